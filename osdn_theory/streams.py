@@ -110,17 +110,17 @@ class Stream:
     @property
     def length(self) -> int:
         """T, the number of tokens."""
-        return self.keys.shape[-2]
+        return int(self.keys.shape[-2])
 
     @property
     def key_dim(self) -> int:
         """K."""
-        return self.keys.shape[-1]
+        return int(self.keys.shape[-1])
 
     @property
     def value_dim(self) -> int:
         """V."""
-        return self.values.shape[-1]
+        return int(self.values.shape[-1])
 
     @property
     def squared_keys(self) -> Array:
