@@ -74,7 +74,7 @@ class Trajectory:
 
     @property
     def residual_ratio(self) -> Array:
-        """q_t = f_t(S_t) / f_t(S_{t-1}) = (1 - beta_t a_t)^2, (..., T), NaN where the residual is zero (T3)."""
+        """q_t = f_t(S_t) / f_t(S_{t-1}) = (1 - beta_t a_t)^2, (..., T) (T3); NaN if the residual is zero."""
         from osdn_theory.objective import residual_ratio
 
         ratio = residual_ratio(self.alignment, np.asarray(self.stream.beta))
