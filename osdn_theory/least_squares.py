@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -84,13 +85,12 @@ def recursive_least_squares(
     require(block_size >= 1, f"block_size: expected >= 1, got {block_size}")
     wanted = _positions(stream, positions, return_states)
     start = _initial(stream, initial_state)
-    rows = np.concatenate([stream.keys, stream.values - stream.keys @ transpose(start)], axis=-1)
-    factor = np.zeros((*stream.lead, stream.key_dim, rows.shape[-1]))
+    factor = np.zeros((*stream.lead, stream.key_dim, stream.key_dim + stream.value_dim))
     factor[..., : stream.key_dim] = np.sqrt(lam) * np.eye(stream.key_dim)
     cuts = sorted({0, *range(0, stream.length, block_size), *wanted.tolist(), stream.length})
     states = {0: start + np.zeros(factor.shape[:-2] + start.shape[-2:])}
-    for begin, end in zip(cuts, cuts[1:], strict=False):
-        factor = _absorb(factor, rows[..., begin:end, :])
+    for begin, end in pairwise(cuts):
+        factor = _absorb(factor, _rows(stream, start, begin, end))
         if end == stream.length or end in wanted:
             states[end] = start + _solve(factor)
     kept = [states[int(p)] for p in wanted]
@@ -214,16 +214,22 @@ def checkpoints(length: int, count: int = 32) -> list[int]:
     return sorted({*np.rint(spaced).astype(int).tolist(), length})
 
 
+def _rows(stream: Stream, start: Array, begin: int, end: int) -> Array:
+    keys = stream.keys[..., begin:end, :]
+    return np.concatenate([keys, stream.values[..., begin:end, :] - keys @ transpose(start)], axis=-1)
+
+
 def _absorb(factor: Array, rows: Array) -> Array:
     key_dim = factor.shape[-2]
-    triangle = np.linalg.qr(np.concatenate([factor, rows], axis=-2), mode="r")
-    return np.asarray(triangle[..., :key_dim, :], dtype=np.float64)
+    triangle: Any = np.linalg.qr(np.concatenate([factor, rows], axis=-2), mode="r")
+    return as_float64("factor", triangle[..., :key_dim, :])
 
 
 def _solve(factor: Array) -> Array:
     # Elimination on a triangle finds every multiplier zero: it is exactly back substitution.
     key_dim = factor.shape[-2]
-    return transpose(np.linalg.solve(factor[..., :key_dim], factor[..., key_dim:]))
+    solution: Any = np.linalg.solve(factor[..., :key_dim], factor[..., key_dim:])
+    return transpose(solution)
 
 
 def _ridge(ridge: float) -> float:
