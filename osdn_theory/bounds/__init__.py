@@ -1,0 +1,27 @@
+"""The bounds of THEORY.md as objects: hypotheses, both sides, and a verdict that is proved or left open."""
+
+from osdn_theory.bounds import calibration_time, contraction, fixed_point, forgetting, regret
+from osdn_theory.bounds.check import BoundCheck, Outcome, Sides, decide
+from osdn_theory.bounds.checking import bound_ids, check_bounds
+from osdn_theory.bounds.context import context_checks
+from osdn_theory.bounds.problem import Problem, problem
+from osdn_theory.bounds.registry import BOUNDS, Bound
+
+__all__ = [
+    "BOUNDS",
+    "Bound",
+    "BoundCheck",
+    "Outcome",
+    "Problem",
+    "Sides",
+    "bound_ids",
+    "calibration_time",
+    "check_bounds",
+    "context_checks",
+    "contraction",
+    "decide",
+    "fixed_point",
+    "forgetting",
+    "problem",
+    "regret",
+]

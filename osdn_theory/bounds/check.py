@@ -1,0 +1,124 @@
+"""The verdict on one bound: both sides, decided rigorously or reported as undecided."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import flint
+
+from osdn_theory.bounds.numbers import Number, as_float, ball
+
+Outcome = Literal["holds", "violated", "not applicable", "undecided"]
+
+
+@dataclass(frozen=True)
+class BoundCheck:
+    """One bound on one stream under one rule.
+
+    Attributes
+    ----------
+    theorem, title, statement : str
+        The id in THEORY.md ("T5"), its name, and the inequality or identity in LaTeX.
+    stream, rule : str
+        What it was checked on.
+    index : tuple of int
+        Position on the leading axes (batch, head, seed).
+    outcome : "holds", "violated", "not applicable" or "undecided"
+    lhs, rhs : float or None
+        Both sides, for display; natural logarithms where `is_log`. None where not applicable.
+    log10_slack : float or None
+        log10(rhs / lhs): at least 0 where the bound holds, 0 where it is attained. None for identities.
+    method : str
+        How it was decided: exact rationals, ball arithmetic, or float64 with its rounding enclosure.
+    reason : str
+        The hypothesis that fails, with its value; or why it stays undecided.
+    scope : str
+        What was covered: the whole trajectory, or which tokens.
+    """
+
+    theorem: str
+    title: str
+    statement: str
+    stream: str
+    rule: str
+    index: tuple[int, ...]
+    outcome: Outcome
+    lhs: float | None = None
+    rhs: float | None = None
+    is_log: bool = False
+    log10_slack: float | None = None
+    method: str = ""
+    reason: str = ""
+    scope: str = "whole trajectory"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Left and right side of ``lhs <= rhs``, or of ``lhs == rhs`` where `identity`.
+
+    With `is_log` they are natural logarithms; minus infinity stands for log 0. `lhs_is_upper_bound` marks a left
+    side of which only an upper bound is known: it can prove that the bound holds, never that it is violated.
+    `method` overrides the label of the run, where a bound is decided apart from it.
+    """
+
+    lhs: Number
+    rhs: Number
+    is_log: bool = False
+    identity: bool = False
+    lhs_is_upper_bound: bool = False
+    scope: str = "whole trajectory"
+    method: str = ""
+
+
+def decide(sides: Sides) -> Outcome:
+    """Holds or violated only where the enclosures prove it."""
+    if sides.identity:
+        return _decide_identity(sides.lhs, sides.rhs)
+    if upper(sides.lhs) <= lower(sides.rhs):
+        return "holds"
+    if not sides.lhs_is_upper_bound and lower(sides.lhs) > upper(sides.rhs):
+        return "violated"
+    return "undecided"
+
+
+def _decide_identity(lhs: Number, rhs: Number) -> Outcome:
+    difference = lhs - rhs
+    if isinstance(difference, flint.arb):
+        if difference.is_zero():
+            return "holds"
+        return "undecided" if difference.contains(0) else "violated"
+    return "holds" if difference == 0 else "violated"
+
+
+def upper(value: Number) -> Any:
+    """A number that is certainly no smaller."""
+    return value.upper() if isinstance(value, flint.arb) and value.is_finite() else value
+
+
+def lower(value: Number) -> Any:
+    """A number that is certainly no larger."""
+    return value.lower() if isinstance(value, flint.arb) and value.is_finite() else value
+
+
+def log10_slack(sides: Sides) -> float | None:
+    """log10(rhs / lhs) of the midpoints, for display; None for an identity."""
+    if sides.identity:
+        return None
+    lhs, rhs = ball(sides.lhs), ball(sides.rhs)
+    if sides.is_log:
+        return _difference(as_float(rhs), as_float(lhs)) / math.log(10)
+    return _difference(_log10(rhs), _log10(lhs))
+
+
+def _log10(value: Any) -> float:
+    middle = value.mid()
+    if middle <= 0:
+        return -math.inf
+    return float(middle.log() / flint.arb.const_log10())
+
+
+def _difference(first: float, second: float) -> float:
+    # 0 <= 0 is attained: both logs are minus infinity and the slack is zero, not NaN.
+    return 0.0 if first == second else first - second

@@ -1,0 +1,104 @@
+"""Exact facts about one problem that hypotheses ask for, each found once, whatever the precision of the bound."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from osdn_theory._validation import Array
+from osdn_theory.bounds.numbers import Balls, as_float, dot, norm_sq, vector
+from osdn_theory.bounds.problem import Problem
+from osdn_theory.comparators import best_fixed_diagonal
+
+_EXACT = Balls(1024)
+# Sums of products of a few float64 are dyadic; at 1024 bits they carry no radius unless their exponents span
+# more than that, and then they cannot cancel either.
+
+
+class Facts:
+    """Properties of the inputs alone: keys, gates, comparators, box."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    @property
+    def comparator(self) -> Array | None:
+        """The comparator that came with the stream, (K,) or a path (T, K)."""
+        return self.problem.stream.comparator
+
+    @cached_property
+    def best_comparator(self) -> Array:
+        """The best fixed diagonal in hindsight, (K,), inside the box; any point of the box is a valid u."""
+        p = self.problem
+        s = p.stream.squared_keys
+        features = p.beta[:, None] * s if p.beta_aware else s
+        fitted = best_fixed_diagonal(features, p.lower, p.upper)
+        inside: Array = np.clip(fitted, p.lower, p.upper)
+        return inside
+
+    @cached_property
+    def interpolation_failure(self) -> str:
+        """Where <u_t, x_t> = 1 fails, exactly; empty if it holds for every token."""
+        if self.comparator is None:
+            return "no comparator with <u, s_t> = 1 for all t is known"
+        p = self.problem
+        path = np.broadcast_to(self.comparator, p.stream.keys.shape)
+        with _EXACT.working():
+            for token in range(p.length):
+                squares = [k * k for k in vector(_EXACT, p.stream.keys[token])]
+                inner = dot(vector(_EXACT, path[token]), squares)
+                gap = 1 - (_EXACT.of(p.beta[token]) * inner if p.beta_aware else inner)
+                if not gap.is_zero():
+                    name = "beta_t <u, s_t>" if p.beta_aware else "<u, s_t>"
+                    return f"{name} = 1 fails by {as_float(gap):.3g} at token {token + 1}"
+        return ""
+
+    @cached_property
+    def unit_norm_failure(self) -> str:
+        """Where ||k_t||_2 = 1 fails, exactly; empty if every key is exactly normalised."""
+        with _EXACT.working():
+            for token, key in enumerate(self.problem.stream.keys):
+                excess = norm_sq(vector(_EXACT, key)) - 1
+                if not excess.is_zero():
+                    return f"||k_t||^2 = 1 fails by {as_float(excess):.3g} at token {token + 1}"
+        return ""
+
+    @cached_property
+    def realisable_failure(self) -> str:
+        """Where v_t = S* k_t fails, exactly; empty if it holds for every token."""
+        solution = self.problem.stream.solution
+        if solution is None:
+            return "no S* with v_t = S* k_t is known"
+        rows = [vector(_EXACT, row) for row in solution]
+        with _EXACT.working():
+            for token in range(self.problem.length):
+                key = vector(_EXACT, self.problem.stream.keys[token])
+                value = vector(_EXACT, self.problem.stream.values[token])
+                for i, row in enumerate(rows):
+                    error = value[i] - dot(row, key)
+                    if not error.is_zero():
+                        return f"v_t = S* k_t fails by {as_float(error):.3g} at token {token + 1}, feature {i + 1}"
+        return ""
+
+    @cached_property
+    def comparator_outside_box(self) -> str:
+        """By how much the comparator leaves the box; empty if it is inside."""
+        assert self.comparator is not None
+        return outside_box(self.comparator, self.problem.lower, self.problem.upper)
+
+    @cached_property
+    def constant_key(self) -> bool:
+        """The same key and (if beta-aware) the same beta at every token."""
+        keys, beta = self.problem.stream.keys, self.problem.beta
+        same_beta = not self.problem.beta_aware or bool(np.all(beta == beta[:1]))
+        return bool(np.all(keys == keys[:1])) and same_beta
+
+
+def outside_box(point: Array, lower: Array, upper: Array) -> str:
+    """Reason text if any coordinate of `point` (..., K) is outside [lower, upper]; empty otherwise."""
+    below, above = point < lower, point > upper
+    if not (below | above).any():
+        return ""
+    worst = float(max(np.max(lower - point), np.max(point - upper)))
+    return f"the comparator leaves the box by {worst:.3g}"

@@ -1,0 +1,156 @@
+"""The hypotheses of the bounds, each a function that says met, fails (and why) or undecided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+
+from osdn_theory.bounds.facts import outside_box
+from osdn_theory.bounds.numbers import Number
+from osdn_theory.bounds.registry import Evidence, Hypothesis, Verdict, less, unless
+
+
+def has_tokens(e: Evidence) -> Verdict:
+    return unless("" if e.problem.length else "the stream is empty")
+
+
+def no_forgetting(e: Evidence) -> Verdict:
+    gamma = e.problem.gamma
+    return unless("" if np.all(gamma == 1) else f"needs gamma = 1, got {float(gamma.min()):.6g}")
+
+
+def constant_forgetting(e: Evidence) -> Verdict:
+    gamma = e.problem.gamma
+    constant = bool(np.all(gamma == gamma[:1]))
+    return unless("" if constant else f"needs constant gamma, got {gamma.min():.4g} to {gamma.max():.4g}")
+
+
+def full_feedback(e: Evidence) -> Verdict:
+    return unless("needs w = 1, got normalised feedback" if e.problem.normalize_feedback else "")
+
+
+def plain_feedback(e: Evidence) -> Verdict:
+    return unless("needs feedback without beta, got beta-aware feedback" if e.problem.beta_aware else "")
+
+
+def positive_step(e: Evidence) -> Verdict:
+    return unless("" if e.problem.eta > 0 else "needs eta > 0, got 0")
+
+
+def step_below(limit: int) -> Hypothesis:
+    """0 < eta < limit / M."""
+
+    def below(e: Evidence) -> Verdict:
+        if e.problem.eta <= 0:
+            return positive_step(e)
+        step = e.field.of(e.problem.eta) * largest_norm_sq(e)
+        return less(step, e.field.of(float(limit)), f"needs eta M < {limit}")
+
+    return below
+
+
+def contracting_step(e: Evidence) -> Verdict:
+    """eta w_t ||x_t||^2 <= 2 gamma_t at every token."""
+    eta = e.field.of(e.problem.eta)
+    for token, (w, n) in enumerate(zip(e.run.weights, e.run.norms_sq, strict=True)):
+        step, limit = eta * w * n, 2 * e.field.of(e.problem.gamma[token])
+        if step > limit:
+            return Verdict("fails", f"needs eta w ||s_t||^2 <= 2 gamma_t, fails at token {token + 1}")
+        if not step <= limit:
+            return Verdict("undecided", "eta w ||s_t||^2 <= 2 gamma_t is too close to call")
+    return unless("")
+
+
+def interpolating(e: Evidence) -> Verdict:
+    return unless(e.facts.interpolation_failure)
+
+
+def comparator_known(e: Evidence) -> Verdict:
+    return unless("" if e.facts.comparator is not None else "no comparator came with the stream")
+
+
+def comparator_fixed(e: Evidence) -> Verdict:
+    moves = e.facts.comparator is not None and e.facts.comparator.ndim > 1
+    return unless("the stream's comparator moves" if moves else "")
+
+
+def comparator_in_box(e: Evidence) -> Verdict:
+    assert e.facts.comparator is not None
+    return unless(outside_box(e.facts.comparator, e.problem.lower, e.problem.upper))
+
+
+def bounded_box(e: Evidence) -> Verdict:
+    finite = bool(np.isfinite(e.problem.lower).all() and np.isfinite(e.problem.upper).all())
+    return unless("" if finite else "needs a bounded box")
+
+
+def nonnegative_beta(e: Evidence) -> Verdict:
+    least = float(e.problem.beta.min(initial=0.0))
+    return unless("" if least >= 0 else f"needs beta >= 0, got {least:.4g}")
+
+
+def full_writes(e: Evidence) -> Verdict:
+    """beta = 1; with beta-aware feedback the theorem needs no such thing."""
+    beta = e.problem.beta
+    if e.problem.beta_aware or bool(np.all(beta == 1)):
+        return unless("")
+    return Verdict("fails", f"needs beta = 1, got {float(beta.min()):.4g} to {float(beta.max()):.4g}")
+
+
+def unit_keys(e: Evidence) -> Verdict:
+    return unless(e.facts.unit_norm_failure)
+
+
+def starts_at_one(e: Evidence) -> Verdict:
+    off = float(np.max(np.abs(e.problem.initial - 1)))
+    return unless("" if off == 0 else f"needs d_1 = 1, off by {off:.4g}")
+
+
+def box_contains_one(e: Evidence) -> Verdict:
+    return unless(outside_box(np.ones(e.problem.key_dim), e.problem.lower, e.problem.upper))
+
+
+def constant_key(e: Evidence) -> Verdict:
+    return unless("" if e.facts.constant_key else "needs the same key at every token")
+
+
+def realisable(e: Evidence) -> Verdict:
+    return unless(e.facts.realisable_failure)
+
+
+def ungated(e: Evidence) -> Verdict:
+    return unless("the state is gated: see T17" if e.problem.gated else "")
+
+
+def gated(e: Evidence) -> Verdict:
+    return unless("" if e.problem.gated else "the recurrence has no state gate")
+
+
+def positive_preconditioner(e: Evidence) -> Verdict:
+    least = float(e.problem.preconditioner.min(initial=np.inf))
+    return unless("" if least > 0 else f"needs d > 0, got {least:.4g}")
+
+
+def box_inactive(e: Evidence) -> Verdict:
+    """Every unprojected iterate of the exact trajectory is certainly inside the box."""
+    for token, step in enumerate(e.run.unprojected):
+        if leaves_box(e, step):
+            return Verdict("fails", f"needs the box inactive; it clips after token {token + 1}")
+    return unless("")
+
+
+def leaves_box(e: Evidence, point: Sequence[Number]) -> bool:
+    """Whether some coordinate is not certainly inside the box."""
+    faces = zip(point, e.problem.lower, e.problem.upper, strict=True)
+    return any(
+        (np.isfinite(low) and not value >= e.field.of(low))
+        or (np.isfinite(high) and not value <= e.field.of(high))
+        for value, low, high in faces
+    )
+
+
+def largest_norm_sq(e: Evidence) -> Number:
+    """M = max_t ||x_t||^2."""
+    return reduce(e.field.maximum, e.run.norms_sq)

@@ -1,0 +1,139 @@
+"""One head's calibration problem: the float64 inputs that the theorems speak about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from osdn_theory._validation import Array
+from osdn_theory.rules import CalibrationRule
+from osdn_theory.streams import Stream
+from osdn_theory.trajectory import Trajectory
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One stream without leading axes, its rule resolved to plain arrays, and the float64 trajectory.
+
+    Attributes
+    ----------
+    stream : Stream
+    trajectory : Trajectory
+        The whole trajectory that this head was taken from.
+    index : tuple of int
+        Position on the leading axes.
+    rule_label : str
+    eta : float
+    gamma : (T,)
+    lower, upper, anchor, initial : (K,)
+        Box, c and d_1.
+    normalize_feedback, beta_aware : bool
+    epsilon : float
+    """
+
+    stream: Stream
+    trajectory: Trajectory
+    index: tuple[int, ...]
+    rule_label: str
+    eta: float
+    gamma: Array
+    lower: Array
+    upper: Array
+    anchor: Array
+    initial: Array
+    normalize_feedback: bool
+    beta_aware: bool
+    epsilon: float
+
+    @property
+    def length(self) -> int:
+        return self.stream.length
+
+    @property
+    def key_dim(self) -> int:
+        return self.stream.key_dim
+
+    @property
+    def beta(self) -> Array:
+        """(T,)"""
+        return np.asarray(self.stream.beta)
+
+    @property
+    def preconditioner(self) -> Array:
+        """The solver's d_t, (T, K)."""
+        path: Array = self.trajectory.preconditioner[self.index]
+        return path
+
+    def head_rule(self) -> CalibrationRule:
+        """The rule of this head alone; per-token forgetting is passed beside it."""
+        return CalibrationRule(
+            eta=self.eta,
+            d_min=self.lower,
+            d_max=self.upper,
+            anchor=self.anchor,
+            normalize_feedback=self.normalize_feedback,
+            beta_aware=self.beta_aware,
+            epsilon=self.epsilon,
+        )
+
+    def starting_at(self, initial: Array) -> Problem:
+        """The same problem from another d_1, the anchor unmoved."""
+        return replace(self, initial=initial)
+
+    @property
+    def gated(self) -> bool:
+        return self.trajectory.recurrence in ("gated_delta_net", "kda")
+
+    @property
+    def state_gate(self) -> Array | None:
+        """(T,) or (T, K) where the recurrence reads it."""
+        return self.stream.state_gate if self.gated else None
+
+
+def problem(trajectory: Trajectory, index: tuple[int, ...], *, rule_label: str = "") -> Problem:
+    """The calibration problem at `index` of a trajectory's leading axes.
+
+    Raises
+    ------
+    ValueError
+        If the trajectory does not follow the calibrate step (its rule is None).
+    """
+    rule = trajectory.rule
+    if rule is None:
+        raise ValueError(f"trajectory: {trajectory.recurrence} has no calibrate step to check")
+    whole = trajectory.stream
+    per_feature = (*whole.lead, whole.key_dim)
+
+    def resolve(value: float | Array) -> Array:
+        spread: Array = np.broadcast_to(np.asarray(value, dtype=np.float64), per_feature)[index]
+        return spread
+
+    return Problem(
+        stream=whole.at(index),
+        trajectory=trajectory,
+        index=index,
+        rule_label=rule_label or _label(rule),
+        eta=float(rule.eta),
+        gamma=_gamma(whole, rule)[index],
+        lower=resolve(rule.d_min),
+        upper=resolve(rule.d_max),
+        anchor=trajectory.anchor[index],
+        initial=trajectory.initial_preconditioner[index],
+        normalize_feedback=rule.normalize_feedback,
+        beta_aware=rule.beta_aware,
+        epsilon=float(rule.epsilon),
+    )
+
+
+def _gamma(stream: Stream, rule: CalibrationRule) -> Array:
+    if isinstance(rule.forgetting, str):
+        assert stream.forget_gate is not None  # the recurrence refuses "token" without gates
+        return stream.forget_gate
+    constant = np.asarray(rule.forgetting, dtype=np.float64)
+    gamma: Array = np.broadcast_to(constant[..., None], (*stream.lead, stream.length))
+    return gamma
+
+
+def _label(rule: CalibrationRule) -> str:
+    return f"eta={rule.eta:g}"

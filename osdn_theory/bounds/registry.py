@@ -1,0 +1,167 @@
+"""What a bound is: hypotheses, two sides, and the search for a precision that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from osdn_theory.bounds.check import BoundCheck, Outcome, Sides, decide, log10_slack
+from osdn_theory.bounds.exact_run import ExactRun
+from osdn_theory.bounds.facts import Facts
+from osdn_theory.bounds.float_run import FloatRun
+from osdn_theory.bounds.numbers import Balls, Field, Number, Rationals, as_float
+from osdn_theory.bounds.problem import Problem
+
+Run = ExactRun | FloatRun
+
+SMALL = 20_000
+"""Up to this many numbers T * K the whole trajectory is enclosed in balls; beyond, float64 with its error."""
+
+_RATIONAL = 200_000
+# Digits grow linearly with the token, so exact rationals cost about T^2 K.
+
+PRECISIONS = (128, 512, 2048)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a bound may look at: the problem, exact facts, and the enclosed trajectory."""
+
+    problem: Problem
+    facts: Facts
+    run: Run
+
+    @property
+    def field(self) -> Field:
+        return self.run.field
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of a hypothesis: met, fails (with the reason and the value) or undecided at this precision."""
+
+    status: Literal["met", "fails", "undecided"]
+    reason: str = ""
+
+
+MET = Verdict("met")
+
+Hypothesis = Callable[[Evidence], Verdict]
+
+
+SidesOf = Callable[[Evidence], list[Sides]]
+"""Both sides of a bound; several pairs where it is stated once per token."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One inequality or identity of THEORY.md about the calibrate trajectory."""
+
+    theorem: str
+    title: str
+    statement: str
+    hypotheses: tuple[Hypothesis, ...]
+    sides: SidesOf
+
+
+BOUNDS: list[Bound] = []
+
+
+def bound(
+    theorem: str, title: str, statement: str, *, hypotheses: Iterable[Hypothesis]
+) -> Callable[[SidesOf], SidesOf]:
+    """Register a function that returns both sides of a bound under its theorem id."""
+
+    def register(sides: SidesOf) -> SidesOf:
+        BOUNDS.append(Bound(theorem, title, statement, tuple(hypotheses), sides))
+        return sides
+
+    return register
+
+
+def less(first: Number, second: Number, reason: str) -> Verdict:
+    """The hypothesis ``first < second``; `reason` says what it means when it fails."""
+    if first < second:
+        return MET
+    if first >= second:
+        return Verdict("fails", f"{reason}: {as_float(first):.4g} against {as_float(second):.4g}")
+    return Verdict("undecided", f"{reason}: too close to call at this precision")
+
+
+def unless(reason: str) -> Verdict:
+    """Met if there is no `reason` against it."""
+    return Verdict("fails", reason) if reason else MET
+
+
+def evaluate(bound: Bound, problem: Problem, facts: Facts, runs: Sequence[Run]) -> BoundCheck:
+    """Try the runs in the order given, cheapest first, until one decides."""
+    check = None
+    for run in runs:
+        check = _evaluate_once(bound, Evidence(problem, facts, run))
+        if check.outcome != "undecided":
+            return check
+    assert check is not None
+    return check
+
+
+def _evaluate_once(bound: Bound, evidence: Evidence) -> BoundCheck:
+    with evidence.field.working():
+        for hypothesis in bound.hypotheses:
+            verdict = hypothesis(evidence)
+            if verdict.status != "met":
+                outcome: Outcome = "not applicable" if verdict.status == "fails" else "undecided"
+                return _blank(bound, evidence, outcome, verdict.reason)
+        return conclude(_blank(bound, evidence, "undecided"), bound.sides(evidence))
+
+
+def conclude(check: BoundCheck, pairs: Sequence[Sides]) -> BoundCheck:
+    """`check` with the verdict over all `pairs` and the tightest of them for display."""
+    verdicts = [decide(sides) for sides in pairs]
+    outcome: Outcome = "holds"
+    for candidate in ("undecided", "violated"):
+        if candidate in verdicts:
+            outcome = candidate
+    deciding = [sides for sides, verdict in zip(pairs, verdicts, strict=True) if verdict == outcome]
+    tightest = min(deciding, key=lambda sides: _order(log10_slack(sides)))
+    return replace(
+        check,
+        outcome=outcome,
+        lhs=as_float(tightest.lhs),
+        rhs=as_float(tightest.rhs),
+        is_log=tightest.is_log,
+        log10_slack=log10_slack(tightest),
+        scope=tightest.scope,
+        method=tightest.method or check.method,
+        reason="the enclosures of both sides overlap" if outcome == "undecided" else "",
+    )
+
+
+def _order(slack: float | None) -> float:
+    return 0.0 if slack is None else slack
+
+
+def _blank(bound: Bound, evidence: Evidence, outcome: Outcome, reason: str = "") -> BoundCheck:
+    problem = evidence.problem
+    return BoundCheck(
+        theorem=bound.theorem,
+        title=bound.title,
+        statement=bound.statement,
+        stream=problem.trajectory.stream.name,
+        rule=problem.rule_label,
+        index=problem.index,
+        outcome=outcome,
+        reason=reason,
+        method="" if outcome == "not applicable" else evidence.run.label,
+    )
+
+
+def runs_for(problem: Problem) -> list[Run]:
+    """Enclosures of the trajectory, cheapest first: balls of rising precision and rationals, or float64."""
+    size = problem.length * problem.key_dim
+    if size > SMALL:
+        return [FloatRun(problem)]
+    runs: list[Run] = [ExactRun(problem, Balls(bits)) for bits in PRECISIONS]
+    if problem.length * size <= _RATIONAL:
+        runs.append(ExactRun(problem, Rationals()))
+    return runs
