@@ -339,7 +339,7 @@ def _reference(problem: ContextProblem, label: Label) -> tuple[Array, Array]:
     rank = problem.root.shape[-2]
     if label in ("full", "newton"):
         return problem.newton, np.zeros((*problem.lead, rank, rank))
-    inside = np.logical_and(problem.diagonal, label == "diagonal")
+    inside = problem.diagonal
     inverse = reciprocal(np.diagonal(problem.gram, axis1=-2, axis2=-1))
     return np.where(inside[..., None], inverse, 0.0), np.where(trailing(inside, 2), 0.0, np.eye(rank))
 
