@@ -25,6 +25,14 @@ def to_grid(x: Any, bits: int) -> Array:
     return np.ldexp(np.rint(np.ldexp(as_float64("x", x), bits)), -bits)
 
 
+def uniform_on_grid(
+    rng: np.random.Generator, shape: tuple[int, ...], bits: int, *, low: float = 0.0, high: float = 1.0
+) -> Array:
+    """Uniform on the multiples of 2^-bits in [low, high], both ends included; `shape`, float64."""
+    first, last = int(np.ceil(np.ldexp(low, bits))), int(np.floor(np.ldexp(high, bits)))
+    return np.ldexp(rng.integers(first, last, size=shape, endpoint=True).astype(np.float64), -bits)
+
+
 def unit_keys(rng: np.random.Generator, shape: tuple[int, ...], *, grid_bits: int = 11) -> Array:
     """Isotropic keys with norm exactly 1: the sum of the squares of the float64 entries is 1.
 
@@ -106,10 +114,9 @@ def dyadic_comparator(
     """
     require(key_dim >= 5, f"key_dim: expected at least 5 (see unit_keys), got {key_dim}")
     require(low <= 1 <= high, f"low, high: expected low <= 1 <= high, got [{low}, {high}]")
-    first, last = int(np.ceil(np.ldexp(low, bits))), int(np.floor(np.ldexp(high, bits)))
-    require(first > 0, f"low: expected > 0, got {low}")
+    require(low > 0, f"low: expected > 0, got {low}")
     shape = (*lead, key_dim)
-    u = np.ldexp(rng.integers(first, last, size=shape, endpoint=True).astype(np.float64), -bits)
+    u = uniform_on_grid(rng, shape, bits, low=low, high=high)
     ones = _four_positions(rng, np.ones(key_dim, dtype=bool), shape)
     np.put_along_axis(u, ones, 1.0, axis=-1)
     return u

@@ -23,7 +23,14 @@ from typing import Any, Literal
 import numpy as np
 
 from osdn_theory._validation import Array, as_float64, broadcastable, require
-from osdn_theory.exact_keys import Integers, dyadic_comparator, to_grid, unit_keys, weighted_unit_keys
+from osdn_theory.exact_keys import (
+    Integers,
+    dyadic_comparator,
+    to_grid,
+    uniform_on_grid,
+    unit_keys,
+    weighted_unit_keys,
+)
 from osdn_theory.streams import Stream
 
 _SOLUTION_BITS = 6
@@ -339,7 +346,7 @@ def _betas(
     if not isinstance(beta, str):
         return beta
     _require_choice("beta", beta, ("random",))
-    return np.ldexp(rng.integers(0, 2**_BETA_BITS, size=shape, endpoint=True).astype(np.float64), -_BETA_BITS)
+    return uniform_on_grid(rng, shape, _BETA_BITS)
 
 
 def _scales(

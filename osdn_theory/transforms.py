@@ -8,11 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from osdn_theory._validation import Array, as_float64, require
+from osdn_theory.exact_keys import uniform_on_grid
 from osdn_theory.streams import Stream
 from osdn_theory.synthetic import path_length
-
-_STATE_GATE_BITS = 8
-_FORGET_GATE_BITS = 10
 
 
 def repeated(stream: Stream, times: int = 2) -> Stream:
@@ -83,9 +81,9 @@ def with_gates(
     state_gate, forget_gate = stream.state_gate, stream.forget_gate
     if state is not None:
         shape = per_feature if state == "feature" else per_token
-        state_gate = _near_one(rng, shape, _STATE_GATE_BITS, 2)
+        state_gate = uniform_on_grid(rng, shape, 8, low=3 / 4)
     if isinstance(forget, str):
-        forget_gate = _near_one(rng, per_token, _FORGET_GATE_BITS, 4)
+        forget_gate = uniform_on_grid(rng, per_token, 10, low=15 / 16)
     elif forget is not None:
         gamma = as_float64("forget", forget)
         require(gamma.ndim == 0, f"forget: expected one number, got shape {gamma.shape}")
@@ -93,12 +91,6 @@ def with_gates(
         forget_gate = np.broadcast_to(gamma, per_token)
     metadata = {**stream.metadata, "state_gate": state, "forget_gate": forget}
     return replace(stream, state_gate=state_gate, forget_gate=forget_gate, metadata=metadata)
-
-
-def _near_one(rng: np.random.Generator, shape: tuple[int, ...], bits: int, depth: int) -> Array:
-    """Uniform on the multiples of 2^-bits in [1 - 2^-depth, 1]."""
-    steps = rng.integers(0, 2 ** (bits - depth), size=shape, endpoint=True)
-    return 1.0 - np.ldexp(steps.astype(np.float64), -bits)
 
 
 def _tiler(times: int, *, axis: int) -> Any:
