@@ -198,3 +198,12 @@ def test_unit_keys_need_a_shape():
 def test_dyadic_comparator_names_the_bad_argument(changes, message):
     with pytest.raises(ValueError, match=message):
         dyadic_comparator(np.random.default_rng(0), (), **{"key_dim": 8, **changes})
+
+
+@pytest.mark.parametrize("total", [1, 4, 12, 20, 28, 8, 96])
+def test_four_squares_reaches_every_solution(total):
+    parts = four_squares(np.random.default_rng(0), np.full(20_000, total))
+    reach = range(-int(total**0.5), int(total**0.5) + 1)
+    solutions = {p for p in itertools.product(reach, repeat=4) if sum(n * n for n in p) == total}
+    found = {tuple(row) for row in np.sort(np.abs(parts), axis=-1).tolist()}
+    assert found == {tuple(sorted(map(abs, p))) for p in solutions}
