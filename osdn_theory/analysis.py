@@ -27,12 +27,13 @@ class RecurrenceMeasures:
     Attributes
     ----------
     log_residual_ratio : float
-        Mean of log q_t (T3) over the tokens where it is defined; -inf if some q_t is zero, NaN if no
-        token has one.
+        Mean of log q_t (T3) over the tokens where it is defined; -inf if some token vanishes, NaN if no
+        token has a residual.
     residual_ratio : float
         Its exponential, the geometric mean.
-    zero_tokens : int
-        Tokens whose residual the write removes exactly, q_t = 0.
+    vanishing_tokens : int
+        Tokens whose residual the write removes as far as float64 can tell: sqrt(q_t) <= K * eps, the
+        rounding of the alignment itself. They count as q_t = 0.
     undefined_tokens : int
         Tokens without a residual to remove, q_t = 0/0.
     recall_ratio : float
@@ -51,7 +52,7 @@ class RecurrenceMeasures:
 
     log_residual_ratio: float
     residual_ratio: float
-    zero_tokens: int
+    vanishing_tokens: int
     undefined_tokens: int
     recall_ratio: float
     preconditioner_min: float
@@ -242,14 +243,15 @@ def _times(times: CalibrationTimes, index: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _measures(run: Trajectory, newton: Array) -> dict[str, Array]:
-    ratio = run.residual_ratio
+    resolution = run.stream.key_dim * float(np.finfo(np.float64).eps)
+    ratio = np.where(run.residual_ratio <= resolution**2, 0.0, run.residual_ratio)
     log_ratio, mean_ratio = geometric_mean_ratio(ratio)
     visited = np.concatenate([run.preconditioner, run.final_preconditioner[..., None, :]], axis=-2)
     drift = np.abs(visited - 1.0)
     return {
         "log_residual_ratio": log_ratio,
         "residual_ratio": mean_ratio,
-        "zero_tokens": np.sum(ratio == 0, axis=-1),
+        "vanishing_tokens": np.sum(ratio == 0, axis=-1),
         "undefined_tokens": np.sum(np.isnan(ratio), axis=-1),
         "recall_ratio": _recall_ratio(run),
         "preconditioner_min": visited.min(axis=(-2, -1)),

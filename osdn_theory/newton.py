@@ -1,8 +1,8 @@
 """Steps on the loss of a whole context: OSDN against the right-Newton comparator (T9, T10).
 
 The error E_j = S_j - S* is propagated, not the state: E_{j+1} = E_j (I - G P_j). Only its direction is
-kept, in the coordinates E R^T with G = R^T R, beside the logarithm of its length, so a loss of 1e-400 has
-as many digits as one of 1. Where P* = G^+ belongs to the class of preconditioners, so does
+kept, in the coordinates E R^T with G = R^T R, beside the logarithm of its length, so a loss of 1e-4000 is
+no harder to hold than one of 1. Where P* = G^+ belongs to the class of preconditioners, so does
 D_j = P_j - P*, and E_{j+1} = -E_j G D_j needs no subtraction at all.
 """
 
