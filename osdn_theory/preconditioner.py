@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
 
 from osdn_theory._validation import Array, as_float64, broadcastable, require
 from osdn_theory.rules import CalibrationRule
+from osdn_theory.scan import ScanInput, wy_scan
 from osdn_theory.streams import Stream
 
 
@@ -66,14 +68,16 @@ def features(stream: Stream, rule: CalibrationRule) -> tuple[Array, Array]:
     return feature_and_weight(stream.keys, np.asarray(stream.beta), rule)
 
 
-def feature_and_weight(keys: Array, beta: Array, rule: CalibrationRule) -> tuple[Array, Array]:
-    """:func:`features` of bare keys (..., K) and write gates (...)."""
-    feature: Array = keys * keys
+def feature_and_weight(
+    keys: Array, beta: Array, rule: CalibrationRule, *, out: Array | None = None
+) -> tuple[Array, Array]:
+    """:func:`features` of bare keys (..., K) and write gates (...), the feature written to `out` if given."""
+    feature: Array = np.multiply(keys, keys, out=out)
     weight = np.ones(keys.shape[:-1])
     if rule.normalize_feedback:
         weight = 1.0 / (np.vecdot(keys, keys) + rule.epsilon)
     if rule.beta_aware:
-        feature = beta[..., np.newaxis] * feature
+        np.multiply(beta[..., np.newaxis], feature, out=feature)
     return feature, weight
 
 
@@ -143,7 +147,7 @@ def calibration_scan(
     initial_preconditioner: Array | float | None = None,
     anchor: Array | None = None,
     method: Literal["wy", "sequential"] = "wy",
-    chunk_size: int = 16,
+    chunk_size: int = 8,
     out: Array | None = None,
     check_finite: bool = True,
 ) -> tuple[Array, Array]:
@@ -195,9 +199,10 @@ def calibration_scan(
     centre = resolve_anchor(rule, d1) if anchor is None else as_float64("anchor", anchor)
     broadcastable("anchor", centre.shape, d1.shape)
     centre = np.broadcast_to(centre, d1.shape)
-    result = _output(out, keys.shape)
-    final = _sequential(keys, write_gate, forget, d1, centre, rule, result)
-    return result, final
+    result = np.empty(keys.shape) if out is None else _checked_output(out, keys.shape)
+    if method == "sequential":
+        return result, _sequential(keys, write_gate, forget, d1, centre, rule, result)
+    return result, scan_chunks(keys, write_gate, forget, d1, centre, rule, chunk_size, result)
 
 
 def _token_gate(gamma: Array | float | None, rule: CalibrationRule, shape: tuple[int, ...]) -> Array | None:
@@ -210,14 +215,42 @@ def _token_gate(gamma: Array | float | None, rule: CalibrationRule, shape: tuple
     return np.broadcast_to(gate, shape)
 
 
-def _output(out: Array | None, shape: tuple[int, ...]) -> Array:
-    if out is None:
-        return np.empty(shape)
-    require(
-        out.shape == shape and out.dtype == np.float64,
-        f"out: expected float64 {shape}, got {out.dtype} {out.shape}",
-    )
+def _checked_output(out: Array, shape: tuple[int, ...]) -> Array:
+    fits = out.shape == shape and out.dtype == np.float64 and out.flags.c_contiguous
+    require(fits, f"out: expected contiguous float64 {shape}, got {out.dtype} {out.shape}")
     return out
+
+
+def scan_chunks(
+    keys: Array,
+    beta: Array,
+    gamma: Array | None,
+    initial: Array,
+    anchor: Array,
+    rule: CalibrationRule,
+    chunk_size: int,
+    out: Array,
+) -> Array:
+    """The WY scan of checked arrays with any leading axes; writes `out`, returns the one handed on."""
+    length, dim = keys.shape[-2:]
+    count = math.prod(keys.shape[:-2])
+
+    def flat(array: Array, *shape: int) -> Array:
+        return array.reshape(count, *shape)
+
+    problem = ScanInput(
+        keys=flat(keys, length, dim),
+        beta=flat(beta, length),
+        gamma=None if gamma is None else flat(gamma, length),
+        initial=flat(initial, dim),
+        anchor=flat(anchor, dim),
+        lower=flat(np.broadcast_to(rule.d_min, initial.shape), dim),
+        upper=flat(np.broadcast_to(rule.d_max, initial.shape), dim),
+        rule=rule,
+        features=feature_and_weight,
+        step=calibrate_step,
+    )
+    return wy_scan(problem, chunk_size, flat(out, length, dim)).reshape(initial.shape)
 
 
 def _sequential(

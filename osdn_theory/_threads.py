@@ -1,0 +1,41 @@
+"""Two things NumPy leaves to us: threads over leading axes, and one BLAS thread inside each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
+
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+
+@lru_cache(maxsize=1)
+def _controller() -> ThreadpoolController:
+    # Finding the BLAS libraries takes milliseconds; setting their threads afterwards does not.
+    return ThreadpoolController()
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_leading(work: Callable[[slice], None], count: int) -> None:
+    """Call `work` on slices that cover ``range(count)``, one thread per core, BLAS single-threaded.
+
+    A single BLAS thread makes the bits of every product independent of the machine's core count, and small
+    products faster.
+    """
+    workers = max(1, min(cores(), count))
+    edges = [count * i // workers for i in range(workers + 1)]
+    parts = [slice(a, b) for a, b in pairwise(edges) if a < b]
+    with _controller().limit(limits=1, user_api="blas"):
+        if len(parts) <= 1:
+            for part in parts:
+                work(part)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            for done in [pool.submit(work, part) for part in parts]:
+                done.result()
