@@ -1,10 +1,231 @@
-"""The WY chunk form of the delta-rule recurrences (T12)."""
+"""The WY chunk form of the delta-rule recurrences (T12).
+
+Per chunk, in residual form (so that a write gate of zero is an ordinary number), rows K, Q, V and write keys
+K~ = D * K, entering state S:
+
+    (I + tril(K K~^T, -1) diag(beta)) R = V - K S^T,   X = diag(beta) R,
+    O = scale (Q S^T + tril(Q K~^T) X),                S+ = S + X^T K~,
+
+with the faded products of `decay` where the state is gated. A partial chunk is padded with zero tokens, so every
+chunk runs through the same shapes and a cut stream repeats the bits of the uncut one.
+"""
 
 from __future__ import annotations
 
-from osdn_theory._problem import Problem, Run
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg.blas import dtrsm
+
+from osdn_theory import preconditioner as calibration
+from osdn_theory._problem import Problem, Run, detached
+from osdn_theory._threads import map_leading
+from osdn_theory._validation import Array
+from osdn_theory.decay import fade, padded_length
+from osdn_theory.trajectory import Carry
+
+GROUP_BYTES = 1 << 19
+"""Working set of the leading entries that share one step; beyond the cache there is nothing to gain."""
+
+MAX_SCAN_BLOCK = 8
+"""Tokens per WY block of the preconditioner scan: small, because its work per token grows with the block."""
 
 
 def solve_chunks(problem: Problem, chunk_size: int) -> Run:
-    """Run `problem` chunk by chunk."""
-    raise ValueError("method: 'chunk' is not available yet")
+    """Run `problem` in chunks of `chunk_size` tokens, the pending ones first."""
+    tokens, skip = problem.tokens, problem.skip
+    length = tokens.length
+    path, final_d = _preconditioners(problem, chunk_size)
+    parts = _Parts.of(problem, path)
+    state = np.array(problem.state).reshape(-1, tokens.value_dim, tokens.key_dim)
+    open_state = np.empty_like(state)
+
+    def work(part: slice) -> None:
+        for group in _groups(part, tokens.key_dim, tokens.value_dim, chunk_size):
+            _run_group(parts.leads(group), state[group], open_state[group], problem.scale, chunk_size)
+
+    map_leading(work, state.shape[0])
+    shape = problem.state.shape
+    final_state = state.reshape(shape)
+    whole = length - length % chunk_size
+    pending = None
+    if whole < length:
+        pending = detached(tokens.tokens(whole, length))
+        if problem.rule is None:
+            pending = replace(pending, metadata={"preconditioner": np.array(path[..., whole:, :])})
+    carry = Carry(
+        state=final_state if pending is None else open_state.reshape(shape),
+        preconditioner=final_d if pending is None else np.array(path[..., whole, :]),
+        anchor=problem.anchor,
+        pending=pending,
+    )
+    entry_state, entry_d = _entry(problem, chunk_size, path, final_state, final_d)
+    lead = tokens.lead
+    return Run(
+        outputs=parts.outputs.reshape(*lead, length, tokens.value_dim)[..., skip:, :],
+        preconditioner=path[..., skip:, :],
+        alignment=parts.alignment.reshape(*lead, length)[..., skip:],
+        residuals=parts.residuals.reshape(*lead, length, tokens.value_dim)[..., skip:, :],
+        initial_state=entry_state,
+        initial_preconditioner=entry_d,
+        final_state=final_state,
+        final_preconditioner=final_d,
+        carry=carry,
+    )
+
+
+def _preconditioners(problem: Problem, chunk_size: int) -> tuple[Array, Array]:
+    """d of every token (..., T, K), and the one handed on."""
+    tokens, rule = problem.tokens, problem.rule
+    if problem.path is not None or rule is None:
+        assert problem.path is not None
+        last = problem.path[..., -1, :] if tokens.length else problem.preconditioner
+        return problem.path, last
+    gamma = calibration.forgetting_or_none(tokens.forget_gate, tokens.lead, tokens.length, rule)
+    path = np.empty(tokens.keys.shape)
+    beta = np.asarray(tokens.beta)
+    final = calibration.scan_chunks(
+        tokens.keys, beta, gamma, problem.preconditioner, problem.anchor, rule, scan_block(chunk_size), path
+    )
+    return path, final
+
+
+def scan_block(chunk_size: int) -> int:
+    """Tokens per block of the preconditioner scan: it must divide the chunk, where a cut stream restarts."""
+    divisors = [n for n in range(4, MAX_SCAN_BLOCK + 1) if chunk_size % n == 0]
+    return max(divisors, default=chunk_size)
+
+
+def _entry(
+    problem: Problem, chunk_size: int, path: Array, final_state: Array, final_d: Array
+) -> tuple[Array, Array]:
+    """State and preconditioner before the first token that was not pending."""
+    skip = problem.skip
+    d = path[..., skip, :] if skip < problem.tokens.length else final_d
+    if skip == 0:
+        return problem.state, d
+    if skip == problem.tokens.length:
+        return final_state, d
+    before = replace(
+        problem,
+        tokens=problem.tokens.tokens(0, skip),
+        skip=0,
+        gate=None if problem.gate is None else _first(problem.gate, problem, skip),
+        path=None if problem.path is None else problem.path[..., :skip, :],
+    )
+    return solve_chunks(before, chunk_size).final_state, d
+
+
+def _first(gate: Array, problem: Problem, count: int) -> Array:
+    per_feature = gate.ndim == problem.tokens.keys.ndim
+    return gate[..., :count, :] if per_feature else gate[..., :count]
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """Inputs and results of a run, leading axes flattened to one."""
+
+    keys: Array
+    queries: Array
+    values: Array
+    beta: Array
+    path: Array
+    gate: Array | None
+    outputs: Array
+    residuals: Array
+    alignment: Array
+
+    @classmethod
+    def of(cls, problem: Problem, path: Array) -> _Parts:
+        tokens, gate = problem.tokens, problem.gate
+        count, length = math.prod(tokens.lead), tokens.length
+        assert tokens.queries is not None
+
+        def flat(array: Array, trailing: int) -> Array:
+            return array.reshape(count, *array.shape[array.ndim - trailing :])
+
+        return cls(
+            keys=flat(tokens.keys, 2),
+            queries=flat(tokens.queries, 2),
+            values=flat(tokens.values, 2),
+            beta=flat(np.asarray(tokens.beta), 1),
+            path=flat(path, 2),
+            gate=None if gate is None else flat(gate, gate.ndim - len(tokens.lead)),
+            outputs=np.empty((count, length, tokens.value_dim)),
+            residuals=np.empty((count, length, tokens.value_dim)),
+            alignment=np.empty((count, length)),
+        )
+
+    def leads(self, part: slice) -> _Parts:
+        """The same for some of the leading entries."""
+        return _Parts(
+            self.keys[part],
+            self.queries[part],
+            self.values[part],
+            self.beta[part],
+            self.path[part],
+            None if self.gate is None else self.gate[part],
+            self.outputs[part],
+            self.residuals[part],
+            self.alignment[part],
+        )
+
+
+def _groups(part: slice, key_dim: int, value_dim: int, chunk_size: int) -> list[slice]:
+    rows = chunk_size * (4 * key_dim + 4 * value_dim + 2 * chunk_size) + key_dim * value_dim
+    size = max(1, GROUP_BYTES // (8 * rows))
+    return [slice(a, min(a + size, part.stop)) for a in range(part.start, part.stop, size)]
+
+
+def _run_group(parts: _Parts, state: Array, open_state: Array, scale: float, chunk_size: int) -> None:
+    """All chunks of some leading entries. `state` (G, V, K) is advanced in place; `open_state` gets the state
+    entering the last chunk."""
+    group, length, dim = parts.keys.shape
+    size = padded_length(chunk_size, 0 if parts.gate is None else parts.gate.ndim)
+    rows = np.zeros((group, 2 * size, dim))
+    writes, coupling = np.zeros((group, size, dim)), np.empty((group, 2 * size, size))
+    residual, beta = np.zeros((group, size, parts.values.shape[-1])), np.zeros((group, size))
+    gate = None if parts.gate is None else np.ones((group, size, *parts.gate.shape[2:]))
+    upper = ~np.tri(size, dtype=bool)
+    read, gained = np.empty((group, 2 * size, state.shape[-2])), np.empty_like(state)
+    answers = np.empty_like(residual)
+    for first in range(0, length, chunk_size):
+        tokens = slice(first, min(first + chunk_size, length))
+        number = tokens.stop - first
+        if number < chunk_size:
+            for padded in (rows, writes, residual, beta):
+                padded[:] = 0.0
+        open_state[:] = state
+        key = parts.keys[:, tokens]
+        rows[:, :number] = key
+        rows[:, size : size + number] = parts.queries[:, tokens]
+        beta[:, :number] = parts.beta[:, tokens]
+        np.multiply(parts.path[:, tokens], key, out=writes[:, :number])
+        parts.alignment[:, tokens] = np.vecdot(writes[:, :number], key)
+        if gate is not None and parts.gate is not None:
+            gate[:] = 1.0
+            gate[:, :number] = parts.gate[:, tokens]
+        faded = fade(rows, writes, gate, coupling)
+        np.matmul(faded.reads, state.swapaxes(-1, -2), out=read)
+        np.subtract(parts.values[:, tokens], read[:, :number], out=residual[:, :number])
+        _solve_residuals(faded.coupling[:, :size], beta, residual)
+        parts.residuals[:, tokens] = residual[:, :number]
+        residual *= beta[..., np.newaxis]
+        seen = faded.coupling[:, size:]
+        np.copyto(seen, 0.0, where=upper)
+        np.matmul(seen, residual, out=answers)
+        answers += read[:, size:]
+        np.multiply(answers[:, :number], scale, out=parts.outputs[:, tokens])
+        np.matmul(residual.swapaxes(-1, -2), faded.writes, out=gained)
+        if faded.keep is not None:
+            state *= faded.keep
+        state += gained
+
+
+def _solve_residuals(coupling: Array, beta: Array, residual: Array) -> None:
+    """(I + tril(coupling, -1) diag(beta)) R = residual, in place by substitution."""
+    coupling *= beta[:, np.newaxis, :]
+    for matrix, right in zip(coupling, residual, strict=True):
+        # BLAS reads row-major arrays as their transposes: R^T L^T = B^T, L^T upper with unit diagonal.
+        dtrsm(1.0, matrix.T, right.T, side=1, lower=0, diag=1, overwrite_b=1)

@@ -239,14 +239,12 @@ class _LeadScan:
 
     def _inside(self, d: Array, extra_axes: int) -> Flags:
         index = (slice(None), *(np.newaxis,) * extra_axes)
-        inside: Flags = np.logical_and.reduce(
-            (d >= self.problem.lower[index]) & (d <= self.problem.upper[index]), axis=-1
-        )
-        return inside
+        inside: Flags = (d >= self.problem.lower[index]) & (d <= self.problem.upper[index])
+        return np.asarray(inside.all(axis=-1))
 
     def _first_outside(self, out: Array, handed: list[Array]) -> int:
         """Index of the first block with an iterate outside the box, `used` if there is none."""
-        inside = self._inside(out, 1).all(axis=0)
+        inside: Flags = np.logical_and.reduce(self._inside(out, 1), axis=0)
         inside[:: self.block] = True  # handed in, or handed on by the block before: checked there
         ends = [bool(self._inside(d, 0).all()) for d in handed]
         for n in range(self.used):
@@ -261,7 +259,7 @@ class _LeadScan:
             self._block(d, n)
             inside = self._inside(self.iterates, 1)
             inside[:, 0] = True
-            kept = np.logical_and.accumulate(inside, axis=-1)
+            kept: Flags = np.logical_and.accumulate(inside, axis=-1)
             leads = np.flatnonzero(~kept[:, block])
             if leads.size:
                 stepped = self._stepped(d, n, leads)
