@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from osdn_theory._validation import Array, as_float64, broadcastable, require
 from osdn_theory.rules import CalibrationRule
 from osdn_theory.streams import Stream
 from osdn_theory.trajectory import Carry, Trajectory
+
+PENDING_PATH = "preconditioner"
+"""Key of a carry's pending metadata: the d of the pending tokens, where no calibrate step gives it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,7 @@ class Run:
 def pose(
     recurrence: str,
     stream: Stream,
-    rule: CalibrationRule,
+    rule: CalibrationRule | None,
     *,
     gated: bool,
     scale: float,
@@ -62,18 +65,19 @@ def pose(
     initial_preconditioner: Array | float | None,
     carry: Carry | None,
     check_finite: bool,
+    path: Array | None = None,
 ) -> Problem:
-    """The problem of a recurrence that calibrates by `rule`; every argument is checked here."""
-    fresh = initial_state is None and initial_preconditioner is None
+    """The problem of a recurrence that calibrates by `rule`, or whose d is `path`; checks every argument."""
+    fresh = initial_state is None and (initial_preconditioner is None or rule is None)
     require(carry is None or fresh, "carry: not together with initial_state or initial_preconditioner")
     tokens, skip = _with_pending(stream, carry)
-    if carry is None:
-        d1 = calibration.resolve_initial_preconditioner(stream, initial_preconditioner)
-        anchor = calibration.resolve_anchor(rule, d1)
+    d1, anchor = _start(stream, rule, initial_preconditioner, carry)
+    if rule is None:
+        path = _path_with_pending(path, carry)
     else:
-        d1, anchor = _carried(stream, carry)
-    calibration.check_box(rule, d1.shape)
-    calibration.forgetting(tokens, rule)
+        calibration.check_box(rule, d1.shape)
+        calibration.forgetting(tokens, rule)
+        path = np.broadcast_to(d1[..., np.newaxis, :], tokens.keys.shape) if is_frozen(rule) else None
     return Problem(
         recurrence=recurrence,
         stream=stream,
@@ -81,12 +85,32 @@ def pose(
         tokens=tokens,
         skip=skip,
         gate=tokens.state_gate if gated else None,
-        path=np.broadcast_to(d1[..., np.newaxis, :], tokens.keys.shape) if is_frozen(rule) else None,
+        path=path,
         state=start_state(stream, initial_state, carry, check_finite),
         preconditioner=d1,
         anchor=anchor,
         scale=float(as_float64("scale", scale)),
     )
+
+
+def _start(
+    stream: Stream, rule: CalibrationRule | None, given: Array | float | None, carry: Carry | None
+) -> tuple[Array, Array]:
+    """d_1 and the anchor, both (..., K)."""
+    shape = (*stream.lead, stream.key_dim)
+    if carry is not None:
+        found = carry.preconditioner.shape
+        require(found == shape, f"carry: expected a preconditioner {shape}, got {found}")
+        return carry.preconditioner, carry.anchor
+    d1 = calibration.resolve_initial_preconditioner(stream, given)
+    return d1, np.zeros(shape) if rule is None else calibration.resolve_anchor(rule, d1)
+
+
+def _path_with_pending(path: Array | None, carry: Carry | None) -> Array | None:
+    """A pending token's d was computed with gates that are gone by now: the carry kept it."""
+    if path is None or carry is None or carry.pending is None:
+        return path
+    return np.concatenate((carry.pending.metadata[PENDING_PATH], path), axis=-2)
 
 
 def is_frozen(rule: CalibrationRule) -> bool:
@@ -108,13 +132,6 @@ def start_state(
     state = as_float64("initial_state", initial_state, min_ndim=2, check_finite=check_finite)
     broadcastable("initial_state", state.shape, shape)
     return np.broadcast_to(state, shape)
-
-
-def _carried(stream: Stream, carry: Carry) -> tuple[Array, Array]:
-    shape = (*stream.lead, stream.key_dim)
-    given = carry.preconditioner.shape
-    require(given == shape, f"carry: expected a preconditioner {shape}, got {given}")
-    return carry.preconditioner, carry.anchor
 
 
 def _with_pending(stream: Stream, carry: Carry | None) -> tuple[Stream, int]:
@@ -142,19 +159,21 @@ def _join(first: Stream, second: Stream) -> Stream:
     )
 
 
-def detached(stream: Stream) -> Stream:
-    """The tokens alone, in memory of their own: a carry must not keep the whole stream alive."""
+def detached(problem: Problem, start: int, path: Array) -> Stream:
+    """The tokens from `start` on, in memory of their own: a carry must not keep the whole stream alive."""
+    tokens = problem.tokens.tokens(start, problem.tokens.length)
 
     def copy(value: Array | None) -> Array | None:
         return None if value is None else np.array(value)
 
     return Stream(
-        keys=np.array(stream.keys),
-        values=np.array(stream.values),
-        queries=copy(stream.queries),
-        beta=np.array(stream.beta),
-        state_gate=copy(stream.state_gate),
-        forget_gate=copy(stream.forget_gate),
+        keys=np.array(tokens.keys),
+        values=np.array(tokens.values),
+        queries=copy(tokens.queries),
+        beta=np.array(tokens.beta),
+        state_gate=copy(tokens.state_gate),
+        forget_gate=copy(tokens.forget_gate),
+        metadata={PENDING_PATH: np.array(path[..., start:, :])} if problem.rule is None else {},
     )
 
 
@@ -185,8 +204,3 @@ def _raise_on_overflow(problem: Problem, run: Run) -> None:
     for name in ("final_state", "final_preconditioner", "alignment"):
         if not np.isfinite(getattr(run, name)).all():
             raise FloatingPointError(f"{problem.recurrence}: {name} left the float64 range")
-
-
-def with_gram_diagonal(trajectory: Trajectory, gram_diagonal: Array) -> Trajectory:
-    """The trajectory with the running key Gram diagonal in its carry (Preconditioned DeltaNet)."""
-    return replace(trajectory, carry=replace(trajectory.carry, gram_diagonal=gram_diagonal))

@@ -51,9 +51,7 @@ def solve_chunks(problem: Problem, chunk_size: int) -> Run:
     whole = length - length % chunk_size
     pending = None
     if whole < length:
-        pending = detached(tokens.tokens(whole, length))
-        if problem.rule is None:
-            pending = replace(pending, metadata={"preconditioner": np.array(path[..., whole:, :])})
+        pending = detached(problem, whole, path)
     carry = Carry(
         state=final_state if pending is None else open_state.reshape(shape),
         preconditioner=final_d if pending is None else np.array(path[..., whole, :]),

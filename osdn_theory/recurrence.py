@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from osdn_theory import preconditioner as calibration
 from osdn_theory._problem import Problem, Run, pose, to_trajectory
-from osdn_theory._validation import Array, require
+from osdn_theory._validation import Array, as_float64, broadcastable, require
 from osdn_theory.chunkwise import solve_chunks
+from osdn_theory.gram_diagonal import running_diagonal, squashed_inverse
 from osdn_theory.rules import FROZEN, PUBLISHED, CalibrationRule
 from osdn_theory.streams import Stream
 from osdn_theory.trajectory import Carry, Trajectory
@@ -274,3 +276,94 @@ def _decay(state: Array, gate: Array, t: int) -> None:
     """S <- alpha_t S in place, alpha one number per token or one per feature."""
     per_feature = gate.ndim == state.ndim
     state *= gate[..., t, np.newaxis, :] if per_feature else gate[..., t, np.newaxis, np.newaxis]
+
+
+def preconditioned_delta_net(
+    stream: Stream,
+    *,
+    decay: Array | float = 1.0,
+    weight: Array | float = 1.0,
+    squash: float = 1.5,
+    center: float = -0.2,
+    epsilon: float = 1e-6,
+    gated: bool = False,
+    scale: float = 1.0,
+    initial_state: Array | None = None,
+    initial_gram_diagonal: Array | float = 0.0,
+    carry: Carry | None = None,
+    method: Method = "recurrent",
+    chunk_size: int = 64,
+    return_states: bool = False,
+    check_finite: bool = True,
+) -> Trajectory:
+    r"""Preconditioned DeltaNet (arXiv:2604.21100): d from a running diagonal of the key Gram matrix.
+
+    .. math::
+        A_t &= \gamma^A_t A_{t-1} + b_t\, k_t \odot k_t \\
+        d_t &= x^{-\mathrm{softsign}(\log(A_t + \varepsilon) - \text{center})},
+        \qquad \mathrm{softsign}(r) = r / (1 + |r|) \\
+        S_t &= S_{t-1} + \beta_t (v_t - S_{t-1} k_t)(d_t \odot k_t)^T
+
+    Token t is written with a d_t that includes its own key. The trajectory's ``rule`` is None, its final
+    preconditioner is d_T, and its initial one is that of A_0.
+
+    Parameters
+    ----------
+    stream : Stream
+        Keys (..., T, K), values (..., T, V), float64.
+    decay : (..., T) or scalar in [0, 1]
+        gamma^A.
+    weight : (..., T) or scalar >= 0
+        b.
+    squash : float > 1
+        x: d stays in (1/x, x).
+    center, epsilon : float
+        Centre of the squash on the log scale, and the floor under A (> 0).
+    gated : bool
+        Decay the state by the stream's ``state_gate``, per token or per feature, before the residual.
+    initial_gram_diagonal : (..., K) or scalar >= 0
+        A_0.
+
+    The other parameters, the result and the errors are those of :func:`osdn`.
+    """
+    require(squash > 1, f"squash: expected > 1, got {squash}")
+    require(epsilon > 0, f"epsilon: expected > 0, got {epsilon}")
+    require(not gated or stream.state_gate is not None, "gated: the stream has no state_gate")
+    decays = _per_token("decay", decay, stream)
+    weights = _per_token("weight", weight, stream)
+    require(bool(np.all(decays <= 1)), "decay: expected values in [0, 1]")
+    if carry is None:
+        start = as_float64("initial_gram_diagonal", initial_gram_diagonal)
+        broadcastable("initial_gram_diagonal", start.shape, (*stream.lead, stream.key_dim))
+        start = np.broadcast_to(start, (*stream.lead, stream.key_dim))
+        require(bool(np.all(start >= 0)), "initial_gram_diagonal: expected values >= 0")
+    else:
+        require(carry.gram_diagonal is not None, "carry: not from preconditioned_delta_net")
+        start = np.asarray(carry.gram_diagonal)
+    diagonal = running_diagonal(stream.keys, decays, weights, start)
+    problem = pose(
+        "preconditioned_delta_net",
+        stream,
+        None,
+        path=squashed_inverse(diagonal, squash, center, epsilon),
+        gated=gated,
+        scale=scale,
+        initial_state=initial_state,
+        initial_preconditioner=squashed_inverse(start, squash, center, epsilon),
+        carry=carry,
+        check_finite=check_finite,
+    )
+    trajectory = _solve(problem, method, chunk_size, return_states, check_finite)
+    last = diagonal[..., -1, :] if stream.length else start
+    return replace(
+        trajectory,
+        initial_preconditioner=squashed_inverse(start, squash, center, epsilon),
+        carry=replace(trajectory.carry, gram_diagonal=np.array(last)),
+    )
+
+
+def _per_token(name: str, value: Array | float, stream: Stream) -> Array:
+    array = as_float64(name, value)
+    broadcastable(name, array.shape, stream.keys.shape[:-1])
+    require(bool(np.all(array >= 0)), f"{name}: expected values >= 0")
+    return np.broadcast_to(array, stream.keys.shape[:-1])
