@@ -209,12 +209,11 @@ def _heads(
     stream: Stream, rule: CalibrationRule, ridge: float, method: Method, chunk_size: int
 ) -> list[HeadAnalysis]:
     require(stream.length > 0, f"streams: {stream.name!r} has no tokens")
-    ungated = replace(stream, state_gate=None)
     runs = {
-        "osdn": osdn(ungated, rule, method=method, chunk_size=chunk_size),
-        "delta_net": delta_net(ungated, initial_preconditioner=1.0, method=method, chunk_size=chunk_size),
+        "osdn": osdn(stream, rule, method=method, chunk_size=chunk_size),
+        "delta_net": delta_net(stream, initial_preconditioner=1.0, method=method, chunk_size=chunk_size),
     }
-    newton = recursive_least_squares(ungated, ridge=ridge).final_state
+    newton = recursive_least_squares(stream, ridge=ridge).final_state
     measured = {name: _measures(run, newton) for name, run in runs.items()}
     rank, condition, effective = key_spectrum(stream.keys)
     times = calibration_times(stream, rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.optimize import Bounds, lsq_linear, minimize
 from scipy.special import logsumexp
 
 from osdn_theory._context import reciprocal
+from osdn_theory._threads import map_leading
 from osdn_theory._validation import Array, as_float64, broadcastable, require
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -48,10 +50,7 @@ def best_fixed_diagonal(features: Any, d_min: Any, d_max: Any, *, targets: Any =
     y = as_float64("targets", targets)
     broadcastable("targets", y.shape, (*lead, length))
     y = np.broadcast_to(y, (*lead, length))
-    solution = np.empty((*lead, key_dim))
-    for index in np.ndindex(*lead):
-        solution[index] = _boxed_least_squares(x[index], y[index], low[index], high[index])
-    return solution
+    return _each(lambda at: _boxed_least_squares(x[at], y[at], low[at], high[at]), lead, key_dim)
 
 
 def optimality_gap(features: Any, solution: Any, d_min: Any, d_max: Any, *, targets: Any = 1.0) -> Array:
@@ -147,9 +146,19 @@ def best_context_diagonal(gram: Any, d_min: Any = 0.0, d_max: Any = np.inf) -> A
     lead, key_dim = g.shape[:-2], g.shape[-1]
     low, high = _box(d_min, d_max, (*lead, key_dim))
     require(bool(np.all(low >= 0)), "d_min: expected a box that does not reach below zero")
+    return _each(lambda at: _best_scaling(g[at], low[at], high[at]), lead, key_dim)
+
+
+def _each(solve: Callable[[tuple[int, ...]], Array], lead: tuple[int, ...], key_dim: int) -> Array:
+    """One solution per entry of the leading axes, (..., K)."""
     solution = np.empty((*lead, key_dim))
-    for index in np.ndindex(*lead):
-        solution[index] = _best_scaling(g[index], low[index], high[index])
+    indices = list(np.ndindex(*lead))
+
+    def work(part: slice) -> None:
+        for index in indices[part]:
+            solution[index] = solve(index)
+
+    map_leading(work, len(indices))
     return solution
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from osdn_theory._context import common_lead, transpose
 from osdn_theory._validation import Array, as_float64, broadcastable, require
@@ -89,10 +90,12 @@ def recursive_least_squares(
     factor[..., : stream.key_dim] = np.sqrt(lam) * np.eye(stream.key_dim)
     cuts = sorted({0, *range(0, stream.length, block_size), *wanted.tolist(), stream.length})
     states = {0: start + np.zeros(factor.shape[:-2] + start.shape[-2:])}
-    for begin, end in pairwise(cuts):
-        factor = _absorb(factor, _rows(stream, start, begin, end))
-        if end == stream.length or end in wanted:
-            states[end] = start + _solve(factor)
+    # Many small factorisations: a second BLAS thread costs more in waiting than it computes.
+    with threadpool_limits(1, user_api="blas"):
+        for begin, end in pairwise(cuts):
+            factor = _absorb(factor, _rows(stream, start, begin, end))
+            if end == stream.length or end in wanted:
+                states[end] = start + _solve(factor)
     kept = [states[int(p)] for p in wanted]
     return LeastSquaresTrajectory(
         stream=stream,

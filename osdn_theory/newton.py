@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from osdn_theory._context import (
     ContextProblem,
@@ -294,25 +295,27 @@ def _iterate(
     error, norm = normalise((start - problem.minimizer) @ root_t)
     log_norm = _log(norm)
     states, preconditioners, directions, logs, ratios = [start], [first], [error], [log_norm], []
-    for _ in range(steps):
-        g = error @ root
-        after = error @ transition - apply(g, deviation, form) @ root_t
-        moved = apply(g, reference + deviation, form) @ problem.null
-        unseen = unseen - trailing(np.exp(log_norm), 2) * moved
-        if eta is not None:
-            # `error` has norm one, so the denominator of the hypergradient is one as well.
-            deviation = deviation + 2.0 * trailing(eta, axes(form)) * cross(g, after @ root, form)
-            _require_finite(deviation, "eta: the preconditioner overflows, take a smaller step")
-        ratios.append(np.where(np.isneginf(log_norm), np.nan, 0.0))
-        error, norm = normalise(after)
-        ratios[-1] += np.square(norm)
-        log_norm = log_norm + _log(norm)
-        seen = _scaled(error @ pinv_t, log_norm)
-        _require_finite(seen, "preconditioner: the states overflow, it is too large")
-        states.append(problem.minimizer + unseen + seen)
-        preconditioners.append(reference + deviation)
-        directions.append(error)
-        logs.append(log_norm)
+    # Steps on small matrices: a second BLAS thread costs more in waiting than it computes.
+    with threadpool_limits(1, user_api="blas"):
+        for _ in range(steps):
+            g = error @ root
+            after = error @ transition - apply(g, deviation, form) @ root_t
+            moved = apply(g, reference + deviation, form) @ problem.null
+            unseen = unseen - trailing(np.exp(log_norm), 2) * moved
+            if eta is not None:
+                # `error` has norm one, so the denominator of the hypergradient is one as well.
+                deviation = deviation + 2.0 * trailing(eta, axes(form)) * cross(g, after @ root, form)
+                _require_finite(deviation, "eta: the preconditioner overflows, take a smaller step")
+            ratios.append(np.where(np.isneginf(log_norm), np.nan, 0.0))
+            error, norm = normalise(after)
+            ratios[-1] += np.square(norm)
+            log_norm = log_norm + _log(norm)
+            seen = _scaled(error @ pinv_t, log_norm)
+            _require_finite(seen, "preconditioner: the states overflow, it is too large")
+            states.append(problem.minimizer + unseen + seen)
+            preconditioners.append(reference + deviation)
+            directions.append(error)
+            logs.append(log_norm)
     log_norms = np.stack(logs, axis=-1)
     return ContextTrajectory(
         form=label,

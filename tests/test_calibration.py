@@ -111,6 +111,14 @@ def test_directions_without_variance_never_calibrate():
     assert np.isnan(silent.calibrated_fraction)
 
 
+def test_a_repeated_key_calibrates_one_direction_only():
+    key = np.array([0.3, -0.7, 0.2, 0.6])
+    stream = Stream(keys=np.tile(key, (30, 1)), values=np.ones((30, 1)))
+    times = calibration_times(stream, CalibrationRule(eta=1.0))
+    assert times.times[-1] == pytest.approx(1 / np.sum(key**4))
+    assert np.isinf(times.times[:-1]).all()
+
+
 @pytest.mark.parametrize(("gamma", "anchor"), [(1.0, 0.0), (0.98, 0.0), (0.98, 1.0)])
 def test_mean_calibration_follows_the_time_constants(gamma, anchor):
     """Monte Carlo of E[d_t - u] along the ones and across, 4000 independent runs (T13, T19)."""
