@@ -55,6 +55,11 @@ class ConvergenceData:
     parameters: Mapping[str, Any]
 
     @property
+    def bound_rules(self) -> tuple[str, ...]:
+        """The rules that :attr:`log_bound` speaks of; it says nothing of any other curve."""
+        return tuple(rule for rule in ("diagonal", "full") if rule in self.bounds)
+
+    @property
     def log_bound(self) -> Array | None:
         """T10 as far as it applies: for the diagonal form if it can, else for the full one; else None."""
         return _main_bound(self.bounds)
@@ -72,6 +77,7 @@ class ConvergenceData:
                     rule: self.log10_suboptimality(rule) for rule in self.log_suboptimality
                 },
                 "log10_bounds": {name: bound / np.log(10.0) for name, bound in self.bounds.items()},
+                "bound_rules": self.bound_rules,
                 "vacuous_until": self.vacuous_until,
                 "vacuous_sum": self.vacuous_sum,
                 "parameters": self.parameters,

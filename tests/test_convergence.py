@@ -63,6 +63,16 @@ def test_bounds_lie_above_their_curves(rotated, aligned):
             assert np.all(curve <= bound + 1e-9)
 
 
+def test_the_bound_names_the_rules_it_speaks_of(rotated, aligned):
+    assert rotated.bound_rules == ("full",)
+    assert aligned.bound_rules == ("diagonal", "full")
+    # With a rotated Gram matrix the bound is no bound for the diagonal rule: its curve crosses it.
+    assert np.any(rotated.log_suboptimality["diagonal"] > rotated.log_bound)
+    for data in (rotated, aligned):
+        for rule in data.bound_rules:
+            assert np.all(data.log_suboptimality[rule] <= data.log_bound + 1e-9)
+
+
 def test_the_bound_is_vacuous_for_as_long_as_it_says(aligned):
     bound, until = aligned.log_bound, aligned.vacuous_until
     np.testing.assert_array_equal(bound, aligned.bounds["diagonal"])
