@@ -11,11 +11,11 @@ from osdn_theory._validation import Array
 from osdn_theory.bounds import hypotheses as h
 from osdn_theory.bounds.check import Sides
 from osdn_theory.bounds.exact_run import ExactRun
-from osdn_theory.bounds.numbers import Number, Rationals, dot, vector
+from osdn_theory.bounds.numbers import Number, Rationals, vector
 from osdn_theory.bounds.problem import Problem
 from osdn_theory.bounds.registry import Evidence, Verdict, bound, unless
 
-TOKENS = 24
+TOKENS = 16
 """Tokens of the stream that make up the distribution that the independent key is drawn from."""
 
 _SOLVABLE = 48
@@ -84,8 +84,9 @@ def _linear_part(
     """(gamma I - eta R) gap, with R = mean of x x^T."""
     field = Rationals()
     gamma, eta = field.of(problem.gamma[0]), field.of(problem.eta)
-    pulled = _mean([[dot(x, gap) * xi for xi in x] for x in features])
-    return [gamma * g - eta * p for g, p in zip(gap, pulled, strict=True)]
+    x = flint.fmpq_mat([list(row) for row in features])
+    pulled = x.transpose() * (x * flint.fmpq_mat([[g] for g in gap]))
+    return [gamma * g - eta * pulled[i, 0] / len(features) for i, g in enumerate(gap)]
 
 
 def _stationary(problem: Problem, features: Sequence[Sequence[Number]]) -> list[Number]:

@@ -103,10 +103,12 @@ def lower(value: Number) -> Any:
 
 
 def log10_slack(sides: Sides) -> float | None:
-    """log10(rhs / lhs) of the midpoints, for display; None for an identity."""
+    """log10(rhs / lhs) of the midpoints, for display; None for an identity or an empty enclosure."""
     if sides.identity:
         return None
     lhs, rhs = ball(sides.lhs), ball(sides.rhs)
+    if lhs.is_nan() or rhs.is_nan():
+        return None
     if sides.is_log:
         return _difference(as_float(rhs), as_float(lhs)) / math.log(10)
     return _difference(_log10(rhs), _log10(lhs))

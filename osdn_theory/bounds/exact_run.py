@@ -83,12 +83,21 @@ class ExactRun:
     def _anchor(self) -> list[Number]:
         return vector(self.field, self.problem.anchor)
 
+    @cached_property
+    def _faces(self) -> list[tuple[Number | None, Number | None]]:
+        # Conversions cost as much as comparisons; an open side needs neither.
+        def face(bound: float) -> Number | None:
+            return self.field.of(bound) if np.isfinite(bound) else None
+
+        bounds = zip(self.problem.lower, self.problem.upper, strict=True)
+        return [(face(low), face(high)) for low, high in bounds]
+
     def _clip(self, value: Number, feature: int) -> Number:
-        low, high = self.problem.lower[feature], self.problem.upper[feature]
-        if np.isfinite(low):
-            value = self.field.maximum(value, self.field.of(low))
-        if np.isfinite(high):
-            value = self.field.minimum(value, self.field.of(high))
+        low, high = self._faces[feature]
+        if low is not None:
+            value = self.field.maximum(value, low)
+        if high is not None:
+            value = self.field.minimum(value, high)
         return value
 
     @property

@@ -107,7 +107,7 @@ def _recomputed_states(problem: Problem, tokens: list[int]) -> list[Array]:
     # Storing every state costs T V K numbers; running the pieces between the samples costs one pass.
     solver = {"gated_delta_net": gated_delta_net, "kda": kda}.get(problem.trajectory.recurrence, osdn)
     stream = replace(problem.stream, forget_gate=problem.gamma)
-    rule = replace(problem.head_rule(), forgetting="token")
+    rule = problem.head_rule()
     state = problem.trajectory.initial_state[problem.index]
     start_from: dict[str, Any] = {"initial_state": state, "initial_preconditioner": problem.initial}
     found, start = [], 0

@@ -73,7 +73,27 @@ class Rationals:
             yield
 
 
-Field = Balls | Rationals
+@dataclass(frozen=True)
+class Floats:
+    """Plain float64, which decides nothing: for searches that only need the formulas fast."""
+
+    label: str = "float64"
+
+    def of(self, value: float) -> Number:
+        return float(value)
+
+    def maximum(self, first: Number, second: Number) -> Number:
+        return max(first, second)
+
+    def minimum(self, first: Number, second: Number) -> Number:
+        return min(first, second)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        yield
+
+
+Field = Balls | Rationals | Floats
 
 
 def vector(field: Field, values: Array) -> list[Number]:
@@ -100,8 +120,8 @@ def distance_sq(first: Sequence[Number], second: Sequence[Number]) -> Number:
 
 
 def total(values: Iterable[Number]) -> Number:
-    # An integer zero keeps an empty sum exact in both fields.
-    return sum(values, start=flint.fmpz(0))
+    # An integer zero keeps an empty sum exact in every field.
+    return sum(values, start=0)
 
 
 def as_float(value: Number) -> float:

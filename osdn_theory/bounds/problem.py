@@ -66,8 +66,9 @@ class Problem:
         return path
 
     def head_rule(self) -> CalibrationRule:
-        """The rule of this head alone; per-token forgetting is passed beside it."""
+        """The rule of this head alone; it reads forgetting per token, as `gamma` gives it."""
         return CalibrationRule(
+            forgetting="token",
             eta=self.eta,
             d_min=self.lower,
             d_max=self.upper,

@@ -1,0 +1,104 @@
+from . import plotting as plotting
+from . import report as report
+from .activations import (
+    activation_layers as activation_layers,
+    load_activations as load_activations,
+    normalize_keys as normalize_keys,
+)
+from .analysis import (
+    analyze as analyze,
+)
+from .bounds import (
+    BoundCheck as BoundCheck,
+    bound_ids as bound_ids,
+    check_bounds as check_bounds,
+    context_checks as context_checks,
+)
+from .calibration import (
+    calibration_times as calibration_times,
+    isotropic_eigenvalues as isotropic_eigenvalues,
+    moment_matrix as moment_matrix,
+)
+from .comparators import (
+    best_context_diagonal as best_context_diagonal,
+    best_fixed_diagonal as best_fixed_diagonal,
+)
+from .convergence import (
+    convergence_rates as convergence_rates,
+)
+from .exact_keys import (
+    dyadic_comparator as dyadic_comparator,
+    unit_keys as unit_keys,
+    weighted_unit_keys as weighted_unit_keys,
+)
+from .least_squares import (
+    recursive_least_squares as recursive_least_squares,
+    ridge_solution as ridge_solution,
+)
+from .newton import (
+    context_osdn as context_osdn,
+    fixed_diagonal as fixed_diagonal,
+    gradient_descent as gradient_descent,
+    right_newton as right_newton,
+)
+from .objective import (
+    context_gradient as context_gradient,
+    context_loss as context_loss,
+    context_minimizer as context_minimizer,
+    gram as gram,
+    hypergradient as hypergradient,
+    residual_ratio as residual_ratio,
+    suboptimality as suboptimality,
+    surrogate as surrogate,
+    token_gradient as token_gradient,
+    token_loss as token_loss,
+    write as write,
+)
+from .preconditioner import (
+    calibrate_step as calibrate_step,
+    calibration_scan as calibration_scan,
+)
+from .recurrence import (
+    delta_net as delta_net,
+    gated_delta_net as gated_delta_net,
+    kda as kda,
+    osdn as osdn,
+    preconditioned_delta_net as preconditioned_delta_net,
+)
+from .rules import (
+    CalibrationRule as CalibrationRule,
+    FROZEN as FROZEN,
+    HISTORIC as HISTORIC,
+    PUBLISHED as PUBLISHED,
+)
+from .streams import (
+    Stream as Stream,
+)
+from .synthetic import (
+    associative_recall as associative_recall,
+    constant_key as constant_key,
+    ill_conditioned as ill_conditioned,
+    interpolating as interpolating,
+    isotropic as isotropic,
+    non_stationary as non_stationary,
+    orthogonal as orthogonal,
+    path_length as path_length,
+)
+from .tightness import (
+    TightenResult as TightenResult,
+    tighten as tighten,
+)
+from .trajectory import (
+    Carry as Carry,
+    Trajectory as Trajectory,
+)
+from .transforms import (
+    repeated as repeated,
+    with_gates as with_gates,
+)
+from .verification import (
+    Verification as Verification,
+    verify as verify,
+)
+
+__version__: str
