@@ -1,0 +1,470 @@
+"""The bounds: where they apply, what they say, and that a wrong constant is caught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import flint
+import numpy as np
+import pytest
+
+from osdn_theory.bounds import (
+    BoundCheck,
+    Sides,
+    bound_ids,
+    check_bounds,
+    context_checks,
+    contraction,
+    decide,
+    regret,
+)
+from osdn_theory.bounds import context as context_module
+from osdn_theory.bounds.check import log10_slack
+from osdn_theory.bounds.context import ContextProblem, ContextSolver, matrix_rank
+from osdn_theory.bounds.numbers import Balls, Number
+from osdn_theory.bounds.registry import SMALL, Evidence, conclude
+from osdn_theory.newton import context_osdn
+from osdn_theory.recurrence import gated_delta_net, kda, osdn
+from osdn_theory.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.streams import Stream
+from osdn_theory.suite import SYNTHETIC
+from osdn_theory.synthetic import (
+    constant_key,
+    ill_conditioned,
+    interpolating,
+    isotropic,
+    non_stationary,
+    orthogonal,
+)
+from osdn_theory.transforms import with_gates
+
+FAST = CalibrationRule(eta=0.5)
+
+
+def one(checks: list[BoundCheck], theorem: str, title: str = "") -> BoundCheck:
+    found = [c for c in checks if c.theorem == theorem and title in c.title]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def stream_of(kind: str = "interpolating", **changes: object) -> Stream:
+    sizes = {"length": 24, "key_dim": 6, "value_dim": 3, **changes}
+    maker = {"interpolating": interpolating, "isotropic": isotropic, "constant": constant_key}[kind]
+    return maker(np.random.default_rng(1), **sizes)  # type: ignore[operator]
+
+
+def checked(stream: Stream, rule: CalibrationRule = FAST, *bounds: str, **kwargs: object) -> list[BoundCheck]:
+    return check_bounds(osdn(stream, rule, **kwargs), bounds or None)  # type: ignore[arg-type]
+
+
+# --- decisions -----------------------------------------------------------------------------------------------
+
+
+def ball(middle: float, radius: float = 0.0) -> flint.arb:
+    return flint.arb(middle, radius)
+
+
+@pytest.mark.parametrize(
+    ("sides", "outcome"),
+    [
+        (Sides(ball(1), ball(2)), "holds"),
+        (Sides(ball(2), ball(1)), "violated"),
+        (Sides(ball(1), ball(1)), "holds"),
+        (Sides(ball(1, 0.5), ball(1.2, 0.5)), "undecided"),
+        (Sides(ball(2), ball(1), lhs_is_upper_bound=True), "undecided"),
+        (Sides(flint.fmpq(1, 3), flint.fmpq(1, 3)), "holds"),
+        (Sides(flint.fmpq(1, 3), flint.fmpq(1, 4)), "violated"),
+        (Sides(flint.fmpq(1, 3), flint.fmpq(1, 3), identity=True), "holds"),
+        (Sides(flint.fmpq(1, 3), flint.fmpq(1, 2), identity=True), "violated"),
+        (Sides(ball(1), ball(1), identity=True), "holds"),
+        (Sides(ball(1, 1e-9), ball(1), identity=True), "undecided"),
+        (Sides(ball(1, 1e-9), ball(2), identity=True), "violated"),
+        (Sides(flint.arb.neg_inf(), flint.arb.neg_inf(), is_log=True), "holds"),
+        (Sides(flint.arb.neg_inf(), ball(-3), is_log=True), "holds"),
+        (Sides(ball(-3), flint.arb.neg_inf(), is_log=True), "violated"),
+        (Sides(ball(1), flint.arb.nan()), "undecided"),
+    ],
+)
+def test_decide(sides: Sides, outcome: str) -> None:
+    assert decide(sides) == outcome
+
+
+def test_slack_in_decades() -> None:
+    assert log10_slack(Sides(ball(1), ball(100))) == pytest.approx(2)
+    assert log10_slack(Sides(ball(-np.log(10)), ball(0), is_log=True)) == pytest.approx(1)
+    assert log10_slack(Sides(ball(0), ball(1))) == np.inf
+    assert log10_slack(Sides(ball(0), ball(0))) == 0
+    assert log10_slack(Sides(ball(1), ball(1), identity=True)) is None
+    assert log10_slack(Sides(flint.arb.nan(), ball(1))) is None
+
+
+def test_conclude_reports_the_gravest_pair() -> None:
+    blank = BoundCheck("T0", "", "", "s", "r", (), "undecided")
+    good, bad, open_ = Sides(ball(1), ball(2)), Sides(ball(3), ball(2)), Sides(ball(1, 9), ball(2))
+    assert conclude(blank, [good, good]).outcome == "holds"
+    assert conclude(blank, [good, open_]).outcome == "undecided"
+    worst = conclude(blank, [good, open_, bad])
+    assert (worst.outcome, worst.lhs, worst.rhs) == ("violated", 3.0, 2.0)
+
+
+# --- every theorem on a stream made for it ----------------------------------------------------------------------
+
+
+def test_every_bound_applies_and_holds_somewhere() -> None:
+    rng = np.random.default_rng(0)
+    base = stream_of()
+    # K = 5, exactly diagonal Gram; a gated stream; constant keys; unit keys.
+    cases = [
+        osdn(base, FAST),
+        osdn(orthogonal(rng, length=24, key_dim=5, value_dim=3), PUBLISHED),
+        gated_delta_net(with_gates(base, rng, state="token"), FAST),
+        osdn(stream_of("constant"), CalibrationRule(eta=0.5, forgetting=0.75, d_min=-np.inf, d_max=np.inf)),
+        osdn(stream_of("isotropic"), PUBLISHED),
+    ]
+    checks = [c for case in cases for c in check_bounds(case)]
+    assert {c.outcome for c in checks} == {"holds", "not applicable"}
+    held = {(c.theorem, c.title) for c in checks if c.outcome == "holds"}
+    assert held == {(c.theorem, c.title) for c in checks}
+    assert {c.theorem for c in checks} >= set(bound_ids()) - {"float64"}
+    assert all(c.reason for c in checks if c.outcome == "not applicable")
+    assert all(c.method for c in checks if c.outcome == "holds")
+
+
+def test_interpolating_regret_matches_its_float64_formula() -> None:
+    stream = stream_of()
+    run = osdn(stream, FAST)
+    check = one(check_bounds(run, ["T5"]), "T5")
+    m = float(np.max(np.sum(stream.keys**4, -1)))
+    u = np.asarray(stream.comparator)
+    assert check.lhs == pytest.approx(float(np.sum((1 - run.alignment) ** 2)), rel=1e-12)
+    assert check.rhs == pytest.approx(float(np.sum((1 - u) ** 2)) / (0.5 * (2 - 0.5 * m)), rel=1e-12)
+    assert check.log10_slack == pytest.approx(np.log10(check.rhs / check.lhs), rel=1e-9)
+
+
+def test_product_bounds_do_not_underflow_on_long_streams() -> None:
+    stream = stream_of(length=6000)
+    run = osdn(stream, PUBLISHED, initial_preconditioner=np.full(6, 1.25))
+    checks = check_bounds(run, ["T6", "T7"])
+    assert all(c.outcome == "holds" and c.method.startswith("float64") for c in checks)
+    product = one(checks, "T6")
+    assert product.is_log
+    assert product.lhs == pytest.approx(float(np.sum(np.log((1 - run.alignment) ** 2))), rel=1e-6)
+    assert product.lhs < -1000  # exp of it is zero in float64
+
+
+def test_agnostic_regret_needs_no_interpolation() -> None:
+    stream = ill_conditioned(np.random.default_rng(2), length=24, key_dim=5, value_dim=3, condition=100.0)
+    m = float(np.max(np.sum(stream.keys**4, -1)))
+    checks = checked(stream, CalibrationRule(eta=0.5 / m), "T5", "T8")
+    assert one(checks, "T8").outcome == "holds"
+    assert "no comparator" in one(checks, "T5").reason
+
+
+@pytest.mark.parametrize("mode", ["drift", "switch"])
+def test_tracking_follows_a_moving_comparator(mode: str) -> None:
+    stream = non_stationary(np.random.default_rng(4), length=24, key_dim=6, value_dim=2, mode=mode)  # type: ignore[arg-type]
+    checks = checked(stream, FAST, "T5", "T14")
+    assert one(checks, "T14").outcome == "holds"
+    assert "moves" in one(checks, "T5").reason
+
+
+def test_gated_residual_identity_needs_the_gated_state() -> None:
+    rng = np.random.default_rng(5)
+    gated = with_gates(stream_of(), rng, state="feature")
+    checks = check_bounds(kda(gated, FAST), ["T3", "T17"])
+    assert one(checks, "T17").outcome == "holds"
+    assert one(checks, "T3").outcome == "not applicable"
+
+
+def test_beta_aware_feedback_keeps_t5_and_t6_and_drops_t7() -> None:
+    u = np.full(6, 1.25)
+    base = stream_of("isotropic")
+    # beta <u, s> = 1 with u = 5/4 and beta = 4/5 is not exact in float64; u = 2, beta = 1/2 is.
+    stream = replace(base, beta=0.5, comparator=np.full(6, 2.0), initial_preconditioner=u)
+    rule = CalibrationRule(eta=1.0, d_min=0.5, d_max=4.0, beta_aware=True)
+    checks = checked(stream, rule, "T5", "T6", "T7")
+    assert one(checks, "T5").outcome == "holds"
+    assert one(checks, "T6").outcome == "holds"
+    assert {c.outcome for c in checks if c.theorem == "T7"} == {"not applicable"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "theorem", "reason"),
+    [
+        (CalibrationRule(eta=8.0, d_max=9.0), "T5", "needs eta M < 2"),
+        (CalibrationRule(eta=0.0), "T8", "needs eta > 0"),
+        (CalibrationRule(eta=0.5, forgetting=0.5), "T5", "needs gamma = 1, got 0.5"),
+        (CalibrationRule(eta=0.5, normalize_feedback=True), "T8", "needs w = 1"),
+        (CalibrationRule(eta=0.5, d_min=2.0, d_max=3.0), "T5", "leaves the box by"),
+        (CalibrationRule(eta=0.5, d_max=np.inf), "T14", "bounded box"),
+        (CalibrationRule(eta=0.5), "T15", "||k_t||^2 = 1 fails by"),
+        (CalibrationRule(eta=0.5, d_min=0.0), "T17", "no state gate"),
+        (CalibrationRule(eta=40.0, forgetting=0.5), "T13", "needs eta w ||s_t||^2 <= 2 gamma_t"),
+        (CalibrationRule(eta=8.0, d_min=0.9), "T19", "needs the box inactive"),
+    ],
+)
+def test_not_applicable_says_which_hypothesis_and_its_value(
+    rule: CalibrationRule, theorem: str, reason: str
+) -> None:
+    found = [c for c in checked(stream_of(), rule, theorem) if c.outcome == "not applicable"]
+    assert any(reason in c.reason for c in found), [c.reason for c in found]
+
+
+def test_hypotheses_are_exact_not_approximate() -> None:
+    stream = stream_of()
+    keys = np.array(stream.keys)
+    keys[7, 0] = np.nextafter(keys[7, 0], 2)
+    nudged = replace(stream, keys=keys, queries=keys)
+    check = one(checked(nudged, FAST, "T5"), "T5")
+    assert check.outcome == "not applicable"
+    assert "token 8" in check.reason
+    unit = stream_of("isotropic")
+    keys = np.array(unit.keys)
+    keys[3, 1] = np.nextafter(keys[3, 1], 2)
+    check = one(checked(replace(unit, keys=keys), PUBLISHED, "T15"), "T15")
+    assert "token 4" in check.reason
+    values = np.array(stream.values)
+    values[2, 0] = np.nextafter(values[2, 0], 9)
+    check = one(checked(replace(stream, values=values), FAST, "T16"), "T16", "identity")
+    assert "token 3" in check.reason
+
+
+def test_gate_and_start_hypotheses() -> None:
+    gated = stream_of(beta="random")
+    assert "needs beta = 1" in one(checked(gated, FAST, "T6"), "T6").reason
+    negative = replace(stream_of(), beta=-0.5)
+    assert all("needs beta >= 0" in c.reason for c in checked(negative, FAST, "T7"))
+    unit = stream_of("isotropic")
+    moved = checked(unit, PUBLISHED, "T15", initial_preconditioner=np.full(6, 1.25))
+    assert "needs d_1 = 1, off by 0.25" in one(moved, "T15").reason
+    above = checked(unit, CalibrationRule(d_min=1.1, d_max=2.0), "T15")
+    assert "leaves the box" in one(above, "T15").reason
+    constant = stream_of("constant")
+    assert "same key" in one(checked(unit, FAST, "T13"), "T13", "Bias").reason
+    assert (
+        "box inactive"
+        in one(checked(constant, CalibrationRule(eta=0.5, forgetting=0.5), "T13"), "T13", "Bias").reason
+    )
+    zero = CalibrationRule(eta=1.0, d_min=0.0, forgetting=0.25)
+    flat = replace(stream_of(), initial_preconditioner=np.zeros(6))
+    assert "needs d > 0" in one(checked(flat, zero, "T16"), "T16", "identity").reason
+
+
+def test_per_token_forgetting_is_not_constant() -> None:
+    stream = with_gates(stream_of(), np.random.default_rng(6), forget="random")
+    rule = CalibrationRule(eta=0.5, forgetting="token", anchor="initial")
+    checks = checked(stream, rule, "T13", "T19")
+    assert one(checks, "T13", "Stability").outcome == "holds"
+    assert "constant gamma" in one(checks, "T19").reason
+
+
+def test_empty_stream_is_not_applicable_everywhere() -> None:
+    checks = checked(stream_of(length=0), FAST)
+    assert {c.outcome for c in checks if c.theorem != "float64" and c.theorem != "T15"} == {"not applicable"}
+
+
+def test_one_token() -> None:
+    checks = checked(stream_of(length=1), FAST)
+    assert {c.outcome for c in checks} == {"holds", "not applicable"}
+    assert one(checks, "T16", "metric").scope == "a single token: the metric never moves"
+
+
+def test_leading_axes_give_one_verdict_each() -> None:
+    stream = interpolating(np.random.default_rng(0), lead=(2, 3), length=8, key_dim=5, value_dim=2)
+    checks = checked(stream, FAST, "T5")
+    assert [c.index for c in checks] == [(i, j) for i in range(2) for j in range(3)]
+    assert {c.outcome for c in checks} == {"holds"}
+
+
+def test_unknown_bound_is_named() -> None:
+    with pytest.raises(ValueError, match="unknown T99"):
+        checked(stream_of(), FAST, "T99")
+
+
+def test_large_streams_use_float64_and_say_so() -> None:
+    stream = interpolating(np.random.default_rng(0), length=SMALL // 8 + 1, key_dim=8, value_dim=2)
+    checks = checked(stream, FAST, "T5", "T8", "T13", "T14", "T15")
+    applied = [c for c in checks if c.outcome != "not applicable"]
+    assert {c.outcome for c in applied} == {"holds"}
+    assert {c.method for c in applied} == {"float64 with rounding enclosure"}
+
+
+def test_large_identity_fixed_point_is_decided_to_the_bit() -> None:
+    stream = isotropic(np.random.default_rng(0), length=SMALL // 8 + 1, key_dim=8, value_dim=2)
+    run = osdn(stream, PUBLISHED)
+    check = one(check_bounds(run, ["T15"]), "T15")
+    assert (check.outcome, check.method) == ("holds", "float64, bit for bit")
+    drifted = replace(run, preconditioner=run.preconditioner + 2.0**-52)
+    assert one(check_bounds(drifted, ["T15"]), "T15").outcome == "violated"
+
+
+def test_wide_heads_compare_two_starts_in_t19() -> None:
+    stream = isotropic(np.random.default_rng(0), length=20, key_dim=49, value_dim=2)
+    assert one(checked(stream, FAST, "T19"), "T19").outcome == "holds"
+
+
+def test_historic_setting_is_covered() -> None:
+    checks = checked(stream_of(), HISTORIC)
+    assert {c.outcome for c in checks} == {"holds", "not applicable"}
+
+
+def test_local_identities_without_stored_states_agree_with_stored_ones() -> None:
+    stream = stream_of()
+    with_states = checked(stream, FAST, "T3", "T16", return_states=True)
+    without = checked(stream, FAST, "T3", "T16")
+    assert [c.lhs for c in with_states] == [c.lhs for c in without]
+
+
+# --- T10 ----------------------------------------------------------------------------------------------------------
+
+
+def context(kind: str) -> Stream:
+    rng = np.random.default_rng(3)
+    if kind == "diagonal":
+        return orthogonal(rng, length=20, key_dim=4, value_dim=3)
+    return ill_conditioned(rng, length=20, key_dim=4, value_dim=3, condition=10.0)
+
+
+def test_context_bounds_hold_in_the_forms_that_apply() -> None:
+    diagonal, general = context_checks(context("diagonal")), context_checks(context("general"))
+    assert {c.outcome for c in diagonal} == {"holds"}
+    refused = [c for c in general if c.outcome == "not applicable"]
+    assert {c.rule for c in refused} == {"context, diagonal P"}
+    assert all("needs a diagonal Gram" in c.reason for c in refused)
+    assert len(refused) == 2
+
+
+@pytest.mark.parametrize("form", ["full", "diagonal"])
+def test_context_run_agrees_with_the_float64_solver(form: str) -> None:
+    stream = context("diagonal")
+    problem = ContextProblem.of(stream)
+    field = Balls(256)
+    with field.working():
+        run = ContextSolver(problem, field).run(form, 6)  # type: ignore[arg-type]
+        ratios = [float(r) for r in run.ratios]
+    start = np.eye(4) if form == "full" else np.ones(4)
+    reference = context_osdn(
+        stream.keys,
+        stream.values,
+        steps=6,
+        form=form,  # type: ignore[arg-type]
+        smoothness=problem.smoothness,
+        initial_preconditioner=problem.start * start,
+    )
+    np.testing.assert_allclose(ratios, reference.ratios, rtol=1e-9)
+
+
+def test_singular_gram_is_not_applicable() -> None:
+    few = context("general").tokens(0, 3)
+    assert all("nonsingular, got 3 tokens" in c.reason for c in context_checks(few))
+    stream = context("general")
+    keys = np.array(stream.keys)
+    keys[:, 3] = keys[:, 2]
+    twin = replace(stream, keys=keys)
+    reasons = {c.reason for c in context_checks(twin) if "diagonal Gram" not in c.reason}
+    assert reasons == {"needs G nonsingular, got rank 3 of 4"}
+    assert matrix_rank(keys) == 3
+
+
+def test_context_refuses_what_it_cannot_do() -> None:
+    stream = context("general")
+    silent = replace(stream, values=np.zeros_like(stream.values), solution=None)
+    assert all("every value is zero" in c.reason for c in context_checks(silent))
+    assert all("at least one step" in c.reason for c in context_checks(stream, steps=0))
+    wide = isotropic(np.random.default_rng(0), length=70, key_dim=65, value_dim=1)
+    assert all("not run for K > 64" in c.reason for c in context_checks(wide))
+
+
+def test_an_uncertified_smoothness_stays_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = context("general")
+    true = ContextProblem.of(stream)
+    low = replace(true, smoothness=true.smoothness * 0.9)
+    monkeypatch.setattr(ContextProblem, "of", staticmethod(lambda _: low))
+    applied = [c for c in context_checks(stream) if c.outcome != "not applicable"]
+    assert applied
+    assert all(c.outcome == "undecided" and "not certified" in c.reason for c in applied)
+
+
+def test_scalar_context_attains_the_bound() -> None:
+    scalar = next(e for e in SYNTHETIC if e.name == "scalar").build(np.random.default_rng(0))
+    check = one(context_checks(scalar), "T10", "Regret of full P against right-Newton")
+    assert check.outcome == "holds"
+    assert check.log10_slack == pytest.approx(0, abs=1e-8)
+
+
+# --- wrong theory is caught -----------------------------------------------------------------------------------------
+
+
+def test_halved_constant_of_t5_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    attained = next(e for e in SYNTHETIC if e.name == "attained").build(np.random.default_rng(0))
+    run = osdn(attained, CalibrationRule(eta=2.0))
+    assert one(check_bounds(run, ["T5"]), "T5").outcome == "holds"
+    whole = regret.interpolating_constant
+    monkeypatch.setattr(regret, "interpolating_constant", lambda e: whole(e) / 2)
+    assert one(check_bounds(run, ["T5"]), "T5").outcome == "violated"
+
+
+def test_quartered_constant_of_t10_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    scalar = next(e for e in SYNTHETIC if e.name == "scalar").build(np.random.default_rng(0))
+    whole = context_module.newton_constant
+
+    def quarter(smoothness: Number, distance_sq: Number) -> Number:
+        return whole(smoothness, distance_sq) / 4
+
+    monkeypatch.setattr(context_module, "newton_constant", quarter)
+    check = one(context_checks(scalar), "T10", "Regret of full P against right-Newton")
+    assert check.outcome == "violated"
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.99])
+def test_smaller_agnostic_bound_is_caught_where_it_is_tight(
+    monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    # d_1 = u, tiny step: T8 is nearly attained, so any smaller right side is violated.
+    rng = np.random.default_rng(0)
+    stream = ill_conditioned(rng, length=24, key_dim=5, value_dim=2, condition=10.0)
+    m = float(np.max(np.sum(stream.keys**4, -1)))
+    rule = CalibrationRule(eta=1e-6 / m, d_min=0.0, d_max=10.0)
+    from osdn_theory.comparators import best_fixed_diagonal
+
+    best = np.clip(best_fixed_diagonal(stream.squared_keys, np.zeros(5), np.full(5, 10.0)), 0, 10)
+    run = osdn(stream, rule, initial_preconditioner=best)
+    assert one(check_bounds(run, ["T8"]), "T8").outcome == "holds"
+    whole = regret.agnostic_bound
+    monkeypatch.setattr(
+        regret, "agnostic_bound", lambda e, loss, d: whole(e, loss, d) * flint.fmpq(int(factor * 100), 100)
+    )
+    assert one(check_bounds(run, ["T8"]), "T8").outcome == "violated"
+
+
+def test_wrong_gated_rate_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = stream_of(beta="random")
+    run = osdn(stream, FAST)
+    whole = regret.gated_rate
+    monkeypatch.setattr(regret, "gated_rate", lambda e: whole(e) / 4)
+    assert {c.outcome for c in check_bounds(run, ["T7"])} == {"violated"}
+
+
+def test_wrong_residual_ratio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = osdn(stream_of(beta="random"), FAST)
+    step_type = contraction.LocalStep
+    monkeypatch.setattr(step_type, "alignment", property(lambda s: sum(s.preconditioner)))
+    assert {c.outcome for c in check_bounds(run, ["T3"])} == {"violated"}
+    assert one(check_bounds(run, ["T16"]), "T16", "identity").outcome == "violated"
+
+
+def test_wrong_forgetting_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    from osdn_theory.bounds import forgetting
+
+    stream = stream_of("constant")
+    rule = CalibrationRule(eta=0.5, forgetting=0.75, d_min=-np.inf, d_max=np.inf)
+    run = osdn(stream, rule)
+    assert one(check_bounds(run, ["T13"]), "T13", "Bias").outcome == "holds"
+
+    def unanchored(e: Evidence) -> Number:
+        return e.field.of(1.0)
+
+    monkeypatch.setattr(forgetting, "bias_limit", unanchored)
+    assert one(check_bounds(run, ["T13"]), "T13", "Bias").outcome == "violated"
+    monkeypatch.setattr(forgetting, "separation_sq", lambda first, second, token: first.field.of(100.0))
+    assert one(check_bounds(run, ["T13"]), "T13", "Stability").outcome == "violated"
