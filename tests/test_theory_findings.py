@@ -56,12 +56,12 @@ def test_t16_a_write_can_expand_the_plain_frobenius_norm() -> None:
     key, d = np.array([0.5, 0.5]), np.array([3.0, 0.25])
     alignment = float(np.sum(d * key**2))
     assert 0 < alignment < 2
-    error = np.array([[1.0, 1.0]])
+    error = np.array([[0.0, 1.0]])
     # Realisable with S* = 0: the state is the error.
     stream = Stream(keys=key[None], values=np.zeros((1, 1)), solution=np.zeros((1, 2)))
     rule = CalibrationRule(eta=0.0, d_min=0.0, d_max=10.0)
     run = osdn(stream, rule, initial_state=error, initial_preconditioner=d)
-    assert np.linalg.norm(run.final_state) > 1.05 * np.linalg.norm(error)
+    assert np.linalg.norm(run.final_state) > 1.2 * np.linalg.norm(error)
     (identity,) = [c for c in check_bounds(run, ["T16"]) if "identity" in c.title]
     assert identity.outcome == "holds"  # while the weighted norm contracts
     assert identity.lhs is not None
@@ -79,7 +79,7 @@ def test_t13_two_runs_forget_their_start_only_if_they_share_the_anchor() -> None
         first, second = (osdn(stream, rule, initial_preconditioner=d).final_preconditioner for d in starts)
         return float(np.linalg.norm(first - second))
 
-    assert apart(shared) < 1e-15
+    assert apart(shared) < 1e-13
     assert apart(own) > 0.3
 
 
