@@ -1,0 +1,22 @@
+"""Every figure of the project, one function each, returning ``(figure, axes)``.
+
+Figures are built on :class:`matplotlib.figure.Figure` directly, so they need no display and no pyplot state.
+Colours are the Okabe-Ito set, and every curve also has its own line style, so that figures survive
+colour blindness and black-and-white print.
+"""
+
+from osdn_theory.plotting._style import save_figure
+from osdn_theory.plotting.calibration import forgetting, identity_fixed_point, preconditioner_heatmap
+from osdn_theory.plotting.convergence import convergence_rates, super_geometric
+from osdn_theory.plotting.slack import regret, slack_per_bound
+
+__all__ = [
+    "convergence_rates",
+    "forgetting",
+    "identity_fixed_point",
+    "preconditioner_heatmap",
+    "regret",
+    "save_figure",
+    "slack_per_bound",
+    "super_geometric",
+]
