@@ -37,5 +37,18 @@ def map_leading(work: Callable[[slice], None], count: int) -> None:
                 work(part)
             return
         with ThreadPoolExecutor(workers) as pool:
-            for done in [pool.submit(work, part) for part in parts]:
+            for done in [pool.submit(_spread_out, work, part, i) for i, part in enumerate(parts)]:
                 done.result()
+
+
+def _spread_out(work: Callable[[slice], None], part: slice, index: int) -> None:
+    """Run `work` from a core of its own.
+
+    The kernel starts sibling threads on one core and moves them apart only after tens of milliseconds, longer
+    than most calls last. Visiting the core is enough: the thread is then free to move again.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {sorted(allowed)[index % len(allowed)]})
+        os.sched_setaffinity(0, allowed)
+    work(part)
