@@ -10,8 +10,9 @@ that does not depend on e_0 is computed for a slab of blocks at once; the loop o
 
 Two properties that callers rely on:
 
-- Iterate i of a block keeps its WY value iff the unprojected iterates 1 ... i of the block lie in the box; from
-  the first one that does not, the block is stepped sequentially. That depends on earlier tokens only.
+- A block keeps its WY values up to the first iterate, counting the one it was handed, that is not in the interior
+  of the box; from there on its tokens are stepped. That depends on earlier tokens only. (Interior, because an
+  iterate on the boundary has just been clipped, and the next step most likely clips again.)
 - Every product has the same shape whatever the length, and sums run in a fixed order, so neither the number of
   blocks nor the number of leading axes changes a bit.
 """
@@ -33,6 +34,9 @@ SLAB_BYTES = 2 << 20
 
 CERTIFICATE_SLACK = 1e-12
 """Relative room for rounding in the quick certificate, far above the error of the iterates it vouches for."""
+
+CACHE_BYTES = 1 << 19
+"""Features that are squared and multiplied in one go."""
 
 Features = Callable[..., tuple[Array, Array]]
 Step = Callable[..., Array]
@@ -91,7 +95,9 @@ class _LeadScan:
 
     def __init__(self, problem: ScanInput, block: int) -> None:
         lead, length, dim = problem.keys.shape
-        self.problem, self.block = problem, block
+        self.problem, self.block, self.rule = problem, block, problem.rule
+        if max(np.ndim(problem.rule.d_min), np.ndim(problem.rule.d_max)) > 1:
+            self.rule = replace(problem.rule, d_min=problem.lower, d_max=problem.upper)
         per_block = max(1, lead * block * dim * 8)
         self.count = int(np.clip(SLAB_BYTES // per_block, 1, max(1, -(-length // block))))
         count = self.count
@@ -105,20 +111,38 @@ class _LeadScan:
         self.target = np.ones((lead, count, block, 1))
         self.gains = np.zeros((lead, count, block, 1))
         self.iterates = np.empty((lead, block + 1, dim))
-        self.mixing = np.zeros((lead, block + 1, block + 1))
+        self.seen = np.empty((lead, block, 1))
+        self.mixing = np.ones((lead, block + 1, block + 1))
         self.earlier = np.tril(np.ones((block + 1, block), dtype=bool), -1)
         self.weight = np.zeros((lead, count, block))
         self.decay = np.ones((lead, count, block))
 
     def run(self, out: Array) -> Array:
         d = self.problem.initial
-        length, span = out.shape[1], self.count * self.block
+        first, length, span = 0, out.shape[1], self.count * self.block
         with np.errstate(over="ignore", invalid="ignore"):  # unprojected iterates may diverge: see _inside
-            for first in range(0, length, span):
+            while first < length:
+                if not self._inside(d).any():
+                    first, d = self._step_blocks(d, first, out)
+                    continue
                 stop = min(first + span, length)
                 self._load(first, stop)
-                d = self._advance(d, out[:, first:stop])
+                d = self._advance(d, first, stop, out)
+                first = stop
         return d
+
+    def _step_blocks(self, d: Array, first: int, out: Array) -> tuple[int, Array]:
+        """Step whole blocks while no leading entry is handed an interior iterate: no WY value would be kept."""
+        problem, length = self.problem, out.shape[1]
+        while first < length and not self._inside(d).any():
+            stop = min(first + self.block, length)
+            for t in range(first, stop):
+                out[:, t] = d
+                feature, weight = problem.features(problem.keys[:, t], problem.beta[:, t], self.rule)
+                gamma = None if problem.gamma is None else problem.gamma[:, t]
+                d = problem.step(d, feature, weight, gamma, problem.anchor, self.rule)
+            first = stop
+        return first, d
 
     def _load(self, first: int, stop: int) -> None:
         """Features, triangular inverses and targets of the slab; tokens past `stop` change nothing."""
@@ -126,33 +150,45 @@ class _LeadScan:
         self.used = -(-size // block)
         whole = size // block
         feature = self.rows[:, :, 1:]
-        self._load_tokens(first, slice(0, whole), feature[:, :whole])
+        self._load_tokens(first, whole)
         if whole < self.used:
             rest = slice(whole, self.used)
             feature[:, rest] = 0.0
             self.weight[:, rest] = 0.0
             self.decay[:, rest] = 1.0
             self._load_rest(first + whole * block, stop, whole)
+            self._product(self.rows[:, rest], self.gram[:, rest])
         used = self.used
         if problem.gamma is not None:
             self._spread_decay(used)
             anchor = problem.anchor[:, np.newaxis, :, np.newaxis]
             np.subtract(1.0, np.matmul(feature[:, :used], anchor), out=self.target[:, :used])
-        # The extra column keeps the operands distinct: a symmetric product would take the slow syrk route.
-        np.matmul(feature[:, :used], self.rows[:, :used].swapaxes(-1, -2), out=self.gram[:, :used])
         self._invert(used)
 
-    def _load_tokens(self, first: int, blocks: slice, feature: Array) -> None:
-        lead, _, block, dim = feature.shape
-        number = blocks.stop - blocks.start
-        tokens = slice(first, first + number * block)
-        shape = (lead, number, block)
-        keys = self.problem.keys[:, tokens].reshape(*shape, dim)
-        beta = self.problem.beta[:, tokens].reshape(shape)
-        weight = self.problem.features(keys, beta, self.problem.rule, out=feature)[1]
-        self.weight[:, blocks] = weight
-        if self.problem.gamma is not None:
-            self.decay[:, blocks] = self.problem.gamma[:, tokens].reshape(shape)
+    def _load_tokens(self, first: int, number: int) -> None:
+        """`number` whole blocks from token `first`, a few leading entries at a time so that the Gram product
+        finds their features in the cache."""
+        problem = self.problem
+        block, dim = self.block, self.rows.shape[-1]
+        group = max(1, CACHE_BYTES // max(1, number * block * dim * 8))
+        for begin in range(0, self.rows.shape[0], group):
+            leads = slice(begin, begin + group)
+            keys = problem.keys[leads, first : first + number * block]
+            shape = (keys.shape[0], number, block)
+            beta = problem.beta[leads, first : first + number * block].reshape(shape)
+            rows = self.rows[leads, :number]
+            self.weight[leads, :number] = problem.features(
+                keys.reshape(*shape, dim), beta, problem.rule, out=rows[:, :, 1:]
+            )[1]
+            self._product(rows, self.gram[leads, :number])
+        if problem.gamma is not None:
+            gamma = problem.gamma[:, first : first + number * block]
+            self.decay[:, :number] = gamma.reshape(self.rows.shape[0], number, block)
+
+    @staticmethod
+    def _product(rows: Array, gram: Array) -> None:
+        # The extra column keeps the operands distinct: a symmetric product would take the slow syrk route.
+        np.matmul(rows[..., 1:, :], rows.swapaxes(-1, -2), out=gram)
 
     def _load_rest(self, first: int, stop: int, index: int) -> None:
         problem, number = self.problem, stop - first
@@ -186,43 +222,52 @@ class _LeadScan:
             inverse[j + 1 :, : j + 1] += scaled[j + 1 :, j, np.newaxis] * inverse[j, : j + 1]
         self.solve[:, :used] = inverse.transpose(2, 0, 1).reshape(lead, used, block, block)
 
-    def _advance(self, d: Array, out: Array) -> Array:
+    def _advance(self, d: Array, first: int, stop: int, out: Array) -> Array:
         """All blocks of the slab as if nothing were clipped; where that fails, once more with care."""
-        start, block, used = d, self.block, self.used
-        handed = []
-        for n in range(used):
-            d = self._block(d, n)
-            tokens = out[:, n * block : (n + 1) * block]
-            tokens[:] = self.iterates[:, : tokens.shape[1]]
-            if tokens.shape[1] < block:
-                d = np.array(self.iterates[:, tokens.shape[1]])
-            handed.append(d)
-        if self._certified(start):
+        start, block, length = d, self.block, out.shape[1]
+        for n in range(self.used):
+            token = first + n * block
+            # Row C is the iterate handed on, which is also where the next block writes its row 0.
+            direct = token + block < length
+            rows = out[:, token : token + block + 1] if direct else self.iterates
+            self._block(d, n, rows)
+            d = rows[:, min(block, stop - token)]
+            if not direct:
+                out[:, token:stop] = rows[:, : stop - token]
+        d = np.array(d)
+        finite = bool(np.isfinite(self.gains[:, : self.used]).all())
+        if finite and self._certified(start):
             return d
-        first = self._first_outside(out, handed)
-        if first == used:
+        bad = self._first_outside(out[:, first:stop], d) if finite else 0
+        if bad == self.used:
             return d
-        return self._advance_checked(start if first == 0 else handed[first - 1], first, out)
+        handed = np.array(start if bad == 0 else out[:, first + bad * block])
+        return self._advance_checked(handed, bad, out[:, first:stop])
 
-    def _block(self, d: Array, n: int) -> Array:
-        """Unprojected iterates of block n to ``self.iterates``; returns the one it hands on."""
-        rows, gains = self.rows[:, n], self.gains[:, n]
+    def _block(self, d: Array, n: int, out: Array, mask: bool = False) -> None:
+        """Unprojected iterates of block n, the handed and the handed-on one included, to `out` (B, C + 1, K).
+
+        With `mask`, a gain that overflowed does not reach the iterates before it (zero times infinity).
+        """
+        rows, gains, mixing, spread = self.rows[:, n], self.gains[:, n], self.mixing, self.spread[:, n]
         shifted = self.problem.gamma is not None
-        rows[:, 0] = d - self.problem.anchor if shifted else d
-        alignment = np.matmul(rows[:, 1:], rows[:, 0, :, np.newaxis])
         if shifted:
-            alignment *= self.spread[:, n, : self.block, :1]
-        np.matmul(self.solve[:, n], self.target[:, n] - alignment, out=gains)
-        # Masked, not multiplied by zero: a gain that overflowed must not reach the iterates before it.
-        np.multiply(
-            self.spread[:, n, :, 1:], gains.swapaxes(-1, -2), out=self.mixing[:, :, 1:], where=self.earlier
-        )
-        self.mixing[:, :, 0] = self.spread[:, n, :, 0]
-        np.matmul(self.mixing, rows, out=self.iterates)
+            np.subtract(d, self.problem.anchor, out=rows[:, 0])
+        else:
+            rows[:, 0] = d
+        np.matmul(rows[:, 1:], rows[:, 0, :, np.newaxis], out=self.seen)
         if shifted:
-            self.iterates += self.problem.anchor[:, np.newaxis]
-            self.iterates[:, 0] = d
-        return np.array(self.iterates[:, self.block])
+            self.seen *= spread[:, : self.block, :1]
+            mixing[:, :, 0] = spread[:, :, 0]
+        np.subtract(self.target[:, n], self.seen, out=self.seen)
+        np.matmul(self.solve[:, n], self.seen, out=gains)
+        np.multiply(spread[:, :, 1:], gains.swapaxes(-1, -2), out=mixing[:, :, 1:])
+        if mask:
+            np.copyto(mixing[:, :, 1:], 0.0, where=~self.earlier)
+        np.matmul(mixing, rows, out=out)
+        if shifted:
+            out += self.problem.anchor[:, np.newaxis]
+            out[:, 0] = d
 
     def _certified(self, start: Array) -> bool:
         """Whether the gains are too small to carry any entry from `start` to the box: sufficient, cheap."""
@@ -237,29 +282,26 @@ class _LeadScan:
         room = np.minimum(start - problem.lower, problem.upper - start).min(axis=-1)
         return bool(np.all(reach + CERTIFICATE_SLACK * (size + reach) < room))
 
-    def _inside(self, d: Array, extra_axes: int) -> Flags:
-        index = (slice(None), *(np.newaxis,) * extra_axes)
-        inside: Flags = (d >= self.problem.lower[index]) & (d <= self.problem.upper[index])
+    def _inside(self, d: Array) -> Flags:
+        """Whether (B, K) or (B, n, K) iterates are in the interior of the box; NaN is not."""
+        index = (slice(None), *(np.newaxis,) * (d.ndim - 2))
+        inside: Flags = (d > self.problem.lower[index]) & (d < self.problem.upper[index])
         return np.asarray(inside.all(axis=-1))
 
-    def _first_outside(self, out: Array, handed: list[Array]) -> int:
-        """Index of the first block with an iterate outside the box, `used` if there is none."""
-        inside: Flags = np.logical_and.reduce(self._inside(out, 1), axis=0)
-        inside[:: self.block] = True  # handed in, or handed on by the block before: checked there
-        ends = [bool(self._inside(d, 0).all()) for d in handed]
-        for n in range(self.used):
-            if not (ends[n] and inside[n * self.block : (n + 1) * self.block].all()):
-                return n
-        return self.used
+    def _first_outside(self, out: Array, handed_on: Array) -> int:
+        """Index of the first block that must be stepped, `used` if there is none."""
+        inside = np.append(self._inside(out).all(axis=0), self._inside(handed_on).all())
+        if inside.all():
+            return self.used
+        # An iterate at the start of a block was handed on by the one before, which has to answer for it.
+        return max(int(np.argmin(inside)) - 1, 0) // self.block
 
     def _advance_checked(self, d: Array, first: int, out: Array) -> Array:
-        """Block by block from block `first`, stepping sequentially what leaves the box."""
+        """Block by block from block `first`, stepping what leaves the interior of the box."""
         block = self.block
         for n in range(first, self.used):
-            self._block(d, n)
-            inside = self._inside(self.iterates, 1)
-            inside[:, 0] = True
-            kept: Flags = np.logical_and.accumulate(inside, axis=-1)
+            self._block(d, n, self.iterates, mask=True)
+            kept: Flags = np.logical_and.accumulate(self._inside(self.iterates), axis=-1)
             leads = np.flatnonzero(~kept[:, block])
             if leads.size:
                 stepped = self._stepped(d, n, leads)
@@ -271,9 +313,8 @@ class _LeadScan:
 
     def _stepped(self, d: Array, n: int, leads: Indices) -> Array:
         """The projected iterates of block n, token by token, for some leading entries."""
-        problem = self.problem
-        rule = problem.rule
-        if max(np.ndim(rule.d_min), np.ndim(rule.d_max)) > 1:
+        problem, rule = self.problem, self.rule
+        if rule is not problem.rule:
             rule = replace(rule, d_min=problem.lower[leads], d_max=problem.upper[leads])
         stepped = np.empty((leads.size, self.block + 1, d.shape[-1]))
         stepped[:, 0] = d[leads]
