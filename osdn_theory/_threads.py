@@ -22,13 +22,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def map_leading(work: Callable[[slice], None], count: int) -> None:
+def map_leading(work: Callable[[slice], None], count: int, least: int = 1) -> None:
     """Call `work` on slices that cover ``range(count)``, one thread per core, BLAS single-threaded.
+
+    A thread gets at least `least` entries: threads that only make short calls wait for each other.
 
     A single BLAS thread makes the bits of every product independent of the machine's core count, and small
     products faster.
     """
-    workers = max(1, min(cores(), count))
+    workers = max(1, min(cores(), count // least))
     edges = [count * i // workers for i in range(workers + 1)]
     parts = [slice(a, b) for a, b in pairwise(edges) if a < b]
     with _controller().limit(limits=1, user_api="blas"):

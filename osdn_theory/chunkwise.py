@@ -16,17 +16,20 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg.blas import dtrsm
+from scipy.linalg.blas import dgemm, dtrsm
 
 from osdn_theory import preconditioner as calibration
 from osdn_theory._problem import Problem, Run, detached
 from osdn_theory._threads import map_leading
 from osdn_theory._validation import Array
-from osdn_theory.decay import fade, padded_length
+from osdn_theory.decay import Faded, fade, padded_length
 from osdn_theory.trajectory import Carry
 
 GROUP_BYTES = 1 << 19
 """Working set of the leading entries that share one step; beyond the cache there is nothing to gain."""
+
+SLAB_CHUNKS = 4
+"""Chunks prepared in one go: fewer, longer calls, while the slab still fits the cache."""
 
 MAX_SCAN_BLOCK = 8
 """Tokens per WY block of the preconditioner scan: small, because its work per token grows with the block."""
@@ -178,52 +181,107 @@ def _groups(part: slice, key_dim: int, value_dim: int, chunk_size: int) -> list[
 
 def _run_group(parts: _Parts, state: Array, open_state: Array, scale: float, chunk_size: int) -> None:
     """All chunks of some leading entries. `state` (G, V, K) is advanced in place; `open_state` gets the state
-    entering the last chunk."""
-    group, length, dim = parts.keys.shape
-    size = padded_length(chunk_size, 0 if parts.gate is None else parts.gate.ndim)
-    rows = np.zeros((group, 2 * size, dim))
-    writes, coupling = np.zeros((group, size, dim)), np.empty((group, 2 * size, size))
-    residual, beta = np.zeros((group, size, parts.values.shape[-1])), np.zeros((group, size))
-    gate = None if parts.gate is None else np.ones((group, size, *parts.gate.shape[2:]))
-    upper = ~np.tri(size, dtype=bool)
-    read, gained = np.empty((group, 2 * size, state.shape[-2])), np.empty_like(state)
-    answers = np.empty_like(residual)
-    for first in range(0, length, chunk_size):
-        tokens = slice(first, min(first + chunk_size, length))
-        number = tokens.stop - first
-        if number < chunk_size:
-            for padded in (rows, writes, residual, beta):
-                padded[:] = 0.0
+    entering the last chunk, if that one is partial."""
+    length = parts.keys.shape[1]
+    whole = length - length % chunk_size
+    slab = _Slab(parts, scale, chunk_size)
+    for first in range(0, whole, SLAB_CHUNKS * chunk_size):
+        slab.run(slice(first, min(first + SLAB_CHUNKS * chunk_size, whole)), chunk_size, state)
+    if whole < length:
         open_state[:] = state
-        key = parts.keys[:, tokens]
-        rows[:, :number] = key
-        rows[:, size : size + number] = parts.queries[:, tokens]
-        beta[:, :number] = parts.beta[:, tokens]
-        np.multiply(parts.path[:, tokens], key, out=writes[:, :number])
-        parts.alignment[:, tokens] = np.vecdot(writes[:, :number], key)
-        if gate is not None and parts.gate is not None:
-            gate[:] = 1.0
-            gate[:, :number] = parts.gate[:, tokens]
-        faded = fade(rows, writes, gate, coupling)
-        np.matmul(faded.reads, state.swapaxes(-1, -2), out=read)
-        np.subtract(parts.values[:, tokens], read[:, :number], out=residual[:, :number])
-        _solve_residuals(faded.coupling[:, :size], beta, residual)
-        parts.residuals[:, tokens] = residual[:, :number]
-        residual *= beta[..., np.newaxis]
-        seen = faded.coupling[:, size:]
-        np.copyto(seen, 0.0, where=upper)
-        np.matmul(seen, residual, out=answers)
-        answers += read[:, size:]
-        np.multiply(answers[:, :number], scale, out=parts.outputs[:, tokens])
-        np.matmul(residual.swapaxes(-1, -2), faded.writes, out=gained)
+        slab.clear()
+        slab.run(slice(whole, length), length - whole, state)
+
+
+class _Slab:
+    """A few consecutive chunks: what does not depend on the state is computed for all of them at once."""
+
+    def __init__(self, parts: _Parts, scale: float, chunk_size: int) -> None:
+        group, _, key_dim = parts.keys.shape
+        value_dim = parts.values.shape[-1]
+        size = padded_length(chunk_size, 0 if parts.gate is None else parts.gate.ndim)
+        self.parts, self.scale, self.size = parts, scale, size
+        self.rows = np.zeros((group, SLAB_CHUNKS, 2 * size, key_dim))
+        self.writes = np.zeros((group, SLAB_CHUNKS, size, key_dim))
+        self.residual = np.zeros((group, SLAB_CHUNKS, size, value_dim))
+        self.beta = np.zeros((group, SLAB_CHUNKS, size))
+        self.gate = None if parts.gate is None else np.ones((*self.beta.shape, *parts.gate.shape[2:]))
+        self.coupling = np.empty((group, SLAB_CHUNKS, 2 * size, size))
+        self.read = np.empty((group, SLAB_CHUNKS, 2 * size, value_dim))
+        self.gated = np.empty((group, size, value_dim))
+        self.upper = ~np.tri(size, dtype=bool)
+
+    def clear(self) -> None:
+        """Zero tokens, which change nothing, wherever the next chunk has none of its own."""
+        for buffer in (self.rows, self.writes, self.residual, self.beta):
+            buffer[:] = 0.0
+        if self.gate is not None:
+            self.gate[:] = 1.0
+
+    def run(self, tokens: slice, per_chunk: int, state: Array) -> None:
+        """Advance `state` over `tokens`, chunks of `per_chunk` of them, and write what they give."""
+        count = (tokens.stop - tokens.start) // per_chunk
+        faded = self._load(tokens, per_chunk, count)
+        for n in range(count):
+            self._chunk(faded, n, state)
+        size, parts = self.size, self.parts
+
+        def chunks(array: Array) -> Array:
+            return array[:, tokens].reshape(array.shape[0], count, per_chunk, -1)
+
+        chunks(parts.residuals)[:] = self.residual[:, :count, :per_chunk]
+        np.multiply(self.read[:, :count, size : size + per_chunk], self.scale, out=chunks(parts.outputs))
+
+    def _load(self, tokens: slice, per_chunk: int, count: int) -> Faded:
+        parts, size, group = self.parts, self.size, self.rows.shape[0]
+
+        def chunks(array: Array) -> Array:
+            return array[:, tokens].reshape(group, count, per_chunk, *array.shape[2:])
+
+        keys = chunks(parts.keys)
+        writes = self.writes[:, :count, :per_chunk]
+        self.rows[:, :count, :per_chunk] = keys
+        self.rows[:, :count, size : size + per_chunk] = chunks(parts.queries)
+        self.residual[:, :count, :per_chunk] = chunks(parts.values)
+        self.beta[:, :count, :per_chunk] = chunks(parts.beta)
+        np.multiply(chunks(parts.path), keys, out=writes)
+        chunks(parts.alignment)[:] = np.vecdot(writes, keys)
+        if self.gate is not None and parts.gate is not None:
+            self.gate[:, :count, :per_chunk] = chunks(parts.gate)
+        faded = fade(
+            self.rows[:, :count],
+            self.writes[:, :count],
+            None if self.gate is None else self.gate[:, :count],
+            self.coupling[:, :count],
+        )
+        faded.coupling[:, :, :size] *= self.beta[:, :count, np.newaxis, :]
+        np.copyto(faded.coupling[:, :, size:], 0.0, where=self.upper)
+        return faded
+
+    def _chunk(self, faded: Faded, n: int, state: Array) -> None:
+        size, gated = self.size, self.gated
+        residual, read, writes = self.residual[:, n], self.read[:, n], faded.writes[:, n]
+        lower, seen = faded.coupling[:, n, :size], faded.coupling[:, n, size:]
+        np.matmul(faded.reads[:, n], state.swapaxes(-1, -2), out=read)
+        residual -= read[:, :size]
+        for i in range(residual.shape[0]):
+            _solve_residuals(lower[i], residual[i])
+        np.multiply(residual, self.beta[:, n, :, np.newaxis], out=gated)
         if faded.keep is not None:
-            state *= faded.keep
-        state += gained
+            state *= faded.keep[:, n]
+        for i in range(residual.shape[0]):
+            _add_product(seen[i], gated[i], read[i, size:])
+            _add_product(gated[i].T, writes[i], state[i])
 
 
-def _solve_residuals(coupling: Array, beta: Array, residual: Array) -> None:
-    """(I + tril(coupling, -1) diag(beta)) R = residual, in place by substitution."""
-    coupling *= beta[:, np.newaxis, :]
-    for matrix, right in zip(coupling, residual, strict=True):
-        # BLAS reads row-major arrays as their transposes: R^T L^T = B^T, L^T upper with unit diagonal.
-        dtrsm(1.0, matrix.T, right.T, side=1, lower=0, diag=1, overwrite_b=1)
+def _solve_residuals(matrix: Array, residual: Array) -> None:
+    """(I + tril(matrix, -1)) R = residual, in place by substitution."""
+    # BLAS reads row-major arrays as their transposes: R^T L^T = B^T, L^T upper with unit diagonal.
+    dtrsm(1.0, matrix.T, residual.T, side=1, lower=0, diag=1, overwrite_b=1)
+
+
+def _add_product(left: Array, right: Array, total: Array) -> None:
+    """total += left @ right in place; `right` and `total` row-major, `left` row- or column-major."""
+    column_major = left.flags.f_contiguous and not left.flags.c_contiguous
+    factor = left if column_major else left.T
+    dgemm(1.0, right.T, factor, beta=1.0, c=total.T, trans_b=column_major, overwrite_c=1)

@@ -16,12 +16,12 @@ from osdn_theory._validation import Array
 
 @dataclass(frozen=True, eq=False)
 class Faded:
-    """A chunk of C tokens (padded to P) as its entering state and its own writes are seen.
+    """Chunks of C tokens (padded to P) as their entering states and their own writes are seen.
 
-    `reads` (G, 2P, K): rows that read the entering state, keys then queries.
-    `coupling` (G, 2P, P): row i against write key j, for j <= i; other entries are arbitrary.
-    `writes` (G, P, K): write keys as the state handed on holds them.
-    `keep` (G, 1, K) or (G, 1, 1): factor of the entering state, None without gates.
+    `reads` (G, N, 2P, K): rows that read the entering state, keys then queries.
+    `coupling` (G, N, 2P, P): row i against write key j, for j <= i; other entries are arbitrary.
+    `writes` (G, N, P, K): write keys as the state handed on holds them.
+    `keep` (G, N, 1, K) or (G, N, 1, 1): factor of the entering state, None without gates.
     """
 
     reads: Array
@@ -36,28 +36,30 @@ def padded_length(chunk_size: int, gate_axes: int) -> int:
 
 
 def fade(rows: Array, writes: Array, gate: Array | None, coupling: Array) -> Faded:
-    """Fade `rows` (G, 2P, K) and `writes` (G, P, K) by `gate` (G, P), (G, P, K) or None.
+    """Fade `rows` (G, N, 2P, K) and `writes` (G, N, P, K) by `gate` (G, N, P), (G, N, P, K) or None.
 
-    `coupling` (G, 2P, P) is memory for the result.
+    `coupling` (G, N, 2P, P) is memory for the result.
     """
     if gate is None:
         np.matmul(rows, writes.swapaxes(-1, -2), out=coupling)
         return Faded(rows, coupling, writes, None)
-    if gate.ndim == 2:
+    if gate.ndim == 3:
         return _fade_tokens(rows, writes, gate, coupling)
     return _fade_features(rows, writes, gate, coupling)
 
 
 def _fade_tokens(rows: Array, writes: Array, gate: Array, coupling: Array) -> Faded:
-    group, size = gate.shape
+    size = gate.shape[-1]
     seen = np.where(np.tri(size, k=-1, dtype=bool), gate[..., np.newaxis], 1.0)
     np.multiply.accumulate(seen, axis=-2, out=seen)
-    total = np.multiply.accumulate(gate, axis=-1)
+    total = np.multiply.accumulate(gate, axis=-1)[..., np.newaxis]
     np.matmul(rows, writes.swapaxes(-1, -2), out=coupling)
-    coupling.reshape(group, 2, size, size)[:] *= seen[:, np.newaxis]
-    reads = rows.reshape(group, 2, size, -1) * total[:, np.newaxis, :, np.newaxis]
-    faded = writes * seen[:, -1, :, np.newaxis]
-    return Faded(reads.reshape(rows.shape), coupling, faded, total[:, -1, np.newaxis, np.newaxis])
+    coupling[..., :size, :] *= seen
+    coupling[..., size:, :] *= seen
+    reads = np.empty_like(rows)
+    np.multiply(rows[..., :size, :], total, out=reads[..., :size, :])
+    np.multiply(rows[..., size:, :], total, out=reads[..., size:, :])
+    return Faded(reads, coupling, writes * seen[..., -1, :, np.newaxis], total[..., -1:, :])
 
 
 def _fade_features(rows: Array, writes: Array, gate: Array, coupling: Array) -> Faded:
@@ -66,23 +68,33 @@ def _fade_features(rows: Array, writes: Array, gate: Array, coupling: Array) -> 
     `since` is the product of the gates from the start of a row's block up to the row, `until` that of the gates
     after a write up to the end of its block; both double their block with one product per level.
     """
-    group, size, dim = gate.shape
+    size, dim = gate.shape[-2:]
+    lead = gate.shape[:-2]
     since, until = np.array(gate), np.ones(gate.shape)
     own = np.arange(size)
-    coupling[:, size + own, own] = np.vecdot(rows[:, size:], writes)
+    coupling[..., size + own, own] = np.vecdot(rows[..., size:, :], writes)
     half = 1
     while half < size:
         pairs = size // (2 * half)
-        split = (group, pairs, 2, half, dim)
+        split = (*lead, pairs, 2, half, dim)
         since_pairs, until_pairs = since.reshape(split), until.reshape(split)
-        later = rows.reshape(group, 2, pairs, 2, half, dim)[:, :, :, 1] * since_pairs[:, np.newaxis, :, 1]
-        earlier = writes.reshape(split)[:, :, 0] * until_pairs[:, :, 0]
-        product = np.matmul(later, earlier[:, np.newaxis].swapaxes(-1, -2))
-        pair = np.arange(pairs)
-        blocks = coupling.reshape(group, 2, pairs, 2, half, pairs, 2, half)
-        blocks[:, :, pair, 1, :, pair, 0, :] = np.moveaxis(product, 2, 0)
-        until_pairs[:, :, 0] *= since_pairs[:, :, 1, -1:]
-        since_pairs[:, :, 1] *= since_pairs[:, :, 0, -1:]
+        earlier = (writes.reshape(split)[..., 0, :, :] * until_pairs[..., 0, :, :]).swapaxes(-1, -2)
+        for begin in (0, size):
+            block = rows[..., begin : begin + size, :].reshape(split)
+            later = block[..., 1, :, :] * since_pairs[..., 1, :, :]
+            _store(np.matmul(later, earlier), coupling[..., begin : begin + size, :])
+        until_pairs[..., 0, :, :] *= since_pairs[..., 1, -1:, :]
+        since_pairs[..., 1, :, :] *= since_pairs[..., 0, -1:, :]
         half *= 2
-    reads = rows.reshape(group, 2, size, dim) * since[:, np.newaxis]
-    return Faded(reads.reshape(rows.shape), coupling, writes * until, since[:, -1:])
+    reads = np.empty_like(rows)
+    np.multiply(rows[..., :size, :], since, out=reads[..., :size, :])
+    np.multiply(rows[..., size:, :], since, out=reads[..., size:, :])
+    return Faded(reads, coupling, writes * until, since[..., -1:, :])
+
+
+def _store(blocks: Array, coupling: Array) -> None:
+    """Put blocks (..., pairs, half, half) at the later rows and earlier columns of their pairs in `coupling`."""
+    pairs, half = blocks.shape[-3:-1]
+    for pair in range(pairs):
+        begin = 2 * half * pair
+        coupling[..., begin + half : begin + 2 * half, begin : begin + half] = blocks[..., pair, :, :]

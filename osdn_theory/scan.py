@@ -35,8 +35,11 @@ SLAB_BYTES = 2 << 20
 CERTIFICATE_SLACK = 1e-12
 """Relative room for rounding in the quick certificate, far above the error of the iterates it vouches for."""
 
-CACHE_BYTES = 1 << 19
+CACHE_BYTES = 1 << 20
 """Features that are squared and multiplied in one go."""
+
+ELEMENTS_PER_CALL = 1 << 14
+"""Features per block step below which a second thread costs more than it computes."""
 
 Features = Callable[..., tuple[Array, Array]]
 Step = Callable[..., Array]
@@ -86,7 +89,8 @@ def wy_scan(problem: ScanInput, block: int, out: Array) -> Array:
     def work(part: slice) -> None:
         final[part] = _LeadScan(problem.leads(part), block).run(out[part])
 
-    map_leading(work, problem.keys.shape[0])
+    count, _, dim = problem.keys.shape
+    map_leading(work, count, least=-(-ELEMENTS_PER_CALL // (block * dim)))
     return final
 
 

@@ -133,15 +133,15 @@ def test_values_and_gates_broadcast_over_leading_axes():
     assert compare(gated_delta_net, stream, HISTORIC, 8) < 1e-12
 
 
-def test_a_solve_without_the_gate_is_noticed(monkeypatch):
+def test_a_solve_without_the_coupling_is_noticed(monkeypatch):
     rng = np.random.default_rng(4)
     stream = make(rng)
     original = chunkwise._solve_residuals
 
-    def ungated(coupling, beta, residual):
-        original(coupling, np.ones_like(beta), residual)
+    def untied(matrix, residual):
+        original(np.zeros_like(matrix), residual)
 
-    monkeypatch.setattr(chunkwise, "_solve_residuals", ungated)
+    monkeypatch.setattr(chunkwise, "_solve_residuals", untied)
     assert compare(osdn, stream) > 1e-3
 
 
