@@ -20,6 +20,9 @@ Integers = npt.NDArray[np.int64]
 _MAX_GRID_BITS = 12  # the table of sums of two squares has 4**bits entries
 
 
+_DRAWS = 64  # completions tried when a given key is to be moved as little as possible
+
+
 def to_grid(x: Any, bits: int) -> Array:
     """`x` rounded to the nearest multiple of 2^-bits, halves to even; float64 of the same shape."""
     return np.ldexp(np.rint(np.ldexp(as_float64("x", x), bits)), -bits)
@@ -85,16 +88,61 @@ def weighted_unit_keys(
         K <= 4 (see `unit_keys`), or `comparator` is not as described.
     """
     u = _check_comparator(comparator, shape)
-    require(3 <= grid_bits <= _MAX_GRID_BITS, f"grid_bits: expected 3 to {_MAX_GRID_BITS}, got {grid_bits}")
-    bits = _even_bits(u, limit=2 * (grid_bits - 3))
-    weights = np.ldexp(u, bits).astype(np.int64)
-    free = _four_positions(rng, u == 1, shape)
+    _check_grid_bits(grid_bits)
     direction = rng.standard_normal(shape)
     direction /= np.sqrt(np.sum(u * direction**2, axis=-1, keepdims=True))
-    np.put_along_axis(direction, free, 0.0, axis=-1)
-    rest, remainder = _round_below(np.ldexp(direction, grid_bits - bits // 2), weights, 4**grid_bits)
+    return _completed(rng, direction, _four_positions(rng, u == 1, shape), u, grid_bits, draws=1)
+
+
+def nearest_unit_keys(rng: np.random.Generator, keys: Any, *, grid_bits: int = 12) -> Array:
+    """Given keys moved to nearby ones of norm exactly 1, so that exact hypotheses hold on captured data.
+
+    Each key is normalised and rounded to the grid; its four smallest entries complete the norm.
+
+    Parameters
+    ----------
+    rng : Generator
+    keys : (..., K), K >= 5
+        No key may be zero.
+    grid_bits : int in [3, 12]
+
+    Returns
+    -------
+    (..., K) float64, multiples of 2^-grid_bits
+
+    Raises
+    ------
+    ValueError
+        K <= 4 (see `unit_keys`), or a zero key.
+    """
+    given = as_float64("keys", keys, min_ndim=1)
+    ones = _check_comparator(np.ones(given.shape[-1]), given.shape)
+    _check_grid_bits(grid_bits)
+    norm = np.linalg.norm(given, axis=-1, keepdims=True)
+    require(bool(np.all(norm > 0)), "keys: a zero key has no direction")
+    direction = given / norm
+    smallest = np.argpartition(np.abs(direction), 3, axis=-1)[..., :4]
+    return _completed(rng, direction, smallest, ones, grid_bits, draws=_DRAWS)
+
+
+def _completed(
+    rng: np.random.Generator, direction: Array, free: Any, u: Array, grid_bits: int, *, draws: int
+) -> Array:
+    """`direction` on the grid, its entries at `free` (where u = 1) redrawn so that <u, k*k> = 1 exactly.
+
+    Of `draws` completions the one nearest to what `direction` has there.
+    """
+    bits = _even_bits(u, limit=2 * (grid_bits - 3))
+    weights = np.ldexp(u, bits).astype(np.int64)
+    kept = np.array(direction)
+    np.put_along_axis(kept, free, 0.0, axis=-1)
+    rest, remainder = _round_below(np.ldexp(kept, grid_bits - bits // 2), weights, 4**grid_bits)
     keys = np.ldexp(rest, bits // 2)
-    np.put_along_axis(keys, free, four_squares(rng, remainder).astype(np.float64), axis=-1)
+    wanted = np.ldexp(np.take_along_axis(direction, free, axis=-1), grid_bits)
+    proposals = four_squares(rng, np.broadcast_to(remainder, (draws, *remainder.shape))).astype(np.float64)
+    distance = np.sum((proposals - wanted) ** 2, axis=-1, keepdims=True)
+    nearest = np.argmin(distance, axis=0, keepdims=True)
+    np.put_along_axis(keys, free, np.take_along_axis(proposals, nearest, axis=0)[0], axis=-1)
     return np.ldexp(keys, -grid_bits)
 
 
@@ -178,6 +226,10 @@ def _check_comparator(comparator: Any, shape: tuple[int, ...]) -> Array:
         f"comparator: expected at least four entries equal to 1 per key, got {ones.min(initial=4)}",
     )
     return u
+
+
+def _check_grid_bits(grid_bits: int) -> None:
+    require(3 <= grid_bits <= _MAX_GRID_BITS, f"grid_bits: expected 3 to {_MAX_GRID_BITS}, got {grid_bits}")
 
 
 def _even_bits(u: Array, *, limit: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from osdn_theory import synthetic
 from osdn_theory.activations import activation_layers, load_activations
+from osdn_theory.exact_keys import nearest_unit_keys
 from osdn_theory.recurrence import gated_delta_net, kda, osdn
 from osdn_theory.rules import HISTORIC, PUBLISHED, CalibrationRule
 from osdn_theory.streams import Stream
@@ -41,6 +42,7 @@ def rule_named(label: str, stream: Stream) -> CalibrationRule:
         "published": PUBLISHED,
         "historic": HISTORIC,
         "fast": CalibrationRule(eta=fast),
+        "fast from 5/4": CalibrationRule(eta=fast),
         "open box": CalibrationRule(eta=fast, d_min=-np.inf, d_max=np.inf),
         "narrow box": CalibrationRule(eta=fast, d_min=0.96875, d_max=1.03125),
         "forgetting": CalibrationRule(eta=fast, forgetting=0.9375),
@@ -202,6 +204,11 @@ SYNTHETIC: tuple[Entry, ...] = (
 
 MINILM = "minilm"
 ACTIVATION_RULES = ("published", "fast", "anchored")
+UNIT_RULES = ("published", "fast from 5/4")
+UNIT = "/unit"
+
+STARTS = {"fast from 5/4": 1.25}
+"""d_1 of the rules that start away from 1."""
 
 
 def stream_names() -> dict[str, str]:
@@ -209,6 +216,7 @@ def stream_names() -> dict[str, str]:
     described = {entry.name: entry.description for entry in SYNTHETIC}
     for layer in activation_layers(None):
         described[f"{MINILM}/{layer}"] = "MiniLM self-attention on English text, L2-normalised"
+        described[f"{MINILM}/{layer}{UNIT}"] = "the same, keys moved to the nearest of exactly unit norm"
     return described
 
 
@@ -219,9 +227,20 @@ def suite(names: list[str], seed: int, repeat: int) -> Iterator[Entry]:
             continue
         for draw in range(repeat):
             yield replace(entry, build=_seeded(entry, [seed, draw, position], draw if repeat > 1 else None))
-    layers = [name.removeprefix(f"{MINILM}/") for name in names if name.startswith(f"{MINILM}/")]
-    if layers:
-        yield from activation_entries(None, layers)
+    for entry in activation_entries(None):
+        if entry.name in names:
+            yield entry
+        if entry.name + UNIT in names:
+            yield _unit_entry(entry, seed)
+
+
+def _unit_entry(entry: Entry, seed: int) -> Entry:
+    """The entry with exactly normalised keys: what float64 normalisation only nearly meets is met exactly."""
+    stream = entry.build(np.random.default_rng(seed))
+    keys = nearest_unit_keys(np.random.default_rng(seed), stream.keys)
+    exact = replace(stream, keys=keys, comparator=np.ones(stream.key_dim), name=stream.name + UNIT)
+    description = f"{entry.description}; keys moved to the nearest of exactly unit norm"
+    return Entry(exact.name, description, _given(exact), UNIT_RULES)
 
 
 def _seeded(entry: Entry, entropy: list[int], draw: int | None) -> Build:
@@ -232,9 +251,9 @@ def _seeded(entry: Entry, entropy: list[int], draw: int | None) -> Build:
     return build
 
 
-def activation_entries(path: Path | None, layers: list[str] | None = None) -> Iterator[Entry]:
+def activation_entries(path: Path | None) -> Iterator[Entry]:
     """One entry per layer of captured activations."""
-    for stream in load_activations(path, layers=layers):
+    for stream in load_activations(path):
         yield Entry(
             stream.name,
             f"captured activations, {stream.length} tokens, {'x'.join(map(str, stream.lead))} heads",
@@ -253,4 +272,6 @@ def trajectories(entry: Entry) -> Iterator[tuple[str, Trajectory]]:
     numbers = int(np.prod(stream.lead)) * stream.length * stream.key_dim * stream.value_dim
     for label in entry.rules:
         rule = rule_named(label, stream)
-        yield label, entry.solver(stream, rule, return_states=numbers <= _STATES_LIMIT)
+        start = STARTS.get(label)
+        keep = numbers <= _STATES_LIMIT
+        yield label, entry.solver(stream, rule, initial_preconditioner=start, return_states=keep)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from osdn_theory.exact_keys import (
     dyadic_comparator,
     four_squares,
+    nearest_unit_keys,
     to_grid,
     unit_keys,
     weighted_unit_keys,
@@ -207,3 +208,22 @@ def test_four_squares_reaches_every_solution(total):
     solutions = {p for p in itertools.product(reach, repeat=4) if sum(n * n for n in p) == total}
     found = {tuple(row) for row in np.sort(np.abs(parts), axis=-1).tolist()}
     assert found == {tuple(sorted(map(abs, p))) for p in solutions}
+
+
+def test_nearest_unit_keys_are_unit_and_near() -> None:
+    rng = np.random.default_rng(0)
+    given = rng.standard_normal((40, 32))
+    keys = nearest_unit_keys(rng, given)
+    assert all(sum(Fraction(x) ** 2 for x in key) == 1 for key in keys.tolist())
+    moved = np.linalg.norm(keys - given / np.linalg.norm(given, axis=-1, keepdims=True), axis=-1)
+    assert moved.max() < 0.1
+    assert np.mean(moved) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [(np.zeros((2, 6)), "zero key"), (np.ones((2, 4)), "K >= 5"), (np.full((1, 6), np.nan), "finite")],
+)
+def test_nearest_unit_keys_refuse(keys: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        nearest_unit_keys(np.random.default_rng(0), keys)
