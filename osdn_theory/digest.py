@@ -33,23 +33,41 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Statement:
+    """One of the inequalities or identities of a theorem, over all streams."""
+
+    title: str
+    formula: str
+    total: Cell
+
+
+@dataclass(frozen=True)
 class Theorem:
-    """One theorem over all streams: its statement, its group of checks, and how they were decided."""
+    """One theorem over all streams: all its checks together, and statement by statement."""
 
     name: str
-    title: str
-    statement: str
     total: Cell
-    methods: dict[str, int]
+    statements: tuple[Statement, ...]
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """Why a theorem says nothing about a stream under a rule: the distinct reasons, and how many checks."""
+    """Statements that say nothing about a stream under a rule, all for the same reasons.
 
-    theorem: str
+    Attributes
+    ----------
+    stream, rule : str
+    statements : tuple of str
+        "T5 Interpolating regret" and so on.
+    count : int
+        Checks, over all heads and seeds.
+    reasons : tuple of str
+        The distinct ones: which hypothesis fails, with its value.
+    """
+
     stream: str
     rule: str
+    statements: tuple[str, ...]
     count: int
     reasons: tuple[str, ...]
 
@@ -92,12 +110,9 @@ def digest(checks: Iterable[BoundCheck]) -> Digest:
     everything = list(checks)
     by_theorem: dict[str, list[BoundCheck]] = {}
     by_cell: dict[tuple[str, str], list[BoundCheck]] = {}
-    by_exclusion: dict[tuple[str, str, str], list[BoundCheck]] = {}
     for check in everything:
         by_theorem.setdefault(check.theorem, []).append(check)
         by_cell.setdefault((check.theorem, check.stream), []).append(check)
-        if check.outcome == "not applicable":
-            by_exclusion.setdefault((check.theorem, check.stream, check.rule), []).append(check)
     counted = Counter(check.outcome for check in everything)
     return Digest(
         counts={
@@ -107,31 +122,56 @@ def digest(checks: Iterable[BoundCheck]) -> Digest:
         theorems=tuple(_theorem(name, by_theorem[name]) for name in sorted(by_theorem, key=theorem_order)),
         streams=tuple(dict.fromkeys(check.stream for check in everything)),
         cells={key: _cell(group) for key, group in by_cell.items()},
-        exclusions=tuple(
-            Exclusion(*key, len(group), tuple(dict.fromkeys(check.reason for check in group)))
-            for key, group in sorted(by_exclusion.items(), key=lambda item: theorem_order(item[0][0]))
-        ),
+        exclusions=_exclusions(everything),
         problems=tuple(check for check in everything if check.outcome in ("violated", "undecided")),
-        methods=_methods(everything),
+        methods=dict(Counter(check.method for check in everything if check.method)),
+    )
+
+
+def _exclusions(checks: Sequence[BoundCheck]) -> tuple[Exclusion, ...]:
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for check in checks:
+        if check.outcome == "not applicable":
+            key = (check.stream, check.rule, f"{check.theorem} {check.title}")
+            reasons.setdefault(key, []).append(check.reason)
+    merged: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (stream, rule, statement), given in reasons.items():
+        merged.setdefault((stream, rule, tuple(dict.fromkeys(given))), []).append(statement)
+    return tuple(
+        Exclusion(
+            stream,
+            rule,
+            tuple(sorted(statements, key=theorem_order)),
+            sum(len(reasons[stream, rule, s]) for s in statements),
+            distinct,
+        )
+        for (stream, rule, distinct), statements in merged.items()
     )
 
 
 def theorem_order(theorem: str) -> tuple[int, str]:
-    """Sort key that puts T10 after T9; names without a number come first."""
-    digits = "".join(filter(str.isdigit, theorem))
+    """Sort key that puts T10 after T9, by the first word; names without a number come first."""
+    digits = "".join(filter(str.isdigit, theorem.partition(" ")[0]))
     return (int(digits) if digits else 0, theorem)
 
 
 def _theorem(name: str, group: Sequence[BoundCheck]) -> Theorem:
-    return Theorem(name, group[0].title, group[0].statement, _cell(group), _methods(group))
+    by_title: dict[str, list[BoundCheck]] = {}
+    for check in group:
+        by_title.setdefault(check.title, []).append(check)
+    statements = (Statement(title, part[0].statement, _cell(part)) for title, part in by_title.items())
+    return Theorem(name, _cell(group), tuple(statements))
 
 
 def _cell(group: Sequence[BoundCheck]) -> Cell:
-    counts = dict(Counter(check.outcome for check in group))
+    counts: dict[str, int] = dict(Counter(check.outcome for check in group))
     slack = [check.log10_slack for check in group if check.log10_slack is not None]
     outcome = next(outcome for outcome in SEVERITY if outcome in counts)
     return Cell(outcome, counts, min(slack, default=None))
 
 
-def _methods(checks: Sequence[BoundCheck]) -> dict[str, int]:
-    return dict(Counter(check.method for check in checks if check.method))
+def format_slack(slack: float | None) -> str:
+    """log10 slack for a table cell: three significant digits, a dash where there is none."""
+    if slack is None:
+        return "–"
+    return "∞" if slack == float("inf") else f"{slack:.3g}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from osdn_theory import __version__
+from osdn_theory._folders import ensure_writable, write_atomically
 from osdn_theory._validation import require
-from osdn_theory.digest import digest
+from osdn_theory.digest import digest, format_slack
 from osdn_theory.jsonable import to_json
 from osdn_theory.plotting._formula import formula_svg
 
@@ -100,30 +99,12 @@ def write_report(
     out = ensure_writable(out_dir)
     images = {exhibit.name: _png(exhibit.figure) for exhibit in exhibits if exhibit.figure is not None}
     for name, image in images.items():
-        _write(out / "figures" / f"{name}.png", image)
+        write_atomically(out / "figures" / f"{name}.png", image)
     results = {**verification.as_dict(), "exhibits": {exhibit.name: exhibit.data for exhibit in exhibits}}
-    _write(out / "results.json", (to_json(results) + "\n").encode())
+    write_atomically(out / "results.json", (to_json(results) + "\n").encode())
     page = out / "index.html"
-    _write(page, render(verification, exhibits, images).encode())
+    write_atomically(page, render(verification, exhibits, images).encode())
     return page
-
-
-def ensure_writable(out_dir: str | Path) -> Path:
-    """Make a folder if it is missing and prove that a file can be created in it.
-
-    Raises
-    ------
-    OSError
-        With the folder and the reason in one line.
-    """
-    out = Path(out_dir)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise OSError(f"cannot write to the folder {str(out)!r}: {error.strerror or error}") from error
-    return out
 
 
 def render(verification: Verification, exhibits: Sequence[Exhibit], images: Mapping[str, bytes]) -> str:
@@ -155,30 +136,7 @@ def render(verification: Verification, exhibits: Sequence[Exhibit], images: Mapp
     )
 
 
-def format_slack(slack: float | None) -> str:
-    """log10 slack for a table cell: three significant digits, a dash where there is none."""
-    if slack is None:
-        return "–"
-    return "∞" if slack == float("inf") else f"{slack:.3g}"
-
-
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=200, facecolor="white")
     return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes files private; a report is meant to be shared like any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -13,11 +13,12 @@ import pytest
 from fake_verification import HOSTILE, FakeVerification, bad, check, good
 from matplotlib.figure import Figure
 
-from osdn_theory import report
-from osdn_theory.digest import digest, theorem_order
+from osdn_theory import _folders
+from osdn_theory._folders import ensure_writable
+from osdn_theory.digest import digest, format_slack, theorem_order
 from osdn_theory.jsonable import jsonable, to_json
 from osdn_theory.plotting._formula import formula_svg
-from osdn_theory.report import Exhibit, ensure_writable, format_slack, write_report
+from osdn_theory.report import Exhibit, write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -192,7 +193,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(report.os, "replace", full)
+    monkeypatch.setattr(_folders.os, "replace", full)
     with pytest.raises(OSError, match="no space left"):
         write_report(bad("violated"), tmp_path)
     assert page.read_text() == before
@@ -225,7 +226,21 @@ def test_digest_takes_the_gravest_outcome_and_the_smallest_slack() -> None:
     (exclusion,) = result.exclusions
     assert exclusion.count == 2
     assert len(exclusion.reasons) == 2
+    assert exclusion.statements == ("T15 Title of T15",)
     assert digest([]).counts["holds"] == 0
+
+
+def test_statements_of_one_theorem_stay_apart_and_exclusions_merge() -> None:
+    checks = [
+        check("T13", title="Stability"),
+        check("T13", title="Bias", outcome="not applicable", reason="same key"),
+        check("T5", outcome="not applicable", reason="same key"),
+    ]
+    result = digest(checks)
+    assert [statement.title for statement in result.theorems[1].statements] == ["Stability", "Bias"]
+    (exclusion,) = result.exclusions
+    assert exclusion.statements == ("T5 Title of T5", "T13 Bias")
+    assert exclusion.count == 2
 
 
 def test_theorem_order_is_by_number() -> None:

@@ -21,8 +21,12 @@ _SYNONYMS = {
     "rvert": "|",
     "bigl": "",
     "bigr": "",
+    "implies": r"\Rightarrow",
 }
 """LaTeX commands that mathtext does not know, by ones that it does."""
+
+_BARE_ARGUMENT = re.compile(r"\\(mathbb|mathbf|bar|hat|tilde) ?(\\[A-Za-z]+|[A-Za-z0-9])")
+_BARE_FRACTION = re.compile(r"\\frac(\w)(\w)")
 
 
 def formula_svg(tex: str) -> Markup:
@@ -38,7 +42,7 @@ def formula_svg(tex: str) -> Markup:
     if "$" in tex:
         return Markup("<code>{}</code>").format(tex)
     try:
-        svg = _draw(re.sub(r"\\([A-Za-z]+)", _synonym, tex))
+        svg = _draw(_for_mathtext(tex))
     except ValueError:
         return Markup("<code>{}</code>").format(tex)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
@@ -49,6 +53,12 @@ def formula_svg(tex: str) -> Markup:
         '<svg class="formula" role="img" aria-label="{}" viewBox="0 0 {} {}" style="{}">'
     ).format(tex, f"{width:g}", f"{height:g}", f"width:{width / 10:.2f}em;height:{height / 10:.2f}em")
     return opening + Markup(_body(svg))
+
+
+def _for_mathtext(tex: str) -> str:
+    known = re.sub(r"\\([A-Za-z]+)", _synonym, re.sub(r"\\tfrac(?=\w\w)", r"\\frac", tex))
+    # Mathtext wants braces where LaTeX takes the next letter.
+    return _BARE_FRACTION.sub(r"\\frac{\1}{\2}", _BARE_ARGUMENT.sub(r"\\\1{\2}", known))
 
 
 def _synonym(command: re.Match[str]) -> str:

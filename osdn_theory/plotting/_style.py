@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from osdn_theory._validation import Array, require
+
+Mask = npt.NDArray[np.bool_]
 
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = (
     "#000000",
@@ -85,13 +88,13 @@ def pick_index(array: Array, index: tuple[int, ...], core_ndim: int) -> Array:
     return picked
 
 
-def floor_values(values: Array, floor: float) -> tuple[Array, Array]:
+def floor_values(values: Array, floor: float) -> tuple[Array, Mask]:
     """`values` with everything below `floor` (minus infinity too) put there, and where that happened."""
-    low = values < floor
+    low: Mask = values < floor
     return np.where(low, floor, values), low
 
 
-def mark_floor(ax: Axes, x: Array, low: Array, floor: float, colour: str) -> None:
+def mark_floor(ax: Axes, x: npt.NDArray[Any], low: Mask, floor: float, colour: str) -> None:
     """A downward triangle where a curve first drops out of the axes."""
     if low.any():
         ax.plot(x[low][:1], [floor], marker="v", markersize=8, color=colour, linestyle="none", clip_on=False)

@@ -72,6 +72,7 @@ def convergence_rates(
     require(floor < 0, f"floor: expected < 0, got {floor}")
     start = next(iter(curves.values()))[0] / np.log(10)
     fig, (ax,) = new_figure(width=7.2, height=4.8)
+    bottom = -1.0
     for number, ((name, curve), style) in enumerate(
         zip(curves.items(), curve_styles(len(curves)), strict=True)
     ):
@@ -86,7 +87,7 @@ def convergence_rates(
             **style,
         )
         mark_floor(ax, steps, low[:stop], floor, style["color"])
-    bottom = min((float(line.get_ydata()[-1]) for line in ax.lines), default=-1.0)
+        bottom = min(bottom, float(y[stop - 1]))
     if data.log_bound is not None:
         _draw_bound(
             ax, np.asarray(data.log_bound) / np.log(10) - start, data.vacuous_until, max(bottom, floor)
@@ -170,13 +171,16 @@ def shade_vacuous(ax: Axes, start: float, stop: float, note: str) -> None:
     if stop <= start:
         return
     ax.axvspan(start, stop, color="#ececec", zorder=0)
+    # A narrow band has no room for the note: it stands beside it instead.
+    left, right = ax.get_xlim()
+    narrow = stop - left < 0.4 * (right - left)
     ax.annotate(
         note,
         (stop, 1.0),
         xycoords=("data", "axes fraction"),
-        xytext=(-4, -4),
+        xytext=(4 if narrow else -4, -4),
         textcoords="offset points",
-        ha="right",
+        ha="left" if narrow else "right",
         va="top",
         fontsize="small",
         color="#555555",

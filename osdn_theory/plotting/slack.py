@@ -80,7 +80,7 @@ def _share(total: float, right: Array) -> str:
 
 
 def slack_per_bound(checks: Iterable[BoundCheck]) -> tuple[Figure, Axes]:
-    r"""Slack :math:`\log_{10}(\mathrm{rhs}/\mathrm{lhs})` of every decided check, one row per theorem.
+    r"""Slack :math:`\log_{10}(\mathrm{rhs}/\mathrm{lhs})` of every decided check, one row per statement.
 
     The axis is linear up to 1 (a factor of ten) and logarithmic beyond. Zero is a bound that is attained;
     left of it a bound is violated. Infinite slack (a left side of exactly 0) is drawn at the right edge. The
@@ -95,18 +95,16 @@ def slack_per_bound(checks: Iterable[BoundCheck]) -> tuple[Figure, Axes]:
     ValueError
         If there are no checks.
     """
-    rows: dict[str, list[BoundCheck]] = {}
+    rows: dict[tuple[str, str], list[BoundCheck]] = {}
     for check in checks:
-        rows.setdefault(check.theorem, []).append(check)
+        rows.setdefault((check.theorem, check.title), []).append(check)
     require(bool(rows), "checks: expected at least one")
-    names = sorted(rows, key=theorem_order)
+    names = sorted(rows, key=lambda name: theorem_order(name[0]))
     everything = [check for row in rows.values() for check in row]
     slacks = [check.log10_slack for check in everything if check.log10_slack is not None]
     edge = _edge([slack for slack in slacks if slack >= 0])
-    fig, (ax,) = new_figure(width=8.2, height=1.5 + 0.36 * len(names))
-    ax.set_yticks(
-        range(len(names)), [f"{name} {rows[name][0].title}" for name in reversed(names)], fontsize="small"
-    )
+    fig, (ax,) = new_figure(width=8.2, height=1.5 + 0.32 * len(names))
+    ax.set_yticks(range(len(names)), [" ".join(name) for name in reversed(names)], fontsize="small")
     ax.set_xscale("symlog", linthresh=1.0, linscale=1.0)
     negative = [slack for slack in slacks if slack < 0]
     ax.set_xlim(-_edge(negative) if negative else -0.12, edge)

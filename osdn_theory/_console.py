@@ -1,0 +1,113 @@
+"""What the commands share: tables, progress, name checks, and errors as one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+USAGE = 2
+BROKEN_PIPE = 141
+
+STYLES = {"holds": "green", "violated": "bold red", "undecided": "bold yellow", "not applicable": "dim"}
+MARKS = {"holds": "✓", "violated": "✗", "undecided": "?", "not applicable": "·"}
+
+
+class OneLineErrors(TyperGroup):
+    """Turns what bad input raises into ``error: …`` on stderr and exit code 2; ``--debug`` lets it pass."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader has gone (``| head``): nothing is wrong with the input, and nobody to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(BROKEN_PIPE) from None
+        except (ValueError, TypeError, OSError, ArithmeticError) as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.echo(f"error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
+            raise typer.Exit(USAGE) from error
+
+
+def split_names(given: Sequence[str] | None) -> list[str] | None:
+    """Names from an option that may repeat and may hold commas; None if it was not given."""
+    if not given:
+        return None
+    return [name.strip() for item in given for name in item.split(",") if name.strip()]
+
+
+def known_names(option: str, given: Sequence[str] | None, valid: Iterable[str]) -> list[str] | None:
+    """The names of an option, each one of `valid` in its spelling; upper and lower case are the same.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name: the closest valid one, and all of them.
+    """
+    names = split_names(given)
+    if names is None:
+        return None
+    spelling = {name.lower(): name for name in valid}
+    for name in names:
+        if name.lower() not in spelling:
+            close = get_close_matches(name.lower(), spelling, n=1)
+            hint = f"; did you mean {spelling[close[0]]!r}?" if close else ""
+            raise ValueError(f"{option}: unknown name {name!r}{hint} Valid: {', '.join(spelling.values())}")
+    return [spelling[name.lower()] for name in names]
+
+
+def number_or(option: str, text: str | None, words: Sequence[str]) -> Any:
+    """A number, or one of `words`, from the text of an option; None stays None.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if text is None or text in words:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"{option}: expected a number or {' or '.join(map(repr, words))}, got {text!r}"
+        ) from None
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr, gone when done, as a callback ``(what, done, total)``; silent without a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def update(what: str, done: int, total: int) -> None:
+            bar.update(task, description=Text(what).markup, completed=done, total=total)
+
+        yield update
+
+
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    """A table on stdout; the first column is text, the others are aligned to the right. Cells are literal."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for number, name in enumerate(header):
+        table.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    # Without a terminal there is no width to fit: let pipes and files have whole lines.
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)

@@ -1,0 +1,48 @@
+"""Output folders and files: refused early, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def ensure_writable(out_dir: str | Path) -> Path:
+    """Make a folder if it is missing and prove that a file can be created in it.
+
+    Raises
+    ------
+    OSError
+        With the folder and the reason in one line.
+    """
+    out = Path(out_dir)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot write to the folder {str(out)!r}: {error.strerror or error}") from error
+    return out
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside its place and rename it into it, with the permissions of any other new file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the old file, if any, is still there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        # mkstemp makes files private; a report is meant to be shared like any other file.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
