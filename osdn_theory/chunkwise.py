@@ -16,9 +16,9 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg.blas import dgemm, dtrsm
 
 from osdn_theory import preconditioner as calibration
+from osdn_theory._blas import solve_unit_lower
 from osdn_theory._problem import Problem, Run, detached
 from osdn_theory._threads import map_leading
 from osdn_theory._validation import Array
@@ -209,6 +209,8 @@ class _Slab:
         self.coupling = np.empty((group, SLAB_CHUNKS, 2 * size, size))
         self.read = np.empty((group, SLAB_CHUNKS, 2 * size, value_dim))
         self.gated = np.empty((group, size, value_dim))
+        self.answers = np.empty_like(self.gated)
+        self.gained = np.empty((group, value_dim, key_dim))
         self.upper = ~np.tri(size, dtype=bool)
 
     def clear(self) -> None:
@@ -265,23 +267,9 @@ class _Slab:
         np.matmul(faded.reads[:, n], state.swapaxes(-1, -2), out=read)
         residual -= read[:, :size]
         for i in range(residual.shape[0]):
-            _solve_residuals(lower[i], residual[i])
+            solve_unit_lower(lower[i], residual[i])
         np.multiply(residual, self.beta[:, n, :, np.newaxis], out=gated)
         if faded.keep is not None:
             state *= faded.keep[:, n]
-        for i in range(residual.shape[0]):
-            _add_product(seen[i], gated[i], read[i, size:])
-            _add_product(gated[i].T, writes[i], state[i])
-
-
-def _solve_residuals(matrix: Array, residual: Array) -> None:
-    """(I + tril(matrix, -1)) R = residual, in place by substitution."""
-    # BLAS reads row-major arrays as their transposes: R^T L^T = B^T, L^T upper with unit diagonal.
-    dtrsm(1.0, matrix.T, residual.T, side=1, lower=0, diag=1, overwrite_b=1)
-
-
-def _add_product(left: Array, right: Array, total: Array) -> None:
-    """total += left @ right in place; `right` and `total` row-major, `left` row- or column-major."""
-    column_major = left.flags.f_contiguous and not left.flags.c_contiguous
-    factor = left if column_major else left.T
-    dgemm(1.0, right.T, factor, beta=1.0, c=total.T, trans_b=column_major, overwrite_c=1)
+        read[:, size:] += np.matmul(seen, gated, out=self.answers)
+        state += np.matmul(gated.swapaxes(-1, -2), writes, out=self.gained)
