@@ -23,6 +23,14 @@ STYLES = {"holds": "green", "violated": "bold red", "undecided": "bold yellow", 
 MARKS = {"holds": "✓", "violated": "✗", "undecided": "?", "not applicable": "·"}
 
 
+class Output(Console):
+    """A console whose reader may leave early: the error goes to the one place that handles it."""
+
+    def on_broken_pipe(self) -> None:
+        # Rich would exit with 1, which here means that a bound is violated.
+        raise BrokenPipeError
+
+
 class OneLineErrors(TyperGroup):
     """Turns what bad input raises into ``error: …`` on stderr and exit code 2; ``--debug`` lets it pass."""
 
@@ -99,15 +107,22 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
-def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """A table on stdout; the first column is text, the others are aligned to the right. Cells are literal."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+def print_table(
+    title: str, header: Sequence[str], rows: Iterable[Sequence[str | Text]], *, left: Sequence[str] = ()
+) -> None:
+    """A table on stdout with its title above. Cells are literal text, aligned to the right.
+
+    The first column and those named in `left` are aligned to the left.
+    """
+    table = Table(header_style="bold")
     for number, name in enumerate(header):
-        table.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+        to_left = number == 0 or name in left
+        table.add_column(Text(name), justify="left" if to_left else "right", overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    console = Output()
     # Without a terminal there is no width to fit: let pipes and files have whole lines.
-    console = Console()
     if not console.is_terminal:
-        console = Console(width=200)
+        console = Output(width=200)
+    console.print(Text(title, style="bold"))
     console.print(table)

@@ -119,6 +119,7 @@ def print_convergence(document: Mapping[str, Any]) -> None:
             for kappa, data in document.items()
             for rule, curve in data["log10_suboptimality"].items()
         ),
+        left=["bound (T10)"],
     )
 
 
@@ -167,6 +168,7 @@ def print_tightness(results: Sequence[TightenResult]) -> None:
             ]
             for found in results
         ),
+        left=["what is known"],
     )
 
 

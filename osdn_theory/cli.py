@@ -135,7 +135,7 @@ def streams(json: JsonFlag = False) -> None:
     if json:
         _print_json(STREAM_DESCRIPTIONS)
     else:
-        print_table("Streams", ["name", "what it is"], STREAM_DESCRIPTIONS.items())
+        print_table("Streams", ["name", "what it is"], STREAM_DESCRIPTIONS.items(), left=["what it is"])
 
 
 @app.command(epilog=DONE)

@@ -1,0 +1,102 @@
+"""The report's figures and tables: their captions state numbers that are true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_verification import FakeVerification, good
+
+from osdn_theory import gallery
+from osdn_theory.calibration import calibration_times, isotropic_alignment
+from osdn_theory.report import Exhibit, write_report
+from osdn_theory.rules import PUBLISHED
+from osdn_theory.streams import Stream
+from osdn_theory.suite import suite
+
+
+@pytest.fixture(scope="module")
+def shown() -> dict[str, Exhibit]:
+    verification = FakeVerification(
+        good().checks, streams={"isotropic #1": "", "isotropic #2": "", "minilm/layer0": ""}
+    )
+    return {exhibit.name: exhibit for exhibit in gallery.exhibits(verification)}  # type: ignore[arg-type]
+
+
+def test_every_exhibit_has_a_caption_and_all_but_the_table_a_figure(shown: dict[str, Exhibit]) -> None:
+    assert set(shown) == {
+        "slack",
+        "identity-fixed-point",
+        "calibration-times",
+        "preconditioner",
+        "regret",
+        "super-geometric",
+        "convergence",
+        "forgetting",
+    }
+    assert all(len(exhibit.caption) > 40 for exhibit in shown.values())
+    assert [name for name, exhibit in shown.items() if exhibit.figure is None] == ["calibration-times"]
+
+
+def test_exactly_normalised_keys_leave_d_at_one_and_bfloat16_keys_do_not(shown: dict[str, Exhibit]) -> None:
+    exhibit = shown["identity-fixed-point"]
+    drift = exhibit.data["largest_drift"]
+    assert drift["exactly normalised"] == 0
+    assert drift["bfloat16"] > 1e-6
+    assert drift["bfloat16, eta = 1"] > 1e-4
+    assert drift["bfloat16"] > 1e3 * drift["float32"] > 0
+    assert f"{drift['bfloat16']:.2g}" in exhibit.caption
+    assert "OSDN is DeltaNet" in exhibit.caption
+
+
+def test_calibration_table_holds_times_against_lengths(shown: dict[str, Exhibit]) -> None:
+    exhibit = shown["calibration-times"]
+    assert [row[0] for row in exhibit.rows] == ["isotropic", "minilm/layer0"]
+    (entry,) = suite(["isotropic"], 7, 1)
+    times = calibration_times(entry.build(np.random.default_rng(0)), PUBLISHED).times
+    assert exhibit.data["isotropic"]["slowest"] == times.max()
+    assert exhibit.data["minilm/layer0"]["length"] == 384
+
+
+def test_calibration_table_includes_a_given_file_and_skips_empty_streams(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "mine.npz"
+    np.savez(path, **{name: rng.normal(size=(1, 9, 2, 5)) for name in "qkv"})
+    verification = FakeVerification(good().checks, streams={})
+    exhibit = gallery.calibration_exhibit(verification, path)  # type: ignore[arg-type]
+    assert "mine/layer0" in [row[0] for row in exhibit.rows]
+
+
+def test_regret_caption_matches_a_bound_that_holds(shown: dict[str, Exhibit]) -> None:
+    data = shown["regret"].data
+    assert data["outcome"] == "holds"
+    assert 0 < data["lhs"] < data["rhs"]
+    assert f"{data['rhs']:.3g}" in shown["regret"].caption
+
+
+def test_convergence_caption_says_where_the_bound_is_vacuous(shown: dict[str, Exhibit]) -> None:
+    data = shown["convergence"].data
+    assert f"until step {data['vacuous_until']}" in shown["convergence"].caption
+    assert 1 < data["vacuous_until"] < 300
+
+
+def test_measured_alignment_is_the_formula() -> None:
+    gammas = np.array([0.9, 0.99])
+    measured = gallery.measured_alignment(np.random.default_rng(1), gammas, key_dim=16, eta=0.05)
+    np.testing.assert_allclose(measured, isotropic_alignment(16, eta=0.05, gamma=gammas), rtol=0.1)
+
+
+def test_identity_drift_is_the_largest_over_heads_and_features() -> None:
+    keys = np.zeros((2, 3, 2))
+    keys[1, 0] = [1.0, 0.5]
+    stream = Stream(keys=keys, values=keys)
+    drift = gallery.identity_drift(stream, PUBLISHED)
+    # s = (1, 1/4): one step of eta (1 - 5/4) s, from then on nothing.
+    np.testing.assert_allclose(drift, [0, 0.003 * 0.25, 0.003 * 0.25], rtol=1e-12)
+
+
+def test_all_exhibits_fit_on_the_page(shown: dict[str, Exhibit], tmp_path: Path) -> None:
+    page = write_report(good(), tmp_path, exhibits=list(shown.values())).read_text()  # type: ignore[arg-type]
+    assert all(f'id="{name}"' in page for name in shown)
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 7
