@@ -40,6 +40,8 @@ def solve_unit_lower(matrix: Array, right: Array) -> None:
     row; the diagonal of `matrix` and what is above it are not read.
     """
     rows, columns = right.shape
+    if right.size == 0:
+        return
     for array in (matrix, right):
         # A wrong layout here would write over foreign memory.
         assert array.dtype == np.float64
@@ -47,8 +49,6 @@ def solve_unit_lower(matrix: Array, right: Array) -> None:
         assert array.strides[0] >= 8 * array.shape[1] or array.shape[0] == 1
     assert matrix.shape == (rows, rows)
     assert right.flags.writeable
-    if right.size == 0:
-        return
     # BLAS reads row-major arrays as their transposes: X^T L^T = B^T with L^T upper.
     _dtrsm(
         b"R",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 
@@ -22,18 +23,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """One BLAS thread inside: bits then do not depend on the machine's cores, and small products are faster."""
+    with _controller().limit(limits=1, user_api="blas"):
+        yield
+
+
 def map_leading(work: Callable[[slice], None], count: int, least: int = 1) -> None:
-    """Call `work` on slices that cover ``range(count)``, one thread per core, BLAS single-threaded.
+    """Call `work` on slices that cover ``range(count)``, one thread per core, each with one BLAS thread.
 
     A thread gets at least `least` entries: threads that only make short calls wait for each other.
-
-    A single BLAS thread makes the bits of every product independent of the machine's core count, and small
-    products faster.
     """
     workers = max(1, min(cores(), count // least))
     edges = [count * i // workers for i in range(workers + 1)]
     parts = [slice(a, b) for a, b in pairwise(edges) if a < b]
-    with _controller().limit(limits=1, user_api="blas"):
+    with single_threaded_blas():
         if len(parts) <= 1:
             for part in parts:
                 work(part)

@@ -197,17 +197,18 @@ class _Slab:
     """A few consecutive chunks: what does not depend on the state is computed for all of them at once."""
 
     def __init__(self, parts: _Parts, scale: float, chunk_size: int) -> None:
-        group, _, key_dim = parts.keys.shape
+        group, length, key_dim = parts.keys.shape
         value_dim = parts.values.shape[-1]
         size = padded_length(chunk_size, 0 if parts.gate is None else parts.gate.ndim)
         self.parts, self.scale, self.size = parts, scale, size
-        self.rows = np.zeros((group, SLAB_CHUNKS, 2 * size, key_dim))
-        self.writes = np.zeros((group, SLAB_CHUNKS, size, key_dim))
-        self.residual = np.zeros((group, SLAB_CHUNKS, size, value_dim))
-        self.beta = np.zeros((group, SLAB_CHUNKS, size))
+        chunks = max(1, min(SLAB_CHUNKS, -(-length // chunk_size)))
+        self.rows = np.zeros((group, chunks, 2 * size, key_dim))
+        self.writes = np.zeros((group, chunks, size, key_dim))
+        self.residual = np.zeros((group, chunks, size, value_dim))
+        self.beta = np.zeros((group, chunks, size))
         self.gate = None if parts.gate is None else np.ones((*self.beta.shape, *parts.gate.shape[2:]))
-        self.coupling = np.empty((group, SLAB_CHUNKS, 2 * size, size))
-        self.read = np.empty((group, SLAB_CHUNKS, 2 * size, value_dim))
+        self.coupling = np.empty((group, chunks, 2 * size, size))
+        self.read = np.empty((group, chunks, 2 * size, value_dim))
         self.gated = np.empty((group, size, value_dim))
         self.answers = np.empty_like(self.gated)
         self.gained = np.empty((group, value_dim, key_dim))

@@ -9,6 +9,7 @@ import numpy as np
 
 from osdn_theory import preconditioner as calibration
 from osdn_theory._problem import Problem, Run, pose, to_trajectory
+from osdn_theory._threads import single_threaded_blas
 from osdn_theory._validation import Array, as_float64, broadcastable, require
 from osdn_theory.chunkwise import solve_chunks
 from osdn_theory.gram_diagonal import running_diagonal, squashed_inverse
@@ -207,7 +208,9 @@ def _solve(
     require(method in ("recurrent", "chunk"), f"method: expected 'recurrent' or 'chunk', got {method!r}")
     require(chunk_size >= 1, f"chunk_size: expected >= 1, got {chunk_size}")
     if method == "recurrent":
-        return to_trajectory(problem, _token_by_token(problem, return_states), check_finite)
+        with single_threaded_blas():
+            run = _token_by_token(problem, return_states)
+        return to_trajectory(problem, run, check_finite)
     require(
         not return_states, "return_states: the chunk form keeps no per-token states; use method='recurrent'"
     )
