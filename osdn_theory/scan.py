@@ -38,6 +38,9 @@ CERTIFICATE_SLACK = 1e-12
 CACHE_BYTES = 1 << 20
 """Features that are squared and multiplied in one go."""
 
+SEGMENT_BLOCKS = 128
+"""Blocks after which the threads meet, in case all that is left to do is stepping."""
+
 ELEMENTS_PER_CALL = 1 << 14
 """Features per block step below which a second thread costs more than it computes."""
 
@@ -84,24 +87,38 @@ class ScanInput:
 
 def wy_scan(problem: ScanInput, block: int, out: Array) -> Array:
     """Write d_1 ... d_T to `out` (B, T, K) and return d_{T+1} (B, K)."""
-    final = np.array(problem.initial)
+    count, length, dim = problem.keys.shape
+    everything = _LeadScan(problem, block)
+    parts: dict[int, _LeadScan] = {}
+    d, first = np.array(problem.initial), 0
 
     def work(part: slice) -> None:
-        final[part] = _LeadScan(problem.leads(part), block).run(out[part])
+        if part.start not in parts:
+            parts[part.start] = _LeadScan(problem.leads(part), block)
+        d[part] = parts[part.start].run(d[part], first, stop, out[part])
 
-    count, _, dim = problem.keys.shape
-    map_leading(work, count, least=-(-ELEMENTS_PER_CALL // (block * dim)))
-    return final
+    while first < length:
+        # Steps are short calls, for which threads only wait for each other: all leading entries in this one.
+        first, d[:] = everything.step_blocks(d, first, out)
+        stop = min(first + SEGMENT_BLOCKS * block, length)
+        map_leading(work, count, least=-(-ELEMENTS_PER_CALL // (block * dim)))
+        first = stop
+    return d
 
 
 class _LeadScan:
     """Buffers and loop for the leading entries that one thread owns."""
 
     def __init__(self, problem: ScanInput, block: int) -> None:
-        lead, length, dim = problem.keys.shape
         self.problem, self.block, self.rule = problem, block, problem.rule
         if max(np.ndim(problem.rule.d_min), np.ndim(problem.rule.d_max)) > 1:
             self.rule = replace(problem.rule, d_min=problem.lower, d_max=problem.upper)
+        self.rows = np.empty(0)
+
+    def _allocate(self) -> None:
+        if self.rows.size:
+            return
+        (lead, length, dim), block = self.problem.keys.shape, self.block
         per_block = max(1, lead * block * dim * 8)
         self.count = int(np.clip(SLAB_BYTES // per_block, 1, max(1, -(-length // block))))
         count = self.count
@@ -121,21 +138,23 @@ class _LeadScan:
         self.weight = np.zeros((lead, count, block))
         self.decay = np.ones((lead, count, block))
 
-    def run(self, out: Array) -> Array:
-        d = self.problem.initial
-        first, length, span = 0, out.shape[1], self.count * self.block
+    def run(self, d: Array, first: int, stop: int, out: Array) -> Array:
+        """The iterates of the tokens ``first:stop``, `first` at the start of a block; returns the one handed on."""
+        self._allocate()
+        out = out[:, :stop]
+        span = self.count * self.block
         with np.errstate(over="ignore", invalid="ignore"):  # unprojected iterates may diverge: see _inside
-            while first < length:
+            while first < stop:
                 if not self._inside(d).any():
-                    first, d = self._step_blocks(d, first, out)
+                    first, d = self.step_blocks(d, first, out)
                     continue
-                stop = min(first + span, length)
-                self._load(first, stop)
-                d = self._advance(d, first, stop, out)
-                first = stop
+                end = min(first + span, stop)
+                self._load(first, end)
+                d = self._advance(d, first, end, out)
+                first = end
         return d
 
-    def _step_blocks(self, d: Array, first: int, out: Array) -> tuple[int, Array]:
+    def step_blocks(self, d: Array, first: int, out: Array) -> tuple[int, Array]:
         """Step whole blocks while no leading entry is handed an interior iterate: no WY value would be kept."""
         problem, length = self.problem, out.shape[1]
         while first < length and not self._inside(d).any():
