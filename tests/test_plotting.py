@@ -30,8 +30,9 @@ def run() -> Trajectory:
 
 
 def labels(ax: Axes) -> list[str]:
-    legend = ax.get_legend()
-    assert legend is not None
+    fig = ax.get_figure(root=True)
+    assert fig is not None
+    (legend,) = fig.legends
     return [text.get_text() for text in legend.get_texts()]
 
 
@@ -53,6 +54,7 @@ def rates(**changes: object) -> SimpleNamespace:
             "newton": np.r_[3.0, np.full(100, -np.inf)],
         },
         "log_bound": 3 + steps * np.log(20 / np.maximum(steps, 1)),
+        "bound_rules": ("full",),
         "vacuous_until": 21,
     }
     return SimpleNamespace(**{**data, **changes})
@@ -63,7 +65,7 @@ def test_convergence_rates_draws_every_rule_relative_to_the_start() -> None:
     assert ax.get_title() == "K = 8"
     x, y = curve(ax, "gradient descent")
     assert_allclose(y, -0.1 * x / np.log(10), atol=1e-12)
-    assert set(labels(ax)) == {"gradient descent", "full", "newton", "bound (T10)"}
+    assert set(labels(ax)) == {"gradient descent", "full", "newton", "T10 bound on full"}
     assert "suboptimality" not in ax.get_ylabel()
     assert "log" in ax.get_ylabel()
 
@@ -81,7 +83,7 @@ def test_convergence_rates_stops_minus_infinity_at_a_triangle() -> None:
 def test_convergence_rates_marks_where_the_bound_is_vacuous() -> None:
     _, ax = plotting.convergence_rates(rates())
     assert "T10 vacuous until step 21" in texts(ax)
-    x, y = curve(ax, "bound (T10)")
+    x, y = curve(ax, "T10 bound on full")
     assert x.min() == 21
     assert y.max() < 0
     (band,) = ax.patches
@@ -92,7 +94,7 @@ def test_convergence_rates_marks_where_the_bound_is_vacuous() -> None:
 
 def test_convergence_rates_without_a_bound_and_with_nothing() -> None:
     _, ax = plotting.convergence_rates(rates(log_bound=None, vacuous_until=None))
-    assert "bound (T10)" not in labels(ax)
+    assert "T10 bound on full" not in labels(ax)
     assert not ax.patches
     with pytest.raises(ValueError, match="at least one curve"):
         plotting.convergence_rates(rates(log_suboptimality={}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -59,15 +59,17 @@ def new_figure(
     return fig, axes
 
 
-def legend_below(ax: Axes, columns: int = 2) -> None:
-    """A legend under the axes, where it covers no data."""
-    ax.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.16),
+def legend_outside(ax: Axes, *, columns: int = 3, place: Literal["lower", "upper"] = "lower") -> None:
+    """A legend for `ax` beyond the axes of its figure, where it covers no data."""
+    fig = ax.get_figure(root=True)
+    assert fig is not None, "axes made by new_figure belong to a figure"
+    fig.legend(
+        *ax.get_legend_handles_labels(),
+        loc="outside lower center" if place == "lower" else "outside upper center",
         ncols=columns,
         frameon=False,
         fontsize="small",
-        handlelength=3.6,
+        handlelength=3.6 if place == "lower" else 2.0,
     )
 
 

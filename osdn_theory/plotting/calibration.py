@@ -17,7 +17,7 @@ from osdn_theory.plotting._style import (
     ORANGE,
     RED,
     curve_styles,
-    legend_below,
+    legend_outside,
     new_figure,
     pick_index,
     sparse_markers,
@@ -119,7 +119,7 @@ def forgetting(
     right.set_title(rf"What forgetting costs ($\eta$ = {eta:g}, K = {key_dim})", fontsize="medium")
     for ax in (left, right):
         ax.set_xlabel(r"$1 - \gamma$ (forgetting per token)")
-    legend_below(right, columns=1)
+    legend_outside(right, columns=4)
     return fig, [left, right]
 
 
@@ -181,5 +181,5 @@ def identity_fixed_point(drifts: Mapping[str, Array], *, floor: float = 1e-18) -
     ax.set(yscale="log", xlabel="token $t$", ylabel=r"$\max_i\,|d_{t,i} - 1|$")
     ax.set_ylim(bottom=floor)
     ax.set_title("With $d_1 = 1$, the precision of key normalisation alone moves d", fontsize="medium")
-    legend_below(ax)
+    legend_outside(ax, columns=2)
     return fig, ax

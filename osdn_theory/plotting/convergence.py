@@ -16,7 +16,7 @@ from osdn_theory.plotting._style import (
     RED,
     curve_styles,
     floor_values,
-    legend_below,
+    legend_outside,
     mark_floor,
     new_figure,
     pick_index,
@@ -34,6 +34,8 @@ class RateCurves(Protocol):
         Natural logarithm of F(S_j) - F*, minus infinity where the minimum is reached exactly.
     log_bound : (J+1,) array or None
         Right side of T10 in the same units; None where T10 does not apply.
+    bound_rules : tuple of str
+        The rules that the bound speaks of, the one it was computed for first.
     vacuous_until : int or None
         The first step at which the bound is below its starting value; None if it never gets there.
     """
@@ -42,6 +44,8 @@ class RateCurves(Protocol):
     def log_suboptimality(self) -> Mapping[str, Array]: ...
     @property
     def log_bound(self) -> Array | None: ...
+    @property
+    def bound_rules(self) -> tuple[str, ...]: ...
     @property
     def vacuous_until(self) -> int | None: ...
 
@@ -89,17 +93,17 @@ def convergence_rates(
         mark_floor(ax, steps, low[:stop], floor, style["color"])
         bottom = min(bottom, float(y[stop - 1]))
     if data.log_bound is not None:
-        _draw_bound(
-            ax, np.asarray(data.log_bound) / np.log(10) - start, data.vacuous_until, max(bottom, floor)
-        )
+        bound = np.asarray(data.log_bound) / np.log(10) - start
+        name = data.bound_rules[0]
+        _draw_bound(ax, bound, data.vacuous_until, bottom, (labels or {}).get(name, name))
     ax.set_ylim(max(1.05 * bottom, floor), -0.06 * bottom + 0.2)
     ax.set(xlabel="step $j$", ylabel=r"$\log_{10}\,(F(S_j) - F^*)/(F(S_1) - F^*)$")
     ax.set_title(title, fontsize="medium")
-    legend_below(ax, columns=3)
+    legend_outside(ax)
     return fig, ax
 
 
-def _draw_bound(ax: Axes, bound: Array, vacuous_until: int | None, bottom: float) -> None:
+def _draw_bound(ax: Axes, bound: Array, vacuous_until: int | None, bottom: float, rule: str) -> None:
     last = bound.size - 1
     end = last if vacuous_until is None else min(vacuous_until, last)
     note = (
@@ -108,7 +112,9 @@ def _draw_bound(ax: Axes, bound: Array, vacuous_until: int | None, bottom: float
     shade_vacuous(ax, 0, end, note)
     steps = np.arange(bound.size)
     said = (steps >= end) & (bound <= 0) & (bound >= bottom)
-    ax.plot(steps[said], bound[said], color="black", linestyle=":", linewidth=2.2, label="bound (T10)")
+    ax.plot(
+        steps[said], bound[said], color="black", linestyle=":", linewidth=2.2, label=f"T10 bound on {rule}"
+    )
 
 
 def super_geometric(
@@ -156,7 +162,7 @@ def super_geometric(
     ax.set(xlabel="token $t$", ylabel=r"$\log_{10}$ of the product")
     zero = f"; exactly 0 from token {tokens[low][0]}" if low.any() else ""
     ax.set_title(f"{trajectory.stream.name}: C = {constant:.3g}{zero}", fontsize="medium")
-    legend_below(ax)
+    legend_outside(ax)
     return fig, ax
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from osdn_theory._validation import Array, as_float64, require
 from osdn_theory.digest import theorem_order
-from osdn_theory.plotting._style import BLUE, GREY, RED, legend_below, new_figure, pick_index
+from osdn_theory.plotting._style import BLUE, GREY, RED, legend_outside, new_figure, pick_index
 from osdn_theory.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def regret(
     ax.set(xlabel="token $t$", ylabel="cumulative loss (dimensionless)")
     ax.set_ylim(bottom=0, top=1.08 * max(float(right.max()), float(total[-1])))
     ax.set_title(f"{trajectory.stream.name}: {_share(total[-1], right)}", fontsize="medium")
-    legend_below(ax)
+    legend_outside(ax)
     return fig, ax
 
 
@@ -156,7 +156,7 @@ def _slack_row(ax: Axes, y: int, checks: Sequence[BoundCheck]) -> None:
         ax.plot([smallest] * 2, [y - 0.34, y + 0.34], color="black", linewidth=2)
     ax.annotate(
         _counts(checks),
-        (1.02, y),
+        (1.04, y),
         xycoords=("axes fraction", "data"),
         va="center",
         fontsize="x-small",
@@ -176,4 +176,4 @@ def _slack_legend(ax: Axes) -> None:
     ax.plot([], [], color="black", linewidth=2, label="smallest of the row")
     ax.plot([], [], linestyle="none", marker=">", color=BLUE, label="left side is 0")
     ax.plot([], [], linestyle="none", marker="X", markersize=8, color=RED, label="violated")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, fontsize="small")
+    legend_outside(ax, columns=4, place="upper")
