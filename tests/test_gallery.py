@@ -59,13 +59,16 @@ def test_calibration_table_holds_times_against_lengths(shown: dict[str, Exhibit]
     assert exhibit.data["minilm/layer0"]["length"] == 384
 
 
-def test_calibration_table_includes_a_given_file_and_skips_empty_streams(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("length", "rows"), [(9, ["mine/layer0"]), (0, [])])
+def test_calibration_table_includes_a_given_file_and_skips_streams_without_tokens(
+    tmp_path: Path, length: int, rows: list[str]
+) -> None:
     rng = np.random.default_rng(0)
     path = tmp_path / "mine.npz"
-    np.savez(path, **{name: rng.normal(size=(1, 9, 2, 5)) for name in "qkv"})
+    np.savez(path, **{name: rng.normal(size=(1, length, 2, 5)) for name in "qkv"})
     verification = FakeVerification(good().checks, streams={})
     exhibit = gallery.calibration_exhibit(verification, path)  # type: ignore[arg-type]
-    assert "mine/layer0" in [row[0] for row in exhibit.rows]
+    assert [row[0] for row in exhibit.rows if not row[0].endswith("/unit")] == rows
 
 
 def test_regret_caption_matches_a_bound_that_holds(shown: dict[str, Exhibit]) -> None:
