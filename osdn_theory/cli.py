@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from osdn_theory import __version__
-from osdn_theory import _tables as tables
+from osdn_theory import __version__, _tables as tables
 from osdn_theory._console import (
     OneLineErrors,
     known_names,
@@ -86,8 +85,7 @@ def verify(
     json: JsonFlag = False,
 ) -> None:
     """Check all bounds on all streams; print a table and write a report folder."""
-    from osdn_theory.verification import BOUND_IDS, STREAM_NAMES
-    from osdn_theory.verification import verify as run_verify
+    from osdn_theory.verification import BOUND_IDS, STREAM_NAMES, verify as run_verify
 
     streams = known_names("--stream", stream, STREAM_NAMES)
     theorems = known_names("--bounds", bounds, BOUND_IDS)
@@ -286,8 +284,7 @@ def tighten(
     """Search for the streams and comparators on which each bound has the smallest slack."""
     import numpy as np
 
-    from osdn_theory.tightness import TIGHTENABLE, TightenResult
-    from osdn_theory.tightness import tighten as search
+    from osdn_theory.tightness import TIGHTENABLE, TightenResult, tighten as search
 
     theorems = known_names("--bounds", bounds, TIGHTENABLE) or list(TIGHTENABLE)
     rng = np.random.default_rng(seed)

@@ -6,8 +6,7 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from safetensors import TensorSpec, serialize_file
 
 from osdn_theory.activations import activation_layers, load_activations, normalize_keys

@@ -8,8 +8,7 @@ from fractions import Fraction
 import flint
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from osdn_theory.bounds.exact_run import ExactRun
 from osdn_theory.bounds.float_run import FloatRun, dot_error

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from osdn_theory.comparators import best_context_diagonal
 from osdn_theory.convergence import conditioned_keys

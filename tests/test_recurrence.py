@@ -6,8 +6,7 @@ import math
 import naive
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from osdn_theory import preconditioner as calibration
 from osdn_theory.recurrence import delta_net, gated_delta_net, kda, osdn, preconditioned_delta_net

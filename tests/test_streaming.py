@@ -5,8 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from test_chunkwise import GATES, NAMES, RULES, SOLVERS, make
 
 from osdn_theory.recurrence import osdn

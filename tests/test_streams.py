@@ -5,8 +5,7 @@ from itertools import pairwise
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from osdn_theory._validation import as_float64, broadcastable, require
 from osdn_theory.rules import FROZEN, HISTORIC, PUBLISHED, CalibrationRule

@@ -29,7 +29,8 @@ class BoundCheck:
     lhs, rhs : float or None
         Both sides, for display; natural logarithms where `is_log`. None where not applicable.
     log10_slack : float or None
-        log10(rhs / lhs): at least 0 where the bound holds, 0 where it is attained. None for identities.
+        log10(rhs / lhs): at least 0 where the bound holds, 0 where it is attained. None for identities and
+        for 0 <= 0.
     method : str
         How it was decided: exact rationals, ball arithmetic, or float64 with its rounding enclosure.
     reason : str
@@ -103,14 +104,14 @@ def lower(value: Number) -> Any:
 
 
 def log10_slack(sides: Sides) -> float | None:
-    """log10(rhs / lhs) of the midpoints, for display; None for an identity or an empty enclosure."""
+    """log10(rhs / lhs) of the midpoints, for display; None for an identity, 0 <= 0, or an empty enclosure."""
     if sides.identity:
         return None
     lhs, rhs = ball(sides.lhs), ball(sides.rhs)
     if lhs.is_nan() or rhs.is_nan():
         return None
     if sides.is_log:
-        return _difference(as_float(rhs), as_float(lhs)) / math.log(10)
+        return _difference(as_float(rhs) / math.log(10), as_float(lhs) / math.log(10))
     return _difference(_log10(rhs), _log10(lhs))
 
 
@@ -121,6 +122,8 @@ def _log10(value: Any) -> float:
     return float(middle.log() / flint.arb.const_log10())
 
 
-def _difference(first: float, second: float) -> float:
-    # 0 <= 0 is attained: both logs are minus infinity and the slack is zero, not NaN.
-    return 0.0 if first == second else first - second
+def _difference(first: float, second: float) -> float | None:
+    # 0 <= 0 holds, but says nothing about how tight the bound is.
+    if first == second == -math.inf:
+        return None
+    return first - second

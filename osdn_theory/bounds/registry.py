@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -138,7 +139,7 @@ def conclude(check: BoundCheck, pairs: Sequence[Sides]) -> BoundCheck:
 
 
 def _order(slack: float | None) -> float:
-    return 0.0 if slack is None else slack
+    return math.inf if slack is None else slack
 
 
 def _blank(bound: Bound, evidence: Evidence, outcome: Outcome, reason: str = "") -> BoundCheck:
