@@ -7,29 +7,20 @@ from dataclasses import replace
 import flint
 import numpy as np
 import pytest
+from bound_cases import FAST, checked, one, stream_of
 
 from osdn_theory.bounds import (
     BoundCheck,
     Sides,
     bound_ids,
     check_bounds,
-    context as context_module,
-    context_checks,
-    contraction,
     decide,
-    regret,
 )
 from osdn_theory.bounds.check import log10_slack
-from osdn_theory.bounds.context import ContextProblem, ContextSolver, matrix_rank
-from osdn_theory.bounds.numbers import Balls, Number
-from osdn_theory.bounds.registry import SMALL, Evidence, conclude
-from osdn_theory.newton import context_osdn
+from osdn_theory.bounds.registry import SMALL, conclude
 from osdn_theory.recurrence import gated_delta_net, kda, osdn
 from osdn_theory.rules import HISTORIC, PUBLISHED, CalibrationRule
-from osdn_theory.streams import Stream
-from osdn_theory.suite import SYNTHETIC
 from osdn_theory.synthetic import (
-    constant_key,
     ill_conditioned,
     interpolating,
     isotropic,
@@ -37,25 +28,6 @@ from osdn_theory.synthetic import (
     orthogonal,
 )
 from osdn_theory.transforms import with_gates
-
-FAST = CalibrationRule(eta=0.5)
-
-
-def one(checks: list[BoundCheck], theorem: str, title: str = "") -> BoundCheck:
-    found = [c for c in checks if c.theorem == theorem and title in c.title]
-    assert len(found) == 1, found
-    return found[0]
-
-
-def stream_of(kind: str = "interpolating", **changes: object) -> Stream:
-    sizes = {"length": 24, "key_dim": 6, "value_dim": 3, **changes}
-    maker = {"interpolating": interpolating, "isotropic": isotropic, "constant": constant_key}[kind]
-    return maker(np.random.default_rng(1), **sizes)  # type: ignore[operator]
-
-
-def checked(stream: Stream, rule: CalibrationRule = FAST, *bounds: str, **kwargs: object) -> list[BoundCheck]:
-    return check_bounds(osdn(stream, rule, **kwargs), bounds or None)  # type: ignore[arg-type]
-
 
 # --- decisions -----------------------------------------------------------------------------------------------
 
@@ -314,158 +286,3 @@ def test_local_identities_without_stored_states_agree_with_stored_ones() -> None
     with_states = checked(stream, FAST, "T3", "T16", return_states=True)
     without = checked(stream, FAST, "T3", "T16")
     assert [c.lhs for c in with_states] == [c.lhs for c in without]
-
-
-# --- T10 ----------------------------------------------------------------------------------------------------------
-
-
-def context(kind: str) -> Stream:
-    rng = np.random.default_rng(3)
-    if kind == "diagonal":
-        return orthogonal(rng, length=20, key_dim=4, value_dim=3)
-    return ill_conditioned(rng, length=20, key_dim=4, value_dim=3, condition=10.0)
-
-
-def test_context_bounds_hold_in_the_forms_that_apply() -> None:
-    diagonal, general = context_checks(context("diagonal")), context_checks(context("general"))
-    assert {c.outcome for c in diagonal} == {"holds"}
-    refused = [c for c in general if c.outcome == "not applicable"]
-    assert {c.rule for c in refused} == {"context, diagonal P"}
-    assert all("needs a diagonal Gram" in c.reason for c in refused)
-    assert len(refused) == 2
-
-
-@pytest.mark.parametrize("form", ["full", "diagonal"])
-def test_context_run_agrees_with_the_float64_solver(form: str) -> None:
-    stream = context("diagonal")
-    problem = ContextProblem.of(stream)
-    field = Balls(256)
-    with field.working():
-        run = ContextSolver(problem, field).run(form, 6)  # type: ignore[arg-type]
-        ratios = [float(r) for r in run.ratios]
-    start = np.eye(4) if form == "full" else np.ones(4)
-    reference = context_osdn(
-        stream.keys,
-        stream.values,
-        steps=6,
-        form=form,  # type: ignore[arg-type]
-        smoothness=problem.smoothness,
-        initial_preconditioner=problem.start * start,
-    )
-    np.testing.assert_allclose(ratios, reference.ratios, rtol=1e-9)
-
-
-def test_singular_gram_is_not_applicable() -> None:
-    few = context("general").tokens(0, 3)
-    assert all("nonsingular, got 3 tokens" in c.reason for c in context_checks(few))
-    stream = context("general")
-    keys = np.array(stream.keys)
-    keys[:, 3] = keys[:, 2]
-    twin = replace(stream, keys=keys)
-    reasons = {c.reason for c in context_checks(twin) if "diagonal Gram" not in c.reason}
-    assert reasons == {"needs G nonsingular, got rank 3 of 4"}
-    assert matrix_rank(keys) == 3
-
-
-def test_context_refuses_what_it_cannot_do() -> None:
-    stream = context("general")
-    silent = replace(stream, values=np.zeros_like(stream.values), solution=None)
-    assert all("every value is zero" in c.reason for c in context_checks(silent))
-    assert all("at least one step" in c.reason for c in context_checks(stream, steps=0))
-    wide = isotropic(np.random.default_rng(0), length=70, key_dim=65, value_dim=1)
-    assert all("not run for K > 64" in c.reason for c in context_checks(wide))
-
-
-def test_an_uncertified_smoothness_stays_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = context("general")
-    true = ContextProblem.of(stream)
-    low = replace(true, smoothness=true.smoothness * 0.9)
-    monkeypatch.setattr(ContextProblem, "of", staticmethod(lambda _: low))
-    applied = [c for c in context_checks(stream) if c.outcome != "not applicable"]
-    assert applied
-    assert all(c.outcome == "undecided" and "not certified" in c.reason for c in applied)
-
-
-def test_scalar_context_attains_the_bound() -> None:
-    scalar = next(e for e in SYNTHETIC if e.name == "scalar").build(np.random.default_rng(0))
-    check = one(context_checks(scalar), "T10", "Regret of full P against right-Newton")
-    assert check.outcome == "holds"
-    assert check.log10_slack == pytest.approx(0, abs=1e-8)
-
-
-# --- wrong theory is caught -----------------------------------------------------------------------------------------
-
-
-def test_halved_constant_of_t5_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    attained = next(e for e in SYNTHETIC if e.name == "attained").build(np.random.default_rng(0))
-    run = osdn(attained, CalibrationRule(eta=2.0))
-    assert one(check_bounds(run, ["T5"]), "T5").outcome == "holds"
-    whole = regret.interpolating_constant
-    monkeypatch.setattr(regret, "interpolating_constant", lambda e: whole(e) / 2)
-    assert one(check_bounds(run, ["T5"]), "T5").outcome == "violated"
-
-
-def test_quartered_constant_of_t10_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    scalar = next(e for e in SYNTHETIC if e.name == "scalar").build(np.random.default_rng(0))
-    whole = context_module.newton_constant
-
-    def quarter(smoothness: Number, distance_sq: Number) -> Number:
-        return whole(smoothness, distance_sq) / 4
-
-    monkeypatch.setattr(context_module, "newton_constant", quarter)
-    check = one(context_checks(scalar), "T10", "Regret of full P against right-Newton")
-    assert check.outcome == "violated"
-
-
-@pytest.mark.parametrize("factor", [0.5, 0.99])
-def test_smaller_agnostic_bound_is_caught_where_it_is_tight(
-    monkeypatch: pytest.MonkeyPatch, factor: float
-) -> None:
-    # d_1 = u, tiny step: T8 is nearly attained, so any smaller right side is violated.
-    rng = np.random.default_rng(0)
-    stream = ill_conditioned(rng, length=24, key_dim=5, value_dim=2, condition=10.0)
-    m = float(np.max(np.sum(stream.keys**4, -1)))
-    rule = CalibrationRule(eta=1e-6 / m, d_min=0.0, d_max=10.0)
-    from osdn_theory.comparators import best_fixed_diagonal
-
-    best = np.clip(best_fixed_diagonal(stream.squared_keys, np.zeros(5), np.full(5, 10.0)), 0, 10)
-    run = osdn(stream, rule, initial_preconditioner=best)
-    assert one(check_bounds(run, ["T8"]), "T8").outcome == "holds"
-    whole = regret.agnostic_bound
-    monkeypatch.setattr(
-        regret, "agnostic_bound", lambda e, loss, d: whole(e, loss, d) * flint.fmpq(int(factor * 100), 100)
-    )
-    assert one(check_bounds(run, ["T8"]), "T8").outcome == "violated"
-
-
-def test_wrong_gated_rate_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = stream_of(beta="random")
-    run = osdn(stream, FAST)
-    whole = regret.gated_rate
-    monkeypatch.setattr(regret, "gated_rate", lambda e: whole(e) / 4)
-    assert {c.outcome for c in check_bounds(run, ["T7"])} == {"violated"}
-
-
-def test_wrong_residual_ratio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = osdn(stream_of(beta="random"), FAST)
-    step_type = contraction.LocalStep
-    monkeypatch.setattr(step_type, "alignment", property(lambda s: sum(s.preconditioner)))
-    assert {c.outcome for c in check_bounds(run, ["T3"])} == {"violated"}
-    assert one(check_bounds(run, ["T16"]), "T16", "identity").outcome == "violated"
-
-
-def test_wrong_forgetting_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    from osdn_theory.bounds import forgetting
-
-    stream = stream_of("constant")
-    rule = CalibrationRule(eta=0.5, forgetting=0.75, d_min=-np.inf, d_max=np.inf)
-    run = osdn(stream, rule)
-    assert one(check_bounds(run, ["T13"]), "T13", "Bias").outcome == "holds"
-
-    def unanchored(e: Evidence) -> Number:
-        return e.field.of(1.0)
-
-    monkeypatch.setattr(forgetting, "bias_limit", unanchored)
-    assert one(check_bounds(run, ["T13"]), "T13", "Bias").outcome == "violated"
-    monkeypatch.setattr(forgetting, "separation_sq", lambda first, second, token: first.field.of(100.0))
-    assert one(check_bounds(run, ["T13"]), "T13", "Stability").outcome == "violated"
