@@ -17,7 +17,8 @@ from osdn_theory.bounds import (
     decide,
 )
 from osdn_theory.bounds.check import log10_slack
-from osdn_theory.bounds.registry import SMALL, conclude
+from osdn_theory.bounds.numbers import Balls
+from osdn_theory.bounds.registry import SMALL, Evidence, conclude
 from osdn_theory.recurrence import gated_delta_net, kda, osdn
 from osdn_theory.rules import HISTORIC, PUBLISHED, CalibrationRule
 from osdn_theory.synthetic import (
@@ -286,3 +287,30 @@ def test_local_identities_without_stored_states_agree_with_stored_ones() -> None
     with_states = checked(stream, FAST, "T3", "T16", return_states=True)
     without = checked(stream, FAST, "T3", "T16")
     assert [c.lhs for c in with_states] == [c.lhs for c in without]
+
+
+def test_large_forgetting_stops_where_float64_sees_nothing() -> None:
+    stream = interpolating(np.random.default_rng(0), length=SMALL // 8 + 1, key_dim=8, value_dim=2)
+    check = one(checked(stream, CalibrationRule(eta=0.5, forgetting=0.5), "T13"), "T13", "Stability")
+    assert check.outcome == "holds"
+    last = int(check.scope.removeprefix("d_2 to d_"))
+    assert 20 < last < 60
+    abrupt = one(checked(stream, CalibrationRule(eta=1e-12, forgetting=1e-11), "T13"), "T13", "Stability")
+    assert abrupt.scope == "d_2 to d_2"
+    assert abrupt.outcome in ("holds", "undecided")
+
+
+def test_a_step_near_its_limit_is_undecided_in_few_bits() -> None:
+    from osdn_theory.bounds import hypotheses
+    from osdn_theory.bounds.exact_run import ExactRun
+    from osdn_theory.bounds.facts import Facts
+    from osdn_theory.bounds.problem import problem
+
+    stream = stream_of()
+    largest = float(np.max(np.sum(stream.keys**4, -1)))
+    case = problem(osdn(stream, CalibrationRule(eta=1.99 / largest)), ())
+    run = ExactRun(case, Balls(4))
+    with run.field.working():
+        verdict = hypotheses.contracting_step(Evidence(case, Facts(case), run))
+    assert verdict.status == "undecided"
+    assert "too close to call" in verdict.reason

@@ -85,6 +85,17 @@ def test_packaged_layers_are_in_the_default_suite() -> None:
     assert all(stream_names().values())
 
 
+def test_real_keys_meet_the_interpolating_bounds_once_exactly_normalised() -> None:
+    found = verify(streams=["minilm/layer0", "minilm/layer0/unit"], bounds=["T5", "T15"])
+    assert found.exit_code == 0
+    by_stream = {name: {c.outcome for c in found.checks if c.stream == name} for name in found.streams}
+    assert by_stream["minilm/layer0"] == {"not applicable"}
+    assert "holds" in by_stream["minilm/layer0/unit"]
+    tight = [c for c in found.checks if c.rule == "fast from 5/4" and c.theorem == "T5"]
+    assert len(tight) == 12
+    assert all(c.log10_slack is not None and c.lhs for c in tight)
+
+
 @pytest.mark.slow
 def test_the_whole_suite_holds() -> None:
     found = verify()

@@ -82,12 +82,6 @@ class Facts:
         return ""
 
     @cached_property
-    def comparator_outside_box(self) -> str:
-        """By how much the comparator leaves the box; empty if it is inside."""
-        assert self.comparator is not None
-        return outside_box(self.comparator, self.problem.lower, self.problem.upper)
-
-    @cached_property
     def constant_key(self) -> bool:
         """The same key and (if beta-aware) the same beta at every token."""
         keys, beta = self.problem.stream.keys, self.problem.beta

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from osdn_theory._validation import Array
@@ -27,13 +29,14 @@ _VISIBLE = 1e-9
 def stability(e: Evidence) -> list[Sides]:
     other = second_run(e)
     bound_sq = separation_sq(e.run, other, 0)
-    pairs = []
+    pairs: list[Sides] = []
     for token in range(1, e.problem.length + 1):
         bound_sq = bound_sq * e.field.of(e.problem.gamma[token - 1]) ** 2
-        if isinstance(e.run, FloatRun) and bound_sq < _VISIBLE**2:
+        if isinstance(e.run, FloatRun) and pairs and bound_sq < _VISIBLE**2:
             break
-        pairs.append(Sides(separation_sq(e.run, other, token), bound_sq, scope=f"d_2 to d_{token + 1}"))
-    return [Sides(p.lhs, p.rhs, scope=pairs[-1].scope) for p in pairs]
+        pairs.append(Sides(separation_sq(e.run, other, token), bound_sq))
+    scope = f"d_2 to d_{len(pairs) + 1}"
+    return [replace(sides, scope=scope) for sides in pairs]
 
 
 def separation_sq(first: Run, second: Run, token: int) -> Number:
