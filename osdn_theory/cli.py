@@ -234,7 +234,7 @@ def converge(
     chosen: Any = known_names("--rule", rule, RULES) or RULES
     document: dict[str, Any] = {}
     files: list[Path] = []
-    for kappa in condition or [100.0]:
+    for kappa in condition or [6.0, 100.0]:
         data = convergence_rates(
             np.random.default_rng(seed),
             condition=kappa,

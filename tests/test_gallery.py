@@ -24,9 +24,10 @@ def shown() -> dict[str, Exhibit]:
     return {exhibit.name: exhibit for exhibit in gallery.exhibits(verification)}  # type: ignore[arg-type]
 
 
-def test_every_exhibit_has_a_caption_and_all_but_the_table_a_figure(shown: dict[str, Exhibit]) -> None:
+def test_every_exhibit_has_a_caption_and_all_but_the_tables_a_figure(shown: dict[str, Exhibit]) -> None:
     assert set(shown) == {
         "slack",
+        "tightness",
         "identity-fixed-point",
         "calibration-times",
         "preconditioner",
@@ -36,7 +37,17 @@ def test_every_exhibit_has_a_caption_and_all_but_the_table_a_figure(shown: dict[
         "forgetting",
     }
     assert all(len(exhibit.caption) > 40 for exhibit in shown.values())
-    assert [name for name, exhibit in shown.items() if exhibit.figure is None] == ["calibration-times"]
+    assert [name for name, exhibit in shown.items() if exhibit.figure is None] == [
+        "tightness",
+        "calibration-times",
+    ]
+
+
+def test_tightness_table_names_every_inequality_and_none_below_one(shown: dict[str, Exhibit]) -> None:
+    exhibit = shown["tightness"]
+    assert {row[0].split()[0] for row in exhibit.rows} == set(gallery.TIGHTENABLE)
+    assert all(float(row[1]) >= 1 - 1e-6 for row in exhibit.rows)
+    assert f"{[row[2] for row in exhibit.rows].count('yes')} of {len(exhibit.rows)}" in exhibit.caption
 
 
 def test_exactly_normalised_keys_leave_d_at_one_and_bfloat16_keys_do_not(shown: dict[str, Exhibit]) -> None:
