@@ -31,9 +31,6 @@ GROUP_BYTES = 1 << 19
 SLAB_CHUNKS = 4
 """Chunks prepared in one go: fewer, longer calls, while the slab still fits the cache."""
 
-MAX_SCAN_BLOCK = 8
-"""Tokens per WY block of the preconditioner scan: small, because its work per token grows with the block."""
-
 
 def solve_chunks(problem: Problem, chunk_size: int) -> Run:
     """Run `problem` in chunks of `chunk_size` tokens, the pending ones first."""
@@ -87,15 +84,9 @@ def _preconditioners(problem: Problem, chunk_size: int) -> tuple[Array, Array]:
     path = np.empty(tokens.keys.shape)
     beta = np.asarray(tokens.beta)
     final = calibration.scan_chunks(
-        tokens.keys, beta, gamma, problem.preconditioner, problem.anchor, rule, scan_block(chunk_size), path
+        tokens.keys, beta, gamma, problem.preconditioner, problem.anchor, rule, chunk_size, path
     )
     return path, final
-
-
-def scan_block(chunk_size: int) -> int:
-    """Tokens per block of the preconditioner scan: it must divide the chunk, where a cut stream restarts."""
-    divisors = [n for n in range(4, MAX_SCAN_BLOCK + 1) if chunk_size % n == 0]
-    return max(divisors, default=chunk_size)
 
 
 def _entry(

@@ -9,7 +9,7 @@ import numpy as np
 
 from osdn_theory._validation import Array, as_float64, broadcastable, require
 from osdn_theory.rules import CalibrationRule
-from osdn_theory.scan import ScanInput, wy_scan
+from osdn_theory.scan import wy_scan
 from osdn_theory.streams import Stream
 
 
@@ -68,11 +68,9 @@ def features(stream: Stream, rule: CalibrationRule) -> tuple[Array, Array]:
     return feature_and_weight(stream.keys, np.asarray(stream.beta), rule)
 
 
-def feature_and_weight(
-    keys: Array, beta: Array, rule: CalibrationRule, *, out: Array | None = None
-) -> tuple[Array, Array]:
-    """:func:`features` of bare keys (..., K) and write gates (...), the feature written to `out` if given."""
-    feature: Array = np.multiply(keys, keys, out=out)
+def feature_and_weight(keys: Array, beta: Array, rule: CalibrationRule) -> tuple[Array, Array]:
+    """:func:`features` of bare keys (..., K) and write gates (...)."""
+    feature: Array = np.multiply(keys, keys)
     weight = np.ones(keys.shape[:-1])
     if rule.normalize_feedback:
         weight = 1.0 / (np.vecdot(keys, keys) + rule.epsilon)
@@ -168,7 +166,7 @@ def calibration_scan(
     method : "wy" or "sequential"
         WY chunks with the clip certificate, or token by token. They agree to rounding.
     chunk_size : int >= 1
-        Tokens per WY chunk.
+        Tokens after which WY blocks start afresh, so that a stream cut there repeats the uncut bits.
     out : (..., T, K) float64, optional
         Where to write the preconditioners.
 
@@ -238,7 +236,7 @@ def scan_chunks(
     def flat(array: Array, *shape: int) -> Array:
         return array.reshape(count, *shape)
 
-    problem = ScanInput(
+    final = wy_scan(
         keys=flat(keys, length, dim),
         beta=flat(beta, length),
         gamma=None if gamma is None else flat(gamma, length),
@@ -247,10 +245,10 @@ def scan_chunks(
         lower=flat(np.broadcast_to(rule.d_min, initial.shape), dim),
         upper=flat(np.broadcast_to(rule.d_max, initial.shape), dim),
         rule=rule,
-        features=feature_and_weight,
-        step=calibrate_step,
+        period=chunk_size,
+        out=flat(out, length, dim),
     )
-    return wy_scan(problem, chunk_size, flat(out, length, dim)).reshape(initial.shape)
+    return final.reshape(initial.shape)
 
 
 def _sequential(

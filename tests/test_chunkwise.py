@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from osdn_theory import chunkwise
-from osdn_theory.chunkwise import scan_block
 from osdn_theory.recurrence import delta_net, gated_delta_net, kda, osdn, preconditioned_delta_net
 from osdn_theory.rules import HISTORIC, PUBLISHED, CalibrationRule
 from osdn_theory.streams import Stream
@@ -142,8 +141,3 @@ def test_a_solve_without_the_coupling_is_noticed(monkeypatch):
 
     monkeypatch.setattr(chunkwise, "solve_unit_lower", untied)
     assert compare(osdn, stream) > 1e-3
-
-
-@pytest.mark.parametrize(("chunk_size", "block"), [(64, 8), (1, 1), (5, 5), (97, 97), (30, 6), (12, 6)])
-def test_scan_blocks_divide_the_chunk(chunk_size, block):
-    assert scan_block(chunk_size) == block

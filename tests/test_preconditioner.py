@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from osdn_theory import preconditioner as calibration
+from osdn_theory import preconditioner as calibration, scan_kernel
 from osdn_theory.preconditioner import (
     calibrate_step,
     calibration_scan,
@@ -16,7 +16,6 @@ from osdn_theory.preconditioner import (
     resolve_initial_preconditioner,
 )
 from osdn_theory.rules import HISTORIC, PUBLISHED, CalibrationRule
-from osdn_theory.scan import _LeadScan
 from osdn_theory.streams import Stream
 
 BOXES = {
@@ -115,16 +114,43 @@ def test_clip_in_every_chunk():
     assert np.all(per_chunk.any(axis=-1))
 
 
-@pytest.mark.parametrize("wrong", [True, False])
+@pytest.mark.parametrize("wrong", [None, "lower", "upper", "certificate"])
 def test_the_certificate_decides_between_wy_and_steps(monkeypatch, wrong):
     rng = np.random.default_rng(2)
-    keys = 1.5 * unit_keys(rng, (2, 64, 6))
+    keys = unit_keys(rng, (2, 64, 6)) * np.reshape([0.7, 1.5], (2, 1, 1))  # d grows; d falls
     rule = CalibrationRule(eta=0.1, d_min=0.9, d_max=1.1)
-    if wrong:
-        monkeypatch.setattr(_LeadScan, "_certified", lambda self, start: True)
+    compiled = scan_kernel.advance
+
+    def advance(d, e, x, gain, gamma, anchor, low, high, *rest):
+        box = {"lower": low, "upper": high}
+        if wrong in box:
+            box[wrong] = np.full_like(low, -np.inf if wrong == "lower" else np.inf)
+        return compiled(d, e, x, gain, gamma, anchor, *box.values(), *rest) or wrong == "certificate"
+
+    monkeypatch.setattr(scan_kernel, "advance", advance)
+    monkeypatch.setattr(scan_kernel, "scan_leads", scan_kernel.scan_leads.py_func)
     expected, found = both(keys, rule, 8)
     distance = np.linalg.norm(expected[0] - found[0]) / np.linalg.norm(expected[0])
     assert (distance > 1e-4) if wrong else (distance < 1e-13)
+
+
+@pytest.mark.parametrize("forgetting", [None, 0.7])
+def test_the_compiled_step_is_the_calibrate_step(forgetting):
+    rng = np.random.default_rng(6)
+    rule = CalibrationRule(eta=0.8, d_min=0.9, d_max=1.1)
+    d, anchor = rng.uniform(0.7, 1.3, size=(2, 5, 40))
+    feature = rng.uniform(0, 0.3, size=(5, 40))
+    weight = rng.uniform(size=5)
+    gamma = None if forgetting is None else np.full((5, 1), forgetting)
+    box = np.full(40, rule.d_min), np.full(40, rule.d_max)
+    expected = calibrate_step(d, feature, weight, None if gamma is None else gamma[:, 0], anchor, rule)
+    found = d.copy()
+    for b in range(5):
+        scan_kernel.step(
+            found[b], feature[b : b + 1], rule.eta * weight[b : b + 1], gamma, anchor, *box, b, 0, 0
+        )
+    assert {rule.d_min, rule.d_max} < set(expected.ravel())
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
 def test_diverging_unprojected_iterates_are_recomputed():
