@@ -14,7 +14,10 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 @lru_cache(maxsize=1)
 def _controller() -> ThreadpoolController:
-    # Finding the BLAS libraries takes milliseconds; setting their threads afterwards does not.
+    # Finding the BLAS libraries takes milliseconds; setting their threads afterwards does not. SciPy's is the one
+    # that compiled loops call, and must be loaded to be found.
+    import scipy.linalg.cython_blas  # noqa: F401
+
     return ThreadpoolController()
 
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from osdn_theory import preconditioner as calibration
-from osdn_theory._blas import solve_unit_lower
 from osdn_theory._problem import Problem, Run, detached
 from osdn_theory._threads import map_leading
 from osdn_theory._validation import Array
 from osdn_theory.decay import Faded, fade, padded_length
+from osdn_theory.scan import fixed
 from osdn_theory.trajectory import Carry
 
 GROUP_BYTES = 1 << 19
@@ -42,6 +42,9 @@ def solve_chunks(problem: Problem, chunk_size: int) -> Run:
     open_state = np.empty_like(state)
 
     def work(part: slice) -> None:
+        if parts.gate is None:
+            _run_leads(parts, part, state, open_state, problem.scale, chunk_size)
+            return
         for group in _groups(part, tokens.key_dim, tokens.value_dim, chunk_size):
             _run_group(parts.leads(group), state[group], open_state[group], problem.scale, chunk_size)
 
@@ -164,6 +167,35 @@ class _Parts:
         )
 
 
+def _run_leads(
+    parts: _Parts, part: slice, state: Array, open_state: Array, scale: float, chunk_size: int
+) -> None:
+    """All chunks of the leading entries `part`, without gates; `state` and `open_state` as in `_run_group`."""
+    from osdn_theory.chunk_kernel import run_chunks
+
+    length = parts.keys.shape[1]
+    whole = length - length % chunk_size
+    for b in range(part.start, part.stop):
+        inputs = parts.keys[b], parts.queries[b], parts.values[b], parts.beta[b], parts.path[b]
+        results = parts.outputs[b], parts.residuals[b], parts.alignment[b]
+        head = [fixed(array[:whole]) for array in inputs]
+        run_chunks(chunk_size, *head, scale, state[b], *(array[:whole] for array in results))
+        if whole < length:
+            open_state[b] = state[b]
+            tail = [fixed(_padded(array[whole:], chunk_size)) for array in inputs]
+            padded = [np.empty((chunk_size, *array.shape[1:])) for array in results]
+            run_chunks(chunk_size, *tail, scale, state[b], *padded)
+            for array, rows in zip(results, padded, strict=True):
+                array[whole:] = rows[: length - whole]
+
+
+def _padded(rows: Array, size: int) -> Array:
+    """`rows` and zeros after them: tokens that change nothing."""
+    result = np.zeros((size, *rows.shape[1:]))
+    result[: rows.shape[0]] = rows
+    return result
+
+
 def _groups(part: slice, key_dim: int, value_dim: int, chunk_size: int) -> list[slice]:
     rows = chunk_size * (4 * key_dim + 4 * value_dim + 2 * chunk_size) + key_dim * value_dim
     size = max(1, GROUP_BYTES // (8 * rows))
@@ -188,16 +220,17 @@ class _Slab:
     """A few consecutive chunks: what does not depend on the state is computed for all of them at once."""
 
     def __init__(self, parts: _Parts, scale: float, chunk_size: int) -> None:
+        assert parts.gate is not None
         group, length, key_dim = parts.keys.shape
         value_dim = parts.values.shape[-1]
-        size = padded_length(chunk_size, 0 if parts.gate is None else parts.gate.ndim)
+        size = padded_length(chunk_size, parts.gate.ndim)
         self.parts, self.scale, self.size = parts, scale, size
         chunks = max(1, min(SLAB_CHUNKS, -(-length // chunk_size)))
         self.rows = np.zeros((group, chunks, 2 * size, key_dim))
         self.writes = np.zeros((group, chunks, size, key_dim))
         self.residual = np.zeros((group, chunks, size, value_dim))
         self.beta = np.zeros((group, chunks, size))
-        self.gate = None if parts.gate is None else np.ones((*self.beta.shape, *parts.gate.shape[2:]))
+        self.gate = np.ones((*self.beta.shape, *parts.gate.shape[2:]))
         self.coupling = np.empty((group, chunks, 2 * size, size))
         self.read = np.empty((group, chunks, 2 * size, value_dim))
         self.gated = np.empty((group, size, value_dim))
@@ -209,8 +242,7 @@ class _Slab:
         """Zero tokens, which change nothing, wherever the next chunk has none of its own."""
         for buffer in (self.rows, self.writes, self.residual, self.beta):
             buffer[:] = 0.0
-        if self.gate is not None:
-            self.gate[:] = 1.0
+        self.gate[:] = 1.0
 
     def run(self, tokens: slice, per_chunk: int, state: Array) -> None:
         """Advance `state` over `tokens`, chunks of `per_chunk` of them, and write what they give."""
@@ -228,6 +260,7 @@ class _Slab:
 
     def _load(self, tokens: slice, per_chunk: int, count: int) -> Faded:
         parts, size, group = self.parts, self.size, self.rows.shape[0]
+        assert parts.gate is not None
 
         def chunks(array: Array) -> Array:
             return array[:, tokens].reshape(group, count, per_chunk, *array.shape[2:])
@@ -240,28 +273,26 @@ class _Slab:
         self.beta[:, :count, :per_chunk] = chunks(parts.beta)
         np.multiply(chunks(parts.path), keys, out=writes)
         chunks(parts.alignment)[:] = np.vecdot(writes, keys)
-        if self.gate is not None and parts.gate is not None:
-            self.gate[:, :count, :per_chunk] = chunks(parts.gate)
+        self.gate[:, :count, :per_chunk] = chunks(parts.gate)
         faded = fade(
             self.rows[:, :count],
             self.writes[:, :count],
-            None if self.gate is None else self.gate[:, :count],
+            self.gate[:, :count],
             self.coupling[:, :count],
         )
-        faded.coupling[:, :, :size] *= self.beta[:, :count, np.newaxis, :]
         np.copyto(faded.coupling[:, :, size:], 0.0, where=self.upper)
         return faded
 
     def _chunk(self, faded: Faded, n: int, state: Array) -> None:
+        from osdn_theory import chunk_kernel
+
         size, gated = self.size, self.gated
         residual, read, writes = self.residual[:, n], self.read[:, n], faded.writes[:, n]
         lower, seen = faded.coupling[:, n, :size], faded.coupling[:, n, size:]
         np.matmul(faded.reads[:, n], state.swapaxes(-1, -2), out=read)
         residual -= read[:, :size]
         for i in range(residual.shape[0]):
-            solve_unit_lower(lower[i], residual[i])
-        np.multiply(residual, self.beta[:, n, :, np.newaxis], out=gated)
-        if faded.keep is not None:
-            state *= faded.keep[:, n]
+            chunk_kernel.solve_unit_lower(lower[i], self.beta[i, n], residual[i], gated[i])
+        state *= faded.keep[:, n]
         read[:, size:] += np.matmul(seen, gated, out=self.answers)
         state += np.matmul(gated.swapaxes(-1, -2), writes, out=self.gained)

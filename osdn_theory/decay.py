@@ -21,13 +21,13 @@ class Faded:
     `reads` (G, N, 2P, K): rows that read the entering state, keys then queries.
     `coupling` (G, N, 2P, P): row i against write key j, for j <= i; other entries are arbitrary.
     `writes` (G, N, P, K): write keys as the state handed on holds them.
-    `keep` (G, N, 1, K) or (G, N, 1, 1): factor of the entering state, None without gates.
+    `keep` (G, N, 1, K) or (G, N, 1, 1): factor of the entering state.
     """
 
     reads: Array
     coupling: Array
     writes: Array
-    keep: Array | None
+    keep: Array
 
 
 def padded_length(chunk_size: int, gate_axes: int) -> int:
@@ -35,14 +35,11 @@ def padded_length(chunk_size: int, gate_axes: int) -> int:
     return chunk_size if gate_axes < 3 else 1 << (chunk_size - 1).bit_length()
 
 
-def fade(rows: Array, writes: Array, gate: Array | None, coupling: Array) -> Faded:
-    """Fade `rows` (G, N, 2P, K) and `writes` (G, N, P, K) by `gate` (G, N, P), (G, N, P, K) or None.
+def fade(rows: Array, writes: Array, gate: Array, coupling: Array) -> Faded:
+    """Fade `rows` (G, N, 2P, K) and `writes` (G, N, P, K) by `gate` (G, N, P) or (G, N, P, K).
 
     `coupling` (G, N, 2P, P) is memory for the result.
     """
-    if gate is None:
-        np.matmul(rows, writes.swapaxes(-1, -2), out=coupling)
-        return Faded(rows, coupling, writes, None)
     if gate.ndim == 3:
         return _fade_tokens(rows, writes, gate, coupling)
     return _fade_features(rows, writes, gate, coupling)

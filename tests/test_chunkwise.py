@@ -1,10 +1,13 @@
 """The chunk form against the token-by-token recurrence (T12), gates included."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from osdn_theory import chunkwise
+from osdn_theory import chunk_kernel
 from osdn_theory.recurrence import delta_net, gated_delta_net, kda, osdn, preconditioned_delta_net
 from osdn_theory.rules import HISTORIC, PUBLISHED, CalibrationRule
 from osdn_theory.streams import Stream
@@ -131,13 +134,45 @@ def test_values_and_gates_broadcast_over_leading_axes():
     assert compare(gated_delta_net, stream, HISTORIC, 8) < 1e-12
 
 
-def test_a_solve_without_the_coupling_is_noticed(monkeypatch):
+@pytest.mark.parametrize("solver", ["osdn", "gated_delta_net"])
+def test_a_solve_without_the_coupling_is_noticed(monkeypatch, solver):
     rng = np.random.default_rng(4)
-    stream = make(rng)
-    original = chunkwise.solve_unit_lower
+    stream = make(rng, gate=GATES.get(solver))
+    original = chunk_kernel.solve_unit_lower
 
-    def untied(matrix, residual):
-        original(np.zeros_like(matrix), residual)
+    def untied(matrix, beta, right, gated):
+        original(np.zeros_like(matrix), beta, right, gated)
 
-    monkeypatch.setattr(chunkwise, "solve_unit_lower", untied)
-    assert compare(osdn, stream) > 1e-3
+    monkeypatch.setattr(chunk_kernel, "run_chunks", chunk_kernel.run_chunks.py_func)
+    assert compare(SOLVERS[solver], stream) < 1e-12
+    monkeypatch.setattr(chunk_kernel, "solve_unit_lower", untied)
+    assert compare(SOLVERS[solver], stream) > 1e-3
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 5), (7, 1), (16, 3), (33, 20), (64, 128)])
+def test_the_triangular_solve_reads_below_the_diagonal_only(rows, columns):
+    rng = np.random.default_rng(0)
+    matrix = 0.3 * rng.normal(size=(rows, rows))
+    matrix[np.triu_indices(rows)] = np.nan
+    beta = rng.uniform(size=rows)
+    solution = rng.normal(size=(rows, columns))
+    right = np.tril(np.nan_to_num(matrix), -1) @ (beta[:, np.newaxis] * solution) + solution
+    gated = np.full_like(right, np.nan)
+    chunk_kernel.solve_unit_lower(matrix, beta, right, gated)
+    np.testing.assert_allclose(right, solution, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(gated, beta[:, np.newaxis] * right)
+
+
+def test_only_chunks_compile():
+    """Importing the package and running token by token must not wait for the compiler."""
+    code = """
+import sys
+import numpy as np
+from osdn_theory import Stream, osdn
+stream = Stream(keys=np.eye(4), values=np.eye(4))
+osdn(stream)
+assert "numba" not in sys.modules
+osdn(stream, method="chunk")
+assert "numba" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
