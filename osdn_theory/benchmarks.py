@@ -36,7 +36,7 @@ class Sizes:
 
 
 FULL = Sizes(
-    gemm=2048, scan=(64, 8192, 128), chunk=(8, 4096, 128), chunk_size=64, memory_length=4096, repeats=5
+    gemm=2048, scan=(64, 8192, 128), chunk=(8, 4096, 128), chunk_size=32, memory_length=4096, repeats=5
 )
 QUICK = Sizes(gemm=128, scan=(4, 64, 16), chunk=(2, 64, 16), chunk_size=16, memory_length=4096, repeats=2)
 

@@ -19,12 +19,13 @@ BLOCK = 16
 
 @compiled
 def run_chunks(size, keys, queries, values, beta, path, scale, state, outputs, residuals, alignment):
-    """Tokens of one leading entry, a multiple of `size`, in chunks of it; `state` (V, K) is advanced in place."""
+    """Tokens of one leading entry, a multiple of `size`, in chunks of it; `state`, the transpose (K, V), is
+    advanced in place."""
     length, key_dim = keys.shape
     value_dim = values.shape[1]
     writes, seen, coupling = np.empty((size, key_dim)), np.empty((size, size)), np.empty((size, size))
     read, gated = np.empty((size, value_dim)), np.empty((size, value_dim))
-    gained = np.empty((value_dim, key_dim))
+    gained = np.empty((key_dim, value_dim))
     for first in range(0, length, size):
         stop = first + size
         key, query = keys[first:stop], queries[first:stop]
@@ -32,8 +33,8 @@ def run_chunks(size, keys, queries, values, beta, path, scale, state, outputs, r
         write_keys(keys, path, first, writes, alignment)
         np.dot(key, writes.T, coupling)
         np.dot(query, writes.T, seen)
-        np.dot(key, state.T, read)
-        np.dot(query, state.T, output)
+        np.dot(key, state, read)
+        np.dot(query, state, output)
         for i in range(size):
             for j in range(value_dim):
                 residual[i, j] = values[first + i, j] - read[i, j]
@@ -44,9 +45,9 @@ def run_chunks(size, keys, queries, values, beta, path, scale, state, outputs, r
         for i in range(size):
             for j in range(value_dim):
                 output[i, j] = scale * (output[i, j] + read[i, j])
-        np.dot(gated.T, writes, gained)
-        for i in range(value_dim):
-            for j in range(key_dim):
+        np.dot(writes.T, gated, gained)
+        for i in range(key_dim):
+            for j in range(value_dim):
                 state[i, j] += gained[i, j]
 
 

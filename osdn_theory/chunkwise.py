@@ -179,14 +179,16 @@ def _run_leads(
         inputs = parts.keys[b], parts.queries[b], parts.values[b], parts.beta[b], parts.path[b]
         results = parts.outputs[b], parts.residuals[b], parts.alignment[b]
         head = [fixed(array[:whole]) for array in inputs]
-        run_chunks(chunk_size, *head, scale, state[b], *(array[:whole] for array in results))
+        held = np.array(state[b].T, order="C")
+        run_chunks(chunk_size, *head, scale, held, *(array[:whole] for array in results))
         if whole < length:
-            open_state[b] = state[b]
+            open_state[b] = held.T
             tail = [fixed(_padded(array[whole:], chunk_size)) for array in inputs]
             padded = [np.empty((chunk_size, *array.shape[1:])) for array in results]
-            run_chunks(chunk_size, *tail, scale, state[b], *padded)
+            run_chunks(chunk_size, *tail, scale, held, *padded)
             for array, rows in zip(results, padded, strict=True):
                 array[whole:] = rows[: length - whole]
+        state[b] = held.T
 
 
 def _padded(rows: Array, size: int) -> Array:
