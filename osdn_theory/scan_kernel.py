@@ -37,12 +37,19 @@ def scan_leads(begin, end, period, keys, beta, gamma, initial, anchor, lower, up
             stop = min(first + period, length)
             for t in range(first, stop, TILE):
                 count = min(TILE, stop - t)
-                load(keys, beta, rule, b, t, count, x, rate)
+                if count == TILE:  # the same with a constant count: loops over it are unrolled
+                    load(keys, beta, rule, b, t, TILE, x, rate)
+                else:
+                    load(keys, beta, rule, b, t, count, x, rate)
                 if gamma is not None:
                     shift(d, anchor, b, x, e, target)
                 products(e, x, start, gram)
                 solve(start, target, gram, rate, gamma, b, t, count, gain, faded)
-                if not advance(d, e, x, gain, gamma, anchor, low, high, b, t, count, out):
+                if count == TILE:
+                    kept = advance(d, e, x, gain, gamma, anchor, low, high, b, t, TILE, out)
+                else:
+                    kept = advance(d, e, x, gain, gamma, anchor, low, high, b, t, count, out)
+                if not kept:
                     step_rest(d, x, rate, gamma, anchor, low, high, b, t, count, out)
         for i in range(dim):
             final[b, i] = d[i]
@@ -123,18 +130,28 @@ def solve(start, target, gram, rate, gamma, b, t, count, gain, faded):
 @compiled
 def advance(d, e, x, gain, gamma, anchor, low, high, b, t, count, out):
     """The unprojected iterates of a block to `out` and `d`; whether all of them are in the box (NaN is not)."""
-    outside = 0
+    outside, dim = 0, d.size
+    for i in range(dim):
+        out[b, t, i] = d[i]
     for j in range(count):
-        u = gain[j]
-        for i in range(d.size):
-            out[b, t + j, i] = d[i]
-            if gamma is None:
-                v = d[i] + u * x[j, i]
-            else:
+        u, last = gain[j], j + 1 == count
+        if gamma is not None:
+            for i in range(dim):
                 e[i] = gamma[b, t + j] * e[i] + u * x[j, i]
-                v = anchor[b, i] + e[i]
-            d[i] = v
-            outside += not (v >= low[i] and v <= high[i])
+                d[i] = anchor[b, i] + e[i]
+                outside += not (d[i] >= low[i] and d[i] <= high[i])
+            for i in range(0 if last else dim):
+                out[b, t + j + 1, i] = d[i]
+        elif last:
+            for i in range(dim):
+                v = out[b, t + j, i] + u * x[j, i]
+                d[i] = v
+                outside += not (v >= low[i] and v <= high[i])
+        else:  # row from row: one store for each number
+            for i in range(dim):
+                v = out[b, t + j, i] + u * x[j, i]
+                out[b, t + j + 1, i] = v
+                outside += not (v >= low[i] and v <= high[i])
     return outside == 0
 
 
