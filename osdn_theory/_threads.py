@@ -52,13 +52,12 @@ def map_leading(work: Callable[[slice], None], count: int, least: int = 1) -> No
 
 
 def _spread_out(work: Callable[[slice], None], part: slice, index: int) -> None:
-    """Run `work` from a core of its own.
+    """Run `work` on a core of its own.
 
     The kernel starts sibling threads on one core and moves them apart only after tens of milliseconds, longer
-    than most calls last. Visiting the core is enough: the thread is then free to move again.
+    than most calls last. The thread ends with the call, and its affinity with it.
     """
     if hasattr(os, "sched_setaffinity"):
-        allowed = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {sorted(allowed)[index % len(allowed)]})
-        os.sched_setaffinity(0, allowed)
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {allowed[index % len(allowed)]})
     work(part)

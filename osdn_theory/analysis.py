@@ -115,7 +115,7 @@ def analyze(
     *,
     ridge: float = 1e-6,
     method: Method = "recurrent",
-    chunk_size: int = 64,
+    chunk_size: int = 32,
 ) -> list[HeadAnalysis]:
     """Measure OSDN and DeltaNet on every head of every stream (T3, T19).
 

@@ -23,6 +23,10 @@ CLIPPING = CalibrationRule(d_min=1.2, d_max=1.5)
 """From d_1 = 1.2, with unit keys every step points below the box: clips in every chunk."""
 
 
+BURST = 3
+"""Calls of one solver in a row before it is another's turn."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Problem sizes of one benchmark run."""
@@ -36,7 +40,7 @@ class Sizes:
 
 
 FULL = Sizes(
-    gemm=2048, scan=(64, 8192, 128), chunk=(8, 4096, 128), chunk_size=32, memory_length=4096, repeats=5
+    gemm=2048, scan=(64, 8192, 128), chunk=(8, 4096, 128), chunk_size=32, memory_length=4096, repeats=3
 )
 QUICK = Sizes(gemm=128, scan=(4, 64, 16), chunk=(2, 64, 16), chunk_size=16, memory_length=4096, repeats=2)
 
@@ -44,7 +48,7 @@ QUICK = Sizes(gemm=128, scan=(4, 64, 16), chunk=(2, 64, 16), chunk_size=16, memo
 def run_benchmarks(*, quick: bool = False, rng: np.random.Generator | None = None) -> dict[str, Any]:
     """Measure the solvers and return plain numbers, ready for JSON.
 
-    Every ratio compares medians of calls that alternate within this run, so that a machine that slows down
+    Every ratio compares medians of bursts of calls that alternate within this run, so that a machine that slows down
     slows both sides. Times are seconds, rates floating-point operations per second, memory bytes.
 
     Parameters
@@ -94,15 +98,23 @@ def _machine() -> dict[str, Any]:
 
 
 def _alternate(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every call, `repeats` rounds after one that is not counted."""
+    """Seconds of every call, in bursts: `repeats` rounds after one that is not counted.
+
+    A burst, because the call after a long single-threaded one finds its data and the other core cold.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for round_number in range(repeats + 1):
         for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
+            burst = [_seconds(call) for _ in range(BURST)]
             if round_number > 0:
-                times[name].append(time.perf_counter() - begin)
+                times[name].extend(burst)
     return times
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
 
 
 def _comparison(times: dict[str, list[float]], over: str, under: str, goal: float) -> dict[str, Any]:

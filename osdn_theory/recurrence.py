@@ -29,7 +29,7 @@ def osdn(
     initial_preconditioner: Array | float | None = None,
     carry: Carry | None = None,
     method: Method = "recurrent",
-    chunk_size: int = 64,
+    chunk_size: int = 32,
     return_states: bool = False,
     check_finite: bool = True,
 ) -> Trajectory:
@@ -100,7 +100,7 @@ def delta_net(
     initial_preconditioner: Array | float | None = None,
     carry: Carry | None = None,
     method: Method = "recurrent",
-    chunk_size: int = 64,
+    chunk_size: int = 32,
     return_states: bool = False,
     check_finite: bool = True,
 ) -> Trajectory:
@@ -133,7 +133,7 @@ def gated_delta_net(
     initial_preconditioner: Array | float | None = None,
     carry: Carry | None = None,
     method: Method = "recurrent",
-    chunk_size: int = 64,
+    chunk_size: int = 32,
     return_states: bool = False,
     check_finite: bool = True,
 ) -> Trajectory:
@@ -169,7 +169,7 @@ def kda(
     initial_preconditioner: Array | float | None = None,
     carry: Carry | None = None,
     method: Method = "recurrent",
-    chunk_size: int = 64,
+    chunk_size: int = 32,
     return_states: bool = False,
     check_finite: bool = True,
 ) -> Trajectory:
@@ -295,7 +295,7 @@ def preconditioned_delta_net(
     initial_gram_diagonal: Array | float = 0.0,
     carry: Carry | None = None,
     method: Method = "recurrent",
-    chunk_size: int = 64,
+    chunk_size: int = 32,
     return_states: bool = False,
     check_finite: bool = True,
 ) -> Trajectory:
