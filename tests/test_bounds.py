@@ -263,6 +263,14 @@ def test_large_streams_use_float64_and_say_so() -> None:
     assert {c.method for c in applied} == {"float64 with rounding enclosure"}
 
 
+def test_balls_decide_what_float64_leaves_open_on_a_large_stream() -> None:
+    # Keys normalised in float64 and d_1 = 1: both sides of T8 are far below the float64 error.
+    stream = isotropic(np.random.default_rng(0), length=300, key_dim=80, value_dim=2, exact=False)
+    assert stream.length * stream.key_dim > SMALL
+    check = one(checked(stream, PUBLISHED, "T8"), "T8")
+    assert (check.outcome, check.method) == ("holds", "ball arithmetic, 128 bits")
+
+
 def test_large_identity_fixed_point_is_decided_to_the_bit() -> None:
     stream = isotropic(np.random.default_rng(0), length=SMALL // 8 + 1, key_dim=8, value_dim=2)
     run = osdn(stream, PUBLISHED)

@@ -9,6 +9,7 @@ import pytest
 from bound_cases import one
 
 from osdn_theory.bounds import (
+    context as context_module,
     context_checks,
 )
 from osdn_theory.bounds.context import ContextProblem, ContextSolver, matrix_rank
@@ -18,7 +19,6 @@ from osdn_theory.streams import Stream
 from osdn_theory.suite import SYNTHETIC
 from osdn_theory.synthetic import (
     ill_conditioned,
-    isotropic,
     orthogonal,
 )
 
@@ -76,8 +76,13 @@ def test_context_refuses_what_it_cannot_do() -> None:
     silent = replace(stream, values=np.zeros_like(stream.values), solution=None)
     assert all("every value is zero" in c.reason for c in context_checks(silent))
     assert all("at least one step" in c.reason for c in context_checks(stream, steps=0))
-    wide = isotropic(np.random.default_rng(0), length=70, key_dim=65, value_dim=1)
-    assert all("not run for K > 64" in c.reason for c in context_checks(wide))
+
+
+def test_a_context_too_wide_to_run_is_undecided_not_excused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context_module, "_LARGEST_KEY_DIM", 3)
+    checks = context_checks(context("general"))
+    assert {c.outcome for c in checks} == {"undecided"}
+    assert all("not run for K > 3, got K = 4" in c.reason for c in checks)
 
 
 def test_an_uncertified_smoothness_stays_undecided(monkeypatch: pytest.MonkeyPatch) -> None:

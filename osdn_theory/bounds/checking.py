@@ -33,7 +33,8 @@ def check_bounds(
     ----------
     trajectory : Trajectory
         Of a recurrence with the calibrate step. Small ones (T K <= 20,000) are enclosed whole in ball arithmetic,
-        larger ones by the float64 trajectory and its rounding error; each verdict says which.
+        larger ones by the float64 trajectory and its rounding error, and in balls where that leaves a bound open;
+        each verdict says which.
     bounds : sequence of str, optional
         Theorem ids, see `bound_ids`. Default: all.
     rule_label : str

@@ -17,7 +17,10 @@ from osdn_theory.bounds.problem import Problem
 Run = ExactRun | FloatRun
 
 SMALL = 20_000
-"""Up to this many numbers T * K the whole trajectory is enclosed in balls; beyond, float64 with its error."""
+"""Up to this many numbers T * K the whole trajectory is enclosed in balls; beyond, float64 with its error first."""
+
+_LARGE = 1_000_000
+# Up to here balls are the last resort where float64 leaves a bound open: a second or two and some 200 MB.
 
 _RATIONAL = 200_000
 # Digits grow linearly with the token, so exact rationals cost about T^2 K.
@@ -158,10 +161,14 @@ def _blank(bound: Bound, evidence: Evidence, outcome: Outcome, reason: str = "")
 
 
 def runs_for(problem: Problem) -> list[Run]:
-    """Enclosures of the trajectory, cheapest first: balls of rising precision and rationals, or float64."""
+    """Enclosures of the trajectory, cheapest first; none is computed before a bound asks for it.
+
+    Small ones: balls of rising precision, then rationals. Larger ones: float64 with its rounding error, then balls.
+    """
     size = problem.length * problem.key_dim
     if size > SMALL:
-        return [FloatRun(problem)]
+        balls = PRECISIONS[:2] if size <= _LARGE else ()
+        return [FloatRun(problem), *(ExactRun(problem, Balls(bits)) for bits in balls)]
     runs: list[Run] = [ExactRun(problem, Balls(bits)) for bits in PRECISIONS]
     if problem.length * size <= _RATIONAL:
         runs.append(ExactRun(problem, Rationals()))
