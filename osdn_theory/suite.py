@@ -227,7 +227,9 @@ def suite(names: list[str], seed: int, repeat: int) -> Iterator[Entry]:
             continue
         for draw in range(repeat):
             yield replace(entry, build=_seeded(entry, [seed, draw, position], draw if repeat > 1 else None))
-    for entry in activation_entries(None):
+    captured = [name.removeprefix(f"{MINILM}/") for name in names if name.startswith(f"{MINILM}/")]
+    layers = [layer for layer in activation_layers(None) if layer in captured or layer + UNIT in captured]
+    for entry in activation_entries(None, layers) if layers else ():
         if entry.name in names:
             yield entry
         if entry.name + UNIT in names:
@@ -251,9 +253,9 @@ def _seeded(entry: Entry, entropy: list[int], draw: int | None) -> Build:
     return build
 
 
-def activation_entries(path: Path | None) -> Iterator[Entry]:
-    """One entry per layer of captured activations."""
-    for stream in load_activations(path):
+def activation_entries(path: Path | None, layers: list[str] | None = None) -> Iterator[Entry]:
+    """One entry per layer of captured activations, or per layer asked for."""
+    for stream in load_activations(path, layers=layers):
         yield Entry(
             stream.name,
             f"captured activations, {stream.length} tokens, {'x'.join(map(str, stream.lead))} heads",

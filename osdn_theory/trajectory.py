@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from osdn_theory._validation import Array
+from osdn_theory.objective import residual_ratio
 from osdn_theory.rules import CalibrationRule
 from osdn_theory.streams import Stream
 
@@ -75,8 +76,6 @@ class Trajectory:
     @property
     def residual_ratio(self) -> Array:
         """q_t = f_t(S_t) / f_t(S_{t-1}) = (1 - beta_t a_t)^2, (..., T) (T3); NaN if the residual is zero."""
-        from osdn_theory.objective import residual_ratio
-
         ratio = residual_ratio(self.alignment, np.asarray(self.stream.beta))
         vanishes = ~np.any(self.residuals != 0, axis=-1)
         return np.where(vanishes, np.nan, ratio)

@@ -14,9 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
 from osdn_theory import __version__
+from osdn_theory._threads import single_threaded_blas
 from osdn_theory.bounds import BoundCheck, bound_ids, check_bounds
 from osdn_theory.bounds.checking import CONTEXT
 from osdn_theory.jsonable import jsonable
@@ -126,7 +125,7 @@ def verify(
     if file is not None:
         entries.extend(activation_entries(Path(file)))
     # Every matrix here is small: a second BLAS thread costs more in waiting than it computes.
-    with threadpool_limits(1, user_api="blas"):
+    with single_threaded_blas():
         checks, described = _run(entries, wanted, progress)
     return Verification(
         checks=checks,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -68,14 +69,6 @@ def _check_one(
         if bound.theorem in wanted:
             yield evaluate(bound, case, facts, runs)
     if CONTEXT in wanted:
-        named = trajectory.stream.name
-        for check in context_checks(case.stream, index=index):
-            yield _named(check, named)
+        yield from context_checks(replace(case.stream, name=trajectory.stream.name), index=index)
     if SOLVER in wanted:
         yield from solver_checks(case)
-
-
-def _named(check: BoundCheck, stream: str) -> BoundCheck:
-    from dataclasses import replace
-
-    return replace(check, stream=stream)

@@ -8,7 +8,9 @@ with a step eta < 1/(2L^2), the same two facts give the agnostic form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import flint
@@ -70,24 +72,46 @@ class ContextRun:
 
 
 class ContextSolver:
-    """The context recurrence in one field; every matrix is flint's."""
+    """The context recurrence in one field; every matrix is flint's.
+
+    Must be used under ``field.working()``; what the forms share is computed once.
+    """
 
     def __init__(self, problem: ContextProblem, field: Field) -> None:
         self.problem = problem
         self.field = field
-        keys, values = matrix(field, problem.keys), matrix(field, problem.values)
-        self.gram = keys.transpose() * keys
         self.smoothness = field.of(problem.smoothness)
-        self._cross = values.transpose() * keys
         self.size = problem.keys.shape[1]
 
+    @cached_property
+    def _keys(self) -> Any:
+        return matrix(self.field, self.problem.keys)
+
+    @cached_property
+    def gram(self) -> Any:
+        return self._keys.transpose() * self._keys
+
+    @cached_property
+    def newton(self) -> Any:
+        """P* = G^{-1}."""
+        return self.gram.inv()
+
+    @cached_property
+    def start_error(self) -> Any:
+        """E_1 = -S*, the run starting at zero."""
+        values = matrix(self.field, self.problem.values)
+        return -1 * (values.transpose() * self._keys * self.newton)
+
+    @cached_property
     def smoothness_certified(self) -> bool:
         """L I - G is positive definite."""
         return _positive_definite(self._scaled_identity(self.smoothness) - self.gram)
 
+    @cached_property
     def gram_nonsingular(self) -> bool:
         return _positive_definite(self.gram)
 
+    @cached_property
     def gram_diagonal(self) -> bool:
         """Exactly diagonal: every other entry is an exact zero."""
         pairs = ((i, j) for i in range(self.size) for j in range(self.size) if i != j)
@@ -100,7 +124,7 @@ class ContextSolver:
         optimum = self._target(form, comparator)
         p = self._scaled_identity(self.field.of(self.problem.start))
         distance = _frobenius_sq(p - optimum)
-        error = -1 * (self._cross * self.gram.inv())
+        error = self.start_error
         ratios: list[Number] = []
         comparator_ratios: list[Number] = []
         for _ in range(steps):
@@ -122,7 +146,7 @@ class ContextSolver:
         if form == "agnostic":
             assert comparator is not None
             return matrix(self.field, np.diag(comparator))
-        return self.gram.inv()
+        return self.newton
 
     def _weighted(self, error: Any) -> Number:
         """tr(E G E^T)."""
@@ -164,25 +188,24 @@ def _positive_definite(value: Any) -> bool:
 def context_checks(stream: Stream, *, index: tuple[int, ...] = (), steps: int = STEPS) -> list[BoundCheck]:
     """T10 on one stream's tokens as a context: full P, diagonal P, and diagonal P agnostically."""
     forms: tuple[Form, ...] = ("full", "diagonal", "agnostic")
-    checks: list[BoundCheck] = []
-    for form in forms:
-        checks.extend(_form_checks(stream, index, form, steps))
-    return checks
-
-
-def _form_checks(stream: Stream, index: tuple[int, ...], form: Form, steps: int) -> list[BoundCheck]:
-    blanks = _blank_checks(stream, index, form)
+    blanks = {form: _blank_checks(stream, index, form) for form in forms}
     refused = _size_verdict(stream, steps)
     if refused.status != "met":
         outcome: Outcome = "not applicable" if refused.status == "fails" else "undecided"
-        return [replace(b, outcome=outcome, reason=refused.reason) for b in blanks]
+        return [replace(b, outcome=outcome, reason=refused.reason) for form in forms for b in blanks[form]]
     problem = ContextProblem.of(stream)
-    comparator = _comparator(problem) if form == "agnostic" else None
+    solvers = [ContextSolver(problem, Balls(bits)) for bits in _PRECISIONS]
+    return [check for form in forms for check in _form_checks(blanks[form], solvers, form, steps)]
+
+
+def _form_checks(
+    blanks: list[BoundCheck], solvers: Sequence[ContextSolver], form: Form, steps: int
+) -> list[BoundCheck]:
+    comparator = _comparator(solvers[0].problem) if form == "agnostic" else None
     checks = blanks
-    for bits in _PRECISIONS:
-        field = Balls(bits)
-        with field.working():
-            checks = _at_precision(blanks, ContextSolver(problem, field), form, steps, comparator)
+    for solver in solvers:
+        with solver.field.working():
+            checks = _at_precision(blanks, solver, form, steps, comparator)
         if all(check.outcome != "undecided" for check in checks):
             return checks
     return checks
@@ -223,11 +246,11 @@ def _at_precision(
 
 
 def _hypotheses(solver: ContextSolver, form: Form) -> Verdict:
-    if form == "diagonal" and not solver.gram_diagonal():
+    if form == "diagonal" and not solver.gram_diagonal:
         return Verdict("fails", "needs a diagonal Gram matrix")
-    if not solver.smoothness_certified():
+    if not solver.smoothness_certified:
         return Verdict("undecided", "L >= lambda_max(G) is not certified")
-    if solver.gram_nonsingular():
+    if solver.gram_nonsingular:
         return unless("")
     rank = matrix_rank(solver.problem.keys)
     if rank < solver.size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from osdn_theory.bounds import hypotheses as h
 from osdn_theory.bounds.check import Sides
-from osdn_theory.bounds.local_step import EXACT, LocalStep, local_steps
+from osdn_theory.bounds.local_step import EXACT, LocalStep
 from osdn_theory.bounds.numbers import Number, norm_sq, total
 from osdn_theory.bounds.registry import Evidence, bound
 
@@ -26,7 +26,7 @@ def _residual_identity(step: LocalStep) -> Sides:
     hypotheses=(h.has_tokens, h.ungated),
 )
 def residual_identity(e: Evidence) -> list[Sides]:
-    return [_residual_identity(step) for step in local_steps(e.problem)]
+    return [_residual_identity(step) for step in e.facts.local_steps]
 
 
 @bound(
@@ -36,7 +36,7 @@ def residual_identity(e: Evidence) -> list[Sides]:
     hypotheses=(h.has_tokens, h.gated),
 )
 def gated_residual_identity(e: Evidence) -> list[Sides]:
-    return [_residual_identity(step) for step in local_steps(e.problem)]
+    return [_residual_identity(step) for step in e.facts.local_steps]
 
 
 _LYAPUNOV = (h.has_tokens, h.ungated, h.positive_preconditioner, h.realisable)
@@ -50,7 +50,7 @@ _LYAPUNOV = (h.has_tokens, h.ungated, h.positive_preconditioner, h.realisable)
 )
 def lyapunov_identity(e: Evidence) -> list[Sides]:
     pairs = []
-    for step in local_steps(e.problem):
+    for step in e.facts.local_steps:
         drop = step.beta * (2 - step.beta * step.alignment) * step.doubled_loss(step.decayed)
         before = _metric(step.error(step.decayed), step.preconditioner)
         after = _metric(step.error(step.after), step.preconditioner)
@@ -66,7 +66,7 @@ def lyapunov_identity(e: Evidence) -> list[Sides]:
 )
 def metric_change(e: Evidence) -> list[Sides]:
     pairs = []
-    for step in local_steps(e.problem):
+    for step in e.facts.local_steps:
         if step.token + 1 == e.problem.length:
             continue
         following = [EXACT.of(d) for d in e.problem.preconditioner[step.token + 1]]

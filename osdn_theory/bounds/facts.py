@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from osdn_theory._validation import Array
+from osdn_theory.bounds.local_step import LocalStep, local_steps
 from osdn_theory.bounds.numbers import Balls, as_float, dot, norm_sq, vector
 from osdn_theory.bounds.problem import Problem
 from osdn_theory.comparators import best_fixed_diagonal
@@ -17,7 +18,7 @@ _EXACT = Balls(1024)
 
 
 class Facts:
-    """Properties of the inputs alone: keys, gates, comparators, box."""
+    """What does not depend on the precision: keys, gates, comparators, box, and the exact writes at sampled tokens."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -80,6 +81,11 @@ class Facts:
                     if not error.is_zero():
                         return f"v_t = S* k_t fails by {as_float(error):.3g} at token {token + 1}, feature {i + 1}"
         return ""
+
+    @cached_property
+    def local_steps(self) -> list[LocalStep]:
+        """The sampled tokens, each with the solver's state before it."""
+        return local_steps(self.problem)
 
     @cached_property
     def constant_key(self) -> bool:

@@ -23,8 +23,8 @@ from osdn_theory.bounds.problem import Problem
 UNIT = 2.0**-53
 """Unit roundoff of float64."""
 
-_TINY = 2.0**-1000
-# Underflow adds at most the smallest normal number per operation; one term covers every operation of a token.
+TINY = 2.0**-1000
+"""Underflow adds at most the smallest normal number per operation; one term covers every operation of a token."""
 
 _SAFETY = 1 + 1e-6
 # The bounds themselves are computed in float64 from non-negative terms; their relative error is far below this.
@@ -78,7 +78,7 @@ class FloatRun:
         # 1 - <d, x> for exact d and an x rounded at most twice: K products, K - 1 sums, one subtraction.
         gap: Array = 1 - np.einsum("tk,tk->t", d, x)
         size = np.einsum("tk,tk->t", np.abs(d), np.abs(x))
-        error: Array = _SAFETY * (dot_error(self.problem.key_dim + 3) * size + UNIT * np.abs(gap)) + _TINY
+        error: Array = _SAFETY * (dot_error(self.problem.key_dim + 3) * size + UNIT * np.abs(gap)) + TINY
         return gap, error
 
     @cached_property
@@ -97,12 +97,12 @@ class FloatRun:
         weight_error = dot_error(p.key_dim + 4) if p.normalize_feedback else 0.0
         rounding = (dot_error(8) + weight_error) * size
         rounding = rounding + np.abs(p.eta * self._weight * gap_error)[:, None] * np.abs(self._x)
-        return np.abs(self.path[1:] - stepped), _SAFETY * rounding + _TINY
+        return np.abs(self.path[1:] - stepped), _SAFETY * rounding + TINY
 
     @cached_property
     def _norm_sq_value(self) -> tuple[Array, Array]:
         value: Array = np.einsum("tk,tk->t", self._x, self._x)
-        return value, _SAFETY * dot_error(self.problem.key_dim + 4) * value + _TINY
+        return value, _SAFETY * dot_error(self.problem.key_dim + 4) * value + TINY
 
     @cached_property
     def radius(self) -> Array:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from osdn_theory._validation import Array
+from osdn_theory.preconditioner import forgetting
 from osdn_theory.rules import CalibrationRule
 from osdn_theory.streams import Stream
 from osdn_theory.trajectory import Trajectory
@@ -116,7 +117,7 @@ def problem(trajectory: Trajectory, index: tuple[int, ...], *, rule_label: str =
         index=index,
         rule_label=rule_label or _label(rule),
         eta=float(rule.eta),
-        gamma=_gamma(whole, rule)[index],
+        gamma=forgetting(whole, rule)[index],
         lower=resolve(rule.d_min),
         upper=resolve(rule.d_max),
         anchor=trajectory.anchor[index],
@@ -125,15 +126,6 @@ def problem(trajectory: Trajectory, index: tuple[int, ...], *, rule_label: str =
         beta_aware=rule.beta_aware,
         epsilon=float(rule.epsilon),
     )
-
-
-def _gamma(stream: Stream, rule: CalibrationRule) -> Array:
-    if isinstance(rule.forgetting, str):
-        assert stream.forget_gate is not None  # the recurrence refuses "token" without gates
-        return stream.forget_gate
-    constant = np.asarray(rule.forgetting, dtype=np.float64)
-    gamma: Array = np.broadcast_to(constant[..., None], (*stream.lead, stream.length))
-    return gamma
 
 
 def _label(rule: CalibrationRule) -> str:

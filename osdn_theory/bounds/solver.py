@@ -11,11 +11,9 @@ import numpy as np
 
 from osdn_theory._validation import Array
 from osdn_theory.bounds.check import BoundCheck
-from osdn_theory.bounds.float_run import UNIT, FloatRun, dot_error
+from osdn_theory.bounds.float_run import TINY, UNIT, FloatRun, dot_error
 from osdn_theory.bounds.problem import Problem
 from osdn_theory.trajectory import Trajectory
-
-_TINY = 2.0**-1000
 
 _MARGIN = 4.0
 # Both the solver's step and the one it is compared with round, in any order of operations.
@@ -38,7 +36,7 @@ def _calibrate(problem: Problem) -> BoundCheck:
         "Calibrate step of the solver",
         r"|\hat d_{t+1} - \Pi[c+\gamma_t(\hat d_t-c)+\eta w_t(1-\langle\hat d_t,x_t\rangle)x_t]| \le \epsilon_t",
         np.concatenate([start, defect]),
-        np.concatenate([np.full_like(start, _TINY), rounding]),
+        np.concatenate([np.full_like(start, TINY), rounding]),
     )
 
 
@@ -104,7 +102,7 @@ def _decay(state: Array, gate: Array) -> Array:
 
 
 def _check(problem: Problem, title: str, statement: str, defect: Array, rounding: Array) -> BoundCheck:
-    allowed = _MARGIN * rounding + _TINY
+    allowed = _MARGIN * rounding + TINY
     holds = bool(np.all(defect <= allowed))
     worst = int(np.argmax(defect / allowed)) if defect.size else 0
     lhs = float(defect.flat[worst]) if defect.size else 0.0
