@@ -1,0 +1,21 @@
+"""Production Triton kernels for Online Scaled DeltaNet.
+
+Operators with flash-linear-attention's layouts (`chunk_osdn`, `fused_recurrent_osdn`, `osdn_preconditioner`,
+`decode_step_`), the same in plain PyTorch (`osdn_reference`, `chunk_osdn_reference`, `preconditioner_reference`), and a
+layer, `OnlineScaledDeltaNet`. Names load on first use: the references and the layer do not need Triton.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "cache": ["LayerCache"],
+        "chunk_reference": ["chunk_osdn_reference"],
+        "decode": ["decode_step_"],
+        "layer": ["OnlineScaledDeltaNet"],
+        "ops": ["chunk_osdn", "fused_recurrent_osdn", "osdn_preconditioner", "sequential_scan"],
+        "reference": ["osdn_reference", "preconditioner_reference"],
+        "results": ["State", "Trajectory"],
+    },
+)

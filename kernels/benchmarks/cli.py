@@ -1,0 +1,74 @@
+"""The command ``python -m osdn_kernels.benchmarks``."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+ALL = "forward,backward,decode,scan,memory"
+NO_GPU = (
+    "no CUDA device is present: --smoke runs the harness, tiny, in Triton's interpreter and measures nothing; "
+    "measurements need a GPU"
+)
+
+
+class Shapes(StrEnum):
+    small = "small"
+    full = "full"
+
+
+@app.command()
+def benchmark(
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Tiny shapes; without a GPU in the interpreter.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("benchmark"),
+    only: Annotated[str, typer.Option("--only", help=f"Comma-separated parts of {ALL}.")] = ALL,
+    shapes: Annotated[Shapes, typer.Option("--shapes", help="Which grid of shapes.")] = Shapes.full,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.0, help="Stop starting rows after this.")
+    ] = 1e9,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also write kernels.md: time per kernel.")
+    ] = False,
+) -> None:
+    """Measure time, memory, scan share and decoding beside flash-linear-attention.
+
+    Exit code: 0 done, goals met or not; 1 a provider of ours failed; 2 bad usage or no GPU.
+    """
+    parts = [part.strip() for part in only.split(",")]
+    unknown = [part for part in parts if part not in ALL.split(",")]
+    if unknown:
+        raise typer.BadParameter(f"--only: {unknown[0]!r} is none of {ALL}")
+    if out.exists() and not out.is_dir():
+        raise typer.BadParameter(f"--out: {out} is not a folder")
+    choose_device(smoke)
+
+    from rich.console import Console
+
+    from .run import run
+
+    results = run(out, set(parts), shapes.value, seconds, smoke=smoke, profile=profile, console=Console())
+    broken = [
+        r for r in results.records if r.status.startswith("failed") and not r.provider.startswith("fla")
+    ]
+    for record in broken:
+        typer.echo(f"{record.measure}: {record.shape.label}: {record.provider}: {record.status}", err=True)
+    if broken:
+        raise typer.Exit(1)
+
+
+def choose_device(smoke: bool) -> None:
+    """The interpreter for a smoke run without a GPU. Triton reads the variable when it is first imported."""
+    import torch
+
+    interpreted = os.environ.get("TRITON_INTERPRET", "0") == "1"
+    if torch.cuda.is_available() and not interpreted:
+        return
+    if not smoke:
+        raise typer.BadParameter(NO_GPU)
+    os.environ["TRITON_INTERPRET"] = "1"

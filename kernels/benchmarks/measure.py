@@ -1,0 +1,127 @@
+"""One row: all its providers, prepared, warmed up and then timed in turn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from . import names
+from .calls import Call, backward_call, decode_calls, forward_call, scan_calls
+from .inputs import draw
+from .providers import Missing, chunkwise
+from .records import MEASURED, Record, Sample, combine
+from .shapes import Shape
+from .timing import Timer, timer_of
+
+REPETITIONS = 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """A row of the tables."""
+
+    measure: str
+    shape: Shape
+
+    @property
+    def label(self) -> str:
+        return f"{self.measure}: {self.shape.label}"
+
+
+def run_task(task: Task, device: torch.device) -> list[Record]:
+    """A record for every provider, whatever became of it."""
+    calls = calls_of(task, device)
+    if task.measure == names.MEMORY:
+        return [peak_record(task, call, device) for call in calls]
+    return timed_records(task, calls, timer_of(device), cpu=device.type == "cpu")
+
+
+def calls_of(task: Task, device: torch.device) -> list[Call]:
+    shape = task.shape
+    if task.measure in (names.DECODE_EAGER, names.DECODE_GRAPH):
+        sets = [draw(shape, device, seed=seed) for seed in range(decode_sets(shape, device))]
+        return decode_calls(sets, shape, graph=task.measure == names.DECODE_GRAPH)
+    drawn = draw(shape, device)
+    if task.measure == names.SCAN:
+        return scan_calls(chunkwise()[0], drawn, shape)
+    make = forward_call if task.measure == names.FORWARD else backward_call
+    return [make(provider, drawn, shape) for provider in chunkwise()]
+
+
+def decode_sets(shape: Shape, device: torch.device) -> int:
+    """As many states as fill the cache four times, and at least 16: few would leave gaps between launches in the time."""
+    if device.type == "cpu":
+        return 2
+    cache = torch.cuda.get_device_properties(device).L2_cache_size
+    state = 4 * shape.batch * shape.heads * shape.key_dim * shape.value_dim
+    return max(16, -(-4 * cache // state))
+
+
+def timed_records(task: Task, calls: list[Call], timer: Timer, *, cpu: bool = False) -> list[Record]:
+    """Repetitions go round all providers, so that a drift of the clocks meets each of them."""
+    runs: dict[str, Callable[[], object]] = {}
+    records = {
+        call.provider: Record(task.measure, call.provider, task.shape, work=call.work) for call in calls
+    }
+
+    def attempt(call: Call, action: Callable[[], object]) -> object:
+        try:
+            return action()
+        except Exception as error:
+            records[call.provider] = replace(records[call.provider], status=why(error))
+            runs.pop(call.provider, None)
+            return None
+
+    for call in calls:
+        run = attempt(call, lambda call=call: ready(call, cpu=cpu))
+        if run is not None:
+            runs[call.provider] = run
+    samples: dict[str, list[Sample]] = {call.provider: [] for call in calls}
+    for _ in range(REPETITIONS):
+        for call in calls:
+            if call.provider in runs:
+                sample = attempt(call, lambda call=call: timer(runs[call.provider], call.repeats))
+                samples[call.provider] += [sample] if sample else []
+    for name, record in records.items():
+        if record.status == MEASURED:
+            records[name] = replace(record, **combine(samples[name]))
+    return list(records.values())
+
+
+def ready(call: Call, *, cpu: bool) -> Callable[[], tuple[Tensor, ...]]:
+    """The call's function, after a run that compiled, tuned and gave finite numbers."""
+    if cpu and call.provider.startswith("fla"):
+        call.prepare()
+        raise Missing("needs a GPU")
+    run = call.prepare()
+    if not all(bool(x.isfinite().all()) for x in run()):
+        raise FloatingPointError("an output is not finite")
+    return run
+
+
+def peak_record(task: Task, call: Call, device: torch.device) -> Record:
+    """Peak of the allocator over forward and backward, less what the inputs take."""
+    record = Record(task.measure, call.provider, task.shape)
+    try:
+        run = ready(call, cpu=device.type == "cpu")
+        if device.type == "cpu":
+            raise Missing("needs a GPU")
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        torch.cuda.synchronize()
+        peak = float(torch.cuda.max_memory_allocated() - before)
+    except Exception as error:
+        return replace(record, status=why(error))
+    return replace(record, value=peak, low=peak, high=peak, repetitions=1)
+
+
+def why(error: Exception) -> str:
+    """Status of a provider without a number."""
+    if isinstance(error, Missing):
+        return str(error)
+    torch.cuda.empty_cache()
+    lines = str(error).strip().splitlines() or [""]
+    return f"failed: {type(error).__name__}: {lines[0][:200]}"

@@ -1,0 +1,54 @@
+"""The run: rows one after the other until they or the time are used up, everything written after each."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from . import figures, machine, plan, tables
+from .measure import Task, run_task
+from .records import Record, Results, replace
+from .verdicts import judge
+
+Measure = Callable[[Task, torch.device], list[Record]]
+
+
+def run(
+    folder: Path, only: set[str], size: str, seconds: float, *, smoke: bool, profile: bool, console: Console,
+    measure: Measure = run_task,
+) -> Results:  # fmt: skip
+    """Measure, write and print. `seconds` is checked between rows: the one that runs is finished."""
+    started = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    device = machine.device()
+    results = Results(folder, machine.note(smoke=smoke), machine.environment())
+    console.print(results.note, markup=False, style="bold")
+    results.ceilings = machine.ceilings(device, smoke=smoke)
+    if profile:
+        from .profiling import write_profile
+
+        write_profile(folder / "kernels.md", device, results.note, smoke=smoke)
+    rows = plan.tasks(only, size, smoke=smoke, graphs=device.type == "cuda")
+    try:
+        for number, task in enumerate(rows):
+            if time.monotonic() - started >= seconds:
+                break
+            console.print(f"[{number + 1}/{len(rows)}] {task.label}", markup=False)
+            results.records += measure(task, device)
+            save(results, rows)
+    finally:
+        save(results, rows)
+        figures.draw_all(results)
+    tables.show(console, results, judge(results.records))
+    return results
+
+
+def save(results: Results, rows: list[Task]) -> None:
+    """All files but the figures."""
+    done = {record.row for record in results.records}
+    results.not_run = [task.label for task in rows if (task.measure, task.shape) not in done]
+    verdicts = judge(results.records)
+    results.write(verdicts=[verdict.fields() for verdict in verdicts])
+    replace(results.folder / "table.md", tables.markdown(results, verdicts))

@@ -1,0 +1,95 @@
+"""Causal depthwise convolution over the last few tokens, for batches, packed sequences and decoding alike."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv1d
+
+
+class Packing(NamedTuple):
+    """Where packed sequences lie once each has its tail, `reach` rows long, in front of it.
+
+    Attributes
+    ----------
+    tokens : [T] int64
+        Row of each token.
+    tails : [N * reach] int64
+        Rows of the tails that the sequences begin with.
+    next_tails : [N * reach] int64
+        Rows of the tails that they hand on: the last ones of each.
+    """
+
+    tokens: Tensor
+    tails: Tensor
+    next_tails: Tensor
+
+
+def packing(cu_seqlens: Tensor, length: int, reach: int) -> Packing:
+    """The rows of T packed tokens with `reach` rows before each sequence; nothing is read back to the host."""
+    bounds = cu_seqlens.to(torch.int64)
+    tokens = torch.arange(length, device=bounds.device)
+    sequence = torch.searchsorted(bounds[1:], tokens, right=True)
+    numbers = torch.arange(len(bounds) - 1, device=bounds.device)
+    tail = torch.arange(reach, device=bounds.device)
+    return Packing(
+        tokens + reach * (sequence + 1),
+        ((bounds[:-1] + reach * numbers)[:, None] + tail).flatten(),
+        ((bounds[1:] + reach * numbers)[:, None] + tail).flatten(),
+    )
+
+
+class ShortConvolution(nn.Conv1d):
+    r"""One short causal filter per channel.
+
+    .. math:: y_t = b + \sum_{j < size} w_{size - 1 - j} \, x_{t - j}
+
+    x before a sequence's first token is its *tail*: the last `size - 1` inputs of what it continues, or zeros. The
+    weight has the shape [channels, 1, size] of `nn.Conv1d`, so that initialisers know it.
+    """
+
+    def __init__(self, channels: int, size: int = 4, bias: bool = False) -> None:
+        if size < 2:
+            raise ValueError(f"size: expected at least 2, got {size}")
+        super().__init__(channels, channels, size, groups=channels, bias=bias)
+
+    @property
+    def reach(self) -> int:
+        """Tokens seen beside the present one, and rows of a tail."""
+        return self.kernel_size[0] - 1
+
+    def forward(
+        self, x: Tensor, tail: Tensor | None = None, packed: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Filter x [B, T, D], or with `packed` sequences in one row, and return y of that shape with the next tails.
+
+        Parameters
+        ----------
+        x : [B, T, D]
+        tail : [N, reach, D] or None
+            N is B, or the number of packed sequences; None is zeros.
+        packed : Packing or None
+            From `packing` with this `reach`.
+
+        Returns
+        -------
+        (y [B, T, D], [N, reach, D])
+            The tails may be views of a buffer of all T inputs.
+        """
+        if tail is None:
+            sequences = x.shape[0] if packed is None else len(packed.tails) // self.reach
+            tail = x.new_zeros(sequences, self.reach, x.shape[2])
+        if x.shape[1] == 0:
+            return x, tail
+        tail = tail.to(x.dtype)
+        if packed is None:
+            rows = torch.cat([tail, x], 1)
+            return self._filter(rows), rows[:, x.shape[1] :]
+        rows = x.new_zeros(1, len(packed.tokens) + len(packed.tails), x.shape[2])
+        rows = rows.index_copy(1, packed.tokens, x).index_copy(1, packed.tails, tail.flatten(0, 1)[None])
+        next_tail = rows[0, packed.next_tails].unflatten(0, tail.shape[:2])
+        # The filter's first output belongs to row `reach`.
+        return self._filter(rows)[:, packed.tokens - self.reach], next_tail
+
+    def _filter(self, rows: Tensor) -> Tensor:
+        return conv1d(rows.mT, self.weight, self.bias, groups=self.groups).mT

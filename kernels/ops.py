@@ -1,0 +1,239 @@
+"""Public operators. Names, layouts and defaults are flash-linear-attention's, to which OSDN's own are added."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from .chunk import key_mode
+from .chunk_op import chunk_forward
+from .inputs import Inputs, check_inputs, check_preconditioner_inputs
+from .norm import l2norm
+from .preconditioner_op import preconditioner
+from .recurrent_op import recurrent
+from .results import State, Trajectory
+
+_sequential = False
+
+
+@contextmanager
+def sequential_scan() -> Iterator[None]:
+    """`chunk_osdn` calls inside step the preconditioner token by token; to compare with, in results and in speed."""
+    global _sequential
+    before, _sequential = _sequential, True
+    try:
+        yield
+    finally:
+        _sequential = before
+
+
+def chunk_osdn(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    *,
+    g: Tensor | None = None,
+    scale: float | None = None,
+    eta: float = 0.003,
+    d_min: float = 2 / 3,
+    d_max: float = 3 / 2,
+    anchor: Tensor | float | None = None,
+    normalize_feedback: bool = False,
+    initial_state: Tensor | State | None = None,
+    initial_preconditioner: Tensor | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: Tensor | None = None,
+    chunk_size: int = 64,
+    return_trajectory: bool = False,
+    check_values: bool = True,
+) -> tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]:
+    r"""Online Scaled DeltaNet over whole sequences, in chunks (T11, T12).
+
+    .. math::
+        H_t &= H_{t-1} + \beta_t (d_t \odot k_t) (v_t - H_{t-1}^\top k_t)^\top, \qquad o_t = scale \cdot H_t^\top q_t \\
+        d_{t+1} &= \Pi\,[c + \gamma_t (d_t - c) + \eta w_t (1 - \langle d_t, k_t^2 \rangle) k_t^2],
+        \qquad \gamma_t = e^{g_t}
+
+    Differentiable in q, k, v, beta, g, anchor, initial_state and initial_preconditioner, through both parts of the
+    final state and through the clip, which passes a gradient where d_min <= its argument <= d_max.
+
+    Parameters
+    ----------
+    q, k : [B, T, H, K] float16, bfloat16 or float32
+        Queries and keys, K <= 256.
+    v : [B, T, H, V], same dtype
+        Values, V <= 256.
+    beta : [B, T, H]
+        Write gates.
+    g : [B, T, H], optional
+        Log forgetting gates, <= 0. They make d forget, not the memory.
+    scale : float, optional
+        Factor of the read; K ** -0.5.
+    eta, d_min, d_max : float
+        Hypergradient step and box; the published values. A step of 0 without `g` keeps d at d_1, and
+        ``d_min = d_max = 1`` is DeltaNet: neither runs the scan.
+    anchor : [N, H, K] or float, optional
+        c, what forgetting returns to; 0. Pass d_1 for anchored forgetting (T13).
+    normalize_feedback : bool
+        w_t = 1 / (\|k_t\|^2 + 1e-5) rather than 1.
+    initial_state : [N, H, K, V] or State, optional
+        Memory to start with, zero; or what an earlier call handed on.
+    initial_preconditioner : [N, H, K], optional
+        d_1, inside the box; ones.
+    output_final_state : bool
+        Whether to return the final state.
+    use_qk_l2norm_in_kernel : bool
+        Normalise q and k first: x / sqrt(\|x\|^2 + 1e-6), rounded to their dtype.
+    cu_seqlens : [N + 1] integers, optional
+        Bounds of sequences packed into B = 1.
+    chunk_size : 16, 32 or 64
+    return_trajectory : bool
+        Also return what each token met.
+    check_values : bool
+        Whether to read g, initial_preconditioner, anchor and cu_seqlens to check them, which waits for the device.
+        Ignored under `torch.compile` and in CUDA graph capture, where values cannot be read.
+
+    Returns
+    -------
+    o : [B, T, H, V], dtype of v
+    final_state : State or None
+    trajectory : Trajectory
+        Only with `return_trajectory`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, before anything is launched.
+
+    Notes
+    -----
+    d, gains and both states are float32 throughout. Products of float32 inputs are full float32 unless
+    ``torch.set_float32_matmul_precision`` allows TF32.
+    """
+    given = check_inputs(
+        q, k, v, beta, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
+        normalize_feedback=normalize_feedback, initial_state=initial_state,
+        initial_preconditioner=initial_preconditioner, cu_seqlens=cu_seqlens, chunk_size=chunk_size,
+        check_values=check_values,
+    )  # fmt: skip
+    q, k = _normalised(q, k, use_qk_l2norm_in_kernel)
+    start = given.initial_preconditioner
+    mode = key_mode(
+        given.rule,
+        gated=g is not None,
+        started=start is not None,
+        start_learns=start is not None and start.requires_grad and torch.is_grad_enabled(),
+    )
+    o, state, final, *_ = chunk_forward(
+        q, k, v, beta, g, given.anchor, given.initial_state, start, cu_seqlens, given.scale,
+        *_numbers(given), chunk_size, mode, _sequential,
+    )  # fmt: skip
+    return _results(given, k, o, State(state, final), output_final_state, return_trajectory)
+
+
+def fused_recurrent_osdn(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    *,
+    g: Tensor | None = None,
+    scale: float | None = None,
+    eta: float = 0.003,
+    d_min: float = 2 / 3,
+    d_max: float = 3 / 2,
+    anchor: Tensor | float | None = None,
+    normalize_feedback: bool = False,
+    initial_state: Tensor | State | None = None,
+    initial_preconditioner: Tensor | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: Tensor | None = None,
+    chunk_size: int = 64,
+    return_trajectory: bool = False,
+    check_values: bool = True,
+) -> tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]:
+    """Online Scaled DeltaNet token by token, in one kernel: for short sequences, and as a second implementation.
+
+    Arguments, results, gradients and errors are those of `chunk_osdn`; `chunk_size` is checked and has no effect. All
+    arithmetic is float32. For single tokens with a carried state, `osdn_kernels.decode_step_` allocates nothing.
+    """
+    given = check_inputs(
+        q, k, v, beta, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
+        normalize_feedback=normalize_feedback, initial_state=initial_state,
+        initial_preconditioner=initial_preconditioner, cu_seqlens=cu_seqlens, chunk_size=chunk_size,
+        check_values=check_values,
+    )  # fmt: skip
+    q, k = _normalised(q, k, use_qk_l2norm_in_kernel)
+    tensors = (q, k, v, beta, g, given.anchor, given.initial_state, given.initial_preconditioner)
+    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+    o, state, final, *_ = recurrent(*tensors, cu_seqlens, given.scale, *_numbers(given), learns)
+    return _results(given, k, o, State(state, final), output_final_state, return_trajectory)
+
+
+def osdn_preconditioner(
+    k: Tensor,
+    *,
+    g: Tensor | None = None,
+    eta: float = 0.003,
+    d_min: float = 2 / 3,
+    d_max: float = 3 / 2,
+    anchor: Tensor | float | None = None,
+    normalize_feedback: bool = False,
+    initial_preconditioner: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    chunk_size: int = 64,
+    sequential: bool = False,
+    check_values: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """The preconditioner that each token is written with: the calibrate scan alone (T4, T11).
+
+    A chunk's gains come from one triangular system; where its iterates provably stay in the box that is exact, and the
+    chunks where they do not are stepped token by token, a choice made on the device. `sequential` steps all of them.
+
+    Arguments and errors as in `chunk_osdn`; differentiable in k, g, anchor and initial_preconditioner.
+
+    Returns
+    -------
+    d : [B, T, H, K] float32
+    final : [N, H, K] float32
+        The d handed on.
+    """
+    given = check_preconditioner_inputs(
+        k, g=g, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor, normalize_feedback=normalize_feedback,
+        initial_preconditioner=initial_preconditioner, cu_seqlens=cu_seqlens, chunk_size=chunk_size,
+        check_values=check_values,
+    )  # fmt: skip
+    d, final, *_ = preconditioner(
+        k, g, given.anchor, given.initial_preconditioner, cu_seqlens, *_numbers(given), chunk_size, sequential
+    )
+    return d, final
+
+
+def _normalised(q: Tensor, k: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
+    return (l2norm(q)[0], l2norm(k)[0]) if wanted else (q, k)
+
+
+def _numbers(given) -> tuple[float, float, float, bool]:
+    rule = given.rule
+    return rule.eta, rule.d_min, rule.d_max, rule.normalize_feedback
+
+
+def _results(
+    given: Inputs, k: Tensor, o: Tensor, state: State, output_final_state: bool, return_trajectory: bool
+) -> tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]:
+    final = state if output_final_state else None
+    return (o, final, _trajectory(given, k)) if return_trajectory else (o, final)
+
+
+@torch.no_grad()
+def _trajectory(given: Inputs, k: Tensor) -> Trajectory:
+    d, *_ = preconditioner(
+        k, given.g, given.anchor, given.initial_preconditioner, given.cu_seqlens, *_numbers(given),
+        given.chunk_size, _sequential,
+    )  # fmt: skip
+    alignment = torch.einsum("...k,...k->...", d, k.float().square())
+    return Trajectory(d, alignment, (1.0 - given.beta.float() * alignment) ** 2)

@@ -1,0 +1,38 @@
+"""What the operators return beside the output."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class State(NamedTuple):
+    """What a sequence hands on: pass it back as `initial_state` to continue.
+
+    Attributes
+    ----------
+    state : [N, H, K, V] float32
+        Memory after the last token (the transpose of the theory's S).
+    preconditioner : [N, H, K] float32
+        d after the last token's calibration: the one that the next token is written with.
+    """
+
+    state: Tensor
+    preconditioner: Tensor
+
+
+class Trajectory(NamedTuple):
+    """What each token met; detached from autograd.
+
+    Attributes
+    ----------
+    preconditioner : [B, T, H, K] float32
+        d_t that token t was written with.
+    alignment : [B, T, H] float32
+        a_t = <d_t, k_t * k_t>.
+    residual_ratio : [B, T, H] float32
+        (1 - beta_t a_t)^2, the token loss after the write over the one before it (T3).
+    """
+
+    preconditioner: Tensor
+    alignment: Tensor
+    residual_ratio: Tensor

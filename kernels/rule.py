@@ -1,0 +1,21 @@
+"""The calibrate rule: how far the preconditioner steps, and inside which box."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Constants of d_{t+1} = clip[c + gamma_t (d_t - c) + eta w_t (1 - <d_t, s_t>) s_t, d_min, d_max].
+
+    `normalize_feedback` makes w_t = 1 / (|k_t|^2 + 1e-5) instead of 1.
+    """
+
+    eta: float
+    d_min: float
+    d_max: float
+    normalize_feedback: bool
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the box is a single point: d is then a constant, and the clip passes no gradient."""
+        return self.d_min == self.d_max

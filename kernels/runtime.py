@@ -1,0 +1,50 @@
+"""What the launch code asks of its surroundings: interpreter or GPU, precision of float32 products, tile sizes."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import triton
+import triton.language as tl
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
+"""Whether Triton runs kernels in its CPU interpreter; fixed when Triton is first imported."""
+
+IN_INTERPRETER: tl.constexpr = tl.constexpr(INTERPRETED)
+"""The same, for use inside kernels."""
+
+
+def can_launch(device: torch.device) -> bool:
+    """Whether the Triton kernels run on tensors of `device`: CUDA ones, or CPU ones in the interpreter."""
+    return device.type == "cpu" if INTERPRETED else device.type == "cuda"
+
+
+def operand_precision(dtype: torch.dtype) -> str:
+    """Precision of products whose operands have the inputs' dtype.
+
+    Full float32 for float32 inputs, TF32 only where the caller allowed it by
+    ``torch.set_float32_matmul_precision("high")``. For 16-bit inputs it applies to the few float32 products whose
+    result is rounded to 16 bits right after, where TF32 loses nothing.
+    """
+    if dtype in (torch.float16, torch.bfloat16) or torch.get_float32_matmul_precision() != "highest":
+        return "tf32"
+    return "ieee"
+
+
+def exact_precision(dtype: torch.dtype) -> str:
+    """Precision of products that must be good to float32: three TF32 products are, where operands have 16 bits.
+
+    The square of a float16 or bfloat16 key has at most 22 significant bits, so that its two TF32 parts hold it
+    exactly.
+    """
+    return "tf32x3" if dtype in (torch.float16, torch.bfloat16) else "ieee"
+
+
+def tile(size: int) -> int:
+    """Smallest tile edge that covers `size` and that a matrix product accepts: a power of two, at least 16."""
+    return max(16, triton.next_power_of_2(size))
+
+
+def on_device_of(tensor: torch.Tensor) -> AbstractContextManager[object]:
+    """Launches inside go to the tensor's GPU, whichever is current."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()

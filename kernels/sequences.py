@@ -1,0 +1,115 @@
+"""How tokens are cut into chunks, for batches of equal length and for packed sequences."""
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """The cut of a batch into chunks of `size` tokens; no chunk crosses a sequence.
+
+    Chunks are numbered by *slot*. In a batch slot = b * per_sequence + chunk. Packed sequences have their chunks in
+    order, and `slots` is the bound ceil(T / size) + N - 1 rather than their number, which only the device knows: the
+    slots left over carry sequence -1.
+
+    Attributes
+    ----------
+    batch, length : int
+        B and T of the tensors; B = 1 for packed sequences.
+    sequences : int
+        N: B, or the number of packed sequences.
+    size : int
+        Tokens in a chunk.
+    slots : int
+        First size of the buffers that hold one item per chunk.
+    bounds : [N + 1] int64 or None
+        `cu_seqlens` of packed sequences.
+    first : [N + 1] int64 or None
+        First slot of each packed sequence.
+    owner : [slots] int32 or None
+        Sequence of each slot, -1 for those left over.
+    """
+
+    batch: int
+    length: int
+    sequences: int
+    size: int
+    slots: int
+    bounds: Tensor | None = None
+    first: Tensor | None = None
+    owner: Tensor | None = None
+
+    @property
+    def packed(self) -> bool:
+        return self.bounds is not None
+
+    @property
+    def per_sequence(self) -> int:
+        """Chunks in each sequence of a batch of equal lengths."""
+        return triton.cdiv(self.length, self.size)
+
+    @property
+    def pointers(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The three tensors that `chunk_of` takes, in its order."""
+        return self.bounds, self.first, self.owner
+
+
+def cut(batch: int, length: int, size: int, cu_seqlens: Tensor | None) -> Chunks:
+    """Cut B sequences of T tokens, or the packed ones of `cu_seqlens`, into chunks, without a read by the host."""
+    if cu_seqlens is None:
+        return Chunks(batch, length, batch, size, batch * triton.cdiv(length, size))
+    bounds = cu_seqlens.to(torch.int64)
+    sequences = bounds.numel() - 1
+    counts = (bounds.diff() + (size - 1)) // size
+    first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    slots = triton.cdiv(length, size) + sequences - 1
+    numbers = torch.arange(slots, device=bounds.device)
+    owner = torch.searchsorted(first[1:], numbers, right=True)
+    owner = torch.where(owner < sequences, owner, -1).to(torch.int32)
+    return Chunks(1, length, sequences, size, slots, bounds, first, owner)
+
+
+@triton.jit
+def chunk_of(slot, bounds, first, owner, length, per_sequence, C: tl.constexpr, PACKED: tl.constexpr):
+    """Where a slot's tokens lie: (sequence, chunk in it, offset of the sequence's first token, its length).
+
+    The length is 0 for a slot left over.
+    """
+    if PACKED:
+        sequence = tl.load(owner + slot).to(tl.int64)
+        known = tl.maximum(sequence, 0)
+        chunk = slot - tl.load(first + known)
+        start = tl.load(bounds + known)
+        tokens = tl.where(sequence < 0, 0, tl.load(bounds + known + 1) - start)
+    else:
+        sequence = (slot // per_sequence).to(tl.int64)
+        chunk = slot % per_sequence
+        start = sequence * length
+        tokens = length
+    return sequence, chunk, start, tokens
+
+
+@triton.jit
+def sequence_of(sequence, bounds, first, length, C: tl.constexpr, PACKED: tl.constexpr):
+    """Where a sequence lies: (offset of its first token, its length, its first slot, its number of chunks)."""
+    if PACKED:
+        start = tl.load(bounds + sequence)
+        tokens = tl.load(bounds + sequence + 1) - start
+        slot = tl.load(first + sequence)
+    else:
+        start = sequence.to(tl.int64) * length
+        tokens = length
+        slot = sequence.to(tl.int64) * tl.cdiv(length, C)
+    return start, tokens, slot, tl.cdiv(tokens, C)
+
+
+def sum_by_sequence(per_slot: Tensor, chunks: Chunks) -> Tensor:
+    """[slots, ...] summed over the chunks of each sequence, [N, ...]; slots left over must hold zeros."""
+    if not chunks.packed:
+        return per_slot.unflatten(0, (chunks.batch, chunks.per_sequence)).sum(1)
+    owner = chunks.owner.clamp(min=0)
+    return per_slot.new_zeros(chunks.sequences, *per_slot.shape[1:]).index_add_(0, owner, per_slot)

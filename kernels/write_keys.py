@@ -1,0 +1,38 @@
+"""Where a chunk's write keys come from."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+IDENTITY, FIXED, LEARNED = 0, 1, 2
+"""Write keys: the keys themselves, the keys times a constant preconditioner, or times the scan's iterates."""
+
+
+class WriteKeys(NamedTuple):
+    """The preconditioner as the chunk kernels take it.
+
+    Attributes
+    ----------
+    mode : int
+        `IDENTITY`, `FIXED` or `LEARNED`.
+    out : [B, T, H, K]
+        Write keys k~ = d * k, in the keys' dtype; the keys themselves under `IDENTITY`.
+    entry : [N, H, K] or [slots, H, K] float32 or None
+        d_1 of each sequence under `FIXED`; d at each chunk's first token under `LEARNED`.
+    gain : [B, T, H] float32 or None
+        u_t = eta w_t (1 - a_t).
+    clipped : [slots, H] int8 or None
+        Chunks stepped token by token, whose rows of `out` the scan has written.
+    gate : [B, T, H] or None
+        Log forgetting gates.
+    anchor : [N, H, K] float32 or None
+        What forgetting returns to.
+    """
+
+    mode: int
+    out: Tensor
+    entry: Tensor | None = None
+    gain: Tensor | None = None
+    clipped: Tensor | None = None
+    gate: Tensor | None = None
+    anchor: Tensor | None = None

@@ -1,0 +1,124 @@
+"""The references against `osdn_theory`, on synthetic streams and on MiniLM activations.
+
+Layouts differ: the theory has tokens before features and heads first, (B, H, T, K), and states (B, H, V, K).
+"""
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from osdn_kernels.chunk_reference import chunk_osdn_reference
+from osdn_kernels.reference import osdn_reference
+from reference_cases import relative_error
+from torch import Tensor
+
+from osdn_theory import synthetic
+from osdn_theory.activations import load_activations
+from osdn_theory.recurrence import osdn
+from osdn_theory.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.streams import Stream
+from osdn_theory.transforms import with_gates
+
+RULES = {
+    "published": PUBLISHED,
+    "historic": HISTORIC,
+    "fast": CalibrationRule(eta=0.5),
+    "normalised": CalibrationRule(eta=0.5, normalize_feedback=True),
+    "narrow box": CalibrationRule(eta=1.0, d_min=1.0, d_max=1.03),
+    "open box": CalibrationRule(eta=0.5, d_min=-math.inf, d_max=math.inf),
+    "forgetting to zero": CalibrationRule(eta=0.5, d_min=0.0, d_max=4.0, forgetting="token", anchor=0.0),
+    "forgetting to the start": CalibrationRule(
+        eta=0.5, d_min=0.0, d_max=4.0, forgetting="token", anchor="initial"
+    ),
+    "forgetting into the box": CalibrationRule(eta=0.5, forgetting="token", anchor=0.0),
+    "forgetting, normalised": CalibrationRule(
+        eta=0.5, forgetting="token", anchor=1.25, normalize_feedback=True
+    ),
+}
+
+SIZES = {"lead": (2, 3), "length": 50, "key_dim": 8, "value_dim": 6, "beta": "random", "noise": 0.1}
+
+
+@cache
+def stream(name: str) -> Stream:
+    rng = np.random.default_rng(7)
+    if name.startswith("layer"):
+        made = load_activations(layers=[name], beta="random", rng=rng).pop().tokens(0, 150)
+    elif name == "long keys":
+        base = synthetic.isotropic(rng, **SIZES)
+        made = Stream(keys=1.2 * base.keys, values=base.values, beta=base.beta)
+    else:
+        made = getattr(synthetic, name)(rng, **SIZES)
+    return with_gates(made, rng, forget="random")
+
+
+def tokens_first(x: Any) -> Tensor:
+    """(B, H, T, ...) as [B, T, H, ...]."""
+    return torch.from_numpy(np.array(x)).transpose(1, 2)
+
+
+def entries(stream: Stream, rule: CalibrationRule) -> tuple[np.ndarray, np.ndarray]:
+    """d_1 inside the box, and S_0."""
+    rng = np.random.default_rng(3)
+    start = rng.uniform(0.97, 1.03, size=(*stream.lead, stream.key_dim))
+    return start.clip(rule.d_min, rule.d_max), rng.normal(
+        size=(*stream.lead, stream.value_dim, stream.key_dim)
+    )
+
+
+def run(
+    operator: Any, stream: Stream, rule: CalibrationRule, start: Tensor, state: Tensor
+) -> dict[str, Tensor]:
+    gated = rule.forgetting == "token"
+    o, final, trajectory = operator(
+        *(tokens_first(x) for x in (stream.queries, stream.keys, stream.values, stream.beta)),
+        g=tokens_first(stream.forget_gate).log() if gated else None,
+        scale=0.7,
+        eta=rule.eta,
+        d_min=rule.d_min,
+        d_max=rule.d_max,
+        anchor=start if rule.anchor == "initial" else rule.anchor,
+        normalize_feedback=rule.normalize_feedback,
+        initial_state=state,
+        initial_preconditioner=start,
+        output_final_state=True,
+        chunk_size=32,
+        return_trajectory=True,
+    )
+    return {"o": o, "state": final.state, "final": final.preconditioner, **trajectory._asdict()}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", ["layer0", "layer5", "interpolating", "non_stationary", "long keys"])
+def test_the_references_follow_the_exact_trajectory(name, rule):
+    tokens, rule = stream(name), RULES[rule]
+    start, state = entries(tokens, rule)
+    exact = osdn(tokens, rule, scale=0.7, initial_state=state, initial_preconditioner=start)
+    expected = {
+        "o": tokens_first(exact.outputs),
+        "state": torch.from_numpy(exact.final_state).mT,
+        "final": torch.from_numpy(exact.final_preconditioner),
+        "preconditioner": tokens_first(exact.preconditioner),
+        "alignment": tokens_first(exact.alignment),
+        "residual_ratio": tokens_first(exact.residual_ratio),
+    }
+    for operator in (osdn_reference, chunk_osdn_reference):
+        found = run(operator, tokens, rule, torch.from_numpy(start), torch.from_numpy(state).mT)
+        assert found.keys() == expected.keys()
+        for quantity, value in expected.items():
+            assert relative_error(found[quantity], value) < 1e-12, quantity
+
+
+def test_the_rules_cover_clipping_and_no_clipping():
+    def clipped(rule: CalibrationRule) -> float:
+        tokens = stream("layer0")
+        path = osdn(tokens, rule, initial_preconditioner=entries(tokens, rule)[0]).preconditioner
+        return float(np.mean((path == rule.d_min) | (path == rule.d_max)))
+
+    assert clipped(RULES["published"]) == 0
+    assert 0.1 < clipped(RULES["narrow box"]) < 1
+    assert clipped(RULES["forgetting into the box"]) > 0.5
+    assert clipped(RULES["forgetting to the start"]) == 0
