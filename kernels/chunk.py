@@ -146,7 +146,7 @@ def empty_backward(inputs: Inputs, grads: Outputs) -> Gradients:
     passed = (grads.state, grads.preconditioner)
     given = (inputs.initial_state, inputs.initial_preconditioner)
     through = [
-        torch.zeros_like(x) if x is not None and grad is None else grad
+        None if x is None else torch.zeros_like(x) if grad is None else grad.clone()
         for x, grad in zip(given, passed, strict=True)
     ]
     return Gradients(*[None if x is None else torch.zeros_like(x) for x in inputs[:6]], *through)

@@ -31,9 +31,8 @@ def chunk_forward(
     with on_device_of(q):
         chunks = cut(q.shape[0], q.shape[1], chunk_size, cu_seqlens)
         result = chunk.forward(inputs, rule, mode, scale, chunks, sequential=sequential)
-    nothing = [q.new_empty(0) for _ in range(4)]
-    write_key = nothing.pop() if mode == IDENTITY else result.write_key
-    gains = result.gains[:3] if mode == LEARNED else nothing
+    write_key = q.new_empty(0) if mode == IDENTITY else result.write_key
+    gains = result.gains[:3] if mode == LEARNED else [q.new_empty(0) for _ in range(3)]
     return result.o, result.state, result.preconditioner, write_key, result.inverse, *gains
 
 

@@ -302,10 +302,12 @@ def scan_forward(
     """
     heads, dim = k.shape[2:]
     make = {"dtype": torch.float32, "device": k.device}
+    # The slots left over by packed sequences are part of what a registered operator returns.
+    per_slot = torch.zeros if chunks.packed else torch.empty
     gains = Gains(
         torch.empty(k.shape[:3], **make),
-        torch.empty(chunks.slots, heads, dim, **make),
-        torch.empty(chunks.slots, heads, dtype=torch.int8, device=k.device),
+        per_slot(chunks.slots, heads, dim, **make),
+        per_slot(chunks.slots, heads, dtype=torch.int8, device=k.device),
         torch.empty(chunks.sequences, heads, dim, **make),
     )
     programs = chunks.sequences * heads
