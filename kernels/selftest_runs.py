@@ -1,0 +1,230 @@
+"""Running the self-test's cases with every configuration and judging what comes out."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .forced import Launches, forced
+from .runtime import INTERPRETED
+from .selftest_cases import CASES, SMALL, Case, Problem, draw, evaluate, repeats, split
+from .selftest_findings import FAILED, NO_FIT, NO_ROOM, OK, UNREACHED, WRONG, Finding, described
+from .tuning import TUNED, fitting
+
+EXACT = 1e-5
+"""Float32. Sums of at most a few hundred products leave under 2e-6 in the interpreter; orders of summation and fast
+exponentials differ on a GPU, by less than a factor of five. TF32 by mistake leaves 3e-4."""
+
+BACKSTOP = 4e-2
+"""bfloat16, whatever the errors with d = 1 are: roundings of 2^-9 each, through two products and a solve. With d = 1
+they come to 1.6e-2 in the keys' gradient of the small cases; a wrong kernel leaves several times this."""
+
+FACTOR, ALLOWANCE = 1.5, 1e-3
+"""bfloat16, relative to the errors with d = 1, and what small tensors may add by chance."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A case's reference and the errors allowed, by quantity; the configurations that every other kernel takes."""
+
+    problem: Problem
+    values: dict[str, Tensor]
+    allowed: dict[str, float]
+    base: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One kernel of one case, with one configuration."""
+
+    expected: Expected
+    kernel: str
+    index: int
+
+
+def cases(*, quick: bool) -> list[Case]:
+    chosen = [case for case in CASES if case.quick or not quick]
+    return [replace(case, **_smaller(case)) for case in chosen] if INTERPRETED else chosen
+
+
+def _smaller(case: Case) -> dict[str, Any]:
+    return SMALL if case.packed else {**SMALL, "lengths": (20, 20)}
+
+
+def device() -> torch.device:
+    return torch.device("cpu" if INTERPRETED else "cuda")
+
+
+@contextmanager
+def poisoned() -> Iterator[None]:
+    """Memory that nothing has written holds NaN: PyTorch fills it so among deterministic algorithms."""
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("default")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+
+
+def errors(found: dict[str, Tensor], values: dict[str, Tensor], case: Case, repeat: int) -> dict[str, float]:
+    """Relative Frobenius error of every quantity, of the worst repetition; NaN counts as infinite."""
+    result = {}
+    for name, x in split(found, case, repeat).items():
+        expected = split({name: values[name]}, case, 1)[name].to(x.device)
+        apart = (x.double() - expected).flatten(1).norm(dim=1).max().item()
+        size = expected.norm().item()
+        error = apart / size if size else apart
+        result[name] = error if math.isfinite(error) else math.inf
+    return result
+
+
+def expect(case: Case) -> tuple[Expected, list[Finding]]:
+    """The reference of a case, and its first configurations that fit, with a finding of the run that used them."""
+    problem = draw(case)
+    values = evaluate(problem, torch.device("cpu"), exact=True)
+    base, launched = first_fitting(problem)
+    allowed = allowances(problem, base, values)
+    expected = Expected(problem, values, allowed, base)
+    found = judge(expected, {}, walked(case, launched))
+    skipped = [
+        Finding(name, described(name, index), case.name, NO_ROOM)
+        for name, first in base.items()
+        for index in range(first)
+    ]
+    return expected, [*skipped, *found]
+
+
+def walked(case: Case, launched: Iterable[str]) -> list[str]:
+    """The kernels whose configurations a case goes through."""
+    return [name for name in launched if not case.kernels or name in case.kernels]
+
+
+def first_fitting(problem: Problem) -> tuple[dict[str, int], Launches]:
+    """For every kernel the first configuration that the device has room for."""
+    base: dict[str, int] = {}
+    while True:
+        with forced(base) as launches:
+            try:
+                evaluate(problem, device())
+                return base, launches
+            except NO_FIT:
+                name = launches.latest
+        base[name] = base.get(name, 0) + 1
+        if base[name] >= len(TUNED[name].configs):
+            raise RuntimeError(f"{name}: no configuration fits on this device")
+
+
+def allowances(problem: Problem, base: dict[str, int], values: dict[str, Tensor]) -> dict[str, float]:
+    """Errors allowed, by quantity."""
+    if problem.case.exact:
+        return dict.fromkeys(values, EXACT)
+    allowed = dict.fromkeys(values, BACKSTOP)
+    if problem.case.operator in ("chunk", "sequential"):
+        exact = evaluate(problem, torch.device("cpu"), exact=True, pinned=True)
+        with forced(base):
+            found = evaluate(problem, device(), pinned=True)
+        for name, error in errors(found, exact, problem.case, 1).items():
+            allowed[name] = min(BACKSTOP, FACTOR * error + ALLOWANCE)
+    return allowed
+
+
+def judge(expected: Expected, choice: dict[str, int], kernels: Iterable[str]) -> list[Finding]:
+    """Run a case with these configurations, on the small and on the large grid: what it says of each of `kernels`."""
+    base = {**expected.base, **choice}
+    case = expected.problem.case
+    outcome = Finding("", "", case.name, OK)
+    used: dict[str, Any] = {}
+    for repeat in sorted({1, repeats(case)}):
+        try:
+            with forced(base) as used, poisoned():
+                found = evaluate(expected.problem, device(), repeat=repeat)
+                compared = errors(found, expected.values, case, repeat)
+        except NO_FIT:
+            outcome = replace(outcome, verdict=NO_ROOM)
+            break
+        except Exception as error:
+            note = f"{type(error).__name__}: {str(error)[:200]}"
+            outcome = replace(outcome, verdict=FAILED, note=note)
+            break
+        outcome = worse(outcome, compared, expected.allowed, repeat)
+    return [named(outcome, kernel, base.get(kernel, 0), used) for kernel in kernels]
+
+
+def worse(before: Finding, compared: dict[str, float], allowed: dict[str, float], repeat: int) -> Finding:
+    """`before`, or the worst of these errors where that is farther from what is allowed."""
+    name = max(compared, key=lambda name: compared[name] / allowed[name])
+    error, limit = compared[name], allowed[name]
+    if before.quantity and error / limit <= before.error / before.allowed:
+        return before
+    verdict = OK if error <= limit else WRONG
+    return replace(before, verdict=verdict, quantity=name, error=error, allowed=limit, note=f"x{repeat}")
+
+
+def named(outcome: Finding, kernel: str, index: int, used: Mapping[str, Any]) -> Finding:
+    """An outcome as one kernel's, after a look at whether the configuration was really the one launched."""
+    found = replace(outcome, kernel=kernel, configuration=described(kernel, index))
+    if outcome.verdict in (OK, WRONG) and used.get(kernel) is not TUNED[kernel].configs[index]:
+        return replace(found, verdict=FAILED, note="another configuration was launched")
+    return found
+
+
+def job(task: Job) -> list[Finding]:
+    return judge(task.expected, {task.kernel: task.index}, [task.kernel])
+
+
+def jobs(expected: Expected, launched: Iterable[str]) -> list[Job]:
+    """The configurations that a case's first run did not use and that its sizes would not rule out."""
+    case = expected.problem.case
+    found = []
+    for name in walked(case, launched):
+        configs = TUNED[name].configs
+        fit = fitting(configs, {}, K=case.key_dim, V=case.value_dim)
+        indices = [i for i, config in enumerate(configs) if config in fit and i > expected.base.get(name, 0)]
+        found += [Job(expected, name, index) for index in indices]
+    return found
+
+
+def run_all(*, quick: bool, workers: int) -> list[Finding]:
+    """Every configuration of every kernel. With workers, compilation is spread over processes."""
+    chosen = cases(quick=quick)
+    if workers <= 1:
+        return _collect(chosen, map)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return _collect(chosen, pool.map)
+
+
+def _collect(chosen: list[Case], spread: Any) -> list[Finding]:
+    findings: list[Finding] = []
+    tasks: list[Job] = []
+    for expected, found in spread(expect, chosen):
+        findings += found
+        tasks += jobs(expected, dict.fromkeys(finding.kernel for finding in found))
+    for found in spread(job, tasks):
+        findings += found
+    return findings + unreached(findings)
+
+
+def unreached(findings: list[Finding]) -> list[Finding]:
+    """Kernels, and configurations of them, that no case has run."""
+    seen = {(finding.kernel, finding.configuration) for finding in findings}
+    return [
+        Finding(name, described(name, index), "", UNREACHED)
+        for name, kernel in TUNED.items()
+        for index in range(len(kernel.configs))
+        if (name, described(name, index)) not in seen
+    ]
+
+
+def run_once(case: Case) -> Launches:
+    """A case at its first fitting configurations, without a reference: for compute-sanitizer."""
+    _, launches = first_fitting(draw(case))
+    if not INTERPRETED:
+        torch.cuda.synchronize()
+    return launches
