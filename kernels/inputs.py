@@ -262,6 +262,18 @@ def _check_main(name: str, tensor: Tensor, for_kernels: bool) -> None:
         _fail(name, _one_of(KERNEL_DTYPES), tensor.dtype)
     if for_kernels and features > MAX_FEATURES:
         _fail(name, f"at most {MAX_FEATURES} features in a head", list(tensor.shape))
+    if for_kernels:
+        _check_device(name, tensor.device)
+
+
+def _check_device(name: str, device: torch.device) -> None:
+    """One that the kernels run on; the meta device has shapes alone, and runs nothing."""
+    from . import runtime
+
+    if device.type == "meta" or runtime.can_launch(device):
+        return
+    where = "a CPU tensor, for Triton's interpreter is on" if runtime.INTERPRETED else "a CUDA tensor"
+    _fail(name, f"{where} (osdn_reference and chunk_osdn_reference run on any device)", f"one on {device}")
 
 
 def _check_tensor(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from osdn_kernels import input_values
+from osdn_kernels import input_values, runtime
 from osdn_kernels.chunk_reference import chunk_osdn_reference
 from osdn_kernels.inputs import Inputs, check_inputs, check_preconditioner_inputs
 from osdn_kernels.reference import osdn_reference, preconditioner_reference
@@ -103,6 +103,15 @@ def test_a_bad_argument_is_named_with_what_was_expected(name, value):
     if name not in ("q", "k", "v", "beta", "scale", "initial_state"):
         with pytest.raises(ValueError, match=rf"^{name}: expected .+, got ."):
             check_preconditioner_inputs(**of_preconditioner(call))
+
+
+@pytest.mark.parametrize(("interpreted", "wanted"), [(False, "a CUDA tensor"), (True, "a CPU tensor")])
+def test_a_device_without_kernels_is_named_before_any_launch(interpreted, wanted, monkeypatch):
+    monkeypatch.setattr(runtime, "can_launch", lambda device: False)
+    monkeypatch.setattr(runtime, "INTERPRETED", interpreted)
+    with pytest.raises(ValueError, match=rf"^q: expected {wanted}.*osdn_reference.*, got one on cpu"):
+        check_inputs(**arguments())
+    check_inputs(**arguments(), for_kernels=False)
 
 
 @pytest.mark.parametrize(
