@@ -1,6 +1,7 @@
 """The command ``python -m osdn_kernels.benchmarks``."""
 
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,9 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+WIDTH = 150
+"""Of tables that go to a file or a pipe."""
 
 ALL = "forward,backward,decode,scan,memory"
 NO_GPU = (
@@ -52,7 +56,15 @@ def benchmark(
 
     from .run import run
 
-    results = run(out, set(parts), shapes.value, seconds, smoke=smoke, profile=profile, console=Console())
+    results = run(
+        out,
+        set(parts),
+        shapes.value,
+        seconds,
+        smoke=smoke,
+        profile=profile,
+        console=Console(width=WIDTH if not sys.stdout.isatty() else None),
+    )
     broken = [
         r for r in results.records if r.status.startswith("failed") and not r.provider.startswith("fla")
     ]

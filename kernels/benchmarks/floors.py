@@ -9,8 +9,8 @@ chunk of C tokens and head, a triangular product counted as half of the full one
     + \underbrace{6 C K V}_{W H,\ Q H,\ \tilde K^\top X}
 
 so 6 K V + C (3 K + 2 V) + C^2 / 3 per token. Each product has two in the backward pass: forward and backward together
-are three times that. The scan alone (T11) has the triangle of S S^T and its inverse, C K + C^2 / 3 per token; a decoding
-step 6 K V.
+are three times that. The scan alone (T11) has the triangle of S S^T and its inverse, C K + C^2 / 3 per token; a
+decoding step 6 K V.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Rates measured on the device: bytes per second (read + written) of a large copy, operations of a large product."""
+    """Measured rates: bytes per second (read + written) of a large copy, operations of a large product."""
 
     bandwidth: float
     matrix_rate: float

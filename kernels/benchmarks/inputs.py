@@ -15,7 +15,7 @@ D_MIN, D_MAX = 2 / 3, 3 / 2
 
 @dataclass(frozen=True)
 class Drawn:
-    """q and k have unit rows; beta in (0, 1); g = log sigmoid(6.9 + normal) is float32, near log 0.999; d_1 in the box."""
+    """q and k have unit rows, beta lies in (0, 1); g = log sigmoid(6.9 + normal), near log 0.999, is float32."""
 
     q: Tensor
     k: Tensor

@@ -50,7 +50,7 @@ def calls_of(task: Task, device: torch.device) -> list[Call]:
 
 
 def decode_sets(shape: Shape, device: torch.device) -> int:
-    """As many states as fill the cache four times, and at least 16: few would leave gaps between launches in the time."""
+    """As many states as fill the cache four times, and at least 16, which hide the gap before the first launch."""
     if device.type == "cpu":
         return 2
     cache = torch.cuda.get_device_properties(device).L2_cache_size

@@ -100,6 +100,7 @@ class Results:
     folder: Path
     note: str
     environment: dict[str, Any]
+    smoke: bool = False
     ceilings: Ceilings | None = None
     records: list[Record] = field(default_factory=list)
     not_run: list[str] = field(default_factory=list)
@@ -109,8 +110,8 @@ class Results:
         lines = [record.fields(self.ceilings) for record in self.records]
         ceilings = None if self.ceilings is None else vars(self.ceilings)
         document = {
-            "note": self.note, "environment": self.environment, "ceilings": ceilings, "records": lines,
-            "not_run": self.not_run, **more,
+            "note": self.note, "smoke": self.smoke, "environment": self.environment, "ceilings": ceilings,
+            "records": lines, "not_run": self.not_run, **more,
         }  # fmt: skip
         replace(self.folder / "results.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
         self._write_csv(lines)

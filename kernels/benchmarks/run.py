@@ -10,7 +10,7 @@ from rich.console import Console
 from . import figures, machine, plan, tables
 from .measure import Task, run_task
 from .records import Record, Results, replace
-from .verdicts import judge
+from .verdicts import Verdict, judge
 
 Measure = Callable[[Task, torch.device], list[Record]]
 
@@ -23,7 +23,7 @@ def run(
     started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     device = machine.device()
-    results = Results(folder, machine.note(smoke=smoke), machine.environment())
+    results = Results(folder, machine.note(smoke=smoke), machine.environment(), smoke=smoke)
     console.print(results.note, markup=False, style="bold")
     results.ceilings = machine.ceilings(device, smoke=smoke)
     if profile:
@@ -41,14 +41,19 @@ def run(
     finally:
         save(results, rows)
         figures.draw_all(results)
-    tables.show(console, results, judge(results.records))
+    tables.show(console, results, verdicts_of(results))
     return results
+
+
+def verdicts_of(results: Results) -> list[Verdict]:
+    """A smoke run decides nothing."""
+    return judge([] if results.smoke else results.records)
 
 
 def save(results: Results, rows: list[Task]) -> None:
     """All files but the figures."""
     done = {record.row for record in results.records}
     results.not_run = [task.label for task in rows if (task.measure, task.shape) not in done]
-    verdicts = judge(results.records)
+    verdicts = verdicts_of(results)
     results.write(verdicts=[verdict.fields() for verdict in verdicts])
     replace(results.folder / "table.md", tables.markdown(results, verdicts))
