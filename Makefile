@@ -12,7 +12,7 @@ verify: $(VENV)/.installed
 	$(BIN)/osdn-theory verify --out $(REPORT)
 
 test: $(VENV)/.test-installed lint
-	$(BIN)/python -m pytest $(MARKERS) --cov --cov-report=term --cov-fail-under=95
+	$(BIN)/python -m pytest -n auto --dist worksteal $(MARKERS) --cov --cov-report=term --cov-fail-under=95
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
