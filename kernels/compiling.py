@@ -17,7 +17,7 @@ from triton.compiler import ASTSource
 
 from . import decode, runtime
 from .results import State
-from .selftest_cases import CASES, HEADS, draw, evaluate
+from .selftest_cases import CASES, HEADS, Case, draw, evaluate
 from .selftest_findings import FAILED, NO_FIT, NO_ROOM, OK, Finding, described
 from .tuning import TUNED, fitting
 
@@ -29,6 +29,13 @@ TYPES = {
     torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", torch.int8: "i8", torch.int32: "i32",
     torch.int64: "i64",
 }  # fmt: skip
+
+
+WIDEST = [
+    Case("widest heads bf16", "chunk", torch.bfloat16, 256, 256, quick=False),
+    Case("widest heads fp32", "chunk", torch.float32, 256, 256, quick=False),
+]
+"""Sizes at which a program may not fit; too slow to compare with float64 as well."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Job:
 def jobs(capability: int, *, quick: bool) -> list[Job]:
     """Every configuration of every kernel that the self-test's cases and a decoding step launch."""
     with recording() as launches:
-        for case in CASES:
+        for case in [*CASES, *WIDEST]:
             if case.quick or not quick:
                 evaluate(draw(case), torch.device("cpu"))
         step_once()
