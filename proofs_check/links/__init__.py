@@ -1,0 +1,32 @@
+"""The code's formulas against the proven ones: the same rational instances through both, and through SymPy's."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from proofs_check.links import bound_links, context_links, rounding_links, scan_links, token_links
+from proofs_check.links.link import Link, check_link, instances
+from proofs_check.proof import INSTANCES, Proof
+
+LINKS: tuple[Link, ...] = (
+    *token_links.LINKS,
+    *scan_links.LINKS,
+    *bound_links.LINKS,
+    *context_links.LINKS,
+    *rounding_links.LINKS,
+)
+
+
+def _proofs() -> dict[str, list[Proof]]:
+    proofs: dict[str, list[Proof]] = {}
+    for link in LINKS:
+        statement = f"as proved: {link.statement}"
+        proof = Proof(link.claim, "link", INSTANCES, statement, partial(check_link, link), link.name)
+        proofs.setdefault(link.claim, []).append(proof)
+    return proofs
+
+
+PROOFS: dict[str, list[Proof]] = _proofs()
+"""Theorem id -> proofs."""
+
+__all__ = ["LINKS", "PROOFS", "Link", "check_link", "instances"]

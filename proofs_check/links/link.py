@@ -1,0 +1,158 @@
+"""A link: a function of `osdn_theory` and the formula that is proved, on the same rational instances."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import flint
+import numpy as np
+from flint import fmpq
+
+from proofs_check.exact.draw import KINDS, Draw
+from proofs_check.exact.law import Instance
+from proofs_check.exact.roots import RootSum, fraction
+from proofs_check.links.sized import Sized
+from proofs_check.proof import Evidence, failed, passed
+
+_BITS = 256
+_NEGLIGIBLE = flint.arb(2) ** -200
+# Balls that agree at this precision enclose the same number for every purpose here.
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A number that the code gave, the exact one, and how far apart rounding may put them (0: not at all)."""
+
+    name: str
+    found: Any
+    expected: Any
+    allowed: Any = 0
+
+    @property
+    def error(self) -> Any:
+        """How far the code is off."""
+        return abs(rational(self.found) - self.expected)
+
+    def holds(self) -> bool:
+        """Whether they agree as far as allowed; enclosures must be narrow and overlap."""
+        if isinstance(self.found, flint.arb) or isinstance(self.expected, RootSum | flint.arb):
+            return balls_agree(self.found, self.expected)
+        return is_finite(self.found) and bool(self.error <= self.allowed)
+
+    def __str__(self) -> str:
+        return f"{self.name}: the code gives {self.found}, the proof {self.expected}, rounding may be {self.allowed}"
+
+
+def is_finite(x: Any) -> bool:
+    """False for a float64 NaN or infinity."""
+    return not isinstance(x, float) or bool(np.isfinite(x))
+
+
+def rational(x: Any) -> Any:
+    """A float64, or any exact number, as an fmpq."""
+    value = Fraction(x) if isinstance(x, float) else fraction(x)
+    return fmpq(value.numerator, value.denominator)
+
+
+def ball(x: Any) -> Any:
+    """An enclosure of a rational, a sum of roots, or what is a ball already; of high precision."""
+    if isinstance(x, flint.arb):
+        return x
+    total = RootSum.of(rational(x) if not isinstance(x, RootSum) else x)
+    result = flint.arb(rational(total.rational))
+    for c, r in total.terms:
+        result += flint.arb(rational(c)) * flint.arb(rational(r)).sqrt()
+    return result
+
+
+def balls_agree(found: Any, expected: Any) -> bool:
+    """Whether two enclosures overlap and are narrow; infinities must be the same."""
+    with flint.ctx.workprec(_BITS):
+        a, b = ball(found), ball(expected)
+        if not (a.is_finite() and b.is_finite()):
+            return bool(a == b)  # true of two exact infinities of one sign only
+        return bool(abs(a - b).upper() <= _NEGLIGIBLE * (1 + abs(a).upper()))
+
+
+def numbers(name: str, found: Any, expected: Any, allowed: Any = 0) -> Iterator[Agreement]:
+    """Agreements entry by entry: an array or nested list against nested lists of exact or of sized numbers."""
+    if isinstance(expected, list):
+        if len(found) != len(expected):
+            raise ValueError(f"{name}: {len(found)} numbers against {len(expected)}")
+        for i, (a, b) in enumerate(zip(found, expected, strict=True)):
+            yield from numbers(f"{name}[{i}]", a, b, allowed)
+    elif isinstance(expected, Sized):
+        yield Agreement(name, _plain(found), expected.value, expected.allowed + allowed)
+    else:
+        yield Agreement(name, _plain(found), expected, allowed)
+
+
+def _plain(x: Any) -> Any:
+    return float(x) if isinstance(x, np.floating | np.ndarray) else x
+
+
+@dataclass(frozen=True)
+class Link:
+    """A theorem's formula in the code and as it is proved.
+
+    Attributes
+    ----------
+    claim : str
+        Theorem id.
+    name : str
+        Unique; also the seed of its instances.
+    statement : str
+        Which function is compared with which formula.
+    draw : function of a Draw
+        An instance of float64 numbers.
+    compare : function of an instance
+        The agreements, at least one.
+    count : int
+        Instances.
+    """
+
+    claim: str
+    name: str
+    statement: str
+    draw: Callable[[Draw], Instance]
+    compare: Callable[[Instance], Iterable[Agreement]]
+    count: int = 120
+
+
+SEED = 20260513
+
+
+def instances(link: Link, count: int | None = None, seed: int = SEED) -> Iterator[Instance]:
+    """The rational instances of a link, float64 numbers all, the kinds of `draw.KINDS` taking turns."""
+    for i in range(link.count if count is None else count):
+        rng = random.Random(f"{seed} {link.claim} {link.name} {i}")
+        yield link.draw(Draw(rng, KINDS[i % len(KINDS)], dyadic=True))
+
+
+def check_link(link: Link, count: int | None = None, seed: int = SEED) -> Evidence:
+    """Every number of every instance; fails at the first that is farther off than rounding explains."""
+    examined, compared, exact, worst, coarsest = 0, 0, 0, 0.0, 0.0
+    for instance in instances(link, count, seed):
+        examined += 1
+        before = compared
+        for agreement in link.compare(instance):
+            compared += 1
+            if not agreement.holds():
+                return failed(str(agreement), examined)
+            if agreement.allowed == 0:
+                exact += 1
+            else:
+                worst = max(worst, float(fraction(agreement.error / agreement.allowed)))
+                coarsest = max(coarsest, float(fraction(agreement.allowed / (1 + abs(agreement.expected)))))
+        if compared == before:
+            return failed("an instance compares nothing", examined)
+    detail = f"{compared} numbers, {exact} of them exact or to 2^-200"
+    if exact < compared:
+        detail += f", the others within rounding, of which {coarsest:.1g} is the most allowed"
+    return passed(
+        detail, examined, compared=compared, exact=exact, worst_share_of_rounding=worst, most_allowed=coarsest
+    )
