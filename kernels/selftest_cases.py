@@ -151,7 +151,7 @@ def evaluate(
 ) -> dict[str, Tensor]:
     """Outputs and gradients by name. `exact`: float64 by the reference. `pinned`: d = 1 throughout (T12 alone)."""
     case = problem.case
-    given = {name: _placed(x, name, case, device, exact, repeat) for name, x in problem.tensors.items()}
+    given = {name: placed(x, name, case, device, exact, repeat) for name, x in problem.tensors.items()}
     if pinned:
         given = {name: x for name, x in given.items() if name in ("q", "k", "v", "beta", "initial_state")}
     leaves = {name: x.requires_grad_() for name, x in given.items()}
@@ -162,7 +162,7 @@ def evaluate(
     if pinned:
         outputs = {name: x for name, x in outputs.items() if name in ("o", "state")}
     grads = [
-        _placed(problem.grads[name], name, case, device, exact, repeat).to(x.dtype)
+        placed(problem.grads[name], name, case, device, exact, repeat).to(x.dtype)
         for name, x in outputs.items()
     ]
     found = torch.autograd.grad(list(outputs.values()), list(leaves.values()), grads)
@@ -191,7 +191,9 @@ WIDE = ("g", *PER_SEQUENCE, "d")
 """Tensors that are float32 whatever the inputs are."""
 
 
-def _placed(x: Tensor, name: str, case: Case, device: torch.device, exact: bool, repeat: int) -> Tensor:
+def placed(
+    x: Tensor, name: str, case: Case, device: torch.device, exact: bool = False, repeat: int = 1
+) -> Tensor:
     """On the device, in its dtype, repeated along sequences or, packed, along tokens."""
     dtype = torch.float64 if exact else FULL if name in WIDE else case.dtype
     along = 1 if case.packed and name not in PER_SEQUENCE else 0

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import selftest_decode
 from .forced import Launches, forced
 from .runtime import INTERPRETED
 from .selftest_cases import CASES, SMALL, Case, Problem, draw, evaluate, repeats, split
@@ -208,7 +209,7 @@ def _collect(chosen: list[Case], spread: Any) -> list[Finding]:
         tasks += jobs(expected, dict.fromkeys(finding.kernel for finding in found))
     for found in spread(job, tasks):
         findings += found
-    return findings + unreached(findings)
+    return findings + selftest_decode.findings(device()) + unreached(findings)
 
 
 def unreached(findings: list[Finding]) -> list[Finding]:

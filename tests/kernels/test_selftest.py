@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from osdn_kernels import selftest_runs
+from osdn_kernels import decode, selftest_decode, selftest_runs
 from osdn_kernels.forced import forced
+from osdn_kernels.results import State
 from osdn_kernels.selftest import app
 from osdn_kernels.selftest_cases import CASES, draw, evaluate, split
 from osdn_kernels.selftest_findings import FAILED, OK, UNREACHED, WRONG
@@ -33,7 +34,7 @@ def verdicts(findings):
 def test_every_kernel_is_reached_and_right():
     findings = selftest_runs.run_all(quick=False, workers=1)
     assert verdicts(findings) == {OK}
-    assert {finding.kernel for finding in findings} == set(TUNED)
+    assert {finding.kernel for finding in findings} == {*TUNED, "decode_kernel"}
     assert all(0.0 < finding.error <= finding.allowed for finding in findings)
 
 
@@ -51,6 +52,32 @@ def test_a_broken_kernel_is_found_wrong(fault, monkeypatch, tmp_path):
     break_kernel(monkeypatch, tmp_path, *FAULTS[fault])
     _, findings = selftest_runs.expect(tiny(CHUNK, lengths=(70, 33)))
     assert verdicts(findings) == {WRONG}
+
+
+def few_programs(monkeypatch):
+    """Both tiles of the decoding step with fewer sequences than a GPU needs."""
+    monkeypatch.setattr(decode, "FEW", 2)
+    monkeypatch.setattr(selftest_decode, "FEW", 1)
+    monkeypatch.setattr(selftest_decode, "MANY", 2)
+
+
+def test_the_decoding_step_is_checked_with_both_tiles(monkeypatch):
+    few_programs(monkeypatch)
+    assert verdicts(selftest_decode.findings(torch.device("cpu"))) == {OK}
+    step = selftest_decode.decode_step_
+
+    def without_the_anchor(*args, anchor, **kwargs):
+        return step(*args, **kwargs)
+
+    def writes_nowhere(*args, state, **kwargs):
+        return step(*args, state=State(*map(torch.clone, state)), **kwargs)
+
+    def fails(*args, **kwargs):
+        raise RuntimeError("no such instruction")
+
+    for broken, verdict in ((without_the_anchor, WRONG), (writes_nowhere, WRONG), (fails, FAILED)):
+        monkeypatch.setattr(selftest_decode, "decode_step_", broken)
+        assert verdicts(selftest_decode.findings(torch.device("cpu"))) == {verdict}
 
 
 def test_what_is_not_written_is_found():
@@ -113,6 +140,7 @@ def test_tiles_wider_than_the_tensors_are_left_out():
 
 
 def test_the_command_says_and_writes_what_it_found(monkeypatch, tmp_path):
+    few_programs(monkeypatch)
     monkeypatch.setattr(selftest_runs, "CASES", [NORM])
     monkeypatch.setattr(selftest_runs, "SMALL", TINY)
     document = tmp_path / "found.json"
