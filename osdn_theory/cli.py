@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,9 +31,27 @@ EXIT_CODES = (
 )
 DONE = "Exit code: 0 done; 2 bad usage or input."
 
+COMMANDS = "osdn_theory.commands"
+"""Entry point group: command name -> Typer app with that one command."""
+
+
+class Commands(OneLineErrors):
+    """The commands of this module and those of the entry points, each of these imported only when it is named."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *sorted(entry_points(group=COMMANDS).names)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        found = tuple(entry_points(group=COMMANDS, name=cmd_name))
+        return typer.main.get_command(found[0].load()) if found else None
+
+
 app = typer.Typer(
     name="osdn-theory",
-    cls=OneLineErrors,
+    cls=Commands,
     help="Exact theory of Online Scaled DeltaNet: check its bounds, analyse activations, draw convergence.",
     epilog=EXIT_CODES,
     no_args_is_help=True,

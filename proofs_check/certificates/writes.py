@@ -111,7 +111,9 @@ def metric_change(columns: int) -> Certificate:
     ring = Ring("c", E=columns, d=columns, w=columns, e=columns, x=columns)
     error, d, w = (ring.vector(name) for name in "Edw")
     following, inverse, c = ring.vector("e"), ring.vector("x"), ring["c"]
-    nonnegative, zero, terms, multiples = {}, {}, [], []
+    nonnegative: dict[str, Polynomial] = {}
+    zero: dict[str, Polynomial] = {}
+    terms, multiples = [], []
     for i in range(columns):
         nonnegative |= {f"w{i}": w[i], f"w'{i}": inverse[i], f"c d'{i} - d{i}": c * following[i] - d[i]}
         zero |= {f"d{i} w{i} = 1": d[i] * w[i] - 1, f"d'{i} w'{i} = 1": following[i] * inverse[i] - 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from proofs_check.exact import linear as la, rules
 from proofs_check.exact.draw import Draw
@@ -65,7 +66,7 @@ def one_chunk(
     return la.mscale(x.scale, outputs), handed
 
 
-def chunkwise(x: Instance, **mistakes: int | bool) -> Iterator[Relation]:
+def chunkwise(x: Instance, **mistakes: Any) -> Iterator[Relation]:
     """Chunk after chunk, the last one shorter: outputs and final state of the recurrence."""
     outputs, final = token_by_token(x)
     state, found = la.transpose(x.state), []

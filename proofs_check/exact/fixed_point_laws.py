@@ -54,7 +54,7 @@ def box_beside_one(draw: Draw) -> Instance:
 
 def written(x: Instance, ds: list[la.Vector]) -> la.Matrix:
     """The state after all writes with the given preconditioners."""
-    state = x.state
+    state: la.Matrix = x.state
     for k, v, beta, d in zip(x.keys, x.values, x.betas, ds, strict=False):
         state = rules.write(state, k, v, d, beta)
     return state

@@ -8,7 +8,7 @@ evaluated a second time in `fractions.Fraction`, from Python's own integers, wit
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import SimpleNamespace
@@ -38,7 +38,7 @@ class Relation:
             raise TypeError(f"{self.name}: a float slipped into exact arithmetic")
         if isinstance(self.lhs, RootSum) or isinstance(self.rhs, RootSum):
             sign = (RootSum.of(self.lhs) - self.rhs).sign()
-            return sign == 0 if self.op == "==" else sign <= 0
+            return bool(sign == 0 if self.op == "==" else sign <= 0)
         return bool(self.lhs == self.rhs if self.op == "==" else self.lhs <= self.rhs)
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ def equal_matrices(name: str, lhs: Iterable[Any], rhs: Iterable[Any]) -> Iterato
         yield from equal_vectors(f"{name}[{i}]", a, b)
 
 
-Hypotheses = dict[str, Callable[[Instance], bool]]
+Hypotheses = Mapping[str, Callable[[Instance], bool]]
 
 
 @dataclass(frozen=True)

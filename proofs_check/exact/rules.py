@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 from proofs_check.exact import linear as la
 from proofs_check.exact.linear import Matrix, Number, Vector
@@ -69,7 +70,7 @@ def path(
     return result
 
 
-def gaps(x: SimpleNamespace, **options: object) -> list[Number]:
+def gaps(x: SimpleNamespace, **options: Any) -> list[Number]:
     """1 - a_t for every token."""
     return [1 - la.dot(d, s) for d, s in zip(path(x, **options), x.features, strict=False)]
 

@@ -13,6 +13,7 @@ import numpy as np
 from flint import fmpq
 
 from osdn_theory import newton, newton_bounds, symbolic
+from osdn_theory._context import Form
 from osdn_theory.bounds import context
 from osdn_theory.bounds.numbers import Rationals
 from proofs_check.exact import context_laws, linear as la
@@ -52,7 +53,8 @@ def ratio(x: Instance) -> Iterator[Agreement]:
     arrays = floats(x.keys), floats(x.values)
     state, slack, trace = floats(x.state), by_condition(arrays[0]) * scale_of(x), 1 + la.trace(x.gram)
     diagonal = [row[i] for i, row in enumerate(x.p)]
-    for form, p in (("full", x.p), ("diagonal", diagonal)):
+    forms: list[tuple[Form, Any]] = [("full", x.p), ("diagonal", diagonal)]
+    for form, p in forms:
         found = newton.context_ratio(state, floats(p), *arrays, form=form)
         yield from numbers(f"{form} context_ratio", found, context_laws.ratio(x.error, x.gram, p), slack)
         found = newton.context_hypergradient(state, floats(p), *arrays, form=form)
@@ -137,7 +139,7 @@ def solver(x: Instance) -> Iterator[Agreement]:
 def iterates(x: Instance) -> Iterator[Agreement]:
     """newton.context_osdn and newton_bounds.vacuous_until in float64."""
     y = exact_law(x)
-    form = "full" if x.form == "full" else "diagonal"
+    form: Form = "full" if x.form == "full" else "diagonal"
     run = newton.context_osdn(
         floats(x.keys), floats(x.values), steps=1, form=form, smoothness=floats(x.largest),
         initial_preconditioner=floats(y.p))  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from flint import fmpq
@@ -128,7 +128,7 @@ def recurrent_states(
     return outputs, states
 
 
-def run_osdn(x: Instance, method: str, **options: Any) -> Trajectory:
+def run_osdn(x: Instance, method: Literal["recurrent", "chunk"], **options: Any) -> Trajectory:
     """The code's run of `draw_run`."""
     return recurrence.osdn(
         full_stream(x), full_rule(x), scale=floats(x.scale), initial_state=floats(x.state),

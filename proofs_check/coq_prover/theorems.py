@@ -1,0 +1,130 @@
+"""What makes a theorem of the Coq library count as proved; one proof for each theorem of its register."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property, partial
+from pathlib import Path
+
+from proofs_check.coq_prover.library import Compiled, compile_library
+from proofs_check.coq_prover.statements import Register, differences, read_register
+from proofs_check.proof import ALL, INSTANCES, Evidence, Proof, failed
+
+REALS = frozenset(
+    {
+        "ClassicalDedekindReals.sig_forall_dec",
+        "ClassicalDedekindReals.sig_not_dec",
+        "FunctionalExtensionality.functional_extensionality_dep",
+        "Classical_Prop.classic",
+    }
+)
+"""Axioms of the real numbers in Coq's standard library, which Flocq is built on."""
+
+ALLOWED = {"T18": REALS}
+"""Claim -> axioms that its theorems may rest on; the others may rest on none."""
+
+_CLOSED = "Closed under the global context"
+
+
+class Session:
+    """One compilation of a library, shared by the proofs of all its theorems."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @cached_property
+    def register(self) -> Register:
+        return read_register(self._folder)
+
+    @cached_property
+    def _outcome(self) -> Compiled | Exception:
+        # An error is kept as well: the next theorem must not compile everything again to meet it.
+        try:
+            return compile_library(self._folder)
+        except Exception as error:
+            return error
+
+    @property
+    def compiled(self) -> Compiled:
+        """The library after compilation, or the error that compiling it raised."""
+        outcome = self._outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    @cached_property
+    def library_problems(self) -> list[str]:
+        """What is wrong with the library as a whole, and so with every theorem of it."""
+        sources = self.compiled.sources
+        declared = [name for source in sources for name in source.theorems]
+        unknown = sorted(set(declared) - set(self.register.statements))
+        twice = sorted({name for name in declared if declared.count(name) > 1})
+        return [
+            *(problem for source in sources for problem in source.problems),
+            *(f"{name} is not in the register" for name in unknown),
+            *(f"{name} is proved twice" for name in twice),
+        ]
+
+
+def check(session: Session, theorem: str) -> Evidence:
+    """Whether Coq proves a theorem of the register, as the register states it and without further assumptions."""
+    compiled = session.compiled
+    if session.library_problems:
+        return failed("; ".join(session.library_problems))
+    source = next((source for source in compiled.sources if theorem in source.theorems), None)
+    if source is None:
+        return failed(f"no file proves {theorem}")
+    if source.name in compiled.errors:
+        return failed(compiled.errors[source.name])
+    assumptions = assumed(compiled.answers.assumptions[theorem])
+    refused = assumptions - ALLOWED.get(claim_of(theorem), frozenset())
+    found = [
+        *(f"assumes {name}" for name in sorted(refused)),
+        *differences(session.register, compiled, theorem),
+    ]
+    if found:
+        return failed("; ".join(found))
+    detail = f"{source.name}.v; assumes {', '.join(sorted(assumptions)) or 'nothing'}"
+    return Evidence(
+        "passed",
+        detail,
+        instances=int(is_negative(theorem)),
+        data={"assumptions": sorted(assumptions), "coq": compiled.version},
+        seconds=compiled.seconds[source.name],
+    )
+
+
+def assumed(answer: str) -> set[str]:
+    """The names in an answer of Print Assumptions; empty only where Coq says that there are none."""
+    if answer.strip() == _CLOSED:
+        return set()
+    lines = [line for line in answer.splitlines() if line and not line[0].isspace() and line != "Axioms:"]
+    return {re.split(r"[\s:]", line, maxsplit=1)[0] for line in lines} or {"something that Coq does not name"}
+
+
+def claim_of(theorem: str) -> str:
+    return theorem.split("_", 1)[0]
+
+
+def is_negative(theorem: str) -> bool:
+    """Whether it says that a claim is false without one of its hypotheses: ``T5_needs_...``."""
+    return theorem.split("_")[1] == "needs"
+
+
+def proofs_of(folder: Path) -> dict[str, list[Proof]]:
+    """The proofs of a library, by claim: one for each theorem of its register. Compiles nothing yet."""
+    session = Session(folder)
+    found: dict[str, list[Proof]] = {}
+    for theorem, entry in session.register.statements.items():
+        negative = is_negative(theorem)
+        proof = Proof(
+            claim_of(theorem),
+            "mutation" if negative else "coq",
+            INSTANCES if negative else ALL,
+            entry.text,
+            partial(check, session, theorem),
+            name=theorem,
+            group="coq",
+        )
+        found.setdefault(proof.claim, []).append(proof)
+    return found

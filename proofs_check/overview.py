@@ -1,0 +1,52 @@
+"""``python -m proofs_check.overview``: README's map from each theorem to its general proofs, from the collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from proofs_check.claims import CLAIMS
+from proofs_check.proof import Claim, Method, Proof
+from proofs_check.registry import Proofs, collect
+
+README = Path(__file__).parent / "README.md"
+BEGIN, END = "<!-- map: begin -->\n", "<!-- map: end -->\n"
+_HEADER = "| theorem | Coq, in general | SymPy, in general | proved false by Coq | also by |\n|---|---|---|---|---|\n"
+
+
+def markdown_map(proofs: Proofs) -> str:
+    """A Markdown table with one row for each claim."""
+    return _HEADER + "".join(f"{_row(claim, proofs.get(claim.id, ()))}\n" for claim in CLAIMS.values())
+
+
+def _row(claim: Claim, proofs: Sequence[Proof]) -> str:
+    coq = _names(claim, (proof for proof in proofs if proof.method == "coq"))
+    symbolic = _names(claim, (proof for proof in proofs if proof.method == "symbolic" and proof.is_general))
+    false = _names(claim, (proof for proof in proofs if proof.group == "coq" and proof.method == "mutation"))
+    weaker: tuple[Method, ...] = ("certificate", "exact", "link", "mutation")
+    others = [method for method in weaker if any(proof.method == method for proof in proofs)]
+    return f"| {claim.id} {claim.title} | {coq} | {symbolic} | {false} | {', '.join(others)} |"
+
+
+def _names(claim: Claim, proofs: Iterable[Proof]) -> str:
+    """Their names, without the id that the row starts with."""
+    return ", ".join(proof.name.removeprefix(f"{claim.id}_") for proof in proofs) or "–"
+
+
+def with_map(readme: str, table: str) -> str:
+    """The README with `table` in the place of the one that it has.
+
+    Raises
+    ------
+    ValueError
+        If the marks of its place are not there.
+    """
+    before, _, rest = readme.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError("README: the marks around the map are missing")
+    return f"{before}{BEGIN}{table}{END}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(with_map(README.read_text(), markdown_map(collect())))
