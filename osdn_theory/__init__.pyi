@@ -64,6 +64,28 @@ from .recurrence import (
     osdn as osdn,
     preconditioned_delta_net as preconditioned_delta_net,
 )
+from .rounding import (
+    BFLOAT16 as BFLOAT16,
+    CHUNK_BF16 as CHUNK_BF16,
+    CHUNK_FP16 as CHUNK_FP16,
+    CHUNK_FP32 as CHUNK_FP32,
+    CHUNK_TF32 as CHUNK_TF32,
+    D_IN_BF16 as D_IN_BF16,
+    FLOAT16 as FLOAT16,
+    FLOAT32 as FLOAT32,
+    RECURRENT_BF16 as RECURRENT_BF16,
+    RECURRENT_FP16 as RECURRENT_FP16,
+    RECURRENT_FP32 as RECURRENT_FP32,
+    TF32 as TF32,
+    ErrorBounds as ErrorBounds,
+    KernelModel as KernelModel,
+    ResidualFloor as ResidualFloor,
+    emulate as emulate,
+    error_bounds as error_bounds,
+    residual_floor as residual_floor,
+    round_to as round_to,
+    ulp_distance as ulp_distance,
+)
 from .rules import (
     FROZEN as FROZEN,
     HISTORIC as HISTORIC,

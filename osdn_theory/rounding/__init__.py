@@ -1,0 +1,95 @@
+r"""Rounding: exact emulation of float formats, running error bounds along a trajectory, and the residual floor (T18).
+
+Usage::
+
+    bounds = error_bounds(stream, PUBLISHED, CHUNK_FP32, chunk_size=64, scale=K**-0.5)
+    bounds.stream            # what the kernel reads: the stream rounded to the model's input format
+    bounds.trajectory        # the exact (float64) trajectory on exactly those inputs
+    bounds.preconditioner    # (..., T, K)  |d_t computed - d_t exact|, componentwise
+    bounds.state             # (..., T)     ||S_t computed - S_t exact||_F
+    bounds.outputs           # (..., T, V)  |o_t computed - o_t exact|, componentwise
+    floor = residual_floor(bounds)
+    floor.gap                # (..., T)     what rounding leaves of |1 - beta_t a_t|
+
+Feed `bounds.stream` (its entries are numbers of the input format) to the kernel, and compare what it returns with
+`bounds.trajectory`: a kernel that works as the model says stays below the bounds on every stream. Run through Triton's
+interpreter, use ``in_interpreter(model)``. `rounded_stream` alone says what a kernel reads, and
+``np.abs(osdn(stream).outputs - bounds.trajectory.outputs)`` what rounding the inputs alone does.
+
+Layouts are the theory's: (..., T, K), states (..., V, K).
+
+What is assumed: operations round as the model says, to nearest unless it drops bits, nothing overflows, and sums are
+taken in whatever order. What that costs: a worst case lets T roundings add up where in a kernel they average out, so a
+bound lies above the error by about 10 to 100 times on short streams of few features, and by hundreds of times and more
+for the float32 chunk form, whose write values go through four products. With bfloat16 storage or TF32 products, errors
+feed back on themselves through the rounding of what they are added to: the bounds on memory and outputs then grow
+exponentially, and say little after some hundreds of tokens. The bounds on d do not.
+"""
+
+from osdn_theory.rounding.emulate import Emulated, emulate
+from osdn_theory.rounding.floor import ResidualFloor, residual_floor
+from osdn_theory.rounding.formats import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    FORMATS,
+    TF32,
+    Format,
+    is_representable,
+    round_to,
+    spacing,
+    truncate_to,
+    ulp_distance,
+)
+from osdn_theory.rounding.inputs import rounded_rule, rounded_stream
+from osdn_theory.rounding.models import (
+    CHUNK_BF16,
+    CHUNK_FP16,
+    CHUNK_FP32,
+    CHUNK_TF32,
+    D_IN_BF16,
+    MODELS,
+    RECURRENT_BF16,
+    RECURRENT_FP16,
+    RECURRENT_FP32,
+    RECURRENT_PLAIN,
+    KernelModel,
+    in_interpreter,
+)
+from osdn_theory.rounding.running import ErrorBounds, error_bounds
+
+__all__ = [
+    "BFLOAT16",
+    "CHUNK_BF16",
+    "CHUNK_FP16",
+    "CHUNK_FP32",
+    "CHUNK_TF32",
+    "D_IN_BF16",
+    "FLOAT16",
+    "FLOAT32",
+    "FLOAT64",
+    "FORMATS",
+    "MODELS",
+    "RECURRENT_BF16",
+    "RECURRENT_FP16",
+    "RECURRENT_FP32",
+    "RECURRENT_PLAIN",
+    "TF32",
+    "Emulated",
+    "ErrorBounds",
+    "Format",
+    "KernelModel",
+    "ResidualFloor",
+    "emulate",
+    "error_bounds",
+    "in_interpreter",
+    "is_representable",
+    "residual_floor",
+    "round_to",
+    "rounded_rule",
+    "rounded_stream",
+    "spacing",
+    "truncate_to",
+    "ulp_distance",
+]

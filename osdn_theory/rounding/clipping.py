@@ -1,0 +1,40 @@
+"""Errors through the clip: which coordinates surely move freely, surely sit on the box, or may do either (T18)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from osdn_theory._validation import Array
+from osdn_theory.rounding.error_set import ErrorSet, Mask
+from osdn_theory.rounding.lemmas import UNIT
+
+
+def through_clip(errors: ErrorSet, exact: Array, lower: Array, upper: Array) -> ErrorSet:
+    r"""Errors of clip(x) from those of x, whose exact value is `exact` (N, K).
+
+    The clip acts as a diagonal D on the error, 0 <= D_i <= 1: D_i = 1 where x stays inside whatever the error, 0 where
+    it is outside whatever the error, anything in between where neither is sure. A coordinate that may be clipped takes
+    on the rounding of the bound itself, since kernels hold d_min and d_max in float32.
+    """
+    size = errors.rows()
+    free = (exact - size > lower) & (exact + size < upper)
+    if bool(free.all()):
+        return errors
+    pinned = (exact + size < lower) | (exact - size > upper)
+    clipped = errors.shrunk(free, ~(free | pinned))
+    edge = np.where(free, 0.0, UNIT * np.maximum(_finite(lower), _finite(upper)))
+    clipped.add_ball(np.linalg.norm(edge, axis=-1))
+    return clipped
+
+
+def _finite(bound: Array) -> Array:
+    """Magnitude of a bound; one at infinity clips nothing and is held exactly."""
+    return np.where(np.isfinite(bound), np.abs(bound), 0.0)
+
+
+def sure(path: Array, error: Array, lower: Array, upper: Array) -> tuple[Mask, Mask]:
+    """Whether all iterates of `path` (N, C, K) surely lie inside the box, and whether some surely leaves it, (N,)."""
+    low, high = lower[:, None], upper[:, None]
+    inside = np.all((path - error > low) & (path + error < high), axis=(1, 2))
+    outside = np.any((path + error < low) | (path - error > high), axis=(1, 2))
+    return inside, outside

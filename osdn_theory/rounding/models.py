@@ -1,0 +1,137 @@
+"""What a kernel computes in which precision and order: the hypotheses of a rounding bound (T18)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from osdn_theory.rounding.formats import BFLOAT16, FLOAT16, FLOAT32, TF32, Format
+
+Order = Literal["recurrent", "chunk"]
+
+
+@dataclass(frozen=True)
+class KernelModel:
+    """Formats and order of operations of a kernel; scalar arithmetic is float32.
+
+    Attributes
+    ----------
+    name : str
+    order : "recurrent" or "chunk"
+        Token by token, or the WY form (T11, T12).
+    inputs : Format
+        Queries, keys and values as the kernel reads them. Gates, states and d_1 are read as float32.
+    storage : Format
+        Write keys, the triangular system's results, overlaps, and the memory where products read it (chunk order).
+    operands : Format
+        What factors of the memory's matrix products are rounded to once more: TF32, or `storage` where they are not.
+    outputs : Format
+        o_t.
+    preconditioner : Format
+        d between two tokens (recurrent order) or two chunks.
+    compensated : bool
+        Whether d carries what its last rounding lost (recurrent order).
+    accumulation : float
+        Unit roundoff of sums inside matrix products.
+    exact_product : float
+        Relative error of a product inside the "exact" matrix products (calibration, inverse).
+    chopped : bool
+        Whether conversions to `storage` and `outputs` drop bits rather than round to nearest.
+    fused : bool
+        Whether a matrix product may be accumulated on top of what it is added to, term by term.
+    """
+
+    name: str
+    order: Order
+    inputs: Format = FLOAT32
+    storage: Format = FLOAT32
+    operands: Format = FLOAT32
+    outputs: Format = FLOAT32
+    preconditioner: Format = FLOAT32
+    compensated: bool = False
+    accumulation: float = FLOAT32.unit_roundoff
+    exact_product: float = FLOAT32.unit_roundoff
+    chopped: bool = False
+    fused: bool = True
+
+    @property
+    def operand_product(self) -> float:
+        """Relative error of a product inside the memory's matrix products.
+
+        Products of 16-bit numbers fit in float32. TF32 operands may lose an ulp each, as some hardware drops the bits.
+        """
+        if self.operands != self.storage:
+            lost = 2 * self.operands.unit_roundoff
+            return 2 * lost + lost**2
+        return 0.0 if 2 * self.operands.significand <= FLOAT32.significand else FLOAT32.unit_roundoff
+
+    @property
+    def rounding_factor(self) -> float:
+        """Error of a conversion to `storage`, in units of half a spacing."""
+        return 2.0 if self.chopped else 1.0
+
+
+TENSOR_CORE_UNIT = 2.0**-22
+"""Sums in tensor cores drop bits of the smaller terms: an ulp and its carries instead of half an ulp."""
+
+TF32X3_UNIT = 2.0**-21
+"""Product of two numbers split into two TF32 parts each, without the product of the two small parts."""
+
+RECURRENT_FP32 = KernelModel("recurrent, float32", "recurrent", compensated=True)
+"""`osdn_kernels.fused_recurrent_osdn` on float32 inputs."""
+
+RECURRENT_BF16 = replace(RECURRENT_FP32, name="recurrent, bfloat16 inputs", inputs=BFLOAT16, outputs=BFLOAT16)
+"""The same on bfloat16 inputs: arithmetic stays float32."""
+
+RECURRENT_FP16 = replace(RECURRENT_FP32, name="recurrent, float16 inputs", inputs=FLOAT16, outputs=FLOAT16)
+
+RECURRENT_PLAIN = replace(RECURRENT_FP32, name="recurrent, float32, plain sums", compensated=False)
+"""A token-by-token kernel that adds calibrate steps to d without compensation."""
+
+CHUNK_FP32 = KernelModel("chunk, float32", "chunk")
+"""`osdn_kernels.chunk_osdn` on float32 inputs with full float32 products."""
+
+CHUNK_TF32 = replace(CHUNK_FP32, name="chunk, TF32", operands=TF32, accumulation=TENSOR_CORE_UNIT)
+"""The same where ``torch.set_float32_matmul_precision`` allows TF32."""
+
+CHUNK_BF16 = KernelModel(
+    "chunk, bfloat16",
+    "chunk",
+    inputs=BFLOAT16,
+    storage=BFLOAT16,
+    operands=BFLOAT16,
+    outputs=BFLOAT16,
+    accumulation=TENSOR_CORE_UNIT,
+    exact_product=TF32X3_UNIT,
+)
+"""`osdn_kernels.chunk_osdn` on bfloat16 inputs."""
+
+CHUNK_FP16 = replace(
+    CHUNK_BF16, name="chunk, float16", inputs=FLOAT16, storage=FLOAT16, operands=FLOAT16, outputs=FLOAT16
+)
+"""`osdn_kernels.chunk_osdn` on float16 inputs."""
+
+D_IN_BF16 = replace(RECURRENT_PLAIN, name="recurrent, float32, d stored in bfloat16", preconditioner=BFLOAT16)
+"""A faulty kernel: it quantises the very thing that it learns."""
+
+MODELS = {
+    "recurrent_fp32": RECURRENT_FP32,
+    "recurrent_bf16": RECURRENT_BF16,
+    "recurrent_fp16": RECURRENT_FP16,
+    "recurrent_plain": RECURRENT_PLAIN,
+    "chunk_fp32": CHUNK_FP32,
+    "chunk_tf32": CHUNK_TF32,
+    "chunk_bf16": CHUNK_BF16,
+    "chunk_fp16": CHUNK_FP16,
+    "d_in_bf16": D_IN_BF16,
+}
+"""The ready models by name."""
+
+
+def in_interpreter(model: KernelModel) -> KernelModel:
+    """The model as Triton's CPU interpreter runs it.
+
+    Its conversions from float32 to bfloat16 drop bits, and a matrix product is formed before it is added.
+    """
+    chops = BFLOAT16 in (model.storage, model.outputs)
+    return replace(model, name=f"{model.name}, interpreter", chopped=model.chopped or chops, fused=False)

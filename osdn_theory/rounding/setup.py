@@ -1,0 +1,123 @@
+"""A bound's inputs with the leading axes flattened to one, and the exact run that it follows (T18)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from osdn_theory import preconditioner as calibration
+from osdn_theory._validation import Array
+from osdn_theory.rounding.lemmas import UNIT
+from osdn_theory.rounding.models import KernelModel
+from osdn_theory.rules import CalibrationRule
+from osdn_theory.trajectory import Trajectory
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Exact quantities of a run; N leading entries.
+
+    keys, queries, features (N, T, K); values, residuals (N, T, V); beta, weight, gap (N, T); path (N, T + 1, K) with
+    the d handed on last; gamma (N, T) or None; anchor, lower, upper (N, K); state (N, V, K), the initial one.
+    """
+
+    model: KernelModel
+    chunk: int
+    eta: float
+    normalize: bool
+    scale: float
+    keys: Array
+    queries: Array
+    values: Array
+    residuals: Array
+    beta: Array
+    path: Array
+    gamma: Array | None
+    weight: Array
+    anchor: Array
+    lower: Array
+    upper: Array
+    state: Array
+
+    @classmethod
+    def of(cls, run: Trajectory, rule: CalibrationRule, model: KernelModel, chunk: int) -> Setup:
+        stream = run.stream
+        count, length = math.prod(stream.lead), stream.length
+
+        def flat(array: Array, *shape: int) -> Array:
+            return np.ascontiguousarray(array).reshape(count, *shape)
+
+        def corner(value: float | Array) -> Array:
+            return flat(np.broadcast_to(value, run.final_preconditioner.shape), stream.key_dim)
+
+        _, weight = calibration.features(stream, rule)
+        path = np.concatenate((run.preconditioner, run.final_preconditioner[..., None, :]), axis=-2)
+        gamma = stream.forget_gate
+        return cls(
+            model=model,
+            chunk=chunk if model.order == "chunk" else 1,
+            eta=rule.eta,
+            normalize=rule.normalize_feedback,
+            scale=run.scale,
+            keys=flat(stream.keys, length, stream.key_dim),
+            queries=flat(np.asarray(stream.queries), length, stream.key_dim),
+            values=flat(stream.values, length, stream.value_dim),
+            residuals=flat(run.residuals, length, stream.value_dim),
+            beta=flat(np.asarray(stream.beta), length),
+            path=flat(path, length + 1, stream.key_dim),
+            gamma=None if gamma is None else flat(gamma, length),
+            weight=flat(weight, length),
+            anchor=flat(run.anchor, stream.key_dim),
+            lower=corner(rule.d_min),
+            upper=corner(rule.d_max),
+            state=flat(run.initial_state, stream.value_dim, stream.key_dim),
+        )
+
+    @property
+    def count(self) -> int:
+        return int(self.keys.shape[0])
+
+    @property
+    def length(self) -> int:
+        return int(self.keys.shape[1])
+
+    @property
+    def key_dim(self) -> int:
+        return int(self.keys.shape[2])
+
+    @cached_property
+    def features(self) -> Array:
+        result: Array = self.keys * self.keys
+        return result
+
+    @cached_property
+    def step(self) -> Array:
+        """eta w_t, (N, T)."""
+        return self.eta * self.weight
+
+    @cached_property
+    def gap(self) -> Array:
+        """1 - a_t, (N, T)."""
+        result: Array = 1.0 - np.einsum("ntk,ntk->nt", self.path[:, :-1], self.features)
+        return result
+
+    @property
+    def moves(self) -> bool:
+        """Whether any calibrate step changes d: otherwise kernels keep d_1 as it is."""
+        return self.eta > 0 or self.gamma is not None
+
+    @property
+    def square_error(self) -> float:
+        """Relative error of k * k in float32: none where a square of the inputs' significand fits."""
+        return 0.0 if 2 * self.model.inputs.significand <= 24 else UNIT
+
+    @property
+    def step_operations(self) -> int:
+        """Roundings in eta w_t: eta itself and a product, and in w_t a sum of K squares, its epsilon, a quotient."""
+        return 2 + (self.key_dim + 3 if self.normalize else 0)
+
+    def chunks(self) -> list[slice]:
+        return [slice(a, min(a + self.chunk, self.length)) for a in range(0, self.length, self.chunk)]

@@ -1,0 +1,93 @@
+"""Error of a chunk's write values X = U - W H, beside the solution of its system (T12, T18)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from osdn_theory._validation import Array
+from osdn_theory.rounding.enclosed import Enclosed
+from osdn_theory.rounding.error_set import ErrorSet
+from osdn_theory.rounding.formats import FLOAT32
+from osdn_theory.rounding.lemmas import UNIT, linear_error
+from osdn_theory.rounding.setup import Setup
+from osdn_theory.rounding.triangular import inverse
+
+
+class Solve:
+    """The triangular system of one chunk as a kernel solves it.
+
+    `lower` is A with the error of its entries, `inverted` the inverse of the computed A. Norms over the values'
+    features, (N, C): `of_right_side`, what blocks of the inverse below its diagonal add; `lost`, what every later
+    rounding adds, but for the conversion of X.
+
+    W = T K and U = T V come from the same computed T, so its rounding meets the chunk's residuals V - K H, not V and
+    K H apart. The kernel's memory is H + E. Where E is small, the size of its rows widens H entry by entry; where it is
+    large, its part is bounded by ||w|| ||E|| for each row w of W or of its error, as rounding is linear in what it
+    rounds. The smaller of both holds.
+    """
+
+    def __init__(
+        self, setup: Setup, chunk: slice, entry: ErrorSet, memory: Array, write_keys: Enclosed
+    ) -> None:
+        self.setup, self.chunk, model = setup, chunk, setup.model
+        self.keys, self.beta = Enclosed(setup.keys[:, chunk]), setup.beta[:, chunk]
+        lost = 0.0 if model.storage == FLOAT32 else model.rounding_factor * model.storage.unit_roundoff
+        self.memory = Enclosed(memory, 0.0, lost * np.abs(memory) + model.storage.smallest_subnormal)
+        self.spread, self.spread_lost = (1 + lost) * entry.radius(), lost * entry.radius()
+        self.widened = self._stored(Enclosed(memory, entry.rows()[:, :, None]))
+        strict = np.tri(chunk.stop - chunk.start, k=-1, dtype=bool)
+        overlap = self._product(self.keys, write_keys.transposed, setup.key_dim)
+        self.lower = overlap.scaled(self.beta[:, :, None]).masked(strict)
+        self.inverted = inverse(self.lower.settled(), model.exact_product, model.accumulation, model.fused)
+        met = np.stack([entry.along(setup.keys[:, t]) for t in range(chunk.start, chunk.stop)], axis=1)
+        residual = np.linalg.norm(setup.values[:, chunk] - setup.keys[:, chunk] @ memory, axis=-1) + met
+        right = np.abs(self.beta) * residual
+        self.of_right_side = np.einsum("ncj,nj->nc", self.inverted.of_right_side, right)
+        self.lost = self._lost(residual)
+
+    def _product(self, left: Enclosed, right: Enclosed, terms: Array | int) -> Enclosed:
+        return left.times(right, terms, self.setup.model.operand_product, self.setup.model.accumulation)
+
+    def _stored(self, matrix: Enclosed) -> Enclosed:
+        return matrix.stored(self.setup.model.storage, self.setup.model.rounding_factor)
+
+    def _lost(self, residual: Array) -> Array:
+        values = Enclosed(self.setup.values[:, self.chunk])
+        length = values.value.shape[1]
+        scaled = self.inverted.matrix.settled().scaled(self.beta[:, None, :])
+        solve = self._stored(scaled.masked(np.tri(length, dtype=bool)))
+        given, terms = solve.settled(), np.arange(1, length + 1)[:, None]
+        erase = self._stored(self._product(given, self.keys, terms))
+        target = self._stored(self._product(given, values, terms))
+        lost = self._difference(target, erase.settled()) + self._erased(erase)
+        lost += np.einsum("ncj,nj->nc", np.asarray(solve.error), residual)
+        return lost
+
+    def _difference(self, target: Enclosed, erase: Enclosed) -> Array:
+        """Norms of the error of U - W (H + E) for the computed U and W."""
+        model, terms = self.setup.model, self.setup.key_dim
+        fused = model.fused * model.accumulation
+        widened = target.accumulated(self._product(erase, self.widened, terms).negated(), terms, fused)
+        read = self._product(erase, self.memory, terms)
+        difference = target.accumulated(read.negated(), terms, fused)
+        # Half a spacing is not linear: twice that of H's part and u times E's bound that of the sum.
+        by_entry = difference.error + read.error + UNIT * difference.computed
+        each = linear_error(terms + 1, model.operand_product, model.accumulation) + UNIT
+        of_spread = (
+            np.linalg.norm(erase.magnitude, axis=-1) * (self.spread_lost + each * self.spread)[:, None]
+        )
+        result: Array = np.minimum(
+            np.linalg.norm(widened.error, axis=-1), np.linalg.norm(by_entry, axis=-1) + of_spread
+        )
+        return result
+
+    def _erased(self, erase: Enclosed) -> Array:
+        """||dW (H + E)|| for every row of the error of W, (N, C): entry by entry, or by H's spectral norm."""
+        error, memory = np.asarray(erase.error), self.memory
+        size = np.linalg.norm(error, axis=-1)
+        spectral = np.linalg.norm(memory.value, ord=2, axis=(1, 2)) + np.linalg.norm(
+            memory.error, axis=(1, 2)
+        )
+        by_entry = np.linalg.norm(error @ memory.computed, axis=-1)
+        result: Array = np.minimum(by_entry, size * spectral[:, None]) + size * self.spread[:, None]
+        return result
