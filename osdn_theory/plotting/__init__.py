@@ -8,12 +8,23 @@ colour blindness and black-and-white print.
 from osdn_theory.plotting._style import save_figure
 from osdn_theory.plotting.calibration import forgetting, identity_fixed_point, preconditioner_heatmap
 from osdn_theory.plotting.convergence import convergence_rates, super_geometric
+from osdn_theory.plotting.crosscheck import crosscheck_curve, crosscheck_errors
+from osdn_theory.plotting.newton import newton_distance
 from osdn_theory.plotting.slack import regret, slack_per_bound
+from osdn_theory.plotting.tables import Table
+from osdn_theory.plotting.timescales import alignment_over_time, calibration_loss, calibration_spectrum
 
 __all__ = [
+    "Table",
+    "alignment_over_time",
+    "calibration_loss",
+    "calibration_spectrum",
     "convergence_rates",
+    "crosscheck_curve",
+    "crosscheck_errors",
     "forgetting",
     "identity_fixed_point",
+    "newton_distance",
     "preconditioner_heatmap",
     "regret",
     "save_figure",

@@ -1,0 +1,30 @@
+from .adapters import (
+    Adapter as Adapter,
+    adapt as adapt,
+)
+from .case import (
+    Case as Case,
+    pose as pose,
+)
+from .check import (
+    crosscheck as crosscheck,
+)
+from .configurations import (
+    crosscheck_configurations as crosscheck_configurations,
+)
+from .files import (
+    audit_run as audit_run,
+    save_run as save_run,
+)
+from .registry import (
+    kernel_names as kernel_names,
+    resolve as resolve,
+)
+from .results import (
+    Comparison as Comparison,
+    CrossCheck as CrossCheck,
+    Curve as Curve,
+    NewtonDistances as NewtonDistances,
+    Symptom as Symptom,
+    Verdict as Verdict,
+)

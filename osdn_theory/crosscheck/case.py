@@ -1,0 +1,220 @@
+"""One question to a kernel: a stream and a rule made of numbers that the kernel's formats hold exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from osdn_theory._validation import Array, as_float64, broadcastable, require
+from osdn_theory.crosscheck.adapters import Adapter, Recurrence
+from osdn_theory.recurrence import delta_net, gated_delta_net, osdn
+from osdn_theory.rounding import FLOAT32, FORMATS, round_to, rounded_rule
+from osdn_theory.rules import FROZEN, CalibrationRule
+from osdn_theory.streams import Stream
+from osdn_theory.trajectory import Trajectory
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+WIDE = FLOAT32
+"""What gates, states and preconditioners are passed in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Inputs that a kernel and the exact recurrence share, bit by bit. Leading axes are (B, H).
+
+    Attributes
+    ----------
+    stream : Stream
+        Queries, keys, values and beta that `dtype` holds.
+    rule : CalibrationRule
+        That of DeltaNet where the kernel does not calibrate.
+    recurrence : str
+    dtype : str
+    scale : float
+    initial_state : (B, H, V, K)
+    initial_preconditioner, anchor : (B, H, K)
+    log_gate, log_state_gate : (B, H, T) or None
+        What the kernel is given as g: float32 values whose exponentials are the gates of the stream.
+    """
+
+    stream: Stream
+    rule: CalibrationRule
+    recurrence: Recurrence
+    dtype: Dtype
+    scale: float
+    initial_state: Array
+    initial_preconditioner: Array
+    anchor: Array
+    log_gate: Array | None
+    log_state_gate: Array | None
+
+    @property
+    def state_gate(self) -> Array | None:
+        """alpha_t, where the kernel's memory decays."""
+        return None if self.log_state_gate is None else np.exp(self.log_state_gate)
+
+    def asking(self, queries: Array) -> Case:
+        """The same writes, other reads."""
+        return replace(self, stream=replace(self.stream, queries=queries))
+
+    def repeated(self, copies: int) -> Case:
+        """The batch `copies` times in a row."""
+        if copies == 1:
+            return self
+
+        def tile(value: Array | None) -> Array | None:
+            return None if value is None else np.concatenate([np.asarray(value)] * copies)
+
+        names = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
+        truths = ("comparator", "solution", "initial_preconditioner")
+        tiled: dict[str, Any] = {name: tile(getattr(self.stream, name)) for name in (*names, *truths)}
+        own = ("initial_state", "initial_preconditioner", "anchor", "log_gate", "log_state_gate")
+        arrays: dict[str, Any] = {name: tile(getattr(self, name)) for name in own}
+        return replace(self, stream=replace(self.stream, **tiled), **arrays)
+
+    def first(self, length: int) -> Case:
+        """The first tokens alone."""
+        return replace(
+            self,
+            stream=self.stream.tokens(0, length),
+            log_gate=None if self.log_gate is None else self.log_gate[..., :length],
+            log_state_gate=None if self.log_state_gate is None else self.log_state_gate[..., :length],
+        )
+
+    def exact(self) -> Trajectory:
+        """The float64 trajectory, with every state."""
+        given: dict[str, Any] = {
+            "scale": self.scale,
+            "initial_state": self.initial_state,
+            "initial_preconditioner": self.initial_preconditioner,
+            "return_states": True,
+        }
+        if self.recurrence == "delta_net":
+            return delta_net(self.stream, **given)
+        if self.recurrence == "gated_delta_net":
+            return gated_delta_net(self.stream, **given)
+        return osdn(self.stream, self.rule, **given)
+
+
+def pose(
+    adapter: Adapter,
+    stream: Stream,
+    rule: CalibrationRule,
+    dtype: Dtype,
+    *,
+    scale: float = 1.0,
+    initial_state: Any = None,
+    tokens: int | None = None,
+) -> Case:
+    """A stream and a rule rounded to what the kernel's arguments hold.
+
+    Queries, keys, values and beta are rounded to `dtype`; the anchor, d_1, S_0 and the logarithms of the gates to
+    float32, from which the gates of the exact recurrence are taken. The step and the box are numbers of the rule: what
+    a kernel makes of them in float32 is part of its error.
+
+    Raises
+    ------
+    ValueError
+        An empty stream, more than two leading axes, an unknown dtype, a box or a step per feature or head, a gate of
+        zero, or gates per feature.
+    """
+    require(dtype in DTYPES, f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+    require(stream.length > 0, "stream: it has no tokens")
+    stream = with_two_axes(stream if tokens is None else stream.tokens(0, tokens))
+    names = ("queries", "keys", "values", "beta")
+    rounded: dict[str, Any] = {name: round_to(getattr(stream, name), FORMATS[dtype]) for name in names}
+    stream = replace(stream, **rounded)
+    log_gate = _log_gate(stream, rule) if adapter.calibrates else None
+    rule = _rounded_rule(rule) if adapter.calibrates else FROZEN
+    per_head = (*stream.lead, stream.key_dim)
+    start = np.ones(per_head)
+    if adapter.calibrates and stream.initial_preconditioner is not None:
+        start = round_to(stream.initial_preconditioner, WIDE)
+    log_state_gate = _log_state_gate(stream) if adapter.recurrence == "gated_delta_net" else None
+    if log_gate is not None:
+        stream = replace(stream, forget_gate=np.exp(log_gate))
+    if log_state_gate is not None:
+        stream = replace(stream, state_gate=np.exp(log_state_gate))
+    return Case(
+        stream=stream,
+        rule=rule,
+        recurrence=adapter.recurrence,
+        dtype=dtype,
+        scale=float(scale),
+        initial_state=_initial_state(stream, initial_state),
+        initial_preconditioner=start,
+        anchor=_anchor(rule, start),
+        log_gate=log_gate,
+        log_state_gate=log_state_gate,
+    )
+
+
+def with_two_axes(stream: Stream) -> Stream:
+    """The stream with leading axes (B, H): one is taken as heads, none as a single head."""
+    missing = 2 - len(stream.lead)
+    require(missing >= 0, f"stream: expected at most the leading axes (batch, head), got {stream.lead}")
+
+    def widened(value: Array | None) -> Array | None:
+        return None if value is None else np.asarray(value)[(None,) * missing]
+
+    names = ("queries", "keys", "values", "beta", "state_gate", "forget_gate")
+    truths = ("comparator", "solution", "initial_preconditioner")
+    arrays: dict[str, Any] = {name: widened(getattr(stream, name)) for name in (*names, *truths)}
+    return replace(stream, **arrays)
+
+
+def _rounded_rule(rule: CalibrationRule) -> CalibrationRule:
+    for name in ("d_min", "d_max"):
+        side = as_float64(name, getattr(rule, name), check_finite=False)
+        require(side.ndim == 0, f"rule: kernels take one number as {name}, got shape {side.shape}")
+    return rounded_rule(rule)
+
+
+def _log_gate(stream: Stream, rule: CalibrationRule) -> Array | None:
+    """log gamma of every token in float32, or None where nothing is forgotten."""
+    if isinstance(rule.forgetting, str):
+        require(
+            stream.forget_gate is not None, "rule: forgetting by token, but the stream has no forget_gate"
+        )
+        gamma = np.asarray(stream.forget_gate)
+    else:
+        constant = as_float64("forgetting", rule.forgetting)
+        if np.all(constant == 1):
+            return None
+        gamma = np.broadcast_to(constant[..., None], stream.keys.shape[:-1])
+    return round_to(np.log(gamma), WIDE)
+
+
+def _log_state_gate(stream: Stream) -> Array:
+    gate = stream.state_gate
+    require(gate is not None, "stream: Gated DeltaNet needs a state_gate")
+    assert gate is not None
+    require(
+        gate.shape == stream.keys.shape[:-1], "stream: expected one state_gate per token, not per feature"
+    )
+    require(bool(np.all(gate > 0)), "stream: a state_gate of zero has no logarithm")
+    return round_to(np.log(gate), WIDE)
+
+
+def _initial_state(stream: Stream, given: Any) -> Array:
+    shape = (*stream.lead, stream.value_dim, stream.key_dim)
+    if given is None:
+        return np.zeros(shape)
+    state = as_float64("initial_state", given)
+    broadcastable("initial_state", state.shape, shape)
+    return np.array(np.broadcast_to(round_to(state, WIDE), shape))
+
+
+def _anchor(rule: CalibrationRule, start: Array) -> Array:
+    if isinstance(rule.anchor, str):
+        return start
+    return np.array(np.broadcast_to(rule.anchor, start.shape))
+
+
+def following(exact: Trajectory) -> Array:
+    """d_{t+1} of every token, (B, H, T, K): what a prefix of t tokens hands on."""
+    last = exact.final_preconditioner[..., None, :]
+    return np.concatenate([exact.preconditioner[..., 1:, :], last], axis=-2)

@@ -1,0 +1,172 @@
+"""What rounding explains of a kernel's errors: the running bounds of T18, laid beside what is observed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from osdn_theory._validation import Array
+from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.crosscheck.case import Case
+from osdn_theory.crosscheck.results import Tokens
+from osdn_theory.rounding import (
+    CHUNK_BF16,
+    CHUNK_FP16,
+    CHUNK_FP32,
+    FORMATS,
+    RECURRENT_PLAIN,
+    ErrorBounds,
+    KernelModel,
+    error_bounds,
+    in_interpreter,
+)
+from osdn_theory.trajectory import Trajectory
+
+RELATIVE_ALLOWANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+"""Where no bound is proved (decaying memories): relative to the largest token of the head."""
+
+_CHUNK = {"float32": CHUNK_FP32, "bfloat16": CHUNK_BF16, "float16": CHUNK_FP16}
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """Bound on |kernel - exact|: the norm of every token (B, H, P) and, where known, every entry (B, H, P, ...)."""
+
+    norm: Array
+    entries: Array | None
+    basis: str
+
+    def at(self, tokens: Tokens) -> Limit:
+        """At these token numbers, from 1."""
+        picked = tokens - 1
+        entries = None if self.entries is None else self.entries[:, :, picked]
+        return replace(self, norm=self.norm[:, :, picked], entries=entries)
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """Bounds on everything that is compared, and on the reads behind the residuals."""
+
+    outputs: Limit
+    reads_after: Limit
+    reads_before: Limit
+    states: Limit
+    preconditioner: Limit
+    handed_on: Limit
+    alignment: Limit
+
+
+def models_of(adapter: Adapter, dtype: str, *, interpreted: bool = False) -> tuple[KernelModel, ...]:
+    """The models of rounding that a kernel is held to, the widest of them: float32 sums, and what its dtype stores.
+
+    Token by token d is taken to be summed without compensation, which bounds a compensated kernel too. Triton's
+    interpreter drops bits where a GPU rounds.
+    """
+    fmt = FORMATS[dtype]
+    plain = replace(RECURRENT_PLAIN, name=f"recurrent, {dtype} inputs", inputs=fmt, outputs=fmt)
+    known = {"chunk": (_CHUNK[dtype],), "recurrent": (plain,), "unknown": (_CHUNK[dtype], plain)}
+    return tuple(in_interpreter(model) if interpreted else model for model in known[adapter.order])
+
+
+def chunk_size_of(adapter: Adapter) -> int:
+    """Tokens per chunk: passed, or the kernel's default, or 64."""
+    given = adapter.options.get("chunk_size", adapter.defaults.get("chunk_size", 64))
+    return int(given)
+
+
+def limits(adapter: Adapter, case: Case, exact: Trajectory, models: Sequence[KernelModel]) -> Limits:
+    """The bounds for a kernel on a case; stated allowances where the memory decays, which T18 leaves out."""
+    if case.state_gate is not None:
+        return _allowances(case, exact)
+    found = [_limits(adapter, case, model) for model in models]
+    names = [item.name for item in fields(Limits)]
+    return Limits(**{name: _widest([getattr(one, name) for one in found]) for name in names})
+
+
+def _widest(given: Sequence[Limit]) -> Limit:
+    """Entry by entry the largest."""
+    entries = [one.entries for one in given if one.entries is not None]
+    return Limit(
+        norm=np.max([one.norm for one in given], axis=0),
+        entries=np.max(entries, axis=0) if entries else None,
+        basis=" or ".join(one.basis for one in given),
+    )
+
+
+def _limits(adapter: Adapter, case: Case, model: KernelModel) -> Limits:
+    keys = case.stream.keys
+    ahead = np.concatenate([keys[..., 1:, :], keys[..., -1:, :]], axis=-2)
+    basis = f"T18, {model.name}"
+    asked = _bounds(adapter, case, model)
+    after = _bounds(adapter, case.asking(keys), model)
+    before = _bounds(adapter, case.asking(ahead), model)
+    handed, handed_norm = _handed_on(asked)
+    return Limits(
+        outputs=Limit(asked.outputs_norm, asked.outputs, basis),
+        reads_after=Limit(after.outputs_norm / abs(case.scale), after.outputs / abs(case.scale), basis),
+        reads_before=_shifted(before, case.scale, basis),
+        states=Limit(asked.state, None, basis),
+        preconditioner=Limit(asked.preconditioner_norm, asked.preconditioner, basis),
+        handed_on=Limit(handed_norm, handed, basis),
+        alignment=Limit(asked.alignment, None, basis),
+    )
+
+
+def _bounds(adapter: Adapter, case: Case, model: KernelModel) -> ErrorBounds:
+    return error_bounds(
+        case.stream,
+        case.rule,
+        model,
+        chunk_size=chunk_size_of(adapter),
+        scale=case.scale,
+        initial_state=case.initial_state,
+        initial_preconditioner=case.initial_preconditioner,
+    )
+
+
+def _shifted(bounds: ErrorBounds, scale: float, basis: str) -> Limit:
+    """The read before token t is an output of token t - 1; that of the first token is exact."""
+    entries = np.zeros_like(bounds.outputs)
+    entries[..., 1:, :] = bounds.outputs[..., :-1, :] / abs(scale)
+    norm = np.zeros_like(bounds.outputs_norm)
+    norm[..., 1:] = bounds.outputs_norm[..., :-1] / abs(scale)
+    return Limit(norm, entries, basis)
+
+
+def _handed_on(bounds: ErrorBounds) -> tuple[Array, Array]:
+    """Bounds on d_{t+1} as handed on after token t: that of the next token's d, stored once more."""
+    unit = bounds.model.preconditioner.unit_roundoff
+    trajectory = bounds.trajectory
+    values = np.concatenate(
+        [trajectory.preconditioner[..., 1:, :], trajectory.final_preconditioner[..., None, :]], axis=-2
+    )
+    last, last_norm = bounds.final_preconditioner, bounds.final_preconditioner_norm
+    entries = np.concatenate([bounds.preconditioner[..., 1:, :], last[..., None, :]], axis=-2)
+    norm = np.concatenate([bounds.preconditioner_norm[..., 1:], last_norm[..., None]], axis=-1)
+    stored = unit * (np.abs(values) + entries)
+    return entries + stored, norm + np.linalg.norm(stored, axis=-1)
+
+
+def _allowances(case: Case, exact: Trajectory) -> Limits:
+    relative = RELATIVE_ALLOWANCE[case.dtype]
+    basis = f"allowance, {relative:g} of the largest token: no bound is proved where the memory decays"
+    assert exact.states is not None
+    values = np.linalg.norm(case.stream.values, axis=-1)
+    reads = relative_limit(relative, np.maximum(values, np.linalg.norm(exact.outputs, axis=-1)), basis)
+    return Limits(
+        outputs=relative_limit(relative, np.linalg.norm(exact.outputs, axis=-1), basis),
+        reads_after=reads,
+        reads_before=reads,
+        states=relative_limit(relative, np.linalg.norm(exact.states, axis=(-2, -1)), basis),
+        preconditioner=relative_limit(relative, np.linalg.norm(exact.preconditioner, axis=-1), basis),
+        handed_on=relative_limit(relative, np.linalg.norm(exact.preconditioner, axis=-1), basis),
+        alignment=relative_limit(relative, np.abs(exact.alignment), basis),
+    )
+
+
+def relative_limit(relative: float, norms: Array, basis: str) -> Limit:
+    """An allowance: a fraction of the largest token of each head, for norms (B, H, P)."""
+    largest = norms.max(axis=-1, keepdims=True, initial=0.0)
+    return Limit(np.broadcast_to(relative * largest, norms.shape), None, basis)

@@ -1,0 +1,299 @@
+"""What a cross-check returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from osdn_theory._validation import Array
+from osdn_theory.jsonable import jsonable
+
+Outcome = Literal["confirmed", "contradicted", "not observable", "not applicable"]
+Tokens = npt.NDArray[np.int64]
+
+FORMAT = "osdn-crosscheck/1"
+"""Of the document that the command writes: a reader that knows another one leaves it alone."""
+
+EXIT_CONFIRMED, EXIT_CONTRADICTED, EXIT_UNOBSERVED = 0, 1, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """One quantity of a kernel against float64.
+
+    Attributes
+    ----------
+    name : str
+        ``"o"``, ``"S"``, ``"d"``, ``"a"``, ``"q"``, or ``"grad k"`` and so on.
+    title : str
+        In words, with where the number comes from.
+    tokens : (P,) int
+        Numbers of tokens read, from 1.
+    error : (B, H, P)
+        ||kernel - exact|| / ||exact|| per token; absolute where the exact value vanishes, infinite for NaN.
+    bound : (B, H, P) or None
+        What rounding explains, on the same scale. None: nothing is claimed, see `basis`.
+    excess : (B, H, P) or None
+        Largest entry of |kernel - exact| / its own bound; beyond 1 rounding does not explain it.
+    ulps : mapping from label to count
+        Entries by their error in ulps of `dtype`.
+    dtype : str
+        What the kernel stores the quantity in.
+    basis : str
+        Where the bound comes from.
+    """
+
+    name: str
+    title: str
+    tokens: Tokens
+    error: Array
+    bound: Array | None
+    excess: Array | None
+    ulps: Mapping[str, int]
+    dtype: str
+    basis: str
+
+    @property
+    def worst_error(self) -> float:
+        return float(self.error.max(initial=0.0))
+
+    @property
+    def median_error(self) -> float:
+        return float(np.median(self.error)) if self.error.size else 0.0
+
+    @property
+    def worst_head(self) -> tuple[int, ...]:
+        """Leading index (batch, head) with the largest excess over its bound, or largest error."""
+        measure = self.error if self.excess is None else self.excess
+        if measure.size == 0:
+            return (0,) * (measure.ndim - 1)
+        index = np.unravel_index(int(np.argmax(measure)), measure.shape)
+        return tuple(int(i) for i in index[:-1])
+
+    @property
+    def outside(self) -> Tokens:
+        """Token numbers at which some head leaves the bound."""
+        if self.excess is None:
+            return np.array([], dtype=np.int64)
+        beyond = self.excess > 1
+        return self.tokens[beyond.reshape(-1, beyond.shape[-1]).any(axis=0)]
+
+    @property
+    def within(self) -> bool:
+        return self.outside.size == 0
+
+    @property
+    def first_outside(self) -> int | None:
+        """Number of the first token at which the quantity leaves its bound."""
+        return int(self.outside[0]) if self.outside.size else None
+
+    @property
+    def median_slack(self) -> float | None:
+        """Median of bound / error over the tokens with an error."""
+        if self.bound is None:
+            return None
+        known = (self.error > 0) & np.isfinite(self.error)
+        return float(np.median(self.bound[known] / self.error[known])) if known.any() else None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "title": self.title,
+            "within_bound": self.within if self.bound is not None else None,
+            "worst_error": self.worst_error,
+            "median_error": self.median_error,
+            "worst_head": self.worst_head,
+            "first_outside": self.first_outside,
+            "median_slack": self.median_slack,
+            "ulps": self.ulps,
+            "dtype": self.dtype,
+            "basis": self.basis,
+            "tokens": self.tokens,
+            "error": self.error,
+            "bound": self.bound,
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A theorem held against the kernel's own numbers.
+
+    `lhs` and `rhs` are the two sides as measured, `allowance` what rounding may have moved them by. "contradicted"
+    is said only where the sides differ by more than that, "not observable" where rounding is too large to tell, and
+    "not applicable" where a hypothesis of the theorem fails; `reason` has the numbers.
+    """
+
+    theorem: str
+    title: str
+    outcome: Outcome
+    reason: str
+    lhs: float | None = None
+    rhs: float | None = None
+    allowance: float | None = None
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """A fault that explains what is off, with the evidence for it."""
+
+    name: str
+    sentence: str
+    evidence: str
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """log10 of the product of residual ratios so far, one head, from the kernel's own reads (T6).
+
+    Attributes
+    ----------
+    index : tuple of int
+        Batch and head.
+    kernel, exact : (T,)
+        Sums of log10 q_t; minus infinity from an exact zero on.
+    guaranteed, least : (T,)
+        The largest and the smallest exact product that the kernel's reads leave possible, rounding being within its
+        bound.
+    bound : (T,) or None
+        t log10(C/t), where T6 applies.
+    constant : float or None
+        C.
+    ratio, exact_ratio, floor : (T,)
+        log10 q_t of the kernel, of exact arithmetic, and the level below which rounding hides it.
+    ends : int or None
+        First token from which on rounding may hide every residual; None: it never does.
+    departs : int or None
+        First token whose ratio is in fact off by more than a factor of two.
+    """
+
+    index: tuple[int, ...]
+    kernel: Array
+    exact: Array
+    guaranteed: Array
+    least: Array
+    bound: Array | None
+    constant: float | None
+    ratio: Array
+    exact_ratio: Array
+    floor: Array
+    ends: int | None
+    departs: int | None
+
+    @property
+    def decades(self) -> float:
+        """Powers of ten that the product has certainly fallen by, at its best prefix."""
+        return float(max(0.0, -np.min(self.guaranteed, initial=0.0)))
+
+
+@dataclass(frozen=True, eq=False)
+class NewtonDistances:
+    """Relative distance of states from the ridge least squares of the same prefix, and from the right-Newton write.
+
+    Attributes
+    ----------
+    tokens : (P,) int
+    kernel, exact : (B, H, P)
+        ||S_t - S_t^RLS|| / ||S_t^RLS||.
+    ridge : float
+    right_newton, exact_right_newton : (B, H, T)
+        |1 - a_t| of the kernel, where it returns a_t, and exact: zero where a full write is the right-Newton one (T4).
+    """
+
+    tokens: Tokens
+    kernel: Array
+    exact: Array
+    ridge: float
+    right_newton: Array
+    exact_right_newton: Array
+
+
+@dataclass(frozen=True, eq=False)
+class CrossCheck:
+    """A kernel beside the exact trajectory on one stream.
+
+    Attributes
+    ----------
+    statement : mapping
+        What the kernel is taken to compute.
+    stream, rule, dtype, device, configuration : str
+    shape : mapping
+        B, H, T, K and V.
+    comparisons : tuple of Comparison
+    verdicts : tuple of Verdict
+    symptoms : tuple of Symptom
+        Empty unless something is outside its bound.
+    curve : Curve or None
+        Of the head where the product of the exact ratios is smallest.
+    newton : NewtonDistances or None
+    notes : tuple of str
+        What could not be looked at, and why.
+    """
+
+    statement: Mapping[str, str]
+    stream: str
+    rule: str
+    dtype: str
+    device: str
+    shape: Mapping[str, int]
+    comparisons: tuple[Comparison, ...]
+    verdicts: tuple[Verdict, ...]
+    symptoms: tuple[Symptom, ...] = ()
+    curve: Curve | None = None
+    newton: NewtonDistances | None = None
+    configuration: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def __getitem__(self, name: str) -> Comparison:
+        for comparison in self.comparisons:
+            if comparison.name == name:
+                return comparison
+        known = ", ".join(comparison.name for comparison in self.comparisons)
+        raise KeyError(f"{name}: compared are {known}")
+
+    def verdict(self, theorem: str) -> Verdict:
+        for verdict in self.verdicts:
+            if verdict.theorem == theorem:
+                return verdict
+        raise KeyError(f"{theorem}: there are verdicts on {', '.join(v.theorem for v in self.verdicts)}")
+
+    @property
+    def within(self) -> bool:
+        """Whether every quantity stays in its bound."""
+        return all(comparison.within for comparison in self.comparisons)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all confirmed; 1 out of bound or contradicted; 3 neither, but something cannot be observed."""
+        outcomes = {verdict.outcome for verdict in self.verdicts}
+        if not self.within or "contradicted" in outcomes:
+            return EXIT_CONTRADICTED
+        return EXIT_UNOBSERVED if "not observable" in outcomes else EXIT_CONFIRMED
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as JSON-ready values."""
+        curve = None
+        if self.curve is not None:
+            curve = {**vars(self.curve), "decades": self.curve.decades}
+        result: dict[str, Any] = jsonable(
+            {
+                "statement": self.statement,
+                "stream": self.stream,
+                "rule": self.rule,
+                "dtype": self.dtype,
+                "device": self.device,
+                "configuration": self.configuration,
+                "shape": self.shape,
+                "exit_code": self.exit_code,
+                "comparisons": [comparison.as_dict() for comparison in self.comparisons],
+                "verdicts": self.verdicts,
+                "symptoms": self.symptoms,
+                "curve": curve,
+                "newton": self.newton,
+                "notes": self.notes,
+            }
+        )
+        return result

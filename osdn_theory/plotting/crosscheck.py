@@ -1,0 +1,167 @@
+"""Figures of a cross-check: a kernel's errors beside their bounds, and its super-geometric curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from osdn_theory._validation import Array, require
+from osdn_theory.plotting._style import (
+    BLUE,
+    GREEN,
+    GREY,
+    RED,
+    floor_values,
+    legend_outside,
+    mark_floor,
+    new_figure,
+)
+from osdn_theory.plotting.convergence import shade_vacuous
+
+if TYPE_CHECKING:
+    from osdn_theory.crosscheck.results import Comparison, CrossCheck, Curve
+
+_SHOWN = ("o", "S", "d", "a")
+_TINY = 1e-20
+
+
+def crosscheck_errors(check: CrossCheck) -> tuple[Figure, list[Axes]]:
+    r"""Relative error of every quantity over t, the largest over heads, beside its bound; one panel each.
+
+    The first token outside the bound is marked. Exact zeros are drawn at the bottom.
+
+    Parameters
+    ----------
+    check : CrossCheck
+
+    Raises
+    ------
+    ValueError
+        If nothing was compared token by token.
+    """
+    found = [item for item in check.comparisons if item.name in _SHOWN]
+    require(len(found) > 0, "check: nothing was compared token by token")
+    fig, axes = new_figure(len(found), width=3.6 * len(found) + 0.8, height=3.8)
+    for ax, item in zip(axes, found, strict=True):
+        _draw_errors(ax, item)
+    axes[0].set_ylabel("relative error of a token's norm")
+    fig.suptitle(
+        f"{check.statement['kernel']} on {check.stream}, {check.rule}, {check.dtype}", fontsize="medium"
+    )
+    legend_outside(axes[0])
+    return fig, axes
+
+
+def _draw_errors(ax: Axes, found: Comparison) -> None:
+    error = _over_heads(np.where(np.isinf(found.error), np.nan, found.error))
+    points: dict[str, Any] = {"marker": "o", "markersize": 4} if found.tokens.size < 12 else {}
+    ax.plot(found.tokens, np.maximum(error, _TINY), color=BLUE, label="kernel", **points)
+    if found.bound is not None:
+        bound = np.where(np.isfinite(found.bound), found.bound, np.nan)
+        ax.plot(found.tokens, _over_heads(bound), color=RED, linestyle="--", label="bound (rounding)")
+    if found.first_outside is not None:
+        ax.axvline(found.first_outside, color=GREY, linestyle=":")
+        late = 2 * found.first_outside > found.tokens[-1]
+        ax.annotate(
+            f" leaves it at token {found.first_outside} ",
+            (found.first_outside, 0.02),
+            xycoords=("data", "axes fraction"),
+            ha="right" if late else "left",
+            fontsize="small",
+            color=GREY,
+        )
+    ax.set(yscale="log", xlabel="token $t$")
+    ax.set_title(found.name, fontsize="medium")
+    low = np.min(error[error > 0], initial=1e-8)
+    ax.set_ylim(bottom=low / 10)
+
+
+def _over_heads(values: Array) -> Array:
+    """The largest over (B, H), (P,); NaN where there is none."""
+    flat = values.reshape(-1, values.shape[-1])
+    largest = np.max(np.where(np.isnan(flat), -np.inf, flat), axis=0)
+    return np.where(np.isneginf(largest), np.nan, largest)
+
+
+def crosscheck_curve(check: CrossCheck) -> tuple[Figure, list[Axes]]:
+    r"""The product of residual ratios of a kernel beside the exact one and T6's bound, and the ratios one by one.
+
+    Left: :math:`\log_{10}\prod_{i\le t} q_i` from the kernel's own reads and in exact arithmetic, what is certain of
+    it in spite of rounding, and :math:`t\log_{10}(C/t)`. Right: each :math:`\log_{10} q_t`, with the floor under
+    which rounding hides it.
+
+    Parameters
+    ----------
+    check : CrossCheck
+
+    Raises
+    ------
+    ValueError
+        If the kernel has no memory to read, so that there is no curve.
+    """
+    curve = check.curve
+    require(curve is not None, "check: the kernel has no memory, so there is no curve")
+    assert curve is not None
+    fig, (left, right) = new_figure(2, width=11.0, height=4.4)
+    _draw_products(left, curve)
+    _draw_ratios(right, curve)
+    where = f"{check.stream}, {check.rule}, {check.dtype}, head {curve.index}"
+    fig.suptitle(f"{check.statement['kernel']} on {where}", fontsize="medium")
+    legend_outside(left, columns=4)
+    return fig, [left, right]
+
+
+def _draw_products(ax: Axes, curve: Curve) -> None:
+    tokens = np.arange(1, curve.exact.size + 1)
+    curves = [
+        ("exact", curve.exact, GREEN, "-"),
+        ("kernel's own reads", curve.kernel, BLUE, "--"),
+        ("certain in spite of rounding", curve.guaranteed, GREY, "-."),
+    ]
+    bounded = [] if curve.bound is None else [(r"T6: $t \log_{10}(C/t)$", curve.bound, RED, ":")]
+    finite = np.concatenate([values[np.isfinite(values)] for _, values, *_ in (*curves, *bounded)])
+    floor = float(np.min(finite, initial=0.0)) * 1.04 - 0.5
+    for name, values, colour, line in (*curves, *bounded):
+        shown, low = floor_values(np.where(np.isposinf(values), np.nan, values), floor)
+        ax.plot(tokens, shown, color=colour, linestyle=line, linewidth=1.8, label=name)
+        mark_floor(ax, tokens, low, floor, colour)
+    if curve.ends is not None:
+        ax.axvline(curve.ends, color=GREY, linewidth=0.8)
+        early = 2 * curve.ends < tokens.size
+        ax.annotate(
+            f" rounding may hide the rest from token {curve.ends} ",
+            (curve.ends, 0.95),
+            xycoords=("data", "axes fraction"),
+            ha="left" if early else "right",
+            fontsize="small",
+            color=GREY,
+        )
+    if curve.constant is not None:
+        stop = min(curve.constant, float(tokens[-1]))
+        shade_vacuous(ax, float(tokens[0]), stop, f"vacuous until token {np.floor(curve.constant) + 1:.0f}")
+    ax.set(xlabel="token $t$", ylabel=r"$\log_{10}$ of the product of $q_i$")
+    ax.set_title(f"certain: {curve.decades:.0f} decades", fontsize="medium")
+
+
+def _draw_ratios(ax: Axes, curve: Curve) -> None:
+    tokens = np.arange(1, curve.exact.size + 1)
+    finite = [values[np.isfinite(values)] for values in (curve.ratio, curve.exact_ratio, curve.floor)]
+    bottom = float(np.min(np.concatenate(finite), initial=0.0)) - 1
+    points = (("exact", curve.exact_ratio, GREEN, "o", 6), ("kernel", curve.ratio, BLUE, "x", 5))
+    for name, values, colour, marker, size in points:
+        shown, low = floor_values(values, bottom)
+        style: dict[str, Any] = {
+            "marker": marker,
+            "markersize": size,
+            "linestyle": "none",
+            "fillstyle": "none",
+        }
+        ax.plot(tokens, shown, color=colour, label=name, **style)
+        mark_floor(ax, tokens, low, bottom, colour)
+    ax.plot(tokens, curve.floor, color=RED, linewidth=1.0, label="rounding may leave this much")
+    ax.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
+    ax.set(xlabel="token $t$", ylabel=r"$\log_{10} q_t$")
+    ax.set_title("ratio by ratio", fontsize="medium")

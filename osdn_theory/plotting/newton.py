@@ -1,0 +1,50 @@
+"""Figure of the distance to exact Newton: a kernel's states and exact ones."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from osdn_theory._validation import Array
+from osdn_theory.plotting._style import BLACK, BLUE, legend_outside, new_figure
+
+
+class StateDistances(Protocol):
+    """What :func:`newton_distance` draws; :class:`osdn_theory.crosscheck.NewtonDistances` is one.
+
+    Distances (..., P) after `tokens` (P,) tokens.
+    """
+
+    @property
+    def tokens(self) -> npt.NDArray[Any]: ...
+    @property
+    def kernel(self) -> Array: ...
+    @property
+    def exact(self) -> Array: ...
+
+
+def newton_distance(distances: StateDistances, *, title: str = "") -> tuple[Figure, Axes]:
+    r"""Relative distance of the state from exact Newton, the ridge least squares of the same prefix, mean over heads.
+
+    Exact arithmetic as a line, the kernel as open circles on it.
+
+    Parameters
+    ----------
+    distances : StateDistances
+    title : str
+    """
+    fig, (ax,) = new_figure(height=4.2)
+    exact, kernel = (
+        array.reshape(-1, array.shape[-1]).mean(axis=0) for array in (distances.exact, distances.kernel)
+    )
+    ax.plot(distances.tokens, exact, color=BLACK, linewidth=1.4, label="exact arithmetic")
+    circles: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 7, "markerfacecolor": "none"}
+    ax.plot(distances.tokens, kernel, color=BLUE, label="kernel", **circles)
+    ax.set(xscale="log", xlabel="tokens read", ylabel=r"$\|S_t - S_t^{RLS}\| / \|S_t^{RLS}\|$")
+    ax.set_ylim(bottom=0)
+    ax.set_title(title, fontsize="medium")
+    legend_outside(ax)
+    return fig, ax

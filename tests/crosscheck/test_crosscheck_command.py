@@ -1,0 +1,144 @@
+"""The command: tables, JSON, files, exit codes, and one line for every wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crosscheck_cases import ENTRY_POINTS, FAST, interpolating, register
+from test_crosscheck_files import record
+from typer.testing import CliRunner
+
+from osdn_theory.cli import app
+
+SMALL = ["--stream", "interpolating", "--tokens", "24"]
+
+
+@pytest.fixture(autouse=True)
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "registered"
+    folder.mkdir()
+    register(folder, monkeypatch)
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["crosscheck", *arguments])
+
+
+def test_it_prints_what_was_found() -> None:
+    result = run("--kernel", "chunk_osdn_reference", *SMALL)
+    assert result.exit_code == 0, result.output
+    for text in (
+        "What the kernel is taken to compute",
+        "interpolating, fast",
+        "T18, chunk, float32",
+        "chunk_size=16",
+    ):
+        assert text in result.stdout
+    assert "symptom" not in result.stdout
+    assert "No GPU is used" in result.stderr
+
+
+def test_json_is_one_document_on_stdout() -> None:
+    result = run("--kernel", "osdn_reference", *SMALL, "--rule", "published,fast", "--json", "--gradients")
+    document = json.loads(result.stdout)
+    assert result.exit_code == document["exit_code"]
+    assert [check["rule"] for check in document["checks"]] == ["published", "fast"]
+    assert any(item["name"] == "grad k" for item in document["checks"][0]["comparisons"])
+
+
+def test_figures_and_data_are_written(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("--kernel", "osdn_reference", *SMALL, "--out", str(out))
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in out.iterdir()}
+    assert names == {"crosscheck.json", "errors-00-interpolating-fast.png", "curve-00-interpolating-fast.png"}
+    assert json.loads((out / "crosscheck.json").read_text())["checks"][0]["stream"] == "interpolating"
+
+
+def test_a_fault_exits_with_1_and_names_the_symptom() -> None:
+    result = run("--kernel", "faulty_kernels:late_reader", *SMALL)
+    assert result.exit_code == 1, result.output
+    assert "symptom: interpolating, fast: o_t is read before token t is written?" in result.stdout
+    assert "contradicted: T3" in result.stdout
+
+
+def test_what_cannot_be_observed_exits_with_3() -> None:
+    """A comparator at d_1: the regret is zero, and float32 cannot tell it from what rounding leaves."""
+    result = run(
+        "--kernel", "chunk_osdn_reference", "--stream", "isotropic", "--rule", "fast", "--tokens", "24"
+    )
+    assert result.exit_code == 3, result.output
+    assert "not observable: T5" in result.stdout
+
+
+def test_minilm_and_several_heads() -> None:
+    """From d_1 = 5/4, for unit keys would keep d at 1."""
+    result = run(
+        "--kernel", "osdn_reference", "--stream", "minilm/layer0", "--tokens", "16", "--heads", "2", "--json"
+    )
+    (check,) = json.loads(result.stdout)["checks"]
+    assert check["rule"] == "fast from 5/4"
+    assert check["notes"] == []
+    assert check["shape"] == {"B": 1, "H": 2, "T": 16, "K": 32, "V": 32}
+
+
+def test_a_saved_run_is_audited(tmp_path: Path) -> None:
+    from faulty_kernels import correct, faulty
+
+    good = record(tmp_path / "good.safetensors", correct, interpolating(24))
+    bad = record(tmp_path / "bad.safetensors", faulty("calibrates too early"), interpolating(24), FAST)
+    assert run("--file", str(good)).exit_code == 0
+    result = run("--file", str(bad))
+    assert result.exit_code == 1
+    assert "the calibrate step comes before the write?" in result.stdout
+
+
+def test_registered_kernels_are_listed_installed_or_not() -> None:
+    result = run("--list")
+    assert result.exit_code == 0
+    assert "osdn_reference" in result.stdout
+    assert "not installed" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--kernel, --file: expected one of them"),
+        (["--kernel", "absent"], "is not installed"),
+        (["--kernel", "osdn_reference", "--stream", "isotopic"], "did you mean 'isotropic'"),
+        (["--kernel", "osdn_reference", "--rule", "quick"], "unknown name 'quick'"),
+        (["--kernel", "osdn_reference", "--dtype", "float64"], "dtype: expected one of float32"),
+        (["--kernel", "osdn_reference", "--device", "tpu"], "unknown name 'tpu'"),
+        (["--kernel", "faulty_kernels:correct", "--chunk-size", "16"], "takes no chunk_size"),
+        (["--kernel", "osdn_reference", "--rule", "beta-aware", *SMALL], "no beta-aware feedback"),
+        (["--file", "nothing.safetensors"], "no such file"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_without_a_gpu_the_interpreter_is_switched_on_before_triton_loads(tmp_path: Path) -> None:
+    """In a process of its own, where nothing has set the variable, and the scan alone, which is quick."""
+    home = tmp_path / "site" / "fixture-2.0.dist-info"
+    home.mkdir(parents=True)
+    (home / "METADATA").write_text("Metadata-Version: 2.1\nName: fixture2\nVersion: 2.0\n")
+    (home / "entry_points.txt").write_text(ENTRY_POINTS)
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment |= {"PYTHONPATH": str(home.parent), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", "from osdn_theory.cli import main; main()", "crosscheck"]
+    command += ["--kernel", "osdn_kernels.ops:osdn_preconditioner", *SMALL, "--every-config", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (check,) = json.loads(done.stdout)["checks"]
+    assert check["configuration"] == "first configuration of every kernel; batch x 1"
+    assert "interpreter" in done.stderr
