@@ -18,6 +18,8 @@ from osdn_theory._console import (
     split_names,
 )
 from osdn_theory._folders import ensure_writable, write_atomically
+from osdn_theory.crosscheck.cli import EXIT_CODES as CROSSCHECK_EXIT_CODES, crosscheck
+from osdn_theory.sweep.cli import EXIT_CODES as SWEEP_EXIT_CODES, sweep
 
 if TYPE_CHECKING:
     from osdn_theory.bounds.check import BoundCheck
@@ -316,3 +318,7 @@ def tighten(
         _print_json({"seed": seed, "results": results})
     else:
         tables.print_tightness(results)
+
+
+app.command(epilog=SWEEP_EXIT_CODES)(sweep)
+app.command(epilog=CROSSCHECK_EXIT_CODES)(crosscheck)

@@ -1,0 +1,72 @@
+"""Cells on the processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from collections.abc import Sequence
+
+from osdn_theory.sweep.grid import Cell
+from osdn_theory.sweep.packages import need
+from osdn_theory.sweep.work import Row, Rows, Work, settle_worker
+
+_MOST_LOSSES = 3
+# Pools in a row that may die without finishing a single cell.
+
+
+class WorkersLostError(RuntimeError):
+    """Worker processes die before they finish anything."""
+
+
+def local_rows(cells: Sequence[Cell], work: Work, jobs: int) -> Rows:
+    """Rows in the order in which they get done, by this process or by `jobs` others.
+
+    A worker that is killed takes its pool along; another pool goes on with what is left.
+
+    Raises
+    ------
+    WorkersLostError
+        If pools keep dying without finishing a cell: a cell that needs more memory than there is.
+    """
+    if jobs == 1:
+        yield from (work(cell) for cell in cells)
+        return
+    need("joblib", "sweep")
+    from joblib.externals.loky.process_executor import BrokenProcessPool  # type: ignore[import-untyped]
+
+    left = {cell.id: cell for cell in cells}
+    losses = 0
+    while left:
+        try:
+            for row in _pool_rows(list(left.values()), work, jobs):
+                del left[row["cell"]]
+                losses = 0
+                yield row
+        except BrokenProcessPool as error:
+            losses += 1
+            if losses == _MOST_LOSSES:
+                raise WorkersLostError(
+                    f"worker processes were killed {losses} times before they finished a cell (out of memory?): "
+                    "try fewer --jobs or smaller cells; finished cells are saved"
+                ) from error
+
+
+def _pool_rows(cells: Sequence[Cell], work: Work, jobs: int) -> Rows:
+    from joblib import Parallel, delayed  # type: ignore[import-untyped]
+
+    # A sweep that ends early says so itself.
+    warnings.filterwarnings("ignore", message=r"\d+ tasks (have been|which were)", category=UserWarning)
+    # One cell a dispatch: a row is on its way to the disk as soon as it is done.
+    pool = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)
+    yield from pool(delayed(_in_pool)(cell, work, os.getpid()) for cell in cells)
+
+
+def _in_pool(cell: Cell, work: Work, coordinator: int) -> Row:
+    if os.getppid() != coordinator:
+        # The sweep was killed: nobody takes this row, and the next run computes the cell.
+        os._exit(1)
+    # Ctrl-C reaches the whole group of processes; the sweep itself ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settle_worker()
+    return work(cell)
