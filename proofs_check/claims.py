@@ -1,193 +1,53 @@
-r"""The claims T1 to T19: what each theorem says, under which hypotheses, and what has no general proof here.
-
-Symbols: state `S` (V x K), key `k`, value `v`, gate `beta`, preconditioner `d`, squared key `s = k * k`, alignment
-`a = <d, s>`, step `eta`, forgetting `gamma`, anchor `c`, feedback weight `w`, `M = max |s_t|^2`; `f` is the token
-loss and `l` the surrogate. In LaTeX :math:`\odot` is the product entry by entry and :math:`\Pi` the clip to the box.
-"""
+"""The claims T1 to T19: the theorems of `osdn_theory`, where they are loose, and what has no general proof."""
 
 from __future__ import annotations
 
+from osdn_theory.theorems import THEOREMS
 from proofs_check.proof import Claim
 
-_PLAIN_CALIBRATION = ("w_t = 1 and gamma_t = 1",)
-_INTERPOLATION = "some u in the box has <u, s_t> = 1 for every t"
+NOTES = {
+    "T1": (
+        "No inverse of G is needed: any solution of the normal equations serves, so a singular G is covered."
+    ),
+    "T3": "As a ratio it needs f(S_{t-1}) != 0; stated as a product it holds without.",
+    "T5": "d_1 may lie outside the box.",
+    "T10": (
+        "Against the best fixed diagonal for a general G, the analogue of T8 needs a step smaller than 1/(2 L^2), "
+        "where its factor 1 - 2 L^2 eta vanishes; a bound of its own, with a square root, reaches 1/L^2."
+    ),
+    "T13": "With the anchor c = d_1 two runs with different starts have different anchors and stay apart.",
+    "T15": (
+        "That d_t -> 1 from other starts of the box needs persistent excitation: keys that span once are not "
+        "enough. It is proved where the s_t span every window of N tokens and eta M < 2, at a geometric rate."
+    ),
+    "T16": "d > 0 is a hypothesis: the historic box starts at 0, and d reaches it.",
+    "T17": "The decay may be a number for the whole state or one for each feature.",
+    "T19": (
+        "With forgetting, (1 - gamma) I is added to eta R. In Coq the keys are drawn from a finite probability "
+        "space; the moments of isotropic keys, which are not, are SymPy's integrals."
+    ),
+}
+"""Where a theorem is proved otherwise than the theory page has it."""
 
-_ALL = (
-    Claim(
-        "T1",
-        "Exact quadratic",
-        r"f(S + \Delta) = f(S) + \langle \nabla f(S), \Delta \rangle + \frac{1}{2} \|\Delta k\|^2,\quad"
-        r" \nabla f(S) = (S k - v) k^\top;\quad"
-        r" F(S) - F^* = \frac{1}{2} \operatorname{tr}\left((S - S^*) G (S - S^*)^\top\right)",
-        "The token loss is its second-order expansion, and the loss of a context exceeds its minimum by a quadratic "
-        "form whose Hessian is the Gram matrix of the keys, acting on the right.",
-        ("S* solves the normal equations S* G = sum of v_t k_t^T",),
-        note="No inverse of G is needed: any solution of the normal equations serves, so a singular G is covered.",
+MISSING = {
+    "T18": (
+        "That the program which bounds the error of a kernel's d, S and output follows from the proved parts (one "
+        "operation, a sum, a dot product, a coordinate of the calibrate step, the recursion of a running bound): "
+        "it is checked exactly on instances."
     ),
-    Claim(
-        "T2",
-        "Right-preconditioning is key scaling",
-        r"\nabla f(S)\,\mathrm{Diag}(d) = (S k - v)(d \odot k)^\top",
-        "A gradient step preconditioned from the right by a diagonal erases with k and writes with d * k.",
-    ),
-    Claim(
-        "T3",
-        "Residual identity",
-        r"v - S_t k = (1 - \beta a)(v - S_{t-1} k),\quad f(S_t) = (1 - \beta a)^2 f(S_{t-1})",
-        "A write scales the token's residual by 1 - beta a, whatever the state and the value are.",
-        note="As a ratio it needs f(S_{t-1}) != 0; stated as a product it holds without.",
-    ),
-    Claim(
-        "T4",
-        "Hypergradient",
-        r"\ell(d) = \frac{1}{2} (1 - \langle d, s \rangle)^2,\quad -\nabla \ell(d) = (1 - a) s,\quad"
-        r" \|\nabla \ell(d)\|^2 = 2 \|s\|^2 \ell(d)",
-        "The surrogate is half the residual ratio of a full write; the calibrate step is projected gradient descent "
-        "on it. It is convex, |s|^2-smooth and self-bounding, and <d, s> = 1 makes one write zero the token loss.",
-    ),
-    Claim(
-        "T5",
-        "Interpolating regret",
-        r"\sum_{t \leq T} (1 - a_t)^2 \leq C := \frac{\|d_1 - u\|^2}{\eta (2 - \eta M)}",
-        "If one preconditioner solves the surrogate of every token, the squared gaps of all tokens together stay "
-        "below a constant that does not grow with T.",
-        (_INTERPOLATION, *_PLAIN_CALIBRATION, "0 < eta and eta |s_t|^2 <= eta M < 2 for every t"),
-        note="d_1 may lie outside the box.",
-    ),
-    Claim(
-        "T6",
-        "Super-geometric convergence",
-        r"\prod_{t \leq T} q_t \leq (C / T)^T",
-        "Under T5 the product of the residual ratios of full writes falls faster than any geometric rate.",
-        (_INTERPOLATION, *_PLAIN_CALIBRATION, "0 < eta < 2 / M", "beta_t = 1", "T >= 1"),
-    ),
-    Claim(
-        "T7",
-        "Contraction for any gate",
-        r"\sqrt{q_t} \leq |1 - \beta_t| + \beta_t |1 - a_t|,\quad"
-        r" \prod_t \sqrt{q_t} \leq \left(\frac{1}{T} \sum_t |1 - \beta_t| + \bar{\beta}_2 \sqrt{C / T}\right)^T",
-        "Gates other than 1 add their own distance from 1 to the rate; with beta-aware feedback T5 and T6 hold for "
-        "beta_t s_t in the place of s_t.",
-        ("beta_t >= 0", _INTERPOLATION, *_PLAIN_CALIBRATION, "0 < eta < 2 / M"),
-    ),
-    Claim(
-        "T8",
-        "Agnostic regret",
-        r"\sum_t \ell_t(d_t) \leq \frac{\sum_t \ell_t(u) + \|d_1 - u\|^2 / (2 \eta)}{1 - \eta M}",
-        "Without any interpolating preconditioner the surrogate losses stay within a factor and a constant of those "
-        "of every fixed preconditioner in the box.",
-        ("u in the box", *_PLAIN_CALIBRATION, "0 < eta < 1 / M"),
-    ),
-    Claim(
-        "T9",
-        "Context hypergradient",
-        r"\nabla_P \rho = -\frac{2\, g^\top (E - g P) G}{\operatorname{tr}(E G E^\top)},\quad"
-        r" \nabla^2_d \rho = \frac{2\, (g^\top g) \odot G}{\operatorname{tr}(E G E^\top)}",
-        "The ratio of suboptimality after and before a preconditioned step on the whole context is a convex "
-        "quadratic in the preconditioner, with this gradient and Hessian; it is 2 L^2-smooth.",
-        ("tr(E G E^T) > 0", "G symmetric, positive semidefinite, its eigenvalues at most L"),
-    ),
-    Claim(
-        "T10",
-        "Super-geometric convergence against the right-Newton comparator",
-        r"\sum_j \rho_j \leq L^2 \|P_1 - P^*\|_F^2,\quad"
-        r" F(S_{T+1}) - F^* \leq (F(S_1) - F^*) \left(\frac{L^2 \|P_1 - P^*\|_F^2}{T}\right)^T",
-        "Learning the preconditioner of the whole context by gradient steps of size 1/(2 L^2) is as good as knowing "
-        "the Newton preconditioner, up to a constant. Vacuous until T exceeds that constant.",
-        (
-            "P* = G^-1: P a full matrix, or P diagonal and G diagonal",
-            "eta = 1 / (2 L^2), G positive definite with eigenvalues at most L",
-        ),
-        note="Against the best fixed diagonal for a general G, the analogue of T8 needs a step smaller than "
-        "1/(2 L^2), where its factor 1 - 2 L^2 eta vanishes; a bound of its own, with a square root, reaches 1/L^2.",
-    ),
-    Claim(
-        "T11",
-        "The preconditioner is itself a delta rule",
-        r"d_{t+1} - c = (\gamma I - \eta w s s^\top)(d_t - c) + \eta w (1 - \langle c, s \rangle) s",
-        "Without the clip the calibrate step is a delta rule with key s, so it has a chunk form; where every iterate "
-        "of the chunk lies in the box, and the one it hands on, clipped and unclipped iterates are the same.",
-        ("clip certificate: every unclipped iterate lies in the box",),
-    ),
-    Claim(
-        "T12",
-        "Chunkwise equivalence",
-        r"X = (I + A)^{-1} \mathrm{diag}(\beta)(V - K H),\quad"
-        r" O = Q H + \operatorname{tril}(Q \tilde{K}^\top) X,\quad H^+ = H + \tilde{K}^\top X",
-        "One triangular solve gives what the recurrence gives token by token: outputs and the state handed on.",
-        ("A = tril(diag(beta) K K~^T, -1), K~ = D * K",),
-    ),
-    Claim(
-        "T13",
-        "Forgetting",
-        r"\|d_t - d'_t\| \leq \gamma^{t-1} \|d_1 - d'_1\|,\quad"
-        r" a_\infty = \frac{(1 - \gamma) \langle c, s \rangle + \eta \|s\|^2}{(1 - \gamma) + \eta \|s\|^2}",
-        "Forgetting is weight decay towards the anchor. Two runs from different starts approach each other at rate "
-        "gamma; for a constant key the alignment settles at a weighted mean of <c, s> and 1.",
-        ("0 < gamma <= 1", "eta |s_t|^2 <= 2 gamma", "both runs share the anchor c"),
-        note="With the anchor c = d_1 two runs with different starts have different anchors and stay apart.",
-    ),
-    Claim(
-        "T14",
-        "Tracking",
-        r"\sum_t \ell_t(d_t) \leq"
-        r" \frac{\sum_t \ell_t(u_t) + (\|d_1 - u_1\|^2 + 2 R P_T) / (2 \eta)}{1 - \eta M}",
-        "The bound of T8 against a comparator that moves: its path length enters, times the diameter of the box.",
-        ("every u_t in the box", "d_1 in the box", *_PLAIN_CALIBRATION, "0 < eta < 1 / M"),
-    ),
-    Claim(
-        "T15",
-        "The identity fixed point",
-        r"\|k_t\|_2 = 1,\ \gamma = 1,\ d_1 = \mathbf{1} \Rightarrow d_t = \mathbf{1} \text{ for all } t",
-        "With exactly unit keys, no forgetting and d_1 = 1, OSDN is DeltaNet.",
-        ("|k_t| = 1 exactly", "gamma = 1", "d_1 = 1", "the box contains 1"),
-        note="That d_t -> 1 from other starts of the box needs persistent excitation: keys that span once are not "
-        "enough. It is proved where the s_t span every window of N tokens and eta M < 2, at a geometric rate.",
-    ),
-    Claim(
-        "T16",
-        "Lyapunov identity",
-        r"V^+ = V - \beta (2 - \beta a) \|E k\|^2,\quad V = \|E\,\mathrm{Diag}(d)^{-1/2}\|_F^2",
-        "On a realisable stream a write with 0 <= beta a <= 2 never raises an energy, in a metric that moves with d; "
-        "in the plain Frobenius norm it can.",
-        ("v_t = S* k_t", "d > 0, the same d before and after the write"),
-        note="d > 0 is a hypothesis: the historic box starts at 0, and d reaches it.",
-    ),
-    Claim(
-        "T17",
-        "Gated recurrences",
-        r"f(S_t) = (1 - \beta a)^2 f(\alpha S_{t-1})",
-        "Measured against the decayed state, the residual ratio is still a function of d alone.",
-        note="The decay may be a number for the whole state or one for each feature.",
-    ),
-    Claim(
-        "T18",
-        "Rounding",
-        r"|\mathrm{fl}(x \circ y) - x \circ y| \leq u\,|x \circ y|,\quad \gamma_n = \frac{n u}{1 - n u}",
-        "Each operation of a kernel errs by at most a relative u, a sum of n terms by gamma_n; from these follows a "
-        "running bound on the error of d, S and the output. Near 1 bfloat16 spaces d by 2^-8 below and 2^-7 above.",
-        ("no overflow, no underflow", "n u < 1"),
-        missing="That the program which bounds the error of a kernel's d, S and output follows from the proved parts "
-        "(one operation, a sum, a dot product, a coordinate of the calibrate step, the recursion of a running bound): "
-        "it is checked exactly on instances.",
-    ),
-    Claim(
-        "T19",
-        "Calibration time",
-        r"\mathbb{E}[d_{t+1} - u] = (I - \eta R)\, \mathbb{E}[d_t - u],\quad"
-        r" \lambda = \frac{1}{K} \text{ (once)},\ \frac{2}{K (K + 2)} \text{ for isotropic unit keys}",
-        "The mean error of calibration shrinks by 1 - eta lambda a token along each eigenvector of the moments of s, "
-        "so calibration takes about 1 / (eta lambda) tokens.",
-        (
-            "independent keys with R = E[s s^T]",
-            "E[(1 - <u, s>) s] = 0",
-            "no clipping",
-            *_PLAIN_CALIBRATION,
-        ),
-        note="With forgetting, (1 - gamma) I is added to eta R. In Coq the keys are drawn from a finite probability "
-        "space; the moments of isotropic keys, which are not, are SymPy's integrals.",
-    ),
-)
+}
+"""What has no general proof, and why."""
 
-CLAIMS: dict[str, Claim] = {claim.id: claim for claim in _ALL}
-"""Theorem id -> claim, in order."""
+CLAIMS: dict[str, Claim] = {
+    name: Claim(
+        name,
+        theorem.title,
+        theorem.latex,
+        theorem.plain,
+        theorem.hypotheses,
+        note=NOTES.get(name, ""),
+        missing=MISSING.get(name, ""),
+    )
+    for name, theorem in THEOREMS.items()
+}
+"""Theorem id -> claim, in the order of the theory page."""

@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int], None]
 Key = tuple[str, int]
 """A proof's claim and its place among the proofs of that claim."""
 
-_LIBRARIES = ("sympy", "python-flint", "numpy")
+_LIBRARIES = ("osdn", "sympy", "python-flint", "numpy")
 _NAMES = {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}
 
 
