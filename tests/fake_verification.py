@@ -42,6 +42,7 @@ class FakeVerification:
         default_factory=lambda: {"isotropic": "unit keys", "mqar": "recall pairs"}
     )
     seed: int = 7
+    seeds: int = 1
     environment: dict[str, str] = field(default_factory=lambda: {"numpy": "2.4.6", "machine": "x86_64"})
     command: str = "osdn-theory verify --seed 7"
     elapsed_s: float = 12.34

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from fake_verification import HOSTILE, FakeVerification, bad, check, good
+from html_page import Page
 from matplotlib.figure import Figure
 
 from osdn_theory import _folders
@@ -19,39 +18,6 @@ from osdn_theory.digest import digest, format_slack, theorem_order
 from osdn_theory.jsonable import jsonable, to_json
 from osdn_theory.plotting._formula import formula_svg
 from osdn_theory.report import Exhibit, write_report
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Text, tags and attributes of a page; fails on tags that do not nest."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(source)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", "".join(self.words))
 
 
 def figure() -> Figure:
@@ -101,7 +67,8 @@ def test_page_loads_nothing_from_elsewhere_and_runs_nothing(page: Page) -> None:
         attrs[name] or "" for _, attrs in page.tags for name in ("src", "href", "xlink:href") if name in attrs
     ]
     assert any(url.startswith("data:image/png;base64,") for url in loaded)
-    assert all(url.startswith(("data:image/png;base64,", "#")) or url == "results.json" for url in loaded)
+    own = {"results.json", "report.json"}
+    assert all(url.startswith(("data:image/png;base64,", "#")) or url in own for url in loaded)
     assert not any(key.startswith("on") for _, attrs in page.tags for key in attrs)
 
 
@@ -179,7 +146,7 @@ def test_figures_are_written_and_no_temporary_file_stays(tmp_path: Path) -> None
     write_report(good(), tmp_path, exhibits=EXHIBITS)
     write_report(good(), tmp_path, exhibits=EXHIBITS)
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    assert files == ["figures/slack.png", "index.html", "notes.txt", "results.json"]
+    assert files == ["figures/slack.png", "index.html", "notes.txt", "report.json", "results.json"]
     assert (tmp_path / "figures/slack.png").read_bytes().startswith(b"\x89PNG")
     umask = os.umask(0)
     os.umask(umask)
@@ -197,7 +164,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="no space left"):
         write_report(bad("violated"), tmp_path)
     assert page.read_text() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "results.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "report.json", "results.json"]
 
 
 def test_unwritable_folder_is_named(tmp_path: Path) -> None:

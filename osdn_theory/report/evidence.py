@@ -1,0 +1,192 @@
+"""What bears on each theorem: its proofs, the streams, the kernels; and what follows for the paper's claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from osdn_theory.bounds import bound_ids
+from osdn_theory.crosscheck.results import CrossCheck
+from osdn_theory.digest import SEVERITY, Digest, Theorem as CheckedTheorem
+from osdn_theory.report.crosschecks import label
+from osdn_theory.report.paper_claims import PAPER_CLAIMS, PaperClaim
+from osdn_theory.report.proofs import ProofStatus
+from osdn_theory.theorems import Theorem
+
+Judgement = Literal["supported", "supported in part", "undecided", "contradicted", "not tested"]
+
+
+@dataclass(frozen=True)
+class StreamStatus:
+    """What the checks on streams say of a theorem.
+
+    Attributes
+    ----------
+    outcome : str
+        The gravest over all streams, by `digest.SEVERITY`; "not checked" where there is no check.
+    streams : dict from outcome to names
+        Every stream once, under its gravest outcome.
+    log10_slack : float or None
+        The smallest.
+    reason : str
+        Why there is no check; empty where there is.
+    """
+
+    outcome: str
+    streams: Mapping[str, tuple[str, ...]]
+    log10_slack: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class TheoremRow:
+    """A theorem with everything that bears on it.
+
+    Attributes
+    ----------
+    theorem : Theorem
+    proof : ProofStatus
+    streams : StreamStatus
+    checked : digest.Theorem or None
+        Its checks, statement by statement.
+    kernels : dict from outcome to names of kernel runs
+    """
+
+    theorem: Theorem
+    proof: ProofStatus
+    streams: StreamStatus
+    checked: CheckedTheorem | None
+    kernels: Mapping[str, tuple[str, ...]]
+
+    @property
+    def refuted(self) -> bool:
+        return self.proof.standing == "failed" or self.streams.outcome == "violated"
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim of the paper with what follows for it from a run.
+
+    Attributes
+    ----------
+    claim : PaperClaim
+    judgement : str
+    evidence : tuple of (theorem id, sentence)
+    """
+
+    claim: PaperClaim
+    judgement: Judgement
+    evidence: tuple[tuple[str, str], ...]
+
+
+def stream_status(found: Digest, theorem: str, only: Sequence[str] = ()) -> StreamStatus:
+    """The streams of one theorem by outcome; of the streams called `only` where any are named."""
+    by_outcome: dict[str, list[str]] = {}
+    slack = []
+    for stream in found.streams:
+        cell = found.cells.get((theorem, stream))
+        # Repeated draws are called "name #2".
+        if cell is None or (only and stream.split(" #")[0] not in only):
+            continue
+        by_outcome.setdefault(cell.outcome, []).append(stream)
+        if cell.log10_slack is not None:
+            slack.append(cell.log10_slack)
+    if not by_outcome:
+        known = theorem in bound_ids()
+        reason = "not checked in this run" if known else "has no bound to check on streams"
+        return StreamStatus("not checked", {}, None, reason)
+    outcome = next(outcome for outcome in SEVERITY if outcome in by_outcome)
+    return StreamStatus(
+        outcome,
+        {name: tuple(by_outcome[name]) for name in SEVERITY if name in by_outcome},
+        min(slack, default=None),
+    )
+
+
+def theorem_row(
+    theorem: Theorem, proof: ProofStatus, found: Digest, kernels: Sequence[CrossCheck]
+) -> TheoremRow:
+    """Put together what bears on a theorem."""
+    checked = next((each for each in found.theorems if each.name == theorem.id), None)
+    return TheoremRow(
+        theorem, proof, stream_status(found, theorem.id), checked, _kernel_outcomes(theorem.id, kernels)
+    )
+
+
+def _kernel_outcomes(theorem: str, kernels: Sequence[CrossCheck]) -> dict[str, tuple[str, ...]]:
+    outcomes: dict[str, tuple[str, ...]] = {}
+    for run in kernels:
+        for verdict in run.verdicts:
+            if verdict.theorem == theorem:
+                outcomes[verdict.outcome] = (*outcomes.get(verdict.outcome, ()), label(run))
+    return outcomes
+
+
+def judged_claims(rows: Mapping[str, TheoremRow], found: Digest) -> tuple[JudgedClaim, ...]:
+    """All claims of the paper, each judged by the theorems that it names."""
+    return tuple(judge(claim, rows, found) for claim in PAPER_CLAIMS)
+
+
+def judge(claim: PaperClaim, rows: Mapping[str, TheoremRow], found: Digest) -> JudgedClaim:
+    """What a run says about a claim.
+
+    Supported: every theorem is proved, and holds wherever it is checked, at least once. In part: some of this is
+    missing. Contradicted: a proof failed, or a bound is violated, or a kernel contradicts it. Undecided: a check is, or
+    nothing was run that could tell. Not tested: no theorem bears on it.
+    """
+    support = [
+        _support(rows[name], stream_status(found, name, claim.streams), claim) for name in claim.theorems
+    ]
+    for judgement in ("contradicted", "undecided"):
+        if judgement in support:
+            break
+    else:
+        judgement = _positive(support) if support else "not tested"
+    return JudgedClaim(claim, judgement, tuple(_evidence(claim, rows, found)))
+
+
+def _positive(support: Sequence[str]) -> Judgement:
+    if not any(support):
+        return "undecided"
+    return "supported" if set(support) == {"supported"} else "supported in part"
+
+
+def _support(row: TheoremRow, streams: StreamStatus, claim: PaperClaim) -> str:
+    if row.refuted or (claim.kernel and "contradicted" in row.kernels):
+        return "contradicted"
+    if row.streams.outcome == "undecided":
+        return "undecided"
+    has_bound = row.theorem.id in bound_ids()
+    seen = streams.outcome == "holds"
+    if row.proof.standing == "proved" and (seen or not has_bound):
+        return "supported"
+    proved = row.proof.standing in ("proved", "proved in part")
+    return "supported in part" if proved or seen else ""
+
+
+def _evidence(claim: PaperClaim, rows: Mapping[str, TheoremRow], found: Digest) -> Iterator[tuple[str, str]]:
+    for name in claim.theorems:
+        row, streams = rows[name], stream_status(found, name, claim.streams)
+        parts = [_proof_words(row.proof), _stream_words(streams, claim.streams)]
+        if claim.kernel and row.kernels:
+            parts.append(", ".join(f"{outcome} on {_runs(runs)}" for outcome, runs in row.kernels.items()))
+        yield name, "; ".join(parts)
+
+
+def _runs(runs: Sequence[str]) -> str:
+    return f"{len(runs)} kernel {'run' if len(runs) == 1 else 'runs'}"
+
+
+def _proof_words(proof: ProofStatus) -> str:
+    if proof.claim is not None and proof.claim.general and proof.standing != "failed":
+        return f"{proof.standing} {proof.summary}"
+    return f"proof: {proof.standing}"
+
+
+def _stream_words(streams: StreamStatus, only: Sequence[str]) -> str:
+    if streams.reason:
+        return streams.reason
+    counted = ", ".join(f"{outcome} on {len(names)}" for outcome, names in streams.streams.items())
+    where = f" ({' and '.join(only)})" if only else ""
+    return f"{counted} {'stream' if counted.endswith(' on 1') else 'streams'}{where}"

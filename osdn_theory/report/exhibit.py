@@ -1,0 +1,54 @@
+"""A figure or a table of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from osdn_theory._validation import require
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """A figure or a table of the report, with the sentence that says what to see in it.
+
+    Parameters
+    ----------
+    name : str
+        File name of the figure, without suffix: lower-case letters, digits, ``-`` and ``_``.
+    title, caption : str
+        Plain text; the caption states the numbers it speaks of.
+    figure : Figure, optional
+    header, rows : sequences of str, optional
+        A table: column names, and rows of as many cells.
+    data : mapping
+        The numbers behind it, for results.json.
+
+    Raises
+    ------
+    ValueError
+        If the name cannot be a file name, or a row does not fit the header.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure | None = None
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        plain = self.name.replace("-", "").replace("_", "")
+        require(
+            plain.isalnum() and plain.isascii(),
+            f"name: expected letters, digits, '-' and '_', got {self.name!r}",
+        )
+        for row in self.rows:
+            require(
+                len(row) == len(self.header),
+                f"rows: expected {len(self.header)} cells, got {len(row)}: {row}",
+            )

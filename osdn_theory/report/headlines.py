@@ -1,0 +1,110 @@
+"""The first lines of the page: one verdict each on bounds, proofs and kernels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from osdn_theory.report.crosschecks import outcome
+from osdn_theory.report.model import ReportModel
+from osdn_theory.report.proofs import ProofsRun
+
+Kind = Literal["holds", "violated", "undecided", "not applicable"]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One line: `kind` says how it is to be shown, `anchor` where the details are."""
+
+    kind: Kind
+    text: str
+    anchor: str
+
+
+def headlines(model: ReportModel) -> list[Headline]:
+    """Bounds, proofs, kernels: none of them is left out, whatever was run."""
+    return [_bounds(model), _proofs(model), *_kernels(model)]
+
+
+def _bounds(model: ReportModel) -> Headline:
+    counts = model.digest.counts
+    kind: Kind
+    if counts["violated"]:
+        kind, text = "violated", f"{_checks(counts['violated'])} violated"
+    elif counts["undecided"]:
+        kind, text = "undecided", f"No bound is violated, and {_checks(counts['undecided'])} undecided"
+    elif counts["holds"]:
+        kind, text = "holds", "Every bound that applies holds"
+    else:
+        kind, text = "not applicable", "Nothing was decided: no bound applies"
+    size = (
+        f"{len(model.digest.theorems)} groups of bounds on {len(model.digest.streams)} streams, "
+        f"{len(model.verification.checks)} checks"
+    )
+    return Headline(kind, f"{text}: {size}.", "overview")
+
+
+def _checks(count: int) -> str:
+    return f"{count} {'check is' if count == 1 else 'checks are'}"
+
+
+def _proofs(model: ReportModel) -> Headline:
+    document = model.proofs
+    if document.content is None:
+        kind: Kind = "undecided" if document.state == "absent" else "violated"
+        return Headline(kind, f"Proofs count for nothing on this page: {document.notice}.", "proofs")
+    return _proofs_run(document.content)
+
+
+def _proofs_run(run: ProofsRun) -> Headline:
+    standings = run.standings
+    named = {
+        "proved": "proved",
+        "proved in part": "proved in part",
+        "instances only": "checked on instances only",
+        "not run": "with their general proofs not run",
+        "failed": "with a failed proof",
+    }
+    words = ", ".join(f"{standings[name]} {text}" for name, text in named.items() if standings[name])
+    scope = f"Of {len(run.claims)} theorems: {words}."
+    if run.problems or standings["failed"]:
+        wrong = (
+            f"Proofs failed: {run.count('failed')}; problems of the collection itself: {len(run.problems)}"
+        )
+        return Headline("violated", f"{wrong}. {scope}", "proofs")
+    if not run.complete:
+        return Headline("undecided", f"Only a part of the proofs was asked for. {scope}", "proofs")
+    if run.count("not run"):
+        return Headline("undecided", f"No proof failed; not run: {run.count('not run')}. {scope}", "proofs")
+    return Headline("holds", f"All {run.count('passed')} machine-checked proofs passed. {scope}", "proofs")
+
+
+def _kernels(model: ReportModel) -> list[Headline]:
+    if not model.crosschecks:
+        return [
+            Headline("undecided", "No kernel was cross-checked here: there is no crosscheck.json.", "kernels")
+        ]
+    lines = [
+        Headline(
+            "violated", f"A kernel cross-check counts for nothing on this page: {each.notice}.", "kernels"
+        )
+        for each in model.crosschecks
+        if each.content is None
+    ]
+    return [*lines, _kernel_runs(model)] if model.kernels else lines
+
+
+def _kernel_runs(model: ReportModel) -> Headline:
+    found = Counter(outcome(run) for run in model.kernels)
+    size = f"{len(model.kernels)} kernel {'run' if len(model.kernels) == 1 else 'runs'} against the exact trajectory"
+    if found["contradicted"]:
+        return Headline(
+            "violated", f"{size}: {found['contradicted']} out of bound or contradicted.", "kernels"
+        )
+    if found["not observable"]:
+        text = (
+            f"all within their error bounds, {found['not observable']} with something that cannot be observed"
+        )
+        return Headline("undecided", f"{size}: {text}.", "kernels")
+    return Headline("holds", f"{size}: all within their error bounds.", "kernels")

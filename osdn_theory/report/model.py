@@ -1,0 +1,200 @@
+"""Everything that the page says, as data: the page and its JSON twin are two views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from osdn_theory import __version__
+from osdn_theory.crosscheck.results import Comparison, CrossCheck
+from osdn_theory.digest import Digest, digest
+from osdn_theory.jsonable import jsonable
+from osdn_theory.report.crosschecks import CrossCheckRun, outcome, read_crosschecks
+from osdn_theory.report.documents import Document
+from osdn_theory.report.evidence import JudgedClaim, TheoremRow, judged_claims, theorem_row
+from osdn_theory.report.exhibit import Exhibit
+from osdn_theory.report.proofs import ProofsRun, proof_status, read_proofs
+from osdn_theory.report.provenance import machine_facts
+from osdn_theory.report.published import PUBLISHED_TABLES, PublishedTable
+from osdn_theory.theorems import THEOREMS
+
+if TYPE_CHECKING:
+    from osdn_theory.verification import Verification
+
+FORMAT = "osdn-report/1"
+
+
+@dataclass(frozen=True)
+class ReportModel:
+    """What a report says.
+
+    Attributes
+    ----------
+    verification : Verification
+    digest : Digest
+        Its checks, condensed.
+    proofs : Document of ProofsRun
+    crosschecks : list of documents of CrossCheckRun
+    rows : dict from theorem id to TheoremRow
+        T1 to T19, in order.
+    others : list of str
+        Groups of checks that are none of them, such as that of the solver.
+    paper : tuple of JudgedClaim
+    published : tuple of PublishedTable
+    exhibits : sequence of Exhibit
+    facts : dict
+        Environment.
+    commands : list of str
+        What makes the report again, in order.
+    """
+
+    verification: Verification
+    digest: Digest
+    proofs: Document[ProofsRun]
+    crosschecks: Sequence[Document[CrossCheckRun]]
+    rows: Mapping[str, TheoremRow]
+    others: Sequence[str]
+    paper: Sequence[JudgedClaim]
+    published: Sequence[PublishedTable]
+    exhibits: Sequence[Exhibit]
+    facts: Mapping[str, str]
+    commands: Sequence[str]
+
+    @property
+    def kernels(self) -> list[CrossCheck]:
+        """The kernel runs of all documents that were read."""
+        return _runs(self.crosschecks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document of ``report.json``, as ``schema.json`` describes it."""
+        result: dict[str, Any] = jsonable(
+            {
+                "format": FORMAT,
+                "osdn": __version__,
+                "environment": self.facts,
+                "commands": self.commands,
+                "seed": self.verification.seed,
+                "seeds": self.verification.seeds,
+                "elapsed_s": self.verification.elapsed_s,
+                "checks": self.digest.counts,
+                "exit_code": self.verification.exit_code,
+                "documents": [_document(self.proofs), *map(_document, self.crosschecks)],
+                "proof_problems": self.proofs.content.problems if self.proofs.content else [],
+                "theorems": [_theorem(row) for row in self.rows.values()],
+                "paper_claims": [_paper_claim(judged) for judged in self.paper],
+                "kernel_runs": [_kernel_run(run) for run in self.kernels],
+                "published": self.published,
+                "exhibits": [
+                    {
+                        "name": exhibit.name,
+                        "title": exhibit.title,
+                        "caption": exhibit.caption,
+                        "figure": f"figures/{exhibit.name}.png" if exhibit.figure is not None else None,
+                    }
+                    for exhibit in self.exhibits
+                ],
+            }
+        )
+        return result
+
+
+def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exhibit]) -> ReportModel:
+    """Put together a verification and what other commands left in the folder.
+
+    Parameters
+    ----------
+    verification : Verification
+    folder : Path
+        Where ``proofs.json`` and ``crosscheck*.json`` are looked for.
+    exhibits : sequence of Exhibit
+    """
+    found = digest(verification.checks)
+    proofs, crosschecks = read_proofs(folder), read_crosschecks(folder)
+    kernels = _runs(crosschecks)
+    rows = {
+        name: theorem_row(theorem, proof_status(proofs, name), found, kernels)
+        for name, theorem in THEOREMS.items()
+    }
+    return ReportModel(
+        verification=verification,
+        digest=found,
+        proofs=proofs,
+        crosschecks=crosschecks,
+        rows=rows,
+        others=[theorem.name for theorem in found.theorems if theorem.name not in rows],
+        paper=judged_claims(rows, found),
+        published=PUBLISHED_TABLES,
+        exhibits=exhibits,
+        facts={**verification.environment, **machine_facts()},
+        commands=_commands(verification, folder, crosschecks),
+    )
+
+
+def _runs(documents: Sequence[Document[CrossCheckRun]]) -> list[CrossCheck]:
+    return [check for each in documents if each.content for check in each.content.checks]
+
+
+def _commands(
+    verification: Verification, folder: Path, documents: Sequence[Document[CrossCheckRun]]
+) -> list[str]:
+    made = [each.content.command for each in documents if each.content]
+    return [f"osdn-theory prove --out {folder}", *made, verification.command]
+
+
+def _document(document: Document[Any]) -> dict[str, str]:
+    return {name: getattr(document, name) for name in ("file", "state", "notice", "written")}
+
+
+def _theorem(row: TheoremRow) -> dict[str, Any]:
+    claim = row.proof.claim
+    return {
+        **asdict(row.theorem),
+        "proof": {
+            "standing": row.proof.standing,
+            "summary": row.proof.summary,
+            "general": claim.general if claim else {},
+            "instances": claim.instances if claim else 0,
+            "false_variants_refuted": claim.killed if claim else 0,
+            "missing": claim.missing if claim else "",
+            "note": claim.note if claim else "",
+        },
+        "streams": {
+            "outcome": row.streams.outcome,
+            "by_outcome": row.streams.streams,
+            "log10_smallest_slack": row.streams.log10_slack,
+            "reason": row.streams.reason,
+        },
+        "kernels": row.kernels,
+    }
+
+
+def _paper_claim(judged: JudgedClaim) -> dict[str, Any]:
+    return {
+        **asdict(judged.claim),
+        "judgement": judged.judgement,
+        "evidence": [{"theorem": name, "found": sentence} for name, sentence in judged.evidence],
+    }
+
+
+def _kernel_run(check: CrossCheck) -> dict[str, Any]:
+    names = ("stream", "rule", "dtype", "device", "configuration", "shape", "symptoms", "notes")
+    return {
+        "kernel": check.statement["kernel"],
+        "computes": check.statement["computes"],
+        **{name: getattr(check, name) for name in names},
+        "outcome": outcome(check),
+        "verdicts": [
+            {name: getattr(verdict, name) for name in ("theorem", "title", "outcome", "reason")}
+            for verdict in check.verdicts
+        ],
+        "comparisons": [_comparison(each) for each in check.comparisons],
+        "decades": check.curve.decades if check.curve else None,
+    }
+
+
+def _comparison(found: Comparison) -> dict[str, Any]:
+    names = ("name", "title", "dtype", "basis", "worst_error", "first_outside", "median_slack")
+    within = found.within if found.bound is not None else None
+    return {**{name: getattr(found, name) for name in names}, "within_bound": within}

@@ -1,0 +1,112 @@
+"""The claims made for OSDN, and which evidence of this project bears on each: texts only, no verdict.
+
+Source of the claims: C. Zhou, H. Li, Y. Liu, J. Lin, D. Ge, Y. Ye, "OSDN: Improving Delta Rule with Provable Online
+Preconditioning in Linear Attention", arXiv:2605.13473v1, 13 May 2026; its abstract and extractions of its claims.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PaperClaim:
+    """A claim of the paper.
+
+    Attributes
+    ----------
+    id, claim : str
+    theorems : tuple of str
+        Ids of the theorems that bear on it; empty where nothing here does.
+    streams : tuple of str
+        The streams on which they must be seen to hold; empty: any.
+    kernel : bool
+        Whether it is also about what a kernel computes.
+    tested : str
+        What is tested here.
+    left_out : str
+        What is not, and why.
+    """
+
+    id: str
+    claim: str
+    tested: str
+    left_out: str
+    theorems: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    kernel: bool = False
+
+
+_OWN_STATEMENTS = (
+    "The paper's theorem and its constants were not at hand: the statements and constants tested are derivations of "
+    "this project."
+)
+
+PAPER_CLAIMS: tuple[PaperClaim, ...] = (
+    PaperClaim(
+        "C1a",
+        "Super-geometric convergence against a right-Newton comparator, from an inner loss that is exactly quadratic.",
+        "That the inner loss is exactly quadratic (T1), that the product of the residual ratios of T tokens is at most "
+        "(C/T)^T (T5, T6), and the same for a whole context against the right-Newton preconditioner (T10).",
+        f"{_OWN_STATEMENTS} T10 says nothing until T exceeds its constant; its figure marks that stretch.",
+        theorems=("T1", "T5", "T6", "T10"),
+        kernel=True,
+    ),
+    PaperClaim(
+        "C1b",
+        "An algorithm-aligned bound on the contraction of each token's own residual.",
+        "The exact residual ratio of a write (T3) and the bound on its mean and its product for any write gate (T7).",
+        f"{_OWN_STATEMENTS} Trained models are not among the streams.",
+        theorems=("T3", "T7"),
+        kernel=True,
+    ),
+    PaperClaim(
+        "C1c",
+        "A recall residual ratio lower by 39% at 1.3 billion parameters.",
+        "Nothing. The measure itself is here, for any captured activations: `osdn-theory analyze`.",
+        "It takes a model of 1.3 billion parameters trained on 100 billion tokens, far beyond the means of this run; "
+        "no weights were at hand.",
+    ),
+    PaperClaim(
+        "C2",
+        "The inner loss stays exactly quadratic, the hypergradient update keeps the chunkwise parallel pipeline, and "
+        "no high-dimensional state is added.",
+        "The quadratic (T1); that calibration is itself a delta rule with a chunk form, and by which certificate "
+        "clipped and unclipped iterates agree (T11); that the chunk form equals the recurrence (T12). The state added "
+        "is one vector of K numbers for each head.",
+        "How fast a kernel is: that needs a GPU, and is measured by `python -m osdn_kernels.benchmarks`, not here.",
+        theorems=("T1", "T11", "T12"),
+        kernel=True,
+    ),
+    PaperClaim(
+        "C3",
+        "Preconditioning from the right is a scaling of the write key, feature by feature, and keeps chunkwise "
+        "parallelism.",
+        "The identity (T2) and the chunk form with scaled write keys (T12).",
+        "How fast a kernel is, as for C2.",
+        theorems=("T2", "T12"),
+        kernel=True,
+    ),
+    PaperClaim(
+        "C3b",
+        "In-context recall (JRT style) 32% better than DeltaNet's at 340 million parameters.",
+        "Nothing. The figures that the authors' repository publishes are quoted below.",
+        "It takes models of 340 million parameters trained on 10.7 billion tokens, beyond the means of this run.",
+    ),
+    PaperClaim(
+        "C4",
+        "Parity in perplexity and on LongBench.",
+        "Nothing.",
+        "It takes trained language models of that size and their evaluation, beyond the means of this run.",
+    ),
+    PaperClaim(
+        "APF",
+        "Forgetting refreshes a stale calibration where the context is not stationary.",
+        "How fast forgetting erases the start, and the bias that it brings (T13); regret against a comparator that "
+        "moves, without forgetting (T14); both on a drifting and a switching stream.",
+        "Whether forgetting helps a trained model, and whether the bias explains the perplexities published for "
+        "constant forgetting: neither is decided here.",
+        theorems=("T13", "T14"),
+        streams=("drifting", "switching"),
+    ),
+)

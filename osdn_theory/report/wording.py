@@ -1,0 +1,53 @@
+"""Plain ASCII mathematics, such as ``eta |s_t|^2 <= eta M``, as HTML that reads like mathematics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+_GREEK = {"eta": "η", "beta": "β", "gamma": "γ", "lambda": "λ", "alpha": "α"}
+_GREEK_NAME = re.compile(rf"(?<![A-Za-z])({'|'.join(_GREEK)})(?![A-Za-z])")
+
+# On escaped text: what stands between angle brackets is an inner product.
+_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"-&gt;"), "→"),
+    (re.compile(r"&lt;="), "≤"),
+    (re.compile(r"&gt;="), "≥"),
+    (re.compile(r"!="), "≠"),
+    (re.compile(r"&lt;([^&;]+, [^&;]+)&gt;"), r"⟨\1⟩"),
+    (re.compile(r"([A-Za-z])~"), "\\1\N{COMBINING TILDE}"),
+    (re.compile(r"(?<= )\*(?= )"), "⊙"),
+    (re.compile(r"(?<= )-(?= )"), "−"),
+    (re.compile(r"(?<=[^\W\d_])_\{([^}]*)\}"), r"<sub>\1</sub>"),
+    (re.compile(r"(?<![^\W\d_]{2})(?<=[^\W\d_])_([a-z0-9])(?![A-Za-z])"), r"<sub>\1</sub>"),
+    (re.compile(r"\^-([A-Z0-9]+)"), r"<sup>−\1</sup>"),
+    (re.compile(r"\^([A-Z0-9]+)"), r"<sup>\1</sup>"),
+)
+
+
+def readable(text: str) -> Markup:
+    """Greek letters, relations, indices and powers of a text, and what stands between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else _mathematics(part)
+        for place, part in enumerate(parts)
+    )
+
+
+def _mathematics(text: str) -> Markup:
+    html = _GREEK_NAME.sub(lambda found: _GREEK[found[1]], str(Markup.escape(text)))
+    for pattern, replacement in _RULES:
+        html = pattern.sub(replacement, html)
+    return Markup(html)
+
+
+_NUMBER = re.compile(r"[-−+]?[\d.,]+(e[-+]?\d+)?|[∞–]?")
+
+
+def number_columns(rows: Sequence[Sequence[str]]) -> set[int]:
+    """The columns of a table in which every cell is a number, or a sign that there is none."""
+    return {
+        place for place, column in enumerate(zip(*rows, strict=True)) if all(map(_NUMBER.fullmatch, column))
+    }
