@@ -1,0 +1,41 @@
+"""Writing a report page and reading it back, with its JSON twin."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+from fake_verification import good
+from html_page import Page
+
+from osdn_theory.report import Exhibit, write_report
+from osdn_theory.report.model import ReportModel, build_model
+
+SCHEMA = json.loads((files("osdn_theory.report") / "schema.json").read_text())
+
+
+def strict(path: Path) -> Any:
+    def refuse(literal: str) -> float:
+        raise AssertionError(f"{literal} in JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def written(folder: Path, verification: Any = None, exhibits: tuple[Exhibit, ...] = ()) -> tuple[Page, Any]:
+    """The page and its JSON twin, which must fit the schema."""
+    page = Page(write_report(verification or good(), folder, exhibits=exhibits).read_text())
+    twin = strict(folder / "report.json")
+    jsonschema.validate(twin, SCHEMA)
+    return page, twin
+
+
+def model(folder: Path, verification: Any = None) -> ReportModel:
+    return build_model(verification or good(), folder, ())
+
+
+def standing(twin: Any, theorem: str) -> str:
+    found: str = next(each for each in twin["theorems"] if each["id"] == theorem)["proof"]["standing"]
+    return found
