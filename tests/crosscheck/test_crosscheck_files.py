@@ -49,7 +49,11 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_saved_run_is_judged_like_a_live_one(dtype: Any, tmp_path: Path) -> None:
+def test_a_saved_run_is_judged_like_a_live_one(
+    dtype: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The kernel is plain PyTorch, whether or not other tests have loaded Triton's interpreter.
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
     path = record(tmp_path / "run.safetensors", correct, interpolating(), dtype=dtype)
     saved, live = audit_run(path), crosscheck(correct, interpolating(), FAST, dtype=dtype, device="cpu")
     assert saved.dtype == dtype
