@@ -1,5 +1,6 @@
 """Online Scaled DeltaNet as a layer of a language model, in place of a DeltaNet or attention layer."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -280,7 +281,7 @@ class OnlineScaledDeltaNet(nn.Module):
         }
         if cache is not None and cache.writable and cu_seqlens is None and steps_in_place(q):
             return step_(q, k, v, beta, state, **options), None
-        return choose(self.mode, q)(
+        return self.operator(q)(
             q,
             k,
             v,
@@ -293,6 +294,10 @@ class OnlineScaledDeltaNet(nn.Module):
             check_values=False,
             **options,
         )
+
+    def operator(self, q: Tensor) -> Callable[..., Any]:
+        """What a call with these queries goes through; a subclass may watch or replace it."""
+        return choose(self.mode, q)
 
     def extra_repr(self) -> str:
         rule = self.rule

@@ -1,0 +1,43 @@
+"""What `osdn-theory recall` calls, found by its entry point: plans are made from plain values, results are files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .plan import PRESETS, Plan, preset
+
+PRESET_NAMES = tuple(PRESETS)
+
+
+def make_plan(name: str, **changes: Any) -> Plan:
+    """See `osdn_kernels.experiments.plan.preset`."""
+    return preset(name, **changes)
+
+
+def run(
+    plan: Plan,
+    folder: Path,
+    *,
+    measure: Callable[[Path], None],
+    device: str | None,
+    workers: int | None,
+    tensorboard: bool,
+    command: str,
+    progress: Callable[[str, int, int], None],
+) -> bool:
+    """See `osdn_kernels.experiments.run.run_experiment`; the device is the GPU if there is one, unless it is given.
+
+    By default there are as many workers as cores, at most four to a GPU, and one for a smoke run.
+    """
+    import os
+
+    import torch
+
+    from .run import Settings, run_experiment
+
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    most = 4 if chosen == "cuda" else len(os.sched_getaffinity(0))
+    settings = Settings(chosen, workers or (1 if plan.preset == "smoke" else most), tensorboard)
+    return run_experiment(
+        plan, folder, measure=measure, settings=settings, command=command, progress=progress
+    )

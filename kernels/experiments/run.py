@@ -1,0 +1,275 @@
+"""The experiment: tune every model, train the chosen ones from every seed, test them; resumable at any time."""
+
+import json
+import os
+import platform
+import queue
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import Manager, get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..benchmarks.records import replace
+from . import evaluation
+from .distributed import ALONE, Group, joined
+from .models import MODELS
+from .plan import TUNING_SEED, Job, Plan
+from .tracking import board, require_tensorboard
+from .training import Tick, ignore, train
+from .validation import require
+
+Measure = Callable[[Path], None]
+"""Told the folder of each finished test run."""
+
+Progress = Callable[[str, int, int], None]
+"""(what, steps done, steps of all runs)"""
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and how, but for what is computed. `workers` processes train beside each other, each on one thread."""
+
+    device: str = "cpu"
+    workers: int = 1
+    tensorboard: bool = False
+
+
+def run_experiment(
+    plan: Plan,
+    folder: Path,
+    *,
+    measure: Measure,
+    settings: Settings = Settings(),
+    command: str = "",
+    progress: Progress = lambda what, done, total: None,
+) -> bool:
+    """Do what is left of an experiment, and say whether this process is the one to sum it up.
+
+    Under torchrun every run is trained by all processes together, data-parallel; otherwise `settings.workers` runs
+    are trained side by side.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another experiment, or the device is not there.
+    CheckpointError, OSError, FloatingPointError
+        Of a run that failed; the finished ones are kept.
+    """
+    device = available(settings.device)
+    if settings.tensorboard:
+        require_tensorboard()
+    with joined(device) as group:
+        if group.leads:
+            claim(plan, folder, settings, command)
+        group.wait()
+        counter = Counter(plan.runs * plan.steps, progress)
+        perform = in_order if settings.workers == 1 or group.size > 1 else side_by_side
+        options = (plan, folder, measure, settings)
+        perform(plan.tuning(), options, group, counter)
+        perform(plan.testing(chosen_rates(plan, folder)), options, group, counter)
+        return group.leads
+
+
+class Counter:
+    """Steps of all runs, to a progress bar."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self.total, self.progress = total, progress
+        self.steps: dict[str, int] = {}
+
+    def tick(self, label: str, step: int) -> None:
+        self.steps[label] = step
+        self.progress(label, sum(self.steps.values()), self.total)
+
+
+Options = tuple[Plan, Path, Measure, Settings]
+
+
+def in_order(jobs: list[Job], options: Options, group: Group, counter: Counter) -> None:
+    for job in jobs:
+        run_job(job, *options, group, lambda step, job=job: counter.tick(job.label, step))
+        counter.tick(job.label, options[0].steps)
+
+
+def side_by_side(jobs: list[Job], options: Options, group: Group, counter: Counter) -> None:
+    """In processes of their own; the first failure stops those that have not begun."""
+    plan, *_, settings = options
+    with Manager() as manager:
+        ticks = manager.Queue()
+        pool = ProcessPoolExecutor(
+            settings.workers, mp_context=get_context("spawn"), initializer=single_thread
+        )
+        with pool:
+            futures = {pool.submit(run_apart, job, options, ticks): job for job in jobs}
+            try:
+                watch(futures, plan.steps, ticks, counter)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def watch(futures: dict[Future[None], Job], steps: int, ticks: Any, counter: Counter) -> None:
+    left = set(futures)
+    while left:
+        done, left = wait(left, POLL_SECONDS, FIRST_EXCEPTION)
+        for label, step in drained(ticks):
+            counter.tick(label, step)
+        for future in done:
+            future.result()
+            counter.tick(futures[future].label, steps)
+
+
+def drained(ticks: Any) -> Iterator[tuple[str, int]]:
+    while True:
+        try:
+            yield ticks.get_nowait()
+        except queue.Empty:
+            return
+
+
+def single_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def run_apart(job: Job, options: Options, ticks: Any) -> None:
+    run_job(job, *options, ALONE, lambda step: ticks.put((job.label, step)))
+
+
+def run_job(
+    job: Job, plan: Plan, folder: Path, measure: Measure, settings: Settings, group: Group = ALONE,
+    tick: Tick = ignore,
+) -> None:  # fmt: skip
+    """Train, evaluate and measure one run, or the part of that which is missing."""
+    place, device = folder / job.folder, available(settings.device)
+    if not (place / "result.json").exists():
+        events = place / "tensorboard" if settings.tensorboard and group.leads else None
+        with board(events) as writer, untuned(device):
+            model, seconds = train(plan, job, place, device, group, tick, writer)
+            if group.leads:
+                write_result(plan, job, place, model.eval(), seconds, settings.device)
+        group.wait()
+    if group.leads and job.role == "test" and not (place / "measures.json").exists():
+        measure(place)
+
+
+def write_result(plan: Plan, job: Job, place: Path, model: Any, seconds: float, device: str) -> None:
+    """The file that says that the run is finished; written last."""
+    spec = MODELS[job.model]
+    tested = evaluation.test(plan, model, job.model, place) if job.role == "test" else {}
+    document = {
+        "model": job.model,
+        "label": spec.label,
+        "learning_rate": job.learning_rate,
+        "seed": job.seed,
+        "role": job.role,
+        "parameters": model.trained_parameters,
+        "steps": plan.steps,
+        "seconds": seconds,
+        "device": device_name(device),
+        "rule": spec.rule,
+        "gated_state": spec.gated_state,
+        "context": {f"{cell.repeats}-{cell.pairs}": cell.context for cell in plan.task.cells},
+        "validation": evaluation.validation_accuracy(plan, model),
+        "cells": [],
+        "distances": [],
+        "ablations": [],
+        **tested,
+    }
+    replace(place / "result.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+@contextmanager
+def untuned(device: torch.device) -> Iterator[None]:
+    """On a GPU every kernel takes its first configuration: tuning for runs of seconds takes minutes."""
+    if device.type == "cpu":
+        yield
+        return
+    from .. import ops  # noqa: F401, defines the kernels
+    from ..forced import forced
+
+    with forced({}):
+        yield
+
+
+def chosen_rates(plan: Plan, folder: Path) -> dict[str, float]:
+    """The learning rate of each model with the best validation accuracy; the smaller of equals."""
+    found: dict[str, dict[float, float]] = {}
+    for job in plan.tuning():
+        result = json.loads((folder / job.folder / "result.json").read_text())
+        found.setdefault(job.model, {})[job.learning_rate] = result["validation"]
+    return {model: max(sorted(rates), key=rates.__getitem__) for model, rates in found.items()}
+
+
+def claim(plan: Plan, folder: Path, settings: Settings, command: str) -> None:
+    """Write plan.json, or check that the folder's own is of the same experiment.
+
+    Raises
+    ------
+    ValueError
+        If it is another one.
+    """
+    path = folder / "plan.json"
+    if path.exists():
+        try:
+            held = json.loads(path.read_text())["fingerprint"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{str(path)!r} is not the plan of an experiment: {error}") from error
+        if held != plan.fingerprint:
+            raise ValueError(
+                f"the folder {str(folder)!r} holds an experiment of other sizes; choose another --out"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    own = plan.document()
+    document = {
+        "fingerprint": plan.fingerprint,
+        "preset": plan.preset,
+        "command": command,
+        "task": own["task"],
+        "size": own["size"],
+        "models": list(plan.models),
+        "learning_rates": list(plan.learning_rates),
+        "seeds": list(plan.seeds),
+        "tuning_seed": TUNING_SEED,
+        "steps": plan.steps,
+        "batch": plan.batch,
+        "environment": environment(settings),
+    }
+    replace(path, json.dumps(document, indent=1) + "\n")
+
+
+def environment(settings: Settings) -> dict[str, Any]:
+    return {
+        "device": device_name(settings.device),
+        "cores": os.cpu_count(),
+        "workers": settings.workers,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def available(device: str) -> torch.device:
+    """The device by name, with the local one under torchrun.
+
+    Raises
+    ------
+    ValueError
+        If it is not there.
+    """
+    require(device in ("cpu", "cuda"), "device", "cpu or cuda", device)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: no CUDA device is present; leave --device out to run on the CPU")
+    if device == "cuda":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device(device)
+
+
+def device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else f"CPU, {platform.machine()}"
