@@ -179,6 +179,65 @@ def geometric_mean_ratio(ratio: Array) -> tuple[Array, Array]:
     return mean, np.exp(mean)
 
 
+def token_residual_ratio(trajectory: Trajectory) -> Array:
+    """q_t of every token (T3, T17), (..., T): 0 where float64 cannot tell it from 0, NaN without a residual.
+
+    The alignment is a sum of K products, so sqrt(q_t) is known to about K * eps.
+    """
+    resolution = trajectory.stream.key_dim * float(np.finfo(np.float64).eps)
+    ratio = trajectory.residual_ratio
+    return np.where(ratio <= resolution**2, 0.0, ratio)
+
+
+def recall_residual_ratio(trajectory: Trajectory) -> Array:
+    r"""What the last state misses of the values it was given, (...); NaN where all values are zero.
+
+    .. math:: \sum_i \|S_T k_i - v_i\|^2 \Big/ \sum_i \|v_i\|^2
+    """
+    values = trajectory.stream.values
+    missing = trajectory.stream.keys @ transpose(trajectory.final_state) - values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio: Array = np.sum(np.square(missing), axis=(-2, -1)) / np.sum(np.square(values), axis=(-2, -1))
+    return ratio
+
+
+def visited_preconditioners(trajectory: Trajectory) -> Array:
+    """d_1 ... d_T and the one handed on, (..., T + 1, K)."""
+    last = trajectory.final_preconditioner[..., None, :]
+    return np.concatenate([trajectory.preconditioner, last], axis=-2)
+
+
+def root_mean_square(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Square root of the mean of the squares over `axis`, all axes by default."""
+    return np.asarray(np.sqrt(np.mean(np.square(values), axis=axis)))
+
+
+def trajectory_measures(trajectory: Trajectory, newton: Array) -> dict[str, Array]:
+    """The numbers of :class:`RecurrenceMeasures` for every head of a trajectory, (...) each.
+
+    `newton` (..., V, K) is the state that stands for exact Newton. Raises ``ValueError`` for a trajectory
+    without a calibration rule.
+    """
+    ratio = token_residual_ratio(trajectory)
+    log_ratio, mean_ratio = geometric_mean_ratio(ratio)
+    visited = visited_preconditioners(trajectory)
+    drift = np.abs(visited - 1.0)
+    return {
+        "log_residual_ratio": log_ratio,
+        "residual_ratio": mean_ratio,
+        "vanishing_tokens": np.sum(ratio == 0, axis=-1),
+        "undefined_tokens": np.sum(np.isnan(ratio), axis=-1),
+        "recall_ratio": recall_residual_ratio(trajectory),
+        "preconditioner_min": visited.min(axis=(-2, -1)),
+        "preconditioner_max": visited.max(axis=(-2, -1)),
+        "drift_max": drift.max(axis=(-2, -1)),
+        "drift_rms": root_mean_square(drift, axis=(-2, -1)),
+        "mean_alignment": trajectory.alignment.mean(axis=-1),
+        "newton_distance": relative_distance(trajectory.final_state, newton),
+        "clipped_fraction": np.mean(clipped_steps(trajectory), axis=-1),
+    }
+
+
 def clipped_steps(trajectory: Trajectory) -> Array:
     """Which calibrate steps of an OSDN trajectory the box cut short, (..., T) bool.
 
@@ -214,7 +273,7 @@ def _heads(
         "delta_net": delta_net(stream, initial_preconditioner=1.0, method=method, chunk_size=chunk_size),
     }
     newton = recursive_least_squares(stream, ridge=ridge).final_state
-    measured = {name: _measures(run, newton) for name, run in runs.items()}
+    measured = {name: trajectory_measures(run, newton) for name, run in runs.items()}
     rank, condition, effective = key_spectrum(stream.keys)
     times = calibration_times(stream, rule)
     return [
@@ -239,36 +298,6 @@ def _times(times: CalibrationTimes, index: tuple[int, ...]) -> dict[str, Any]:
         "calibrated_fraction": float(times.calibrated_fraction[index]),
         "calibrated_directions": int(times.calibrated_directions[index]),
     }
-
-
-def _measures(run: Trajectory, newton: Array) -> dict[str, Array]:
-    resolution = run.stream.key_dim * float(np.finfo(np.float64).eps)
-    ratio = np.where(run.residual_ratio <= resolution**2, 0.0, run.residual_ratio)
-    log_ratio, mean_ratio = geometric_mean_ratio(ratio)
-    visited = np.concatenate([run.preconditioner, run.final_preconditioner[..., None, :]], axis=-2)
-    drift = np.abs(visited - 1.0)
-    return {
-        "log_residual_ratio": log_ratio,
-        "residual_ratio": mean_ratio,
-        "vanishing_tokens": np.sum(ratio == 0, axis=-1),
-        "undefined_tokens": np.sum(np.isnan(ratio), axis=-1),
-        "recall_ratio": _recall_ratio(run),
-        "preconditioner_min": visited.min(axis=(-2, -1)),
-        "preconditioner_max": visited.max(axis=(-2, -1)),
-        "drift_max": drift.max(axis=(-2, -1)),
-        "drift_rms": np.sqrt(np.mean(np.square(drift), axis=(-2, -1))),
-        "mean_alignment": run.alignment.mean(axis=-1),
-        "newton_distance": relative_distance(run.final_state, newton),
-        "clipped_fraction": np.mean(clipped_steps(run), axis=-1),
-    }
-
-
-def _recall_ratio(run: Trajectory) -> Array:
-    values = run.stream.values
-    missing = run.stream.keys @ transpose(run.final_state) - values
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio: Array = np.sum(np.square(missing), axis=(-2, -1)) / np.sum(np.square(values), axis=(-2, -1))
-    return ratio
 
 
 def _pick(columns: Mapping[str, Array], index: tuple[int, ...]) -> RecurrenceMeasures:

@@ -1,0 +1,128 @@
+"""The numbers of one test run that are compared over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from osdn_theory._fields import Fields
+from osdn_theory._validation import require
+from osdn_theory.analysis import geometric_mean_ratio, root_mean_square
+from osdn_theory.recall.runs import Run, cell_of
+
+Cell = tuple[str, int, int]
+Range = tuple[int, int, int]
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values))
+
+
+def _geometric_mean(values: list[float]) -> float:
+    return float(geometric_mean_ratio(np.array(values))[1])
+
+
+def _root_mean_square(values: list[float]) -> float:
+    return float(root_mean_square(np.array(values)))
+
+
+OVER_CELLS: Mapping[str, Callable[[list[float]], float]] = {
+    "token_residual_ratio": _geometric_mean,
+    "recall_residual_ratio": _geometric_mean,
+    "d_low": min,
+    "d_high": max,
+    "drift_from_one": _root_mean_square,
+    "drift_from_start": _root_mean_square,
+    "clipped_fraction": _mean,
+    "output_error": max,
+}
+"""Measures of layers, and how those of a run's cells and layers become one number."""
+
+TITLES = {
+    "accuracy": "accuracy",
+    "accuracy_once": "accuracy on contexts read once",
+    "accuracy_twice": "accuracy on contexts read twice",
+    "loss": "loss",
+    "token_residual_ratio": "token residual ratio",
+    "recall_residual_ratio": "recall residual ratio",
+    "d_low": "least d",
+    "d_high": "largest d",
+    "drift_from_one": "|d - 1|",
+    "drift_from_start": "|d - d_1|",
+    "clipped_fraction": "share of clipped steps",
+    "output_error": "relative error of the layer's outputs",
+}
+
+
+def title(measure: str) -> str:
+    """What a measure is called."""
+    return TITLES.get(measure) or f"accuracy on {measure.removeprefix('accuracy_')} keys"
+
+
+def cell_accuracies(run: Run) -> dict[Cell, float]:
+    """Accuracy on the test set, cell by cell."""
+    return {cell_of(cell): _share(cell, "accuracy") for cell in run.result.each("cells")}
+
+
+def distance_accuracies(run: Run) -> dict[Range, float]:
+    """Accuracy by (repeats, low, high), the distance of a query from the last write of its pair in tokens."""
+    counts: dict[Range, list[int]] = {}
+    for entry in run.result.each("distances"):
+        key = entry.count("repeats"), entry.count("low"), entry.count("high")
+        correct, queries = entry.count("correct"), entry.count("queries")
+        require(
+            0 <= correct <= queries,
+            f"{entry.where}.correct: expected 0 to {queries}, got {correct}",
+        )
+        total = counts.setdefault(key, [0, 0])
+        total[0] += correct
+        total[1] += queries
+    return {key: correct / queries for key, (correct, queries) in counts.items() if queries}
+
+
+def ablation_accuracies(run: Run) -> dict[str, float]:
+    """Mean accuracy over the cells with d replaced, by ablation."""
+    found: dict[str, list[float]] = {}
+    for entry in run.result.each("ablations"):
+        found.setdefault(entry.text("ablation"), []).append(_share(entry, "accuracy"))
+    return {name: _mean(values) for name, values in found.items()}
+
+
+def overall(run: Run) -> dict[str, float]:
+    """One number per measure: means over the cells of the test set, and `OVER_CELLS` of the layers."""
+    return _of_test_set(run) | _of_layers(run.measured or [])
+
+
+def _of_test_set(run: Run) -> dict[str, float]:
+    accuracies = cell_accuracies(run)
+    if not accuracies:
+        return {}
+    groups = {"accuracy": accuracies.keys()} | {
+        f"accuracy_{name}": [cell for cell in accuracies if cell[1] == repeats]
+        for name, repeats in (("once", 1), ("twice", 2))
+    }  # fmt: skip
+    for statistic in dict.fromkeys(cell[0] for cell in accuracies):
+        groups[f"accuracy_{statistic}"] = [cell for cell in accuracies if cell[0] == statistic]
+    means = {name: _mean([accuracies[c] for c in cells]) for name, cells in groups.items() if cells}
+    return means | {"loss": _mean([cell.extended("loss") for cell in run.result.each("cells")])}
+
+
+def _of_layers(cells: Iterable[Fields]) -> dict[str, float]:
+    columns: dict[str, list[float]] = {}
+    for cell in cells:
+        for name in OVER_CELLS:
+            columns.setdefault(name, []).append(cell.extended(name))
+    return {name: _over(name, values) for name, values in columns.items()}
+
+
+def _over(name: str, values: list[float]) -> float:
+    # min and max of a list with NaN depend on its order.
+    return math.nan if any(map(math.isnan, values)) else OVER_CELLS[name](values)
+
+
+def _share(entry: Fields, name: str) -> float:
+    value = entry.number(name)
+    require(0 <= value <= 1, f"{entry.where}.{name}: expected a share in [0, 1], got {value}")
+    return value
