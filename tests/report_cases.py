@@ -8,13 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 from fake_verification import good
 from html_page import Page
 
+from osdn_theory import recall_data
 from osdn_theory.report import Exhibit, write_report
 from osdn_theory.report.model import ReportModel, build_model
 
 SCHEMA = json.loads((files("osdn_theory.report") / "schema.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def no_packaged_results(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a test puts the results that are delivered with the package: none, unless it does."""
+    folder = tmp_path_factory.mktemp("package")
+    monkeypatch.setattr(recall_data, "PACKAGED", folder)
+    return folder
 
 
 def strict(path: Path) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from fake_verification import HOSTILE, FakeVerification, bad, check, good
 from html_page import Page
 from matplotlib.figure import Figure
+from report_cases import no_packaged_results as no_packaged_results
 
 from osdn_theory import _folders
 from osdn_theory._folders import ensure_writable

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_documents import crosscheck_document, leave, proofs_document
 from fake_verification import FakeVerification, bad, check, good
-from report_cases import model, written
+from report_cases import model, no_packaged_results as no_packaged_results, written
 
 from osdn_theory.digest import digest
 from osdn_theory.report.crosschecks import parse_crosscheck

@@ -13,7 +13,8 @@ import pytest
 from fake_documents import NOT_RUN, crosscheck_document, failed_proof, leave, proofs_document
 from fake_verification import bad, good
 from html_page import Page
-from report_cases import written
+from recall_summaries import recall_summary
+from report_cases import no_packaged_results as no_packaged_results, written
 
 from osdn_theory.report import provenance, write_report
 from osdn_theory.report.published import PUBLISHED_TABLES
@@ -113,6 +114,7 @@ def full(folder: Path) -> Path:
 
     leave(folder, "proofs.json", proofs_document({"T5": failed_proof(), "T6": NOT_RUN}))
     leave(folder, "crosscheck.json", crosscheck_document(excess=3))
+    leave(folder, "recall.json", recall_summary())
     return write_report(bad("violated"), folder, exhibits=EXHIBITS)
 
 
@@ -181,7 +183,7 @@ def test_the_page_asks_for_nothing_and_logs_nothing(browser: chromium.Browser, p
 def test_every_image_is_shown(browser: chromium.Browser, page_path: Path) -> None:
     browser.open(page_path, width=1280)
     assert browser.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
-    assert browser.evaluate("document.images.length") == 3
+    assert browser.evaluate("document.images.length") == 7
 
 
 def test_light_and_dark_follow_the_reader(browser: chromium.Browser, page_path: Path, tmp_path: Path) -> None:

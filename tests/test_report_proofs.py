@@ -10,7 +10,7 @@ import pytest
 from fake_documents import NOT_RUN, crosscheck_document, date, failed_proof, leave, proofs_document
 from fake_verification import HOSTILE, good
 from html_page import Page
-from report_cases import standing, written
+from report_cases import no_packaged_results as no_packaged_results, standing, written
 
 from osdn_theory.report import write_report
 from proofs_check.claims import CLAIMS

@@ -10,6 +10,13 @@ from osdn_theory.plotting.calibration import forgetting, identity_fixed_point, p
 from osdn_theory.plotting.convergence import convergence_rates, super_geometric
 from osdn_theory.plotting.crosscheck import crosscheck_curve, crosscheck_errors
 from osdn_theory.plotting.newton import newton_distance
+from osdn_theory.plotting.recall import (
+    recall_accuracy,
+    recall_differences,
+    recall_distance,
+    recall_figures,
+    recall_residual_ratios,
+)
 from osdn_theory.plotting.slack import regret, slack_per_bound
 from osdn_theory.plotting.tables import Table
 from osdn_theory.plotting.timescales import alignment_over_time, calibration_loss, calibration_spectrum
@@ -26,6 +33,11 @@ __all__ = [
     "identity_fixed_point",
     "newton_distance",
     "preconditioner_heatmap",
+    "recall_accuracy",
+    "recall_differences",
+    "recall_distance",
+    "recall_figures",
+    "recall_residual_ratios",
     "regret",
     "save_figure",
     "slack_per_bound",

@@ -27,7 +27,15 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = (
 GREY = "#767676"
 
 _COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK)
-_LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 3)), "-")
+_LINES: tuple[Any, ...] = (
+    "-",
+    "--",
+    "-.",
+    (0, (1, 1.2)),
+    (0, (6, 1.5, 1, 1.5, 1, 1.5)),
+    (0, (8, 3)),
+    (0, (3, 1)),
+)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -47,11 +55,11 @@ def sparse_markers(count: int, curve: int) -> tuple[int, int]:
 
 
 def new_figure(
-    columns: int = 1, *, width: float | None = None, height: float = 4.0
+    columns: int = 1, *, rows: int = 1, width: float | None = None, height: float = 4.0
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with `columns` plain axes: no top and right frame, a faint grid."""
+    """A figure with `columns` times `rows` plain axes, row by row: no top and right frame, a faint grid."""
     fig = Figure(figsize=(width or 6.4 * columns**0.7, height), layout="constrained")
-    axes = [fig.add_subplot(1, columns, column + 1) for column in range(columns)]
+    axes = [fig.add_subplot(rows, columns, place + 1) for place in range(rows * columns)]
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(True, color="#d8d8d8", linewidth=0.6)

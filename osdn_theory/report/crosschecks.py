@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from osdn_theory._fields import Fields
 from osdn_theory.crosscheck.results import FORMAT, Comparison, CrossCheck, Curve, Symptom, Verdict
 from osdn_theory.report.documents import Document, StaleError, read_document
-from osdn_theory.report.fields import Fields
 
 PATTERN = "crosscheck*.json"
 """Name of such documents, in the report folder and in folders inside it, one for each kernel."""

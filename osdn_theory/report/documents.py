@@ -58,7 +58,7 @@ class Document(Generic[T]):
 
 
 def read_document(
-    path: Path, parse: Callable[[Any], T], *, name: str, made_from: Iterable[str]
+    path: Path, parse: Callable[[Any], T], *, name: str, made_from: Iterable[str] | None
 ) -> Document[T]:
     """Read a document, and refuse it where it is broken, of another version, or older than the code.
 
@@ -69,8 +69,9 @@ def read_document(
         Raises ValueError where it is not what it should be, StaleError where it is about other code.
     name : str
         What the page calls it.
-    made_from : names of packages
-        Whose code made it: a change in one of them since then makes the document stale.
+    made_from : names of packages, or None
+        Whose code made it: a change in one of them since then makes the document stale. None: it records an
+        experiment, which stays what it was whatever the code has become.
 
     Returns
     -------
@@ -86,7 +87,8 @@ def read_document(
     written = datetime.fromtimestamp(changed, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     try:
         content = parse(json.loads(raw, parse_constant=_refuse))
-        _check_fresh(content.made_by, changed, made_from)
+        if made_from is not None:
+            _check_fresh(content.made_by, changed, made_from)
     except StaleError as error:
         return Document(name, "stale", f"{name} is stale: {error}", written)
     except (ValueError, RecursionError) as error:

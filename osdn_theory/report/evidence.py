@@ -9,12 +9,18 @@ from typing import Literal
 from osdn_theory.bounds import bound_ids
 from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.digest import SEVERITY, Digest, Theorem as CheckedTheorem
+from osdn_theory.recall_data import Summary
+from osdn_theory.recall_tables import against_baseline
 from osdn_theory.report.crosschecks import label
 from osdn_theory.report.paper_claims import PAPER_CLAIMS, PaperClaim
 from osdn_theory.report.proofs import ProofStatus
 from osdn_theory.theorems import Theorem
 
-Judgement = Literal["supported", "supported in part", "undecided", "contradicted", "not tested"]
+Judgement = Literal[
+    "supported", "supported in part", "undecided", "contradicted", "not tested at this scale", "not tested"
+]
+
+NO_RECALL = "No result of `osdn-theory recall` is at hand, so nothing was measured."
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,14 @@ class JudgedClaim:
     claim : PaperClaim
     judgement : str
     evidence : tuple of (theorem id, sentence)
+    measured : tuple of str
+        Sentences with what small trained models showed; that nothing was measured, where something could be.
     """
 
     claim: PaperClaim
     judgement: Judgement
     evidence: tuple[tuple[str, str], ...]
+    measured: tuple[str, ...] = ()
 
 
 def stream_status(found: Digest, theorem: str, only: Sequence[str] = ()) -> StreamStatus:
@@ -123,17 +132,21 @@ def _kernel_outcomes(theorem: str, kernels: Sequence[CrossCheck]) -> dict[str, t
     return outcomes
 
 
-def judged_claims(rows: Mapping[str, TheoremRow], found: Digest) -> tuple[JudgedClaim, ...]:
-    """All claims of the paper, each judged by the theorems that it names."""
-    return tuple(judge(claim, rows, found) for claim in PAPER_CLAIMS)
+def judged_claims(
+    rows: Mapping[str, TheoremRow], found: Digest, recalls: Sequence[Summary] = ()
+) -> tuple[JudgedClaim, ...]:
+    """All claims of the paper, each judged by the theorems that it names; with what small trained models showed."""
+    return tuple(judge(claim, rows, found, recalls) for claim in PAPER_CLAIMS)
 
 
-def judge(claim: PaperClaim, rows: Mapping[str, TheoremRow], found: Digest) -> JudgedClaim:
+def judge(
+    claim: PaperClaim, rows: Mapping[str, TheoremRow], found: Digest, recalls: Sequence[Summary] = ()
+) -> JudgedClaim:
     """What a run says about a claim.
 
     Supported: every theorem is proved, and holds wherever it is checked, at least once. In part: some of this is
     missing. Contradicted: a proof failed, or a bound is violated, or a kernel contradicts it. Undecided: a check is, or
-    nothing was run that could tell. Not tested: no theorem bears on it.
+    nothing was run that could tell. Not tested: no theorem bears on it; at this scale, if small models were measured.
     """
     support = [
         _support(rows[name], stream_status(found, name, claim.streams), claim) for name in claim.theorems
@@ -142,8 +155,18 @@ def judge(claim: PaperClaim, rows: Mapping[str, TheoremRow], found: Digest) -> J
         if judgement in support:
             break
     else:
-        judgement = _positive(support) if support else "not tested"
-    return JudgedClaim(claim, judgement, tuple(_evidence(claim, rows, found)))
+        judgement = _positive(support) if support else _untested(claim, recalls)
+    return JudgedClaim(claim, judgement, tuple(_evidence(claim, rows, found)), _measured(claim, recalls))
+
+
+def _untested(claim: PaperClaim, recalls: Sequence[Summary]) -> Judgement:
+    return "not tested at this scale" if claim.measures and recalls else "not tested"
+
+
+def _measured(claim: PaperClaim, recalls: Sequence[Summary]) -> tuple[str, ...]:
+    if claim.measures and not recalls:
+        return (NO_RECALL,)
+    return tuple(against_baseline(summary, measure) for summary in recalls for measure in claim.measures)
 
 
 def _positive(support: Sequence[str]) -> Judgement:

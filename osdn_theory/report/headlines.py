@@ -1,4 +1,4 @@
-"""The first lines of the page: one verdict each on bounds, proofs and kernels."""
+"""The first lines of the page: one verdict each on bounds, proofs, kernels and trained models."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from osdn_theory.recall_data import count_seeds
 from osdn_theory.report.crosschecks import outcome
 from osdn_theory.report.model import ReportModel
 from osdn_theory.report.proofs import ProofsRun
+from osdn_theory.report.recall import RecallRun
 
 Kind = Literal["holds", "violated", "undecided", "not applicable"]
 
@@ -23,8 +25,8 @@ class Headline:
 
 
 def headlines(model: ReportModel) -> list[Headline]:
-    """Bounds, proofs, kernels: none of them is left out, whatever was run."""
-    return [_bounds(model), _proofs(model), *_kernels(model)]
+    """Bounds, proofs, kernels, trained models: none of them is left out, whatever was run."""
+    return [_bounds(model), _proofs(model), *_kernels(model), *_recalls(model)]
 
 
 def _bounds(model: ReportModel) -> Headline:
@@ -108,3 +110,30 @@ def _kernel_runs(model: ReportModel) -> Headline:
         )
         return Headline("undecided", f"{size}: {text}.", "kernels")
     return Headline("holds", f"{size}: all within their error bounds.", "kernels")
+
+
+def _recalls(model: ReportModel) -> list[Headline]:
+    if not model.recalls:
+        return [Headline("undecided", "No in-context recall experiment is at hand.", "recall")]
+    lines = [
+        Headline("violated", f"A recall experiment counts for nothing on this page: {each.notice}.", "recall")
+        for each in model.recalls
+        if each.content is None
+    ]
+    return [*lines, *map(_recall_run, model.recall_runs)]
+
+
+def _recall_run(run: RecallRun) -> Headline:
+    summary, total = run.summary, len(run.summary["predictions"])
+    size = (
+        f"In-context recall, {len(summary['models'])} small trained models (preset {summary['preset']}, "
+        f"{count_seeds(summary)})"
+    )
+    found = f"{total - run.missed} of {total} predictions of the theory came out"
+    if not summary["complete"]:
+        return Headline("undecided", f"{size}: not complete; {found} so far.", "recall")
+    if run.missed:
+        return Headline(
+            "violated", f"{size}: {run.missed} of {total} predictions did not come out.", "recall"
+        )
+    return Headline("holds" if total else "not applicable", f"{size}: {found}.", "recall")

@@ -18,6 +18,7 @@ from osdn_theory.report.exhibit import Exhibit
 from osdn_theory.report.proofs import ProofsRun, proof_status, read_proofs
 from osdn_theory.report.provenance import machine_facts
 from osdn_theory.report.published import PUBLISHED_TABLES, PublishedTable
+from osdn_theory.report.recall import RecallRun, contents, read_recalls
 from osdn_theory.theorems import THEOREMS
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ReportModel:
         Its checks, condensed.
     proofs : Document of ProofsRun
     crosschecks : list of documents of CrossCheckRun
+    recalls : list of documents of RecallRun
     rows : dict from theorem id to TheoremRow
         T1 to T19, in order.
     others : list of str
@@ -54,6 +56,7 @@ class ReportModel:
     digest: Digest
     proofs: Document[ProofsRun]
     crosschecks: Sequence[Document[CrossCheckRun]]
+    recalls: Sequence[Document[RecallRun]]
     rows: Mapping[str, TheoremRow]
     others: Sequence[str]
     paper: Sequence[JudgedClaim]
@@ -66,6 +69,11 @@ class ReportModel:
     def kernels(self) -> list[CrossCheck]:
         """The kernel runs of all documents that were read."""
         return _runs(self.crosschecks)
+
+    @property
+    def recall_runs(self) -> list[RecallRun]:
+        """The recall experiments of all documents that were read."""
+        return contents(self.recalls)
 
     def as_dict(self) -> dict[str, Any]:
         """The document of ``report.json``, as ``schema.json`` describes it."""
@@ -80,11 +88,20 @@ class ReportModel:
                 "elapsed_s": self.verification.elapsed_s,
                 "checks": self.digest.counts,
                 "exit_code": self.verification.exit_code,
-                "documents": [_document(self.proofs), *map(_document, self.crosschecks)],
+                "documents": [
+                    _document(self.proofs),
+                    *map(_document, self.crosschecks),
+                    *map(_document, self.recalls),
+                ],
                 "proof_problems": self.proofs.content.problems if self.proofs.content else [],
                 "theorems": [_theorem(row) for row in self.rows.values()],
                 "paper_claims": [_paper_claim(judged) for judged in self.paper],
                 "kernel_runs": [_kernel_run(run) for run in self.kernels],
+                "recall": [
+                    {"file": each.file, "packaged": each.content.packaged, "summary": each.content.summary}
+                    for each in self.recalls
+                    if each.content
+                ],
                 "published": self.published,
                 "exhibits": [
                     {
@@ -107,11 +124,11 @@ def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exh
     ----------
     verification : Verification
     folder : Path
-        Where ``proofs.json`` and ``crosscheck*.json`` are looked for.
+        Where ``proofs.json``, ``crosscheck*.json`` and ``recall.json`` are looked for.
     exhibits : sequence of Exhibit
     """
     found = digest(verification.checks)
-    proofs, crosschecks = read_proofs(folder), read_crosschecks(folder)
+    proofs, crosschecks, recalls = read_proofs(folder), read_crosschecks(folder), read_recalls(folder)
     kernels = _runs(crosschecks)
     rows = {
         name: theorem_row(theorem, proof_status(proofs, name), found, kernels)
@@ -122,13 +139,14 @@ def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exh
         digest=found,
         proofs=proofs,
         crosschecks=crosschecks,
+        recalls=recalls,
         rows=rows,
         others=[theorem.name for theorem in found.theorems if theorem.name not in rows],
-        paper=judged_claims(rows, found),
+        paper=judged_claims(rows, found, [run.summary for run in contents(recalls)]),
         published=PUBLISHED_TABLES,
         exhibits=exhibits,
         facts={**verification.environment, **machine_facts()},
-        commands=_commands(verification, folder, crosschecks),
+        commands=_commands(verification, folder, crosschecks, recalls),
     )
 
 
@@ -137,10 +155,14 @@ def _runs(documents: Sequence[Document[CrossCheckRun]]) -> list[CrossCheck]:
 
 
 def _commands(
-    verification: Verification, folder: Path, documents: Sequence[Document[CrossCheckRun]]
+    verification: Verification,
+    folder: Path,
+    documents: Sequence[Document[CrossCheckRun]],
+    recalls: Sequence[Document[RecallRun]],
 ) -> list[str]:
     made = [each.content.command for each in documents if each.content]
-    return [f"osdn-theory prove --out {folder}", *made, verification.command]
+    trained = [run.summary["command"] for run in contents(recalls) if not run.packaged]
+    return [f"osdn-theory prove --out {folder}", *made, *trained, verification.command]
 
 
 def _document(document: Document[Any]) -> dict[str, str]:
@@ -175,6 +197,7 @@ def _paper_claim(judged: JudgedClaim) -> dict[str, Any]:
         **asdict(judged.claim),
         "judgement": judged.judgement,
         "evidence": [{"theorem": name, "found": sentence} for name, sentence in judged.evidence],
+        "measured": judged.measured,
     }
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from osdn_theory import __version__
+from osdn_theory import __version__, recall_tables
 from osdn_theory.digest import SEVERITY, format_slack
 from osdn_theory.plotting._formula import formula_svg
+from osdn_theory.recall_data import count_seeds
 from osdn_theory.report.crosschecks import label, outcome
 from osdn_theory.report.headlines import headlines
 from osdn_theory.report.model import ReportModel
+from osdn_theory.report.recall import CAPTIONS, facts
 from osdn_theory.report.wording import number_columns, readable
 
 
@@ -25,7 +27,10 @@ def _display(tex: str) -> Markup:
 
 
 def render(
-    model: ReportModel, images: Mapping[str, bytes], kernel_images: Mapping[int, Mapping[str, bytes]]
+    model: ReportModel,
+    images: Mapping[str, bytes],
+    kernel_images: Mapping[int, Mapping[str, bytes]],
+    recall_images: Sequence[Mapping[str, bytes]],
 ) -> str:
     """The page as text.
 
@@ -35,6 +40,8 @@ def render(
     images : mapping from exhibit name to PNG bytes
     kernel_images : mapping from place to PNG bytes by name
         By the place of the run among the model's kernel runs: "errors", "decay".
+    recall_images : mappings from name to PNG bytes
+        One for each recall run of the model, in their order; the names are those of `recall.CAPTIONS`.
     """
     environment = Environment(
         loader=PackageLoader("osdn_theory"),
@@ -59,6 +66,11 @@ def render(
             place: {name: _data(image) for name, image in drawn.items()}
             for place, drawn in kernel_images.items()
         },
+        recall_images=[{name: _data(image) for name, image in drawn.items()} for drawn in recall_images],
+        recall_captions=CAPTIONS,
+        recall_tables=recall_tables,
+        facts=facts,
+        seeds=count_seeds,
         kernel_label=label,
         kernel_outcome=outcome,
         version=__version__,

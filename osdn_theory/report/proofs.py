@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from osdn_theory._fields import Fields
 from osdn_theory.report.documents import Document, StaleError, read_document
-from osdn_theory.report.fields import Fields
 from osdn_theory.theorems import THEOREMS
 
 FILE = "proofs.json"

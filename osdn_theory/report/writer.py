@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from osdn_theory._folders import ensure_writable, write_atomically
 from osdn_theory._validation import require
 from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.jsonable import to_json
-from osdn_theory.plotting import crosscheck_curve, crosscheck_errors
+from osdn_theory.plotting import crosscheck_curve, crosscheck_errors, recall_figures
 from osdn_theory.report.crosschecks import outcome
 from osdn_theory.report.exhibit import Exhibit
 from osdn_theory.report.model import build_model
@@ -34,7 +34,8 @@ def write_report(
 
     What ``osdn-theory prove`` and ``osdn-theory crosscheck`` left there, ``proofs.json`` and ``crosscheck*.json``,
     goes into the page. A document that is missing, broken, of another version or older than the code is said to be
-    so, and counts for nothing.
+    so, and counts for nothing. The in-context recall experiment is ``recall.json`` in the folder or a folder inside
+    it; without one, the result delivered with the package.
 
     Every file is written beside its place and renamed into it, the page last: a reader never sees half a
     file, and a page always finds its data. Other files in the folder are left alone.
@@ -65,17 +66,26 @@ def write_report(
     model = build_model(verification, out, exhibits)
     images = {exhibit.name: png(exhibit.figure) for exhibit in exhibits if exhibit.figure is not None}
     kernel_images = {place: _kernel_figures(run) for place, run in _drawn(model.kernels)}
-    for name, image in images.items():
-        write_atomically(out / "figures" / f"{name}.png", image)
+    recall_images = [
+        {name: png(figure) for name, figure in recall_figures(run.summary).items()}
+        for run in model.recall_runs
+    ]
+    _write_figures(out, images, "")
     for place, drawn in kernel_images.items():
-        for name, image in drawn.items():
-            write_atomically(out / "figures" / f"kernel-{place + 1}-{name}.png", image)
+        _write_figures(out, drawn, f"kernel-{place + 1}-")
+    for place, drawn in enumerate(recall_images):
+        _write_figures(out, drawn, f"recall-{place + 1}-")
     results = {**verification.as_dict(), "exhibits": {exhibit.name: exhibit.data for exhibit in exhibits}}
     write_atomically(out / "results.json", (to_json(results) + "\n").encode())
     write_atomically(out / "report.json", (to_json(model.as_dict()) + "\n").encode())
     page = out / "index.html"
-    write_atomically(page, render(model, images, kernel_images).encode())
+    write_atomically(page, render(model, images, kernel_images, recall_images).encode())
     return page
+
+
+def _write_figures(out: Path, images: Mapping[str, bytes], prefix: str) -> None:
+    for name, image in images.items():
+        write_atomically(out / "figures" / f"{prefix}{name}.png", image)
 
 
 def _drawn(runs: Sequence[CrossCheck]) -> list[tuple[int, CrossCheck]]:
