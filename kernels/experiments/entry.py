@@ -27,7 +27,7 @@ def run(
 ) -> bool:
     """See `osdn_kernels.experiments.run.run_experiment`; the device is the GPU if there is one, unless it is given.
 
-    By default there are as many workers as cores, at most four to a GPU, and one for a smoke run.
+    By default there are as many workers as cores, at most eight on a GPU, and one for a smoke run.
     """
     import os
 
@@ -36,7 +36,8 @@ def run(
     from .run import Settings, run_experiment
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    most = 4 if chosen == "cuda" else len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0))
+    most = min(8, cores) if chosen == "cuda" else cores
     settings = Settings(chosen, workers or (1 if plan.preset == "smoke" else most), tensorboard)
     return run_experiment(
         plan, folder, measure=measure, settings=settings, command=command, progress=progress

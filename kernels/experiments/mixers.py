@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..chunk_reference import chunk_osdn_reference, remember_chunks
+from ..chunk_reference import remember_chunks
 from ..layer import OnlineScaledDeltaNet
 from ..reference import Memory, unit, widened
 from .gated_delta import gated_delta_rule
@@ -50,7 +50,7 @@ class ScaledMixer(OnlineScaledDeltaNet):
         if self.replacement is None:
             o, state = plain(q, k, v, beta, **options)
         else:
-            o, state = replaced(self.replacement, q, k, v, beta, **options), None
+            o, state = replaced(plain, self.replacement, q, k, v, beta, **options), None
         if self.captured is not None:
             given = {"q": q, "k": k, "v": v, "beta": beta, "o": o, **self._extra(options)}
             self.captured.update({name: x.detach().float() for name, x in given.items() if x is not None})
@@ -79,10 +79,11 @@ def gated(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *, g: Tensor, **options
 
 
 def replaced(
-    replacement: Replacement, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, **options: Any
-) -> Tensor:
-    """Outputs of the delta rule with its write keys scaled by what takes the place of d."""
-    path = chunk_osdn_reference(q, k, v, beta, return_trajectory=True, **options)[2].preconditioner
+    plain: Callable[..., Any], replacement: Replacement, q: Tensor, k: Tensor, v: Tensor, beta: Tensor,
+    **options: Any,
+) -> Tensor:  # fmt: skip
+    """Outputs of the delta rule with its write keys scaled by what takes the place of the d_t of `plain`."""
+    path = plain(q, k, v, beta, return_trajectory=True, **options)[2].preconditioner
     start = v.new_zeros(q.shape[0], *q.shape[2:], v.shape[3], dtype=path.dtype)
     memory = Memory(unit(q), unit(k), widened(v), widened(beta), start)
     scaled = replacement(path, path[:, 0])

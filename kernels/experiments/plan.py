@@ -10,8 +10,8 @@ from .model_size import ModelSize
 from .recall_task import RecallTask
 from .validation import require
 
-TUNING_SEED = 1000
-"""Of the runs that choose the learning rate; never a test seed."""
+FIRST_TUNING_SEED = 1000
+"""Seeds from here on are of the runs that choose the learning rate; never test seeds."""
 
 ALL_MODELS = ("deltanet", "osdn", "osdn_eta1", "static", "apf", "anchored_apf", "gated_deltanet")
 
@@ -44,6 +44,8 @@ class Plan:
     size : ModelSize
     models : tuple of str
     learning_rates : tuple of float
+    tuning : int
+        Seeds that every learning rate is tried with.
     seeds : tuple of int
     steps, batch : int
         Optimizer steps of a run, and sequences of a step.
@@ -60,8 +62,9 @@ class Plan:
     task: RecallTask = field(default_factory=RecallTask)
     size: ModelSize = field(default_factory=ModelSize)
     models: tuple[str, ...] = ALL_MODELS
-    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    learning_rates: tuple[float, ...] = (5e-3, 1e-2, 2e-2)
+    tuning: int = 2
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
     steps: int = 800
     batch: int = 48
     validation: int = 32
@@ -77,29 +80,32 @@ class Plan:
         require(all(0 < rate < 1 for rate in self.learning_rates), "learning_rates", "between 0 and 1",
                  self.learning_rates)  # fmt: skip
         require(
-            all(0 <= seed < TUNING_SEED for seed in self.seeds),
+            all(0 <= seed < FIRST_TUNING_SEED for seed in self.seeds),
             "seeds",
-            f"0 to {TUNING_SEED - 1}",
+            f"0 to {FIRST_TUNING_SEED - 1}",
             self.seeds,
         )
-        for name in ("steps", "batch", "validation", "test", "captured"):
+        for name in ("tuning", "steps", "batch", "validation", "test", "captured"):
             require(getattr(self, name) >= 1, name, "a positive number", getattr(self, name))
         require(self.captured <= self.test, "captured", f"at most test = {self.test}", self.captured)
         require(self.task.features == self.size.features, "features",
                  f"those of the key vectors, {self.task.features}", self.size.features)  # fmt: skip
 
-    def tuning(self) -> list[Job]:
+    def tuning_jobs(self) -> list[Job]:
         return [
-            Job(model, rate, TUNING_SEED, "tune") for model in self.models for rate in self.learning_rates
+            Job(model, rate, FIRST_TUNING_SEED + i, "tune")
+            for model in self.models
+            for rate in self.learning_rates
+            for i in range(self.tuning)
         ]
 
-    def testing(self, chosen: dict[str, float]) -> list[Job]:
+    def testing_jobs(self, chosen: dict[str, float]) -> list[Job]:
         """Seed by seed, so that what an interrupted experiment has is paired."""
         return [Job(model, chosen[model], seed, "test") for seed in self.seeds for model in self.models]
 
     @property
     def runs(self) -> int:
-        return len(self.models) * (len(self.learning_rates) + len(self.seeds))
+        return len(self.models) * (len(self.learning_rates) * self.tuning + len(self.seeds))
 
     def document(self) -> dict[str, Any]:
         """JSON-ready, as it is compared with that of a folder."""
@@ -112,7 +118,7 @@ class Plan:
         own = {
             k: v
             for k, v in self.document().items()
-            if k not in ("preset", "models", "learning_rates", "seeds")
+            if k not in ("preset", "models", "learning_rates", "tuning", "seeds")
         }
         return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -124,6 +130,7 @@ PRESETS = {
         size=ModelSize(features=32, heads=2, key_dim=8, value_dim=8),
         models=("deltanet", "osdn_eta1", "anchored_apf", "gated_deltanet"),
         learning_rates=(1e-2,),
+        tuning=1,
         seeds=(0, 1),
         steps=40,
         batch=16,
@@ -135,9 +142,11 @@ PRESETS = {
     "h200": Plan(
         preset="h200",
         task=RecallTask(keys=128, values=96, pairs=(8, 16, 32, 64), features=128),
-        size=ModelSize(features=128, layers=2, key_dim=24, value_dim=128),
-        steps=1000,
-        batch=256,
+        size=ModelSize(features=128, key_dim=24, value_dim=64),
+        tuning=1,
+        seeds=(0, 1, 2, 3, 4),
+        steps=600,
+        batch=128,
     ),
 }
 

@@ -19,7 +19,7 @@ from ..benchmarks.records import replace
 from . import evaluation
 from .distributed import ALONE, Group, joined
 from .models import MODELS
-from .plan import TUNING_SEED, Job, Plan
+from .plan import Job, Plan
 from .tracking import board, require_tensorboard
 from .training import Tick, ignore, train
 from .validation import require
@@ -73,8 +73,8 @@ def run_experiment(
         counter = Counter(plan.runs * plan.steps, progress)
         perform = in_order if settings.workers == 1 or group.size > 1 else side_by_side
         options = (plan, folder, measure, settings)
-        perform(plan.tuning(), options, group, counter)
-        perform(plan.testing(chosen_rates(plan, folder)), options, group, counter)
+        perform(plan.tuning_jobs(), options, group, counter)
+        perform(plan.testing_jobs(chosen_rates(plan, folder)), options, group, counter)
         return group.leads
 
 
@@ -199,12 +199,14 @@ def untuned(device: torch.device) -> Iterator[None]:
 
 
 def chosen_rates(plan: Plan, folder: Path) -> dict[str, float]:
-    """The learning rate of each model with the best validation accuracy; the smaller of equals."""
-    found: dict[str, dict[float, float]] = {}
-    for job in plan.tuning():
+    """The learning rate of each model with the best mean validation accuracy; the smallest of equals."""
+    found: dict[str, dict[float, list[float]]] = {}
+    for job in plan.tuning_jobs():
         result = json.loads((folder / job.folder / "result.json").read_text())
-        found.setdefault(job.model, {})[job.learning_rate] = result["validation"]
-    return {model: max(sorted(rates), key=rates.__getitem__) for model, rates in found.items()}
+        found.setdefault(job.model, {}).setdefault(job.learning_rate, []).append(result["validation"])
+    return {
+        model: max(sorted(rates), key=lambda rate: np.mean(rates[rate])) for model, rates in found.items()
+    }
 
 
 def claim(plan: Plan, folder: Path, settings: Settings, command: str) -> None:
@@ -236,7 +238,7 @@ def claim(plan: Plan, folder: Path, settings: Settings, command: str) -> None:
         "models": list(plan.models),
         "learning_rates": list(plan.learning_rates),
         "seeds": list(plan.seeds),
-        "tuning_seed": TUNING_SEED,
+        "tuning": plan.tuning,
         "steps": plan.steps,
         "batch": plan.batch,
         "environment": environment(settings),

@@ -44,7 +44,7 @@ def recall(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Runs trained side by side; by default one per core, 4 on a GPU."),
+        typer.Option(min=1, help="Runs trained side by side; by default one per core, at most 8 on a GPU."),
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard's event files.")

@@ -79,12 +79,12 @@ def _replacements(rows: list[Row], labels: Mapping[str, str], seeds: str) -> Ite
         )
     others = [row for row in tested if row not in significant]
     if others:
-        listed = "; ".join(
-            f"{labels[row['model']]}, {_REPLACED[row['ablation']]}: {_difference(row, 'accuracy')}"
-            for row in others
+        most = max(others, key=lambda row: abs(row["difference"]["mean"]))
+        which = f"the other {len(others)} replacements" if significant else f"{len(others)} replacements"
+        yield (
+            f"The change of accuracy by {which} of d at evaluation is not significant at {seeds}; the largest of them "
+            f"is {_difference(most, 'accuracy')}, {labels[most['model']]} with {_REPLACED[most['ablation']]}."
         )
-        which = "these replacements" if significant else "any replacement"
-        yield f"The change of accuracy by {which} of d at evaluation is not significant at {seeds}: {listed}."
 
 
 _REPLACED = {

@@ -37,7 +37,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             accuracy = 0.5 + 0.05 * seed + {"static": INITIAL[seed]}.get(model, 0.0)
             ablations = [
                 {"ablation": name, "statistic": "isotropic", "repeats": 2, "pairs": 8, "accuracy": value}
-                for name, value in {"none": accuracy, "initial": accuracy + INITIAL[seed]}.items()
+                for name, value in {
+                    "none": accuracy,
+                    "initial": accuracy + INITIAL[seed],
+                    "ones": accuracy - 0.01,
+                }.items()
             ]
             where = write_test_run(folder, model, seed, {CELL: accuracy}, ablations=ablations)
             write_activations(where, model, CELL, seed)
@@ -71,7 +75,7 @@ STATEMENTS = {
     "calibrates within K tokens": "T19",
     "d hardly leaves": "T19",
     "farther than a step of 0.003": "T19",
-    "a trained model with d held at d_1": "T19",
+    "holding d at d_1 changes": "T19",
     "is as accurate as static d": "T19",
 }
 
@@ -125,17 +129,37 @@ def test_one_cell_that_contradicts_the_theory_is_seen(
     assert any(line.startswith(f"Not as predicted by {row['theorem']}: ") for line in summary["sentences"])
 
 
-@pytest.mark.parametrize("words", ["a trained model with d held at d_1", "is as accurate as static d"])
-def test_a_difference_that_the_seeds_show_is_seen(words: str, folder: Path) -> None:
+def shift(folder: Path, names: set[str], change: float) -> None:
+    """Move the accuracy of these ablations of OSDN, and with "none" that of its cells."""
     for seed in SEEDS:
         path = run_folder(folder, "osdn", seed) / "result.json"
         result = json.loads(path.read_text())
-        for entry in [*result["cells"], *(e for e in result["ablations"] if e["ablation"] == "none")]:
-            entry["accuracy"] += 0.02
+        cells = result["cells"] if "none" in names else []
+        for entry in [*cells, *(e for e in result["ablations"] if e["ablation"] in names)]:
+            entry["accuracy"] += change
         write_json(path, result)
-    row = the(predicted(folder), words)
+
+
+def test_a_difference_that_the_seeds_show_is_seen(folder: Path) -> None:
+    shift(folder, {"none", "initial", "ones"}, 0.02)
+    row = the(predicted(folder), "is as accurate as static d")
     assert row["outcome"] == "not as predicted"
     assert row["value"] < row["limit"] == 0.05
+
+
+def test_a_d_that_matters_beyond_its_start_is_seen(folder: Path) -> None:
+    before = the(predicted(folder), "holding d at d_1 changes")
+    assert before["value"] == pytest.approx(abs(np.mean([INITIAL[seed] for seed in SEEDS])) / 0.01)
+    shift(folder, {"initial"}, -0.008)
+    row = the(predicted(folder), "holding d at d_1 changes")
+    assert row["limit"] == before["limit"] < 0.75
+    assert row["value"] == pytest.approx(0.8, rel=0.02)
+    assert row["outcome"] == "not as predicted"
+
+
+def test_without_an_effect_of_d_there_is_nothing_to_hold_its_share_against(folder: Path) -> None:
+    shift(folder, {"ones"}, 0.01)
+    assert the(predicted(folder), "holding d at d_1 changes")["outcome"] == "not as predicted"
 
 
 def test_a_start_at_one_has_no_share_to_cover(folder: Path) -> None:
