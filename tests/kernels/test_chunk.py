@@ -92,7 +92,7 @@ def test_gradients_from_one_result_alone(only):
         assert relative_error(found, expected[name]) <= FLOAT32, name
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("rule", ["published", "most clip"])
 def test_sixteen_bits_cost_no_more_than_in_delta_net(rule, dtype):
     """Errors of outputs and gradients, next to those of the same kernels with d = 1."""

@@ -19,7 +19,7 @@ def leaves(cu_seqlens: list[int] | None = None) -> list[torch.Tensor]:
     return [call.tensors[name].requires_grad_() for name in NAMES]
 
 
-@pytest.mark.parametrize("bounds", [None, [0, 7, 7, 20]])
+@pytest.mark.parametrize("bounds", [None, pytest.param([0, 7, 7, 20], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", [IDENTITY, FIXED, LEARNED])
 def test_opcheck_of_the_chunkwise_operator(mode, bounds):
     given = leaves(bounds)
