@@ -19,7 +19,7 @@ from . import decode, runtime
 from .results import State
 from .selftest_cases import CASES, HEADS, Case, draw, evaluate
 from .selftest_findings import FAILED, NO_FIT, NO_ROOM, OK, Finding, described
-from .tuning import TUNED, fitting
+from .tuning import TUNED, fitting, function_of
 
 KIBI = 1024
 SHARED = {80: 163 * KIBI, 86: 99 * KIBI, 89: 99 * KIBI, 90: 227 * KIBI, 100: 227 * KIBI, 120: 99 * KIBI}
@@ -121,13 +121,6 @@ def _noted(name: str, kernel: Any, launches: list[Launch]) -> Any:
 
 def _pairs(values: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(values.items()))
-
-
-def function_of(kernel: Any) -> triton.JITFunction:
-    """The function under an autotuner."""
-    while not isinstance(kernel, triton.JITFunction):
-        kernel = kernel.fn
-    return kernel
 
 
 def type_of(value: Any) -> str:

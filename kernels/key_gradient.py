@@ -17,9 +17,8 @@ from .tuning import autotune, configurations
 # Three [C, BK] accumulators and two [C, C] ones: all of K at once shares the token-by-token products, half of it spills
 # less.
 @autotune(
-    configurations(
-        [{"BK": 64, "BV": 64}, {"BK": 128, "BV": 64}, {"BK": 128, "BV": 32}], warps=(4, 8), stages=(2, 3)
-    ),
+    configurations([{"BK": 64, "BV": 64}], warps=(4, 8))
+    + configurations([{"BK": 128, "BV": 64}], (8,), (3, 2)),
     ["H", "K", "V", "C"],
 )
 @triton.jit

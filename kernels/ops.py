@@ -13,6 +13,9 @@ from .norm import l2norm
 from .preconditioner_op import preconditioner
 from .recurrent_op import recurrent
 from .results import State, Trajectory
+from .tuning import settle_cache_keys
+
+settle_cache_keys()
 
 _sequential = False
 

@@ -134,7 +134,7 @@ def extremes(
 # next chunks are on their way while one is worked on; deeper pipelines need more shared memory than long rows leave.
 # A barrier in the loop, even in a branch, would keep Triton from pipelining it.
 @autotune(
-    configurations([{"STAGES": 3}, {"STAGES": 4}, {"STAGES": 2}], warps=(4, 8)),
+    configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8)),
     ["H", "K", "C", "HAS_GATE"],
 )
 @triton.jit

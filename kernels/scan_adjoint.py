@@ -126,9 +126,7 @@ def step_back_chunk(
 
 
 # Latency, as in the forward chain: see there.
-@autotune(
-    configurations([{"STAGES": 3}, {"STAGES": 4}, {"STAGES": 2}], warps=(4, 8)), ["H", "K", "C", "HAS_GATE"]
-)
+@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8)), ["H", "K", "C", "HAS_GATE"])
 @triton.jit
 def adjoint_kernel(
     k, g, anchor, gain, entry, clipped, grad, grad_final, grad_key, grad_k, grad_g, grad_initial, pulls,

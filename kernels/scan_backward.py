@@ -17,7 +17,7 @@ from .tuning import autotune, configurations
 
 
 # Two [C, BK] tiles and a [C, C] product: the narrower key block leaves room for more programs.
-@autotune(configurations([{"BK": 64}, {"BK": 32}], warps=(4, 8), stages=(2, 3)), ["H", "K", "C", "HAS_GATE"])
+@autotune(configurations([{"BK": 64}, {"BK": 32}], warps=(4,)), ["H", "K", "C", "HAS_GATE"])
 @triton.jit
 def forcing_kernel(
     k, g, clipped, grad, inner, forcing, bounds, first, owner, length, per_sequence,

@@ -61,9 +61,10 @@ def store_block(
             tl.store(target + (16 * ROW + row) * C + 16 * COL + col, block)
 
 
-# Single warps suit 16 x 16 products, which more warps would only repeat, and leave room for many programs to hide the
-# latency of the inverse's chain of products. Wider key blocks than these would not fit its registers.
-@autotune(configurations([{"BK": 32}, {"BK": 16}], warps=(1, 2), stages=(2, 3)), ["H", "K", "C", "HAS_GATE"])
+# Single warps suit 16 x 16 products, which more warps only repeat (two take 1.6 times as long on an H100), and leave
+# room for many programs to hide the latency of the inverse's chain of products. Wider key blocks than these would not
+# fit its registers.
+@autotune(configurations([{"BK": 32}, {"BK": 16}], warps=(1,)), ["H", "K", "C", "HAS_GATE"])
 @triton.jit
 def operator_kernel(
     k, g, clipped, inverse, bounds, first, owner, length, per_sequence, eta,

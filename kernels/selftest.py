@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -51,7 +52,7 @@ def selftest(
     workers = workers or min(16, os.cpu_count() or 1)
     started = time.monotonic()
     if capability is not None:
-        findings = compiled(capability, quick=quick, workers=workers)
+        found = compiled(capability, quick=quick, workers=workers)
     else:
         choose_device()
         if problem is not None:
@@ -60,21 +61,34 @@ def selftest(
         from .runtime import INTERPRETED
         from .selftest_runs import run_all
 
-        findings = run_all(quick=quick, workers=1 if INTERPRETED else workers)
+        found = run_all(quick=quick, workers=1 if INTERPRETED else workers)
+    findings = []
+    for finding in found:
+        findings.append(finding)
+        write(json_file, findings, time.monotonic() - started, complete=False)
     seconds = time.monotonic() - started
-    if json_file is not None:
-        document = {
-            "environment": environment(),
-            "seconds": seconds,
-            "findings": [_plain(f) for f in findings],
-        }
-        json_file.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write(json_file, findings, seconds, complete=True)
     report(findings, seconds)
     if not findings or not all(finding.good for finding in findings):
         raise typer.Exit(1)
 
 
-def compiled(capability: int, *, quick: bool, workers: int) -> list[Any]:
+def write(file: Path | None, findings: list[Any], seconds: float, *, complete: bool) -> None:
+    """All findings so far, so that a run that is killed loses none of them."""
+    if file is None:
+        return
+    document = {
+        "environment": environment(),
+        "complete": complete,
+        "seconds": seconds,
+        "findings": [_plain(finding) for finding in findings],
+    }
+    part = file.with_name(file.name + ".part")
+    part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    os.replace(part, file)
+
+
+def compiled(capability: int, *, quick: bool, workers: int) -> Iterator[Any]:
     """Findings of the compiler alone, for a GPU that need not be there."""
     if os.environ.get("TRITON_INTERPRET", "0") == "1":
         raise typer.BadParameter(
@@ -85,7 +99,7 @@ def compiled(capability: int, *, quick: bool, workers: int) -> list[Any]:
     if capability not in SHARED:
         raise typer.BadParameter(f"--compile: {capability} is none of {', '.join(map(str, SHARED))}")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(compile_job, jobs(capability, quick=quick)))
+        yield from pool.map(compile_job, jobs(capability, quick=quick))
 
 
 def choose_device() -> None:

@@ -1,11 +1,13 @@
 """Running the self-test's cases with every configuration and judging what comes out."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from . import selftest_decode
 from .forced import Launches, forced
+from .precompile import pool_of, precompile
 from .runtime import INTERPRETED
 from .selftest_cases import CASES, SMALL, Case, Problem, draw, evaluate, repeats, split
 from .selftest_findings import FAILED, NO_FIT, NO_ROOM, OK, UNREACHED, WRONG, Finding, described
@@ -42,11 +45,11 @@ class Expected:
 
 @dataclass(frozen=True)
 class Job:
-    """One kernel of one case, with one configuration."""
+    """One kernel with one configuration; `file` has the `Expected` of its case where another process takes it."""
 
-    expected: Expected
     kernel: str
     index: int
+    file: Path = Path()
 
 
 def cases(*, quick: bool) -> list[Case]:
@@ -127,13 +130,17 @@ def allowances(problem: Problem, base: dict[str, int], values: dict[str, Tensor]
     if problem.case.exact:
         return dict.fromkeys(values, EXACT)
     allowed = dict.fromkeys(values, BACKSTOP)
-    if problem.case.operator in ("chunk", "sequential"):
+    if compared_with_pinned(problem.case):
         exact = evaluate(problem, torch.device("cpu"), exact=True, pinned=True)
         with forced(base):
             found = evaluate(problem, device(), pinned=True)
         for name, error in errors(found, exact, problem.case, 1).items():
             allowed[name] = min(BACKSTOP, FACTOR * error + ALLOWANCE)
     return allowed
+
+
+def compared_with_pinned(case: Case) -> bool:
+    return not case.exact and case.operator in ("chunk", "sequential")
 
 
 def judge(expected: Expected, choice: dict[str, int], kernels: Iterable[str]) -> list[Finding]:
@@ -151,11 +158,14 @@ def judge(expected: Expected, choice: dict[str, int], kernels: Iterable[str]) ->
             outcome = replace(outcome, verdict=NO_ROOM)
             break
         except Exception as error:
-            note = f"{type(error).__name__}: {str(error)[:200]}"
-            outcome = replace(outcome, verdict=FAILED, note=note)
+            outcome = failed(outcome, error)
             break
         outcome = worse(outcome, compared, expected.allowed, repeat)
     return [named(outcome, kernel, base.get(kernel, 0), used) for kernel in kernels]
+
+
+def failed(outcome: Finding, error: Exception) -> Finding:
+    return replace(outcome, verdict=FAILED, note=f"{type(error).__name__}: {str(error)[:200]}")
 
 
 def worse(before: Finding, compared: dict[str, float], allowed: dict[str, float], repeat: int) -> Finding:
@@ -176,40 +186,85 @@ def named(outcome: Finding, kernel: str, index: int, used: Mapping[str, Any]) ->
     return found
 
 
-def job(task: Job) -> list[Finding]:
-    return judge(task.expected, {task.kernel: task.index}, [task.kernel])
-
-
-def jobs(expected: Expected, launched: Iterable[str]) -> list[Job]:
+def jobs(expected: Expected, first: list[Finding]) -> list[Job]:
     """The configurations that a case's first run did not use and that its sizes would not rule out."""
     case = expected.problem.case
     found = []
-    for name in walked(case, launched):
+    for name in walked(case, dict.fromkeys(finding.kernel for finding in first)):
         configs = TUNED[name].configs
         fit = fitting(configs, {}, K=case.key_dim, V=case.value_dim)
         indices = [i for i, config in enumerate(configs) if config in fit and i > expected.base.get(name, 0)]
-        found += [Job(expected, name, index) for index in indices]
+        found += [Job(name, index) for index in indices]
     return found
 
 
-def run_all(*, quick: bool, workers: int) -> list[Finding]:
-    """Every configuration of every kernel. With workers, compilation is spread over processes."""
+def run_all(*, quick: bool, workers: int) -> Iterator[Finding]:
+    """Every configuration of every kernel, findings as they come. With workers, they are spread over processes."""
     chosen = cases(quick=quick)
-    if workers <= 1:
-        return _collect(chosen, map)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return _collect(chosen, pool.map)
+    seen: list[Finding] = []
+    for finding in in_turn(chosen) if workers <= 1 else spread(chosen, workers):
+        seen.append(finding)
+        yield finding
+    yield from unreached(seen)
 
 
-def _collect(chosen: list[Case], spread: Any) -> list[Finding]:
-    findings: list[Finding] = []
-    tasks: list[Job] = []
-    for expected, found in spread(expect, chosen):
-        findings += found
-        tasks += jobs(expected, dict.fromkeys(finding.kernel for finding in found))
-    for found in spread(job, tasks):
-        findings += found
-    return findings + selftest_decode.findings(device()) + unreached(findings)
+def in_turn(chosen: list[Case]) -> Iterator[Finding]:
+    """One after the other."""
+    for case in chosen:
+        expected, found = expect(case)
+        yield from found
+        for task in jobs(expected, found):
+            yield from judge(expected, {task.kernel: task.index}, [task.kernel])
+    yield from selftest_decode.findings(device())
+
+
+def spread(chosen: list[Case], workers: int) -> Iterator[Finding]:
+    """In processes: the configurations of a case as soon as its reference is there."""
+    precompile(launches, chosen, workers=workers)
+    with TemporaryDirectory() as folder, pool_of(workers) as pool:
+        waiting: set[Future[tuple[list[Finding], list[Job]]]] = {
+            pool.submit(expect_into, Path(folder) / f"{number}.pt", case)
+            for number, case in enumerate(chosen)
+        }
+        waiting |= {pool.submit(step, case) for case in selftest_decode.cases()}
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                found, tasks = future.result()
+                waiting |= {pool.submit(job, task) for task in tasks}
+                yield from found
+
+
+def launches(chosen: list[Case]) -> Iterator[Callable[[], object]]:
+    """What the cases call on the device, the longest to compile first: products in full float32."""
+    for case in sorted(chosen, key=lambda case: not case.exact):
+        problem = draw(case)
+        yield partial(evaluate, problem, device())
+        if compared_with_pinned(case):
+            yield partial(evaluate, problem, device(), pinned=True)
+
+
+def expect_into(file: Path, case: Case) -> tuple[list[Finding], list[Job]]:
+    """`expect`, kept in a file for the processes that go on with it, and what they have to do."""
+    try:
+        expected, found = expect(case)
+    except Exception as error:
+        return [failed(Finding("", "", case.name, FAILED), error)], []
+    torch.save(expected, file)
+    return found, [replace(task, file=file) for task in jobs(expected, found)]
+
+
+@lru_cache(maxsize=2)
+def loaded(file: Path) -> Expected:
+    return torch.load(file, weights_only=False)
+
+
+def job(task: Job) -> tuple[list[Finding], list[Job]]:
+    return judge(loaded(task.file), {task.kernel: task.index}, [task.kernel]), []
+
+
+def step(case: Case) -> tuple[list[Finding], list[Job]]:
+    return [selftest_decode.judge(case, device())], []
 
 
 def unreached(findings: list[Finding]) -> list[Finding]:

@@ -20,7 +20,7 @@ from .tuning import autotune, configurations
 CHAIN = (
     configurations([{"BV": 64}], warps=(4,), stages=(2, 3, 1))
     + configurations([{"BV": 128}], warps=(8,), stages=(3, 2))
-    + configurations([{"BV": 32}], warps=(4,), stages=(3, 4))
+    + configurations([{"BV": 32}], warps=(4,), stages=(3,))
 )
 KEY = ["H", "K", "V", "C", "CROWD"]
 

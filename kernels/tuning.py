@@ -30,6 +30,30 @@ def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: 
     return fit or configs[:1]
 
 
+def settle_cache_keys() -> None:
+    """Hash all kernels in one order.
+
+    Triton's hash of a kernel depends on which of the functions that it calls were hashed before, by other kernels. In
+    the order of launches, two processes that launch in different orders would not find each other's machine code.
+    """
+    if INTERPRETED:
+        return
+    for kernel in TUNED.values():
+        function_of(kernel).cache_key  # noqa: B018 -- computed on access, then kept
+
+
+def function_of(kernel: Any) -> triton.JITFunction:
+    """The function under an autotuner."""
+    while not isinstance(kernel, triton.JITFunction):
+        kernel = kernel.fn
+    return kernel
+
+
+def quick_bench(call: Callable[[], object], quantiles: Sequence[float]) -> Any:
+    """Time a configuration for a fifth of what Triton takes: the differences that matter are larger than its spread."""
+    return triton.testing.do_bench(call, warmup=5, rep=20, quantiles=quantiles)
+
+
 def autotune(
     configs: list[triton.Config], key: Sequence[str], updates: Sequence[str] = ()
 ) -> Callable[[Any], Any]:
@@ -44,6 +68,7 @@ def autotune(
             key=list(key),
             restore_value=list(updates) or None,
             prune_configs_by={"early_config_prune": fitting},
+            do_bench=quick_bench,
         )(kernel)
         TUNED[kernel.__name__] = tuned
         return tuned

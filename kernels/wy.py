@@ -72,12 +72,9 @@ def block_keys(
     return write_key, handed_on
 
 
-# One program per chunk and head works on 16-row blocks, whose products run on single warps: few warps and many programs
-# per multiprocessor hide the latency of the inverse's chain of small products.
-@autotune(
-    configurations([{"BK": 64, "BV": 64}, {"BK": 32, "BV": 64}], warps=(2, 1, 4), stages=(2,)),
-    ["H", "K", "V", "C", "KEYS"],
-)
+# One program per chunk and head works on 16-row blocks, whose products run on single warps: few warps, narrow key
+# blocks and many programs per multiprocessor hide the latency of the inverse's chain of small products.
+@autotune(configurations([{"BK": 32, "BV": 64}], warps=(2, 1)), ["H", "K", "V", "C", "KEYS"])
 @triton.jit
 def solve_kernel(
     k, v, beta, gate, gain, entry, anchor, clipped, write_key, inverse, w, u,

@@ -34,7 +34,7 @@ class SolveGradients(NamedTuple):
 
 
 # Plain products of a [C, C] tile with [C, 64] ones: little to choose beyond the number of warps.
-@autotune(configurations([{"BK": 64, "BV": 64}], warps=(4, 2, 8), stages=(2, 3)), ["H", "K", "V", "C"])
+@autotune(configurations([{"BK": 64, "BV": 64}], warps=(4, 2), stages=(2, 3)), ["H", "K", "V", "C"])
 @triton.jit
 def apply_kernel(
     k, v, beta, inverse, w, u, bounds, first, owner, length, per_sequence,
@@ -82,9 +82,10 @@ def apply_inverse(
     return w, u
 
 
-# Several [C, C] tiles live at once, so column blocks stay at 64 or 32; warps share the tiles' registers.
+# Several [C, C] tiles live at once, so column blocks stay at 64 or 32. Two stages are left out: on an H100 (Triton
+# 3.6.0, bfloat16, K = 128) blocks of 32 with four warps gave a wrong gradient of the keys then. The cause is not known.
 @autotune(
-    configurations([{"BK": 64, "BV": 64}, {"BK": 32, "BV": 32}], warps=(4, 8), stages=(2, 3)),
+    configurations([{"BK": 64, "BV": 64}, {"BK": 32, "BV": 32}], warps=(4,), stages=(3, 1)),
     ["H", "K", "V", "C", "KEYS"],
     updates=["grad_write_key"],
 )

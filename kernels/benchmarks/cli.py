@@ -36,6 +36,15 @@ def benchmark(
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.0, help="Stop starting rows after this.")
     ] = 1e9,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=0,
+            help="Processes that compile all configurations first, for at most half of --seconds; 0 compiles each as "
+            "it is met. Default: one per core, at most 16.",
+        ),
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Also write kernels.md: time per kernel.")
     ] = False,
@@ -63,6 +72,7 @@ def benchmark(
         seconds,
         smoke=smoke,
         profile=profile,
+        workers=min(16, os.cpu_count() or 1) if workers is None else workers,
         console=Console(width=WIDTH if not sys.stdout.isatty() else None),
     )
     broken = [

@@ -12,6 +12,9 @@ CLIPPING_BOX = 1.05
 
 D_MIN, D_MAX = 2 / 3, 3 / 2
 
+START = 0.8, 1.2
+"""Between which d_1 is drawn: clear of the bounds, so that no chunk clips. Where all of them do has its own rows."""
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -37,12 +40,13 @@ def draw(shape: Shape, device: torch.device, dtype: torch.dtype = torch.bfloat16
         return torch.nn.functional.normalize(normal(*size), dim=-1)
 
     share = torch.rand(shape.batch, shape.heads, shape.key_dim, generator=rng, device=device)
+    low, high = START
     return Drawn(
         q=unit(*tokens, shape.key_dim).to(dtype),
         k=unit(*tokens, shape.key_dim).to(dtype),
         v=normal(*tokens, shape.value_dim).to(dtype),
         beta=normal(*tokens).sigmoid().to(dtype),
         g=torch.nn.functional.logsigmoid(6.9 + normal(*tokens)),
-        start=D_MIN + (D_MAX - D_MIN) * share,
+        start=low + (high - low) * share,
         grad=normal(*tokens, shape.value_dim).to(dtype),
     )

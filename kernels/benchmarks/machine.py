@@ -29,7 +29,7 @@ def note(*, smoke: bool) -> str:
 
 
 def environment() -> dict[str, Any]:
-    packages = ("torch", "triton", "flash-linear-attention")
+    packages = ("torch", "triton", "flash-linear-attention", "fla-core")
     return {
         "gpu": None if INTERPRETED else torch.cuda.get_device_name(),
         "driver": None

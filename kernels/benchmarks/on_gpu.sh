@@ -1,43 +1,98 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one call, without installing the package: the self-test, the benchmark, and
-# compute-sanitizer where it is there. From the repository's root:
+# Everything that needs a GPU, in one call, without installing the package: the self-test, kernels beside the exact
+# theory, compute-sanitizer where it is there, the benchmark, and the recall experiment. From the repository's root:
 #
 #     kernels/benchmarks/on_gpu.sh FOLDER [SECONDS]
 #
-# FOLDER gets selftest.json, results.json, results.csv, table.md, kernels.md, figures, and the logs. After SECONDS (300)
-# the benchmark starts no further row. Exit code: that of the first step that failed.
+# FOLDER gets selftest.json, crosscheck-*.json, results.json, results.csv, table.md, kernels.md, recall/, figures, logs.
+# After SECONDS (300) the benchmark starts no further row. Each step is stopped after its LIMIT_* seconds, STEPS picks
+# some of them, SHAPES is the benchmark's grid, EVERY the kernel whose configurations are all held against the theory.
+# Exit code: that of the first step that failed.
 set -uo pipefail
 
 out=$(realpath -m "${1:?usage: on_gpu.sh FOLDER [SECONDS]}")
 seconds=${2:-300}
+steps=${STEPS:-selftest crosscheck sanitizer benchmark recall}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
 ln -s "$root/kernels" "$site/osdn_kernels"
+(cd "$root" && python3 -c 'import setuptools; setuptools.setup()' -q egg_info --egg-base "$site") # the entry points
 export PYTHONPATH="$site:$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 mkdir -p "$out"
-status=0
+: >"$out/summary.txt"
 
+# The step called NAME, for at most LIMIT seconds.
 step() {
-    local name=$1 code=0
-    shift
-    "$@" >"$out/$name.log" 2>&1 || code=$?
-    echo "$name: exit code $code" | tee -a "$out/summary.txt"
-    [ "$status" -ne 0 ] || status=$code
+    local name=$1 limit=$2 code=0 started=$SECONDS
+    shift 2
+    timeout "$limit" "$@" >"$out/$name.out" 2>"$out/$name.log" || code=$?
+    echo "$name: exit code $code, $((SECONDS - started)) s" | tee -a "$out/summary.txt"
+    return "$code"
 }
 
-: >"$out/summary.txt"
-step selftest python3 -m osdn_kernels.selftest --json "$out/selftest.json"
-step benchmark python3 -m osdn_kernels.benchmarks --out "$out" --seconds "$seconds" --profile
-if command -v compute-sanitizer >/dev/null; then
+selftest() {
+    step selftest "${LIMIT_SELFTEST:-600}" python3 -m osdn_kernels.selftest --json "$out/selftest.json"
+}
+
+# One kernel beside the exact theory; exit code 3, something that a precision cannot show, is no failure.
+beside() {
+    local name=$1 code=0
+    shift
+    OMP_NUM_THREADS=2 step "crosscheck-$name" "${LIMIT_CROSSCHECK:-600}" \
+        python3 -c 'from osdn_theory.cli import main; main()' crosscheck --json "$@" || code=$?
+    mv "$out/crosscheck-$name.out" "$out/crosscheck-$name.json"
+    [ "$code" -eq 3 ] || return "$code"
+}
+
+crosscheck() {
+    for kernel in chunk_osdn fused_recurrent_osdn; do
+        beside "$kernel" --kernel "$kernel" --gradients &
+        beside "$kernel-bfloat16" --kernel "$kernel" --gradients --dtype bfloat16 &
+    done
+    beside fla_chunk_delta_rule-bfloat16 --kernel fla_chunk_delta_rule --gradients --dtype bfloat16 &
+    beside fla_fused_recurrent_delta_rule --kernel fla_fused_recurrent_delta_rule --gradients &
+    beside fla_chunk_gated_delta_rule-bfloat16 --kernel fla_chunk_gated_delta_rule --stream gated --dtype bfloat16 &
+    beside every-configuration --kernel "${EVERY:-chunk_osdn}" --gradients --every-config --stream interpolating \
+        --tokens 128 &
+    finished
+}
+
+sanitizer() {
+    command -v compute-sanitizer >/dev/null || return 0
     for tool in memcheck racecheck; do
         for problem in "chunk bf16" "recurrent bf16"; do
-            step "$tool-${problem// /-}" compute-sanitizer --tool "$tool" --error-exitcode 9 \
-                python3 -m osdn_kernels.selftest --problem "$problem"
-            grep -h 'ERROR SUMMARY\|RACECHECK SUMMARY' "$out/$tool-${problem// /-}.log" | tee -a "$out/summary.txt"
+            step "$tool-${problem// /-}" "${LIMIT_SANITIZER:-600}" compute-sanitizer --tool "$tool" \
+                --error-exitcode 9 python3 -m osdn_kernels.selftest --problem "$problem" &
         done
     done
-fi
-tail -n 5 "$out/selftest.log"
+    finished
+    grep -H 'ERROR SUMMARY\|RACECHECK SUMMARY' "$out"/*check-*.out | sed "s|$out/||" | tee -a "$out/summary.txt"
+}
+
+benchmark() {
+    step benchmark "${LIMIT_BENCHMARK:-$((seconds + 300))}" \
+        python3 -m osdn_kernels.benchmarks --out "$out" --seconds "$seconds" --shapes "${SHAPES:-full}" --profile
+}
+
+recall() {
+    OMP_NUM_THREADS=1 step recall "${LIMIT_RECALL:-600}" python3 -c 'from osdn_theory.cli import main; main()' recall \
+        --preset h200 --device cuda --out "$out/recall"
+}
+
+# Wait for all that runs in the background: the code of the last that failed.
+finished() {
+    local code=0 job
+    for job in $(jobs -p); do
+        wait "$job" || code=$?
+    done
+    return "$code"
+}
+
+status=0
+for name in $steps; do
+    "$name" || { code=$?; [ "$status" -ne 0 ] || status=$code; }
+done
+tail -n 5 "$out/selftest.out" 2>/dev/null
 cat "$out/table.md" 2>/dev/null
 exit "$status"

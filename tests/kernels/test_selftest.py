@@ -32,7 +32,7 @@ def verdicts(findings):
 
 @pytest.mark.slow
 def test_every_kernel_is_reached_and_right():
-    findings = selftest_runs.run_all(quick=False, workers=1)
+    findings = list(selftest_runs.run_all(quick=False, workers=1))
     assert verdicts(findings) == {OK}
     assert {finding.kernel for finding in findings} == {*TUNED, "decode_kernel"}
     assert all(0.0 < finding.error <= finding.allowed for finding in findings)
@@ -78,6 +78,15 @@ def test_the_decoding_step_is_checked_with_both_tiles(monkeypatch):
     for broken, verdict in ((without_the_anchor, WRONG), (writes_nowhere, WRONG), (fails, FAILED)):
         monkeypatch.setattr(selftest_decode, "decode_step_", broken)
         assert verdicts(selftest_decode.findings(torch.device("cpu"))) == {verdict}
+
+
+def test_processes_find_the_same(monkeypatch):
+    monkeypatch.setattr(selftest_decode, "cases", list)
+    case = tiny(NORM)
+    found = list(selftest_runs.spread([case, replace(tiny(CHUNK), options={"chunk_size": 7})], 2))
+    assert {f for f in found if f.case == case.name and f.verdict == OK} == set(selftest_runs.expect(case)[1])
+    (broken,) = (f for f in found if f.verdict != OK)
+    assert (broken.verdict, broken.good) == (FAILED, False)
 
 
 def test_what_is_not_written_is_found():
@@ -150,6 +159,20 @@ def test_the_command_says_and_writes_what_it_found(monkeypatch, tmp_path):
     written = json.loads(document.read_text())
     assert {f["verdict"] for f in written["findings"]} == {OK, UNREACHED}
     assert written["environment"]["device"] == "Triton's interpreter"
+    assert written["complete"]
+
+
+def test_a_killed_run_keeps_its_findings(monkeypatch, tmp_path):
+    def killed(**options):
+        yield from selftest_runs.expect(tiny(NORM))[1]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(selftest_runs, "run_all", killed)
+    document = tmp_path / "found.json"
+    CliRunner().invoke(app, ["--json", str(document)])
+    written = json.loads(document.read_text())
+    assert len(written["findings"]) == 2
+    assert not written["complete"]
 
 
 @pytest.mark.parametrize(
