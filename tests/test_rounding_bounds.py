@@ -23,12 +23,13 @@ from osdn_theory.rounding import (
     calibration,
     emulate,
     error_set,
+    in_interpreter,
     memory,
 )
 from osdn_theory.rounding.clipping import through_clip
 from osdn_theory.rounding.enclosed import Enclosed
 from osdn_theory.rounding.error_set import ErrorSet
-from osdn_theory.rounding.lemmas import UNIT, arithmetic, sum_error
+from osdn_theory.rounding.lemmas import UNIT, Products, arithmetic, sum_error
 from osdn_theory.rounding.triangular import inverse
 from osdn_theory.rules import FROZEN, PUBLISHED, CalibrationRule
 from osdn_theory.synthetic import isotropic
@@ -65,7 +66,7 @@ def test_emulated_kernels_stay_below_their_bounds(name, rule):
 @pytest.mark.parametrize("name", SOUND)
 def test_bounds_are_of_the_order_of_the_errors(name):
     """Median of bound/error over tokens, by norms. Worst cases of T tokens add up coherently, roundings do not."""
-    most = {"chunk_fp32": 400, "chunk_tf32": 400, "recurrent_plain": 150}.get(name, 100)
+    most = {"chunk_any_order": 400, "chunk_tf32": 400, "recurrent_plain": 150}.get(name, 100)
     for quantity in ("d", "o"):
         parts = [
             cases.ratios(*compared(source, "published", MODELS[name], length=40)[quantity])
@@ -116,6 +117,31 @@ def test_a_dropped_term_is_found_out(monkeypatch, where, name, quantity):
     model = {"d": RECURRENT_FP32, "o": RECURRENT_BF16, "final state": D_IN_BF16}[quantity]
     without(monkeypatch, where, name)
     assert quantity in cases.exceeded(compared("isotropic", "published", model))
+
+
+def accumulated(bounds):
+    """d of one chunk, each formed by multiply-adds on top of the entry, as a GPU does: every one rounds near d."""
+    exact, keys = bounds.trajectory, bounds.stream.keys
+    square = keys.astype(np.float32) ** 2
+    gap = 1 - np.sum(exact.preconditioner * keys**2, axis=-1)
+    gain = (bounds.rule.eta * gap).astype(np.float32)
+    start, path = exact.initial_preconditioner.astype(np.float32), np.empty(keys.shape)
+    for t in range(keys.shape[-2]):
+        d = start
+        for j in range(t):
+            d = (d + gain[..., j, None].astype(np.float64) * square[..., j, :]).astype(np.float32)
+        path[..., t, :] = d
+    return path
+
+
+def test_products_on_top_of_d_are_covered_where_a_model_is_fused():
+    fused, formed_first = (
+        cases.bounded(cases.stream("isotropic", 64), PUBLISHED, m, 64)
+        for m in (CHUNK_FP32, in_interpreter(CHUNK_FP32))
+    )
+    error = np.linalg.norm(accumulated(fused) - fused.trajectory.preconditioner, axis=-1)
+    assert np.all(error <= fused.preconditioner_norm)
+    assert np.any(error > formed_first.preconditioner_norm)
 
 
 def test_bounds_without_the_accumulated_error_are_exceeded(monkeypatch):
@@ -253,8 +279,9 @@ def float32_inverse(a):
     return np.block([[first, np.zeros((16, 16), dtype=np.float32)], [below, last]])
 
 
+@pytest.mark.parametrize("ordered", [False, True], ids=["any order", "in order"])
 @pytest.mark.parametrize("size", [0.1, 0.4])
-def test_what_a_computed_inverse_does_to_a_solution(size):
+def test_what_a_computed_inverse_does_to_a_solution(size, ordered):
     rng = np.random.default_rng(3)
     for _ in range(20):
         a = np.tril(size * rng.normal(size=(32, 32)), -1).astype(np.float32)
@@ -262,7 +289,7 @@ def test_what_a_computed_inverse_does_to_a_solution(size):
         lower = np.eye(32) + a.astype(np.float64)
         exact = solve_triangular(lower, np.eye(32), lower=True, unit_diagonal=True)
         found = float32_inverse(a).astype(np.float64)
-        bound = inverse(Enclosed(a.astype(np.float64)), UNIT, UNIT)
+        bound = inverse(Enclosed(a.astype(np.float64)), Products(UNIT, UNIT, ordered))
         whole = bound.matrix.slack + bound.matrix.error
         assert np.all(np.abs(found - exact) <= whole + 1e-11)
         x, left = exact @ b, found @ b

@@ -11,6 +11,7 @@ from osdn_theory.rounding import (
     RECURRENT_PLAIN,
     emulate,
     error_bounds,
+    in_interpreter,
     residual_floor,
 )
 from osdn_theory.rules import CalibrationRule
@@ -58,7 +59,7 @@ def test_bfloat16_inputs_do_not_move_the_floor_but_bfloat16_storage_does():
     """The arithmetic on d is float32 for every input format."""
     stream = decaying()
     plain, inputs, stored = (
-        np.median(residual_floor(error_bounds(stream, FAST, m, chunk_size=32)).gap)
+        np.median(residual_floor(error_bounds(stream, FAST, in_interpreter(m), chunk_size=32)).gap)
         for m in (CHUNK_FP32, CHUNK_BF16, D_IN_BF16)
     )
     assert inputs == pytest.approx(plain, rel=0.5)

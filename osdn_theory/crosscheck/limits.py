@@ -12,9 +12,9 @@ from osdn_theory.crosscheck.adapters import Adapter
 from osdn_theory.crosscheck.case import Case
 from osdn_theory.crosscheck.results import Tokens
 from osdn_theory.rounding import (
+    CHUNK_ANY_ORDER,
     CHUNK_BF16,
     CHUNK_FP16,
-    CHUNK_FP32,
     FORMATS,
     RECURRENT_PLAIN,
     ErrorBounds,
@@ -27,7 +27,12 @@ from osdn_theory.trajectory import Trajectory
 RELATIVE_ALLOWANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Where no bound is proved (decaying memories): relative to the largest token of the head."""
 
-_CHUNK = {"float32": CHUNK_FP32, "bfloat16": CHUNK_BF16, "float16": CHUNK_FP16}
+_CHUNK = {
+    "float32": CHUNK_ANY_ORDER,
+    "bfloat16": replace(CHUNK_BF16, wide_steps=False),
+    "float16": replace(CHUNK_FP16, wide_steps=False),
+}
+"""Of any kernel the form alone is known, neither the order of its sums nor the precision of its clipped steps."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,9 +19,11 @@ interpreter, use ``in_interpreter(model)``. `rounded_stream` alone says what a k
 Layouts are the theory's: (..., T, K), states (..., V, K).
 
 What is assumed: operations round as the model says, to nearest unless it drops bits, nothing overflows, and sums are
-taken in whatever order. What that costs: a worst case lets T roundings add up where in a kernel they average out, so a
-bound lies above the error by about 10 to 100 times on short streams of few features, and by hundreds of times and more
-for the float32 chunk form, whose write values go through four products. With bfloat16 storage or TF32 products, errors
+taken in whatever order, but for matrix products of a model that is ``ordered``: `CHUNK_FP32`, whose products are chains
+of fused multiply-adds on a GPU and in the interpreter. For a float32 chunk kernel whose order is not known, use
+`CHUNK_ANY_ORDER`. What worst cases cost: they let T roundings add up where in a kernel these average out, so a bound
+lies above the error by about 10 to 100 times on short streams of few features, and by hundreds of times for the float32
+chunk form in any order, whose write values go through four products. With bfloat16 storage or TF32 products, errors
 feed back on themselves through the rounding of what they are added to: the bounds on memory and outputs then grow
 exponentially, and say little after some hundreds of tokens. The bounds on d do not.
 """
@@ -44,6 +46,7 @@ from osdn_theory.rounding.formats import (
 )
 from osdn_theory.rounding.inputs import rounded_rule, rounded_stream
 from osdn_theory.rounding.models import (
+    CHUNK_ANY_ORDER,
     CHUNK_BF16,
     CHUNK_FP16,
     CHUNK_FP32,
@@ -61,6 +64,7 @@ from osdn_theory.rounding.running import ErrorBounds, error_bounds
 
 __all__ = [
     "BFLOAT16",
+    "CHUNK_ANY_ORDER",
     "CHUNK_BF16",
     "CHUNK_FP16",
     "CHUNK_FP32",

@@ -6,7 +6,7 @@ import numpy as np
 
 from osdn_theory._validation import Array
 from osdn_theory.rounding.error_set import ErrorSet, Mask
-from osdn_theory.rounding.lemmas import UNIT
+from osdn_theory.rounding.formats import FLOAT32, round_to
 
 
 def through_clip(errors: ErrorSet, exact: Array, lower: Array, upper: Array) -> ErrorSet:
@@ -14,7 +14,7 @@ def through_clip(errors: ErrorSet, exact: Array, lower: Array, upper: Array) -> 
 
     The clip acts as a diagonal D on the error, 0 <= D_i <= 1: D_i = 1 where x stays inside whatever the error, 0 where
     it is outside whatever the error, anything in between where neither is sure. A coordinate that may be clipped takes
-    on the rounding of the bound itself, since kernels hold d_min and d_max in float32.
+    on what the bound itself loses in float32, in which kernels hold d_min and d_max.
     """
     size = errors.rows()
     free = (exact - size > lower) & (exact + size < upper)
@@ -22,14 +22,15 @@ def through_clip(errors: ErrorSet, exact: Array, lower: Array, upper: Array) -> 
         return errors
     pinned = (exact + size < lower) | (exact - size > upper)
     clipped = errors.shrunk(free, ~(free | pinned))
-    edge = np.where(free, 0.0, UNIT * np.maximum(_finite(lower), _finite(upper)))
+    edge = np.where(free, 0.0, np.maximum(_lost(lower), _lost(upper)))
     clipped.add_ball(np.linalg.norm(edge, axis=-1))
     return clipped
 
 
-def _finite(bound: Array) -> Array:
-    """Magnitude of a bound; one at infinity clips nothing and is held exactly."""
-    return np.where(np.isfinite(bound), np.abs(bound), 0.0)
+def _lost(bound: Array) -> Array:
+    """Distance of a bound to its float32 number; one at infinity clips nothing and is held exactly."""
+    finite = np.where(np.isfinite(bound), bound, 0.0)
+    return np.abs(round_to(finite, FLOAT32) - finite)
 
 
 def sure(path: Array, error: Array, lower: Array, upper: Array) -> tuple[Mask, Mask]:

@@ -154,6 +154,8 @@ class _Run:
         """Matrix product of rounded operands, accumulated in float32."""
         if self.model.operands != self.model.storage:
             left, right = (self._converted(x, self.model.operands).astype(np.float32) for x in (left, right))
+        if self.model.ordered:
+            return _in_order(left, right)
         product: Single = np.matmul(left, right, dtype=np.float32)
         return product
 
@@ -163,3 +165,13 @@ class _Run:
     def _converted(self, x: npt.ArrayLike, fmt: Format) -> Array:
         wide = np.asarray(x, dtype=np.float64)
         return truncate_to(wide, fmt) if self.model.chopped and fmt != FLOAT32 else round_to(wide, fmt)
+
+
+def _in_order(left: Single, right: Single) -> Single:
+    """Product by fused multiply-adds from the first term to the last: float64 holds a product of two float32 numbers,
+    and rounding its sums twice adds 2^-29 of what rounding them once does."""
+    wide, other = left.astype(np.float64), right.astype(np.float64)
+    total: Single = np.zeros((*left.shape[:-1], right.shape[-1]), dtype=np.float32)
+    for k in range(left.shape[-1]):
+        total = (total + wide[..., :, k, None] * other[..., None, k, :]).astype(np.float32)
+    return total

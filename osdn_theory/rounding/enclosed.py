@@ -2,13 +2,16 @@ r"""Matrices that a kernel computes, with what is known of them: the algebra of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
 from osdn_theory._validation import Array
 from osdn_theory.rounding.formats import FLOAT32, Format
-from osdn_theory.rounding.lemmas import arithmetic, product_error, rounding
+from osdn_theory.rounding.lemmas import Products, arithmetic, product_error, rounding
+from osdn_theory.rounding.ordered import ordered_error
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,21 +43,25 @@ class Enclosed:
         """The computed matrix taken as given: its error becomes slack."""
         return Enclosed(self.value, np.asarray(self.slack + self.error))
 
-    def times(self, other: Enclosed, terms: Array | int, product: float, addition: float) -> Enclosed:
+    def times(self, other: Enclosed, terms: Array | int, products: Products) -> Enclosed:
         r"""Product with at most `terms` nonzero terms in every entry (see `sum_error`); to first order
         E_X \|Y\| + \|X\| E_Y and the rounding."""
-        value = self.value @ other.value
-        left, right = (
-            np.broadcast_to(self.slack, self.value.shape),
-            np.broadcast_to(other.slack, other.value.shape),
-        )
-        slack = left @ other.magnitude + np.abs(self.value) @ right
-        of_left = np.broadcast_to(self.error, self.value.shape)
-        of_right = np.broadcast_to(other.error, other.value.shape)
-        error = of_left @ other.computed + self.magnitude @ of_right
-        size = np.abs(value) + slack + error
-        error = error + product_error(self.computed, other.computed, size, terms, product, addition)
-        return Enclosed(value, slack, error)
+        exact = self._multiplied(other)
+        lost = product_error(self.computed, other.computed, exact.computed, terms, products)
+        if products.ordered:
+            lost = np.fmin(lost, _in_order(self, other, _nothing_like(exact)))
+        return replace(exact, error=exact.error + lost)
+
+    def _multiplied(self, other: Enclosed) -> Enclosed:
+        """The product without its own rounding."""
+        left, right = self._filled(), other._filled()
+        value = left.value @ right.value
+        slack = left.slack @ right.magnitude + np.abs(left.value) @ right.slack
+        return Enclosed(value, slack, left.error @ right.computed + left.magnitude @ right.error)
+
+    def _filled(self) -> Enclosed:
+        """Slack and error as matrices."""
+        return Enclosed(self.value, *(np.broadcast_to(x, self.value.shape) for x in (self.slack, self.error)))
 
     def negated(self) -> Enclosed:
         return replace(self, value=-self.value)
@@ -65,14 +72,20 @@ class Enclosed:
         slack, error = np.asarray(self.slack + other.slack), self.error + other.error
         return Enclosed(value, slack, error + arithmetic(np.abs(value) + slack + error))
 
-    def accumulated(self, product: Enclosed, terms: Array | int, addition: float) -> Enclosed:
-        """Sum with a matrix product of `terms` terms that may be added to this one term by term.
-
-        Then each of its additions rounds this matrix too; `addition` is 0 where the product is formed first.
-        """
-        result = self.plus(product)
-        again = np.asarray(terms) * addition * (1 + addition) * self.computed
-        return replace(result, error=result.error + again)
+    def plus_product(
+        self, left: Enclosed, right: Enclosed, terms: Array | int, products: Products, *, fused: bool
+    ) -> Enclosed:
+        """Sum with a matrix product of `terms` terms; if `fused`, these may be added to this one term by term."""
+        formed = self.plus(left.times(right, terms, products))
+        if not fused:
+            return formed
+        # Each of the product's additions may round this matrix too.
+        addition = products.addition
+        lost = formed.error + np.asarray(terms) * addition * (1 + addition) * self.computed
+        if products.ordered:
+            exact = left._multiplied(right)
+            lost = np.fmin(lost, self.error + exact.error + _in_order(left, right, self))
+        return replace(formed, error=lost)
 
     def scaled(self, factor: Array | float) -> Enclosed:
         """Entrywise product with float32 numbers, in float32."""
@@ -94,3 +107,35 @@ class Enclosed:
     def transposed(self) -> Enclosed:
         parts = (np.broadcast_to(x, self.value.shape).swapaxes(-1, -2) for x in (self.slack, self.error))
         return Enclosed(self.value.swapaxes(-1, -2), *parts)
+
+
+def _nothing_like(matrix: Enclosed) -> Enclosed:
+    return Enclosed(np.zeros_like(matrix.value))
+
+
+def _in_order(left: Enclosed, right: Enclosed, start: Enclosed) -> Array:
+    return ordered_error(left.value, right.value, left.computed, right.computed, start.value, start.computed)
+
+
+def sum_of_products(
+    pairs: Sequence[tuple[Enclosed, Enclosed]],
+    terms: Sequence[Array | int],
+    products: Products,
+    *,
+    fused: bool,
+) -> Enclosed:
+    """Sum of matrix products of `terms` terms each; if `fused`, any of them may be accumulated on top of others.
+
+    What is then added up is one product of the factors side by side, term by term or product by product.
+    """
+    if fused:
+        left = _joined([pair[0] for pair in pairs], axis=-1)
+        right = _joined([pair[1] for pair in pairs], axis=-2)
+        return left.times(right, sum(np.asarray(n) for n in terms), products)
+    formed = [left.times(right, n, products) for (left, right), n in zip(pairs, terms, strict=True)]
+    return reduce(Enclosed.plus, formed)
+
+
+def _joined(matrices: Sequence[Enclosed], axis: int) -> Enclosed:
+    parts = [(m.value, m.slack, m.error) for m in (x._filled() for x in matrices)]
+    return Enclosed(*(np.concatenate(part, axis=axis) for part in zip(*parts, strict=True)))

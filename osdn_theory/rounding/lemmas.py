@@ -5,6 +5,8 @@ All take magnitudes that bound what the kernel meets, and are monotone in them.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from osdn_theory._validation import Array
@@ -15,6 +17,19 @@ UNIT = FLOAT32.unit_roundoff
 SAFETY = 1 + 2.0**-18
 """Factor on every final bound: bounds are sums and products of non-negative float64 numbers, and the reference is a
 float64 run of the recurrence, whose own error is the same bound with 2^-53 for u, 2^-29 of it."""
+
+
+CHAIN = 16
+"""Terms of a matrix product that `Products.ordered` says are added in order."""
+
+
+class Products(NamedTuple):
+    """How matrix products round: relative errors of a product of two entries and of an addition, and whether sums are
+    chains of fused multiply-adds in order, as `ordered.ordered_error` describes; otherwise their order is unknown."""
+
+    product: float
+    addition: float
+    ordered: bool = False
 
 
 def rounding(magnitude: Array, fmt: Format) -> Array:
@@ -54,9 +69,25 @@ def sum_error(
     return result
 
 
-def linear_error(terms: int, product: float, addition: float) -> float:
-    r"""c with `sum_error` of a sum of n products at most c sum \|p_i\|: linear, for parts known by their norm alone."""
-    return product + 2 * terms * addition * (1 + 2 * product)
+def non_negative_error(terms: Array, product: float = UNIT) -> Array:
+    r"""Float32 sum of products p_i >= 0 in any order and tree, (..., n) -> (...): the error for terms >= p_i.
+
+    A sum of n terms makes at most n - k + 1 partial sums of k terms or more, so that the j-th largest has no more than
+    n - j + 1 of them: at most the sum of as many of the largest terms, and what was lost before.
+    """
+    count = terms.shape[-1]
+    largest = np.cumsum(np.sort(terms, axis=-1)[..., ::-1], axis=-1)
+    size = largest[..., -1]
+    partial = largest[..., 1:] + ((relative(count) + 2 * product) * size)[..., None]
+    result: Array = product * size + np.sum(arithmetic(partial), axis=-1)
+    return result
+
+
+def linear_error(terms: int, products: Products) -> float:
+    r"""c with the rounding of a sum of n products and one number at most c sum \|p_i\|: for parts known by their norm
+    alone. Sums in order may round once more per chain."""
+    operations = terms + 1 + -(-terms // CHAIN) * products.ordered
+    return products.product + 2 * operations * products.addition * (1 + 2 * products.product)
 
 
 def relative_terms(terms: Array | int, unit: float) -> Array:
@@ -66,8 +97,6 @@ def relative_terms(terms: Array | int, unit: float) -> Array:
     return result
 
 
-def product_error(
-    left: Array, right: Array, value: Array, terms: Array | int, product: float, addition: float
-) -> Array:
+def product_error(left: Array, right: Array, value: Array, terms: Array | int, products: Products) -> Array:
     """Matrix product of factors of magnitudes `left` and `right`, exact result of magnitude `value`: `sum_error`."""
-    return sum_error(left @ right, np.abs(value), terms, product, addition)
+    return sum_error(left @ right, np.abs(value), terms, products.product, products.addition)

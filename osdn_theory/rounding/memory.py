@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from osdn_theory._validation import Array
-from osdn_theory.rounding.calibration import Calibrated
-from osdn_theory.rounding.enclosed import Enclosed
+from osdn_theory.rounding.calibrated import Calibrated
+from osdn_theory.rounding.enclosed import Enclosed, sum_of_products
 from osdn_theory.rounding.error_set import ErrorSet
 from osdn_theory.rounding.formats import FLOAT32
 from osdn_theory.rounding.lemmas import UNIT, arithmetic, linear_error, rounding, sum_error
@@ -179,16 +179,15 @@ def _summed_error(setup: Setup, walk: _Walk, entry: ErrorSet, memory: Array, key
     model, chunk = setup.model, walk.solve.chunk
     terms = chunk.stop - chunk.start
     writes = _write_keys(setup, chunk, key_error)
-    precision, fused = (model.operand_product, model.accumulation), model.fused * model.accumulation
+    keys, products = writes.transposed, model.products
 
-    def summed(state: Enclosed, values: Enclosed) -> tuple[Enclosed, Enclosed]:
-        gained = writes.transposed.times(values, terms, *precision)
-        return gained, state.accumulated(gained, terms, fused)
+    def summed(start: Enclosed, values: Enclosed) -> Enclosed:
+        return start.plus_product(keys, values, terms, products, fused=model.fused)
 
-    _, widened = summed(Enclosed(memory, entry.rows()[:, :, None]), walk.values())
-    gained, plain = summed(Enclosed(memory), Enclosed(walk.exact))
-    by_entry = plain.error + gained.error + UNIT * plain.computed
-    each = linear_error(terms + 1, *precision) + UNIT
+    widened = summed(Enclosed(memory, entry.rows()[:, :, None]), walk.values())
+    # Half a spacing is not linear, see `Solve`.
+    by_entry = 2 * summed(Enclosed(memory), Enclosed(walk.exact)).error
+    each = linear_error(terms, products) + UNIT
     missed = np.sum(np.linalg.norm(writes.magnitude, axis=-1) * (walk.slack + walk.lost), -1)
     by_norm = np.linalg.norm(by_entry, axis=(1, 2)) + each * (entry.radius() + missed)
     result: Array = np.minimum(np.linalg.norm(widened.error, axis=(1, 2)), by_norm)
@@ -255,11 +254,10 @@ def _read_error(
 ) -> tuple[Array, Array]:
     """Error of Q H + tril(Q K~^T) X before the scale, and its exact magnitude, (N, C, V) both."""
     model, queries = setup.model, Enclosed(setup.queries[:, chunk])
-    product, addition = model.operand_product, model.accumulation
     length = chunk.stop - chunk.start
-    seen = queries.times(_write_keys(setup, chunk, key_error).transposed, setup.key_dim, product, addition)
+    seen = queries.times(_write_keys(setup, chunk, key_error).transposed, setup.key_dim, model.products)
     seen = seen.masked(np.tri(length, dtype=bool)).stored(model.storage, model.rounding_factor)
     terms = np.arange(1, length + 1)[:, None]
-    old = queries.times(memory, setup.key_dim, product, addition)
-    out = old.accumulated(seen.times(values, terms, product, addition), terms, model.fused * addition)
+    pairs = [(queries, memory), (seen, values)]
+    out = sum_of_products(pairs, [setup.key_dim, terms], model.products, fused=model.fused)
     return np.asarray(out.error), np.abs(out.value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from osdn_theory.rounding.formats import BFLOAT16, FLOAT16, FLOAT32, TF32, Format
+from osdn_theory.rounding.lemmas import CHAIN, Products
 
 Order = Literal["recurrent", "chunk"]
 
@@ -39,6 +41,14 @@ class KernelModel:
         Whether conversions to `storage` and `outputs` drop bits rather than round to nearest.
     fused : bool
         Whether a matrix product may be accumulated on top of what it is added to, term by term.
+    wide_steps : bool
+        Whether chunks that clip are stepped in float64 rather than float32 (chunk order).
+    ordered : bool
+        Whether matrix products are float32 fused multiply-adds over their terms in order, in blocks of 16 or of a
+        multiple of 16 terms, which may be added to each other in any order (`ordered.ordered_error`). Otherwise nothing
+        is taken to be known of the order: sums split over lanes or threads are covered then, and only then.
+    ordered_gram : int
+        The number of key features up to which this holds of keys times transposed write keys too.
     """
 
     name: str
@@ -53,6 +63,9 @@ class KernelModel:
     exact_product: float = FLOAT32.unit_roundoff
     chopped: bool = False
     fused: bool = True
+    wide_steps: bool = False
+    ordered: bool = False
+    ordered_gram: int = 0
 
     @property
     def operand_product(self) -> float:
@@ -64,6 +77,20 @@ class KernelModel:
             lost = 2 * self.operands.unit_roundoff
             return 2 * lost + lost**2
         return 0.0 if 2 * self.operands.significand <= FLOAT32.significand else FLOAT32.unit_roundoff
+
+    @property
+    def products(self) -> Products:
+        """How the memory's matrix products round."""
+        return Products(self.operand_product, self.accumulation, self.ordered)
+
+    def gram_products(self, key_dim: int) -> Products:
+        """How keys times transposed write keys round."""
+        return self.products._replace(ordered=self.ordered and key_dim <= self.ordered_gram)
+
+    @property
+    def exact_products(self) -> Products:
+        """How the products of calibration and of the inverse round."""
+        return Products(self.exact_product, self.accumulation, self.ordered)
 
     @property
     def rounding_factor(self) -> float:
@@ -88,10 +115,20 @@ RECURRENT_FP16 = replace(RECURRENT_FP32, name="recurrent, float16 inputs", input
 RECURRENT_PLAIN = replace(RECURRENT_FP32, name="recurrent, float32, plain sums", compensated=False)
 """A token-by-token kernel that adds calibrate steps to d without compensation."""
 
-CHUNK_FP32 = KernelModel("chunk, float32", "chunk")
-"""`osdn_kernels.chunk_osdn` on float32 inputs with full float32 products."""
+CHUNK_ANY_ORDER = KernelModel("chunk, float32", "chunk")
+"""Any kernel of the WY form in float32, whatever the order of its sums."""
 
-CHUNK_TF32 = replace(CHUNK_FP32, name="chunk, TF32", operands=TF32, accumulation=TENSOR_CORE_UNIT)
+CHUNK_FP32 = replace(
+    CHUNK_ANY_ORDER, wide_steps=True, name="chunk, float32 in order", ordered=True, ordered_gram=sys.maxsize
+)
+"""`osdn_kernels.chunk_osdn` on float32 inputs with full float32 products.
+
+Triton turns such products into fused multiply-adds, one thread per entry, from the first term to the last.
+"""
+
+CHUNK_TF32 = replace(
+    CHUNK_ANY_ORDER, name="chunk, TF32", operands=TF32, accumulation=TENSOR_CORE_UNIT, wide_steps=True
+)
 """The same where ``torch.set_float32_matmul_precision`` allows TF32."""
 
 CHUNK_BF16 = KernelModel(
@@ -103,6 +140,7 @@ CHUNK_BF16 = KernelModel(
     outputs=BFLOAT16,
     accumulation=TENSOR_CORE_UNIT,
     exact_product=TF32X3_UNIT,
+    wide_steps=True,
 )
 """`osdn_kernels.chunk_osdn` on bfloat16 inputs."""
 
@@ -120,6 +158,7 @@ MODELS = {
     "recurrent_fp16": RECURRENT_FP16,
     "recurrent_plain": RECURRENT_PLAIN,
     "chunk_fp32": CHUNK_FP32,
+    "chunk_any_order": CHUNK_ANY_ORDER,
     "chunk_tf32": CHUNK_TF32,
     "chunk_bf16": CHUNK_BF16,
     "chunk_fp16": CHUNK_FP16,
@@ -131,7 +170,15 @@ MODELS = {
 def in_interpreter(model: KernelModel) -> KernelModel:
     """The model as Triton's CPU interpreter runs it.
 
-    Its conversions from float32 to bfloat16 drop bits, and a matrix product is formed before it is added.
+    Its conversions from float32 to bfloat16 drop bits, and a matrix product is formed before it is added. The product
+    is NumPy's, hence its BLAS's: chains of fused multiply-adds in order, but for a transposed right factor, whose
+    columns of more than 16 terms BLAS may split over the lanes of a vector.
     """
     chops = BFLOAT16 in (model.storage, model.outputs)
-    return replace(model, name=f"{model.name}, interpreter", chopped=model.chopped or chops, fused=False)
+    return replace(
+        model,
+        name=f"{model.name}, interpreter",
+        chopped=model.chopped or chops,
+        fused=False,
+        ordered_gram=min(model.ordered_gram, CHAIN),
+    )

@@ -9,7 +9,8 @@ import numpy as np
 from osdn_theory._threads import single_threaded_blas
 from osdn_theory._validation import Array, require
 from osdn_theory.recurrence import osdn
-from osdn_theory.rounding.calibration import Calibrated, calibrated
+from osdn_theory.rounding.calibrated import Calibrated
+from osdn_theory.rounding.calibration import calibrated
 from osdn_theory.rounding.formats import FLOAT32, round_to
 from osdn_theory.rounding.inputs import rounded_rule, rounded_stream
 from osdn_theory.rounding.lemmas import SAFETY, UNIT, sum_error
@@ -89,7 +90,8 @@ def error_bounds(
 
     Local errors follow the standard model fl(x o y) = (x o y)(1 + delta), with the magnitudes that the kernel meets
     (`lemmas`, `enclosed`), and are carried through the exact transitions of the trajectory (`error_set`): for d
-    in `calibration`, for the memory in `memory`. Nothing is linearised; sums may be taken in any order.
+    in `calibration`, for the memory in `memory`. Nothing is linearised; sums may be taken in any order, but for the
+    matrix products of an ``ordered`` model (`ordered`).
 
     Parameters
     ----------

@@ -36,9 +36,9 @@ class Solve:
         self.spread, self.spread_lost = (1 + lost) * entry.radius(), lost * entry.radius()
         self.widened = self._stored(Enclosed(memory, entry.rows()[:, :, None]))
         strict = np.tri(chunk.stop - chunk.start, k=-1, dtype=bool)
-        overlap = self._product(self.keys, write_keys.transposed, setup.key_dim)
+        overlap = self.keys.times(write_keys.transposed, setup.key_dim, model.gram_products(setup.key_dim))
         self.lower = overlap.scaled(self.beta[:, :, None]).masked(strict)
-        self.inverted = inverse(self.lower.settled(), model.exact_product, model.accumulation, model.fused)
+        self.inverted = inverse(self.lower.settled(), model.exact_products, fused=model.fused)
         met = np.stack([entry.along(setup.keys[:, t]) for t in range(chunk.start, chunk.stop)], axis=1)
         residual = np.linalg.norm(setup.values[:, chunk] - setup.keys[:, chunk] @ memory, axis=-1) + met
         right = np.abs(self.beta) * residual
@@ -46,7 +46,7 @@ class Solve:
         self.lost = self._lost(residual)
 
     def _product(self, left: Enclosed, right: Enclosed, terms: Array | int) -> Enclosed:
-        return left.times(right, terms, self.setup.model.operand_product, self.setup.model.accumulation)
+        return left.times(right, terms, self.setup.model.products)
 
     def _stored(self, matrix: Enclosed) -> Enclosed:
         return matrix.stored(self.setup.model.storage, self.setup.model.rounding_factor)
@@ -66,13 +66,12 @@ class Solve:
     def _difference(self, target: Enclosed, erase: Enclosed) -> Array:
         """Norms of the error of U - W (H + E) for the computed U and W."""
         model, terms = self.setup.model, self.setup.key_dim
-        fused = model.fused * model.accumulation
-        widened = target.accumulated(self._product(erase, self.widened, terms).negated(), terms, fused)
-        read = self._product(erase, self.memory, terms)
-        difference = target.accumulated(read.negated(), terms, fused)
+        erased = erase.negated()
+        widened = target.plus_product(erased, self.widened, terms, model.products, fused=model.fused)
+        plain = target.plus_product(erased, self.memory, terms, model.products, fused=model.fused)
         # Half a spacing is not linear: twice that of H's part and u times E's bound that of the sum.
-        by_entry = difference.error + read.error + UNIT * difference.computed
-        each = linear_error(terms + 1, model.operand_product, model.accumulation) + UNIT
+        by_entry = 2 * plain.error
+        each = linear_error(terms, model.products) + UNIT
         of_spread = (
             np.linalg.norm(erase.magnitude, axis=-1) * (self.spread_lost + each * self.spread)[:, None]
         )

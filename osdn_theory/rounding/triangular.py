@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from osdn_theory._validation import Array
-from osdn_theory.rounding.enclosed import Enclosed
+from osdn_theory.rounding.enclosed import Enclosed, sum_of_products
+from osdn_theory.rounding.lemmas import Products
 
 BLOCK = 16
 
@@ -34,7 +35,7 @@ class Inverse:
     of_right_side: Array
 
 
-def inverse(lower: Enclosed, product: float, addition: float, fused: bool = False) -> Inverse:
+def inverse(lower: Enclosed, products: Products, *, fused: bool = False) -> Inverse:
     """(I + A)^-1 of a strictly lower triangular A (..., C, C); `fused` as in `KernelModel`."""
     size = lower.value.shape[-1]
     blocks = _split(lower)
@@ -42,15 +43,13 @@ def inverse(lower: Enclosed, product: float, addition: float, fused: bool = Fals
     solved: Blocks = {}
     of_solution, of_right_side = {}, {}
     for i in range(count):
-        solved[i, i], of_solution[i, i] = _doubled(blocks[i, i], product, addition)
+        solved[i, i], of_solution[i, i] = _doubled(blocks[i, i], products)
     for i in range(1, count):
         own = solved[i, i].settled()
         for j in range(i - 1, -1, -1):
-            behind = blocks[i, j].times(solved[j, j].settled(), BLOCK, product, addition)
-            for m in range(j + 1, i):
-                term = blocks[i, m].times(solved[m, j].settled(), BLOCK, product, addition)
-                behind = behind.accumulated(term, BLOCK, fused * addition)
-            found = own.times(behind, BLOCK, product, addition)
+            pairs = [(blocks[i, m], solved[m, j].settled()) for m in range(j, i)]
+            behind = sum_of_products(pairs, [BLOCK] * (i - j), products, fused=fused)
+            found = own.times(behind, BLOCK, products)
             solved[i, j] = Enclosed(-found.value, found.slack, found.error)
             of_right_side[i, j] = np.asarray(found.error)
     parts = {key: (x.value, np.asarray(x.slack), np.asarray(x.error)) for key, x in solved.items()}
@@ -83,7 +82,7 @@ def _joined(blocks: dict[tuple[int, int], Array], like: Enclosed, size: int) -> 
     return result[..., :size, :size]
 
 
-def _doubled(a: Enclosed, product: float, addition: float) -> tuple[Enclosed, Array]:
+def _doubled(a: Enclosed, products: Products) -> tuple[Enclosed, Array]:
     """(I + a)^-1 of a strictly lower 16 x 16 block, and the bound on G.
 
     Entries of x and of x n x have disjoint places, so that their difference rounds nothing.
@@ -96,8 +95,8 @@ def _doubled(a: Enclosed, product: float, addition: float) -> tuple[Enclosed, Ar
     while size < BLOCK:
         couples = (row // (2 * size) == col // (2 * size)) & (row // size > col // size)
         given = x.settled()
-        left = given.times(a.masked(couples), size, product, addition)
-        step = left.settled().times(given, size, product, addition)
+        left = given.times(a.masked(couples), size, products)
+        step = left.settled().times(given, size, products)
         within = np.eye(BLOCK) + a.masked(row // size == col // size).computed
         residual = (
             residual

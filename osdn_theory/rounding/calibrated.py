@@ -1,0 +1,57 @@
+"""Bounds on a kernel's preconditioner, and the exact step that they follow (T18)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from osdn_theory._validation import Array
+from osdn_theory.rounding.error_set import ErrorSet
+from osdn_theory.rounding.lemmas import UNIT
+from osdn_theory.rounding.setup import Setup
+
+
+@dataclass(eq=False)
+class Calibrated:
+    """Bounds on d: `used` (N, T + 1, K) componentwise and `norm` (N, T + 1), as write keys use it, the last entry for
+    the d handed on; `alignment` (N, T) on <d_t, s_t> before its own rounding. `extra` is the part of `used` that
+    forming d_t for its token adds to what is carried on."""
+
+    used: Array
+    extra: Array
+    norm: Array
+    alignment: Array
+
+    @classmethod
+    def zeros(cls, setup: Setup) -> Calibrated:
+        tokens = (setup.count, setup.length + 1)
+        used, extra = np.zeros((*tokens, setup.key_dim)), np.zeros((*tokens, setup.key_dim))
+        return cls(used, extra, np.zeros(tokens), np.zeros((setup.count, setup.length)))
+
+    def within_box(self, setup: Setup) -> None:
+        """From the second token on, the exact and the carried d_t both lie in the box of float32 numbers."""
+        width = (setup.upper - setup.lower)[:, None] + 2 * UNIT * (np.abs(setup.upper) + np.abs(setup.lower))[
+            :, None
+        ]
+        self.used[:, 1:] = np.minimum(self.used[:, 1:], width + self.extra[:, 1:])
+
+    def record(self, t: int, setup: Setup, errors: ErrorSet, extra: Array) -> None:
+        """d_t misses by an error of `errors` and, componentwise, by `extra` (N, K)."""
+        self.used[:, t] = errors.rows() + extra
+        self.extra[:, t] = extra
+        self.norm[:, t] = errors.radius() + np.linalg.norm(extra, axis=-1)
+        if t < setup.length:
+            s = setup.features[:, t]
+            self.alignment[:, t] = errors.along(s) + np.sum(extra * s, -1)
+
+
+def unprojected(setup: Setup, t: int, d: Array) -> Array:
+    """The exact step from d (N, K) before the clip."""
+    s = setup.features[:, t]
+    kept = d
+    if setup.gamma is not None:
+        kept = setup.anchor + setup.gamma[:, t, None] * (d - setup.anchor)
+    gap = 1.0 - np.sum(d * s, -1)
+    moved: Array = kept + (setup.step[:, t] * gap)[:, None] * s
+    return moved
