@@ -10,6 +10,9 @@ from osdn_theory.recall.observations import title
 MEASURES = ("accuracy", "accuracy_once", "accuracy_twice", "token_residual_ratio", "recall_residual_ratio")
 """What the sentences are about."""
 
+UNEVEN = 0.5
+"""Difference in accuracy between the best and the worst seed from which they are named."""
+
 Row = Mapping[str, Any]
 
 
@@ -23,6 +26,7 @@ def sentences(summary: Mapping[str, Any]) -> list[str]:
     seeds = f"{count} seed" if count == 1 else f"{count} seeds"
     return [
         *_completeness(summary),
+        *_uneven_training(summary["models"]),
         *(line for measure in MEASURES for line in _differences(summary["overall"], measure, labels, seeds)),
         *_replacements(summary["ablations"], labels, seeds),
         *_outcomes(summary["predictions"]),
@@ -34,6 +38,20 @@ def _completeness(summary: Mapping[str, Any]) -> Iterator[str]:
         yield "The experiment is not complete: some of its planned runs are missing, and all numbers may change."
     if len(summary["seeds"]) < 2:
         yield "One seed allows no interval and no test: nothing here is significant."
+
+
+def _uneven_training(models: list[Row]) -> Iterator[str]:
+    """Where seeds differ so much, some of them have not learned the task, and means describe neither kind."""
+    ranges = []
+    for model in models:
+        found = sorted((entry["accuracy"], entry["seed"]) for entry in model["accuracy_by_seed"])
+        if found and found[-1][0] - found[0][0] > UNEVEN:
+            low, high = (
+                f"{_value(value, 'accuracy')} (seed {seed})" for value, seed in (found[0], found[-1])
+            )
+            ranges.append(f"{model['label']} {low} to {high}")
+    if ranges:
+        yield f"Some seeds fail to train, so that means of accuracy hide two kinds of runs: {'; '.join(ranges)}."
 
 
 def _differences(rows: list[Row], measure: str, labels: Mapping[str, str], seeds: str) -> Iterator[str]:

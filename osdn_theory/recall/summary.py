@@ -92,6 +92,10 @@ def _model_row(model: ModelRuns) -> Row:
         "tuning": [
             {"learning_rate": rate, "validation": value} for rate, value in sorted(model.tuning.items())
         ],
+        "accuracy_by_seed": [
+            {"seed": seed, "accuracy": value}
+            for seed, value in sorted(_by_seed(model, overall).get("accuracy", {}).items())
+        ],
     }
 
 

@@ -212,7 +212,8 @@ def test_a_plan_alone_and_a_single_seed_are_summed_up(
     assert not empty["complete"]
     assert (empty["overall"], empty["accuracy"], empty["predictions"]) == ([], [], [])
     assert empty["models"][1] == {
-        "name": "osdn", "label": "osdn", "parameters": None, "rule": None, "learning_rate": None, "tuning": []
+        "name": "osdn", "label": "osdn", "parameters": None, "rule": None, "learning_rate": None, "tuning": [],
+        "accuracy_by_seed": [],
     }  # fmt: skip
     single = summarise(write_experiment(tmp_path / "single", {"osdn": {0: 0.1}}, levels={0: 0.5}))
     row = overall(single, "osdn", "accuracy")
@@ -248,6 +249,23 @@ def test_sentences_tell_what_is_significant_and_what_is_not(folder: Path) -> Non
     assert null.startswith("Not significantly different from DeltaNet in accuracy at 5 seeds: static d: ")
     (same,) = [line for line in lines if "in recall residual ratio (" in line]
     assert same.startswith("Not tested against DeltaNet")
+
+
+def test_a_seed_that_fails_to_train_is_named(folder: Path) -> None:
+    before = summarise(folder)
+    assert not any("fail to train" in line for line in before["sentences"])
+    path = run_folder(folder, "static", 3) / "result.json"
+    result = json.loads(path.read_text())
+    for cell in result["cells"]:
+        cell["accuracy"] = 0.1
+    write_json(path, result)
+    summary = summarise(folder)
+    (line,) = [line for line in summary["sentences"] if "fail to train" in line]
+    assert "two kinds of runs: static d 10.0 % (seed 3) to 8" in line
+    by_seed = {entry["seed"]: entry["accuracy"] for entry in summary["models"][2]["accuracy_by_seed"]}
+    assert list(by_seed) == SEEDS
+    assert by_seed[3] == pytest.approx(0.1)
+    assert np.mean(list(by_seed.values())) == pytest.approx(overall(summary, "static", "accuracy")["mean"])
 
 
 def test_a_null_result_is_told_as_one(tmp_path: Path) -> None:
