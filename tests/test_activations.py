@@ -171,7 +171,8 @@ def test_normalising_in_bfloat16_moves_the_norm_off_one():
 @given(
     seed=st.integers(0, 2**32 - 1),
     dtype=st.sampled_from(["float16", "float32"]),
-    power=st.integers(-1000, 1000),
+    # Keys down to e^-20 times a small normal number: below 2^-960 some would be subnormal, and lose digits beforehand.
+    power=st.integers(-960, 1000),
 )
 def test_normalisation_rounds_once_and_survives_any_magnitude(seed, dtype, power):
     random = rng(seed)
