@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .files import write_whole
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 COLUMNS = ["kernel", "configuration", "problem", "quantity", "error", "allowed", "verdict"]
@@ -83,9 +85,7 @@ def write(file: Path | None, findings: list[Any], seconds: float, *, complete: b
         "seconds": seconds,
         "findings": [_plain(finding) for finding in findings],
     }
-    part = file.with_name(file.name + ".part")
-    part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-    os.replace(part, file)
+    write_whole(file, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def compiled(capability: int, *, quick: bool, workers: int) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from .decode import decode_step_
 from .results import State
 from .runtime import INTERPRETED
 from .selftest_cases import BOX, SMALL, Case, Problem, draw, operator_of, placed
-from .selftest_findings import FAILED, OK, WRONG, Finding
+from .selftest_findings import OK, WRONG, Finding, failed
 
 STEPS = 3
 FEW, MANY = 2, 80
@@ -59,7 +59,7 @@ def judge(case: Case, device: torch.device) -> Finding:
     try:
         found = step_by_step(problem, device)
     except Exception as error:
-        return replace(outcome, verdict=FAILED, note=f"{type(error).__name__}: {str(error)[:200]}")
+        return failed(outcome, error)
     with torch.no_grad():
         expected = operator_of(case, exact=True)(**problem.tensors, **BOX)
     errors = {name: relative(x.cpu(), expected[name]) for name, x in found.items()}

@@ -1,7 +1,7 @@
 """What the self-test says of a configuration."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from triton.compiler.errors import CompileTimeAssertionFailure
 from triton.runtime.errors import OutOfResources, PTXASError
@@ -30,6 +30,11 @@ class Finding:
     @property
     def good(self) -> bool:
         return self.verdict in (OK, NO_ROOM)
+
+
+def failed(finding: Finding, error: Exception) -> Finding:
+    """The finding when an unexpected error ended it."""
+    return replace(finding, verdict=FAILED, note=f"{type(error).__name__}: {str(error)[:200]}")
 
 
 def described(kernel: str, index: int) -> str:

@@ -18,7 +18,7 @@ from .forced import Launches, forced
 from .precompile import pool_of, precompile
 from .runtime import INTERPRETED
 from .selftest_cases import CASES, SMALL, Case, Problem, draw, evaluate, repeats, split
-from .selftest_findings import FAILED, NO_FIT, NO_ROOM, OK, UNREACHED, WRONG, Finding, described
+from .selftest_findings import FAILED, NO_FIT, NO_ROOM, OK, UNREACHED, WRONG, Finding, described, failed
 from .tuning import TUNED, fitting
 
 EXACT = 1e-5
@@ -162,10 +162,6 @@ def judge(expected: Expected, choice: dict[str, int], kernels: Iterable[str]) ->
             break
         outcome = worse(outcome, compared, expected.allowed, repeat)
     return [named(outcome, kernel, base.get(kernel, 0), used) for kernel in kernels]
-
-
-def failed(outcome: Finding, error: Exception) -> Finding:
-    return replace(outcome, verdict=FAILED, note=f"{type(error).__name__}: {str(error)[:200]}")
 
 
 def worse(before: Finding, compared: dict[str, float], allowed: dict[str, float], repeat: int) -> Finding:

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from ..files import write_whole
 from . import names
 from .calls import backward_call
 from .inputs import draw
 from .measure import ready, why
 from .providers import Provider, chunkwise
-from .records import replace
 from .shapes import PROFILED, SMOKE, Shape
 
 ACTIVE = 5
@@ -31,7 +31,7 @@ def write_profile(path: Path, device: torch.device, note: str, *, smoke: bool) -
     for provider in chunkwise():
         if provider.name in (names.OURS, names.DELTA):
             parts.append(section(provider, shape, device))
-    replace(path, "\n\n".join(parts) + "\n")
+    write_whole(path, "\n\n".join(parts) + "\n")
 
 
 def section(provider: Provider, shape: Shape, device: torch.device) -> str:

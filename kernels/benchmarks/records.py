@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ..files import write_whole
 from .floors import Ceilings, Work
 from .shapes import Shape
 
@@ -113,7 +114,7 @@ class Results:
             "note": self.note, "smoke": self.smoke, "environment": self.environment, "ceilings": ceilings,
             "records": lines, "not_run": self.not_run, **more,
         }  # fmt: skip
-        replace(self.folder / "results.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_whole(self.folder / "results.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
         self._write_csv(lines)
 
     def _write_csv(self, lines: list[dict[str, Any]]) -> None:
@@ -126,13 +127,6 @@ class Results:
                 writer.writeheader()
                 writer.writerows(lines)
         os.replace(part, target)
-
-
-def replace(target: Path, text: str) -> None:
-    """Write a file so that a reader never sees half of it."""
-    part = target.with_name(target.name + ".part")
-    part.write_text(text)
-    os.replace(part, target)
 
 
 def _number(value: float) -> float | None:

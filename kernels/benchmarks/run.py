@@ -9,9 +9,10 @@ import triton
 from osdn_kernels.tuning import quick_bench
 from rich.console import Console
 
+from ..files import write_whole
 from . import figures, machine, plan, tables
 from .measure import Task, run_task
-from .records import Record, Results, replace
+from .records import Record, Results
 from .verdicts import Verdict, judge
 
 Measure = Callable[[Task, torch.device], list[Record]]
@@ -75,4 +76,4 @@ def save(results: Results, rows: list[Task]) -> None:
     results.not_run = [task.label for task in rows if (task.measure, task.shape) not in done]
     verdicts = verdicts_of(results)
     results.write(verdicts=[verdict.fields() for verdict in verdicts])
-    replace(results.folder / "table.md", tables.markdown(results, verdicts))
+    write_whole(results.folder / "table.md", tables.markdown(results, verdicts))

@@ -2,16 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from .plan import PRESETS, Plan, preset
+from .plan import Plan, preset as make_plan
 
-PRESET_NAMES = tuple(PRESETS)
-
-
-def make_plan(name: str, **changes: Any) -> Plan:
-    """See `osdn_kernels.experiments.plan.preset`."""
-    return preset(name, **changes)
+__all__ = ["make_plan", "run"]
 
 
 def run(

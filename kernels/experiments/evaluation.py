@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
 from .mixers import REPLACEMENTS, capturing, replacing
-from .models import MODELS, RecallModel
+from .models import RecallModel
 from .plan import Plan
 from .recall_task import SPLITS, STATISTICS, Batch, Cell, RecallTask, draw
+from .specs import MODELS
 
 DISTANCES = (0, 8, 16, 32, 64, 128, 256, 512)
 """Edges of the classes of distance, in tokens."""

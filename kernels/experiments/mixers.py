@@ -90,10 +90,15 @@ def replaced(
     return remember_chunks(memory, scaled, q.shape[-1] ** -0.5, CHUNK)[0].to(v.dtype)
 
 
+def mixers_of(model: nn.Module) -> list[ScaledMixer]:
+    """From the first layer to the last."""
+    return [module for module in model.modules() if isinstance(module, ScaledMixer)]
+
+
 @contextmanager
 def replacing(model: nn.Module, replacement: Replacement | None) -> Iterator[None]:
     """Every layer with its d replaced."""
-    layers = [m for m in model.modules() if isinstance(m, ScaledMixer)]
+    layers = mixers_of(model)
     before = [layer.replacement for layer in layers]
     for layer in layers:
         layer.replacement = replacement
@@ -107,7 +112,7 @@ def replacing(model: nn.Module, replacement: Replacement | None) -> Iterator[Non
 @contextmanager
 def capturing(model: nn.Module) -> Iterator[list[dict[str, Tensor]]]:
     """What every layer's operator was given and gave in the calls inside, one dictionary for each layer."""
-    layers = [m for m in model.modules() if isinstance(m, ScaledMixer)]
+    layers = mixers_of(model)
     for layer in layers:
         layer.captured = {}
     try:

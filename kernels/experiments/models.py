@@ -1,7 +1,4 @@
-"""The models that are compared: one architecture, and layers that differ in the preconditioner alone."""
-
-from dataclasses import dataclass
-from typing import Any
+"""The architecture that the compared models share."""
 
 import torch
 from torch import Tensor, nn
@@ -10,64 +7,28 @@ from torch.nn.functional import silu
 from .mixers import GatedMixer, ScaledMixer
 from .model_size import ModelSize
 from .recall_task import RecallTask, key_vectors
+from .specs import MODELS, ModelSpec
 from .validation import require
 
-BOX = (2 / 3, 3 / 2)
+KEY_SEED = 0
+"""Of the vectors of the key tokens, which are the same for all models and runs."""
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """A model by the arguments of its layers; `gated_state`: the forget gate is that of the state."""
-
-    name: str
-    label: str
-    eta: float = 0.0
-    learned_start: bool = True
-    forgetting: bool = False
-    anchored: bool = False
-    pinned: bool = False
-    gated_state: bool = False
-
-    @property
-    def rule(self) -> dict[str, Any]:
-        """As `osdn_theory.CalibrationRule` reads it."""
-        low, high = (1.0, 1.0) if self.pinned else BOX
-        return {
-            "eta": self.eta,
-            "d_min": low,
-            "d_max": high,
-            "forgetting": "token" if self.forgetting and not self.gated_state else 1.0,
-            "anchor": "initial" if self.anchored else 0.0,
-            "normalize_feedback": False,
-        }
-
-    def mixer(self, size: "ModelSize") -> ScaledMixer:
-        low, high = (1.0, 1.0) if self.pinned else BOX
-        kind = GatedMixer if self.gated_state else ScaledMixer
-        return kind(
-            size.features,
-            size.heads,
-            head_k_dim=size.key_dim,
-            head_v_dim=size.value_dim,
-            use_forget_gate=self.forgetting,
-            anchored=self.anchored,
-            learnable_preconditioner=self.learned_start,
-            eta=self.eta,
-            d_min=low,
-            d_max=high,
-        )
-
-
-SPECS = (
-    ModelSpec("deltanet", "DeltaNet", pinned=True),
-    ModelSpec("osdn", "OSDN, η = 0.003", eta=0.003),
-    ModelSpec("osdn_eta1", "OSDN, η = 1", eta=1.0),
-    ModelSpec("static", "d frozen at its learned d₁"),
-    ModelSpec("apf", "OSDN-APF, η = 1", eta=1.0, forgetting=True),
-    ModelSpec("anchored_apf", "OSDN-APF anchored, η = 1", eta=1.0, forgetting=True, anchored=True),
-    ModelSpec("gated_deltanet", "Gated DeltaNet", pinned=True, forgetting=True, gated_state=True),
-)
-MODELS = {spec.name: spec for spec in SPECS}
+def mixer(spec: ModelSpec, size: ModelSize) -> ScaledMixer:
+    """The layer of a model."""
+    low, high = spec.box
+    kind = GatedMixer if spec.gated_state else ScaledMixer
+    return kind(
+        size.features,
+        size.heads,
+        head_k_dim=size.key_dim,
+        head_v_dim=size.value_dim,
+        use_forget_gate=spec.forgetting,
+        anchored=spec.anchored,
+        eta=spec.eta,
+        d_min=low,
+        d_max=high,
+    )
 
 
 class Block(nn.Module):
@@ -76,7 +37,7 @@ class Block(nn.Module):
     def __init__(self, spec: ModelSpec, size: ModelSize) -> None:
         super().__init__()
         self.mixer_norm, self.mlp_norm = nn.RMSNorm(size.features), nn.RMSNorm(size.features)
-        self.mixer = spec.mixer(size)
+        self.mixer = mixer(spec, size)
         self.widen = nn.Linear(size.features, 2 * size.features, bias=False)
         self.narrow = nn.Linear(2 * size.features, size.features, bias=False)
 
@@ -92,12 +53,12 @@ class RecallModel(nn.Module):
     Models of one seed start from the same values of the parameters that they share.
     """
 
-    def __init__(self, task: RecallTask, spec: ModelSpec, size: ModelSize, *, key_seed: int = 0) -> None:
+    def __init__(self, task: RecallTask, spec: ModelSpec, size: ModelSize) -> None:
         super().__init__()
         require(
             task.features == size.features, "features", f"those of the task, {task.features}", size.features
         )
-        self.register_buffer("key_vectors", torch.from_numpy(key_vectors(task, key_seed)), persistent=False)
+        self.register_buffer("key_vectors", torch.from_numpy(key_vectors(task, KEY_SEED)), persistent=False)
         self.learned = nn.Embedding(1 + task.values, size.features)
         self.blocks = nn.ModuleList(Block(spec, size) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.features)

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from .model_size import ModelSize
 from .recall_task import RecallTask
+from .specs import MODELS
 from .validation import require
 
 FIRST_TUNING_SEED = 1000
 """Seeds from here on are of the runs that choose the learning rate; never test seeds."""
 
-ALL_MODELS = ("deltanet", "osdn", "osdn_eta1", "static", "apf", "anchored_apf", "gated_deltanet")
+ALL_MODELS = tuple(MODELS)
 
 
 class Job(NamedTuple):
@@ -108,7 +109,7 @@ class Plan:
         return len(self.models) * (len(self.learning_rates) * self.tuning + len(self.seeds))
 
     def document(self) -> dict[str, Any]:
-        """JSON-ready, as it is compared with that of a folder."""
+        """JSON-ready."""
         document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return document
 

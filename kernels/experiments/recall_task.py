@@ -97,7 +97,7 @@ class RecallTask:
     @property
     def vocabulary(self) -> int:
         """Tokens: the separator, the keys by statistic, the values."""
-        return 1 + len(STATISTICS) * self.keys + self.values
+        return self.first_value + self.values
 
     @property
     def first_value(self) -> int:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..benchmarks.records import replace
+from ..files import write_whole
 from . import evaluation
 from .distributed import ALONE, Group, joined
-from .models import MODELS
 from .plan import Job, Plan
+from .specs import MODELS
 from .tracking import board, require_tensorboard
 from .training import Tick, ignore, train
 from .validation import require
@@ -94,9 +94,10 @@ Options = tuple[Plan, Path, Measure, Settings]
 
 
 def in_order(jobs: list[Job], options: Options, group: Group, counter: Counter) -> None:
+    plan, *_ = options
     for job in jobs:
         run_job(job, *options, group, lambda step, job=job: counter.tick(job.label, step))
-        counter.tick(job.label, options[0].steps)
+        counter.tick(job.label, plan.steps)
 
 
 def side_by_side(jobs: list[Job], options: Options, group: Group, counter: Counter) -> None:
@@ -182,7 +183,7 @@ def write_result(plan: Plan, job: Job, place: Path, model: Any, seconds: float, 
         "ablations": [],
         **tested,
     }
-    replace(place / "result.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_whole(place / "result.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 @contextmanager
@@ -228,22 +229,13 @@ def claim(plan: Plan, folder: Path, settings: Settings, command: str) -> None:
                 f"the folder {str(folder)!r} holds an experiment of other sizes; choose another --out"
             )
     folder.mkdir(parents=True, exist_ok=True)
-    own = plan.document()
     document = {
         "fingerprint": plan.fingerprint,
-        "preset": plan.preset,
         "command": command,
-        "task": own["task"],
-        "size": own["size"],
-        "models": list(plan.models),
-        "learning_rates": list(plan.learning_rates),
-        "seeds": list(plan.seeds),
-        "tuning": plan.tuning,
-        "steps": plan.steps,
-        "batch": plan.batch,
+        **plan.document(),
         "environment": environment(settings),
     }
-    replace(path, json.dumps(document, indent=1) + "\n")
+    write_whole(path, json.dumps(document, indent=1) + "\n")
 
 
 def environment(settings: Settings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks.records import replace
+from ..files import write_whole
 
 COLUMNS = ("step", "loss", "accuracy", "learning_rate", "seconds")
 Row = tuple[Any, ...]
@@ -17,7 +17,7 @@ Row = tuple[Any, ...]
 def write_csv(path: Path, rows: list[Row]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    replace(path, text.getvalue())
+    write_whole(path, text.getvalue())
 
 
 def require_tensorboard() -> None:

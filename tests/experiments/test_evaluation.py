@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from experiment_cases import JOB, tiny
-from osdn_kernels.experiments import evaluation, models
+from osdn_kernels.experiments import evaluation, specs
 from osdn_kernels.experiments.distributed import ALONE
 from osdn_kernels.experiments.evaluation import counted, predictions, sequences
 from osdn_kernels.experiments.mixers import REPLACEMENTS, replacing
@@ -89,7 +89,7 @@ def trained_unscaled(plan, steps):
     model = build(plan.task, "osdn_eta1", plan.size, 0)
     with torch.no_grad():
         start = model.blocks[0].mixer.initial_preconditioner
-        start.copy_(torch.tensor(models.BOX).repeat(start.shape[1] // 2).expand_as(start))
+        start.copy_(torch.tensor(specs.BOX).repeat(start.shape[1] // 2).expand_as(start))
     optimizer = adamw(model, 1e-2)
     with replacing(model, REPLACEMENTS["ones"]):
         for step in range(steps):
@@ -99,7 +99,7 @@ def trained_unscaled(plan, steps):
 
 def test_a_write_key_scaled_in_evaluation_alone_is_visible(tmp_path, monkeypatch):
     # In the published box a scale changes few answers of so small a model.
-    monkeypatch.setattr(models, "BOX", (0.2, 2.5))
+    monkeypatch.setattr(specs, "BOX", (0.2, 2.5))
     plan = preset("smoke", steps=150, batch=24, pairs=(8,))
     model = trained_unscaled(plan, plan.steps)
     job = JOB._replace(model="osdn_eta1")

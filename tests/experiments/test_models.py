@@ -5,9 +5,10 @@ import torch
 from osdn_kernels.experiments.gated_delta import gated_delta_rule
 from osdn_kernels.experiments.mixers import REPLACEMENTS, GatedMixer, ScaledMixer, capturing, replacing
 from osdn_kernels.experiments.model_size import ModelSize
-from osdn_kernels.experiments.models import MODELS, build
+from osdn_kernels.experiments.models import build
 from osdn_kernels.experiments.plan import ALL_MODELS
 from osdn_kernels.experiments.recall_task import RecallTask
+from osdn_kernels.experiments.specs import MODELS
 from torch.nn.functional import normalize
 
 TASK, SIZE = RecallTask(), ModelSize()
