@@ -17,6 +17,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 USAGE = 2
+INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 STYLES = {"holds": "green", "violated": "bold red", "undecided": "bold yellow", "not applicable": "dim"}

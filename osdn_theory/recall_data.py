@@ -14,11 +14,15 @@ from osdn_theory._fields import Fields
 from osdn_theory._validation import require
 
 SCHEMA = 1
+FILE = "recall.json"
+"""Name of a summary in the folder of its experiment."""
+
 BASELINE = "deltanet"
 """The model that the others are held against."""
 
 OUTCOMES = ("as predicted", "not as predicted")
 LEVEL = 0.05
+"""Of the tests that call a difference significant."""
 
 PACKAGED = Path(str(resources.files("osdn_theory"))) / "data"
 """Where the results lie that are delivered with the package, ``recall_*.json``."""
@@ -51,7 +55,7 @@ def load(path: str | PathLike[str] | None = None) -> dict[str, Any]:
         If it is no JSON, of another schema, incomplete or contradicts itself: with the file and the place in it.
     """
     file = _packaged_file() if path is None else Path(path)
-    file = file / "recall.json" if file.is_dir() else file
+    file = file / FILE if file.is_dir() else file
     try:
         return checked_summary(json.loads(file.read_bytes(), parse_constant=_refuse))
     except SchemaError as error:

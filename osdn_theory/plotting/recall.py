@@ -15,10 +15,11 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, PercentF
 from osdn_theory._validation import Array, require
 from osdn_theory.plotting._style import GREY, curve_styles, legend_outside, new_figure
 from osdn_theory.recall_data import BASELINE, Summary, count_seeds, labels, measured, overall
+from osdn_theory.recall_tables import MEASURES
 
 Entry = Mapping[str, Any]
 
-_RATIOS = {"token_residual_ratio": "token residual ratio", "recall_residual_ratio": "recall residual ratio"}
+_RATIOS = ("token_residual_ratio", "recall_residual_ratio")
 _READ = {1: "read once", 2: "read twice"}
 _DODGE = 0.008
 """How far the curves are moved apart, in parts of the width of the axes, so that their intervals can be told apart."""
@@ -106,7 +107,7 @@ def recall_residual_ratios(summary: Summary) -> tuple[Figure, list[Axes]]:
         if BASELINE in entries:
             ax.axvline(entries[BASELINE]["mean"], color=GREY, linestyle="--", linewidth=1.2)
         _widen_scale(ax, entries)
-        ax.set(xlabel=_RATIOS[measure])
+        ax.set(xlabel=MEASURES[measure])
     fig.suptitle(
         f"Residual ratios, {_intervals(summary)}; dashed: DeltaNet; lower: more of the residual is gone",
         fontsize="medium",

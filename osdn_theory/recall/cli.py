@@ -10,13 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from osdn_theory._console import progress_bar, split_names
+from osdn_theory._console import INTERRUPTED, progress_bar, split_names
 from osdn_theory._folders import ensure_writable
 
 TRAINERS = "osdn_theory.experiments"
 """Entry point group: experiment -> module with `make_plan` and `run`."""
 
-INTERRUPTED = 130
 EXIT_CODES = "Exit code: 0 done; 2 bad usage or input; 130 interrupted, the same command goes on from there."
 
 List = list[str] | None
@@ -58,6 +57,7 @@ def recall(
     Stop it at any time: the same command goes on. Under torchrun each model is trained data-parallel by all processes.
     """
     from osdn_theory.recall import measure_run, print_summary, write_summary
+    from osdn_theory.recall_data import FILE
 
     trainer = _trainer()
     plan = trainer.make_plan(
@@ -99,7 +99,7 @@ def recall(
         typer.echo(to_json(summary))
         return
     print_summary(summary)
-    typer.echo("written: " + ", ".join(map(str, [out / "recall.json", *files])))
+    typer.echo("written: " + ", ".join(map(str, [out / FILE, *files])))
 
 
 def _trainer() -> Any:

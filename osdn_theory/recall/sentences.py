@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from osdn_theory.recall.observations import title
+from osdn_theory.recall_data import count_seeds
 
 MEASURES = ("accuracy", "accuracy_once", "accuracy_twice", "token_residual_ratio", "recall_residual_ratio")
 """What the sentences are about."""
@@ -22,8 +23,7 @@ def sentences(summary: Mapping[str, Any]) -> list[str]:
     `summary` has the parts of ``recall.json`` but for the sentences.
     """
     labels = {model["name"]: model["label"] for model in summary["models"]}
-    count = len(summary["seeds"])
-    seeds = f"{count} seed" if count == 1 else f"{count} seeds"
+    seeds = count_seeds(summary)
     return [
         *_completeness(summary),
         *_uneven_training(summary["models"]),

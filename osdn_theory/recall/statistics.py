@@ -10,8 +10,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from osdn_theory._validation import Array, as_float64, require
-
-LEVEL = 0.05
+from osdn_theory.recall_data import LEVEL
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,7 @@ from osdn_theory.recall.observations import (
 from osdn_theory.recall.predictions import tested_predictions
 from osdn_theory.recall.runs import Run
 from osdn_theory.recall.sentences import sentences
-from osdn_theory.recall_data import BASELINE, SCHEMA
-
-SUMMARY = "recall.json"
+from osdn_theory.recall_data import BASELINE, FILE, SCHEMA
 
 Key = TypeVar("Key", bound=Hashable)
 Row = dict[str, Any]
@@ -38,7 +36,7 @@ def write_summary(folder: Path) -> dict[str, Any]:
         If it cannot be written.
     """
     summary = summarise(folder)
-    write_atomically(Path(folder) / SUMMARY, to_json(summary).encode())
+    write_atomically(Path(folder) / FILE, to_json(summary).encode())
     return summary
 
 

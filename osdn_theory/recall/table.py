@@ -8,16 +8,16 @@ from typing import Any
 import typer
 
 from osdn_theory._console import print_table
+from osdn_theory.recall_data import count_seeds
 from osdn_theory.recall_tables import model_table, prediction_table
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """The models over all cells, the predictions of the theory beside what was measured, and the sentences."""
-    seeds = len(summary["seeds"])
     header, rows = model_table(summary)
     print_table(
-        f"In-context recall, preset {summary['preset']}: means over all cells and {seeds} "
-        f"seed{'s' * (seeds != 1)}, 95 % intervals, differences paired by seed",
+        f"In-context recall, preset {summary['preset']}: means over all cells and "
+        f"{count_seeds(summary)}, 95 % intervals, differences paired by seed",
         header,
         rows,
     )

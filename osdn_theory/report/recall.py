@@ -7,11 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from osdn_theory.recall_data import SchemaError, Summary, checked_summary, packaged_files
+from osdn_theory.recall_data import FILE, SchemaError, Summary, checked_summary, packaged_files
 from osdn_theory.report.documents import Document, StaleError, read_document
-
-PATTERN = "recall.json"
-"""Name of such documents, in the report folder and in folders inside it, one for each experiment."""
 
 CAPTIONS: Mapping[str, str] = {
     "accuracy": "Accuracy against the number of pairs, by key statistic and reading. Points of one number of pairs are "
@@ -50,7 +47,7 @@ class RecallRun:
 
 def read_recalls(folder: Path) -> list[Document[RecallRun]]:
     """The summaries in a report folder, in the order of their names; where there are none, those of the package."""
-    found = [_read(path, str(path.relative_to(folder))) for path in sorted(folder.rglob(PATTERN))]
+    found = [_read(path, str(path.relative_to(folder))) for path in sorted(folder.rglob(FILE))]
     return found or [_packaged(path) for path in packaged_files()]
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from osdn_theory._console import INTERRUPTED
 from osdn_theory._threads import cores
 
 if TYPE_CHECKING:
     from osdn_theory.sweep.run import Plan, Progress, Summary
 
-INTERRUPTED = 130
 EXIT_CODES = (
     "Exit code: 0 done; 1 some cells failed, the next run tries them again; 2 bad usage or input; 130 interrupted, "
     "the same command goes on from there."
