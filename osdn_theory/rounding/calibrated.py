@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from osdn_theory._validation import Array
-from osdn_theory.rounding.error_set import ErrorSet
+from osdn_theory.rounding.error_set import ErrorSet, Mask
 from osdn_theory.rounding.lemmas import UNIT
 from osdn_theory.rounding.setup import Setup
 
@@ -28,6 +28,11 @@ class Calibrated:
         tokens = (setup.count, setup.length + 1)
         used, extra = np.zeros((*tokens, setup.key_dim)), np.zeros((*tokens, setup.key_dim))
         return cls(used, extra, np.zeros(tokens), np.zeros((setup.count, setup.length)))
+
+    def take(self, other: Calibrated, heads: Mask, tokens: slice) -> None:
+        """For some heads (N,) and tokens, what `other` has."""
+        for name in ("used", "extra", "norm", "alignment"):
+            getattr(self, name)[heads, tokens] = getattr(other, name)[heads, tokens]
 
     def within_box(self, setup: Setup) -> None:
         """From the second token on, the exact and the carried d_t both lie in the box of float32 numbers."""

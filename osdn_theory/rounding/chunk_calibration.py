@@ -41,10 +41,9 @@ def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> Er
     """
     system = _System(setup, chunk, entry)
     straight = _free_run(setup, chunk)
-    used = Calibrated.zeros(setup)
-    free = _walk(setup, chunk, entry, straight, system, used)
+    free = _walk(setup, chunk, entry, straight, system, found)
     window = slice(chunk.start, chunk.stop + 1)
-    error = used.used[:, window].copy()
+    error = found.used[:, window].copy()
     error[:, -1] = free.rows()
     inside, outside = sure(straight, error, setup.lower, setup.upper)
     if not bool(inside.all()):
@@ -55,12 +54,7 @@ def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> Er
         path, clipped = setup.path[:, window], Calibrated.zeros(setup)
         stepped = _walk(setup, chunk, entry, path, system, clipped, excess * doubtful[:, None], doubtful)
         free = chosen(inside, free, stepped)
-        for name in ("used", "extra", "norm", "alignment"):
-            there, here = getattr(clipped, name), getattr(used, name)
-            here[:] = np.where(inside.reshape(-1, *[1] * (here.ndim - 1)), here, there)
-    tokens = slice(chunk.start, chunk.stop)
-    for name in ("used", "extra", "norm", "alignment"):
-        getattr(found, name)[:, tokens] = getattr(used, name)[:, tokens]
+        found.take(clipped, ~inside, chunk)
     return free
 
 
