@@ -16,6 +16,9 @@ FIRST_TUNING_SEED = 1000
 
 ALL_MODELS = tuple(MODELS)
 
+FIRST_CPU_SEED = 8
+"""Of the cpu preset: those below were trained while its recipe was set up."""
+
 
 class Job(NamedTuple):
     """One training run."""
@@ -50,6 +53,11 @@ class Plan:
     seeds : tuple of int
     steps, batch : int
         Optimizer steps of a run, and sequences of a step.
+    warm_up : float
+        Share of the steps in which the learning rate rises; after it half a cosine.
+    betas, weight_decay : of AdamW
+    clip_norm : float
+        Norm that gradients are clipped to.
     validation, test, captured : int
         Sequences of each cell that are validated on, tested on, and whose activations are kept.
 
@@ -65,9 +73,13 @@ class Plan:
     models: tuple[str, ...] = ALL_MODELS
     learning_rates: tuple[float, ...] = (5e-3, 1e-2, 2e-2)
     tuning: int = 2
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
+    seeds: tuple[int, ...] = tuple(range(FIRST_CPU_SEED, FIRST_CPU_SEED + 8))
     steps: int = 800
     batch: int = 48
+    warm_up: float = 0.3
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
     validation: int = 32
     test: int = 128
     captured: int = 8
@@ -88,6 +100,7 @@ class Plan:
         )
         for name in ("tuning", "steps", "batch", "validation", "test", "captured"):
             require(getattr(self, name) >= 1, name, "a positive number", getattr(self, name))
+        require(0 <= self.warm_up < 1, "warm_up", "a share of the steps", self.warm_up)
         require(self.captured <= self.test, "captured", f"at most test = {self.test}", self.captured)
         require(self.task.features == self.size.features, "features",
                  f"those of the key vectors, {self.task.features}", self.size.features)  # fmt: skip
@@ -156,7 +169,7 @@ def preset(name: str, **changes: Any) -> Plan:
     """A preset with some of its values changed; None changes nothing.
 
     `pairs`, `repeats`, `keys` and `values` go to the task, `layers`, `heads`, `key_dim` and `value_dim` to the models,
-    `features` to both, the others to the plan.
+    `features` to both, the others to the plan. `seeds` may be their number, from the preset's first.
 
     Raises
     ------
@@ -166,6 +179,8 @@ def preset(name: str, **changes: Any) -> Plan:
     require(name in PRESETS, "preset", " or ".join(PRESETS), name)
     plan = PRESETS[name]
     given = {key: value for key, value in changes.items() if value is not None}
+    if isinstance(given.get("seeds"), int):
+        given["seeds"] = tuple(range(plan.seeds[0], plan.seeds[0] + given["seeds"]))
     task = {key: given[key] for key in given if key in RecallTask.__dataclass_fields__}
     size = {key: given[key] for key in given if key in ModelSize.__dataclass_fields__}
     own = {key: given[key] for key in given if key not in task and key not in size}

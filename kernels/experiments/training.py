@@ -19,11 +19,6 @@ from .plan import Job, Plan
 from .recall_task import draw_training
 from .tracking import Row, record, write_csv
 
-WEIGHT_DECAY = 0.01
-CLIP_NORM = 1.0
-WARM_UP = 0.1
-"""Share of the steps."""
-
 LOG_EVERY = 10
 SAVE_EVERY = 100
 """A multiple of the other: a checkpoint ends with a row of the log, so that no mean over steps is lost."""
@@ -54,15 +49,15 @@ def train(
         If the checkpoint cannot be written.
     """
     model = build(plan.task, job.model, plan.size, job.seed).to(device)
-    optimizer = adamw(model, job.learning_rate)
+    optimizer = adamw(plan, model, job.learning_rate)
     log = resume(plan, job, folder, model, optimizer)
     step, seconds = (log[-1][0], log[-1][-1]) if log else (0, 0.0)
     parallel = group.wrap(model)
     sums: list[Tensor] = []
     started = time.monotonic() - seconds
     while step < plan.steps:
-        rate = job.learning_rate * schedule(step, plan.steps)
-        sums.append(update(parallel, optimizer, rate, *batch(plan, job, step, device, group)))
+        rate = job.learning_rate * schedule(plan, step)
+        sums.append(update(parallel, optimizer, rate, plan.clip_norm, *batch(plan, job, step, device, group)))
         model.project_()
         step += 1
         if step % LOG_EVERY == 0 or step == plan.steps:
@@ -78,23 +73,23 @@ def train(
     return model, log[-1][-1]
 
 
-def adamw(model: nn.Module, learning_rate: float) -> AdamW:
+def adamw(plan: Plan, model: nn.Module, learning_rate: float) -> AdamW:
     """AdamW; parameters that layers mark so, and vectors, are not decayed."""
     kept, decayed = [], []
     for parameter in model.parameters():
         if parameter.requires_grad:
             free = parameter.dim() < 2 or getattr(parameter, "_no_weight_decay", False)
             (kept if free else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": kept, "weight_decay": 0.0}]
-    return AdamW(groups, lr=learning_rate)
+    groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return AdamW(groups, lr=learning_rate, betas=plan.betas)
 
 
-def schedule(step: int, steps: int) -> float:
+def schedule(plan: Plan, step: int) -> float:
     """Share of the learning rate: linear up, then half a cosine down."""
-    warm_up = max(1, round(WARM_UP * steps))
+    warm_up = max(1, round(plan.warm_up * plan.steps))
     if step < warm_up:
         return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, plan.steps - warm_up)))
 
 
 def batch(plan: Plan, job: Job, step: int, device: torch.device, group: Group) -> tuple[Tensor, Tensor]:
@@ -107,7 +102,9 @@ def batch(plan: Plan, job: Job, step: int, device: torch.device, group: Group) -
     )
 
 
-def update(model: nn.Module, optimizer: AdamW, rate: float, tokens: Tensor, targets: Tensor) -> Tensor:
+def update(
+    model: nn.Module, optimizer: AdamW, rate: float, clip_norm: float, tokens: Tensor, targets: Tensor
+) -> Tensor:
     """One step; loss and accuracy of the batch before it, [2]."""
     for parameters in optimizer.param_groups:
         parameters["lr"] = rate
@@ -115,7 +112,7 @@ def update(model: nn.Module, optimizer: AdamW, rate: float, tokens: Tensor, targ
     loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+    nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
     return torch.stack([loss.detach(), (logits.argmax(-1) == targets).float().mean()])
 

@@ -90,10 +90,10 @@ def trained_unscaled(plan, steps):
     with torch.no_grad():
         start = model.blocks[0].mixer.initial_preconditioner
         start.copy_(torch.tensor(specs.BOX).repeat(start.shape[1] // 2).expand_as(start))
-    optimizer = adamw(model, 1e-2)
+    optimizer = adamw(plan, model, 1e-2)
     with replacing(model, REPLACEMENTS["ones"]):
         for step in range(steps):
-            update(model, optimizer, 1e-2, *batch(plan, JOB, step, CPU, ALONE))
+            update(model, optimizer, 1e-2, plan.clip_norm, *batch(plan, JOB, step, CPU, ALONE))
     return model
 
 

@@ -98,7 +98,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch):
 
 def test_preconditioners_and_gates_are_not_decayed():
     model = training.build(tiny().task, "anchored_apf", tiny().size, 0)
-    decayed, free = (set(map(id, group["params"])) for group in adamw(model, 1e-2).param_groups)
+    decayed, free = (set(map(id, group["params"])) for group in adamw(tiny(), model, 1e-2).param_groups)
     mixer = model.blocks[0].mixer
     assert {id(mixer.initial_preconditioner), id(mixer.forget_gate.bias), id(model.norm.weight)} <= free
     assert {id(mixer.k_proj.weight), id(model.head.weight)} <= decayed
@@ -106,9 +106,10 @@ def test_preconditioners_and_gates_are_not_decayed():
 
 
 def test_the_rate_rises_and_falls():
-    rates = [schedule(step, 100) for step in range(100)]
-    assert rates[0] == 0.1
-    assert max(rates) == rates[9] == 1.0
-    falling = rates[10:]
+    plan = replace(tiny(), steps=100, warm_up=0.2)
+    rates = [schedule(plan, step) for step in range(100)]
+    assert rates[0] == 0.05
+    assert max(rates) == rates[19] == 1.0
+    falling = rates[20:]
     assert falling == sorted(falling, reverse=True)
     assert rates[-1] < 1e-3
