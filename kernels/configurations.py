@@ -5,7 +5,6 @@ from typing import TypeVar
 
 from .forced import forced
 from .selftest_findings import NO_FIT, described
-from .tuning import TUNED
 
 Result = TypeVar("Result")
 
@@ -13,14 +12,15 @@ Result = TypeVar("Result")
 def every_configuration(compute: Callable[[], Result]) -> Iterator[tuple[str, Result]]:
     """Run `compute` with the first configurations, then with each other one of each kernel that it launched.
 
-    Yields ``(label, result)``. Configurations that the device has no room for are passed over, as autotuning does. In
-    Triton's interpreter every kernel has one configuration, so there is one result.
+    Yields ``(label, result)``. Configurations for other precisions or sizes, and those that the device has no room for,
+    are passed over, as autotuning does. In Triton's interpreter every kernel has one configuration, so there is one
+    result.
     """
     with forced({}) as launches:
         first = compute()
     yield "first configuration of every kernel", first
-    for name in list(launches):
-        for index in range(1, len(TUNED[name].configs)):
+    for name, candidates in launches.candidates.items():
+        for index in candidates[1:]:
             try:
                 with forced({name: index}):
                     result = compute()

@@ -4,11 +4,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from .tuning import TUNED
+from .tuning import TUNED, fitting
 
 
 class Launches(dict[str, Any]):
-    """Configuration of every tuned kernel that was launched, by the kernel's name, the latest last."""
+    """Configuration of every tuned kernel that was launched, by the kernel's name, the latest last.
+
+    Attributes
+    ----------
+    candidates : dict of str to list of int
+        By the kernel's name: the indices of the configurations that its latest launch could have taken.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.candidates: dict[str, list[int]] = {}
 
     @property
     def latest(self) -> str:
@@ -17,14 +27,16 @@ class Launches(dict[str, Any]):
 
 @contextmanager
 def forced(choice: Mapping[str, int]) -> Iterator[Launches]:
-    """Tuned kernels take configuration `choice[name]`, the first where none is given; yields what is launched."""
+    """Tuned kernels take configuration `choice[name]`, the first that fits the launch where none is given.
+
+    Yields what is launched.
+    """
     launches = Launches()
     saved = {name: (kernel.configs, dict(kernel.cache)) for name, kernel in TUNED.items()}
     try:
         for name, kernel in TUNED.items():
-            kernel.configs = [kernel.configs[choice.get(name, 0)]]
             kernel.cache.clear()
-            kernel.run = _watched(name, kernel, kernel.run, launches)
+            kernel.run = _watched(name, kernel, choice.get(name), launches)
         yield launches
     finally:
         for name, (configs, cache) in saved.items():
@@ -35,10 +47,15 @@ def forced(choice: Mapping[str, int]) -> Iterator[Launches]:
             del kernel.run
 
 
-def _watched(name: str, kernel: Any, run: Any, launches: Launches) -> Any:
+def _watched(name: str, kernel: Any, index: int | None, launches: Launches) -> Any:
+    configs, run = kernel.configs, kernel.run
+
     def launch(*args: Any, **kwargs: Any) -> Any:
+        fit = fitting(configs, {}, **kwargs)
+        launches.candidates[name] = [i for i, config in enumerate(configs) if config in fit]
         launches.pop(name, None)
-        launches[name] = kernel.configs[0]
+        launches[name] = fit[0] if index is None else configs[index]
+        kernel.configs = [launches[name]]
         return run(*args, **kwargs)
 
     return launch

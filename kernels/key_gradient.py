@@ -11,14 +11,15 @@ from torch import Tensor
 from .dots import dot
 from .runtime import operand_precision
 from .sequences import Chunks, chunk_of
-from .tuning import autotune, configurations
+from .tuning import autotune, configurations, unrolled
 
 
 # Three [C, BK] accumulators and two [C, C] ones: all of K at once shares the token-by-token products, half of it spills
 # less.
 @autotune(
     configurations([{"BK": 64, "BV": 64}], warps=(4, 8))
-    + configurations([{"BK": 128, "BV": 64}], (8,), (3, 2)),
+    + configurations([{"BK": 128, "BV": 64}], (8,), (3, 2))
+    + unrolled(BK=64, BV=32),
     ["H", "K", "V", "C"],
 )
 @triton.jit

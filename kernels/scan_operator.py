@@ -16,7 +16,7 @@ from .rule import Rule
 from .runtime import exact_precision
 from .sequences import Chunks, chunk_of
 from .triangular import inverse_64
-from .tuning import autotune, configurations
+from .tuning import autotune, configurations, unrolled
 
 
 @triton.jit
@@ -64,7 +64,9 @@ def store_block(
 # Single warps suit 16 x 16 products, which more warps only repeat (two take 1.6 times as long on an H100), and leave
 # room for many programs to hide the latency of the inverse's chain of products. Wider key blocks than these would not
 # fit its registers.
-@autotune(configurations([{"BK": 32}, {"BK": 16}], warps=(1,)), ["H", "K", "C", "HAS_GATE"])
+@autotune(
+    configurations([{"BK": 32}, {"BK": 16}], warps=(1,)) + unrolled(4, BK=16), ["H", "K", "C", "HAS_GATE"]
+)
 @triton.jit
 def operator_kernel(
     k, g, clipped, inverse, bounds, first, owner, length, per_sequence, eta,

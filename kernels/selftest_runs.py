@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from . import selftest_decode
-from .forced import Launches, forced
+from .forced import forced
 from .precompile import pool_of, precompile
 from .runtime import INTERPRETED
 from .selftest_cases import CASES, SMALL, Case, Problem, draw, evaluate, repeats, split
 from .selftest_findings import FAILED, NO_FIT, NO_ROOM, OK, UNREACHED, WRONG, Finding, described, failed
-from .tuning import TUNED, fitting
+from .tuning import TUNED
 
 EXACT = 1e-5
 """Float32. Sums of at most a few hundred products leave under 2e-6 in the interpreter; orders of summation and fast
@@ -35,12 +35,23 @@ FACTOR, ALLOWANCE = 1.5, 1e-3
 
 @dataclass(frozen=True)
 class Expected:
-    """A case's reference and the errors allowed, by quantity; the configurations that every other kernel takes."""
+    """A case's reference, what is allowed, and configurations.
+
+    Attributes
+    ----------
+    values, allowed : dict
+        By quantity: the reference, and the errors allowed.
+    base : dict of str to int
+        The configuration of every kernel while another's are gone through.
+    left : dict of str to list of int
+        Those that the case's launches could have taken instead.
+    """
 
     problem: Problem
     values: dict[str, Tensor]
     allowed: dict[str, float]
     base: dict[str, int]
+    left: dict[str, list[int]]
 
 
 @dataclass(frozen=True)
@@ -93,14 +104,16 @@ def expect(case: Case) -> tuple[Expected, list[Finding]]:
     """The reference of a case, and its first configurations that fit, with a finding of the run that used them."""
     problem = draw(case)
     values = evaluate(problem, torch.device("cpu"), exact=True)
-    base, launched = first_fitting(problem)
+    base, candidates = first_fitting(problem)
     allowed = allowances(problem, base, values)
-    expected = Expected(problem, values, allowed, base)
-    found = judge(expected, {}, walked(case, launched))
+    left = {name: [i for i in fit if i > base[name]] for name, fit in candidates.items()}
+    expected = Expected(problem, values, allowed, base, left)
+    found = judge(expected, {}, walked(case, base))
     skipped = [
         Finding(name, described(name, index), case.name, NO_ROOM)
-        for name, first in base.items()
-        for index in range(first)
+        for name, fit in candidates.items()
+        for index in fit
+        if index < base[name]
     ]
     return expected, [*skipped, *found]
 
@@ -110,19 +123,21 @@ def walked(case: Case, launched: Iterable[str]) -> list[str]:
     return [name for name in launched if not case.kernels or name in case.kernels]
 
 
-def first_fitting(problem: Problem) -> tuple[dict[str, int], Launches]:
-    """For every kernel the first configuration that the device has room for."""
+def first_fitting(problem: Problem) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """For every kernel launched the first configuration that the device has room for, and all that the launch suits."""
     base: dict[str, int] = {}
     while True:
         with forced(base) as launches:
             try:
                 evaluate(problem, device())
-                return base, launches
+                first = {name: fit[0] for name, fit in launches.candidates.items()}
+                return first | base, launches.candidates
             except NO_FIT:
                 name = launches.latest
-        base[name] = base.get(name, 0) + 1
-        if base[name] >= len(TUNED[name].configs):
+        following = [i for i in launches.candidates[name] if i > base.get(name, launches.candidates[name][0])]
+        if not following:
             raise RuntimeError(f"{name}: no configuration fits on this device")
+        base[name] = following[0]
 
 
 def allowances(problem: Problem, base: dict[str, int], values: dict[str, Tensor]) -> dict[str, float]:
@@ -183,15 +198,9 @@ def named(outcome: Finding, kernel: str, index: int, used: Mapping[str, Any]) ->
 
 
 def jobs(expected: Expected, first: list[Finding]) -> list[Job]:
-    """The configurations that a case's first run did not use and that its sizes would not rule out."""
-    case = expected.problem.case
-    found = []
-    for name in walked(case, dict.fromkeys(finding.kernel for finding in first)):
-        configs = TUNED[name].configs
-        fit = fitting(configs, {}, K=case.key_dim, V=case.value_dim)
-        indices = [i for i, config in enumerate(configs) if config in fit and i > expected.base.get(name, 0)]
-        found += [Job(name, index) for index in indices]
-    return found
+    """The configurations that a case's first run did not use and that its launches do not rule out."""
+    walk = walked(expected.problem.case, dict.fromkeys(finding.kernel for finding in first))
+    return [Job(name, index) for name in walk for index in expected.left[name]]
 
 
 def run_all(*, quick: bool, workers: int) -> Iterator[Finding]:
@@ -274,9 +283,9 @@ def unreached(findings: list[Finding]) -> list[Finding]:
     ]
 
 
-def run_once(case: Case) -> Launches:
-    """A case at its first fitting configurations, without a reference: for compute-sanitizer."""
-    _, launches = first_fitting(draw(case))
+def run_once(case: Case) -> list[str]:
+    """A case at its first fitting configurations, without a reference, for compute-sanitizer: the kernels launched."""
+    launched, _ = first_fitting(draw(case))
     if not INTERPRETED:
         torch.cuda.synchronize()
-    return launches
+    return sorted(launched)

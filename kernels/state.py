@@ -12,15 +12,16 @@ from torch import Tensor
 from .dots import dot
 from .runtime import operand_precision, tile
 from .sequences import Chunks, sequence_of
-from .tuning import autotune, configurations
+from .tuning import autotune, configurations, unrolled
 
 # The chain over chunks is sequential. With many sequences and heads one program should hold all of V, so that keys are
 # read once; with few, narrow value blocks fill the multiprocessors and shorten each step. Stages prefetch the next
-# chunk's tiles, and one stage is what float32 and wide keys have shared memory for.
+# chunk's tiles, and one stage is what wide keys have shared memory for.
 CHAIN = (
     configurations([{"BV": 64}], warps=(4,), stages=(2, 3, 1))
     + configurations([{"BV": 128}], warps=(8,), stages=(3, 2))
     + configurations([{"BV": 32}], warps=(4,), stages=(3,))
+    + unrolled(BV=32)
 )
 KEY = ["H", "K", "V", "C", "CROWD"]
 

@@ -11,6 +11,14 @@ TUNED: dict[str, Any] = {}
 """Every autotuned kernel by name, in order of definition."""
 
 
+class Unrolled(triton.Config):  # type: ignore[misc]
+    """A configuration for products in full float32.
+
+    Tensor cores do not take these; the compiler unrolls them into multiply-adds, so that the tiles that suit tensor
+    cores become programs that take minutes to compile and spill.
+    """
+
+
 def configurations(
     blocks: Iterable[dict[str, int]] = ({},), warps: Sequence[int] = (4,), stages: Sequence[int] = (2,)
 ) -> list[triton.Config]:
@@ -23,11 +31,18 @@ def configurations(
     ]
 
 
+def unrolled(warps: int = 8, **block: int) -> list[triton.Config]:
+    """The one configuration of a kernel in full float32."""
+    return [Unrolled(block, num_warps=warps, num_stages=1)]
+
+
 def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: Any) -> list[triton.Config]:
-    """Leave out tiles wider than the tensors need, unless nothing would be left."""
+    """Those for the launch's precision, without tiles wider than the tensors need, unless nothing would be left."""
+    full = kwargs.get("PRECISION") == "ieee"
+    meant = [c for c in configs if isinstance(c, Unrolled) == full] or configs
     needed = {f"B{edge}": tile(kwargs[edge]) for edge in ("K", "V") if edge in kwargs}
-    fit = [c for c in configs if all(c.kwargs.get(edge, 0) <= most for edge, most in needed.items())]
-    return fit or configs[:1]
+    fit = [c for c in meant if all(c.kwargs.get(edge, 0) <= most for edge, most in needed.items())]
+    return fit or meant[:1]
 
 
 def settle_cache_keys() -> None:
@@ -59,13 +74,14 @@ def autotune(
 ) -> Callable[[Any], Any]:
     """`triton.autotune` that also records the kernel in `TUNED`; the interpreter gets the first configuration alone.
 
-    `updates` names the arguments that the kernel reads and overwrites, which tuning has to put back between runs.
+    Launches are tuned apart by the arguments in `key`, and by PRECISION where the kernel has it. `updates` names the
+    arguments that the kernel reads and overwrites, which tuning has to put back between runs.
     """
 
     def decorate(kernel: Any) -> Any:
         tuned = triton.autotune(
             configs=configs[:1] if INTERPRETED else configs,
-            key=list(key),
+            key=[*key, "PRECISION"],
             restore_value=list(updates) or None,
             prune_configs_by={"early_config_prune": fitting},
             do_bench=quick_bench,

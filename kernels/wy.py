@@ -16,7 +16,7 @@ from .iterates import iterate_tile, next_entry
 from .runtime import exact_precision, operand_precision
 from .sequences import Chunks, chunk_of
 from .triangular import inverse_64
-from .tuning import autotune, configurations
+from .tuning import autotune, configurations, unrolled
 from .write_keys import WriteKeys
 
 
@@ -74,7 +74,10 @@ def block_keys(
 
 # One program per chunk and head works on 16-row blocks, whose products run on single warps: few warps, narrow key
 # blocks and many programs per multiprocessor hide the latency of the inverse's chain of small products.
-@autotune(configurations([{"BK": 32, "BV": 64}], warps=(2, 1)), ["H", "K", "V", "C", "KEYS"])
+@autotune(
+    configurations([{"BK": 32, "BV": 64}], warps=(2, 1)) + unrolled(4, BK=32, BV=32),
+    ["H", "K", "V", "C", "KEYS"],
+)
 @triton.jit
 def solve_kernel(
     k, v, beta, gate, gain, entry, anchor, clipped, write_key, inverse, w, u,

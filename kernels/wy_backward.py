@@ -10,7 +10,7 @@ from torch import Tensor
 from .dots import dot
 from .runtime import operand_precision
 from .sequences import Chunks, chunk_of
-from .tuning import autotune, configurations
+from .tuning import autotune, configurations, unrolled
 from .write_keys import FIXED, WriteKeys
 
 
@@ -34,7 +34,10 @@ class SolveGradients(NamedTuple):
 
 
 # Plain products of a [C, C] tile with [C, 64] ones: little to choose beyond the number of warps.
-@autotune(configurations([{"BK": 64, "BV": 64}], warps=(4, 2), stages=(2, 3)), ["H", "K", "V", "C"])
+@autotune(
+    configurations([{"BK": 64, "BV": 64}], warps=(4, 2), stages=(2, 3)) + unrolled(BK=32, BV=32),
+    ["H", "K", "V", "C"],
+)
 @triton.jit
 def apply_kernel(
     k, v, beta, inverse, w, u, bounds, first, owner, length, per_sequence,
@@ -85,7 +88,8 @@ def apply_inverse(
 # Several [C, C] tiles live at once, so column blocks stay at 64 or 32. Two stages are left out: on an H100 (Triton
 # 3.6.0, bfloat16, K = 128) blocks of 32 with four warps gave a wrong gradient of the keys then. The cause is not known.
 @autotune(
-    configurations([{"BK": 64, "BV": 64}, {"BK": 32, "BV": 32}], warps=(4,), stages=(3, 1)),
+    configurations([{"BK": 64, "BV": 64}, {"BK": 32, "BV": 32}], warps=(4,), stages=(3, 1))
+    + unrolled(BK=32, BV=32),
     ["H", "K", "V", "C", "KEYS"],
     updates=["grad_write_key"],
 )

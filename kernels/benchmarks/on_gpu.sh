@@ -17,6 +17,12 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
 ln -s "$root/kernels" "$site/osdn_kernels"
+cat >"$site/osdn-theory" <<'COMMAND'
+from osdn_theory.cli import main
+
+if __name__ == "__main__":  # worker processes import this file
+    main()
+COMMAND
 (cd "$root" && python3 -c 'import setuptools; setuptools.setup()' -q egg_info --egg-base "$site") # the entry points
 export PYTHONPATH="$site:$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 mkdir -p "$out"
@@ -40,7 +46,7 @@ beside() {
     local name=$1 code=0
     shift
     OMP_NUM_THREADS=2 step "crosscheck-$name" "${LIMIT_CROSSCHECK:-600}" \
-        python3 -c 'from osdn_theory.cli import main; main()' crosscheck --json "$@" || code=$?
+        python3 "$site/osdn-theory" crosscheck --json "$@" || code=$?
     mv "$out/crosscheck-$name.out" "$out/crosscheck-$name.json"
     [ "$code" -eq 3 ] || return "$code"
 }
@@ -76,8 +82,8 @@ benchmark() {
 }
 
 recall() {
-    OMP_NUM_THREADS=1 step recall "${LIMIT_RECALL:-600}" python3 -c 'from osdn_theory.cli import main; main()' recall \
-        --preset h200 --device cuda --out "$out/recall"
+    OMP_NUM_THREADS=1 step recall "${LIMIT_RECALL:-600}" \
+        python3 "$site/osdn-theory" recall --preset h200 --device cuda --out "$out/recall"
 }
 
 # Wait for all that runs in the background: the code of the last that failed.

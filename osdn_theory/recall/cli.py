@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +29,9 @@ def recall(
     ] = Path("recall"),
     model: Annotated[List, typer.Option(help="Only these models; repeat it or use commas.")] = None,
     learning_rate: Annotated[List, typer.Option(help="The grid that every model is tuned on.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of test seeds, from the preset's first.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Number of test seeds, from the preset's first.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps of each run.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Sequences of a step.")] = None,
     pairs: Annotated[List, typer.Option(help="Key-value pairs of a context.")] = None,
@@ -58,6 +58,7 @@ def recall(
     """
     from osdn_theory.recall import measure_run, print_summary, write_summary
     from osdn_theory.recall_data import FILE
+    from osdn_theory.verification import command
 
     trainer = _trainer()
     plan = trainer.make_plan(
@@ -73,7 +74,6 @@ def recall(
         key_dim=key_dim,
     )
     ensure_writable(out)
-    command = shlex.join(["osdn-theory", *sys.argv[1:]])
     try:
         with progress_bar() as progress:
             leads = trainer.run(
@@ -83,7 +83,7 @@ def recall(
                 device=device,
                 workers=workers,
                 tensorboard=tensorboard,
-                command=command,
+                command=command(),
                 progress=progress,
             )
     except KeyboardInterrupt:

@@ -1,25 +1,14 @@
 """Compiling first: every variant once, by whichever process asks first, and nothing launched."""
 
-import os
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
 import pytest
+from compiler_process import outside_of_the_interpreter
 from osdn_kernels import precompile
 from osdn_kernels.benchmarks import names, plan, shapes, short
 from osdn_kernels.benchmarks.shapes import Shape
 from triton.runtime.autotuner import Autotuner
-
-
-def outside_of_the_interpreter(script, *arguments):
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
 
 HASHES = """
 import sys

@@ -1,20 +1,18 @@
 """The self-test: it reaches every kernel, and what is broken, unwritten or not launched does not pass."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from compiler_process import outside_of_the_interpreter
 from osdn_kernels import decode, selftest_decode, selftest_runs
 from osdn_kernels.forced import forced
 from osdn_kernels.results import State
 from osdn_kernels.selftest import app
 from osdn_kernels.selftest_cases import CASES, draw, evaluate, split
 from osdn_kernels.selftest_findings import FAILED, OK, UNREACHED, WRONG
-from osdn_kernels.tuning import TUNED, configurations, fitting
+from osdn_kernels.tuning import TUNED, configurations, fitting, unrolled
 from test_broken_kernels import FAULTS, break_kernel
 from typer.testing import CliRunner
 
@@ -148,6 +146,16 @@ def test_tiles_wider_than_the_tensors_are_left_out():
     assert fitting(configs, {}, K=20) == configs[:1]
 
 
+def test_products_in_full_float32_have_configurations_of_their_own():
+    for_tensor_cores, for_float32 = configurations([{"BK": 64}, {"BK": 128}]), unrolled(BK=32)
+    both = for_tensor_cores + for_float32
+    assert fitting(both, {}, K=128, PRECISION="ieee") == for_float32
+    assert fitting(both, {}, K=16, PRECISION="ieee") == for_float32
+    for precision in ({}, {"PRECISION": "tf32"}, {"PRECISION": "tf32x3"}):
+        assert fitting(both, {}, K=128, **precision) == for_tensor_cores
+    assert fitting(for_tensor_cores, {}, K=128, PRECISION="ieee") == for_tensor_cores
+
+
 def test_the_command_says_and_writes_what_it_found(monkeypatch, tmp_path):
     few_programs(monkeypatch)
     monkeypatch.setattr(selftest_runs, "CASES", [NORM])
@@ -192,8 +200,25 @@ def test_bad_usage(arguments, message):
 def test_a_problem_runs_alone():
     result = CliRunner().invoke(app, ["--problem", "preconditioner bf16"])
     assert result.exit_code == 0
-    assert "ran chain_kernel, expand_kernel, operator_kernel" in result.output
+    assert (
+        "preconditioner bf16: ran adjoint_kernel, chain_kernel, expand_kernel, forcing_kernel, "
+        in result.output
+    )
 
+
+REACHED = """
+from osdn_kernels.compiling import jobs
+from osdn_kernels.tuning import TUNED, Unrolled
+
+every = jobs(90, quick=False)
+reached = {(job.launch.kernel, job.index) for job in every}
+assert reached >= {(name, i) for name, kernel in TUNED.items() for i in range(len(kernel.configs))}
+for job in every:
+    configs = TUNED[job.launch.kernel].configs if job.launch.kernel in TUNED else []
+    if any(isinstance(config, Unrolled) for config in configs):
+        full = dict(job.launch.constants)["PRECISION"] == "ieee"
+        assert isinstance(configs[job.index], Unrolled) == full, job
+"""
 
 COMPILE = """
 import sys
@@ -216,7 +241,8 @@ assert compile_job(replace(first["norm_kernel"], launch=replace(launch, types=ty
 @pytest.mark.parametrize("capability", [80, 90, 100])
 def test_every_kernel_compiles_for_gpus_that_are_not_here(capability):
     """The first configuration of each, outside of the interpreter; and what cannot compile is told."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    script = [sys.executable, "-c", COMPILE, str(capability)]
-    done = subprocess.run(script, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    outside_of_the_interpreter(COMPILE, capability)
+
+
+def test_the_cases_launch_every_configuration_in_its_precision():
+    outside_of_the_interpreter(REACHED)

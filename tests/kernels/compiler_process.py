@@ -1,0 +1,14 @@
+"""Python processes in which Triton compiles instead of interpreting."""
+
+import os
+import subprocess
+import sys
+
+
+def outside_of_the_interpreter(script, *arguments):
+    """What `script` prints, run with these arguments; an assertion with its errors if it fails."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
