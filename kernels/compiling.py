@@ -16,14 +16,18 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from . import decode, runtime
+from .machine_code import disassemble, faults
 from .results import State
 from .selftest_cases import CASES, HEADS, Case, draw, evaluate
-from .selftest_findings import FAILED, NO_FIT, NO_ROOM, OK, Finding, described
+from .selftest_findings import FAILED, MISCOMPILED, NO_FIT, NO_ROOM, OK, Finding, described
 from .tuning import TUNED, fitting, function_of
 
 KIBI = 1024
 SHARED = {80: 163 * KIBI, 86: 99 * KIBI, 89: 99 * KIBI, 90: 227 * KIBI, 100: 227 * KIBI, 120: 99 * KIBI}
 """Bytes of shared memory that one program may have, by compute capability (CUDA C++ Programming Guide)."""
+
+HOPPER = 9
+"""Major compute capability of the GPUs that `machine_code` knows faults of."""
 
 TYPES = {
     torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", torch.int8: "i8", torch.int32: "i32",
@@ -131,7 +135,7 @@ def type_of(value: Any) -> str:
 
 
 def compile_job(job: Job) -> Finding:
-    """Machine code of one launch with one configuration, and whether a program of it fits on the GPU."""
+    """Machine code of one launch with one configuration: does a program of it fit on the GPU, is the code sound?"""
     launch = job.launch
     constants, options = dict(launch.constants), {"num_warps": launch.warps}
     label = f"{launch.warps} warps"
@@ -153,7 +157,8 @@ def compile_job(job: Job) -> Finding:
     shared = code.metadata.shared
     if shared > SHARED[job.capability]:
         return replace(found, verdict=NO_ROOM, note=f"{shared} bytes of shared memory")
-    return found
+    wrong = faults(disassemble(code.asm["cubin"])) if job.capability // 10 == HOPPER else []
+    return replace(found, verdict=MISCOMPILED, note=wrong[0]) if wrong else found
 
 
 def source_of(function: triton.JITFunction, types: dict[str, str], constants: dict[str, Any]) -> ASTSource:

@@ -62,6 +62,8 @@ CASES = [
     Case("norm bf16", "norm", HALF, 128),
     Case("chunk fp32, batch", "chunk", FULL, lengths=(150, 150), packed=False, gated=False, quick=False),
     Case("chunk bf16, 32 rows, K 48, V 80", "chunk", HALF, 48, 80, quick=False, options={"chunk_size": 32}),
+    Case("chunk bf16, K 64, batch", "chunk", HALF, lengths=(150, 150), packed=False, gated=False, quick=False),
+    Case("chunk bf16, K 32", "chunk", HALF, 32, 32, quick=False),
     Case("recurrent fp32", "recurrent", FULL, 48, 80, quick=False),
     Case("preconditioner fp32", "preconditioner", FULL, quick=False, kernels=("expand_kernel",)),
 ]  # fmt: skip

@@ -12,6 +12,7 @@ NO_FIT = (OutOfResources, CompileTimeAssertionFailure, PTXASError)
 """What Triton's autotuner passes over as well."""
 
 OK, WRONG, NO_ROOM, FAILED, UNREACHED = "ok", "WRONG", "does not fit", "FAILED", "NOT REACHED"
+MISCOMPILED = "MISCOMPILED"
 
 
 @dataclass(frozen=True)

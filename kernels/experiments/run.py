@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import Manager, get_context
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +101,15 @@ def in_order(jobs: list[Job], options: Options, group: Group, counter: Counter) 
 
 
 def side_by_side(jobs: list[Job], options: Options, group: Group, counter: Counter) -> None:
-    """In processes of their own; the first failure stops those that have not begun."""
+    """In processes of their own; the first failure stops those that have not begun.
+
+    None is forked, the one that holds the queue neither: pools have threads, and a fork may inherit their locks, held.
+    """
     plan, *_, settings = options
-    with Manager() as manager:
+    context = get_context("spawn")
+    with context.Manager() as manager:
         ticks = manager.Queue()
-        pool = ProcessPoolExecutor(
-            settings.workers, mp_context=get_context("spawn"), initializer=single_thread
-        )
+        pool = ProcessPoolExecutor(settings.workers, mp_context=context, initializer=single_thread)
         with pool:
             futures = {pool.submit(run_apart, job, options, ticks): job for job in jobs}
             try:

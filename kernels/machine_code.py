@@ -1,0 +1,128 @@
+"""Faults of an assembler that show in a program's machine code, found without a GPU.
+
+On Hopper, `ptxas` of CUDA 12 miscompiles some programs whose warpgroup products (HGMMA) take their left operand from
+registers: it forgets to write a part of a shared-memory descriptor, or reuses an operand's registers before the product
+has read them (triton-lang/triton issue 11366 and pull request 11781). Such a program reads whatever another left in a
+uniform register, so that its result is wrong, or its memory access illegal, in some processes and right in others.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import triton
+
+UNWRITTEN = "reads uniform register UR{register}, which nothing has written"
+REUSED = "overwrites R{register} while the product at {product} may read it"
+
+_LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?)\s*;", re.MULTILINE)
+_GUARD = re.compile(r"^@!?U?P\w+\s+")
+_UNIFORM = re.compile(r"(g?desc)?\[?\bUR(\d+)\b")
+_REGISTER = re.compile(r"U?R(\d+)\b")
+_BETWEEN = re.compile(r",(?![^\[]*\])\s*")
+
+LEFT_OPERAND = 4
+"""Registers that a thread's share of a product's left operand takes."""
+
+
+class Instruction(NamedTuple):
+    """One of a program's instructions, disassembled; `operands` with what it writes first, if it writes a register."""
+
+    address: str
+    name: str
+    operands: list[str]
+
+    @property
+    def width(self) -> int:
+        """Registers from the one that is named on."""
+        if self.name.startswith("LDSM"):
+            return int(self.name[-1]) if self.name[-1] in "24" else 1
+        wide = {".128": 4, ".64": 2, ".WIDE": 2}
+        return next((n for mark, n in wide.items() if mark in self.name), 1)
+
+    @property
+    def writes(self) -> str:
+        """The first register written, or nothing."""
+        first = self.operands[0] if self.operands else ""
+        stores = self.name.startswith(("ST", "RED", "BRA", "BAR"))
+        return first if _REGISTER.match(first) and not stores else ""
+
+    @property
+    def left(self) -> range:
+        """Registers of a product's left operand, if that is where it lies."""
+        if not self.name.startswith("HGMMA") or not self.operands[1].startswith("R"):
+            return range(0)
+        start = _number(self.operands[1])
+        return range(start, start + LEFT_OPERAND)
+
+    @property
+    def reads_uniform(self) -> Iterator[int]:
+        """Numbers of the uniform registers read. Of a descriptor's four, the first two are the left operand's."""
+        for operand in self.operands[1:] if self.writes else self.operands:
+            for kind, number in _UNIFORM.findall(operand):
+                start, count = int(number), 1
+                if kind == "gdesc":
+                    start, count = (start + 2, 2) if self.left else (start, 4)
+                elif kind == "desc" or ".64" in self.name:
+                    count = 2
+                yield from range(start, start + count)
+
+
+def disassemble(cubin: bytes) -> str:
+    """Machine code as text, by the disassembler that comes with Triton."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "program.cubin"
+        file.write_bytes(cubin)
+        command = [triton.knobs.nvidia.nvdisasm.path, "-c", str(file)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def instructions(text: str) -> list[Instruction]:
+    """The instructions in a disassembler's output."""
+    found = []
+    for address, body in _LINE.findall(text):
+        name, _, rest = _GUARD.sub("", body).partition(" ")
+        found.append(Instruction(f"0x{address}", name, _BETWEEN.split(rest.strip()) if rest else []))
+    return found
+
+
+def faults(text: str) -> list[str]:
+    """What is wrong with a program, one sentence for each instruction that shows it."""
+    program = instructions(text)
+    return [*unwritten(program), *reused(program)]
+
+
+def unwritten(program: list[Instruction]) -> Iterator[str]:
+    """Reads of uniform registers that no earlier instruction has written."""
+    written: set[int] = set()
+    for instruction in program:
+        for register in instruction.reads_uniform:
+            if register not in written:
+                yield f"{instruction.address} {UNWRITTEN.format(register=register)}"
+        if instruction.writes.startswith("UR"):
+            start = _number(instruction.writes)
+            written.update(range(start, start + instruction.width))
+
+
+def reused(program: list[Instruction]) -> Iterator[str]:
+    """Writes to left operands of products that have been issued and not been waited for."""
+    reading: dict[int, str] = {}
+    for instruction in program:
+        if instruction.left:
+            reading.update(dict.fromkeys(instruction.left, instruction.address))
+        elif instruction.name == "WARPGROUP.DEPBAR.LE" and instruction.operands[-1] == "0x0":
+            reading.clear()
+        elif instruction.writes.startswith("R"):
+            start = _number(instruction.writes)
+            for register in reading.keys() & set(range(start, start + instruction.width)):
+                text = REUSED.format(register=register, product=reading[register])
+                yield f"{instruction.address} {text}"
+
+
+def _number(operand: str) -> int:
+    found = _REGISTER.match(operand)
+    assert found is not None
+    return int(found[1])
