@@ -18,6 +18,8 @@ MEASURES = {
     "accuracy": "accuracy",
     "accuracy_once": "accuracy read once",
     "accuracy_twice": "accuracy read twice",
+    "accuracy_isotropic": "accuracy on isotropic keys",
+    "accuracy_nonstationary": "accuracy on keys that change halfway",
     "token_residual_ratio": "token residual ratio",
     "recall_residual_ratio": "recall residual ratio",
 }
@@ -83,7 +85,7 @@ def points(difference: Mapping[str, Any] | None) -> str:
     """A difference of shares with its interval in points, and what the test says of it."""
     if difference is None or difference["mean"] is None:
         return NONE
-    return f"{_with_interval(difference, _signed)}, {significance(difference)}{_p_value(difference)}"
+    return f"{_with_interval(difference, _points)}, {significance(difference)}{_p_value(difference)}"
 
 
 def significance(difference: Mapping[str, Any] | None) -> str:
@@ -135,6 +137,11 @@ def _with_interval(entry: Mapping[str, Any] | None, shown: Callable[[float], str
 
 def _signed(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def _points(value: float) -> str:
+    """Two decimals: differences are smaller than the shares they are of."""
+    return f"{100 * value:+.2f}".replace("-", "−")
 
 
 def _ratio(entry: Mapping[str, Any] | None) -> str:

@@ -84,6 +84,19 @@ def test_an_interval_that_grows_is_drawn_longer() -> None:
     assert axes[0].get_ylim()[0] < 0.1
 
 
+def test_no_tick_stands_over_a_hundred_percent() -> None:
+    summary = recall_summary()
+    for part, names in (("accuracy", ("mean", "low", "high")), ("distance", ("mean", "ci_low", "ci_high"))):
+        for row in rows(summary, part):
+            row.update({name: 1 - (1 - row[name]) / 8 for name in names})
+    for draw in (plotting.recall_accuracy, plotting.recall_distance):
+        fig, axes = draw(summary)
+        fig.draw_without_rendering()
+        for ax in axes:
+            low, high = ax.get_ylim()
+            assert max(tick for tick in ax.get_yticks() if low <= tick <= high) <= 1
+
+
 def test_models_differ_in_colour_in_dash_and_in_marker() -> None:
     _, axes = plotting.recall_accuracy(recall_summary())
     lines = [bar.lines[0] for bar in bars(axes[0])]

@@ -144,7 +144,7 @@ def test_numbers_are_shown_as_they_are() -> None:
         "p_adjusted": None,
         "significant": False,
     }
-    assert points(difference) == "−0.4, not tested"
+    assert points(difference) == "−0.40, not tested"
 
 
 def test_ablations_are_changes_of_the_models_that_have_a_d() -> None:

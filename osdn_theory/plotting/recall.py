@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+    PercentFormatter,
+    ScalarFormatter,
+)
 
 from osdn_theory._validation import Array, require
 from osdn_theory.plotting._style import GREY, curve_styles, legend_outside, new_figure
@@ -63,7 +70,8 @@ def recall_distance(summary: Summary) -> tuple[Figure, list[Axes]]:
     Parameters
     ----------
     summary : mapping
-        As `osdn_theory.recall_data.load` returns it. A point stands in the geometric middle of its range.
+        As `osdn_theory.recall_data.load` returns it. A point stands in the geometric middle of its range,
+        between the grid lines that are its ends.
 
     Raises
     ------
@@ -78,7 +86,9 @@ def recall_distance(summary: Summary) -> tuple[Figure, list[Axes]]:
     for ax, read in zip(axes, repeats, strict=True):
         inside = [row for row in rows if row["repeats"] == read]
         _draw_curves(ax, summary, inside, "distance", ("ci_low", "ci_high"))
-        _label_ticks(ax, sorted({max(row[end], 1) for row in inside for end in ("low", "high")}))
+        edges = sorted({max(row[end], 1) for row in inside for end in ("low", "high")})
+        _label_ticks(ax, edges)
+        ax.set_xlim(edges[0], edges[-1])
         ax.set_title(_reading(read), fontsize="medium")
     _finish_curves(fig, axes, len(repeats), summary, "tokens from the last write to the query")
     return fig, axes
@@ -143,6 +153,7 @@ def recall_differences(summary: Summary) -> tuple[Figure, list[Axes]]:
         _draw_models(ax, summary, names, entries, filled=significant)
         ax.axvline(0, color=GREY, linewidth=1.2)
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=""))
+        ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.set(xlabel="points of accuracy")
         ax.set_title(_accuracy_title(measure), fontsize="medium")
     for ax in axes[len(measures) :]:
@@ -210,10 +221,11 @@ def _label_ticks(ax: Axes, places: Sequence[float]) -> None:
 def _finish_curves(fig: Figure, axes: Sequence[Axes], columns: int, summary: Summary, across: str) -> None:
     low = min(ax.dataLim.y0 for ax in axes)
     high = max(ax.dataLim.y1 for ax in axes)
-    margin = 0.03 + 0.04 * (high - low)
+    # Too narrow above for another tick: no accuracy is over 100 %.
+    margin = max(0.07 * (high - low), 0.004)
     for place, ax in enumerate(axes):
-        ax.set_ylim(max(low - margin, -0.03), min(high + margin, 1.03))
-        ax.yaxis.set_major_formatter(PercentFormatter(1))
+        ax.set_ylim(max(low - margin, -margin), min(high, 1.0) + margin)
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None if high - low < 0.05 else 0))
         if place >= len(axes) - columns:
             ax.set_xlabel(across)
         if place % columns == 0:
@@ -322,6 +334,6 @@ def _reading(repeats: int) -> str:
 
 
 def _mathematical(label: str) -> str:
-    """``eta`` and ``d_1`` as mathematics."""
+    """``eta`` and ``d_1`` as mathematics, its subscript included where it is a character of its own."""
     plain = label.replace("$", r"\$")
-    return re.sub(r"\bd_1\b", "$d_1$", re.sub(r"\beta\b", r"$\\eta$", plain))
+    return re.sub(r"\bd(_1|₁)(?!\w)", "$d_1$", re.sub(r"\beta\b", r"$\\eta$", plain))

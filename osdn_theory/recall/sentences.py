@@ -141,7 +141,7 @@ def _value(value: float, measure: str) -> str:
 
 
 def _change(value: float, measure: str) -> str:
-    shown = f"{100 * value:+.1f}" if measure.startswith("accuracy") else f"{value:+.2g}"
+    shown = f"{100 * value:+.2f}" if measure.startswith("accuracy") else f"{value:+.2g}"
     return shown.replace("-", "−")
 
 

@@ -240,7 +240,7 @@ def test_sentences_tell_what_is_significant_and_what_is_not(folder: Path) -> Non
         line for line in lines if line.startswith("OSDN eta 1 has") and "higher accuracy than" in line
     ]
     assert "70.0 % against" not in better
-    assert "difference +3.0 points [+2.8, +3.2] (adjusted p < 0.001)" in better
+    assert "difference +3.00 points [+2.80, +3.20] (adjusted p < 0.001)" in better
     (ratio,) = [line for line in lines if "token residual ratio than" in line]
     assert ratio.startswith(
         "OSDN eta 1 has a significantly lower token residual ratio than DeltaNet: 0.22 against 0.25"
