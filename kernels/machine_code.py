@@ -40,6 +40,8 @@ class Instruction(NamedTuple):
         """Registers from the one that is named on."""
         if self.name.startswith("LDSM"):
             return int(self.name[-1]) if self.name[-1] in "24" else 1
+        if self.name == "CS2R":
+            return 2
         wide = {".128": 4, ".64": 2, ".WIDE": 2}
         return next((n for mark, n in wide.items() if mark in self.name), 1)
 

@@ -166,13 +166,17 @@ def test_wrong_usage_is_exit_2(arguments: list[str]) -> None:
 
 
 def in_session(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """The installed command, in a process group of its own, as a terminal starts it."""
+    """The installed command, in a process group of its own, as a terminal starts it: Ctrl-C interrupts it.
+
+    A shell without job control ignores SIGINT in what it runs in the background, and so would its children.
+    """
     return subprocess.Popen(
         [COMMAND, "sweep", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         **options,
     )
 

@@ -1,6 +1,7 @@
 """Whole experiments: the plan, the choice of the learning rate, resumption, worker processes, torchrun."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -63,8 +64,14 @@ def test_a_measure_that_is_missing_is_made_up_for(tmp_path):
     assert files(tmp_path) == before
 
 
-def test_side_by_side_computes_the_same(tmp_path):
+def test_side_by_side_computes_the_same(tmp_path, monkeypatch):
+    """And forks nothing: pools have threads, whose locks a fork inherits as they are."""
     run_experiment(tiny(), tmp_path / "one", measure=mark)
+
+    def fork():
+        raise AssertionError("a process was forked")
+
+    monkeypatch.setattr(os, "fork", fork)
     run_experiment(tiny(), tmp_path / "two", measure=mark, settings=Settings(workers=2))
     assert outcomes(tmp_path / "one") == outcomes(tmp_path / "two")
 

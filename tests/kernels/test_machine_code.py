@@ -51,6 +51,7 @@ def test_a_uniform_register_that_nothing_wrote_is_seen(line, register):
         "IMAD.MOV.U32 R39, RZ, RZ, RZ",
         "LDS.128 R36, [R3]",
         "LDS.64 R38, [R3]",
+        "CS2R R38, SRZ",
         "LDSM.16.M88.4 R36, [R3]",
         "@P2 PRMT R37, R1, 0x5410, R2",
     ],
