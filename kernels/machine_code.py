@@ -62,13 +62,16 @@ class Instruction(NamedTuple):
 
     @property
     def reads_uniform(self) -> Iterator[int]:
-        """Numbers of the uniform registers read. Of a descriptor's four, the first two are the left operand's."""
+        """Numbers of the uniform registers read. Of a descriptor's four, the first two are the left operand's.
+
+        Pairs are counted as such in sums and descriptors alone: elsewhere one register may stand for an address.
+        """
         for operand in self.operands[1:] if self.writes else self.operands:
             for kind, number in _UNIFORM.findall(operand):
                 start, count = int(number), 1
                 if kind == "gdesc":
                     start, count = (start + 2, 2) if self.left else (start, 4)
-                elif kind == "desc" or ".64" in self.name:
+                elif kind == "desc" or self.name == "UIADD3.64":
                     count = 2
                 yield from range(start, start + count)
 

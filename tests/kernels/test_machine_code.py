@@ -19,6 +19,8 @@ def test_a_sound_program_has_none():
         "S2R R89, SR_TID.X",
         "ULDC.64 UR8, c[0x0][0x210]",
         "@!P0 LDG.E.128 R36, desc[UR8][R176.64]",
+        "UMOV UR16, 0x400",
+        "LDS.64 R22, [UR16+0x10000]",
         *DESCRIPTOR,
         ISSUE,
         "FADD R40, RZ, -R83",
