@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,19 +166,24 @@ def test_wrong_usage_is_exit_2(arguments: list[str]) -> None:
     assert "Usage" in result.output
 
 
-def in_session(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+def in_session(*arguments: str, before: Callable[[], None] = lambda: None) -> subprocess.Popen[str]:
     """The installed command, in a process group of its own, as a terminal starts it: Ctrl-C interrupts it.
 
-    A shell without job control ignores SIGINT in what it runs in the background, and so would its children.
+    A shell without job control ignores SIGINT in what it runs in the background, and so would its children. `before`
+    is called in the new process.
     """
+
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        before()
+
     return subprocess.Popen(
         [COMMAND, "sweep", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        **options,
+        preexec_fn=prepare,
     )
 
 
@@ -219,7 +225,7 @@ def test_a_file_that_may_not_grow_is_one_line_and_tears_nothing(tmp_path: Path, 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, resource.RLIM_INFINITY))
 
-    output, errors = in_session(*arguments, preexec_fn=limit).communicate(timeout=120)
+    output, errors = in_session(*arguments, before=limit).communicate(timeout=120)
     assert output == ""
     assert errors == (
         f"error: cannot save to {str(tmp_path / 's' / 'journal.jsonl')!r}: File too large; "
