@@ -20,7 +20,7 @@ from .machine_code import disassemble, faults
 from .results import State
 from .selftest_cases import CASES, HEADS, Case, draw, evaluate
 from .selftest_findings import FAILED, MISCOMPILED, NO_FIT, NO_ROOM, OK, Finding, described
-from .tuning import TUNED, fitting, function_of
+from .tuning import TUNED, fitting_indices, function_of
 
 KIBI = 1024
 SHARED = {80: 163 * KIBI, 86: 99 * KIBI, 89: 99 * KIBI, 90: 227 * KIBI, 100: 227 * KIBI, 120: 99 * KIBI}
@@ -80,9 +80,7 @@ def indices(launch: Launch) -> list[int]:
     """Of the configurations that the launch's sizes do not rule out."""
     if launch.kernel not in TUNED:
         return [0]
-    configs = TUNED[launch.kernel].configs
-    fit = fitting(configs, {}, **dict(launch.constants))
-    return [i for i, config in enumerate(configs) if config in fit]
+    return fitting_indices(TUNED[launch.kernel].configs, **dict(launch.constants))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from .tuning import TUNED, fitting
+from .tuning import TUNED, fitting_indices
 
 
 class Launches(dict[str, Any]):
@@ -51,10 +51,9 @@ def _watched(name: str, kernel: Any, index: int | None, launches: Launches) -> A
     configs, run = kernel.configs, kernel.run
 
     def launch(*args: Any, **kwargs: Any) -> Any:
-        fit = fitting(configs, {}, **kwargs)
-        launches.candidates[name] = [i for i, config in enumerate(configs) if config in fit]
+        fit = launches.candidates[name] = fitting_indices(configs, **kwargs)
         launches.pop(name, None)
-        launches[name] = fit[0] if index is None else configs[index]
+        launches[name] = configs[fit[0] if index is None else index]
         kernel.configs = [launches[name]]
         return run(*args, **kwargs)
 

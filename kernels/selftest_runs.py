@@ -43,15 +43,15 @@ class Expected:
         By quantity: the reference, and the errors allowed.
     base : dict of str to int
         The configuration of every kernel while another's are gone through.
-    left : dict of str to list of int
-        Those that the case's launches could have taken instead.
+    candidates : dict of str to list of int
+        All that the case's launches could take, for every kernel launched.
     """
 
     problem: Problem
     values: dict[str, Tensor]
     allowed: dict[str, float]
     base: dict[str, int]
-    left: dict[str, list[int]]
+    candidates: dict[str, list[int]]
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ def expect(case: Case) -> tuple[Expected, list[Finding]]:
     values = evaluate(problem, torch.device("cpu"), exact=True)
     base, candidates = first_fitting(problem)
     allowed = allowances(problem, base, values)
-    left = {name: [i for i in fit if i > base[name]] for name, fit in candidates.items()}
-    expected = Expected(problem, values, allowed, base, left)
+    expected = Expected(problem, values, allowed, base, candidates)
     found = judge(expected, {}, walked(case, base))
     skipped = [
         Finding(name, described(name, index), case.name, NO_ROOM)
@@ -134,7 +133,9 @@ def first_fitting(problem: Problem) -> tuple[dict[str, int], dict[str, list[int]
                 return first | base, launches.candidates
             except NO_FIT:
                 name = launches.latest
-        following = [i for i in launches.candidates[name] if i > base.get(name, launches.candidates[name][0])]
+        fit = launches.candidates[name]
+        tried = base.get(name, fit[0])
+        following = [i for i in fit if i > tried]
         if not following:
             raise RuntimeError(f"{name}: no configuration fits on this device")
         base[name] = following[0]
@@ -197,10 +198,11 @@ def named(outcome: Finding, kernel: str, index: int, used: Mapping[str, Any]) ->
     return found
 
 
-def jobs(expected: Expected, first: list[Finding]) -> list[Job]:
+def jobs(expected: Expected) -> list[Job]:
     """The configurations that a case's first run did not use and that its launches do not rule out."""
-    walk = walked(expected.problem.case, dict.fromkeys(finding.kernel for finding in first))
-    return [Job(name, index) for name in walk for index in expected.left[name]]
+    base = expected.base
+    walk = walked(expected.problem.case, base)
+    return [Job(name, index) for name in walk for index in expected.candidates[name] if index > base[name]]
 
 
 def run_all(*, quick: bool, workers: int) -> Iterator[Finding]:
@@ -218,7 +220,7 @@ def in_turn(chosen: list[Case]) -> Iterator[Finding]:
     for case in chosen:
         expected, found = expect(case)
         yield from found
-        for task in jobs(expected, found):
+        for task in jobs(expected):
             yield from judge(expected, {task.kernel: task.index}, [task.kernel])
     yield from selftest_decode.findings(device())
 
@@ -256,7 +258,7 @@ def expect_into(file: Path, case: Case) -> tuple[list[Finding], list[Job]]:
     except Exception as error:
         return [failed(Finding("", "", case.name, FAILED), error)], []
     torch.save(expected, file)
-    return found, [replace(task, file=file) for task in jobs(expected, found)]
+    return found, [replace(task, file=file) for task in jobs(expected)]
 
 
 @lru_cache(maxsize=2)

@@ -45,6 +45,12 @@ def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: 
     return fit or meant[:1]
 
 
+def fitting_indices(configs: list[triton.Config], **given: Any) -> list[int]:
+    """Places in `configs` of those that `fitting` leaves to a launch with the arguments `given`, in order."""
+    fit = fitting(configs, {}, **given)
+    return [i for i, config in enumerate(configs) if config in fit]
+
+
 def settle_cache_keys() -> None:
     """Hash all kernels in one order.
 

@@ -71,13 +71,13 @@ import triton
 from osdn_kernels.compiling import compile_job, jobs
 from osdn_kernels.tuning import TUNED, configurations
 
-kernel = TUNED["solve_backward_kernel"]
+name = "solve_backward_kernel"
 job = next(
     job for job in jobs(90, quick=False)
-    if job.launch.kernel == kernel.base_fn.__name__ and dict(job.launch.constants)["K"] == 32
+    if job.launch.kernel == name and dict(job.launch.constants)["K"] == 32
 )
 print(compile_job(job).verdict)
-kernel.configs = configurations([{"BK": 32, "BV": 32}], warps=(4,), stages=(1,))
+TUNED[name].configs = configurations([{"BK": 32, "BV": 32}], warps=(4,), stages=(1,))
 found = compile_job(replace(job, index=0))
 print(found.verdict, found.note)
 print(triton.knobs.nvidia.ptxas.version)
