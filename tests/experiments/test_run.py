@@ -195,6 +195,7 @@ def test_presets_are_what_was_promised():
         assert plan.models == ALL_MODELS
         assert len(plan.seeds) >= 5
         assert len(plan.learning_rates) >= 3
+        assert preset(name, seeds=2).seeds == plan.seeds[:2]
 
 
 @pytest.mark.parametrize(
@@ -206,6 +207,7 @@ def test_presets_are_what_was_promised():
         ({"seeds": (1000,)}, "seeds: expected 0 to 999"),
         ({"learning_rates": (2.0,)}, "learning_rates: expected between 0 and 1"),
         ({"batch": 0}, "batch: expected a positive number, got 0"),
+        ({"warm_up": 1.0}, "warm_up: expected a share of the steps, got 1.0"),
         ({"captured": 99}, "captured: expected at most test = 16, got 99"),
         ({"pairs": (18,)}, "pairs: expected at most the 16 distinct keys of a context, got 18"),
         ({"heads": 5}, "heads: expected a divisor of features = 32, got 5"),
@@ -232,6 +234,8 @@ def test_the_fingerprint_is_of_what_a_run_depends_on():
     for changes in (
         {"steps": 1},
         {"batch": 3},
+        {"warm_up": 0.1},
+        {"betas": (0.9, 0.999)},
         {"task": replace(plan.task, keys=66)},
         {"test": 5, "captured": 5},
     ):

@@ -1,4 +1,4 @@
-"""Python processes in which Triton compiles instead of interpreting."""
+"""Python processes without the interpreter of Triton that these tests turn on."""
 
 import os
 import subprocess

@@ -1,11 +1,8 @@
 """The layer survives how models are built, and names what is wrong with a call."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
+from compiler_process import outside_of_the_interpreter
 from layer_cases import HEADS, HIDDEN, VARIANTS, build, draw
 from osdn_kernels.cache import LayerCache
 from osdn_kernels.layer import OnlineScaledDeltaNet
@@ -104,11 +101,7 @@ print(said[0])
     ("without_triton", "reason"), [(True, "Triton is not installed"), (False, "the tensors are on cpu")]
 )
 def test_the_warning_is_said_once_with_its_reason(without_triton, reason):
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    script = SLOW.format(without_triton=without_triton)
-    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert reason in run.stdout
+    assert reason in outside_of_the_interpreter(SLOW.format(without_triton=without_triton))
 
 
 @pytest.mark.parametrize(
