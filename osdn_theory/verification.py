@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from osdn_theory import __version__
+from osdn_theory._command import command
 from osdn_theory._threads import single_threaded_blas
 from osdn_theory.bounds import BoundCheck, bound_ids, check_bounds
 from osdn_theory.bounds.checking import CONTEXT
@@ -184,8 +183,3 @@ def environment() -> dict[str, str]:
         "machine": platform.machine(),
         "cpus": str(os.cpu_count()),
     }
-
-
-def command() -> str:
-    """The command line that is running, as one would type it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osdn_theory import __version__
+from osdn_theory._command import command
 from osdn_theory._console import known_names, progress_bar
 from osdn_theory._folders import ensure_writable, write_atomically
 
@@ -82,7 +83,6 @@ def crosscheck(
     """Hold a kernel against exact trajectories, exact Newton and the theorems, token by token."""
     from osdn_theory.crosscheck.results import FORMAT
     from osdn_theory.jsonable import to_json
-    from osdn_theory.verification import command
 
     if list_kernels:
         _print_kernels()

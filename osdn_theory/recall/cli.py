@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from osdn_theory._command import command
 from osdn_theory._console import INTERRUPTED, progress_bar, split_names
 from osdn_theory._folders import ensure_writable
 
@@ -58,7 +59,6 @@ def recall(
     """
     from osdn_theory.recall import measure_run, print_summary, write_summary
     from osdn_theory.recall_data import FILE
-    from osdn_theory.verification import command
 
     trainer = _trainer()
     plan = trainer.make_plan(
