@@ -85,7 +85,9 @@ def points(difference: Mapping[str, Any] | None) -> str:
     """A difference of shares with its interval in points, and what the test says of it."""
     if difference is None or difference["mean"] is None:
         return NONE
-    return f"{_with_interval(difference, _points)}, {significance(difference)}{_p_value(difference)}"
+    # Two decimals: differences are smaller than the shares they are of.
+    shown = _with_interval(difference, lambda value: _signed(value, 2))
+    return f"{shown}, {significance(difference)}{_p_value(difference)}"
 
 
 def significance(difference: Mapping[str, Any] | None) -> str:
@@ -120,7 +122,7 @@ def against_baseline(summary: Summary, measure: str) -> str:
 
 
 def _relative(entry: Mapping[str, Any], base: float) -> str:
-    change = f"{_signed(entry['mean'] / base - 1)} %, " if base else ""
+    change = f"{_signed(entry['mean'] / base - 1, 1)} %, " if base else ""
     return f"{entry['mean']:.3f} ({change}{significance(entry['difference'])})"
 
 
@@ -135,13 +137,8 @@ def _with_interval(entry: Mapping[str, Any] | None, shown: Callable[[float], str
     )
 
 
-def _signed(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "−")
-
-
-def _points(value: float) -> str:
-    """Two decimals: differences are smaller than the shares they are of."""
-    return f"{100 * value:+.2f}".replace("-", "−")
+def _signed(value: float, decimals: int) -> str:
+    return f"{100 * value:+.{decimals}f}".replace("-", "−")
 
 
 def _ratio(entry: Mapping[str, Any] | None) -> str:
