@@ -43,7 +43,8 @@ def compare_gradients(
     try:
         repeated = _gradients(adapter, case.repeated(copies), device, exact=False, copies=copies)
     except NotImplementedError as error:
-        return [], (f"gradients: {adapter.name} has no backward pass: {str(error).splitlines()[0]}",)
+        reason = "".join(f": {line}" for line in str(error).splitlines()[:1])
+        return [], (f"gradients: {adapter.name} has no backward pass{reason}",)
     found = {name: farthest_copy(value, copies) for name, value in repeated.items()}
     exact = _gradients(reference, case, "cpu", exact=True)
     return list(_compared(case, found, exact)), ()
