@@ -9,12 +9,15 @@ from typing import Any, Literal
 
 from osdn_theory._validation import require
 
-Recurrence = Literal["osdn", "delta_net", "gated_delta_net", "preconditioner"]
+Recurrence = Literal["osdn", "delta_net", "gated_delta_net", "kda", "preconditioner"]
 Order = Literal["chunk", "recurrent", "unknown"]
+Layout = Literal["time first", "head first"]
+StateLayout = Literal["KV", "VK"]
+FixedScale = Literal["K^-1/2", "1"]
 
 ARGUMENTS = (
     "q", "k", "v", "beta", "g", "scale", "eta", "d_min", "d_max", "anchor", "normalize_feedback",
-    "initial_state", "initial_preconditioner", "output_final_state", "chunk_size", "return_trajectory",
+    "initial_state", "initial_preconditioner", "output_final_state", "cu_seqlens", "chunk_size", "return_trajectory",
 )  # fmt: skip
 """Arguments that the cross-check knows how to fill, by their names in flash-linear-attention and here."""
 
@@ -22,6 +25,7 @@ FORMULAS: Mapping[str, str] = {
     "osdn": "S_t = S_{t-1} + beta_t (v_t - S_{t-1} k_t)(d_t * k_t)^T, o_t = scale S_t q_t, then d calibrates",
     "delta_net": "S_t = S_{t-1} + beta_t (v_t - S_{t-1} k_t) k_t^T, o_t = scale S_t q_t",
     "gated_delta_net": "S_t = e^{g_t} S_{t-1} + beta_t (v_t - e^{g_t} S_{t-1} k_t) k_t^T, o_t = scale S_t q_t",
+    "kda": "S_t = S_{t-1} e^{g_t} + beta_t (v_t - S_{t-1} e^{g_t} k_t) k_t^T, o_t = scale S_t q_t",
     "preconditioner": "d_{t+1} = clip[c + e^{g_t} (d_t - c) + eta w_t (1 - <d_t, k_t^2>) k_t^2, d_min, d_max]",
 }
 
@@ -29,6 +33,7 @@ DECAY: Mapping[str, str] = {
     "osdn": "g forgets the preconditioner, after the write; the memory does not decay",
     "delta_net": "none",
     "gated_delta_net": "g decays the memory before the residual is formed",
+    "kda": "g decays the memory feature by feature before the residual is formed",
     "preconditioner": "g forgets the preconditioner, in the calibrate step",
 }
 
@@ -56,6 +61,18 @@ class Adapter:
         What it does when left alone.
     options : mapping
         Arguments passed in every call.
+    names : mapping
+        Its own names of arguments in `parameters`, where they differ.
+    layout : "time first" or "head first"
+        [B, T, H, ...], or [B, H, T, ...] for everything that has tokens.
+    state_layout : "KV" or "VK"
+        States [B, H, K, V], or [B, H, V, K].
+    fixed_scale : "K^-1/2", "1" or None
+        Its factor of the read where it takes no `scale`.
+    results : mapping
+        Places of "o", "state" and "trajectory" in the tuple that it returns; without "state" it hands none on.
+    findings : tuple of str
+        What was found out about it by calling it.
     """
 
     name: str
@@ -65,6 +82,23 @@ class Adapter:
     parameters: frozenset[str]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    layout: Layout = "time first"
+    state_layout: StateLayout = "KV"
+    fixed_scale: FixedScale | None = None
+    results: Mapping[str, int] = field(default_factory=lambda: {"o": 0, "state": 1, "trajectory": 2})
+    findings: tuple[str, ...] = ()
+
+    def scale(self, wanted: float, key_dim: int) -> float:
+        """The factor of the read: `wanted` where the kernel takes it, else the one it is fixed to."""
+        if "scale" in self.parameters:
+            return wanted
+        return key_dim**-0.5 if self.fixed_scale == "K^-1/2" else 1.0
+
+    @property
+    def gated(self) -> bool:
+        """Whether its memory decays."""
+        return self.recurrence in ("gated_delta_net", "kda")
 
     @property
     def calibrates(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from osdn_theory._validation import Array, as_float64, broadcastable, require
 from osdn_theory.crosscheck.adapters import Adapter, Recurrence
-from osdn_theory.recurrence import delta_net, gated_delta_net, osdn
+from osdn_theory.recurrence import delta_net, gated_delta_net, kda, osdn
 from osdn_theory.rounding import FLOAT32, FORMATS, round_to, rounded_rule
 from osdn_theory.rules import FROZEN, CalibrationRule
 from osdn_theory.streams import Stream
@@ -37,7 +38,8 @@ class Case:
     initial_state : (B, H, V, K)
     initial_preconditioner, anchor : (B, H, K)
     log_gate, log_state_gate : (B, H, T) or None
-        What the kernel is given as g: float32 values whose exponentials are the gates of the stream.
+        What the kernel is given as g: float32 values whose exponentials are the gates of the stream. The state gate of
+        KDA is (B, H, T, K).
     """
 
     stream: Stream
@@ -60,6 +62,18 @@ class Case:
         """The same writes, other reads."""
         return replace(self, stream=replace(self.stream, queries=queries))
 
+    def asking_ahead(self) -> Case:
+        """The same writes, every token reading with the next one's key; the last with its own."""
+        following = self.next_keys(slice(1, None))
+        return self.asking(np.concatenate([following, self.stream.keys[..., -1:, :]], axis=-2))
+
+    def next_keys(self, tokens: int | slice) -> Array:
+        """What reads S_{t-1} for token t: its key, with the gates of its features where the memory has such."""
+        keys: Array = self.stream.keys[..., tokens, :]
+        if self.recurrence != "kda" or self.state_gate is None:
+            return keys
+        return round_to(keys * self.state_gate[..., tokens, :], FORMATS[self.dtype])
+
     def repeated(self, copies: int) -> Case:
         """The batch `copies` times in a row."""
         if copies == 1:
@@ -77,11 +91,15 @@ class Case:
 
     def first(self, length: int) -> Case:
         """The first tokens alone."""
+        return self.piece(0, length)
+
+    def piece(self, start: int, stop: int) -> Case:
+        """The tokens ``start:stop``, from the same initial state."""
         return replace(
             self,
-            stream=self.stream.tokens(0, length),
-            log_gate=None if self.log_gate is None else self.log_gate[..., :length],
-            log_state_gate=None if self.log_state_gate is None else self.log_state_gate[..., :length],
+            stream=self.stream.tokens(start, stop),
+            log_gate=None if self.log_gate is None else self.log_gate[:, :, start:stop],
+            log_state_gate=None if self.log_state_gate is None else self.log_state_gate[:, :, start:stop],
         )
 
     def exact(self) -> Trajectory:
@@ -96,7 +114,27 @@ class Case:
             return delta_net(self.stream, **given)
         if self.recurrence == "gated_delta_net":
             return gated_delta_net(self.stream, **given)
+        if self.recurrence == "kda":
+            return kda(self.stream, **given)
         return osdn(self.stream, self.rule, **given)
+
+
+def packed(cases: Sequence[Case]) -> Case:
+    """Sequences of one batch row each in one row, one after the other; states keep one batch row for each."""
+    first = cases[0]
+    names = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
+    streams = [case.stream for case in cases]
+    tokens: dict[str, Any] = {}
+    for name in names:
+        pieces = [getattr(stream, name) for stream in streams]
+        tokens[name] = None if pieces[0] is None else np.concatenate(pieces, axis=2)
+    own = ("initial_state", "initial_preconditioner", "anchor")
+    states: dict[str, Any] = {name: np.concatenate([getattr(case, name) for case in cases]) for name in own}
+    for name in ("log_gate", "log_state_gate"):
+        pieces = [getattr(case, name) for case in cases]
+        states[name] = None if pieces[0] is None else np.concatenate(pieces, axis=2)
+    stream = replace(first.stream, comparator=None, solution=None, initial_preconditioner=None, **tokens)
+    return replace(first, stream=stream, **states)
 
 
 def pose(
@@ -133,7 +171,7 @@ def pose(
     start = np.ones(per_head)
     if adapter.calibrates and stream.initial_preconditioner is not None:
         start = round_to(stream.initial_preconditioner, WIDE)
-    log_state_gate = _log_state_gate(stream) if adapter.recurrence == "gated_delta_net" else None
+    log_state_gate = _log_state_gate(stream, adapter) if adapter.gated else None
     if log_gate is not None:
         stream = replace(stream, forget_gate=np.exp(log_gate))
     if log_state_gate is not None:
@@ -143,7 +181,7 @@ def pose(
         rule=rule,
         recurrence=adapter.recurrence,
         dtype=dtype,
-        scale=float(scale),
+        scale=adapter.scale(float(scale), stream.key_dim),
         initial_state=_initial_state(stream, initial_state),
         initial_preconditioner=start,
         anchor=_anchor(rule, start),
@@ -188,13 +226,14 @@ def _log_gate(stream: Stream, rule: CalibrationRule) -> Array | None:
     return round_to(np.log(gamma), WIDE)
 
 
-def _log_state_gate(stream: Stream) -> Array:
+def _log_state_gate(stream: Stream, adapter: Adapter) -> Array:
     gate = stream.state_gate
-    require(gate is not None, "stream: Gated DeltaNet needs a state_gate")
+    require(gate is not None, f"stream: {adapter.name} decays its memory and needs a state_gate")
     assert gate is not None
-    require(
-        gate.shape == stream.keys.shape[:-1], "stream: expected one state_gate per token, not per feature"
-    )
+    per_feature = adapter.recurrence == "kda"
+    expected = stream.keys.shape if per_feature else stream.keys.shape[:-1]
+    wanted = "per feature" if per_feature else "per token, not per feature"
+    require(gate.shape == expected, f"stream: expected one state_gate {wanted}, got shape {gate.shape}")
     require(bool(np.all(gate > 0)), "stream: a state_gate of zero has no logarithm")
     return round_to(np.log(gate), WIDE)
 

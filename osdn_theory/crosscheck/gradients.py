@@ -9,10 +9,11 @@ import numpy as np
 
 from osdn_theory._validation import Array, require
 from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.crosscheck.calling import arguments, call
 from osdn_theory.crosscheck.case import Case
 from osdn_theory.crosscheck.comparison import compare, per_token
 from osdn_theory.crosscheck.limits import relative_limit
-from osdn_theory.crosscheck.observation import arguments, call, farthest_copy
+from osdn_theory.crosscheck.observation import farthest_copy
 from osdn_theory.crosscheck.results import Comparison
 
 if TYPE_CHECKING:

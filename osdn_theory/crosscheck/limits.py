@@ -102,11 +102,10 @@ def _widest(given: Sequence[Limit]) -> Limit:
 
 def _limits(adapter: Adapter, case: Case, model: KernelModel) -> Limits:
     keys = case.stream.keys
-    ahead = np.concatenate([keys[..., 1:, :], keys[..., -1:, :]], axis=-2)
     basis = f"T18, {model.name}"
     asked = _bounds(adapter, case, model)
     after = _bounds(adapter, case.asking(keys), model)
-    before = _bounds(adapter, case.asking(ahead), model)
+    before = _bounds(adapter, case.asking_ahead(), model)
     handed, handed_norm = _handed_on(asked)
     return Limits(
         outputs=Limit(asked.outputs_norm, asked.outputs, basis),

@@ -1,4 +1,4 @@
-"""Calling a kernel and bringing home what it says, in the layouts of the theory. The only place that transposes.
+"""What a kernel says in answer to one case: its outputs, its own reads, and states after prefixes.
 
 A kernel that returns no trajectory still shows its memory, because reads do not change it: with the keys as queries
 the output is the token's own read after the write, and with the next token's key the read before that token's write.
@@ -7,21 +7,17 @@ States, and the preconditioner where the final state holds one, come from calls 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from osdn_theory._validation import Array, require
 from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.crosscheck.calling import Returned, ask
 from osdn_theory.crosscheck.case import Case
 from osdn_theory.crosscheck.results import Tokens
 from osdn_theory.least_squares import checkpoints
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CUTS = 6
 """Prefixes that a kernel is called on for its states."""
@@ -74,19 +70,20 @@ def observe(adapter: Adapter, case: Case, *, device: str, cuts: int = CUTS, copi
 
 
 def _observe(adapter: Adapter, case: Case, device: str, cuts: int) -> Observation:
+    length = case.stream.length
+    whole = observed(ask(adapter, case, device, what="the call on the whole stream"), length)
     if not adapter.reads:
-        return _observe_scan(adapter, case, device)
-    whole = _call(adapter, case, device)
-    keys = case.stream.keys
-    after = _call(adapter, case.asking(keys), device, final=False)
-    ahead = np.concatenate([keys[..., 1:, :], keys[..., -1:, :]], axis=-2)
-    before = _call(adapter, case.asking(ahead), device, final=False)
-    assert after.outputs is not None
-    assert before.outputs is not None
+        notes = ("the kernel is the preconditioner alone: no memory, no output, no residuals",)
+        return replace(whole, notes=notes)
+    own, ahead = "the call with the keys as queries", "the call with the next keys as queries"
+    after = ask(adapter, case.asking(case.stream.keys), device, final=False, what=own).outputs
+    before = ask(adapter, case.asking_ahead(), device, final=False, what=ahead).outputs
+    assert after is not None
+    assert before is not None
     seen = replace(
         whole,
-        reads_after=after.outputs / case.scale,
-        reads_before=before_reads(case, before.outputs / case.scale),
+        reads_after=after / case.scale,
+        reads_before=before_reads(case, before / case.scale),
     )
     return _with_states(adapter, case, device, seen, cuts)
 
@@ -112,9 +109,9 @@ def farthest_copy(values: Array, copies: int) -> Array:
 
 def before_reads(case: Case, ahead: Array) -> Array:
     """S_{t-1} k_t, decayed, from the reads that token t - 1 made with the next key."""
-    first = np.matmul(case.initial_state, case.stream.keys[..., 0, :, None])[..., 0]
+    first = np.matmul(case.initial_state, case.next_keys(0)[..., None])[..., 0]
     reads = np.concatenate([first[..., None, :], ahead[..., :-1, :]], axis=-2)
-    decay = case.state_gate
+    decay = case.state_gate if case.recurrence == "gated_delta_net" else None
     return reads if decay is None else reads * decay[..., None]
 
 
@@ -122,7 +119,10 @@ def _with_states(adapter: Adapter, case: Case, device: str, seen: Observation, c
     if seen.states is None:
         return replace(seen, notes=(*seen.notes, "S: the kernel hands no state on, so none was compared"))
     positions = checkpoints(case.stream.length, cuts)
-    pieces = [_call(adapter, case.first(t), device) for t in positions[:-1]]
+    pieces = [
+        observed(ask(adapter, case.first(t), device, what=f"the call on the first {t} tokens"), t)
+        for t in positions[:-1]
+    ]
     pieces.append(seen)
     states = [piece.states for piece in pieces]
     handed = [piece.handed_on for piece in pieces]
@@ -134,46 +134,20 @@ def _with_states(adapter: Adapter, case: Case, device: str, seen: Observation, c
     )
 
 
-def _observe_scan(adapter: Adapter, case: Case, device: str) -> Observation:
-    d, *final = call(adapter, arguments(adapter, case, device))
-    stream = case.stream
-    path = from_tokens(d, "d", (*stream.lead, stream.length, stream.key_dim))
-    handed = None
-    if final and final[0] is not None:
-        handed = _numpy(final[0], "the d handed on", (*stream.lead, stream.key_dim))[:, :, None, :]
-    notes = ("the kernel is the preconditioner alone: no memory, no output, no residuals",)
-    at_end = np.array([stream.length], dtype=np.int64)
-    return Observation(preconditioner=path, handed_on=handed, tokens=at_end, notes=notes)
+def observed(returned: Returned, length: int) -> Observation:
+    """One call's results, with what it hands on as seen after its last token."""
 
+    def at_end(array: Array | None) -> Array | None:
+        return None if array is None else array[:, :, None]
 
-def _call(adapter: Adapter, case: Case, device: str, *, final: bool = True) -> Observation:
-    returned = call(adapter, arguments(adapter, case, device, final=final))
-    stream = case.stream
-    outputs = from_tokens(returned[0], "o", stream.values.shape)
-    seen = Observation(outputs=outputs)
-    if final and len(returned) > 1 and returned[1] is not None:
-        seen = _with_final(seen, case, returned[1])
-    if final and len(returned) > 2 and returned[2] is not None:
-        path = getattr(returned[2], "preconditioner", None)
-        alignment = getattr(returned[2], "alignment", None)
-        seen = replace(
-            seen,
-            preconditioner=None if path is None else from_tokens(path, "d", stream.keys.shape),
-            alignment=None if alignment is None else from_tokens(alignment, "a", stream.keys.shape[:-1]),
-        )
-    return seen
-
-
-def _with_final(seen: Observation, case: Case, final: Any) -> Observation:
-    stream = case.stream
-    state, handed = getattr(final, "state", final), getattr(final, "preconditioner", None)
-    found = _numpy(state, "final state", (*stream.lead, stream.key_dim, stream.value_dim))
-    at_end = np.array([stream.length], dtype=np.int64)
-    seen = replace(seen, tokens=at_end, states=np.swapaxes(found, -1, -2)[:, :, None])
-    if handed is None:
-        return seen
-    d = _numpy(handed, "final preconditioner", (*stream.lead, stream.key_dim))
-    return replace(seen, handed_on=d[:, :, None])
+    return Observation(
+        outputs=returned.outputs,
+        tokens=np.array([length], dtype=np.int64),
+        states=at_end(returned.state),
+        handed_on=at_end(returned.handed_on),
+        preconditioner=returned.preconditioner,
+        alignment=returned.alignment,
+    )
 
 
 def refuse_unspeakable(adapter: Adapter, case: Case) -> None:
@@ -196,75 +170,3 @@ def refuse_unspeakable(adapter: Adapter, case: Case) -> None:
     }
     for name, wanted in needed.items():
         require(name in takes or not wanted, f"rule: {adapter.name} takes no argument {name}")
-
-
-def arguments(
-    adapter: Adapter, case: Case, device: str, *, final: bool = True, exact: bool = False
-) -> dict[str, Any]:
-    """The kernel's arguments on the case, as tensors on the device; all of them float64 if `exact`."""
-    stream, rule = case.stream, case.rule
-    dtype, wide = ("float64", "float64") if exact else (case.dtype, "float32")
-    given: dict[str, Any] = {
-        "q": to_tokens(stream.queries, dtype, device),
-        "k": to_tokens(stream.keys, dtype, device),
-        "v": to_tokens(stream.values, dtype, device),
-        "beta": to_tokens(stream.beta, dtype, device),
-        "scale": case.scale,
-        "output_final_state": final,
-        "return_trajectory": final,
-    }
-    if np.any(case.initial_state != 0):
-        given["initial_state"] = _tensor(np.swapaxes(case.initial_state, -1, -2), wide, device)
-    gate = case.log_gate if adapter.calibrates else case.log_state_gate
-    if gate is not None:
-        given["g"] = to_tokens(gate, wide, device)
-    if adapter.calibrates:
-        given |= {"eta": rule.eta, "d_min": float(rule.d_min), "d_max": float(rule.d_max)}
-        if rule.normalize_feedback:
-            given["normalize_feedback"] = True
-        if case.log_gate is not None and np.any(case.anchor != 0):
-            given["anchor"] = _tensor(case.anchor, wide, device)
-        if np.any(case.initial_preconditioner != 1):
-            given["initial_preconditioner"] = _tensor(case.initial_preconditioner, wide, device)
-    taken = {name: value for name, value in given.items() if name in adapter.parameters}
-    return {**taken, **adapter.options}
-
-
-def to_tokens(array: Any, dtype: str, device: str) -> Tensor:
-    """(B, H, T, ...) float64 as a tensor [B, T, H, ...]; exact where `dtype` holds the values."""
-    return _tensor(np.swapaxes(np.asarray(array), 1, 2), dtype, device)
-
-
-def from_tokens(tensor: Any, name: str, shape: Sequence[int]) -> Array:
-    """A kernel's [B, T, H, ...] as (B, H, T, ...) float64 of the given shape."""
-    batch, heads, length, *rest = shape
-    return np.swapaxes(_numpy(tensor, name, (batch, length, heads, *rest)), 1, 2)
-
-
-def _tensor(array: Array, dtype: str, device: str) -> Tensor:
-    import torch
-
-    # A copy: torch warns about arrays that cannot be written, such as broadcast ones.
-    return torch.from_numpy(np.array(array, order="C")).to(device=device, dtype=getattr(torch, dtype))
-
-
-def _numpy(tensor: Any, name: str, shape: Sequence[int]) -> Array:
-    found = tuple(getattr(tensor, "shape", ()))
-    require(found == tuple(shape), f"kernel: returned {name} of shape {list(found)}, expected {list(shape)}")
-    array: npt.NDArray[np.float64] = tensor.detach().cpu().double().numpy()
-    return array
-
-
-def call(adapter: Adapter, given: dict[str, Any]) -> tuple[Any, ...]:
-    """What the kernel returns, as a tuple.
-
-    Raises
-    ------
-    ValueError
-        If an assertion of the kernel refuses the arguments: a dtype it does not take, say.
-    """
-    try:
-        returned = adapter.call(**given)
-    except AssertionError as error:
-        raise ValueError(f"kernel: {adapter.name} refuses the call: {error}") from error
-    return tuple(returned) if isinstance(returned, tuple | list) else (returned,)

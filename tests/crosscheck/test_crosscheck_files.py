@@ -13,7 +13,7 @@ from faulty_kernels import correct, delta_net, faulty, gated_delta_net
 from safetensors.torch import load_file, save_file
 
 from osdn_theory.crosscheck import audit_run, crosscheck, pose, resolve, save_run
-from osdn_theory.crosscheck.observation import arguments
+from osdn_theory.crosscheck.calling import arguments
 from osdn_theory.rules import FROZEN, CalibrationRule
 from osdn_theory.streams import Stream
 

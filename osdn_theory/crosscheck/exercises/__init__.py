@@ -1,0 +1,1 @@
+"""Named questions that together use every input and option of a kernel."""
