@@ -1,0 +1,102 @@
+"""How a recurrence works, as switches: the defaults are right, and each other value is one fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from osdn_theory.rounding import Format
+
+Factor = Literal["key", "write key", "root", "squared"]
+"""k, d * k, sqrt(d) * k, d^2 * k."""
+
+Source = Literal["state", "undecayed", "chunk start", "first order", "opposite", "lagging"]
+"""What the residual reads: S_{t-1} decayed; before its decay; H, the state before the chunk; the state to first order
+in the writes of the chunk; 2H - S_{t-1}; S_{t-2}, inside a chunk."""
+
+Place = Literal["before", "after write", "residual only"]
+"""Where the memory decays: before the residual; after the write; in the residual alone."""
+
+Read = Literal["after", "before", "undecayed", "chunk start", "chunk alone", "chunk end"]
+"""What the output reads: the state after the write; decayed and before the write; before either; H; S_t - H; the
+state after the chunk."""
+
+Forget = Literal["with step", "first", "last", "after clip"]
+Frozen = Literal["nothing", "writes", "gains"]
+"""What a chunk takes from the d at its start: nothing; the write keys; these and the gains."""
+
+Feature = Literal["square", "key", "absolute"]
+Gate = Literal["both", "value", "erase", "value twice", "implicit"]
+"""Where beta goes: to the value and the read; to one of them; twice to the value; into beta / (1 + beta a)."""
+
+Weighing = Literal["as asked", "always", "never", "norm", "fourth power"]
+Awareness = Literal["as asked", "always", "half"]
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """One way to compute DeltaNet, Gated DeltaNet, KDA or OSDN from its inputs.
+
+    Attributes
+    ----------
+    erase, write : Factor
+        The keys that the residual reads with and the write goes to.
+    query : "query" or "preconditioned"
+    gate : Gate
+    source : Source
+    decay : Place
+    read : Read
+    chunk : int
+        Tokens per chunk of the faults that speak of one.
+    reset_every, reset_preconditioner_every : int
+        Tokens after which the memory is empty, d is d_1 again; 0: never.
+    undecayed_carry : bool
+        What a chunk hands on has its own writes undecayed.
+    calibrate_first : bool
+        Token t is written with d_{t+1}.
+    calibrates : bool
+    feature : Feature
+        What the calibrate step goes along.
+    weighing : Weighing
+        1, or 1/(||k||^2 + epsilon); always, never, or with another power of the norm.
+    awareness : Awareness
+        The feedback beta (1 - beta a) s, or beta (1 - a) s.
+    gain : float
+        Factor of the step.
+    loses_feature : "nothing", "residual", "alignment" or "output"
+        The sum that goes over K - 1 features.
+    forget : Forget
+    clip_every : int
+        Tokens between clips; the last token clips always. 0: the last one alone.
+    frozen : Frozen
+    state_format, preconditioner_format, write_key_format : Format or None
+        What they are stored in; None: exactly.
+    """
+
+    erase: Factor = "key"
+    write: Factor = "write key"
+    query: Literal["query", "preconditioned"] = "query"
+    gate: Gate = "both"
+    source: Source = "state"
+    decay: Place = "before"
+    read: Read = "after"
+    chunk: int = 64
+    reset_every: int = 0
+    reset_preconditioner_every: int = 0
+    undecayed_carry: bool = False
+    calibrate_first: bool = False
+    calibrates: bool = True
+    feature: Feature = "square"
+    weighing: Weighing = "as asked"
+    awareness: Awareness = "as asked"
+    gain: float = 1.0
+    loses_feature: Literal["nothing", "residual", "alignment", "output"] = "nothing"
+    forget: Forget = "with step"
+    clip_every: int = 1
+    frozen: Frozen = "nothing"
+    state_format: Format | None = None
+    preconditioner_format: Format | None = None
+    write_key_format: Format | None = None
+
+
+RIGHT = Mechanism()
