@@ -115,7 +115,8 @@ def crosscheck(
     seen, graded, notes = run.look(copies)
     rounding = models_of(adapter, dtype, interpreted=interpreted(place)) if model is None else (model,)
     labels = {"rule_label": rule_label, "device": place, "configuration": configuration}
-    return judge(adapter, truth(adapter, case, rounding), seen, gradients=graded, notes=notes, **labels)
+    known = truth(adapter, case, rounding, prefixes=seen.tokens.tolist())
+    return judge(adapter, known, seen, gradients=graded, notes=notes, **labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,21 +140,35 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a kernel's numbers are held against: the exact run, what rounding explains, and the theory's bounds."""
+    """What a kernel's numbers are held against: the exact run, what rounding explains, and the theory's bounds.
+
+    With `alone` set the case is looked at by itself: its residuals, distance from Newton and symptoms.
+    """
 
     case: Case
     exact: Trajectory
     limits: Limits
     checks: tuple[BoundCheck, ...]
+    alone: bool = True
 
 
-def truth(adapter: Adapter, case: Case, models: Sequence[KernelModel]) -> Truth:
-    """Calls no kernel."""
+def truth(
+    adapter: Adapter,
+    case: Case,
+    models: Sequence[KernelModel],
+    *,
+    theorems: bool = True,
+    prefixes: Sequence[int] = (),
+) -> Truth:
+    """Calls no kernel. Without `theorems` neither the theory's bounds nor those of the kernel's reads.
+
+    `prefixes` are numbers of tokens after which states were seen.
+    """
     exact = case.exact()
     # Bounds on a memory that blows up are infinite, and that is right.
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds = limits(adapter, case, exact, models)
-    return Truth(case, exact, bounds, theorem_checks(exact))
+        bounds = limits(adapter, case, exact, models, reads=theorems, prefixes=prefixes)
+    return Truth(case, exact, bounds, theorem_checks(exact) if theorems else (), theorems)
 
 
 def judge(
@@ -187,11 +202,11 @@ def judge(
         },
         comparisons=compared,
         verdicts=verdicts(evidence),
-        symptoms=symptoms(evidence),
+        symptoms=symptoms(evidence) if known.alone else (),
         curve=None if reads is None else curve(reads, constants(known.checks, stream.lead)),
-        newton=_newton(case, exact, seen),
+        newton=_newton(case, exact, seen) if known.alone else None,
         configuration=configuration,
-        notes=(*seen.notes, *notes, *_stillness(adapter, exact)),
+        notes=(*seen.notes, *notes, *(_stillness(adapter, exact) if known.alone else ())),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from osdn_theory._validation import Array
-from osdn_theory.crosscheck.case import Case, following
+from osdn_theory.crosscheck.case import Case
 from osdn_theory.crosscheck.comparison import compare
 from osdn_theory.crosscheck.limits import Limit, Limits
 from osdn_theory.crosscheck.observation import Observation
@@ -20,6 +20,9 @@ from osdn_theory.trajectory import Trajectory
 def comparisons(
     case: Case, exact: Trajectory, seen: Observation, bounds: Limits, reads: Residuals | None
 ) -> Iterator[Comparison]:
+    if not case.stream.length:
+        yield from _handed_through(case, seen)
+        return
     every = np.arange(1, case.stream.length + 1)
     if seen.outputs is not None:
         yield compare(
@@ -51,7 +54,7 @@ def comparisons(
             "d handed on",
             "preconditioner in the final state after prefixes",
             seen.handed_on,
-            following(exact)[:, :, seen.tokens - 1],
+            case.following(exact)[:, :, seen.tokens - 1],
             tokens=seen.tokens,
             dtype="float32",
             limit=bounds.handed_on.at(seen.tokens),
@@ -68,6 +71,19 @@ def comparisons(
         )
     if reads is not None:
         yield from _from_reads(case, exact, reads, every)
+
+
+def _handed_through(case: Case, seen: Observation) -> Iterator[Comparison]:
+    """Of a sequence without tokens: it hands on what it started from, bit for bit."""
+    pairs = {
+        "S": ("state handed on", seen.states, case.initial_state),
+        "d handed on": ("preconditioner handed on", seen.handed_on, case.initial_preconditioner),
+    }
+    for name, (title, found, start) in pairs.items():
+        if found is not None:
+            limit = Limit(np.zeros((*start.shape[:2], 1)), None, "exact: there are no tokens")
+            exact, tokens = start[:, :, None], np.zeros(1, dtype=np.int64)
+            yield compare(name, title, found, exact, tokens=tokens, dtype="float32", limit=limit)
 
 
 def _from_reads(case: Case, exact: Trajectory, reads: Residuals, every: Any) -> Iterator[Comparison]:

@@ -21,6 +21,7 @@ from osdn_theory.crosscheck.limits import models_of
 from osdn_theory.crosscheck.observation import CUTS
 from osdn_theory.crosscheck.registry import CONFIGURATIONS, resolve
 from osdn_theory.crosscheck.results import CrossCheck
+from osdn_theory.least_squares import checkpoints
 from osdn_theory.rules import PUBLISHED, CalibrationRule
 from osdn_theory.streams import Stream
 
@@ -65,7 +66,8 @@ def crosscheck_configurations(
     place = default_device() if device is None else device
     case = pose(adapter, stream, rule, dtype, tokens=tokens)
     run = Run(adapter, case, place, gradients=resolve(reference) if gradients else None, cuts=CUTS)
-    known = truth(adapter, case, models_of(adapter, dtype, interpreted=interpreted(place)))
+    cuts = checkpoints(case.stream.length, CUTS)
+    known = truth(adapter, case, models_of(adapter, dtype, interpreted=interpreted(place)), prefixes=cuts)
     for count in grids(case.stream, place) if copies is None else copies:
         for label, (seen, graded, notes) in walk(partial(run.look, count)):
             grid = f"{label}; batch x {count}"

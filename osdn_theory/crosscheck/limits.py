@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from osdn_theory.rounding import (
     error_bounds,
     in_interpreter,
 )
+from osdn_theory.rounding.declared import declared_model
 from osdn_theory.trajectory import Trajectory
 
 RELATIVE_ALLOWANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
@@ -52,11 +55,11 @@ class Limit:
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """Bounds on everything that is compared, and on the reads behind the residuals."""
+    """Bounds on everything that is compared, and on the reads behind the residuals where these are looked at."""
 
     outputs: Limit
-    reads_after: Limit
-    reads_before: Limit
+    reads_after: Limit | None
+    reads_before: Limit | None
     states: Limit
     preconditioner: Limit
     handed_on: Limit
@@ -64,15 +67,29 @@ class Limits:
 
 
 def models_of(adapter: Adapter, dtype: str, *, interpreted: bool = False) -> tuple[KernelModel, ...]:
-    """The models of rounding that a kernel is held to, the widest of them: float32 sums, and what its dtype stores.
+    """The models of rounding that a kernel is held to: the one it declares, or the widest.
 
-    Token by token d is taken to be summed without compensation, which bounds a compensated kernel too. Triton's
-    interpreter drops bits where a GPU rounds.
+    What it declares is the attribute `numerics` of its callable (`osdn_theory.rounding.declared`). Of any other kernel
+    the form alone is taken to be known: float32 sums, and what its dtype stores; token by token, d summed without
+    compensation, which bounds a compensated kernel too. Triton's interpreter drops bits where a GPU rounds.
+
+    Raises
+    ------
+    ValueError
+        A declaration that makes no sense.
     """
     fmt = FORMATS[dtype]
     plain = replace(RECURRENT_PLAIN, name=f"recurrent, {dtype} inputs", inputs=fmt, outputs=fmt)
     known = {"chunk": (_CHUNK[dtype],), "recurrent": (plain,), "unknown": (_CHUNK[dtype], plain)}
-    return tuple(in_interpreter(model) if interpreted else model for model in known[adapter.order])
+    declared = declared_model(getattr(adapter.call, "numerics", {}), dtype, tf32=_tf32_allowed())
+    models = known[adapter.order] if declared is None else (declared,)
+    return tuple(in_interpreter(model) if interpreted else model for model in models)
+
+
+def _tf32_allowed() -> bool:
+    """Whether PyTorch, where it is loaded, lets float32 products be rounded to TF32."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.get_float32_matmul_precision() != "highest"
 
 
 def chunk_size_of(adapter: Adapter) -> int:
@@ -81,17 +98,33 @@ def chunk_size_of(adapter: Adapter) -> int:
     return int(given)
 
 
-def limits(adapter: Adapter, case: Case, exact: Trajectory, models: Sequence[KernelModel]) -> Limits:
-    """The bounds for a kernel on a case; stated allowances where the memory decays, which T18 leaves out."""
+def limits(
+    adapter: Adapter,
+    case: Case,
+    exact: Trajectory,
+    models: Sequence[KernelModel],
+    *,
+    reads: bool = True,
+    prefixes: Sequence[int] = (),
+) -> Limits:
+    """The bounds for a kernel on a case; stated allowances where the memory decays, which T18 leaves out.
+
+    Without `reads` those of the kernel's own reads are left out. States are bounded as handed on after all tokens, and
+    by calls on `prefixes` of so many.
+    """
     if case.state_gate is not None:
         return _allowances(case, exact)
-    found = [_limits(adapter, case, model) for model in models]
+    found = [_limits(adapter, case, model, reads, prefixes) for model in models]
     names = [item.name for item in fields(Limits)]
-    return Limits(**{name: _widest([getattr(one, name) for one in found]) for name in names})
+    widest: dict[str, Any] = {name: _widest([getattr(one, name) for one in found]) for name in names}
+    return Limits(**widest)
 
 
-def _widest(given: Sequence[Limit]) -> Limit:
+def _widest(found: Sequence[Limit | None]) -> Limit | None:
     """Entry by entry the largest."""
+    given = [one for one in found if one is not None]
+    if not given:
+        return None
     entries = [one.entries for one in given if one.entries is not None]
     return Limit(
         norm=np.max([one.norm for one in given], axis=0),
@@ -100,22 +133,36 @@ def _widest(given: Sequence[Limit]) -> Limit:
     )
 
 
-def _limits(adapter: Adapter, case: Case, model: KernelModel) -> Limits:
-    keys = case.stream.keys
+def _limits(adapter: Adapter, case: Case, model: KernelModel, reads: bool, prefixes: Sequence[int]) -> Limits:
     basis = f"T18, {model.name}"
     asked = _bounds(adapter, case, model)
-    after = _bounds(adapter, case.asking(keys), model)
-    before = _bounds(adapter, case.asking_ahead(), model)
+    after = before = None
+    if reads:
+        own = _bounds(adapter, case.asking(case.stream.keys), model)
+        after = Limit(own.outputs_norm / abs(case.scale), own.outputs / abs(case.scale), basis)
+        before = _shifted(_bounds(adapter, case.asking_ahead(), model), case.scale, basis)
     handed, handed_norm = _handed_on(asked)
     return Limits(
         outputs=Limit(asked.outputs_norm, asked.outputs, basis),
-        reads_after=Limit(after.outputs_norm / abs(case.scale), after.outputs / abs(case.scale), basis),
-        reads_before=_shifted(before, case.scale, basis),
-        states=Limit(asked.state, None, basis),
+        reads_after=after,
+        reads_before=before,
+        states=Limit(_handed_states(adapter, case, model, asked, prefixes), None, basis),
         preconditioner=Limit(asked.preconditioner_norm, asked.preconditioner, basis),
         handed_on=Limit(handed_norm, handed, basis),
         alignment=Limit(asked.alignment, None, basis),
     )
+
+
+def _handed_states(
+    adapter: Adapter, case: Case, model: KernelModel, asked: ErrorBounds, prefixes: Sequence[int]
+) -> Array:
+    """Bounds on the state that a call on so many tokens hands on: a chunk is summed up at its end, wherever it is."""
+    norm = asked.state.copy()
+    norm[..., -1:] = asked.final_state[..., None]
+    for length in prefixes if model.order == "chunk" else ():
+        if length < case.stream.length:
+            norm[..., length - 1] = _bounds(adapter, case.first(length), model).final_state
+    return norm
 
 
 def _bounds(adapter: Adapter, case: Case, model: KernelModel) -> ErrorBounds:

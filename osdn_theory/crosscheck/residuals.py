@@ -86,6 +86,8 @@ def residuals(case: Case, exact: Trajectory, seen: Observation, bounds: Limits) 
     if seen.reads_after is None or seen.reads_before is None:
         return None
     assert exact.states is not None
+    assert bounds.reads_before is not None
+    assert bounds.reads_after is not None
     values, keys = case.stream.values, case.stream.keys
     return Residuals(
         before=values - seen.reads_before,

@@ -87,6 +87,11 @@ class Comparison:
         return self.outside.size == 0
 
     @property
+    def worst_excess(self) -> float:
+        """Largest error in units of its bound; 0 where no bound is known."""
+        return 0.0 if self.excess is None else float(self.excess.max(initial=0.0))
+
+    @property
     def first_outside(self) -> int | None:
         """Number of the first token at which the quantity leaves its bound."""
         return int(self.outside[0]) if self.outside.size else None
