@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from osdn_theory._validation import Array
@@ -33,20 +35,24 @@ def compare(
     if to_largest:
         size = np.broadcast_to(size.max(axis=-1, keepdims=True, initial=0.0), size.shape)
     scale = np.where(size > 0, size, 1.0)
-    excess = _ratio(error, limit.norm)
-    if limit.entries is not None:
-        excess = np.maximum(excess, _largest(_ratio(apart, limit.entries)))
     return Comparison(
         name=name,
         title=title,
         tokens=np.asarray(tokens, dtype=np.int64),
         error=error / scale,
         bound=limit.norm / scale,
-        excess=excess,
+        excess=excess(found, exact, limit),
         ulps=ulp_histogram(apart, exact, dtype),
         dtype=dtype,
         basis=limit.basis,
     )
+
+
+def excess(found: Array, exact: Array, limit: Limit) -> Array:
+    """Largest |found - exact| / bound of every token, (B, H, P): beyond 1 rounding does not explain it."""
+    apart = _apart(found, exact)
+    ratio = _ratio(per_token(apart), limit.norm)
+    return ratio if limit.entries is None else np.maximum(ratio, _largest(_ratio(apart, limit.entries)))
 
 
 def ulp_histogram(apart: Array, exact: Array, dtype: str) -> dict[str, int]:
@@ -67,7 +73,7 @@ def _apart(found: Array, exact: Array) -> Array:
 
 def per_token(values: Array) -> Array:
     """Euclidean norm over all axes after (B, H, P)."""
-    flat = values.reshape(*values.shape[:3], -1)
+    flat = _flat(values)
     largest = np.max(np.abs(flat), axis=-1, initial=0.0)
     norm: Array = np.linalg.norm(flat, axis=-1)
     # The norm of infinities is NaN on some platforms.
@@ -84,5 +90,10 @@ def _ratio(apart: Array, bound: Array) -> Array:
 
 
 def _largest(values: Array) -> Array:
-    largest: Array = values.reshape(*values.shape[:3], -1).max(axis=-1, initial=0.0)
+    largest: Array = _flat(values).max(axis=-1, initial=0.0)
     return largest
+
+
+def _flat(values: Array) -> Array:
+    """(B, H, P, ...) with one axis after the third, for no tokens as well."""
+    return values.reshape(*values.shape[:3], math.prod(values.shape[3:]))
