@@ -156,6 +156,9 @@ def _dropped(stored: Format | None) -> int:
 
 
 def _flat(array: Array) -> Array:
-    """(B, H, ...) with its first two axes as one, contiguous and of float64: a view where it is already."""
+    """(B, H, ...) with its first two axes as one, contiguous and of float64: a view where it is already.
+
+    Writable as well: to the compiler arrays that are not have another type, for which it would start again.
+    """
     batch, heads, *rest = array.shape
-    return np.ascontiguousarray(array, dtype=np.float64).reshape(batch * heads, *rest)
+    return np.require(array, np.float64, ["C", "W"]).reshape(batch * heads, *rest)

@@ -1,0 +1,62 @@
+"""An alternative: a known fault in words and as a formula, with what it needs to make sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.crosscheck.alternatives.fault import Fault
+
+CHUNKS = (16, 32, 64, 128)
+"""Chunk sizes that kernels use."""
+
+READING = frozenset({"osdn", "delta_net", "gated_delta_net", "kda", "preconditioned_delta_net"})
+"""Recurrences with a memory."""
+
+CALIBRATING = frozenset({"osdn", "preconditioner"})
+DECAYING = frozenset({"gated_delta_net", "kda"})
+OSDN = frozenset({"osdn"})
+ANY = READING | CALIBRATING
+
+
+@dataclass(frozen=True, eq=False)
+class Alternative:
+    """A known fault.
+
+    Attributes
+    ----------
+    key : str
+        Its short name.
+    sentence : str
+        What the kernel would do, in words.
+    formula : str
+    variants : mapping from label to Fault
+        Ways to make it: chunk sizes, or what an off-by-one read finds before the first token. "" has no label.
+    recurrences : frozenset of str
+        Where it makes sense.
+    needs : frozenset of str
+        Arguments of the kernel without which it does not.
+    approximate : bool
+        Whether a replay in float64 follows a kernel only nearly, because it rounds to few bits on the way.
+    """
+
+    key: str
+    sentence: str
+    formula: str
+    variants: Mapping[str, Fault]
+    recurrences: frozenset[str] = READING
+    needs: frozenset[str] = frozenset()
+    approximate: bool = False
+
+    def obstacle(self, adapter: Adapter) -> str | None:
+        """Why the kernel cannot have this fault; None where it can."""
+        if adapter.recurrence not in self.recurrences:
+            return f"not a fault of {adapter.recurrence}"
+        missing = sorted(self.needs - adapter.parameters)
+        return f"needs {', '.join(missing)}, which the kernel does not take" if missing else None
+
+
+def applicable(adapter: Adapter, alternatives: Sequence[Alternative]) -> Iterator[Alternative]:
+    """Those that the kernel can have."""
+    return (each for each in alternatives if each.obstacle(adapter) is None)

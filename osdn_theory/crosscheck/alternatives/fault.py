@@ -1,0 +1,121 @@
+"""A fault: what it does to the inputs, the mechanism and the results, so that two of them compose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from osdn_theory.crosscheck.alternatives.engine import run
+from osdn_theory.crosscheck.alternatives.inputs import Inputs, cut, joined, read_inputs
+from osdn_theory.crosscheck.alternatives.mechanism import RIGHT, Mechanism
+from osdn_theory.crosscheck.alternatives.outcome import Outcome
+from osdn_theory.crosscheck.case import Case
+from osdn_theory.crosscheck.exercises.question import Question
+
+Leak = Literal["nothing", "memory", "preconditioner", "both"]
+"""What a packed sequence takes over from the one before it."""
+
+
+Result = Callable[[Inputs, Mechanism, Outcome], Outcome]
+
+
+@dataclass(frozen=True, eq=False)
+class Fault:
+    """One thing done wrongly; the defaults do nothing.
+
+    Attributes
+    ----------
+    inputs : functions from Inputs to Inputs
+    mechanism : mapping
+        Changed switches of a Mechanism.
+    results : functions from (Inputs, Mechanism, Outcome) to Outcome
+        With the inputs and the mechanism that gave the outcome.
+    sequences : functions from the packed sequences to others with as many tokens in all
+    leak : Leak
+    """
+
+    inputs: tuple[Callable[[Inputs], Inputs], ...] = ()
+    mechanism: Mapping[str, Any] = field(default_factory=dict)
+    results: tuple[Result, ...] = ()
+    sequences: tuple[Callable[[list[Inputs]], list[Inputs]], ...] = ()
+    leak: Leak = "nothing"
+
+    def __and__(self, other: Fault) -> Fault:
+        """Both at once; where they change the same switch, the other's value."""
+        return Fault(
+            self.inputs + other.inputs,
+            {**self.mechanism, **other.mechanism},
+            self.results + other.results,
+            self.sequences + other.sequences,
+            other.leak if other.leak != "nothing" else self.leak,
+        )
+
+
+def answer(fault: Fault, question: Question) -> list[Outcome]:
+    """What a kernel with the fault says to a question: one outcome for each case."""
+    return answer_cases(fault, question.cases, question.put)
+
+
+def answer_cases(fault: Fault, cases: Sequence[Case], put: str) -> list[Outcome]:
+    """The same of bare cases: "apart", "packed", or "continued" from the states of the answers themselves."""
+    given = [read_inputs(case) for case in cases]
+    # A faulty memory may blow up; NaN and infinity are then its answer.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if put == "packed":
+            return _packed(fault, given)
+        answers: list[Outcome] = []
+        for inputs in given:
+            started = inputs
+            if put == "continued" and answers:
+                started = replace(inputs, state=answers[-1].state, start=answers[-1].handed_on)
+            answers.append(_one(fault, started))
+        return answers
+
+
+def _one(fault: Fault, inputs: Inputs) -> Outcome:
+    for change in fault.inputs:
+        inputs = change(inputs)
+    mechanism = replace(RIGHT, **fault.mechanism)
+    outcome = run(inputs, mechanism)
+    for change_result in fault.results:
+        outcome = change_result(inputs, mechanism, outcome)
+    return outcome
+
+
+def _packed(fault: Fault, given: list[Inputs]) -> list[Outcome]:
+    sequences = given
+    for change in fault.sequences:
+        sequences = change(sequences)
+    answers: list[Outcome] = []
+    for inputs in sequences:
+        answers.append(_one(fault, _leaked(fault.leak, inputs, answers[-1]) if answers else inputs))
+    lengths = [inputs.length for inputs in given]
+    return answers if lengths == [part.length for part in sequences] else _split(answers, lengths)
+
+
+def _leaked(leak: Leak, inputs: Inputs, before: Outcome) -> Inputs:
+    if leak in ("memory", "both"):
+        inputs = replace(inputs, state=before.state)
+    return replace(inputs, start=before.handed_on) if leak in ("preconditioner", "both") else inputs
+
+
+def _split(answers: list[Outcome], lengths: list[int]) -> list[Outcome]:
+    """Tokens as they were packed, of sequences that were computed with other bounds."""
+    edges = np.cumsum(lengths)[:-1]
+    outputs = np.split(np.concatenate([one.outputs for one in answers], axis=2), edges, axis=2)
+    paths = np.split(np.concatenate([one.preconditioner for one in answers], axis=2), edges, axis=2)
+    return [
+        replace(one, outputs=o, preconditioner=d) for one, o, d in zip(answers, outputs, paths, strict=True)
+    ]
+
+
+def boundary_late(sequences: list[Inputs]) -> list[Inputs]:
+    """The last sequence starts one token late: its first goes to the one before."""
+    if len(sequences) < 2 or sequences[-1].length == 0:
+        return sequences
+    *rest, before, last = sequences
+    grown = joined([before, cut(last, 0, 1)])
+    return [*rest, grown, cut(last, 1, last.length)]

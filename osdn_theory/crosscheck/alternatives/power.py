@@ -1,0 +1,145 @@
+"""Power: how far every alternative lies from the right result, in units of the kernel's own error bound."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from osdn_theory._threads import cores
+from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.crosscheck.alternatives.alternative import Alternative, applicable
+from osdn_theory.crosscheck.alternatives.fault import Fault, answer
+from osdn_theory.crosscheck.alternatives.shown import Shown, Truth, quantities, shown
+from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES
+from osdn_theory.crosscheck.comparison import excess
+from osdn_theory.crosscheck.exercises.question import Question
+
+VISIBLE = 2.0
+"""Bounds that an alternative must lie away: the rounding of a kernel that computes it may use up one of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """How well the exercises would show one alternative.
+
+    Attributes
+    ----------
+    alternative : Alternative
+    excess : float
+        Its largest distance from the right result, over the kernel's bound.
+    exercise : str
+        Where that is; "" where it makes no difference anywhere.
+    obstacle : str or None
+        Why the kernel cannot have it.
+    """
+
+    alternative: Alternative
+    excess: float = 0.0
+    exercise: str = ""
+    obstacle: str | None = None
+
+    @property
+    def seen(self) -> bool:
+        """Whether a kernel with this fault would leave its bound, however it rounds."""
+        return self.excess > VISIBLE
+
+    @property
+    def reason(self) -> str:
+        """Why it would not be seen; "" where it would."""
+        if self.obstacle is not None:
+            return self.obstacle
+        if self.seen:
+            return ""
+        if not self.exercise:
+            return "makes no difference in any exercise"
+        return f"at most {self.excess:.2g} bounds away, in '{self.exercise}'"
+
+
+@dataclass(frozen=True, eq=False)
+class Power:
+    """What a set of exercises would have seen, alternative by alternative."""
+
+    reaches: tuple[Reach, ...]
+
+    @property
+    def possible(self) -> tuple[Reach, ...]:
+        """Those that the kernel can have."""
+        return tuple(reach for reach in self.reaches if reach.obstacle is None)
+
+    @property
+    def seen(self) -> tuple[Reach, ...]:
+        return tuple(reach for reach in self.possible if reach.seen)
+
+    @property
+    def unseen(self) -> tuple[Reach, ...]:
+        return tuple(reach for reach in self.possible if not reach.seen)
+
+    def sentence(self) -> str:
+        """In words, with what would go unseen."""
+        head = f"would have seen {len(self.seen)} of {len(self.possible)} known faults"
+        if not self.unseen:
+            return head
+        return f"{head}; not: " + ", ".join(reach.alternative.key for reach in self.unseen)
+
+
+def power(
+    adapter: Adapter,
+    question: Question,
+    truths: Sequence[Truth],
+    names: Collection[str],
+    alternatives: Sequence[Alternative] = ALTERNATIVES,
+) -> dict[str, float]:
+    """Largest |alternative - exact| / bound of every alternative that the kernel can have, by its key.
+
+    Parameters
+    ----------
+    truths : one (Trajectory, Limits) for each case
+        For a question that is continued, each from the exact state of the one before.
+    names : out of "o", "S", "d", "d handed on"
+        What the kernel shows.
+    """
+    places = [list(shown(truth, names)) for truth in truths]
+
+    def reach(alternative: Alternative) -> float:
+        return max(_distance(fault, question, places) for fault in alternative.variants.values())
+
+    rows = list(applicable(adapter, alternatives))
+    with ThreadPoolExecutor(cores()) as pool:
+        return dict(zip((row.key for row in rows), pool.map(reach, rows), strict=True))
+
+
+def _distance(fault: Fault, question: Question, places: Sequence[Sequence[Shown]]) -> float:
+    farthest = 0.0
+    for outcome, wanted in zip(answer(fault, question), places, strict=True):
+        found = quantities(outcome)
+        for each in wanted:
+            # Where the exact value itself is not finite, nothing can be told.
+            told = np.where(np.isfinite(each.exact), found[each.name], each.exact)
+            farthest = max(farthest, float(np.max(excess(told, each.exact, each.limit), initial=0.0)))
+    return farthest
+
+
+def summarise(
+    adapter: Adapter,
+    found: Mapping[str, Mapping[str, float]],
+    alternatives: Sequence[Alternative] = ALTERNATIVES,
+) -> Power:
+    """The best exercise for each alternative, from what `power` gave for every exercise by its name."""
+    return Power(tuple(_best(adapter, each, found) for each in alternatives if _concerns(adapter, each)))
+
+
+def _concerns(adapter: Adapter, alternative: Alternative) -> bool:
+    return adapter.recurrence in alternative.recurrences
+
+
+def _best(adapter: Adapter, alternative: Alternative, found: Mapping[str, Mapping[str, float]]) -> Reach:
+    obstacle = alternative.obstacle(adapter)
+    if obstacle is not None:
+        return Reach(alternative, obstacle=obstacle)
+    reached = {name: each.get(alternative.key, 0.0) for name, each in found.items()}
+    best = max(reached, key=lambda name: reached[name], default="")
+    most = reached.get(best, 0.0)
+    return Reach(alternative, most, best if most > 0 else "")
