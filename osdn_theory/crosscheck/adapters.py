@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 from osdn_theory._validation import require
+from osdn_theory.crosscheck.signature.names import ARGUMENTS as ARGUMENTS, PRECONDITIONED
+from osdn_theory.crosscheck.signature.reading import read_signature
 
-Recurrence = Literal["osdn", "delta_net", "gated_delta_net", "kda", "preconditioner"]
+Recurrence = Literal[
+    "osdn",
+    "delta_net",
+    "gated_delta_net",
+    "kda",
+    "preconditioned_delta_net",
+    "preconditioned_kda",
+    "preconditioner",
+]
+RECURRENCES: tuple[Recurrence, ...] = get_args(Recurrence)
 Order = Literal["chunk", "recurrent", "unknown"]
 Layout = Literal["time first", "head first"]
 StateLayout = Literal["KV", "VK"]
 FixedScale = Literal["K^-1/2", "1"]
+KeyNorm = Literal["exact", "floored"]
+"""How a kernel normalises queries and keys itself: x / |x|, or x / sqrt(|x|^2 + 1e-6)."""
 
-ARGUMENTS = (
-    "q", "k", "v", "beta", "g", "scale", "eta", "d_min", "d_max", "anchor", "normalize_feedback",
-    "initial_state", "initial_preconditioner", "output_final_state", "cu_seqlens", "chunk_size", "return_trajectory",
-)  # fmt: skip
-"""Arguments that the cross-check knows how to fill, by their names in flash-linear-attention and here."""
+KEY_FLOOR: Mapping[KeyNorm, float] = {"exact": 0.0, "floored": 1e-6}
 
 FORMULAS: Mapping[str, str] = {
     "osdn": "S_t = S_{t-1} + beta_t (v_t - S_{t-1} k_t)(d_t * k_t)^T, o_t = scale S_t q_t, then d calibrates",
     "delta_net": "S_t = S_{t-1} + beta_t (v_t - S_{t-1} k_t) k_t^T, o_t = scale S_t q_t",
     "gated_delta_net": "S_t = e^{g_t} S_{t-1} + beta_t (v_t - e^{g_t} S_{t-1} k_t) k_t^T, o_t = scale S_t q_t",
     "kda": "S_t = S_{t-1} e^{g_t} + beta_t (v_t - S_{t-1} e^{g_t} k_t) k_t^T, o_t = scale S_t q_t",
+    "preconditioned_delta_net": "A_t = e^{a_t} A_{t-1} + b_t k_t^2, d_t = 1.5^{-softsign(log(A_t + 1e-6) + 0.2)}, "
+    "S_t = e^{g_t} S_{t-1} + beta_t (v_t - e^{g_t} S_{t-1} k_t)(d_t * k_t)^T, o_t = scale S_t q_t",
+    "preconditioned_kda": "A_t = e^{a_t} A_{t-1} + b_t k_t^2, d_t = 1.5^{-softsign(log(A_t + 1e-6) + 0.2)}, "
+    "S_t = S_{t-1} e^{g_t} + beta_t (v_t - S_{t-1} e^{g_t} k_t)(d_t * k_t)^T, o_t = scale S_t q_t",
     "preconditioner": "d_{t+1} = clip[c + e^{g_t} (d_t - c) + eta w_t (1 - <d_t, k_t^2>) k_t^2, d_min, d_max]",
 }
 
@@ -34,10 +46,10 @@ DECAY: Mapping[str, str] = {
     "delta_net": "none",
     "gated_delta_net": "g decays the memory before the residual is formed",
     "kda": "g decays the memory feature by feature before the residual is formed",
+    "preconditioned_delta_net": "g decays the memory before the residual is formed, g_atk the Gram diagonal",
+    "preconditioned_kda": "g decays the memory feature by feature before the residual is formed, g_atk the diagonal",
     "preconditioner": "g forgets the preconditioner, in the calibrate step",
 }
-
-LAYOUT = "q, k [B, T, H, K]; v, o [B, T, H, V]; beta, g [B, T, H]; states [B, H, K, V]; d [B, T, H, K]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +60,12 @@ class Adapter:
     ----------
     name : str
     call : callable
-        Takes the arguments in `parameters` by keyword. Returns o, a tuple (o, final state), or (o, final state,
-        trajectory). The final state is a tensor [B, H, K, V], or has the fields ``state`` and ``preconditioner``;
-        the trajectory has ``preconditioner`` [B, T, H, K] and ``alignment`` [B, T, H]. A kernel of the
-        preconditioner alone returns (d [B, T, H, K], the d handed on [B, H, K]).
-    recurrence : "osdn", "delta_net", "gated_delta_net" or "preconditioner"
+        Takes its arguments by name. Returns o, or a tuple with o, the final state and the trajectory. The final state
+        is a tensor [B, H, K, V], or has the fields ``state`` and ``preconditioner``; the trajectory has
+        ``preconditioner`` [B, T, H, K] and ``alignment`` [B, T, H]. A kernel of the preconditioner alone returns
+        (d [B, T, H, K], the d handed on [B, H, K]).
+    recurrence : str
+        One of `RECURRENCES`.
     order : "chunk", "recurrent" or "unknown"
         The order of operations, which its rounding bound depends on; unknown is held to the wider of both.
     parameters : frozenset of str
@@ -70,9 +83,24 @@ class Adapter:
     fixed_scale : "K^-1/2", "1" or None
         Its factor of the read where it takes no `scale`.
     results : mapping
-        Places of "o", "state" and "trajectory" in the tuple that it returns; without "state" it hands none on.
+        Places of "o", "state", "trajectory" and "gram_diagonal" in the tuple that it returns; without "state" it hands
+        none on.
     findings : tuple of str
-        What was found out about it by calling it.
+        What was found out about it by reading its signature and by calling it.
+    required : frozenset of str
+        Arguments of `parameters` without a default: given None where a call has nothing to say.
+    aliases : mapping
+        Its own arguments that are given another one's tensor.
+    multiple : int
+        Sequences are filled up to a multiple of so many tokens, with tokens that write nothing.
+    key_norm : "exact", "floored" or None
+        How it normalises queries and keys itself.
+    gate_optional : bool
+        Whether it takes g = None, for a memory that does not decay.
+    dtype : "float32", "bfloat16", "float16" or None
+        The dtype of inputs in which it was recognised.
+    stated : frozenset of str
+        Fields that were stated rather than found.
     """
 
     name: str
@@ -88,6 +116,13 @@ class Adapter:
     fixed_scale: FixedScale | None = None
     results: Mapping[str, int] = field(default_factory=lambda: {"o": 0, "state": 1, "trajectory": 2})
     findings: tuple[str, ...] = ()
+    required: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    multiple: int = 1
+    key_norm: KeyNorm | None = None
+    gate_optional: bool = False
+    dtype: str | None = None
+    stated: frozenset[str] = frozenset()
 
     def scale(self, wanted: float, key_dim: int) -> float:
         """The factor of the read: `wanted` where the kernel takes it, else the one it is fixed to."""
@@ -98,7 +133,17 @@ class Adapter:
     @property
     def gated(self) -> bool:
         """Whether its memory decays."""
-        return self.recurrence in ("gated_delta_net", "kda")
+        return self.recurrence in ("gated_delta_net", "kda", "preconditioned_delta_net", "preconditioned_kda")
+
+    @property
+    def gates_features(self) -> bool:
+        """Whether its memory decays by one number per feature, not per token."""
+        return self.recurrence in ("kda", "preconditioned_kda")
+
+    @property
+    def preconditioned(self) -> bool:
+        """Whether its d follows from a running Gram diagonal, as in Preconditioned DeltaNet."""
+        return self.recurrence in ("preconditioned_delta_net", "preconditioned_kda")
 
     @property
     def calibrates(self) -> bool:
@@ -114,83 +159,154 @@ class Adapter:
         """What the cross-check takes the kernel to compute: shown with every result."""
         defaults = ", ".join(f"{name}={_short(value)}" for name, value in sorted(self.defaults.items()))
         passed = ", ".join(f"{name}={_short(value)}" for name, value in sorted(self.options.items()))
-        return {
+        statement = {
             "kernel": self.name,
             "recurrence": self.recurrence,
             "computes": FORMULAS[self.recurrence],
             "decay": DECAY[self.recurrence] if "g" in self.parameters else "none",
             "order of operations": self.order,
-            "layout": LAYOUT,
-            "arguments": ", ".join(name for name in ARGUMENTS if name in self.parameters),
+            "layout": self._layouts(),
+            "arguments": ", ".join(self._argument(name) for name in ARGUMENTS if name in self.parameters),
             "defaults": defaults or "none",
             "passed": passed or "nothing beyond the stream and the rule",
         }
+        if "scale" not in self.parameters and self.reads:
+            statement["scale"] = f"fixed to {self.fixed_scale or '1'}"
+        if self.findings:
+            statement["found"] = "; ".join(self.findings)
+        return statement
+
+    def _argument(self, name: str) -> str:
+        own = self.names.get(name, name)
+        return name if own == name else f"{own} ({name})"
+
+    def _layouts(self) -> str:
+        tokens = "B, T, H" if self.layout == "time first" else "B, H, T"
+        if not self.reads:
+            return f"k, d [{tokens}, K]; g [{tokens}]; the d handed on [B, H, K]"
+        gate = f"beta [{tokens}]; g [{tokens}, K]" if self.gates_features else f"beta, g [{tokens}]"
+        state = ", ".join(self.state_layout)
+        d = f"; d [{tokens}, K]" if self.recurrence == "osdn" else ""
+        return f"q, k [{tokens}, K]; v, o [{tokens}, V]; {gate}; states [B, H, {state}]{d}"
 
 
-def adapt(kernel: Callable[..., Any] | Adapter, name: str = "", **options: Any) -> Adapter:
-    """The adapter of a callable with flash-linear-attention's signature.
+def adapt(
+    kernel: Callable[..., Any] | Adapter,
+    name: str = "",
+    *,
+    recurrence: Recurrence | None = None,
+    layout: Layout | None = None,
+    state_layout: StateLayout | None = None,
+    fixed_scale: FixedScale | None = None,
+    **options: Any,
+) -> Adapter:
+    """The adapter of a callable, from its signature alone, in the field's names (`signature.names.SYNONYMS`).
 
-    Without `v` among its arguments it is the preconditioner alone; with `eta` it is OSDN; with `g` and no `eta`
-    Gated DeltaNet; otherwise DeltaNet. With ``**kwargs`` and no `k`, OSDN with every argument. Its order is chunk if
-    "chunk" is in its name; else recurrent if "recurrent", "naive" or "reference" is; else chunk if it takes
-    `chunk_size`; else unknown. `options` are passed in every call. An Adapter passes through, with `options` added.
+    Without `v` among its arguments it is the preconditioner alone; with `eta` it is OSDN; with `g_atk` and `beta_atk`
+    Preconditioned DeltaNet; with `g` KDA if "kda" or "kimi" is in its name and Gated DeltaNet otherwise; without,
+    DeltaNet. With ``**kwargs`` and no `k`, OSDN with every argument. Its order is chunk if "chunk" is in its name;
+    else recurrent if "recurren", "naive" or "reference" is; else chunk if it takes `chunk_size`; else unknown. Without
+    a `scale` its factor of the read is taken to be 1. What a signature does not say,
+    `osdn_theory.crosscheck.signature.recognition.recognise` finds by calling the kernel. `recurrence`, `layout`,
+    `state_layout` and `fixed_scale` state it; `options` are passed in every call. An Adapter passes through, with all
+    of these added.
 
     Raises
     ------
     TypeError
         Not a callable, or one whose signature cannot be read.
     ValueError
-        Without the arguments that every such kernel has, or one that requires an argument unknown here.
+        Without the arguments that every such kernel has, one that requires an argument unknown here, or a statement
+        that its signature contradicts.
     """
-    if isinstance(kernel, Adapter):
-        return Adapter(**{**vars(kernel), "options": {**kernel.options, **options}})
+    stated = {
+        "recurrence": recurrence,
+        "layout": layout,
+        "state_layout": state_layout,
+        "fixed_scale": fixed_scale,
+    }
+    if not isinstance(kernel, Adapter):
+        kernel = _read(kernel, name, options)
+    else:
+        kernel = replace(kernel, options={**kernel.options, **options})
+    return _state(kernel, {field: value for field, value in stated.items() if value is not None})
+
+
+def _read(kernel: Callable[..., Any], name: str, options: Mapping[str, Any]) -> Adapter:
     if not callable(kernel):
         raise TypeError(f"kernel: expected a callable, a name or an Adapter, got {type(kernel).__name__}")
     label = name or str(getattr(kernel, "__name__", type(kernel).__name__))
-    parameters, defaults = _signature(kernel, label)
-    wanted = {"k"} if "v" not in parameters else {"q", "k", "v", "beta"}
-    missing = sorted(wanted - parameters)
-    require(not missing, f"kernel: {label} takes no argument {', '.join(missing)}, got {sorted(parameters)}")
+    read = read_signature(kernel, label, options)
     return Adapter(
         name=label,
-        call=kernel,
-        recurrence=_recurrence(parameters),
-        order=_order(label, kernel),
-        parameters=parameters,
-        defaults=defaults,
-        options=options,
+        call=read.call,
+        recurrence=_recurrence(label, read.parameters),
+        order=_order(label, read.parameters),
+        parameters=read.parameters,
+        defaults=read.defaults,
+        options={**read.options, **options},
+        names=read.names,
+        findings=read.findings,
+        required=read.required,
+        aliases=read.aliases,
     )
 
 
-def _signature(kernel: Callable[..., Any], label: str) -> tuple[frozenset[str], dict[str, Any]]:
-    try:
-        found = inspect.signature(kernel).parameters.values()
-    except ValueError:
-        raise TypeError(f"kernel: the signature of {label} cannot be read; pass an Adapter") from None
-    if "k" not in [item.name for item in found] and any(item.kind is item.VAR_KEYWORD for item in found):
-        return frozenset(ARGUMENTS), {}
-    known = {item.name: item for item in found if item.name in ARGUMENTS}
-    required = [item for item in found if item.default is item.empty and "VAR" not in item.kind.name]
-    unknown = [item.name for item in required if item.name not in ARGUMENTS]
-    require(not unknown, f"kernel: {label} requires {', '.join(unknown)}, unknown here; wrap it")
-    defaults = {name: item.default for name, item in known.items() if item.default is not item.empty}
-    return frozenset(known), defaults
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "recurrence": RECURRENCES,
+    "layout": get_args(Layout),
+    "state_layout": get_args(StateLayout),
+    "fixed_scale": get_args(FixedScale),
+}
+"""What can be stated about a kernel, and how."""
 
 
-def _order(label: str, kernel: Callable[..., Any]) -> Order:
+def _state(adapter: Adapter, stated: Mapping[str, Any]) -> Adapter:
+    for name, value in stated.items():
+        require(value in CHOICES[name], f"{name}: expected one of {', '.join(CHOICES[name])}, got {value!r}")
+    if "fixed_scale" in stated:
+        takes = "scale" in adapter.parameters
+        require(not takes, f"fixed_scale: {adapter.name} takes a scale")
+    adapter = replace(adapter, **stated, stated=adapter.stated | set(stated))
+    needed = _NEEDED[adapter.recurrence] - adapter.parameters
+    require(
+        "recurrence" not in stated or not needed,
+        f"recurrence: {adapter.name} takes no {', '.join(sorted(needed))}, which {adapter.recurrence} needs",
+    )
+    return adapter
+
+
+_MEMORY = frozenset({"q", "k", "v", "beta"})
+_NEEDED: Mapping[Recurrence, frozenset[str]] = {
+    "osdn": _MEMORY,
+    "delta_net": _MEMORY,
+    "gated_delta_net": _MEMORY | {"g"},
+    "kda": _MEMORY | {"g"},
+    "preconditioned_delta_net": _MEMORY | PRECONDITIONED - {"initial_A_state"} | {"g"},
+    "preconditioned_kda": _MEMORY | PRECONDITIONED - {"initial_A_state"} | {"g"},
+    "preconditioner": frozenset({"k"}),
+}
+
+
+def _order(label: str, parameters: frozenset[str]) -> Order:
     if "chunk" in label:
         return "chunk"
-    if any(word in label for word in ("recurrent", "naive", "reference")):
+    if any(word in label for word in ("recurren", "naive", "reference")):
         return "recurrent"
-    return "chunk" if "chunk_size" in inspect.signature(kernel).parameters else "unknown"
+    return "chunk" if "chunk_size" in parameters else "unknown"
 
 
-def _recurrence(parameters: frozenset[str]) -> Recurrence:
+def _recurrence(label: str, parameters: frozenset[str]) -> Recurrence:
+    per_feature = any(word in label.lower() for word in ("kda", "kimi"))
     if "v" not in parameters:
         return "preconditioner"
     if "eta" in parameters:
         return "osdn"
-    return "gated_delta_net" if "g" in parameters else "delta_net"
+    if {"g_atk", "beta_atk"} <= parameters:
+        return "preconditioned_kda" if per_feature else "preconditioned_delta_net"
+    if "g" not in parameters:
+        return "delta_net"
+    return "kda" if per_feature else "gated_delta_net"
 
 
 def _short(value: Any) -> str:

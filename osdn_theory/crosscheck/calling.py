@@ -18,13 +18,15 @@ from osdn_theory.crosscheck.case import Case, packed
 if TYPE_CHECKING:
     from torch import Tensor
 
-Form = Literal["contiguous", "strided", "expanded"]
+Form = Literal["contiguous", "strided", "expanded", "aliased", "defaults"]
 FORMS: tuple[Form, ...] = get_args(Form)
-"""How tensors lie in memory: dense; with gaps and permuted axes; one batch row and head repeated by stride zero."""
+"""How arguments are passed: dense tensors; with gaps and permuted axes; what repeats by stride zero; equal queries and
+keys as one tensor; and nothing that the kernel has a default for."""
 
-PER_TOKEN = ("q", "k", "v", "beta", "g")
+PER_TOKEN = ("q", "k", "v", "beta", "g", "g_atk", "beta_atk")
 STATES = ("initial_state",)
 TRAJECTORY = ("preconditioner", "alignment")
+RESULTS = ("o", "state", "trajectory", "gram_diagonal")
 
 
 class KernelError(ValueError):
@@ -68,8 +70,22 @@ def ask(
     KernelError
         Naming `what` was called, and what was expected of it.
     """
-    given = arguments(adapter, case, device, final=final, form=form)
-    return _read(adapter, call(adapter, given, what=what), [case], what)[0]
+    whole = case.filled(adapter.multiple)
+    given = arguments(adapter, whole, device, final=final, form=form)
+    return read(adapter, case, own_call(adapter, given, what=what), what)
+
+
+def read(adapter: Adapter, case: Case, parts: tuple[Any, ...], what: str) -> Returned:
+    """What one call on a case returned, as the kernel returned it.
+
+    Raises
+    ------
+    KernelError
+        Naming what is not of the kind or shape expected.
+    """
+    length = case.stream.length
+    returned = _first_tokens(canonical(adapter, parts), case.filled(adapter.multiple).stream.length, length)
+    return _read(adapter, returned, [case], what)[0]
 
 
 def ask_packed(
@@ -110,6 +126,11 @@ def arguments(
     gate = case.log_gate if adapter.calibrates else case.log_state_gate
     if gate is not None:
         given["g"] = to_tokens(gate, wide, device)
+    if case.log_gram_decay is not None:
+        given["g_atk"] = to_tokens(case.log_gram_decay, wide, device)
+        given["beta_atk"] = to_tokens(case.gram_weight, dtype, device)
+        if np.any(case.initial_preconditioner != 0):
+            given["initial_A_state"] = to_tensor(case.initial_preconditioner, wide, device)
     if adapter.calibrates:
         given |= {"eta": rule.eta, "d_min": float(rule.d_min), "d_max": float(rule.d_max)}
         if rule.normalize_feedback:
@@ -119,7 +140,7 @@ def arguments(
         if np.any(case.initial_preconditioner != 1):
             given["initial_preconditioner"] = to_tensor(case.initial_preconditioner, wide, device)
     taken = {name: value for name, value in given.items() if name in adapter.parameters}
-    return taken if form == "contiguous" else {name: _laid(value, form) for name, value in taken.items()}
+    return _formed(adapter, taken, form)
 
 
 def call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the call") -> tuple[Any, ...]:
@@ -132,11 +153,25 @@ def call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the call") 
     KernelError
         If the kernel raises, or returns something else than tensors where they are expected.
     """
+    return canonical(adapter, own_call(adapter, given, what=what))
+
+
+def own_call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the call") -> tuple[Any, ...]:
+    """What the kernel returns for canonical arguments, as it returns it; a single result as a tuple of one.
+
+    Raises
+    ------
+    KernelError
+        If the kernel raises.
+    """
     own = {
         adapter.names.get(name, name): _to_own(adapter, name, value)
         for name, value in given.items()
         if name in adapter.parameters
     }
+    silent = (adapter.names.get(name, name) for name in adapter.required if name not in given)
+    own |= {name: None for name in silent if name not in adapter.options}
+    own |= {name: own[adapter.names.get(other, other)] for name, other in adapter.aliases.items()}
     try:
         returned = adapter.call(**own, **adapter.options)
     except NotImplementedError:
@@ -146,11 +181,18 @@ def call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the call") 
         raise KernelError(
             f"kernel: {adapter.name} raised in {what}: {type(error).__name__}: {lines[0]}"
         ) from error
-    parts = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
+    return tuple(returned) if isinstance(returned, tuple | list) else (returned,)
+
+
+def canonical(adapter: Adapter, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a kernel returned, as (o, final state, trajectory) in the canonical layout."""
     if not adapter.reads:
-        return parts
-    o, final, trajectory = (_part(parts, adapter.results.get(name)) for name in ("o", "state", "trajectory"))
-    return _from_own(adapter, o), _own_final(adapter, final), _own_trajectory(adapter, trajectory)
+        return _from_own(adapter, _part(parts, 0)), *parts[1:]
+    o, final, trajectory, gram = (_part(parts, adapter.results.get(name)) for name in RESULTS)
+    final = _own_final(adapter, final)
+    if gram is not None:
+        final = _Final(final, gram)
+    return _from_own(adapter, o), final, _own_trajectory(adapter, trajectory)
 
 
 def _part(parts: tuple[Any, ...], place: int | None) -> Any:
@@ -159,10 +201,16 @@ def _part(parts: tuple[Any, ...], place: int | None) -> Any:
 
 def _to_own(adapter: Adapter, name: str, value: Any) -> Any:
     if name in PER_TOKEN and adapter.layout == "head first":
-        return value.transpose(1, 2).contiguous()
+        return _turned(value, 1, 2)
     if name in STATES and adapter.state_layout == "VK":
-        return value.transpose(-1, -2).contiguous()
+        return _turned(value, -1, -2)
     return value
+
+
+def _turned(value: Tensor, first: int, second: int) -> Tensor:
+    """With two axes exchanged; dense if it was, so that what has gaps reaches the kernel with gaps."""
+    turned = value.transpose(first, second)
+    return turned.contiguous() if value.is_contiguous() else turned
 
 
 def _from_own(adapter: Adapter, tokens: Any) -> Any:
@@ -189,9 +237,41 @@ def _own_trajectory(adapter: Adapter, trajectory: Any) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
+class _Final:
+    state: Any
+    preconditioner: Any
+
+
+@dataclass(frozen=True, eq=False)
 class _Trajectory:
     preconditioner: Any
     alignment: Any
+
+
+def _first_tokens(returned: tuple[Any, ...], filled: int, length: int) -> tuple[Any, ...]:
+    """Canonical results without the tokens that a case was filled up with."""
+    o, *rest = returned
+    if filled == length or getattr(o, "ndim", 0) < 2 or o.shape[1] != filled:
+        return returned
+    cut = [
+        _Trajectory(*(_cut(getattr(part, name, None), length) for name in TRAJECTORY)) for part in rest[1:]
+    ]
+    return o[:, :length], *rest[:1], *cut
+
+
+def _cut(tokens: Any, length: int) -> Any:
+    return tokens if tokens is None else tokens[:, :length]
+
+
+def _formed(adapter: Adapter, given: dict[str, Any], form: Form) -> dict[str, Any]:
+    if form == "contiguous":
+        return given
+    if form == "aliased":
+        return given | ({"q": given["k"]} if "q" in given else {})
+    if form == "defaults":
+        kept = set(adapter.defaults) & {"scale", "eta", "d_min", "d_max"}
+        return {name: value for name, value in given.items() if name not in kept}
+    return {name: _laid(value, form) for name, value in given.items()}
 
 
 def _laid(value: Any, form: Form) -> Any:

@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from osdn_theory._validation import Array, as_float64, broadcastable, require
-from osdn_theory.crosscheck.adapters import Adapter, Recurrence
-from osdn_theory.recurrence import delta_net, gated_delta_net, kda, osdn
+from osdn_theory.crosscheck.adapters import KEY_FLOOR, Adapter, KeyNorm, Recurrence
+from osdn_theory.gram_diagonal import running_diagonal
+from osdn_theory.recurrence import delta_net, gated_delta_net, kda, osdn, preconditioned_delta_net
 from osdn_theory.rounding import FLOAT32, FORMATS, round_to, rounded_rule
 from osdn_theory.rules import FROZEN, CalibrationRule
 from osdn_theory.streams import Stream
@@ -36,10 +37,17 @@ class Case:
     dtype : str
     scale : float
     initial_state : (B, H, V, K)
-    initial_preconditioner, anchor : (B, H, K)
+    initial_preconditioner : (B, H, K)
+        d_1; of Preconditioned DeltaNet A_0, the Gram diagonal that it starts from.
+    anchor : (B, H, K)
     log_gate, log_state_gate : (B, H, T) or None
         What the kernel is given as g: float32 values whose exponentials are the gates of the stream. The state gate of
         KDA is (B, H, T, K).
+    log_gram_decay, gram_weight : (B, H, T) or None
+        Of Preconditioned DeltaNet: the logarithm of the Gram diagonal's decay, float32, and the weight of each key in
+        it, which `dtype` holds.
+    key_norm : "exact", "floored" or None
+        How the recurrence normalises queries and keys.
     """
 
     stream: Stream
@@ -52,6 +60,14 @@ class Case:
     anchor: Array
     log_gate: Array | None
     log_state_gate: Array | None
+    log_gram_decay: Array | None = None
+    gram_weight: Array | None = None
+    key_norm: KeyNorm | None = None
+
+    @property
+    def gates_features(self) -> bool:
+        """Whether the memory decays by one number per feature."""
+        return self.log_state_gate is not None and self.log_state_gate.ndim == self.stream.keys.ndim
 
     @property
     def state_gate(self) -> Array | None:
@@ -70,7 +86,7 @@ class Case:
     def next_keys(self, tokens: int | slice) -> Array:
         """What reads S_{t-1} for token t: its key, with the gates of its features where the memory has such."""
         keys: Array = self.stream.keys[..., tokens, :]
-        if self.recurrence != "kda" or self.state_gate is None:
+        if not self.gates_features or self.state_gate is None:
             return keys
         return round_to(keys * self.state_gate[..., tokens, :], FORMATS[self.dtype])
 
@@ -85,7 +101,7 @@ class Case:
         names = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
         truths = ("comparator", "solution", "initial_preconditioner")
         tiled: dict[str, Any] = {name: tile(getattr(self.stream, name)) for name in (*names, *truths)}
-        own = ("initial_state", "initial_preconditioner", "anchor", "log_gate", "log_state_gate")
+        own = ("initial_state", "initial_preconditioner", "anchor", *PER_TOKEN)
         arrays: dict[str, Any] = {name: tile(getattr(self, name)) for name in own}
         return replace(self, stream=replace(self.stream, **tiled), **arrays)
 
@@ -95,21 +111,53 @@ class Case:
 
     def piece(self, start: int, stop: int) -> Case:
         """The tokens ``start:stop``, from the same initial state."""
-        return replace(
-            self,
-            stream=self.stream.tokens(start, stop),
-            log_gate=None if self.log_gate is None else self.log_gate[:, :, start:stop],
-            log_state_gate=None if self.log_state_gate is None else self.log_state_gate[:, :, start:stop],
-        )
+        whole = {name: getattr(self, name) for name in PER_TOKEN}
+        cut: dict[str, Any] = {
+            name: None if value is None else value[:, :, start:stop] for name, value in whole.items()
+        }
+        return replace(self, stream=self.stream.tokens(start, stop), **cut)
+
+    def filled(self, multiple: int) -> Case:
+        """Filled up to a multiple of so many tokens, with tokens that neither write nor decay anything."""
+        missing = -self.stream.length % multiple
+        if not missing:
+            return self
+
+        def fill(value: Array | None, neutral: float) -> Array | None:
+            if value is None:
+                return None
+            shape = (*value.shape[:2], missing, *value.shape[3:])
+            return np.concatenate([np.asarray(value), np.full(shape, neutral)], axis=2)
+
+        names = {
+            "queries": 0.0,
+            "keys": 0.0,
+            "values": 0.0,
+            "beta": 0.0,
+            "forget_gate": 1.0,
+            "state_gate": 1.0,
+        }
+        tokens: dict[str, Any] = {name: fill(getattr(self.stream, name), x) for name, x in names.items()}
+        own: dict[str, Any] = {name: fill(getattr(self, name), 0.0) for name in PER_TOKEN}
+        return replace(self, stream=replace(self.stream, comparator=None, **tokens), **own)
 
     def exact(self) -> Trajectory:
         """The float64 trajectory, with every state."""
         given: dict[str, Any] = {
             "scale": self.scale,
             "initial_state": self.initial_state,
-            "initial_preconditioner": self.initial_preconditioner,
             "return_states": True,
         }
+        if self.gram_weight is not None and self.log_gram_decay is not None:
+            return preconditioned_delta_net(
+                self.read_stream(),
+                decay=np.exp(self.log_gram_decay),
+                weight=self.gram_weight,
+                gated=self.log_state_gate is not None,
+                initial_gram_diagonal=self.initial_preconditioner,
+                **given,
+            )
+        given["initial_preconditioner"] = self.initial_preconditioner
         if self.recurrence == "delta_net":
             return delta_net(self.stream, **given)
         if self.recurrence == "gated_delta_net":
@@ -117,6 +165,40 @@ class Case:
         if self.recurrence == "kda":
             return kda(self.stream, **given)
         return osdn(self.stream, self.rule, **given)
+
+    def read_stream(self) -> Stream:
+        """The stream as the recurrence sees it: queries and keys of norm one where the kernel makes them so."""
+        if self.key_norm is None:
+            return self.stream
+        floor = KEY_FLOOR[self.key_norm]
+        queries = np.asarray(self.stream.queries)
+        return replace(
+            self.stream, queries=_of_norm_one(queries, floor), keys=_of_norm_one(self.stream.keys, floor)
+        )
+
+    def exact_handed_on(self, exact: Trajectory) -> Array:
+        """What a kernel hands on beside the state after the last token, (B, H, K): d_{T+1}, or A_T."""
+        last = exact.carry.gram_diagonal
+        return exact.final_preconditioner if last is None else last
+
+    def following(self, exact: Trajectory) -> Array:
+        """The same after every token, (B, H, T, K): what a prefix of t tokens hands on."""
+        if self.gram_weight is not None and self.log_gram_decay is not None:
+            decay = np.exp(self.log_gram_decay)
+            keys = self.read_stream().keys
+            return running_diagonal(keys, decay, self.gram_weight, self.initial_preconditioner)
+        return following(exact)
+
+
+PER_TOKEN = ("log_gate", "log_state_gate", "log_gram_decay", "gram_weight")
+"""What a case has for every token beside its stream."""
+
+
+def _of_norm_one(vectors: Array, floor: float) -> Array:
+    """x / sqrt(|x|^2 + floor); zero stays zero."""
+    norms = np.sqrt(np.sum(vectors * vectors, axis=-1, keepdims=True) + floor)
+    unit: Array = vectors / np.where(norms == 0, 1.0, norms)
+    return unit
 
 
 def packed(cases: Sequence[Case]) -> Case:
@@ -130,7 +212,7 @@ def packed(cases: Sequence[Case]) -> Case:
         tokens[name] = None if pieces[0] is None else np.concatenate(pieces, axis=2)
     own = ("initial_state", "initial_preconditioner", "anchor")
     states: dict[str, Any] = {name: np.concatenate([getattr(case, name) for case in cases]) for name in own}
-    for name in ("log_gate", "log_state_gate"):
+    for name in PER_TOKEN:
         pieces = [getattr(case, name) for case in cases]
         states[name] = None if pieces[0] is None else np.concatenate(pieces, axis=2)
     stream = replace(first.stream, comparator=None, solution=None, initial_preconditioner=None, **tokens)
@@ -168,7 +250,7 @@ def pose(
     log_gate = _log_gate(stream, rule) if adapter.calibrates else None
     rule = _rounded_rule(rule) if adapter.calibrates else FROZEN
     per_head = (*stream.lead, stream.key_dim)
-    start = np.ones(per_head)
+    start = np.zeros(per_head) if adapter.preconditioned else np.ones(per_head)
     if adapter.calibrates and stream.initial_preconditioner is not None:
         start = round_to(stream.initial_preconditioner, WIDE)
     log_state_gate = _log_state_gate(stream, adapter) if adapter.gated else None
@@ -187,7 +269,25 @@ def pose(
         anchor=_anchor(rule, start),
         log_gate=log_gate,
         log_state_gate=log_state_gate,
+        **(_gram_inputs(stream, dtype) if adapter.preconditioned else {}),
+        key_norm=adapter.key_norm,
     )
+
+
+GOLDEN = 0.6180339887498949
+"""Multiples of it modulo one are spread evenly."""
+
+
+def _gram_inputs(stream: Stream, dtype: Dtype) -> dict[str, Array]:
+    """Decay and weight of the Gram diagonal: the stream's forgetting where it has one, else spread over (0.5, 1), and
+    weights spread over (0, 1)."""
+    shape = stream.keys.shape[:-1]
+    spread = (np.arange(1, 2 * np.prod(shape) + 1) * GOLDEN % 1.0).reshape(2, *shape)
+    decay = 0.5 + spread[0] / 2 if stream.forget_gate is None else np.asarray(stream.forget_gate)
+    return {
+        "log_gram_decay": round_to(np.log(decay), WIDE),
+        "gram_weight": round_to(spread[1], FORMATS[dtype]),
+    }
 
 
 def with_two_axes(stream: Stream) -> Stream:
@@ -230,7 +330,7 @@ def _log_state_gate(stream: Stream, adapter: Adapter) -> Array:
     gate = stream.state_gate
     require(gate is not None, f"stream: {adapter.name} decays its memory and needs a state_gate")
     assert gate is not None
-    per_feature = adapter.recurrence == "kda"
+    per_feature = adapter.gates_features
     expected = stream.keys.shape if per_feature else stream.keys.shape[:-1]
     wanted = "per feature" if per_feature else "per token, not per feature"
     require(gate.shape == expected, f"stream: expected one state_gate {wanted}, got shape {gate.shape}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from crosscheck_cases import FAST, gated, interpolating, register
 from faulty_kernels import correct, delta_net, gated_delta_net, silent
 
 from osdn_theory.crosscheck import Adapter, adapt, crosscheck, kernel_names, resolve
+from osdn_theory.crosscheck.calling import KernelError
 from osdn_theory.rules import CalibrationRule
 
 
@@ -30,8 +32,15 @@ def test_signatures_say_what_is_computed() -> None:
 
     assert adapt(with_rest).recurrence == "delta_net"
     assert adapt(with_rest).parameters == {"q", "k", "v", "beta", "scale"}
+
+    def squashed(q: Any, k: Any, v: Any, g: Any, g_atk: Any, beta_atk: Any, beta: Any) -> Any: ...
+
     assert adapt(scan).recurrence == "preconditioner"
     assert adapt(anything).recurrence == "osdn"
+    assert "g_atk" not in adapt(anything).parameters
+    assert adapt(squashed).recurrence == "preconditioned_delta_net"
+    assert adapt(squashed, "precond_kda").recurrence == "preconditioned_kda"
+    assert adapt(gated_delta_net, "chunk_kimi_delta_attention").recurrence == "kda"
 
 
 @pytest.mark.parametrize(
@@ -117,17 +126,21 @@ def test_a_rule_that_the_kernel_has_no_argument_for_is_refused() -> None:
 
 def test_a_kernel_that_asserts_its_dtype_is_refused_in_a_line() -> None:
     def kernel(q: Any, k: Any, v: Any, beta: Any, scale: Any = None) -> Any:
-        raise AssertionError("float32 is not supported, use bfloat16")
+        raise AssertionError("float32 is not supported, use bfloat16\nand a second line")
 
-    with pytest.raises(ValueError, match="kernel refuses the call: float32 is not supported"):
+    with pytest.raises(KernelError) as caught:
         crosscheck(kernel, interpolating(8), device="cpu")
+    said = "raised in the call on the whole stream: AssertionError: float32 is not supported, use bfloat16"
+    assert str(caught.value) == f"kernel: kernel {said}"
 
 
 def test_results_of_the_wrong_shape_are_refused() -> None:
     def kernel(q: Any, k: Any, v: Any, beta: Any, eta: float = 0.0, scale: float = 1.0) -> Any:
         return v[:, :-1]
 
-    with pytest.raises(ValueError, match=r"returned o of shape \[1, 7, 2, 6\], expected \[1, 8, 2, 6\]"):
+    with pytest.raises(
+        ValueError, match=r"returned o of shape \[1, 7, 2, 6\] .* tensor of shape \[1, 8, 2, 6\]"
+    ):
         crosscheck(kernel, interpolating(8), FAST, device="cpu")
 
 
@@ -145,6 +158,97 @@ def test_kernels_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ):
         with pytest.raises(ValueError, match=message):
             resolve(name)
+
+
+MINE = """
+from beside import scale
+
+class Layer:
+    @staticmethod
+    def forward(q, k, v, beta):
+        return scale * v
+
+def fn(q, k, v, beta):
+    return scale * v
+
+number = 3
+"""
+
+
+def in_folder(folder: Path) -> Path:
+    """A folder with a kernel in a file, and what it imports beside it."""
+    (folder / "mine_of_tests.py").write_text(MINE)
+    (folder / "beside.py").write_text("scale = 2.0\n")
+    (folder / "package_of_tests").mkdir()
+    (folder / "package_of_tests" / "part.py").write_text("def fn(q, k, v, beta): return v\n")
+    (folder / "torn_of_tests.py").write_text("def fn(:\n")
+    (folder / "raising_of_tests.py").write_text("raise ValueError('no luck\\nat all')\n")
+    (folder / "lacking_of_tests.py").write_text("import no_such_module\n")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, which Python does not look into by itself."""
+    monkeypatch.chdir(in_folder(tmp_path))
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) is None or str(tmp_path) in str(
+            sys.modules[name].__file__
+        ):
+            del sys.modules[name]
+
+
+def test_a_kernel_in_the_current_folder_is_found(folder: Path) -> None:
+    path = list(sys.path)
+    for name in (
+        "mine_of_tests:fn",
+        "mine_of_tests.py:fn",
+        "mine_of_tests:Layer.forward",
+        "./mine_of_tests.py:fn",
+        f"{folder}/mine_of_tests.py:Layer.forward",
+        "package_of_tests/part.py:fn",
+        "package_of_tests.part:fn",
+    ):
+        found = resolve(name)
+        assert (found.name, found.recurrence) == (name, "delta_net")
+    # Only while it is imported: this folder may have the name of a package that others look for.
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mine_of_tests:absent", "kernel: mine_of_tests has no 'absent'"),
+        ("mine_of_tests.py:Layer.absent", "kernel: mine_of_tests.py has no 'Layer.absent'"),
+        ("mine_of_tests:number", "kernel: mine_of_tests:number is no function: int"),
+        ("absent.py:fn", "kernel: absent.py:fn: there is no file "),
+        ("torn_of_tests:fn", "kernel: torn_of_tests:fn cannot be imported here: SyntaxError: invalid syntax"),
+        (
+            "raising_of_tests.py:fn",
+            "kernel: raising_of_tests.py:fn cannot be imported here: ValueError: no luck",
+        ),
+        ("lacking_of_tests:fn", "kernel: lacking_of_tests:fn cannot be imported here: No module named"),
+        ("absent_of_tests:fn", "kernel: absent_of_tests:fn is not installed: No module named"),
+        ("mine_of_tests:", "kernel: expected module:function, got 'mine_of_tests:'"),
+        (":fn", "kernel: expected module:function, got ':fn'"),
+    ],
+)
+def test_what_is_wrong_with_a_name_is_one_line(folder: Path, name: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        resolve(name)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_does_not_take_the_place_of_a_module_of_its_name(folder: Path) -> None:
+    (folder / "math.py").write_text("def fn(q, k, v, beta): return v\n")
+    import math
+
+    assert resolve("math.py:fn").recurrence == "delta_net"
+    assert sys.modules["math"] is math
 
 
 def test_torch_and_kernels_are_not_imported_before_a_call() -> None:
