@@ -29,6 +29,7 @@ def calibrated(setup: Setup) -> Calibrated:
         (_token_by_token if setup.model.order == "recurrent" else by_chunks)(setup, found)
         if setup.model.preconditioner == FLOAT32:
             found.within_box(setup)
+    found.see(setup)
     return found
 
 

@@ -14,10 +14,12 @@ from osdn_theory.rounding.calibrated import Calibrated, unprojected
 from osdn_theory.rounding.clipping import sure, through_clip
 from osdn_theory.rounding.enclosed import Enclosed
 from osdn_theory.rounding.error_set import ErrorSet, Mask, chosen
+from osdn_theory.rounding.formats import FLOAT32
 from osdn_theory.rounding.lemmas import UNIT, Products, arithmetic, non_negative_error, relative, sum_error
+from osdn_theory.rounding.overflow import Watch
 from osdn_theory.rounding.setup import Setup
 from osdn_theory.rounding.single_step import advance
-from osdn_theory.rounding.triangular import BLOCK, inverse
+from osdn_theory.rounding.triangular import BLOCK, inverse, products_of
 
 _STEPPED = 2.0**-40
 # Relative error of float64 arithmetic over the few hundred operations of a chunk stepped token by token.
@@ -46,6 +48,7 @@ def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> Er
     error = found.used[:, window].copy()
     error[:, -1] = free.rows()
     inside, outside = sure(straight, error, setup.lower, setup.upper)
+    system.see(chunk, found.overflow, ~outside)
     if not bool(inside.all()):
         near = ~((straight - error > setup.lower[:, None]) & (straight + error < setup.upper[:, None]))
         excess = np.cumsum(np.linalg.norm(error * near, axis=-1), axis=-1)[:, 1:]
@@ -80,8 +83,8 @@ class _System:
         decay, before = _decays(setup, chunk)
         coupling = np.tril(setup.step[:, chunk, None] * decay * (s @ s.swapaxes(-1, -2)), -1)
         self.lower_error = _coupling_error(setup) * coupling
-        lower = Enclosed(coupling, self.lower_error)
-        self.inverted = inverse(lower, model.exact_products, fused=model.fused)
+        self.lower = Enclosed(coupling, self.lower_error)
+        self.inverted = inverse(self.lower, model.exact_products, fused=model.fused)
         right, self.right_error = _right_side(setup, chunk, entry, before)
         self.of_right_side = np.einsum("ncj,nj->nc", self.inverted.of_right_side, right.computed[..., 0])
         terms = np.arange(1, s.shape[1] + 1)[:, None]
@@ -89,6 +92,13 @@ class _System:
         self.summed = np.asarray(gains.error)[..., 0]
         self.gains = np.zeros(self.summed.shape)
         self.sizes = np.zeros((3, *self.summed.shape))
+
+    def see(self, chunk: slice, overflow: Watch, solved: Mask) -> None:
+        """Overflow in the system of the heads whose chunk may be `solved` (N,)."""
+        matrix, size = self.inverted.matrix, self.inverted.matrix.computed
+        overflow.see("L", FLOAT32, chunk, self.lower.value, self.lower.computed, solved)
+        size = np.maximum(size, products_of(self.lower, self.inverted))
+        overflow.see("(I + L)^-1", FLOAT32, chunk, np.abs(matrix.value), size, solved)
 
     def meet(self, n: int, gain: Array) -> None:
         """Token n's gain is at most `gain` (N,), but for what misses its own equation."""

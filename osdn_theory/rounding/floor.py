@@ -39,7 +39,10 @@ def residual_floor(bounds: ErrorBounds) -> ResidualFloor:
     run = bounds.trajectory
     beta = np.abs(np.asarray(bounds.stream.beta))
     a = np.abs(run.alignment) + bounds.alignment
-    gap = beta * bounds.alignment + UNIT * (2 * beta * a + 1)
+    finite = np.isfinite(bounds.alignment)
+    error = beta * np.where(finite, bounds.alignment, 0.0)
+    # A gate of zero keeps nothing finite once a_t has overflowed.
+    gap = np.where(finite, error + UNIT * (2 * beta * np.where(finite, a, 0.0) + 1), np.inf)
     exact = np.abs(1.0 - np.asarray(bounds.stream.beta) * run.alignment)
     below = exact <= gap
     token = np.where(below.any(-1), below.argmax(-1), bounds.stream.length)

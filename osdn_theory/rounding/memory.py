@@ -1,4 +1,4 @@
-r"""Running error bound on the memory and on what is read from it (T18).
+r"""Running error bound on the memory (T18); what is read from it is in `reading`.
 
 A kernel writes with its own stored write keys k~^_t and write values x^_t = beta_t (v_t - S^_{t-1} k_t) + delta x_t.
 With E_t the transposed error of its memory, (K, V),
@@ -19,10 +19,12 @@ import numpy as np
 
 from osdn_theory._validation import Array
 from osdn_theory.rounding.calibrated import Calibrated
-from osdn_theory.rounding.enclosed import Enclosed, sum_of_products
+from osdn_theory.rounding.enclosed import Enclosed
 from osdn_theory.rounding.error_set import ErrorSet
 from osdn_theory.rounding.formats import FLOAT32
-from osdn_theory.rounding.lemmas import UNIT, arithmetic, linear_error, rounding, sum_error
+from osdn_theory.rounding.lemmas import UNIT, arithmetic, linear_error, relative, rounding, sum_error
+from osdn_theory.rounding.overflow import Watch
+from osdn_theory.rounding.reading import Reads
 from osdn_theory.rounding.setup import Setup
 from osdn_theory.rounding.solve import Solve
 from osdn_theory.rounding.triangular import BLOCK
@@ -31,31 +33,29 @@ from osdn_theory.rounding.triangular import BLOCK
 @dataclass(eq=False)
 class Written:
     """Bounds: `keys` (N, T, K) on write keys, `state` (N, T + 1) in the Frobenius norm with the one handed on last,
-    `along` (N, T) on ||E_T^T k_t|| for the final memory, `outputs` (N, T, V) and `outputs_norm` (N, T)."""
+    `along` (N, T) on ||E_T^T k_t|| for the final memory, and `reads` for every set of queries. `overflow` is of the
+    memory and of what is written to it."""
 
     keys: Array
     state: Array
     along: Array
-    outputs: Array
-    outputs_norm: Array
-
-    def read(self, t: int, propagated: Array, local: Array) -> None:
-        """Token t's output misses by a vector of norm `propagated` (N,) and, componentwise, by `local` (N, V)."""
-        self.outputs[:, t] = propagated[:, None] + local
-        self.outputs_norm[:, t] = propagated + np.linalg.norm(local, axis=-1)
+    reads: list[Reads]
+    overflow: Watch
 
 
 def written(setup: Setup, calibrated: Calibrated) -> Written:
     """Bounds on write keys, memory and outputs of the model's kernel."""
     keys = _write_key_error(setup, calibrated)
-    tokens = (setup.count, setup.length)
     found = Written(
         keys=keys,
         state=np.zeros((setup.count, setup.length + 1)),
-        along=np.zeros(tokens),
-        outputs=np.zeros(setup.values.shape),
-        outputs_norm=np.zeros(tokens),
+        along=np.zeros((setup.count, setup.length)),
+        reads=[Reads(setup, queries) for queries in setup.queries],
+        overflow=Watch(setup.count),
     )
+    exact = np.abs(setup.path[:, :-1] * setup.keys)
+    held = setup.model.held if setup.model.order == "chunk" else FLOAT32
+    found.overflow.see("d k", held, slice(0, setup.length), exact, exact + keys)
     errors = ErrorSet.zero(setup.count, setup.key_dim)
     state = setup.state.copy()
     advance = _token if setup.model.order == "recurrent" else _chunk
@@ -107,15 +107,19 @@ def _add_write_values(setup: Setup, t: int, errors: ErrorSet, size: Array, key_e
 def _token(
     setup: Setup, token: slice, errors: ErrorSet, state: Array, found: Written
 ) -> tuple[ErrorSet, Array]:
-    """One token of the recurrent order: read k, write, read q, all in float32."""
+    """One token of the recurrent order: read k, write, read every q, all in float32."""
     t = token.start
-    key, query, beta = setup.keys[:, t], setup.queries[:, t], np.abs(setup.beta[:, t, None])
+    key, beta = setup.keys[:, t], np.abs(setup.beta[:, t, None])
     size = np.abs(state) + errors.rows()[:, None, :]
     before = errors.along(key)[:, None]
     read = np.einsum("nvk,nk->nv", state, key)
-    dot = sum_error(np.einsum("nvk,nk->nv", size, np.abs(key)), np.abs(read) + before, setup.key_dim)
+    terms = np.einsum("nvk,nk->nv", size, np.abs(key))
+    dot = sum_error(terms, np.abs(read) + before, setup.key_dim)
+    see = found.overflow.see
+    see("S k", FLOAT32, t, np.abs(read), terms + dot)
     residual = np.abs(setup.residuals[:, t]) + before + dot
     lost = dot + arithmetic(residual)
+    see("v - S k", FLOAT32, t, np.abs(setup.residuals[:, t]), residual + lost)
     value = beta * (residual + lost)
     lost = beta * lost + arithmetic(value)
     _through_write(setup, t, errors, found.keys)
@@ -123,29 +127,15 @@ def _token(
     after = _write(setup, t, state)
     write_key = np.abs(setup.path[:, t] * key) + found.keys[:, t]
     update = value[:, :, None] * write_key[:, None, :]
-    stored = arithmetic(np.abs(after) + errors.rows()[:, None, :] + arithmetic(update)) + arithmetic(update)
+    see("beta (v - S k) (d k)^T", FLOAT32, t, np.abs(after - state), update + arithmetic(update))
+    whole = np.abs(after) + errors.rows()[:, None, :] + arithmetic(update)
+    stored = arithmetic(whole) + arithmetic(update)
+    see("S", FLOAT32, t, np.abs(after), whole + stored)
     errors.add_ball(np.linalg.norm(stored, axis=(1, 2)))
     found.state[:, t] = errors.radius()
-    # Kernels read S_{t-1} q + <k~, q> x, or S_t q: the sizes of the first bound both.
-    old = np.einsum("nvk,nk->nv", size, np.abs(query))
-    overlap = np.sum(write_key * np.abs(query), -1)[:, None]
-    whole = old + overlap * value
-    answer = sum_error(old, old, setup.key_dim) + value * sum_error(overlap, overlap, setup.key_dim)
-    answer = answer + arithmetic(overlap * value) + arithmetic(whole)
-    exact = np.abs(np.einsum("nvk,nk->nv", after, query))
-    _read(setup, t, errors, answer, exact, found)
+    for reads in found.reads:
+        reads.token(t, errors, size, write_key, value, after)
     return errors, after
-
-
-def _read(setup: Setup, t: int, errors: ErrorSet, local: Array, exact: Array, found: Written) -> None:
-    """Scale, which float32 may round too, and the conversion of the output."""
-    scale = abs(setup.scale)
-    propagated = scale * errors.along(setup.queries[:, t])
-    size = scale * (exact + local) + propagated[:, None]
-    local = scale * local + UNIT * size + arithmetic(size)
-    if setup.model.outputs != FLOAT32:
-        local = local + setup.model.rounding_factor * rounding(size + local, setup.model.outputs)
-    found.read(t, propagated, local)
 
 
 def _chunk(
@@ -156,19 +146,32 @@ def _chunk(
     memory = Enclosed(state.swapaxes(-1, -2), entry.rows()[:, :, None]).stored(
         model.storage, model.rounding_factor
     )
-    solve = Solve(setup, chunk, entry, memory.value, _write_keys(setup, chunk, found.keys))
+    found.overflow.see("S", model.held, chunk.start, np.abs(memory.value), memory.computed)
+    write_keys = _write_keys(setup, chunk, found.keys)
+    solve = Solve(setup, chunk, entry, memory.value, write_keys, found.overflow)
     walk = _Walk(setup, solve, entry)
     here = []
     for t in range(chunk.start, chunk.stop):
         here.append(walk.step(t, found.keys))
         found.state[:, t] = here[-1].radius()
         state = _write(setup, t, state)
-    local, seen = _read_error(setup, chunk, memory, walk.values(), found.keys)
-    for n, t in enumerate(range(chunk.start, chunk.stop)):
-        _read(setup, t, here[n], local[:, n], seen[:, n], found)
+    values = walk.values()
+    found.overflow.see("beta (v - S k)", model.held, chunk, np.abs(values.value), values.computed)
+    for reads in found.reads:
+        reads.chunk(chunk, here, memory, write_keys, values)
     errors = here[-1]
+    _see_sums(found.overflow, chunk, state, memory, write_keys, values)
     errors.add_ball(_summed_error(setup, walk, entry, memory.value, found.keys))
     return errors, state
+
+
+def _see_sums(
+    overflow: Watch, chunk: slice, state: Array, memory: Enclosed, write_keys: Enclosed, values: Enclosed
+) -> None:
+    """Partial sums of H + K~^T X, (N, K, V), which end as the exact `state` (N, V, K), in float32."""
+    sums = memory.computed + write_keys.transposed.computed @ values.computed
+    sums = (1 + relative(chunk.stop - chunk.start + 1)) * sums
+    overflow.see("S", FLOAT32, chunk.stop - 1, np.abs(state.swapaxes(-1, -2)), sums)
 
 
 def _summed_error(setup: Setup, walk: _Walk, entry: ErrorSet, memory: Array, key_error: Array) -> Array:
@@ -247,17 +250,3 @@ class _Walk:
 def _write_keys(setup: Setup, chunk: slice, key_error: Array) -> Enclosed:
     """The kernel's own write keys, (N, C, K): later stages all use the stored ones, so their error is slack."""
     return Enclosed(setup.path[:, :-1][:, chunk] * setup.keys[:, chunk], key_error[:, chunk])
-
-
-def _read_error(
-    setup: Setup, chunk: slice, memory: Enclosed, values: Enclosed, key_error: Array
-) -> tuple[Array, Array]:
-    """Error of Q H + tril(Q K~^T) X before the scale, and its exact magnitude, (N, C, V) both."""
-    model, queries = setup.model, Enclosed(setup.queries[:, chunk])
-    length = chunk.stop - chunk.start
-    seen = queries.times(_write_keys(setup, chunk, key_error).transposed, setup.key_dim, model.products)
-    seen = seen.masked(np.tri(length, dtype=bool)).stored(model.storage, model.rounding_factor)
-    terms = np.arange(1, length + 1)[:, None]
-    pairs = [(queries, memory), (seen, values)]
-    out = sum_of_products(pairs, [setup.key_dim, terms], model.products, fused=model.fused)
-    return np.asarray(out.error), np.abs(out.value)

@@ -93,6 +93,11 @@ class KernelModel:
         return Products(self.exact_product, self.accumulation, self.ordered)
 
     @property
+    def held(self) -> Format:
+        """The format of the least maximum that numbers of products go through: as stored, or as operands."""
+        return min((self.storage, self.operands), key=lambda fmt: fmt.largest)
+
+    @property
     def rounding_factor(self) -> float:
         """Error of a conversion to `storage`, in units of half a spacing."""
         return 2.0 if self.chopped else 1.0

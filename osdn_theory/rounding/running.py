@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from osdn_theory._threads import single_threaded_blas
 from osdn_theory._validation import Array, require
 from osdn_theory.recurrence import osdn
 from osdn_theory.rounding.calibrated import Calibrated
 from osdn_theory.rounding.calibration import calibrated
+from osdn_theory.rounding.error_set import Mask
 from osdn_theory.rounding.formats import FLOAT32, round_to
 from osdn_theory.rounding.inputs import rounded_rule, rounded_stream
 from osdn_theory.rounding.lemmas import SAFETY, UNIT, sum_error
 from osdn_theory.rounding.memory import Written, written
 from osdn_theory.rounding.models import CHUNK_FP32, KernelModel
+from osdn_theory.rounding.overflow import Overflow, Watch, earliest, tokens_of
+from osdn_theory.rounding.reading import Reads
 from osdn_theory.rounding.setup import Setup
 from osdn_theory.rules import PUBLISHED, CalibrationRule
 from osdn_theory.streams import Stream
 from osdn_theory.trajectory import Trajectory
+
+
+@dataclass(frozen=True, eq=False)
+class ReadBounds:
+    """Bounds on what another set of queries reads of the same memory.
+
+    Attributes
+    ----------
+    queries : (..., T, K)
+        As the kernel reads them.
+    outputs, outputs_norm : (..., T, V) and (..., T)
+        As those of `ErrorBounds`.
+    overflows : tuple of Overflow
+        The first of every leading entry that has one, of reads, memory and d together.
+    """
+
+    queries: Array
+    outputs: Array
+    outputs_norm: Array
+    overflows: tuple[Overflow, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +81,14 @@ class ErrorBounds:
         ||o_t - exact||_2; never above that of the componentwise bound.
     recall : (..., T)
         ||(S_T - exact) k_t||_2: what the final state's error adds to the residual of pair t.
+    reads : tuple of ReadBounds
+        One for every further set of queries.
+    overflows : tuple of Overflow
+        What may overflow first in every leading entry, for those where something may. From its token on, in the chunk
+        order from the first token of its chunk, bounds on what depends on it are infinite: d on d alone, the memory on
+        both, outputs on all.
+    overflow_token : (...) int
+        The tokens of `overflows`, counted from 1; 0 where nothing overflows.
     """
 
     model: KernelModel
@@ -74,6 +107,14 @@ class ErrorBounds:
     outputs: Array
     outputs_norm: Array
     recall: Array
+    reads: tuple[ReadBounds, ...]
+    overflows: tuple[Overflow, ...]
+    overflow_token: npt.NDArray[np.int64]
+
+    @property
+    def overflow(self) -> Overflow | None:
+        """The earliest of `overflows`, or None: then no format overflows, as T18 supposes."""
+        return min(self.overflows, key=lambda found: found.token, default=None)
 
 
 def error_bounds(
@@ -85,6 +126,7 @@ def error_bounds(
     scale: float = 1.0,
     initial_state: Array | None = None,
     initial_preconditioner: Array | float | None = None,
+    reading: Sequence[Array] = (),
 ) -> ErrorBounds:
     r"""Running forward-error bounds of a kernel on a stream.
 
@@ -107,6 +149,9 @@ def error_bounds(
         S_0, rounded to float32; default zero.
     initial_preconditioner : (..., K) or scalar, optional
         d_1, rounded to float32; default the stream's own, else ones.
+    reading : sequence of (..., T, K), optional
+        Further sets of queries, for which `ErrorBounds.reads` has bounds: the same numbers as a stream with these
+        queries gets for its outputs, at a fraction of the time.
 
     Returns
     -------
@@ -115,7 +160,8 @@ def error_bounds(
     Raises
     ------
     TypeError, ValueError
-        As `osdn`; a beta-aware rule, which no kernel here computes; inputs that overflow the model's format.
+        As `osdn`; a beta-aware rule, which no kernel here computes; inputs that overflow the model's format, where
+        there is nothing to bound.
 
     Notes
     -----
@@ -133,7 +179,7 @@ def error_bounds(
         initial_state=None if initial_state is None else round_to(initial_state, FLOAT32),
         initial_preconditioner=None if start is None else round_to(start, FLOAT32),
     )
-    setup = Setup.of(run, rounded_rule(rule), model, chunk_size)
+    setup = Setup.of(run, rounded_rule(rule), model, chunk_size, _rounded_queries(reading, given, model))
     # A bound that overflows is infinite, which is what it then says.
     with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
         moved = calibrated(setup)
@@ -141,19 +187,66 @@ def error_bounds(
         return _bounds(setup, run, chunk_size, moved, memory)
 
 
+def _rounded_queries(reading: Sequence[Array], given: Stream, model: KernelModel) -> list[Array]:
+    rounded = [round_to(queries, model.inputs) for queries in reading]
+    for n, queries in enumerate(rounded):
+        require(
+            bool(np.isfinite(queries).all()), f"reading[{n}]: expected finite numbers of {model.inputs.name}"
+        )
+        shape = given.keys.shape
+        require(
+            queries.shape == shape,
+            f"reading[{n}]: expected the shape of the keys, {shape}, got {queries.shape}",
+        )
+    return rounded
+
+
+def _shaped(array: Array, lead: tuple[int, ...], unbounded: Mask) -> Array:
+    """A bound on numbers of the first axis' leading entry, infinite where `unbounded`, (N,) or (N, T) like its axes."""
+    bound = SAFETY * array
+    # What overflowed to NaN on the way bounds nothing.
+    unbounded = unbounded.reshape(unbounded.shape + (1,) * (array.ndim - unbounded.ndim))
+    result: Array = np.where(np.isnan(bound) | unbounded, np.inf, bound)
+    return result.reshape((*lead, *array.shape[1:]))
+
+
+def _read_bounds(setup: Setup, lead: tuple[int, ...], reads: Reads, upstream: Sequence[Watch]) -> ReadBounds:
+    # A component is never above the norm.
+    outputs = np.minimum(reads.outputs, reads.norm[..., None])
+    norm = np.minimum(reads.norm, np.linalg.norm(outputs, axis=-1))
+    gone = reads.overflow.begins(setup.length) | _begin(setup, setup.length, upstream)
+    return ReadBounds(
+        queries=reads.queries.reshape((*lead, *reads.queries.shape[1:])),
+        outputs=_shaped(outputs, lead, gone),
+        outputs_norm=_shaped(norm, lead, gone),
+        overflows=_located(earliest(*upstream, reads.overflow), lead),
+    )
+
+
+def _begin(setup: Setup, count: int, watches: Sequence[Watch]) -> Mask:
+    gone = np.zeros((setup.count, count), dtype=bool)
+    for watch in watches:
+        gone |= watch.begins(count, setup.chunk)
+    return gone
+
+
+def _located(found: Sequence[Overflow | None], lead: tuple[int, ...]) -> tuple[Overflow, ...]:
+    """With the index of the leading entry."""
+    entries = np.ndindex(lead)
+    return tuple(replace(x, entry=entry) for x, entry in zip(found, entries, strict=True) if x is not None)
+
+
 def _bounds(
     setup: Setup, run: Trajectory, chunk_size: int, moved: Calibrated, memory: Written
 ) -> ErrorBounds:
-    lead = run.stream.lead
-
-    def shaped(array: Array) -> Array:
-        bound: Array = SAFETY * array.reshape((*lead, *array.shape[1:]))
-        # What overflowed to NaN on the way bounds nothing.
-        return np.where(np.isnan(bound), np.inf, bound)
-
+    lead, tokens = run.stream.lead, setup.length
+    watches = (moved.overflow, memory.overflow)
+    of_d, of_state = (_begin(setup, tokens + 1, w) for w in (watches[:1], watches))
     # A component is never above the norm.
     used = np.minimum(moved.used, moved.norm[..., None])
-    outputs = np.minimum(memory.outputs, memory.outputs_norm[..., None])
+    norm = np.minimum(moved.norm, np.linalg.norm(used, axis=-1))
+    alignment = moved.alignment + alignment_rounding(setup, moved)
+    own, *further = (_read_bounds(setup, lead, reads, watches) for reads in memory.reads)
     assert run.rule is not None
     return ErrorBounds(
         model=setup.model,
@@ -161,17 +254,20 @@ def _bounds(
         stream=run.stream,
         rule=run.rule,
         trajectory=run,
-        preconditioner=shaped(used[:, :-1]),
-        preconditioner_norm=shaped(np.minimum(moved.norm, np.linalg.norm(used, axis=-1))[:, :-1]),
-        final_preconditioner=shaped(used[:, -1]),
-        final_preconditioner_norm=shaped(moved.norm[:, -1]),
-        alignment=shaped(moved.alignment + alignment_rounding(setup, moved)),
-        write_keys=shaped(memory.keys),
-        state=shaped(memory.state[:, :-1]),
-        final_state=shaped(memory.state[:, -1]),
-        outputs=shaped(outputs),
-        outputs_norm=shaped(np.minimum(memory.outputs_norm, np.linalg.norm(outputs, axis=-1))),
-        recall=shaped(memory.along),
+        preconditioner=_shaped(used[:, :-1], lead, of_d[:, :-1]),
+        preconditioner_norm=_shaped(norm[:, :-1], lead, of_d[:, :-1]),
+        final_preconditioner=_shaped(used[:, -1], lead, of_d[:, -1]),
+        final_preconditioner_norm=_shaped(moved.norm[:, -1], lead, of_d[:, -1]),
+        alignment=_shaped(alignment, lead, of_d[:, :-1]),
+        write_keys=_shaped(memory.keys, lead, of_state[:, :-1]),
+        state=_shaped(memory.state[:, :-1], lead, of_state[:, :-1]),
+        final_state=_shaped(memory.state[:, -1], lead, of_state[:, -1]),
+        outputs=own.outputs,
+        outputs_norm=own.outputs_norm,
+        recall=_shaped(memory.along, lead, of_state[:, -1]),
+        reads=tuple(further),
+        overflows=own.overflows,
+        overflow_token=tokens_of(own.overflows, lead),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,8 +21,9 @@ from osdn_theory.trajectory import Trajectory
 class Setup:
     """Exact quantities of a run; N leading entries.
 
-    keys, queries, features (N, T, K); values, residuals (N, T, V); beta, weight, gap (N, T); path (N, T + 1, K) with
-    the d handed on last; gamma (N, T) or None; anchor, lower, upper (N, K); state (N, V, K), the initial one.
+    keys, features (N, T, K), and so every set of queries; values, residuals (N, T, V); beta, weight, gap (N, T);
+    path (N, T + 1, K) with the d handed on last; gamma (N, T) or None; anchor, lower, upper (N, K); state (N, V, K),
+    the initial one.
     """
 
     model: KernelModel
@@ -30,7 +32,7 @@ class Setup:
     normalize: bool
     scale: float
     keys: Array
-    queries: Array
+    queries: tuple[Array, ...]
     values: Array
     residuals: Array
     beta: Array
@@ -43,7 +45,15 @@ class Setup:
     state: Array
 
     @classmethod
-    def of(cls, run: Trajectory, rule: CalibrationRule, model: KernelModel, chunk: int) -> Setup:
+    def of(
+        cls,
+        run: Trajectory,
+        rule: CalibrationRule,
+        model: KernelModel,
+        chunk: int,
+        reading: Sequence[Array] = (),
+    ) -> Setup:
+        """The run's own queries come first, then those of `reading`, each (..., T, K)."""
         stream = run.stream
         count, length = math.prod(stream.lead), stream.length
 
@@ -63,7 +73,10 @@ class Setup:
             normalize=rule.normalize_feedback,
             scale=run.scale,
             keys=flat(stream.keys, length, stream.key_dim),
-            queries=flat(np.asarray(stream.queries), length, stream.key_dim),
+            queries=tuple(
+                flat(np.broadcast_to(x, stream.keys.shape), length, stream.key_dim)
+                for x in (np.asarray(stream.queries), *reading)
+            ),
             values=flat(stream.values, length, stream.value_dim),
             residuals=flat(run.residuals, length, stream.value_dim),
             beta=flat(np.asarray(stream.beta), length),

@@ -7,10 +7,11 @@ import numpy as np
 from osdn_theory._validation import Array
 from osdn_theory.rounding.enclosed import Enclosed
 from osdn_theory.rounding.error_set import ErrorSet
-from osdn_theory.rounding.formats import FLOAT32
+from osdn_theory.rounding.formats import FLOAT32, Format
 from osdn_theory.rounding.lemmas import UNIT, linear_error
+from osdn_theory.rounding.overflow import Watch
 from osdn_theory.rounding.setup import Setup
-from osdn_theory.rounding.triangular import inverse
+from osdn_theory.rounding.triangular import inverse, products_of
 
 
 class Solve:
@@ -27,9 +28,15 @@ class Solve:
     """
 
     def __init__(
-        self, setup: Setup, chunk: slice, entry: ErrorSet, memory: Array, write_keys: Enclosed
+        self,
+        setup: Setup,
+        chunk: slice,
+        entry: ErrorSet,
+        memory: Array,
+        write_keys: Enclosed,
+        overflow: Watch,
     ) -> None:
-        self.setup, self.chunk, model = setup, chunk, setup.model
+        self.setup, self.chunk, self.overflow, model = setup, chunk, overflow, setup.model
         self.keys, self.beta = Enclosed(setup.keys[:, chunk]), setup.beta[:, chunk]
         lost = 0.0 if model.storage == FLOAT32 else model.rounding_factor * model.storage.unit_roundoff
         self.memory = Enclosed(memory, 0.0, lost * np.abs(memory) + model.storage.smallest_subnormal)
@@ -39,11 +46,18 @@ class Solve:
         overlap = self.keys.times(write_keys.transposed, setup.key_dim, model.gram_products(setup.key_dim))
         self.lower = overlap.scaled(self.beta[:, :, None]).masked(strict)
         self.inverted = inverse(self.lower.settled(), model.exact_products, fused=model.fused)
+        self._see("K (d k)^T", overlap, self.keys.computed @ write_keys.transposed.computed)
+        self._see("(I + A)^-1", self.inverted.matrix, products_of(self.lower, self.inverted))
         met = np.stack([entry.along(setup.keys[:, t]) for t in range(chunk.start, chunk.stop)], axis=1)
         residual = np.linalg.norm(setup.values[:, chunk] - setup.keys[:, chunk] @ memory, axis=-1) + met
         right = np.abs(self.beta) * residual
         self.of_right_side = np.einsum("ncj,nj->nc", self.inverted.of_right_side, right)
         self.lost = self._lost(residual)
+
+    def _see(self, quantity: str, matrix: Enclosed, size: Array, fmt: Format = FLOAT32) -> None:
+        """Numbers of a format whose rows are tokens, or partial sums of the size of those."""
+        size = np.maximum(matrix.computed, size)
+        self.overflow.see(quantity, fmt, self.chunk, np.abs(matrix.value), size)
 
     def _product(self, left: Enclosed, right: Enclosed, terms: Array | int) -> Enclosed:
         return left.times(right, terms, self.setup.model.products)
@@ -59,6 +73,11 @@ class Solve:
         given, terms = solve.settled(), np.arange(1, length + 1)[:, None]
         erase = self._stored(self._product(given, self.keys, terms))
         target = self._stored(self._product(given, values, terms))
+        for name, matrix, right in (("W", erase, self.keys), ("U", target, values)):
+            self._see(name, matrix, given.computed @ right.computed)
+            self._see(name, matrix, matrix.computed, self.setup.model.held)
+        self._see("(I + A)^-1 Diag(beta)", solve, solve.computed, self.setup.model.held)
+        self._see("U - W S", target, target.computed + erase.computed @ self.widened.computed)
         lost = self._difference(target, erase.settled()) + self._erased(erase)
         lost += np.einsum("ncj,nj->nc", np.asarray(solve.error), residual)
         return lost

@@ -57,6 +57,14 @@ def inverse(lower: Enclosed, products: Products, *, fused: bool = False) -> Inve
     return Inverse(matrix, _joined(of_solution, lower, size), _joined(of_right_side, lower, size))
 
 
+def products_of(lower: Enclosed, found: Inverse) -> Array:
+    """Bound on every sum that computing the inverse forms: of entries of A by those of the inverse's own blocks, and
+    of the inverse's by these."""
+    size = found.matrix.computed
+    met: Array = np.maximum(lower.computed @ size, size @ lower.computed)
+    return np.maximum(met, size @ (lower.computed @ size))
+
+
 def _cell(i: int, j: int) -> tuple[object, ...]:
     return (..., slice(BLOCK * i, BLOCK * (i + 1)), slice(BLOCK * j, BLOCK * (j + 1)))
 
