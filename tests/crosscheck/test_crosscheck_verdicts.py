@@ -157,10 +157,10 @@ def test_a_kernel_without_backward_is_a_note(error: NotImplementedError, note: s
     assert found.within
 
 
-def test_gradients_of_decaying_memories_are_refused() -> None:
+def test_a_reference_of_another_recurrence_is_refused() -> None:
     from faulty_kernels import gated_delta_net
 
-    with pytest.raises(ValueError, match="no float64 reference"):
+    with pytest.raises(ValueError, match="computes osdn, the kernel gated_delta_net"):
         crosscheck(gated_delta_net, gated(), device="cpu", gradients=True, reference=REFERENCE)
 
 
