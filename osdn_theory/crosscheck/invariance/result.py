@@ -1,0 +1,110 @@
+"""What comes of holding a kernel against itself, and what a caller may require of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from osdn_theory._validation import require
+
+Outcome = Literal["equal bit for bit", "inside the bound", "wrong", "not exercised"]
+
+TITLES: Mapping[str, str] = {
+    "deterministic": "the same call again, after another one",
+    "inputs-unchanged": "its inputs after a call, and before",
+    "results-kept": "its results after further calls, and before",
+    "batch-invariant": "each batch row alone, and the rows in reverse, against the batch",
+    "head-invariant": "each head alone, against all of them",
+    "packed-invariant": "the batch rows packed by cu_seqlens, against the batch",
+    "piecewise-invariant": "two pieces that meet at a chunk's edge, against one",
+    "off-edge-piecewise-invariant": "two pieces that meet inside a chunk, against one",
+    "stride-invariant": "inputs with gaps and permuted axes, against dense ones",
+    "step-invariant": "a prefill and single steps, against one piece",
+    "deterministic-gradients": "the gradients of the same call again",
+}
+"""The names of the checks, as `required` takes them, and what is held against what."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where two answers that should be one are farthest apart.
+
+    Attributes
+    ----------
+    how : str
+        What was done differently.
+    quantity : str
+        ``"o"``, ``"final state"``, ``"d"``, ``"d handed on"``, ``"a"`` or ``"grad k"`` and so on.
+    size : float
+        Euclidean norm of the difference at this place; infinite where one side alone is NaN.
+    excess : float
+        Largest entry or norm over what both sides' rounding bounds allow together; beyond 1 it is no rounding.
+    batch, head, token : int
+        The token counted from 1; what is handed on has the number of the last one.
+    """
+
+    how: str
+    quantity: str
+    size: float
+    excess: float
+    batch: int
+    head: int
+    token: int
+
+    def __str__(self) -> str:
+        place = f"batch row {self.batch}, head {self.head}, token {self.token}"
+        if self.size == 0:
+            return f"{self.quantity} with {self.how}: signs of zeros alone differ, at {place}"
+        return (
+            f"{self.quantity} with {self.how}: {self.size:.2g} apart at {place}, "
+            f"{self.excess:.2g} times what both rounding bounds allow"
+        )
+
+
+@dataclass(frozen=True)
+class Invariance:
+    """One check. `reason`: why it was not exercised, or what is wrong where that is no number."""
+
+    name: str
+    outcome: Outcome
+    difference: Difference | None = None
+    reason: str = ""
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.name]
+
+    @property
+    def detail(self) -> str:
+        """The largest difference, or the reason; empty where all is equal."""
+        return self.reason if self.difference is None else str(self.difference)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "title": self.title,
+            "outcome": self.outcome,
+            "detail": self.detail,
+            "difference": None if self.difference is None else asdict(self.difference),
+        }
+
+
+def required(results: Iterable[Invariance], names: Sequence[str]) -> list[str]:
+    """What is not equal bit for bit among the checks named, in words; one that was not exercised is among them.
+
+    Raises
+    ------
+    ValueError
+        For a name that no check has.
+    """
+    unknown = [name for name in names if name not in TITLES]
+    require(not unknown, f"require: unknown {', '.join(map(repr, unknown))}; known: {', '.join(TITLES)}")
+    found = {result.name: result for result in results}
+    missing = Invariance("", "not exercised", reason="it was not asked for")
+    failures = [(name, found.get(name, missing)) for name in names]
+    return [
+        f"{name}: {result.outcome}: {result.detail}"
+        for name, result in failures
+        if result.outcome != "equal bit for bit"
+    ]
