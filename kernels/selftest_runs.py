@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import selftest_decode
+from . import selftest_decode, selftest_determinism
 from .forced import forced
 from .precompile import pool_of, precompile
 from .runtime import INTERPRETED
@@ -223,6 +223,7 @@ def in_turn(chosen: list[Case]) -> Iterator[Finding]:
         for task in jobs(expected):
             yield from judge(expected, {task.kernel: task.index}, [task.kernel])
     yield from selftest_decode.findings(device())
+    yield from map(repeated, selftest_determinism.cases())
 
 
 def spread(chosen: list[Case], workers: int) -> Iterator[Finding]:
@@ -234,6 +235,7 @@ def spread(chosen: list[Case], workers: int) -> Iterator[Finding]:
             for number, case in enumerate(chosen)
         }
         waiting |= {pool.submit(step, case) for case in selftest_decode.cases()}
+        waiting |= {pool.submit(again, case) for case in selftest_determinism.cases()}
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
@@ -272,6 +274,15 @@ def job(task: Job) -> tuple[list[Finding], list[Job]]:
 
 def step(case: Case) -> tuple[list[Finding], list[Job]]:
     return [selftest_decode.judge(case, device())], []
+
+
+def again(case: Case) -> tuple[list[Finding], list[Job]]:
+    return [repeated(case)], []
+
+
+def repeated(case: Case) -> Finding:
+    """Whether the first configurations that fit give the same bits every time."""
+    return selftest_determinism.judge(case, lambda problem: first_fitting(problem)[0], device())
 
 
 def unreached(findings: list[Finding]) -> list[Finding]:
