@@ -31,7 +31,7 @@ class Inputs(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """Outputs, and what the backward pass needs beside the inputs."""
+    """Outputs, what the backward pass needs beside the inputs, and d_t of every token where it was asked for."""
 
     o: Tensor
     state: Tensor
@@ -39,6 +39,7 @@ class Forward(NamedTuple):
     write_key: Tensor
     inverse: Tensor
     gains: Gains | None
+    path: Tensor | None
 
 
 class Saved(NamedTuple):
@@ -92,28 +93,42 @@ def key_mode(rule: Rule, *, gated: bool, started: bool, start_learns: bool) -> i
     return LEARNED
 
 
-def write_keys(inputs: Inputs, mode: int, gains: Gains | None, out: Tensor) -> WriteKeys:
+def write_keys(
+    inputs: Inputs, mode: int, gains: Gains | None, out: Tensor, path: Tensor | None = None
+) -> WriteKeys:
     """The preconditioner of a call as the chunk kernels take it."""
     if mode == LEARNED:
-        return WriteKeys(mode, out, gains.entry, gains.gain, gains.clipped, inputs.gate, inputs.anchor)
-    return WriteKeys(mode, out, inputs.initial_preconditioner if mode == FIXED else None)
+        return WriteKeys(mode, out, gains.entry, gains.gain, gains.clipped, inputs.gate, inputs.anchor, path)
+    if mode == FIXED:
+        return WriteKeys(mode, out, inputs.initial_preconditioner, path=path)
+    return WriteKeys(mode, out)
 
 
 def forward(
-    inputs: Inputs, rule: Rule, mode: int, scale: float, chunks: Chunks, *, sequential: bool = False
-) -> Forward:
-    """Output, final state and final preconditioner of every sequence."""
+    inputs: Inputs, rule: Rule, mode: int, scale: float, chunks: Chunks,
+    *, sequential: bool = False, keep: bool = False,
+) -> Forward:  # fmt: skip
+    """Output, final state and final preconditioner of every sequence; with `keep` the d_t that they come from."""
     q, k, v, beta, gate, anchor, initial_state, start = inputs
     if q.numel() == 0:
-        return empty_forward(inputs, chunks)
+        return empty_forward(inputs, chunks, keep=keep)
     gains = None
+    path = new_path(k, mode) if keep else None
     out = k if mode == IDENTITY else torch.empty_like(k)
     if mode == LEARNED:
-        gains = scan_forward(k, gate, anchor, start, rule, chunks, out, scale_key=True, sequential=sequential)
-    solved = solve(k, v, beta, write_keys(inputs, mode, gains, out), chunks)
+        gains = scan_forward(
+            k, gate, anchor, start, rule, chunks, out, scale_key=True, sequential=sequential, path=path
+        )
+    solved = solve(k, v, beta, write_keys(inputs, mode, gains, out, path), chunks)
     o, state = read(q, out, solved.w, solved.u, initial_state, chunks, scale)
     final = gains.final if gains else starting_preconditioner(inputs, chunks)
-    return Forward(o, state, final, out, solved.inverse, gains)
+    return Forward(o, state, final, out, solved.inverse, gains, path)
+
+
+def new_path(k: Tensor, mode: int) -> Tensor:
+    """Memory for d_t of every token; ones, and right, where the keys are written as they are."""
+    make = torch.ones if mode == IDENTITY else torch.empty
+    return make(k.shape, dtype=torch.float32, device=k.device)
 
 
 def starting_preconditioner(inputs: Inputs, chunks: Chunks) -> Tensor:
@@ -124,7 +139,7 @@ def starting_preconditioner(inputs: Inputs, chunks: Chunks) -> Tensor:
     return inputs.k.new_ones(chunks.sequences, heads, key_dim, dtype=torch.float32)
 
 
-def empty_forward(inputs: Inputs, chunks: Chunks) -> Forward:
+def empty_forward(inputs: Inputs, chunks: Chunks, *, keep: bool = False) -> Forward:
     """The outputs where there are no tokens: every sequence hands on what it was given."""
     k, v = inputs.k, inputs.v
     state = inputs.initial_state
@@ -138,7 +153,8 @@ def empty_forward(inputs: Inputs, chunks: Chunks) -> Forward:
         starting_preconditioner(inputs, chunks),
     )
     inverse = k.new_empty(*k.shape[:3], chunks.size)
-    return Forward(torch.empty_like(v), state, gains.final, torch.empty_like(k), inverse, gains)
+    path = k.new_empty(k.shape, **wide) if keep else None
+    return Forward(torch.empty_like(v), state, gains.final, torch.empty_like(k), inverse, gains, path)
 
 
 def empty_backward(inputs: Inputs, grads: Outputs) -> Gradients:

@@ -23,23 +23,27 @@ Maybe = Optional[Tensor]  # noqa: UP045  (the schema's parser knows no other spe
 def chunk_forward(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Maybe, anchor: Maybe, initial_state: Maybe,
     initial_preconditioner: Maybe, cu_seqlens: Maybe, scale: float, eta: float, d_min: float, d_max: float,
-    normalize_feedback: bool, chunk_size: int, mode: int, sequential: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """o, final state, final preconditioner; then, for the backward pass, write keys, inverse, gain, entry, clipped."""
+    normalize_feedback: bool, chunk_size: int, mode: int, sequential: bool, keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """o, final state, final preconditioner; for the backward pass write keys, inverse, gain, entry, clipped; d_t.
+
+    `keep` asks for the last, [B, T, H, K] float32: the d that the write keys were formed with.
+    """
     rule = Rule(eta, d_min, d_max, normalize_feedback)
     inputs = chunk.contiguous(q, k, v, beta, g, anchor, initial_state, initial_preconditioner)
     with on_device_of(q):
         chunks = cut(q.shape[0], q.shape[1], chunk_size, cu_seqlens)
-        result = chunk.forward(inputs, rule, mode, scale, chunks, sequential=sequential)
+        result = chunk.forward(inputs, rule, mode, scale, chunks, sequential=sequential, keep=keep)
     write_key = q.new_empty(0) if mode == IDENTITY else result.write_key
     gains = result.gains[:3] if mode == LEARNED else [q.new_empty(0) for _ in range(3)]
-    return result.o, result.state, result.preconditioner, write_key, result.inverse, *gains
+    path = result.path if keep else q.new_empty(0)
+    return result.o, result.state, result.preconditioner, write_key, result.inverse, *gains, path
 
 
 @chunk_forward.register_fake
 def _(
     q, k, v, beta, g, anchor, initial_state, initial_preconditioner, cu_seqlens, scale, eta, d_min, d_max,
-    normalize_feedback, chunk_size, mode, sequential,
+    normalize_feedback, chunk_size, mode, sequential, keep,
 ):  # fmt: skip
     batch, length, heads, key_dim = k.shape
     if cu_seqlens is None:
@@ -58,6 +62,7 @@ def _(
         k.new_empty(beta.shape, **wide) if learned else k.new_empty(0),
         k.new_empty(slots, heads, key_dim, **wide) if learned else k.new_empty(0),
         k.new_empty(slots, heads, dtype=torch.int8) if learned else k.new_empty(0),
+        k.new_empty(k.shape, **wide) if keep else k.new_empty(0),
     )
 
 
@@ -109,8 +114,8 @@ def _(
 
 
 def _save(ctx, inputs, output):
-    ctx.save_for_backward(*inputs[:9], *output[3:])
-    ctx.options = inputs[9:]
+    ctx.save_for_backward(*inputs[:9], *output[3:8])
+    ctx.options = inputs[9:-1]
     ctx.mark_non_differentiable(*output[3:])
     ctx.set_materialize_grads(False)
 
@@ -122,7 +127,7 @@ def _differentiate(ctx, grad_o, grad_state, grad_preconditioner, *_):
     grads = chunk_backward(*saved, grad_o, grad_state, grad_preconditioner, *ctx.options)
     wanted = zip(grads, saved[:8], ctx.needs_input_grad[:8], strict=True)
     reached = [grad if need and grad.shape == x.shape else None for grad, x, need in wanted]
-    return (*reached, *[None] * (1 + len(ctx.options)))
+    return (*reached, *[None] * (2 + len(ctx.options)))
 
 
 chunk_forward.register_autograd(_differentiate, setup_context=_save)

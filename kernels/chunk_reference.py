@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .inputs import check_inputs
+from .numerics import CHUNK_REFERENCE, declare
 from .reference import Memory, Scan, calibrate, feedback_weight, forget, project, run
 from .results import State, Trajectory
 from .rule import Rule
 
 
+@declare(CHUNK_REFERENCE)
 def chunk_osdn_reference(
     q: Tensor,
     k: Tensor,

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from .chunk import key_mode
 from .chunk_op import chunk_forward
-from .inputs import Inputs, check_inputs, check_preconditioner_inputs
+from .inputs import check_inputs, check_preconditioner_inputs
 from .norm import l2norm
+from .numerics import CHUNK, RECURRENT, SCAN, declare
 from .preconditioner_op import preconditioner
 from .recurrent_op import recurrent
 from .results import State, Trajectory
@@ -31,6 +32,7 @@ def sequential_scan() -> Iterator[None]:
         _sequential = before
 
 
+@declare(CHUNK)
 def chunk_osdn(
     q: Tensor,
     k: Tensor,
@@ -94,7 +96,7 @@ def chunk_osdn(
         Bounds of sequences packed into B = 1.
     chunk_size : 16, 32 or 64
     return_trajectory : bool
-        Also return what each token met.
+        Also return what each token met: the d_t of this very run, that its write keys were formed with.
     check_values : bool
         Whether to read g, initial_preconditioner, anchor and cu_seqlens to check them, which waits for the device.
         Ignored under `torch.compile` and in CUDA graph capture, where values cannot be read.
@@ -114,7 +116,8 @@ def chunk_osdn(
     Notes
     -----
     d, gains and both states are float32 throughout. Products of float32 inputs are full float32 unless
-    ``torch.set_float32_matmul_precision`` allows TF32.
+    ``torch.set_float32_matmul_precision`` allows TF32. ``chunk_osdn.numerics`` declares it all as data, of which the
+    rounding bounds follow: see `osdn_kernels.numerics`.
     """
     given = check_inputs(
         q, k, v, beta, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
@@ -130,13 +133,15 @@ def chunk_osdn(
         started=start is not None,
         start_learns=start is not None and start.requires_grad and torch.is_grad_enabled(),
     )
-    o, state, final, *_ = chunk_forward(
+    o, state, final, *_, path = chunk_forward(
         q, k, v, beta, g, given.anchor, given.initial_state, start, cu_seqlens, given.scale,
-        *_numbers(given), chunk_size, mode, _sequential,
+        *_numbers(given), chunk_size, mode, _sequential, return_trajectory,
     )  # fmt: skip
-    return _results(given, k, o, State(state, final), output_final_state, return_trajectory)
+    trajectory = _trajectory(path, k, beta) if return_trajectory else None
+    return _results(o, State(state, final), output_final_state, trajectory)
 
 
+@declare(RECURRENT)
 def fused_recurrent_osdn(
     q: Tensor,
     k: Tensor,
@@ -173,10 +178,14 @@ def fused_recurrent_osdn(
     q, k = _normalised(q, k, use_qk_l2norm_in_kernel)
     tensors = (q, k, v, beta, g, given.anchor, given.initial_state, given.initial_preconditioner)
     learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
-    o, state, final, *_ = recurrent(*tensors, cu_seqlens, given.scale, *_numbers(given), learns)
-    return _results(given, k, o, State(state, final), output_final_state, return_trajectory)
+    o, state, final, path, *_ = recurrent(
+        *tensors, cu_seqlens, given.scale, *_numbers(given), learns or return_trajectory
+    )
+    trajectory = _trajectory(path, k, beta) if return_trajectory else None
+    return _results(o, State(state, final), output_final_state, trajectory)
 
 
+@declare(SCAN)
 def osdn_preconditioner(
     k: Tensor,
     *,
@@ -226,17 +235,14 @@ def _numbers(given) -> tuple[float, float, float, bool]:
 
 
 def _results(
-    given: Inputs, k: Tensor, o: Tensor, state: State, output_final_state: bool, return_trajectory: bool
+    o: Tensor, state: State, output_final_state: bool, trajectory: Trajectory | None
 ) -> tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]:
     final = state if output_final_state else None
-    return (o, final, _trajectory(given, k)) if return_trajectory else (o, final)
+    return (o, final) if trajectory is None else (o, final, trajectory)
 
 
 @torch.no_grad()
-def _trajectory(given: Inputs, k: Tensor) -> Trajectory:
-    d, *_ = preconditioner(
-        k, given.g, given.anchor, given.initial_preconditioner, given.cu_seqlens, *_numbers(given),
-        given.chunk_size, _sequential,
-    )  # fmt: skip
-    alignment = torch.einsum("...k,...k->...", d, k.float().square())
-    return Trajectory(d, alignment, (1.0 - given.beta.float() * alignment) ** 2)
+def _trajectory(d: Tensor, k: Tensor, beta: Tensor) -> Trajectory:
+    """What follows from the d_t of a run; sums of products rather than matrix products, which TF32 would round."""
+    alignment = k.float().square().mul_(d).sum(-1)
+    return Trajectory(d, alignment, (1.0 - beta.float() * alignment) ** 2)

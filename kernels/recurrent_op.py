@@ -25,11 +25,13 @@ def recurrent(
     initial_preconditioner: Maybe, cu_seqlens: Maybe, scale: float, eta: float, d_min: float, d_max: float,
     normalize_feedback: bool, save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """o, final state, final preconditioner; with `save` also d_t, residuals and gains, for the backward pass."""
+    """o, final state, final preconditioner; with `save` also the d_t of the run, its residuals and its gains."""
     inputs = chunk.contiguous(q, k, v, beta, g, anchor, initial_state, initial_preconditioner)
     if q.numel() == 0:
         start = chunk.empty_forward(inputs, Chunks(k.shape[0], 0, sequences_of(k, cu_seqlens), 16, 0))
-        result = Recurrence(start.o, start.state, start.preconditioner, None, None, None)
+        wide = {"dtype": torch.float32}
+        saved = [x.new_empty(x.shape, **wide) if save else None for x in (k, v, beta)]
+        result = Recurrence(start.o, start.state, start.preconditioner, *saved)
     else:
         with on_device_of(q):
             rule = Rule(eta, d_min, d_max, normalize_feedback)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .inputs import Inputs, PreconditionerInputs, check_inputs, check_preconditioner_inputs
+from .numerics import REFERENCE, declare
 from .results import State, Trajectory
 from .rule import Rule
 
@@ -53,6 +54,7 @@ MemorySolver = Callable[[Memory, Tensor, float, int], tuple[Tensor, Tensor]]
 """(memory, d_t, scale, chunk size) -> o [N, T, H, V] and the final state [N, H, K, V]."""
 
 
+@declare(REFERENCE)
 def osdn_reference(
     q: Tensor,
     k: Tensor,
@@ -101,6 +103,7 @@ def osdn_reference(
     )
 
 
+@declare(REFERENCE)
 def preconditioner_reference(
     k: Tensor,
     *,

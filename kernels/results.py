@@ -21,14 +21,14 @@ class State(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """What each token met; detached from autograd.
+    """What each token met in the run that made the output; detached from autograd.
 
     Attributes
     ----------
     preconditioner : [B, T, H, K] float32
-        d_t that token t was written with.
+        d_t that token t was written with, as the kernel itself computed it.
     alignment : [B, T, H] float32
-        a_t = <d_t, k_t * k_t>.
+        a_t = <d_t, k_t * k_t>, of that d_t.
     residual_ratio : [B, T, H] float32
         (1 - beta_t a_t)^2, the token loss after the write over the one before it (T3).
     """

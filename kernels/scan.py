@@ -139,11 +139,11 @@ def extremes(
 )
 @triton.jit
 def chain_kernel(
-    k, g, anchor, initial, inverse, gain, entry, clipped, final, out, bounds, first, length,
+    k, g, anchor, initial, inverse, gain, entry, clipped, final, out, path, bounds, first, length,
     eta, eta_rest, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
-    PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    KEEP: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -193,8 +193,8 @@ def chain_kernel(
         if stepped:
             count = tl.minimum(left, C).to(tl.int32)
             d = step_tokens(
-                d.to(tl.float64), c.to(tl.float64), k, g, gain, out, place, count, eta, eta_rest, d_min, d_max,
-                H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY,
+                d.to(tl.float64), c.to(tl.float64), k, g, gain, out, path, place, count, eta, eta_rest, d_min, d_max,
+                H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY, KEEP,
             ).to(tl.float32)  # fmt: skip
         else:
             d = handed_on
@@ -209,10 +209,11 @@ def chain_kernel(
 @autotune(configurations(warps=(1, 2, 4)), ["H", "K", "HAS_GATE"])
 @triton.jit
 def sequential_kernel(
-    k, g, anchor, initial, gain, entry, clipped, final, out, bounds, first, length, eta, eta_rest, d_min, d_max,
+    k, g, anchor, initial, gain, entry, clipped, final, out, path, bounds, first, length,
+    eta, eta_rest, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
-    PACKED: tl.constexpr,
+    KEEP: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -234,8 +235,8 @@ def sequential_kernel(
         tl.store(clipped + item, 1)
         count = tl.minimum(left, C).to(tl.int32)
         d = step_tokens(
-            d, c, k, g, gain, out, place, count, eta, eta_rest, d_min, d_max,
-            H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY,
+            d, c, k, g, gain, out, path, place, count, eta, eta_rest, d_min, d_max,
+            H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY, KEEP,
         )  # fmt: skip
         place += C * H
         item += H
@@ -292,13 +293,13 @@ def rule_numbers(rule: Rule) -> tuple[float, float, float, float]:
 
 def scan_forward(
     k: Tensor, g: Tensor | None, anchor: Tensor | None, initial: Tensor | None, rule: Rule, chunks: Chunks,
-    out: Tensor, *, scale_key: bool, sequential: bool,
+    out: Tensor, *, scale_key: bool, sequential: bool, path: Tensor | None = None,
 ) -> Gains:  # fmt: skip
     """Gains, chunk entries and the d handed on.
 
     k [B, T, H, K]; g [B, T, H] or None; anchor, initial [N, H, K] float32 or None (0, ones). Of out [B, T, H, K], the
     rows of chunks that were stepped token by token (all, if `sequential`) are written: d_t, or d_t * k_t with
-    `scale_key`.
+    `scale_key`. The same rows of `path` [B, T, H, K] float32, if given, get d_t.
     """
     heads, dim = k.shape[2:]
     make = {"dtype": torch.float32, "device": k.device}
@@ -316,9 +317,9 @@ def scan_forward(
     shared = {
         "H": heads, "K": dim, "C": chunks.size, "BK": tile(dim), "HAS_GATE": g is not None,
         "HAS_ANCHOR": anchor is not None, "HAS_INITIAL": initial is not None, "NORMALIZE": rule.normalize_feedback,
-        "SCALE_KEY": scale_key, "PACKED": chunks.packed,
+        "SCALE_KEY": scale_key, "KEEP": path is not None, "PACKED": chunks.packed,
     }  # fmt: skip
-    rest = (*gains, out, chunks.bounds, chunks.first, chunks.length, *rule_numbers(rule))
+    rest = (*gains, out, path, chunks.bounds, chunks.first, chunks.length, *rule_numbers(rule))
     if sequential:
         sequential_kernel[(programs,)](k, g, anchor, initial, *rest, **shared)
     else:

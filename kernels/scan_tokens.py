@@ -20,11 +20,13 @@ def load_row(base, known, wanted):
 
 @triton.jit
 def step_tokens(
-    d, c, k, g, gain, out, place, count, eta, eta_rest, d_min, d_max,
+    d, c, k, g, gain, out, path, place, count, eta, eta_rest, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr, NORMALIZE: tl.constexpr,
-    SCALE_KEY: tl.constexpr,
+    SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
 ):  # fmt: skip
     """Step d [BK] float64 over `count` tokens, the first at row `place`; write their gains and rows of `out`.
+
+    With KEEP also the d_t, rounded to float32, that rows of `out` are scaled by, into `path`.
 
     In float64: many clipped steps then stay within an ulp or two of the exact recurrence, and a row of K numbers per
     token costs latency, not arithmetic. `eta_rest` is what float32 leaves of eta.
@@ -37,6 +39,8 @@ def step_tokens(
         key = following.to(tl.float32)
         following = load_row(k + (place + H) * K, known, token + 1 < count)
         row = d.to(tl.float32)
+        if KEEP:
+            tl.store(path + place * K + feature, row, mask=known)
         if SCALE_KEY:
             row *= key
         tl.store(out + place * K + feature, row.to(out.dtype.element_ty), mask=known)

@@ -27,6 +27,8 @@ class WriteKeys(NamedTuple):
         Log forgetting gates.
     anchor : [N, H, K] float32 or None
         What forgetting returns to.
+    path : [B, T, H, K] float32 or None
+        Where to write the d_t that `out` is formed with; its rows of chunks that clipped the scan has written.
     """
 
     mode: int
@@ -36,3 +38,4 @@ class WriteKeys(NamedTuple):
     clipped: Tensor | None = None
     gate: Tensor | None = None
     anchor: Tensor | None = None
+    path: Tensor | None = None

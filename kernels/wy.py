@@ -47,6 +47,12 @@ def load_rows(base, row, valid, stride, column, inside):
 
 
 @triton.jit
+def store_rows(base, row, valid, stride, column, inside, block):
+    """The same rows written, where not masked."""
+    tl.store(base + row[:, None] * stride + column[None, :], block, mask=valid[:, None] & inside[None, :])
+
+
+@triton.jit
 def block_keys(
     k,
     gain,
@@ -59,17 +65,18 @@ def block_keys(
     HAS_GATE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Write keys of 16 tokens and the preconditioner they hand on."""
+    """Write keys of 16 tokens, the preconditioner of each (all the first if KEYS < 2), and the one they hand on."""
     write_key, handed_on = k, entry
+    d = tl.broadcast_to(entry[None, :], k.shape)
     if KEYS == 1:
-        write_key = (k.to(tl.float32) * entry[None, :]).to(k.dtype)
+        write_key = (k.to(tl.float32) * d).to(k.dtype)
     if KEYS == 2:
         key = k.to(tl.float32)
         s = key * key
         d = iterate_tile(s, gain, gate, entry, anchor, 16, HAS_GATE, PRECISION)
         write_key = tl.where(stepped, stored, (d * key).to(k.dtype))
         handed_on = next_entry(s, gain, gate, entry, anchor, HAS_GATE)
-    return write_key, handed_on
+    return write_key, d, handed_on
 
 
 # One program per chunk and head works on 16-row blocks, whose products run on single warps: few warps, narrow key
@@ -81,9 +88,9 @@ def block_keys(
 @triton.jit
 def solve_kernel(
     k, v, beta, gate, gain, entry, anchor, clipped, write_key, inverse, w, u,
-    bounds, first, owner, length, per_sequence,
+    path, bounds, first, owner, length, per_sequence,
     H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    KEYS: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
+    KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
     PRECISION: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -143,17 +150,21 @@ def solve_kernel(
             x1 = load_rows(write_key, row1, in1 & stepped, H * K, column, inside)
             x2 = load_rows(write_key, row2, in2 & stepped, H * K, column, inside)
             x3 = load_rows(write_key, row3, in3 & stepped, H * K, column, inside)
-        x0, d = block_keys(k0, u0, g0, d, c, x0, stepped, KEYS, HAS_GATE, PRECISION)
-        x1, d = block_keys(k1, u1, g1, d, c, x1, stepped, KEYS, HAS_GATE, PRECISION)
-        x2, d = block_keys(k2, u2, g2, d, c, x2, stepped, KEYS, HAS_GATE, PRECISION)
-        x3, d = block_keys(k3, u3, g3, d, c, x3, stepped, KEYS, HAS_GATE, PRECISION)
+        x0, d0, d = block_keys(k0, u0, g0, d, c, x0, stepped, KEYS, HAS_GATE, PRECISION)
+        x1, d1, d = block_keys(k1, u1, g1, d, c, x1, stepped, KEYS, HAS_GATE, PRECISION)
+        x2, d2, d = block_keys(k2, u2, g2, d, c, x2, stepped, KEYS, HAS_GATE, PRECISION)
+        x3, d3, d = block_keys(k3, u3, g3, d, c, x3, stepped, KEYS, HAS_GATE, PRECISION)
         if KEYS != 0:
-            out = write_key + column[None, :]
-            keep = inside[None, :] & (stepped == 0)
-            tl.store(out + row0[:, None] * (H * K), x0, mask=in0[:, None] & keep)
-            tl.store(out + row1[:, None] * (H * K), x1, mask=in1[:, None] & keep)
-            tl.store(out + row2[:, None] * (H * K), x2, mask=in2[:, None] & keep)
-            tl.store(out + row3[:, None] * (H * K), x3, mask=in3[:, None] & keep)
+            solved = inside & (stepped == 0)
+            store_rows(write_key, row0, in0, H * K, column, solved, x0)
+            store_rows(write_key, row1, in1, H * K, column, solved, x1)
+            store_rows(write_key, row2, in2, H * K, column, solved, x2)
+            store_rows(write_key, row3, in3, H * K, column, solved, x3)
+            if KEEP:
+                store_rows(path + token * K, row0, in0, H * K, column, solved, d0)
+                store_rows(path + token * K, row1, in1, H * K, column, solved, d1)
+                store_rows(path + token * K, row2, in2, H * K, column, solved, d2)
+                store_rows(path + token * K, row3, in3, H * K, column, solved, d3)
         y0, y1, y2, y3 = tl.trans(x0), tl.trans(x1), tl.trans(x2), tl.trans(x3)
         a00 += dot(k0, y0, PRECISION)
         a10 += dot(k1, y0, PRECISION)
@@ -242,16 +253,20 @@ def apply_blocks(
 
 
 def solve(k: Tensor, v: Tensor, beta: Tensor, keys: WriteKeys, chunks: Chunks) -> Solved:
-    """Solve every chunk's triangular system; fills `keys.out` with the write keys of chunks that did not clip."""
+    """Solve every chunk's triangular system.
+
+    Fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t.
+    """
     batch, length, heads, key_dim = k.shape
     value_dim = v.shape[-1]
     inverse = k.new_empty(batch, length, heads, chunks.size)
     w, u = torch.empty_like(k), torch.empty_like(v)
     solve_kernel[(chunks.slots * heads,)](
         k, v, beta, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, inverse, w, u,
-        *chunks.pointers, length, chunks.per_sequence,
+        keys.path, *chunks.pointers, length, chunks.per_sequence,
         H=heads, K=key_dim, V=value_dim, C=chunks.size,
-        KEYS=keys.mode, HAS_GATE=keys.gate is not None, HAS_ANCHOR=keys.anchor is not None, PACKED=chunks.packed,
+        KEYS=keys.mode, KEEP=keys.path is not None, HAS_GATE=keys.gate is not None,
+        HAS_ANCHOR=keys.anchor is not None, PACKED=chunks.packed,
         PRECISION=operand_precision(k.dtype), EXACT=exact_precision(k.dtype),
     )  # fmt: skip
     return Solved(inverse, w, u)

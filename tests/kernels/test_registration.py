@@ -20,13 +20,14 @@ def leaves(cu_seqlens: list[int] | None = None) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("bounds", [None, pytest.param([0, 7, 7, 20], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("mode", [IDENTITY, FIXED, LEARNED])
-def test_opcheck_of_the_chunkwise_operator(mode, bounds):
+def test_opcheck_of_the_chunkwise_operator(mode, bounds, keep):
     given = leaves(bounds)
     if mode != LEARNED:
         given[4] = given[5] = None
     bounds = None if bounds is None else torch.tensor(bounds)
-    numbers = (0.25, 0.3, 0.56, 1.18, False, 16, mode, False)
+    numbers = (0.25, 0.3, 0.56, 1.18, False, 16, mode, False, keep)
     assert opcheck(torch.ops.osdn.chunk_forward.default, (*given, bounds, *numbers)) == ALL_PASS
 
 

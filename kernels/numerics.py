@@ -1,0 +1,144 @@
+"""What the operators compute in which order and precision, as plain data: the hypotheses of a rounding bound.
+
+The public operators carry it as their attribute `numerics`, a dict from input dtypes to dicts of strings, numbers and
+booleans. Rounding bounds are proved for what is declared; a kernel that leaves them does not do what it says. Any
+callable may carry the attribute: `osdn_theory.crosscheck` reads it off, and holds a kernel without it to the far wider
+bounds of kernels of which nothing is known.
+
+Keys are "float32", "bfloat16" and "float16", the dtype of q, k and v. An entry "float32, tf32" takes the place of
+"float32" while ``torch.get_float32_matmul_precision()`` allows TF32. No entry, or None: nothing is declared.
+
+An entry has these fields; what it leaves out has the value in brackets. Formats are "float64", "float32", "tf32",
+"bfloat16" or "float16".
+
+order : "recurrent" or "chunk"
+    Token by token, or by the chunk's triangular system (T11, T12). Scalar arithmetic is float32 in both.
+inputs : format ["float32"]
+    Queries, keys and values as they are read.
+storage : format ["float32"]
+    Chunk order: write keys, results of the triangular system, overlaps, and the memory where products read it.
+operands : format ["float32"]
+    Chunk order: what factors of the memory's matrix products are rounded to once more; `storage` where they are not.
+outputs : format ["float32"]
+    o_t.
+preconditioner : format ["float32"]
+    d from one token to the next, or from chunk to chunk.
+compensated : bool [False]
+    Recurrent order: d carries along what its last rounding lost.
+accumulation : number [2^-24]
+    Unit roundoff of the sums in matrix products.
+exact_product : number [2^-24]
+    Relative error of a product in the matrix products of calibration, forming d_t among them, and of the inverse.
+chopped : bool [False]
+    Conversions to `storage` and `outputs` drop bits rather than round to nearest.
+fused : bool [True]
+    A matrix product may be accumulated on top of what it is added to, term by term.
+wide_steps : bool [False]
+    Chunk order: chunks that clip are stepped in float64 rather than float32.
+ordered : bool [False]
+    Matrix products are float32 fused multiply-adds over their terms in order, in blocks of 16 or of a multiple of 16.
+ordered_gram : integer [0]
+    Up to how many key features that holds of keys times transposed write keys as well.
+name : string
+    What the bound calls itself.
+
+What is declared holds on a GPU. Triton's interpreter drops bits in conversions to bfloat16, which whoever runs the
+kernels there has to add.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .inputs import MAX_FEATURES
+
+Numerics = dict[str, dict[str, str | float | bool] | None]
+Operator = TypeVar("Operator", bound=Callable[..., Any])
+
+TENSOR_CORE_SUM = 2.0**-22
+"""Sums in tensor cores drop bits of the smaller terms: an ulp and its carries instead of half an ulp."""
+
+TF32X3_PRODUCT = 2.0**-21
+"""Three TF32 products for the parts of two numbers leave out the product of the two small parts."""
+
+TF32_PRODUCT = 2.0**-9 + 2.0**-20
+"""Product of two numbers that each lose up to an ulp of TF32, as hardware may drop the bits."""
+
+_IN_ORDER = {"ordered": True, "ordered_gram": MAX_FEATURES}
+"""The compiler unrolls full float32 products into multiply-adds, one thread per entry, from the first term on."""
+
+_TENSOR_CORES = {"accumulation": TENSOR_CORE_SUM, "exact_product": TF32X3_PRODUCT}
+_FORMED_IN_TF32 = {"accumulation": TENSOR_CORE_SUM, "exact_product": TF32_PRODUCT}
+
+
+def _chunk(dtype: str) -> dict[str, Any]:
+    return {
+        "order": "chunk",
+        "inputs": dtype,
+        "storage": dtype,
+        "operands": dtype,
+        "outputs": dtype,
+        "preconditioner": "float32",
+        "wide_steps": True,
+    }
+
+
+def _scan(dtype: str) -> dict[str, Any]:
+    """The calibration of the chunk order alone: all that it stores is float32."""
+    return {"order": "chunk", "inputs": dtype, "preconditioner": "float32", "wide_steps": True}
+
+
+def _float32_inside(order: str, dtype: str, *, compensated: bool = False) -> dict[str, Any]:
+    """16 bits on the way in and out, float32 between."""
+    return {
+        "order": order,
+        "inputs": dtype,
+        "storage": "float32",
+        "operands": "float32",
+        "outputs": dtype,
+        "preconditioner": "float32",
+        "compensated": compensated,
+    }
+
+
+CHUNK: Numerics = {
+    "float32": {**_chunk("float32"), **_IN_ORDER},
+    "float32, tf32": {**_chunk("float32"), "operands": "tf32", **_FORMED_IN_TF32},
+    "bfloat16": {**_chunk("bfloat16"), **_FORMED_IN_TF32},
+    "float16": {**_chunk("float16"), **_FORMED_IN_TF32},
+}
+"""`chunk_osdn`. Gains, chunk entries and inverses come from products good to float32 in every dtype. The d_t inside a
+chunk, which are formed from them to scale its keys and then are gone, take one TF32 product but for full float32
+inputs; the fields have one number for all of these."""
+
+SCAN: Numerics = {
+    "float32": {**_scan("float32"), **_IN_ORDER},
+    "bfloat16": {**_scan("bfloat16"), **_TENSOR_CORES},
+    "float16": {**_scan("float16"), **_TENSOR_CORES},
+}
+"""`osdn_preconditioner`, which TF32 does not reach."""
+
+RECURRENT: Numerics = {
+    dtype: _float32_inside("recurrent", dtype, compensated=True)
+    for dtype in ("float32", "bfloat16", "float16")
+}
+"""`fused_recurrent_osdn`: no matrix products, so nothing for TF32 to reach."""
+
+REFERENCE: Numerics = {
+    dtype: _float32_inside("recurrent", dtype) for dtype in ("float32", "bfloat16", "float16")
+} | {"float32, tf32": None}
+"""`osdn_reference` and `preconditioner_reference`. Of PyTorch's products nothing is declared where it may use TF32."""
+
+CHUNK_REFERENCE: Numerics = {
+    dtype: _float32_inside("chunk", dtype) for dtype in ("float32", "bfloat16", "float16")
+} | {"float32, tf32": None}
+"""`chunk_osdn_reference`: products and triangular solves are PyTorch's, their sums in any order; likewise."""
+
+
+def declare(numerics: Numerics) -> Callable[[Operator], Operator]:
+    """Attach `numerics` to an operator."""
+
+    def attach(operator: Operator) -> Operator:
+        operator.numerics = numerics
+        return operator
+
+    return attach
