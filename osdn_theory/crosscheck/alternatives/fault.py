@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from osdn_theory.crosscheck.alternatives.engine import run
-from osdn_theory.crosscheck.alternatives.inputs import Inputs, cut, joined, read_inputs
+from osdn_theory.crosscheck.alternatives.inputs import Inputs, apart, cut, joined, read_inputs, together
 from osdn_theory.crosscheck.alternatives.mechanism import RIGHT, Mechanism
 from osdn_theory.crosscheck.alternatives.outcome import Outcome
 from osdn_theory.crosscheck.case import Case
@@ -35,6 +35,9 @@ class Fault:
         With the inputs and the mechanism that gave the outcome.
     sequences : functions from the packed sequences to others with as many tokens in all
     leak : Leak
+    across : bool
+        Whether faults of inputs reach over the bounds of packed sequences: they see one row of tokens, and one row of
+        states for each sequence.
     """
 
     inputs: tuple[Callable[[Inputs], Inputs], ...] = ()
@@ -42,6 +45,7 @@ class Fault:
     results: tuple[Result, ...] = ()
     sequences: tuple[Callable[[list[Inputs]], list[Inputs]], ...] = ()
     leak: Leak = "nothing"
+    across: bool = False
 
     def __and__(self, other: Fault) -> Fault:
         """Both at once; where they change the same switch, the other's value."""
@@ -51,6 +55,7 @@ class Fault:
             self.results + other.results,
             self.sequences + other.sequences,
             other.leak if other.leak != "nothing" else self.leak,
+            self.across or other.across,
         )
 
 
@@ -76,8 +81,16 @@ def answer_cases(fault: Fault, cases: Sequence[Case], put: str) -> list[Outcome]
 
 
 def _one(fault: Fault, inputs: Inputs) -> Outcome:
+    return _computed(fault, _changed(fault, inputs))
+
+
+def _changed(fault: Fault, inputs: Inputs) -> Inputs:
     for change in fault.inputs:
         inputs = change(inputs)
+    return inputs
+
+
+def _computed(fault: Fault, inputs: Inputs) -> Outcome:
     mechanism = replace(RIGHT, **fault.mechanism)
     outcome = run(inputs, mechanism)
     for change_result in fault.results:
@@ -89,9 +102,13 @@ def _packed(fault: Fault, given: list[Inputs]) -> list[Outcome]:
     sequences = given
     for change in fault.sequences:
         sequences = change(sequences)
+    if fault.across:
+        sequences = apart(_changed(fault, together(sequences)), sequences)
+    else:
+        sequences = [_changed(fault, inputs) for inputs in sequences]
     answers: list[Outcome] = []
     for inputs in sequences:
-        answers.append(_one(fault, _leaked(fault.leak, inputs, answers[-1]) if answers else inputs))
+        answers.append(_computed(fault, _leaked(fault.leak, inputs, answers[-1]) if answers else inputs))
     lengths = [inputs.length for inputs in given]
     return answers if lengths == [part.length for part in sequences] else _split(answers, lengths)
 

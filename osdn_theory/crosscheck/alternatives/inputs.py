@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Inputs:
     start, anchor : (B, H, K)
         d_1 and c.
     scale, eta, d_min, d_max, epsilon : float
-    normalize, beta_aware, calibrates : bool
+    normalize, beta_aware : bool
     """
 
     queries: Array
@@ -62,7 +63,7 @@ class Inputs:
     @property
     def square(self) -> bool:
         """Whether K = V."""
-        return self.keys.shape[3] == self.values.shape[3]
+        return bool(self.keys.shape[3] == self.values.shape[3])
 
 
 def read_inputs(case: Case) -> Inputs:
@@ -97,6 +98,22 @@ def joined(parts: list[Inputs]) -> Inputs:
         pieces = [getattr(part, name) for part in parts]
         arrays[name] = None if pieces[0] is None else np.concatenate(pieces, axis=2)
     return replace(parts[0], **arrays)
+
+
+def together(parts: list[Inputs]) -> Inputs:
+    """Sequences as one call has them: one row of tokens, and a row of states for each."""
+    states = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_SEQUENCE}
+    return replace(joined(parts), **states)
+
+
+def apart(call: Inputs, parts: list[Inputs]) -> list[Inputs]:
+    """The sequences of one call again, as long as `parts`."""
+    edges = np.cumsum([0, *(part.length for part in parts)])
+    found = []
+    for at, (start, stop) in enumerate(pairwise(edges.tolist())):
+        states: dict[str, Any] = {name: getattr(call, name)[at : at + 1] for name in PER_SEQUENCE}
+        found.append(replace(cut(call, start, stop), **states))
+    return found
 
 
 def cut(whole: Inputs, start: int, stop: int) -> Inputs:

@@ -110,7 +110,7 @@ def remember(queries, erase, write, taught, beta, decay, start, switches, output
 
 @compiled
 def calibrate(seen, direction, rate, gate, anchor, start, low, high, switches, out, final):
-    """d_t of every token (n, T, K), and the d handed on, from features that are seen and ones that are stepped along."""
+    """d_t of every token (n, T, K) and the d handed on, from features that are seen and ones to step along."""
     order, clip_every, frozen, edge, reset, forgets, dropped = switches
     length, dim = seen.shape[1:]
     d, m = np.empty(dim), np.empty(dim)
@@ -178,9 +178,9 @@ def forget(d, gate, anchor):
 
 @compiled
 def drop(bits, dropped):
-    """Round float64 numbers, seen as integers, to 53 - `dropped` bits, ties to even; NaN and infinity stay what they are.
+    """Round float64 numbers, seen as integers, to 53 - `dropped` bits, ties to even.
 
-    Formats of fewer bits have a shorter range as well, which this leaves out.
+    NaN and infinity stay what they are. Formats of fewer bits have a shorter range as well, which this leaves out.
     """
     mask = (np.int64(1) << dropped) - 1
     for j in range(bits.size):

@@ -82,38 +82,84 @@ def _ignored() -> Iterator[Alternative]:
     def zeros(array: Array) -> Array:
         return np.zeros_like(array)
 
-    yield _row("beta ignored", "beta is ignored", "S_t = S_{t-1} + (v_t - S_{t-1} k_t)(d_t * k_t)^T", "beta",
-               on(("beta",), ones))  # fmt: skip
+    yield _row(
+        "beta ignored",
+        "beta is ignored",
+        "S_t = S_{t-1} + (v_t - S_{t-1} k_t)(d_t * k_t)^T",
+        "beta",
+        on(("beta",), ones),
+    )
     yield _row("g ignored", "the gate g is ignored", "gamma_t = 1, alpha_t = 1", "g", on(GATES, ones))
-    yield _row("initial_state ignored", "the memory starts empty", "S_0 = 0", "initial_state",
-               on(("state",), zeros))  # fmt: skip
-    yield _row("d_1 ignored", "the preconditioner starts at 1", "d_1 = 1", "initial_preconditioner",
-               on(("start",), ones))  # fmt: skip
-    yield _row("anchor ignored", "d forgets towards 0", "d_{t+1} = clip[gamma_t d_t + ...]", "anchor",
-               on(("anchor",), zeros))  # fmt: skip
+    yield _row(
+        "initial_state ignored", "the memory starts empty", "S_0 = 0", "initial_state", on(("state",), zeros)
+    )
+    yield _row(
+        "d_1 ignored",
+        "the preconditioner starts at 1",
+        "d_1 = 1",
+        "initial_preconditioner",
+        on(("start",), ones),
+    )
+    yield _row(
+        "anchor ignored",
+        "d forgets towards 0",
+        "d_{t+1} = clip[gamma_t d_t + ...]",
+        "anchor",
+        on(("anchor",), zeros),
+    )
     yield _row("anchor is 1", "d forgets towards 1", "c = 1", "anchor", on(("anchor",), ones))
-    yield _row("anchor is d_1", "d forgets towards d_1", "c = d_1", "anchor",
-               lambda inputs: replace(inputs, anchor=inputs.start))  # fmt: skip
-    yield _row("eta ignored", "the step is always the default one", "eta = 0.003", "eta",
-               set_to(eta=PUBLISHED.eta), recurrences=CALIBRATING)  # fmt: skip
-    yield _row("box ignored", "the box is always the default one", "clip to [2/3, 3/2]", "d_min",
-               set_to(d_min=PUBLISHED.d_min, d_max=PUBLISHED.d_max), recurrences=CALIBRATING)  # fmt: skip
-    yield _row("normalize_feedback ignored", "feedback is never normalised", "w_t = 1", "normalize_feedback",
-               set_to(normalize=False), recurrences=CALIBRATING)  # fmt: skip
+    yield _row(
+        "anchor is d_1",
+        "d forgets towards d_1",
+        "c = d_1",
+        "anchor",
+        lambda inputs: replace(inputs, anchor=inputs.start),
+    )
+    yield _row(
+        "eta ignored",
+        "the step is always the default one",
+        "eta = 0.003",
+        "eta",
+        set_to(eta=PUBLISHED.eta),
+        recurrences=CALIBRATING,
+    )
+    yield _row(
+        "box ignored",
+        "the box is always the default one",
+        "clip to [2/3, 3/2]",
+        "d_min",
+        set_to(d_min=PUBLISHED.d_min, d_max=PUBLISHED.d_max),
+        recurrences=CALIBRATING,
+    )
+    yield _row(
+        "normalize_feedback ignored",
+        "feedback is never normalised",
+        "w_t = 1",
+        "normalize_feedback",
+        set_to(normalize=False),
+        recurrences=CALIBRATING,
+    )
     scales: dict[str, tuple[str, Callable[[Inputs], float]]] = {
         "scale ignored": ("o_t = K^{-1/2} S_t q_t", lambda inputs: inputs.key_dim**-0.5),
         "scale is 1": ("o_t = S_t q_t", lambda inputs: 1.0),
         "scale squared": ("o_t = scale^2 S_t q_t", lambda inputs: inputs.scale**2),
         "scale inverted": ("o_t = S_t q_t / scale", lambda inputs: 1.0 / inputs.scale),
         "sqrt(K) for scale": ("o_t = K^{1/2} S_t q_t", lambda inputs: inputs.key_dim**0.5),
-        "scale and default scale": ("o_t = scale K^{-1/2} S_t q_t",
-                                    lambda inputs: inputs.scale * inputs.key_dim**-0.5),
-    }  # fmt: skip
+        "scale and default scale": (
+            "o_t = scale K^{-1/2} S_t q_t",
+            lambda inputs: inputs.scale * inputs.key_dim**-0.5,
+        ),
+    }
     for key, (formula, scale) in scales.items():
         needs = frozenset({"scale"}) if "ignored" in key else frozenset({"q"})
         yield _row(key, "another factor of the read", formula, "q", _scaled(scale), needs=needs)
-    yield _row("scale on k", "k is multiplied by the scale as well as q", "k_t <- scale k_t", "q",
-               lambda inputs: replace(inputs, keys=inputs.scale * inputs.keys))  # fmt: skip
+    yield _row(
+        "scale on k",
+        "k is multiplied by the scale as well as q",
+        "k_t <- scale k_t",
+        "q",
+        lambda inputs: replace(inputs, keys=inputs.scale * inputs.keys),
+    )
 
 
 def _scaled(scale: Callable[[Inputs], float]) -> Change:
@@ -126,18 +172,21 @@ def _shifted() -> Iterator[Alternative]:
         for where, (index, step) in directions.items():
             fills = ("zero", "repeated", "around")
             variants = {f"the end {fill}": fault_of(_shift(fields, step, fill)) for fill in fills}
+            across = {
+                f"{label}, across sequences": replace(fault, across=True) for label, fault in variants.items()
+            }
             yield Alternative(
                 f"{argument} of {where}",
                 f"{argument} is read one token off",
                 f"{argument}_t <- {argument}_{index}",
-                variants,
+                {**variants, **across},
                 _concerns(argument),
                 frozenset({argument}),
             )
 
 
 def _shift(fields: tuple[str, ...], step: int, fill: str) -> Change:
-    """Tokens moved by one; at the end zero (of a gate: its logarithm), the token itself, or the one at the other end."""
+    """Tokens moved by one; at the end zero (of a gate: no decay), the token itself, or that at the other end."""
 
     def moved(inputs: Inputs) -> Inputs:
         arrays: dict[str, Any] = {}
@@ -165,23 +214,27 @@ def _elsewhere() -> Iterator[Alternative]:
     }
     for argument, fields in {**TENSORS, **STATES}.items():
         for where, (formula, move) in moves.items():
-            yield _row(
+            # Packed sequences have one row of tokens, but each its row of states.
+            yield Alternative(
                 f"{argument} of {where}",
                 f"every head or batch row reads {argument} of {where}",
                 formula.format(x=argument),
-                argument,
-                on(fields, move),
+                {"": Fault(inputs=(on(fields, move),), across=True)},
+                _concerns(argument),
+                frozenset({argument}),
             )
 
 
 def unit(keys: Array) -> Array:
     """Divided by the norm; zero stays zero."""
-    return keys / np.maximum(np.linalg.norm(keys, axis=-1, keepdims=True), 1e-12)
+    units: Array = keys / np.maximum(np.linalg.norm(keys, axis=-1, keepdims=True), 1e-12)
+    return units
 
 
 def unit_smoothly(keys: Array) -> Array:
     """k / sqrt(||k||^2 + 1e-6)."""
-    return keys / np.sqrt(np.sum(keys * keys, axis=-1, keepdims=True) + 1e-6)
+    units: Array = keys / np.sqrt(np.sum(keys * keys, axis=-1, keepdims=True) + 1e-6)
+    return units
 
 
 def _normalised() -> Iterator[Alternative]:
@@ -202,30 +255,77 @@ def _twice() -> Iterator[Alternative]:
     def times(factor: float) -> Callable[[Array], Array]:
         return lambda array: factor * array
 
-    yield _row("beta squared", "beta is applied twice", "beta_t <- beta_t^2", "beta", on(("beta",), np.square))
-    yield _row("beta doubled", "beta is doubled, as for negative eigenvalues", "beta_t <- 2 beta_t", "beta",
-               on(("beta",), times(2.0)))  # fmt: skip
-    yield _row("sigmoid of beta", "beta goes through a sigmoid once more", "beta_t <- sigmoid(beta_t)", "beta",
-               on(("beta",), lambda beta: 1.0 / (1.0 + np.exp(-beta))))  # fmt: skip
-    yield _row("beta clipped at 1", "beta above 1 counts as 1", "beta_t <- min(beta_t, 1)", "beta",
-               on(("beta",), lambda beta: np.minimum(beta, 1.0)))  # fmt: skip
+    yield _row(
+        "beta squared", "beta is applied twice", "beta_t <- beta_t^2", "beta", on(("beta",), np.square)
+    )
+    yield _row(
+        "beta doubled",
+        "beta is doubled, as for negative eigenvalues",
+        "beta_t <- 2 beta_t",
+        "beta",
+        on(("beta",), times(2.0)),
+    )
+    yield _row(
+        "sigmoid of beta",
+        "beta goes through a sigmoid once more",
+        "beta_t <- sigmoid(beta_t)",
+        "beta",
+        on(("beta",), lambda beta: 1.0 / (1.0 + np.exp(-beta))),
+    )
+    yield _row(
+        "beta clipped at 1",
+        "beta above 1 counts as 1",
+        "beta_t <- min(beta_t, 1)",
+        "beta",
+        on(("beta",), lambda beta: np.minimum(beta, 1.0)),
+    )
     yield _row("gate squared", "the gate is applied twice", "g_t <- 2 g_t", "g", on(GATES, np.square))
-    yield _row("eta squared", "the step is multiplied by eta twice", "eta <- eta^2", "eta",
-               lambda inputs: replace(inputs, eta=inputs.eta**2), recurrences=CALIBRATING)  # fmt: skip
+    yield _row(
+        "eta squared",
+        "the step is multiplied by eta twice",
+        "eta <- eta^2",
+        "eta",
+        lambda inputs: replace(inputs, eta=inputs.eta**2),
+        recurrences=CALIBRATING,
+    )
 
 
 def _mixed() -> Iterator[Alternative]:
-    yield _row("k for q", "the output reads with the key", "o_t = scale S_t k_t", "q",
-               lambda inputs: replace(inputs, queries=inputs.keys))  # fmt: skip
-    yield _row("q and k swapped", "q and k are swapped", "q_t <- k_t, k_t <- q_t", "q",
-               lambda inputs: replace(inputs, queries=inputs.keys, keys=inputs.queries))  # fmt: skip
-    yield _row("k for v", "the key is stored as the value (K = V)", "v_t <- k_t", "v",
-               lambda inputs: replace(inputs, values=inputs.keys) if inputs.square else inputs)  # fmt: skip
-    yield _row("initial_state transposed", "S_0 is read transposed (K = V)", "S_0 <- S_0^T", "initial_state",
-               lambda inputs: replace(inputs, state=np.swapaxes(inputs.state, -1, -2)) if inputs.square else inputs,
-               )  # fmt: skip
-    yield _row("first token skipped", "token 1 is neither written nor calibrated on", "k_1 <- 0", "k",
-               on(("keys",), lambda keys: _with(keys, 0, 0.0)))  # fmt: skip
+    yield _row(
+        "k for q",
+        "the output reads with the key",
+        "o_t = scale S_t k_t",
+        "q",
+        lambda inputs: replace(inputs, queries=inputs.keys),
+    )
+    yield _row(
+        "q and k swapped",
+        "q and k are swapped",
+        "q_t <- k_t, k_t <- q_t",
+        "q",
+        lambda inputs: replace(inputs, queries=inputs.keys, keys=inputs.queries),
+    )
+    yield _row(
+        "k for v",
+        "the key is stored as the value (K = V)",
+        "v_t <- k_t",
+        "v",
+        lambda inputs: replace(inputs, values=inputs.keys) if inputs.square else inputs,
+    )
+    yield _row(
+        "initial_state transposed",
+        "S_0 is read transposed (K = V)",
+        "S_0 <- S_0^T",
+        "initial_state",
+        lambda inputs: replace(inputs, state=np.swapaxes(inputs.state, -1, -2)) if inputs.square else inputs,
+    )
+    yield _row(
+        "first token skipped",
+        "token 1 is neither written nor calibrated on",
+        "k_1 <- 0",
+        "k",
+        on(("keys",), lambda keys: _with(keys, 0, 0.0)),
+    )
 
 
 def _with(array: Array, token: int, value: float) -> Array:
@@ -235,30 +335,65 @@ def _with(array: Array, token: int, value: float) -> Array:
 
 
 def _gates() -> Iterator[Alternative]:
-    yield _row("exp of g missing", "g is used as it comes, without exp", "alpha_t, gamma_t = g_t", "g",
-               on(GATES, np.log))  # fmt: skip
-    yield _row("exp of g twice", "the exponential of g is taken twice", "alpha_t, gamma_t = exp(exp(g_t))", "g",
-               on(GATES, np.exp))  # fmt: skip
-    yield _row("2 to the g", "g is taken to base 2", "alpha_t, gamma_t = 2^{g_t}", "g",
-               on(GATES, lambda gate: np.power(gate, np.log(2.0))))  # fmt: skip
-    yield _row("S_0 does not decay", "the first token's gate is left out", "alpha_1 = 1", "g",
-               on(("decay",), lambda gate: _with(gate, 0, 1.0)), recurrences=DECAYING)  # fmt: skip
+    yield _row(
+        "exp of g missing",
+        "g is used as it comes, without exp",
+        "alpha_t, gamma_t = g_t",
+        "g",
+        on(GATES, np.log),
+    )
+    yield _row(
+        "exp of g twice",
+        "the exponential of g is taken twice",
+        "alpha_t, gamma_t = exp(exp(g_t))",
+        "g",
+        on(GATES, np.exp),
+    )
+    yield _row(
+        "2 to the g",
+        "g is taken to base 2",
+        "alpha_t, gamma_t = 2^{g_t}",
+        "g",
+        on(GATES, lambda gate: np.power(gate, np.log(2.0))),
+    )
+    yield _row(
+        "S_0 does not decay",
+        "the first token's gate is left out",
+        "alpha_1 = 1",
+        "g",
+        on(("decay",), lambda gate: _with(gate, 0, 1.0)),
+        recurrences=DECAYING,
+    )
     kda = frozenset({"kda"})
     yield Alternative(
         "one gate per head",
         "every feature decays by the same gate",
         "alpha_t <- alpha_{t,1}, or exp of the mean of g_t",
         {
-            "the first feature's": fault_of(on(("decay",), lambda gate: np.broadcast_to(gate[..., :1], gate.shape))),
+            "the first feature's": fault_of(
+                on(("decay",), lambda gate: np.broadcast_to(gate[..., :1], gate.shape))
+            ),
             "the mean": fault_of(on(("decay",), _geometric_mean)),
         },
         kda,
         frozenset({"g"}),
-    )  # fmt: skip
-    yield _row("g decays the memory", "g decays the memory instead of d", "S_t = e^{g_t} S_{t-1} + ...", "g",
-               lambda inputs: replace(inputs, decay=inputs.forget, forget=None), recurrences=OSDN)  # fmt: skip
-    yield _row("g decays the memory too", "g decays the memory as well as d", "S_t = e^{g_t} S_{t-1} + ...", "g",
-               lambda inputs: replace(inputs, decay=inputs.forget), recurrences=OSDN)  # fmt: skip
+    )
+    yield _row(
+        "g decays the memory",
+        "g decays the memory instead of d",
+        "S_t = e^{g_t} S_{t-1} + ...",
+        "g",
+        lambda inputs: replace(inputs, decay=inputs.forget, forget=None),
+        recurrences=OSDN,
+    )
+    yield _row(
+        "g decays the memory too",
+        "g decays the memory as well as d",
+        "S_t = e^{g_t} S_{t-1} + ...",
+        "g",
+        lambda inputs: replace(inputs, decay=inputs.forget),
+        recurrences=OSDN,
+    )
 
 
 def _geometric_mean(gate: Array) -> Array:
@@ -270,7 +405,9 @@ def _rounded() -> Iterator[Alternative]:
         return round_to(array, BFLOAT16)
 
     for argument, fields in {**TENSORS, **STATES}.items():
-        change = on(fields, coarse) if argument != "g" else on(GATES, lambda gate: np.exp(coarse(np.log(gate))))
+        change = (
+            on(fields, coarse) if argument != "g" else on(GATES, lambda gate: np.exp(coarse(np.log(gate))))
+        )
         yield _row(
             f"{argument} in bfloat16",
             f"{argument} is rounded to bfloat16",

@@ -1,0 +1,128 @@
+"""How well an alternative agrees with what a kernel returned, over all questions together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from osdn_theory._validation import Array
+from osdn_theory.crosscheck.alternatives.fault import Fault, answer_cases
+from osdn_theory.crosscheck.alternatives.shown import Shown, Truth, quantities, shown
+from osdn_theory.crosscheck.case import Case
+from osdn_theory.crosscheck.comparison import excess, per_token
+from osdn_theory.crosscheck.exercises.question import Answer, Question
+from osdn_theory.crosscheck.limits import RELATIVE_ALLOWANCE
+from osdn_theory.rounding import FLOAT32
+
+SLACK = 4.0
+"""Bounds that a kernel with a fault may lie from the fault replayed: they are those of the right recurrence."""
+
+LEAST = 1e-6
+"""Least relative error that is allowed: some roundings to float32, where the right result needs none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One quantity of one case as a kernel returned it.
+
+    `relative` is the bound over the exact values, (B, H, 1): what rounding leaves of a number of another size.
+    """
+
+    wanted: Shown
+    found: Array
+    relative: Array
+    outside: bool
+
+    def apart(self, told: Array) -> Array:
+        """||found - told|| of every token in units of what rounding allows, (B, H, P)."""
+        error = per_token(_difference(self.found, told))
+        # Rounding is relative to what was computed up to here, however large the right values are.
+        grown = np.maximum.accumulate(_finite(per_token(told)), axis=-1)
+        allowed = SLACK * np.maximum(self.wanted.limit.norm, self.relative * grown)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(error == 0, 0.0, error / allowed)
+        return np.where(np.isinf(allowed), 0.0, ratio)
+
+    def left(self, told: Array) -> float:
+        """What is left of the error, from 0 to 1; of a right quantity, 1 where the alternative would be wrong."""
+        if not self.outside:
+            return float(np.max(self.apart(told), initial=0.0) > 1)
+        error = _size(_difference(self.found, self.wanted.exact))
+        rest = _size(_difference(self.found, told))
+        return min(1.0, rest / error) if error > 0 and np.isfinite(error) else float(rest > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """All that a kernel answered to one question."""
+
+    cases: tuple[Case, ...]
+    put: str
+    seen: tuple[tuple[Seen, ...], ...]
+
+    @property
+    def outside(self) -> bool:
+        return any(each.outside for case in self.seen for each in case)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """`excess`: largest distance over what rounding allows; `left`: mean share of the errors that is left."""
+
+    excess: float
+    left: float
+
+
+def hear(question: Question, answers: Sequence[Answer], truths: Sequence[Truth]) -> Heard:
+    """Answers beside the truth; each answer's case starts where the kernel in fact started."""
+    seen = tuple(tuple(_seen(*pair)) for pair in zip(answers, truths, strict=True))
+    put = "packed" if question.put == "packed" else "apart"
+    return Heard(tuple(each.case for each in answers), put, seen)
+
+
+def _seen(given: Answer, truth: Truth) -> list[Seen]:
+    found = quantities(given.returned)
+    return [_one(given.case, found[wanted.name], wanted) for wanted in shown(truth, found)]
+
+
+def _one(case: Case, found: Array, wanted: Shown) -> Seen:
+    largest = np.max(per_token(wanted.exact), axis=-1, keepdims=True, initial=0.0)
+    bound = np.max(_finite(wanted.limit.norm), axis=-1, keepdims=True, initial=0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(largest > 0, bound / largest, RELATIVE_ALLOWANCE[case.dtype])
+    outside = bool(np.any(excess(found, wanted.exact, wanted.limit) > 1))
+    return Seen(wanted, found, np.maximum(relative, LEAST), outside)
+
+
+def agreement(fault: Fault, heard: Sequence[Heard], *, give_up: bool = False) -> Agreement:
+    """How a fault fits; with `give_up` only whether it does, the first disagreement ending it."""
+    farthest, parts = 0.0, []
+    for each in heard:
+        for told, seen in zip(answer_cases(fault, each.cases, each.put), each.seen, strict=True):
+            said = quantities(told)
+            for one in seen:
+                apart = float(np.max(one.apart(said[one.wanted.name]), initial=0.0))
+                farthest = max(farthest, apart)
+                if one.outside or apart > 1:
+                    parts.append(one.left(said[one.wanted.name]))
+            if give_up and farthest > 1:
+                return Agreement(farthest, 1.0)
+    return Agreement(farthest, float(np.mean(parts)) if parts else 0.0)
+
+
+def _difference(found: Array, told: Array) -> Array:
+    """|found - told|; infinite where one of them alone is finite in float32, zero where neither is."""
+    lost, gone = (~(np.abs(values) <= FLOAT32.largest) for values in (found, told))
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.abs(found - told)
+    return np.where(lost & gone, 0.0, np.where(lost | gone, np.inf, apart))
+
+
+def _finite(values: Array) -> Array:
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def _size(values: Array) -> float:
+    return float(np.linalg.norm(values)) if np.isfinite(values).all() else np.inf

@@ -1,0 +1,156 @@
+"""Naming what a kernel computes instead: the alternative, or pair of them, that explains all its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations, product
+
+from osdn_theory._threads import cores
+from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.crosscheck.alternatives.agreement import Agreement, Heard, agreement, hear
+from osdn_theory.crosscheck.alternatives.alternative import Alternative, applicable
+from osdn_theory.crosscheck.alternatives.fault import Fault
+from osdn_theory.crosscheck.alternatives.shown import Truth
+from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, COMMON
+from osdn_theory.crosscheck.exercises.question import Answer, Question
+
+EXPLAINED = 0.25
+"""An explanation leaves at most this part of the errors."""
+
+EQUAL = 3.0
+"""Explanations whose distances, over what rounding allows, differ by less than this factor cannot be told apart."""
+
+NEAREST = 3
+"""Alternatives that are listed where none explains."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """One alternative, or two at once, held against everything that a kernel returned.
+
+    Attributes
+    ----------
+    alternatives : tuple of Alternative
+    labels : tuple of str
+        Their variants; "" where there is one alone.
+    agrees : bool
+        Whether rounding explains all that it leaves.
+    excess : float
+        The largest distance over what rounding allows.
+    left : float
+        Part of the errors that it leaves.
+    """
+
+    alternatives: tuple[Alternative, ...]
+    labels: tuple[str, ...]
+    agrees: bool
+    excess: float
+    left: float
+
+    @property
+    def name(self) -> str:
+        """Keys, with their variants."""
+        parts = zip(self.alternatives, self.labels, strict=True)
+        return " and ".join(f"{each.key} ({label})" if label else each.key for each, label in parts)
+
+    @property
+    def formula(self) -> str:
+        return " and ".join(each.formula for each in self.alternatives)
+
+    @property
+    def sentence(self) -> str:
+        """In words, with its formula and the evidence."""
+        words = "; ".join(each.sentence for each in self.alternatives)
+        if self.agrees:
+            return f"{words}: {self.formula}; leaves {self.left:.2g} of the error"
+        return f"nearest: {words} ({self.formula}), which leaves {self.left:.0%} of the error"
+
+
+def explain(
+    adapter: Adapter,
+    questions: Sequence[Question],
+    answers: Sequence[Sequence[Answer]],
+    truths: Sequence[Sequence[Truth]],
+    alternatives: Sequence[Alternative] = ALTERNATIVES,
+) -> tuple[Explanation, ...]:
+    """What explains a kernel's answers, the best first; nothing where all are inside their bounds.
+
+    Those that agree with everything that the kernel returned, and cannot be told apart; then pairs of common ones;
+    then alternatives that agree but for the rounding inside them; otherwise the nearest, with `agrees` False.
+
+    Parameters
+    ----------
+    answers, truths : for each question, one for each case
+        Truths of the cases that the answers say, which start where the kernel in fact started.
+    """
+    heard = [hear(*given) for given in zip(questions, answers, truths, strict=True)]
+    if not any(each.outside for each in heard):
+        return ()
+    rows = list(applicable(adapter, alternatives))
+    agreeing = [each for each in _scored(_singles(rows), heard, give_up=True) if each.agrees]
+    if agreeing:
+        return _equals(agreeing)
+    single = _scored(_singles(rows), heard)
+    close = [each for each in single if each.alternatives[0].approximate and each.left <= EXPLAINED]
+    if close:
+        return _equals([_accepted(each) for each in close])
+    pairs = [each for each in _scored(_pairs(rows), heard, give_up=True) if each.agrees]
+    return _equals(pairs) if pairs else tuple(sorted(single, key=lambda each: each.left)[:NEAREST])
+
+
+Candidate = tuple[tuple[Alternative, ...], tuple[str, ...], Fault]
+
+
+def _singles(rows: Iterable[Alternative]) -> Iterator[Candidate]:
+    for row in rows:
+        for label, fault in row.variants.items():
+            yield (row,), (label,), fault
+
+
+def _pairs(rows: Iterable[Alternative]) -> Iterator[Candidate]:
+    common = [row for row in rows if row.key in COMMON]
+    for first, second in combinations(common, 2):
+        for (label, fault), (other, more) in product(first.variants.items(), second.variants.items()):
+            yield (first, second), (label, other), fault & more
+
+
+def _scored(
+    candidates: Iterable[Candidate], heard: Sequence[Heard], *, give_up: bool = False
+) -> list[Explanation]:
+    """Every candidate but for variants of one alternative that fit less well than another."""
+    # Where the kernel is wrong, most candidates are told apart soonest.
+    ordered = sorted(heard, key=lambda each: not each.outside)
+
+    def score(candidate: Candidate) -> Explanation:
+        rows, labels, fault = candidate
+        found = agreement(fault, ordered, give_up=give_up)
+        return Explanation(rows, labels, _agrees(found), found.excess, found.left)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        scored = list(pool.map(score, candidates))
+    best: dict[tuple[str, ...], Explanation] = {}
+    for each in scored:
+        keys = tuple(row.key for row in each.alternatives)
+        if keys not in best or _rank(each) < _rank(best[keys]):
+            best[keys] = each
+    return list(best.values())
+
+
+def _agrees(found: Agreement) -> bool:
+    return found.excess <= 1 and found.left <= EXPLAINED
+
+
+def _rank(each: Explanation) -> tuple[bool, float, float]:
+    return not each.agrees, each.excess if each.agrees else each.left, each.left
+
+
+def _equals(agreeing: Sequence[Explanation]) -> tuple[Explanation, ...]:
+    """Those as good as the best, within rounding."""
+    ordered = sorted(agreeing, key=_rank)
+    return tuple(each for each in ordered if each.excess <= EQUAL * ordered[0].excess)
+
+
+def _accepted(each: Explanation) -> Explanation:
+    return Explanation(each.alternatives, each.labels, True, each.excess, each.left)
