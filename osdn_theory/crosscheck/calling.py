@@ -278,7 +278,7 @@ def _laid(value: Any, form: Form) -> Any:
     """The same tensor, laid out otherwise in memory."""
     import torch
 
-    if not isinstance(value, torch.Tensor) or value.ndim < 3:
+    if not isinstance(value, torch.Tensor) or value.ndim < 3 or not value.numel():
         return value
     if form == "expanded":
         return _expanded(value)
