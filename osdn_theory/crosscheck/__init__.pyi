@@ -14,7 +14,9 @@ from .configurations import (
 )
 from .files import (
     audit_run as audit_run,
+    audit_runs as audit_runs,
     save_run as save_run,
+    save_runs as save_runs,
 )
 from .registry import (
     kernel_names as kernel_names,

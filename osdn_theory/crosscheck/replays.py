@@ -176,8 +176,7 @@ def _remember(case: Case, path: Array, memory: _Memory) -> tuple[Array, Array]:
     for t in range(stream.length):
         if memory.reset is not None and t % memory.reset == 0:
             state = np.zeros_like(state)
-        decay = 1.0 if case.state_gate is None else case.state_gate[..., t, None, None]
-        decayed = state * decay
+        decayed = state * _decay(case, t)
         source = state if memory.decay_late else decayed
         residual = stream.values[..., t, :] - _read(source, erase[..., t, :])
         update = (beta[..., t, None] * residual)[..., :, None] * write[..., t, None, :]
@@ -187,6 +186,14 @@ def _remember(case: Case, path: Array, memory: _Memory) -> tuple[Array, Array]:
         outputs.append(case.scale * _read(read_from, stream.queries[..., t, :]))
         states.append(state)
     return np.stack(states, axis=2), np.stack(outputs, axis=2)
+
+
+def _decay(case: Case, token: int) -> Array | float:
+    """What multiplies the state (B, H, V, K): one number per head, or with KDA one per feature."""
+    if case.state_gate is None:
+        return 1.0
+    gate: Array = case.state_gate[:, :, token]
+    return gate[..., None, :] if case.recurrence == "kda" else gate[..., None, None]
 
 
 def _read(state: Array, key: Array) -> Array:

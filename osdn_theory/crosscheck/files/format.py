@@ -1,0 +1,185 @@
+"""What a file says of one call, and what makes sense: the same for who writes it and who reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, get_args
+
+import numpy as np
+
+from osdn_theory._validation import require
+from osdn_theory.crosscheck.adapters import Order, Recurrence, StateLayout
+from osdn_theory.crosscheck.case import DTYPES
+
+VERSION = 2
+"""Of the format; the first one had no number."""
+
+INPUTS = {"q": 4, "k": 4, "v": 4, "beta": 3}
+OPTIONAL_INPUTS = {"g": 3, "initial_state": 4, "initial_preconditioner": 3, "anchor": 3}
+RESULTS = {"o": 4, "state": 4, "preconditioner": 3, "d": 4, "alignment": 3, "o_keys": 4, "o_next_keys": 4}
+TENSORS = {**INPUTS, **OPTIONAL_INPUTS, **RESULTS}
+"""Number of axes of every tensor that a call may have; one more for the g of KDA."""
+
+STATES = ("initial_state", "state")
+
+RECURRENCES: tuple[Recurrence, ...] = ("osdn", "delta_net", "gated_delta_net", "kda")
+GATED = ("gated_delta_net", "kda")
+
+RawArray = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class SavedCall:
+    """One call of a kernel, as it is in a file.
+
+    Attributes
+    ----------
+    tensors : mapping from name to array
+        In their own dtypes.
+    recurrence : "osdn", "delta_net", "gated_delta_net" or "kda"
+    order : "chunk", "recurrent" or "unknown"
+    kernel : str
+    scale : float
+    chunk_size : int
+    eta, d_min, d_max : float
+    normalize_feedback : bool
+        These four are OSDN's.
+    cu_seqlens : tuple of int, optional
+        First tokens of packed sequences, and after the last one the number of tokens.
+    state_layout : "KV", "VK" or None
+        None: the shapes tell.
+    device : str
+        What it ran on: type and name.
+    interpreted : bool
+        Whether that was Triton's interpreter.
+    tf32 : bool
+        Whether float32 products were allowed to be TF32.
+    versions : mapping from package to version
+    numerics : mapping
+        What the kernel declares of its arithmetic, as its attribute `numerics`.
+    """
+
+    tensors: Mapping[str, RawArray]
+    recurrence: Recurrence = "osdn"
+    order: Order = "chunk"
+    kernel: str = ""
+    scale: float = 1.0
+    chunk_size: int = 64
+    eta: float = 0.003
+    d_min: float = 2 / 3
+    d_max: float = 3 / 2
+    normalize_feedback: bool = False
+    cu_seqlens: tuple[int, ...] | None = None
+    state_layout: StateLayout | None = None
+    device: str = ""
+    interpreted: bool = False
+    tf32: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
+    numerics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """Tokens of a batch row."""
+        return int(self.tensors["k"].shape[1])
+
+    @property
+    def key_dim(self) -> int:
+        return int(self.tensors["k"].shape[-1])
+
+    @property
+    def value_dim(self) -> int:
+        return int(self.tensors["v"].shape[-1])
+
+    @property
+    def states_lie(self) -> StateLayout:
+        """As said, as the shapes tell, or [K, V] where they cannot."""
+        if self.state_layout is not None:
+            return self.state_layout
+        transposed = (self.value_dim, self.key_dim)
+        shapes = [self.tensors[name].shape[-2:] for name in STATES if name in self.tensors]
+        return "VK" if self.key_dim != self.value_dim and shapes and shapes[0] == transposed else "KV"
+
+    @property
+    def states_told(self) -> str:
+        """How the layout of states is known."""
+        if self.state_layout is not None:
+            return "as said"
+        if not any(name in self.tensors for name in STATES):
+            return "there are none"
+        return "told by their shape" if self.key_dim != self.value_dim else "taken, as K = V does not tell"
+
+
+def check_call(label: str, call: SavedCall) -> None:
+    """Refuse what makes no sense.
+
+    Raises
+    ------
+    ValueError
+        Beginning with `label`, naming the tensor or the number, what was expected and what came.
+    """
+    _check_numbers(label, call)
+    for name in (*INPUTS, "o"):
+        require(
+            name in call.tensors,
+            f"{label}{name} is missing; the call has {', '.join(sorted(call.tensors)) or 'nothing'}",
+        )
+    needs = call.recurrence in GATED
+    require("g" in call.tensors or not needs, f"{label}g is missing, which {call.recurrence} needs")
+    for name, tensor in call.tensors.items():
+        axes = TENSORS[name] + (name == "g" and call.recurrence == "kda")
+        require(tensor.ndim == axes, f"{label}{name}: expected {axes} axes, got shape {tensor.shape}")
+    stored = call.tensors["k"].dtype.name
+    require(stored in DTYPES, f"{label}k: expected {', '.join(DTYPES)}, got {stored}")
+    require(call.length > 0, f"{label}k: there are no tokens")
+    if call.cu_seqlens is not None:
+        _check_sequences(label, call, call.cu_seqlens)
+    _check_shapes(label, call)
+
+
+def _check_numbers(label: str, call: SavedCall) -> None:
+    words = {
+        "recurrence": RECURRENCES,
+        "order": get_args(Order),
+        "state_layout": (*get_args(StateLayout), None),
+    }
+    for name, known in words.items():
+        found = getattr(call, name)
+        expected = ", ".join(str(each) for each in known)
+        require(found in known, f"{label}{name}: expected one of {expected}, got {found!r}")
+    require(call.chunk_size >= 1, f"{label}chunk_size: expected >= 1, got {call.chunk_size}")
+    for name in ("scale", "eta"):
+        number = getattr(call, name)
+        require(bool(np.isfinite(number)), f"{label}{name}: expected a finite number, got {number}")
+
+
+def _check_sequences(label: str, call: SavedCall, bounds: tuple[int, ...]) -> None:
+    batch = call.tensors["k"].shape[0]
+    require(batch == 1, f"{label}cu_seqlens: packed sequences are one batch row, got {batch}")
+    require(len(bounds) >= 2, f"{label}cu_seqlens: expected at least two numbers, got {len(bounds)}")
+    require(bounds[0] == 0, f"{label}cu_seqlens: expected to start at 0, got {bounds[0]}")
+    for before, after in pairwise(bounds):
+        require(before <= after, f"{label}cu_seqlens: expected never to decrease, got {after} after {before}")
+    length = call.length
+    require(bounds[-1] == length, f"{label}cu_seqlens: expected to end at T = {length}, got {bounds[-1]}")
+
+
+def _check_shapes(label: str, call: SavedCall) -> None:
+    batch, length, heads, key_dim = call.tensors["k"].shape
+    value_dim = call.value_dim
+    number = batch if call.cu_seqlens is None else len(call.cu_seqlens) - 1
+    tokens, per_head = (batch, length, heads), (number, heads)
+    state = (key_dim, value_dim) if call.states_lie == "KV" else (value_dim, key_dim)
+    expected = {
+        **dict.fromkeys(("q", "d"), (*tokens, key_dim)),
+        **dict.fromkeys(("v", "o", "o_keys", "o_next_keys"), (*tokens, value_dim)),
+        **dict.fromkeys(("beta", "g", "alignment"), tokens),
+        **dict.fromkeys(STATES, (*per_head, *state)),
+        **dict.fromkeys(("preconditioner", "initial_preconditioner", "anchor"), (*per_head, key_dim)),
+    }
+    if call.recurrence == "kda":
+        expected["g"] = (*tokens, key_dim)
+    for name, shape in expected.items():
+        found = call.tensors[name].shape if name in call.tensors else shape
+        require(found == shape, f"{label}{name}: expected shape {shape} beside k, got {found}")

@@ -1,0 +1,192 @@
+"""Writing calls to a file: tensors on any device, of torch or NumPy, whatever they share."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from osdn_theory._validation import require
+from osdn_theory.crosscheck.adapters import Order, Recurrence, StateLayout
+from osdn_theory.crosscheck.check import interpreted as runs_interpreted
+from osdn_theory.crosscheck.files.format import TENSORS, VERSION, RawArray, SavedCall, check_call
+from osdn_theory.jsonable import jsonable
+
+
+def save_run(path: str | PathLike[str], **call: Any) -> None:
+    """Write one call of a kernel for `audit_run`; arguments as in `saved_call`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As there; nothing is written then.
+    """
+    save_runs(path, [call])
+
+
+def save_runs(path: str | PathLike[str], calls: Sequence[Mapping[str, Any]]) -> None:
+    """Write several calls to one file for `audit_runs`: mappings of arguments as in `saved_call`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As there, naming the call; nothing is written then.
+    """
+    from safetensors.numpy import save_file
+
+    require(len(calls) > 0, "calls: expected at least one")
+    tensors: dict[str, RawArray] = {}
+    metadata = {"osdn_run": str(VERSION), "calls": str(len(calls))}
+    for number, given in enumerate(calls):
+        several = len(calls) > 1
+        call = saved_call(f"call {number + 1}: " if several else "", **given)
+        place = f"{number}/" if several else ""
+        tensors |= {f"{place}{name}": tensor for name, tensor in call.tensors.items()}
+        metadata |= {f"{place}{name}": text for name, text in _metadata(call).items()}
+    save_file(tensors, str(path), metadata)
+
+
+def saved_call(
+    label: str = "",
+    *,
+    recurrence: Recurrence = "osdn",
+    order: Order = "chunk",
+    kernel: str | Callable[..., Any] = "",
+    scale: float | None = None,
+    chunk_size: int = 64,
+    eta: float = 0.003,
+    d_min: float = 2 / 3,
+    d_max: float = 3 / 2,
+    normalize_feedback: bool = False,
+    cu_seqlens: Any = None,
+    state_layout: StateLayout | None = None,
+    device: str | None = None,
+    interpreted: bool | None = None,
+    **tensors: Any,
+) -> SavedCall:
+    """A call as the file holds it, from what a kernel was given and returned.
+
+    Parameters
+    ----------
+    label : str
+        What errors begin with.
+    kernel : str or callable
+        Its name; or itself, of which the name, the version of its package and the attribute `numerics` are recorded.
+    scale : float, optional
+        That of the call. Default: K ** -0.5.
+    cu_seqlens : (N + 1,) integers, optional
+        Of packed sequences.
+    state_layout : "KV" or "VK", optional
+        How states lie, where K = V; otherwise their shape tells.
+    device : str, optional
+        Default: where q is, and its name.
+    interpreted : bool, optional
+        Whether it ran in Triton's interpreter. Default: whether Triton is told so here.
+    tensors
+        Those of the table above; None is as good as absent.
+
+    Raises
+    ------
+    TypeError
+        A name that is not in the table.
+    ValueError
+        Tensors or numbers that make no sense together.
+    """
+    unknown = sorted(set(tensors) - set(TENSORS))
+    if unknown:
+        raise TypeError(f"{label}unknown tensors {', '.join(unknown)}; known: {', '.join(TENSORS)}")
+    arrays = {name: _array(label + name, x) for name, x in tensors.items() if x is not None}
+    require("q" in arrays, f"{label}q is missing")
+    kind = str(getattr(getattr(tensors["q"], "device", None), "type", "cpu"))
+    named = isinstance(kernel, str)
+    call = SavedCall(
+        tensors=arrays,
+        recurrence=recurrence,
+        order=order,
+        kernel=kernel if isinstance(kernel, str) else str(getattr(kernel, "__name__", type(kernel).__name__)),
+        scale=float(arrays["q"].shape[-1] ** -0.5 if scale is None else scale),
+        chunk_size=int(chunk_size),
+        eta=float(eta),
+        d_min=float(d_min),
+        d_max=float(d_max),
+        normalize_feedback=bool(normalize_feedback),
+        cu_seqlens=_bounds(label, cu_seqlens),
+        state_layout=state_layout,
+        device=_device(kind, tensors["q"]) if device is None else device,
+        interpreted=runs_interpreted(kind) if interpreted is None else interpreted,
+        tf32=_tf32_allowed(),
+        versions=_versions("" if named else str(getattr(kernel, "__module__", ""))),
+        numerics={} if named else getattr(kernel, "numerics", {}),
+    )
+    check_call(label, call)
+    return call
+
+
+def _metadata(call: SavedCall) -> dict[str, str]:
+    """Every field but the tensors as text: words as they are, the rest as JSON or as Python writes it."""
+    given = {item.name: getattr(call, item.name) for item in fields(call) if item.name != "tensors"}
+    return {name: _text(value) for name, value in given.items() if value is not None}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return repr(value) if isinstance(value, bool | int | float) else json.dumps(jsonable(value))
+
+
+def _array(name: str, x: Any) -> RawArray:
+    """A copy of a tensor as an array of the same dtype."""
+    import ml_dtypes
+
+    if hasattr(x, "detach"):
+        import torch
+
+        dense = x.detach().cpu().contiguous()
+        halves = dense.dtype == torch.bfloat16
+        x = dense.view(torch.int16).numpy().view(ml_dtypes.bfloat16) if halves else dense.numpy()
+    array: RawArray = np.array(x, order="C")
+    floats = array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
+    require(floats, f"{name}: expected floating-point numbers, got {array.dtype.name}")
+    return array
+
+
+def _bounds(label: str, cu_seqlens: Any) -> tuple[int, ...] | None:
+    if cu_seqlens is None:
+        return None
+    array = np.asarray(cu_seqlens.detach().cpu() if hasattr(cu_seqlens, "detach") else cu_seqlens)
+    require(
+        array.ndim == 1 and array.dtype.kind in "iu",
+        f"{label}cu_seqlens: expected integers on one axis, got {array.dtype.name} of shape {array.shape}",
+    )
+    return tuple(int(bound) for bound in array)
+
+
+def _device(kind: str, x: Any) -> str:
+    if kind == "cuda":
+        import torch
+
+        return f"cuda ({torch.cuda.get_device_name(x.device)})"
+    return f"{kind} ({platform.processor() or platform.machine()})" if kind == "cpu" else kind
+
+
+def _tf32_allowed() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.get_float32_matmul_precision() != "highest"
+
+
+def _versions(module: str) -> dict[str, str]:
+    """Of what is installed of torch, triton, osdn, and the package of the kernel."""
+    found = {}
+    for name in ("osdn", "torch", "triton", module.partition(".")[0]):
+        try:
+            found[name] = version(name)
+        except (PackageNotFoundError, ValueError):
+            continue
+    return found
