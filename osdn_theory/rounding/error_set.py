@@ -45,6 +45,11 @@ class ErrorSet:
     def copy(self) -> ErrorSet:
         return ErrorSet(self.lines.copy(), self.radii.copy(), self.shape.copy(), self.limit.copy())
 
+    def padded(self, count: int) -> tuple[Array, Array]:
+        """Lines and radii with lines of radius zero added, so that there are `count`."""
+        missing = count - self.radii.shape[1]
+        return np.pad(self.lines, ((0, 0), (0, missing), (0, 0))), np.pad(self.radii, ((0, 0), (0, missing)))
+
     def radius(self) -> Array:
         """sup ||E||_F, (N,): the square root of the largest eigenvalue of the ellipsoid around everything."""
         around = np.sqrt(_largest(_sum(self.shape, _around(self.lines, self.radii))))
@@ -127,11 +132,12 @@ class ErrorSet:
 
 def chosen(condition: Mask, first: ErrorSet, second: ErrorSet) -> ErrorSet:
     """`first` where the condition (N,) holds, else `second`."""
+    count = max(first.radii.shape[1], second.radii.shape[1])
+    (lines, radii), (other_lines, other_radii) = first.padded(count), second.padded(count)
     which = condition[:, None]
-    radii = np.where(which, first.radii, 0.0), np.where(which, 0.0, second.radii)
     return ErrorSet(
-        np.concatenate((first.lines, second.lines), axis=1),
-        np.concatenate(radii, axis=1),
+        np.where(which[:, :, None], lines, other_lines),
+        np.where(which, radii, other_radii),
         np.where(which[:, :, None], first.shape, second.shape),
         np.where(condition, first.limit, second.limit),
     )
