@@ -30,6 +30,9 @@ ALLOWED = {"float32": 5e-5, "float16": 1e-2, "bfloat16": 5e-2}
 mistake 3e-4; 16-bit ones store every intermediate of both passes rounded by up to 2^-9 and 2^-12. Memories that decay
 have the allowance of their outputs."""
 
+KNOWN = ("osdn", "delta_net", "gated_delta_net", "kda", "preconditioner")
+"""Recurrences of the reference."""
+
 LEAVES = ("q", "k", "v", "beta", "g", "anchor", "initial_state", "initial_preconditioner")
 PER_TOKEN = ("q", "k", "v", "beta", "g")
 
@@ -110,7 +113,8 @@ def kernel_gradients(
     Parameters
     ----------
     reference : Adapter, optional
-        Differentiable by autograd, float64. Default: `reference.recurrence_reference`.
+        Differentiable by autograd, float64. Default: `reference.recurrence_reference`; a recurrence that it does not
+        know is a note.
     copies : int >= 1
         Repeat the batch so often; of each number the copy that differs most from the first is taken.
 
@@ -121,6 +125,9 @@ def kernel_gradients(
     ValueError
         If the reference computes another recurrence.
     """
+    own = reference is None or reference.call is recurrence_reference
+    if own and case.recurrence not in KNOWN:
+        return Gradients(case, notes=(f"gradients: there is no float64 reference for {case.recurrence}",))
     peer = _peer(reference, case)
     try:
         leaves, returned = _forward(adapter, case.repeated(copies), device)

@@ -24,6 +24,7 @@ from osdn_theory.crosscheck.gradient_explanations import (
     gradient_power,
 )
 from osdn_theory.crosscheck.gradients import (
+    REFERENCE,
     RESULTS,
     SEED,
     Gradients,
@@ -459,3 +460,11 @@ def test_a_kernel_wrong_only_backward_is_named() -> None:
     adapter = adapt(wrong_backward)
     told = explained(adapter, kernel_gradients(adapter, posed, "cpu"))
     assert [e.sentence for e in told] == ["the gradient in k is half of what it should be"]
+
+
+def test_a_recurrence_that_the_reference_does_not_know_is_a_note() -> None:
+    posed = replace(case("delta_net"), recurrence="preconditioned_delta_net")
+    for reference in (None, resolve(REFERENCE)):
+        found = kernel_gradients(peer("delta_net"), posed, "cpu", reference=reference)
+        assert found.found == {}
+        assert found.notes == ("gradients: there is no float64 reference for preconditioned_delta_net",)
