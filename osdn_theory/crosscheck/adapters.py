@@ -16,7 +16,6 @@ Recurrence = Literal[
     "gated_delta_net",
     "kda",
     "preconditioned_delta_net",
-    "preconditioned_kda",
     "preconditioner",
 ]
 RECURRENCES: tuple[Recurrence, ...] = get_args(Recurrence)
@@ -36,8 +35,6 @@ FORMULAS: Mapping[str, str] = {
     "kda": "S_t = S_{t-1} e^{g_t} + beta_t (v_t - S_{t-1} e^{g_t} k_t) k_t^T, o_t = scale S_t q_t",
     "preconditioned_delta_net": "A_t = e^{a_t} A_{t-1} + b_t k_t^2, d_t = 1.5^{-softsign(log(A_t + 1e-6) + 0.2)}, "
     "S_t = e^{g_t} S_{t-1} + beta_t (v_t - e^{g_t} S_{t-1} k_t)(d_t * k_t)^T, o_t = scale S_t q_t",
-    "preconditioned_kda": "A_t = e^{a_t} A_{t-1} + b_t k_t^2, d_t = 1.5^{-softsign(log(A_t + 1e-6) + 0.2)}, "
-    "S_t = S_{t-1} e^{g_t} + beta_t (v_t - S_{t-1} e^{g_t} k_t)(d_t * k_t)^T, o_t = scale S_t q_t",
     "preconditioner": "d_{t+1} = clip[c + e^{g_t} (d_t - c) + eta w_t (1 - <d_t, k_t^2>) k_t^2, d_min, d_max]",
 }
 
@@ -47,7 +44,6 @@ DECAY: Mapping[str, str] = {
     "gated_delta_net": "g decays the memory before the residual is formed",
     "kda": "g decays the memory feature by feature before the residual is formed",
     "preconditioned_delta_net": "g decays the memory before the residual is formed, g_atk the Gram diagonal",
-    "preconditioned_kda": "g decays the memory feature by feature before the residual is formed, g_atk the diagonal",
     "preconditioner": "g forgets the preconditioner, in the calibrate step",
 }
 
@@ -95,6 +91,8 @@ class Adapter:
         Sequences are filled up to a multiple of so many tokens, with tokens that write nothing.
     key_norm : "exact", "floored" or None
         How it normalises queries and keys itself.
+    feature_gates : bool
+        Whether g of Preconditioned DeltaNet has one gate per feature.
     gate_optional : bool
         Whether it takes g = None, for a memory that does not decay.
     dtype : "float32", "bfloat16", "float16" or None
@@ -120,6 +118,7 @@ class Adapter:
     aliases: Mapping[str, str] = field(default_factory=dict)
     multiple: int = 1
     key_norm: KeyNorm | None = None
+    feature_gates: bool = False
     gate_optional: bool = False
     dtype: str | None = None
     stated: frozenset[str] = frozenset()
@@ -133,17 +132,17 @@ class Adapter:
     @property
     def gated(self) -> bool:
         """Whether its memory decays."""
-        return self.recurrence in ("gated_delta_net", "kda", "preconditioned_delta_net", "preconditioned_kda")
+        return self.recurrence in ("gated_delta_net", "kda", "preconditioned_delta_net")
 
     @property
     def gates_features(self) -> bool:
         """Whether its memory decays by one number per feature, not per token."""
-        return self.recurrence in ("kda", "preconditioned_kda")
+        return self.recurrence == "kda" or (self.preconditioned and self.feature_gates)
 
     @property
     def preconditioned(self) -> bool:
         """Whether its d follows from a running Gram diagonal, as in Preconditioned DeltaNet."""
-        return self.recurrence in ("preconditioned_delta_net", "preconditioned_kda")
+        return self.recurrence == "preconditioned_delta_net"
 
     @property
     def calibrates(self) -> bool:
@@ -249,6 +248,7 @@ def _read(kernel: Callable[..., Any], name: str, options: Mapping[str, Any]) -> 
         findings=read.findings,
         required=read.required,
         aliases=read.aliases,
+        feature_gates=_says_kda(label),
     )
 
 
@@ -283,7 +283,6 @@ _NEEDED: Mapping[Recurrence, frozenset[str]] = {
     "gated_delta_net": _MEMORY | {"g"},
     "kda": _MEMORY | {"g"},
     "preconditioned_delta_net": _MEMORY | PRECONDITIONED - {"initial_A_state"} | {"g"},
-    "preconditioned_kda": _MEMORY | PRECONDITIONED - {"initial_A_state"} | {"g"},
     "preconditioner": frozenset({"k"}),
 }
 
@@ -297,16 +296,19 @@ def _order(label: str, parameters: frozenset[str]) -> Order:
 
 
 def _recurrence(label: str, parameters: frozenset[str]) -> Recurrence:
-    per_feature = any(word in label.lower() for word in ("kda", "kimi"))
     if "v" not in parameters:
         return "preconditioner"
     if "eta" in parameters:
         return "osdn"
     if {"g_atk", "beta_atk"} <= parameters:
-        return "preconditioned_kda" if per_feature else "preconditioned_delta_net"
+        return "preconditioned_delta_net"
     if "g" not in parameters:
         return "delta_net"
-    return "kda" if per_feature else "gated_delta_net"
+    return "kda" if _says_kda(label) else "gated_delta_net"
+
+
+def _says_kda(label: str) -> bool:
+    return any(word in label.lower() for word in ("kda", "kimi"))
 
 
 def _short(value: Any) -> str:

@@ -75,6 +75,9 @@ def _observe(adapter: Adapter, case: Case, device: str, cuts: int) -> Observatio
     if not adapter.reads:
         notes = ("the kernel is the preconditioner alone: no memory, no output, no residuals",)
         return replace(whole, notes=notes)
+    if case.key_norm is not None:
+        notes = ("the kernel normalises its queries, so that it cannot be asked for its own reads: no residuals",)
+        return _with_states(adapter, case, device, replace(whole, notes=notes), cuts)
     own, ahead = "the call with the keys as queries", "the call with the next keys as queries"
     after = ask(adapter, case.asking(case.stream.keys), device, final=False, what=own).outputs
     before = ask(adapter, case.asking_ahead(), device, final=False, what=ahead).outputs
@@ -111,7 +114,7 @@ def before_reads(case: Case, ahead: Array) -> Array:
     """S_{t-1} k_t, decayed, from the reads that token t - 1 made with the next key."""
     first = np.matmul(case.initial_state, case.next_keys(0)[..., None])[..., 0]
     reads = np.concatenate([first[..., None, :], ahead[..., :-1, :]], axis=-2)
-    decay = case.state_gate if case.recurrence == "gated_delta_net" else None
+    decay = None if case.gates_features else case.state_gate
     return reads if decay is None else reads * decay[..., None]
 
 

@@ -42,7 +42,7 @@ class Foreign:
         (batch, length, heads, features), dtype = k.shape, v.dtype
         assert length % self.multiple == 0, f"T must be a multiple of {self.multiple}, got {length}"
         q, k, v, beta = (x.float() for x in (q, k, v, self._beta(beta)))
-        k = k.roll(1, 2) if self.fault == "keys of another head" else k
+        k = self._keys(k)
         gate = self._gate(g, k)
         h = self._start(h0, (batch, heads, features, v.shape[-1]))
         outputs = []
@@ -62,6 +62,13 @@ class Foreign:
         if self.fault == "beta shifted":
             return beta.roll(1, 1)
         return torch.ones_like(beta) if self.fault == "beta ignored" else beta
+
+    def _keys(self, k: Tensor) -> Tensor:
+        if self.fault == "keys of another head":
+            return k.roll(1, 2)
+        if self.fault == "one batch row for all":
+            return k[:1].expand_as(k)
+        return k / k.norm(dim=-1, keepdim=True) if self.fault == "keys normalised" else k
 
     def _gate(self, g: Tensor | None, k: Tensor) -> Tensor:
         """[B, T, H, K], or [B, T, H, 1]."""

@@ -39,7 +39,8 @@ def test_signatures_say_what_is_computed() -> None:
     assert adapt(anything).recurrence == "osdn"
     assert "g_atk" not in adapt(anything).parameters
     assert adapt(squashed).recurrence == "preconditioned_delta_net"
-    assert adapt(squashed, "precond_kda").recurrence == "preconditioned_kda"
+    assert not adapt(squashed).gates_features
+    assert adapt(squashed, "precond_kda").gates_features
     assert adapt(gated_delta_net, "chunk_kimi_delta_attention").recurrence == "kda"
 
 

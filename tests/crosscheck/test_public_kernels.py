@@ -46,7 +46,7 @@ FLA = {
         "time first",
         1,
     ),
-    "fla.ops.precond_kda.naive:naive_recurrent_precond_kda": ("preconditioned_kda", "time first", 1),
+    "fla.ops.precond_kda.naive:naive_recurrent_precond_kda": ("preconditioned_delta_net", "time first", 1),
 }
 """Function -> recurrence, layout, and of how many tokens a sequence must be a multiple."""
 
@@ -139,6 +139,7 @@ def test_flash_linear_attention(name: str) -> None:
     recurrence, layout, multiple = FLA[name]
     assert (found.recurrence, found.layout, found.state_layout) == (recurrence, layout, "KV")
     assert found.multiple == multiple
+    assert found.gates_features == ("kda" in name)
     assert found.fixed_scale == ("K^-1/2" if recurrence == "delta_net" else None)
     assert not any("no reading agrees" in line for line in found.findings)
 

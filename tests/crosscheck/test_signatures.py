@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from faulty_kernels import correct, faulty
+from faulty_kernels import State, Trajectory, correct, faulty
 from foreign_kernels import FAULTS, Foreign, gated, stateless, usual
 from torch import Tensor
 
 from osdn_theory.crosscheck import adapt, resolve
 from osdn_theory.crosscheck.adapters import Adapter
 from osdn_theory.crosscheck.calling import KernelError, ask
+from osdn_theory.crosscheck.case import Dtype
 from osdn_theory.crosscheck.signature.names import ARGUMENTS, SYNONYMS, own_names
 from osdn_theory.crosscheck.signature.recognition import recognise
 from osdn_theory.crosscheck.signature.samples import Sizes, sample
@@ -103,6 +104,48 @@ def test_a_kernel_of_osdn_costs_one_call_right_or_wrong() -> None:
         found = recognise(adapt(counted), "cpu")
         assert (found.layout, found.state_layout, found.recurrence) == ("time first", "KV", "osdn")
         assert len(calls) == 1
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_conventions_are_found_in_every_dtype(dtype: Dtype) -> None:
+    found = recognise(adapt(gated(Foreign("head first", "VK", "1", True))), "cpu", dtype)
+    assert (found.layout, found.state_layout, found.fixed_scale) == ("head first", "VK", "1")
+    assert (found.recurrence, found.dtype) == ("kda", dtype)
+    assert not any("no reading agrees" in line for line in found.findings)
+
+
+def test_layouts_of_osdn_and_of_the_preconditioner_alone() -> None:
+    def osdn(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, eta: float, d_min: float, d_max: float,
+             h0: Tensor | None = None, d0: Tensor | None = None, return_trajectory: bool = False) -> Any:  # fmt: skip
+        tokens = (x.transpose(1, 2) for x in (q, k, v, beta))
+        start = None if h0 is None else h0.transpose(-1, -2)
+        rule = {"eta": eta, "d_min": d_min, "d_max": d_max}
+        given = {**rule, "initial_state": start, "initial_preconditioner": d0}
+        o, final, path = correct(*tokens, **given, output_final_state=True, return_trajectory=True)
+        turned = Trajectory(path.preconditioner.transpose(1, 2), path.alignment.transpose(1, 2))
+        return o.transpose(1, 2), State(final.state.transpose(-1, -2), final.preconditioner), turned
+
+    def scan(
+        keys: Tensor, eta: float = 0.003, d_min: float = 2 / 3, d_max: float = 1.5
+    ) -> tuple[Tensor, Tensor]:
+        k = keys.transpose(1, 2)
+        _, final, path = correct(
+            k, k, k, k[..., 0], None, 1.0, eta, d_min, d_max, None, None, None, True, True
+        )
+        return path.preconditioner.transpose(1, 2), final.preconditioner
+
+    found = recognise(adapt(osdn), "cpu")
+    assert (found.recurrence, found.layout, found.state_layout) == ("osdn", "head first", "VK")
+    assert (found.fixed_scale, found.names["initial_preconditioner"]) == ("K^-1/2", "d0")
+    case = sample(found, OTHER, "float32")
+    said, exact = ask(found, case, "cpu"), case.exact()
+    for mine, right in ((said.preconditioner, exact.preconditioner), (said.alignment, exact.alignment)):
+        np.testing.assert_allclose(mine, right, atol=1e-5)
+    assert distance(found) < 1e-5
+    found = recognise(adapt(scan), "cpu")
+    assert (found.recurrence, found.layout) == ("preconditioner", "head first")
+    path = ask(found, case, "cpu").preconditioner
+    np.testing.assert_allclose(path, exact.preconditioner, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["chunk_osdn", "fused_recurrent_osdn", "osdn_preconditioner"])
@@ -231,6 +274,17 @@ def test_a_kernel_that_always_raises_is_refused_in_a_line() -> None:
         KernelError, match=r"^kernel: layer raised in a call that probes .*RuntimeError: no driver$"
     ):
         recognise(adapt(layer), "cpu")
+
+
+def test_refusals_of_every_dtype_are_told_together() -> None:
+    def layer(q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
+        assert q.dtype != torch.float32, "float32 is not supported"
+        raise RuntimeError("no driver")
+
+    with pytest.raises(KernelError) as caught:
+        recognise(adapt(layer), "cpu")
+    said = "AssertionError: float32 is not supported; in bfloat16: RuntimeError: no driver"
+    assert str(caught.value) == f"kernel: layer raised in a call that probes its signature: {said}"
 
 
 def test_one_size_of_head() -> None:

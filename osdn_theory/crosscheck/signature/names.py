@@ -32,7 +32,6 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
         "return_final", "output_final",
     ),
     "cu_seqlens": ("offsets", "cu_seq_lens", "cu_seqlen", "cu_seqlens_q", "sequence_offsets"),
-    "chunk_size": ("chunk", "chunk_len", "chunk_length"),
     "initial_A_state": ("a0", "initial_a"),
 }  # fmt: skip
 """Canonical name -> what others call it, in lower case, the likeliest first."""

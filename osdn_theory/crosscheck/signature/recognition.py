@@ -7,24 +7,18 @@ field's defaults: the exercises then show what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from osdn_theory.crosscheck.adapters import Adapter, FixedScale, Layout, Recurrence, StateLayout
+from osdn_theory.crosscheck.adapters import Adapter, FixedScale, Layout, StateLayout
 from osdn_theory.crosscheck.calling import KernelError
 from osdn_theory.crosscheck.case import DTYPES, Dtype
-from osdn_theory.crosscheck.signature.evidence import Evidence, call_under, own_scale, reach
-from osdn_theory.crosscheck.signature.samples import SIZES, Sizes, sample
+from osdn_theory.crosscheck.signature.evidence import WHAT, Evidence, call_under, own_scale, reach
+from osdn_theory.crosscheck.signature.samples import FEW_SIZES, SIZES, Sizes, sample
 
 LAYOUTS: tuple[Layout, ...] = ("time first", "head first")
 STATE_LAYOUTS: tuple[StateLayout, ...] = ("KV", "VK")
-OTHER_RANK: dict[Recurrence, Recurrence] = {
-    "gated_delta_net": "kda",
-    "kda": "gated_delta_net",
-    "preconditioned_delta_net": "preconditioned_kda",
-    "preconditioned_kda": "preconditioned_delta_net",
-}
 NEAR_SCALE = 0.02
 """Relative distance within which a factor of the read is one of the two known."""
 
@@ -42,31 +36,41 @@ def recognise(adapter: Adapter, device: str, dtype: Dtype | None = None) -> Adap
         for.
     """
     wanted = DTYPES if dtype is None else (dtype, *(other for other in DTYPES if other != dtype))
+    refused: dict[str, KernelError] = {}
+    for one in wanted:
+        try:
+            found = _recognised(adapter, device, one, SIZES if not refused else FEW_SIZES)
+        except KernelError as error:
+            refused[one] = error
+            continue
+        if not refused:
+            return found
+        first = str(refused[wanted[0]])
+        if dtype is not None:
+            raise KernelError(f"{first} (it takes {one})")
+        why = first.rpartition(": ")[2]
+        return replace(found, findings=(*found.findings, f"takes {one}, not {wanted[0]}: {why}"))
+    raise KernelError(_told(refused))
+
+
+def _told(refused: Mapping[str, KernelError]) -> str:
+    """The first refusal, and those of other dtypes where they differ."""
+    told = [str(next(iter(refused.values())))]
+    for dtype, error in refused.items():
+        kind = str(error).partition(f"{WHAT}: ")[2]
+        if kind not in told[0] and not any(kind in one for one in told[1:]):
+            told.append(f"in {dtype}: {kind}")
+    return "; ".join(told)
+
+
+def _recognised(adapter: Adapter, device: str, dtype: Dtype, sizes: Sequence[Sizes]) -> Adapter:
+    """From calls of the first sizes at which any is answered; else the first error is raised."""
     errors: list[KernelError] = []
-    for at, one in enumerate(wanted):
-        found = _recognised(adapter, device, one, errors, SIZES if at == 0 else SIZES[:4])
-        if found is not None and dtype in (None, one):
-            return _without_dtypes(found, errors) if at else found
-        if found is not None:
-            raise KernelError(f"{errors[0]} (it takes {one})")
-    raise errors[0]
-
-
-def _without_dtypes(adapter: Adapter, errors: Sequence[KernelError]) -> Adapter:
-    why = str(errors[0]).rpartition(": ")[2]
-    return replace(adapter, findings=(*adapter.findings, f"takes {adapter.dtype}, not float32: {why}"))
-
-
-def _recognised(
-    adapter: Adapter, device: str, dtype: Dtype, errors: list[KernelError], sizes: Sequence[Sizes]
-) -> Adapter | None:
-    """None, and an error noted, if it raises in every call."""
     for size in sizes:
         evidence = _gather(adapter, size, device, dtype, errors)
         if evidence:
-            best = _settle(evidence, device)
-            return _described(best, size, device)
-    return None
+            return _described(_settle(evidence, device), size, device)
+    raise errors[0]
 
 
 def _gather(
@@ -95,14 +99,11 @@ def _decides(one: Evidence, reading: Adapter) -> bool:
     """
     known = one.adapter
     same_layouts = (known.layout, known.state_layout) == (reading.layout, reading.state_layout)
-    return one.settled and (known.recurrence == reading.recurrence or not same_layouts)
+    return one.settled and (known.gates_features == reading.gates_features or not same_layouts)
 
 
 def _readings(adapter: Adapter) -> Iterator[Adapter]:
     """What a kernel of this signature could mean, the field's conventions first."""
-    recurrences = [adapter.recurrence]
-    if "recurrence" not in adapter.stated and adapter.recurrence in OTHER_RANK:
-        recurrences.append(OTHER_RANK[adapter.recurrence])
     layouts = LAYOUTS if _open(adapter, "layout") else (adapter.layout,)
     has_state = adapter.reads and {"initial_state", "output_final_state"} & adapter.parameters
     states = STATE_LAYOUTS if _open(adapter, "state_layout") and has_state else (adapter.state_layout,)
@@ -111,10 +112,17 @@ def _readings(adapter: Adapter) -> Iterator[Adapter]:
         scale = "K^-1/2"
     for layout in layouts:
         for state in states:
-            for recurrence in recurrences:
-                yield replace(
-                    adapter, layout=layout, state_layout=state, recurrence=recurrence, fixed_scale=scale
-                )
+            for ranked in _ranks(adapter):
+                yield replace(ranked, layout=layout, state_layout=state, fixed_scale=scale)
+
+
+def _ranks(adapter: Adapter) -> tuple[Adapter, ...]:
+    """Taking g of one rank, and of the other where that is open; the likelier first."""
+    if adapter.preconditioned:
+        return adapter, replace(adapter, feature_gates=not adapter.feature_gates)
+    if not adapter.gated or not _open(adapter, "recurrence"):
+        return (adapter,)
+    return adapter, replace(adapter, recurrence="gated_delta_net" if adapter.gates_features else "kda")
 
 
 def _open(adapter: Adapter, name: str) -> bool:
@@ -178,7 +186,7 @@ def _conventions(one: Evidence) -> Iterator[str]:
         yield "head first: [B, H, T, ...]"
     if adapter.state_layout == "VK":
         yield "states are [B, H, V, K]"
-    if adapter.recurrence in OTHER_RANK and "recurrence" not in adapter.stated:
+    if adapter.gated and (adapter.preconditioned or _open(adapter, "recurrence")):
         yield f"g has {'one gate per feature' if adapter.gates_features else 'one gate per token'}"
     if "scale" not in adapter.parameters and adapter.reads and "fixed_scale" not in adapter.stated:
         yield f"takes no scale: o = {adapter.fixed_scale} S q"

@@ -35,6 +35,9 @@ SIZES = (
 )
 """Tried in turn: a kernel may want powers of two of tokens, or one size of head."""
 
+FEW_SIZES = SIZES[:4]
+"""For a dtype after one that was refused at every size."""
+
 
 def sample(adapter: Adapter, sizes: Sizes, dtype: Dtype) -> Case:
     """A case in which every argument matters: gates, a state, norms that are not one, beta inside (0, 1)."""
