@@ -559,6 +559,17 @@ def test_answers_may_differ_by_both_bounds_and_no_more() -> None:
     assert (handed(1.99), handed(2.01)) == (INSIDE, WRONG)
 
 
+def test_a_run_in_pieces_may_miss_by_what_single_steps_do_as_well() -> None:
+    adapter = replace(adapt(osdn, "chunk_osdn"), defaults={"chunk_size": CHUNK})
+    case, models = draw(adapter), models_of(adapter, "float32")
+    twice, regrouped = allowances(adapter, case, models)
+    single = replace(adapter, defaults={"chunk_size": 1})
+    steps, chunks = (limits(one, case, case.exact(), models) for one in (single, adapter))
+    assert not np.allclose(steps.outputs.norm, chunks.outputs.norm, rtol=0.01)
+    np.testing.assert_allclose(twice["outputs"].norm, 2 * chunks.outputs.norm)
+    np.testing.assert_allclose(regrouped["outputs"].norm, 2 * chunks.outputs.norm + steps.outputs.norm)
+
+
 def bits(first: list[float], second: list[float], bound: float = 1.0) -> Any:
     one, other = (np.array(x, dtype=np.float64)[None, None, :, None] for x in (first, second))
     tokens = np.arange(1, len(first) + 1)
