@@ -244,6 +244,18 @@ def test_results_that_a_later_call_changes() -> None:
     assert found["results-kept"].detail == "a later call changes returned tensors of shape [2, 24, 3, 12]"
 
 
+def test_results_that_a_call_with_one_row_changes() -> None:
+    last: list[Tensor] = []
+
+    def clobbering(o: Tensor) -> Tensor:
+        if last:
+            last[0].zero_()
+        last.append(o)
+        return o
+
+    assert run(on_outputs(clobbering), batch=1)["results-kept"].outcome == WRONG
+
+
 def test_what_an_earlier_call_leaves_behind() -> None:
     assert "deterministic" in named(run(with_a_memory_of_calls()), WRONG)
 
@@ -391,6 +403,7 @@ def without(*names: str) -> Adapter:
     return replace(known, parameters=known.parameters - set(names))
 
 
+ROWS = {"batch-invariant", "packed-invariant", "results-kept"}
 CONTINUED = {"piecewise-invariant", "off-edge-piecewise-invariant", "step-invariant"}
 
 
@@ -400,7 +413,7 @@ CONTINUED = {"piecewise-invariant", "off-edge-piecewise-invariant", "step-invari
         (without("cu_seqlens"), {}, {"packed-invariant"}, "the kernel takes no cu_seqlens"),
         (without("initial_state"), {}, CONTINUED, "the kernel takes no initial_state"),
         (without("initial_preconditioner"), {}, CONTINUED, "the kernel takes no initial_preconditioner"),
-        (osdn, {"batch": 1}, {"batch-invariant", "packed-invariant"}, "the case has one batch row"),
+        (osdn, {"batch": 1}, ROWS, "the case has one batch row"),
         (osdn, {"heads": 1}, {"head-invariant"}, "the case has one head"),
         (osdn, {"tokens": CHUNK}, {"piecewise-invariant"}, "the case has 16 tokens, and a chunk 16"),
         (osdn, {"tokens": 2}, CONTINUED, "the case has 2 tokens"),

@@ -24,6 +24,8 @@ from osdn_theory.rounding import KernelModel
 STEPS = 2
 """Single steps after a prefill."""
 
+ONE_ROW = "the case has one batch row"
+
 Answers = Mapping[str, Returned]
 """By how the question was put."""
 
@@ -79,7 +81,7 @@ def invariances(
     ]
     if gradients:
         found.append(repeat_gradients(run.kernel, case, device))
-    return (*found, *watched.verdicts())
+    return (*found, watched.unchanged(), run.kept(watched))
 
 
 def allowances(adapter: Adapter, case: Case, models: Sequence[KernelModel]) -> tuple[Allowed, Allowed]:
@@ -152,6 +154,13 @@ class _Run:
             return Invariance(name, "not exercised", reason=answers)
         return hold(name, whole, answers, allowed)
 
+    def kept(self, watched: Watched) -> Invariance:
+        """Nothing is shown where no call had the same sizes and other numbers."""
+        found = watched.kept()
+        if found.outcome == "wrong" or self.case.stream.lead[0] > 1:
+            return found
+        return Invariance(found.name, "not exercised", reason=ONE_ROW)
+
     def no_continuation(self) -> str:
         """Why the kernel cannot go on from what it handed on; empty if it can."""
         takes = self.kernel.parameters
@@ -173,7 +182,7 @@ def _again(run: _Run) -> Answers:
 def _rows(run: _Run) -> Answers | str:
     rows = range(run.case.stream.lead[0])
     if len(rows) < 2:
-        return "the case has one batch row"
+        return ONE_ROW
     back = part(run.case, rows=slice(None, None, -1))
     reverse = run.ask(back, "the call with the batch rows in reverse")
     alone = [run.ask(part(run.case, rows=slice(b, b + 1)), f"the call on batch row {b} alone") for b in rows]
@@ -200,7 +209,7 @@ def _packed(run: _Run) -> Answers | str:
         return "the kernel takes no cu_seqlens"
     rows = [part(run.case, rows=slice(b, b + 1)) for b in range(run.case.stream.lead[0])]
     if len(rows) < 2:
-        return "the case has one batch row"
+        return ONE_ROW
     found = ask_packed(run.kernel, rows, run.device, what="the call on packed batch rows")
     return {"packed batch rows": side_by_side([copied(one) for one in found], axis=0)}
 

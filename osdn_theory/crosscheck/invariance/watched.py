@@ -33,20 +33,19 @@ class Watched:
         self._overwritten |= {str(list(x.shape)) for x, copy in self._first if not _same_bits(x, copy)}
         return returned
 
-    def verdicts(self) -> tuple[Invariance, Invariance]:
-        """Of the calls so far: inputs unchanged, results kept."""
-        changed, overwritten = (", ".join(sorted(names)) for names in (self._changed, self._overwritten))
-        return (
-            _verdict("inputs-unchanged", changed and f"a call changes its input {changed}"),
-            _verdict(
-                "results-kept",
-                overwritten and f"a later call changes returned tensors of shape {overwritten}",
-            ),
-        )
+    def unchanged(self) -> Invariance:
+        """Whether the calls so far left their inputs as they were."""
+        return _verdict("inputs-unchanged", "a call changes its input", self._changed)
+
+    def kept(self) -> Invariance:
+        """Whether the results of the first call are still what they were."""
+        return _verdict("results-kept", "a later call changes returned tensors of shape", self._overwritten)
 
 
-def _verdict(name: str, reason: str) -> Invariance:
-    return Invariance(name, "wrong" if reason else "equal bit for bit", reason=reason)
+def _verdict(name: str, what: str, which: set[str]) -> Invariance:
+    if not which:
+        return Invariance(name, "equal bit for bit")
+    return Invariance(name, "wrong", reason=f"{what} {', '.join(sorted(which))}")
 
 
 def _copy(tensor: Tensor) -> Tensor:
