@@ -109,21 +109,28 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def print_table(
-    title: str, header: Sequence[str], rows: Iterable[Sequence[str | Text]], *, left: Sequence[str] = ()
+    title: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    *,
+    left: Sequence[str] = (),
+    width: int | None = None,
 ) -> None:
     """A table on stdout with its title above. Cells are literal text, aligned to the right.
 
-    The first column and those named in `left` are aligned to the left.
+    The first column and those named in `left` are aligned to the left. `width` is that of pages and files; a terminal
+    has its own.
     """
     table = Table(header_style="bold")
     for number, name in enumerate(header):
         to_left = number == 0 or name in left
-        table.add_column(Text(name), justify="left" if to_left else "right", overflow="fold")
+        justify: Any = "left" if to_left else "right"
+        table.add_column(Text(name), justify=justify, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
     console = Output()
     # Without a terminal there is no width to fit: let pipes and files have whole lines.
     if not console.is_terminal:
-        console = Output(width=200)
+        console = Output(width=width or 200)
     console.print(Text(title, style="bold"))
     console.print(table)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,128 +11,125 @@ import typer
 
 from osdn_theory import __version__
 from osdn_theory._command import command
-from osdn_theory._console import known_names, progress_bar
+from osdn_theory._console import known_names, progress_bar, split_names
 from osdn_theory._folders import ensure_writable, write_atomically
 
 if TYPE_CHECKING:
+    from osdn_theory.crosscheck.adapters import Adapter
+    from osdn_theory.crosscheck.examination.results import Examination
     from osdn_theory.crosscheck.results import CrossCheck
-    from osdn_theory.rules import CalibrationRule
-    from osdn_theory.streams import Stream
 
 EXIT_CODES = (
-    "Exit code: 0 every quantity is inside its bound and every theorem that applies is confirmed; 1 something is "
-    "outside its bound or contradicted; 2 bad usage or input; 3 neither, but something cannot be observed at this "
-    "precision."
+    "Exit code: 0 right; 1 wrong: something is outside its bound, contradicted, not invariant, or not as required; "
+    "2 bad usage or input, or a kernel that raises or returns no finite tensors of the right shapes; 3 cannot tell: "
+    "something cannot be observed at this precision. The last line says it in words."
 )
 
-STREAMS = ("interpolating", "noisy", "minilm/layer0")
-
-STILL = ("isotropic", "minilm")
-"""Streams of unit keys, on which d stays at 1 (T15) unless it starts elsewhere."""
-
 SMALL_TOKENS, SMALL_HEADS = 40, 1
-"""Of each stream in Triton's interpreter, which is slow."""
+"""Of each stream of the suite in Triton's interpreter, which is slow."""
 
 SMALL_CHUNK = 16
 """Tokens per chunk there: few tokens still make several chunks, the last one partial."""
 
 GPU_TOKENS, GPU_HEADS = 512, 12
 
+KINDS = "Default: found by calling it."
+
 
 def crosscheck(
     kernel: Annotated[
-        str | None, typer.Option(help="A registered name, see --list, or module:function.")
+        str | None,
+        typer.Option(help="A registered name, see --list, or module:function, or file.py:function."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Audit a run written by save_run instead; no kernel is called.")
+        Path | None, typer.Option(help="Audit runs written by save_run instead; no kernel is called.")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Repeat a failure that `osdn-theory fuzz` wrote, bit for bit.")
     ] = None,
     list_kernels: Annotated[bool, typer.Option("--list", help="List the registered kernels.")] = False,
+    exercise: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this exercise; repeat it or use commas. Default: all of them, and more."),
+    ] = None,
     stream: Annotated[
         list[str] | None,
-        typer.Option(help=f"Only this stream; repeat it or use commas. Default: {', '.join(STREAMS)}."),
+        typer.Option(help="Only this stream of the suite, and no exercises; repeat it or use commas."),
     ] = None,
     rule: Annotated[
         list[str] | None,
         typer.Option(
-            help="Calibrate rule of the suite. Default: 'fast', a step of about 1/(2M); on unit keys, which would "
-            "keep d at 1, 'fast from 5/4'."
+            help="Only streams, under this calibrate rule of the suite. Default: 'fast', a step of about 1/(2M); on "
+            "unit keys, which would keep d at 1, 'fast from 5/4'."
         ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Annotated[str | None, typer.Option(help="cuda or cpu. Default: a GPU if there is one.")] = None,
     gradients: Annotated[bool, typer.Option("--gradients", help="Compare all gradients as well.")] = False,
     reference: Annotated[
-        str, typer.Option(help="Float64 reference for the gradients, as for --kernel.")
-    ] = "osdn_reference",
+        str | None, typer.Option(help="Float64 reference for the gradients, as for --kernel. Default: ours.")
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(help="Invariances that must hold bit for bit: deterministic, batch-invariant, ..."),
+    ] = None,
     every_config: Annotated[
-        bool, typer.Option("--every-config", help="Repeat for each autotune configuration and grid size.")
+        bool, typer.Option("--every-config", help="Streams under each autotune configuration and grid size.")
     ] = False,
+    recurrence: Annotated[str | None, typer.Option(help=f"What the kernel computes. {KINDS}")] = None,
+    layout: Annotated[str | None, typer.Option(help=f"'time first' or 'head first'. {KINDS}")] = None,
+    state_layout: Annotated[str | None, typer.Option(help=f"KV or VK. {KINDS}")] = None,
+    fixed_scale: Annotated[
+        str | None, typer.Option(help=f"'K^-1/2' or '1', of a kernel without scale. {KINDS}")
+    ] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of every stream.")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Heads of every stream.")] = None,
     chunk_size: Annotated[
         int | None, typer.Option(help="Passed to the kernel. Default: its own; 16 without a GPU.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic streams.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of exercises and synthetic streams.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder to write figures and data to.")] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one strictly valid JSON document instead of tables.")
     ] = False,
 ) -> None:
-    """Hold a kernel against exact trajectories, exact Newton and the theorems, token by token."""
-    from osdn_theory.crosscheck.results import FORMAT
-    from osdn_theory.jsonable import to_json
-
+    """Hold a kernel against float64, exact Newton and the theorems, and say what that would have seen."""
     if list_kernels:
         _print_kernels()
         return
-    if (kernel is None) == (file is None):
-        raise ValueError("--kernel, --file: expected one of them")
+    sources = [source for source in (kernel, file, replay) if source is not None]
+    if len(sources) != 1 and not (kernel is not None and replay is not None and file is None):
+        raise ValueError("--kernel, --file, --replay: expected one of them")
     if out is not None:
         # Found out now rather than after minutes of work.
         ensure_writable(out)
     if file is not None:
-        from osdn_theory.crosscheck.files import audit_run
-
-        checks = [audit_run(file)]
+        found = _audited(file)
+    elif replay is not None:
+        found = _replayed(replay, kernel, device)
     else:
         assert kernel is not None
         place = choose_device(device)
-        small = place == "cpu"
-        sizes = (
-            tokens or (SMALL_TOKENS if small else GPU_TOKENS),
-            heads or (SMALL_HEADS if small else GPU_HEADS),
-        )
-        problems = list(_problems(stream, rule, seed, *sizes))
-        options = {
-            **_chunks(kernel, chunk_size, small),
-            "dtype": dtype,
-            "device": place,
-            "gradients": gradients,
-            "reference": reference,
+        stated = {
+            "recurrence": recurrence,
+            "layout": layout,
+            "state_layout": state_layout,
+            "fixed_scale": fixed_scale,
         }
-        checks = []
-        with progress_bar() as progress:
-            for done, (source, label, parameters) in enumerate(problems):
-                progress(f"{source.name}, {label}", done, len(problems))
-                checks.extend(_checked(kernel, source, label, parameters, every_config, options))
-    code = exit_code(checks)
-    document = {
-        "format": FORMAT,
-        "osdn": __version__,
-        "command": command(),
-        "exit_code": code,
-        "checks": [check.as_dict() for check in checks],
-    }
-    written = [] if out is None else _write(out, checks, to_json(document))
-    if json:
-        typer.echo(to_json(document))
-    else:
-        from osdn_theory.crosscheck.table import print_checks
-
-        print_checks(checks)
-        if written:
-            typer.echo("written: " + ", ".join(map(str, written)))
-    raise typer.Exit(code)
+        adapter = _resolved(kernel, chunk_size, place == "cpu", stated)
+        found = _examined(
+            adapter,
+            exercises=exercise,
+            streams=stream,
+            rules=rule,
+            every_config=every_config,
+            sizes=(tokens, heads),
+            seed=seed,
+            require=require,
+            settings={"dtype": dtype, "device": place, "gradients": gradients, "reference": reference},
+        )
+    _report(found, out, as_json=json)
+    raise typer.Exit(found.exit_code)
 
 
 def choose_device(device: str | None) -> str:
@@ -160,91 +155,111 @@ def choose_device(device: str | None) -> str:
     return wanted
 
 
-def _chunks(kernel: str, chunk_size: int | None, small: bool) -> dict[str, int]:
-    """The option `chunk_size` for a kernel that takes it."""
+def _resolved(kernel: str, chunk_size: int | None, small: bool, stated: dict[str, str | None]) -> Adapter:
+    """The kernel with what was stated about it, and with a chunk size where it takes one."""
+    from osdn_theory.crosscheck.adapters import adapt
     from osdn_theory.crosscheck.registry import resolve
 
-    takes = "chunk_size" in resolve(kernel).parameters
+    adapter = resolve(kernel, **{name: value for name, value in stated.items() if value is not None})
+    takes = "chunk_size" in adapter.parameters
     if chunk_size is not None and not takes:
         raise ValueError(f"--chunk-size: {kernel} takes no chunk_size")
     wanted = SMALL_CHUNK if chunk_size is None and small else chunk_size
-    return {} if wanted is None or not takes else {"chunk_size": wanted}
+    return adapter if wanted is None or not takes else adapt(adapter, chunk_size=wanted)
 
 
-def exit_code(checks: list[CrossCheck]) -> int:
-    """The gravest of all: 1, then 3, then 0."""
-    codes = {check.exit_code for check in checks}
-    return next((code for code in (1, 3) if code in codes), 0)
+def _examined(
+    adapter: Adapter,
+    *,
+    exercises: list[str] | None,
+    streams: list[str] | None,
+    rules: list[str] | None,
+    every_config: bool,
+    sizes: tuple[int | None, int | None],
+    seed: int,
+    require: list[str] | None,
+    settings: dict[str, Any],
+) -> Examination:
+    """Everything by default; the exercises that were asked for; or streams alone."""
+    from osdn_theory.crosscheck.examination.run import examine, examine_configurations
+    from osdn_theory.crosscheck.exercises.table import exercise_names
+    from osdn_theory.crosscheck.problems import problems, rule_names, stream_names
+    from osdn_theory.crosscheck.signature.recognition import recognise
+
+    chosen = known_names("--exercise", exercises, exercise_names())
+    wanted = known_names("--stream", streams, stream_names())
+    labels = known_names("--rule", rules, rule_names())
+    small = settings["device"] == "cpu"
+    tokens = sizes[0] or (SMALL_TOKENS if small else GPU_TOKENS)
+    heads = sizes[1] or (SMALL_HEADS if small else GPU_HEADS)
+    adapter = recognise(adapter, settings["device"], settings["dtype"])
+    alone = bool(wanted or labels or every_config)
+    posed = [] if chosen and not alone else list(
+        problems(adapter, wanted, labels, seed=seed, tokens=tokens, heads=heads)
+    )  # fmt: skip
+    with progress_bar() as progress:
+        if every_config:
+            return examine_configurations(adapter, posed, progress=progress, **settings)
+        return examine(
+            adapter,
+            seed=seed,
+            only=[] if alone and not chosen else chosen,
+            invariant=(not alone and not chosen) or bool(require),
+            require=split_names(require) or (),
+            problems=posed,
+            progress=progress,
+            **settings,
+        )
+
+
+def _audited(path: Path) -> Examination:
+    from osdn_theory.crosscheck.examination.results import examined_alone
+    from osdn_theory.crosscheck.files import audit_runs
+
+    return examined_alone(audit_runs(path))
+
+
+def _replayed(path: Path, kernel: str | None, device: str | None) -> Examination:
+    from osdn_theory.crosscheck.examination.results import examined_alone
+    from osdn_theory.crosscheck.fuzz.replay import replay
+
+    return examined_alone(replay(path, kernel, device))
 
 
 def _print_kernels() -> None:
     from importlib.metadata import entry_points
 
-    from osdn_theory._console import print_table
     from osdn_theory.crosscheck.registry import KERNELS, kernel_names, resolve
+    from osdn_theory.crosscheck.table import print_narrow
 
     targets = {entry.name: entry.value for entry in entry_points(group=KERNELS)}
     rows = []
     for name in kernel_names():
         try:
-            state = resolve(name).statement()["recurrence"]
+            state: str = resolve(name).recurrence
         except ValueError as error:
             state = str(error)
         rows.append([name, targets[name], state])
-    print_table("Registered kernels", ["name", "function", "computes"], rows, left=["function", "computes"])
+    print_narrow("Registered kernels", ["name", "function", "computes"], rows, left=["function", "computes"])
 
 
-def _problems(
-    streams: list[str] | None, rules: list[str] | None, seed: int, tokens: int, heads: int
-) -> Iterator[tuple[Stream, str, CalibrationRule]]:
-    """Streams of the suite, cut to size, with the rules that they are run under."""
-    import numpy as np
+def _report(found: Examination, out: Path | None, *, as_json: bool) -> None:
+    from osdn_theory.crosscheck.results import FORMAT
+    from osdn_theory.jsonable import to_json
 
-    from osdn_theory.suite import STARTS, SYNTHETIC, rule_named, stream_names, suite
+    document = to_json({"format": FORMAT, "osdn": __version__, "command": command(), **found.as_dict()})
+    written = [] if out is None else _write(out, found.streams, document)
+    if as_json:
+        typer.echo(document)
+        return
+    from osdn_theory.crosscheck.table import print_examination
 
-    known = list(dict.fromkeys([*(name for entry in SYNTHETIC for name in entry.rules), *STARTS]))
-    names = known_names("--stream", streams, stream_names()) or list(STREAMS)
-    labels = known_names("--rule", rules, known)
-    for entry in suite(names, seed, 1):
-        source = _cut(entry.build(np.random.default_rng(seed)), tokens, heads)
-        usual = "fast from 5/4" if source.name.startswith(STILL) else "fast"
-        for label in labels or [usual]:
-            start = np.full(source.key_dim, STARTS.get(label, 1.0))
-            started = replace(source, initial_preconditioner=start) if label in STARTS else source
-            yield started, label, rule_named(label, source)
+    if written:
+        typer.echo("written: " + ", ".join(map(str, written)))
+    print_examination(found)
 
 
-def _cut(stream: Stream, tokens: int, heads: int) -> Stream:
-    """The first tokens, and of (batch, head) the first batch and heads."""
-    from osdn_theory.crosscheck.case import with_two_axes
-
-    whole = with_two_axes(stream).tokens(0, tokens)
-    names = ("keys", "values", "queries", "beta", "state_gate", "forget_gate")
-    arrays = {
-        name: getattr(whole, name) for name in (*names, "comparator", "solution", "initial_preconditioner")
-    }
-    cut: dict[str, Any] = {name: x[:1, :heads] for name, x in arrays.items() if x is not None}
-    return replace(whole, **cut)
-
-
-def _checked(
-    kernel: str,
-    stream: Stream,
-    label: str,
-    rule: CalibrationRule,
-    every_config: bool,
-    options: dict[str, Any],
-) -> Iterator[CrossCheck]:
-    from osdn_theory.crosscheck.check import crosscheck as check
-    from osdn_theory.crosscheck.configurations import crosscheck_configurations
-
-    if every_config:
-        yield from crosscheck_configurations(kernel, stream, rule, rule_label=label, **options)
-    else:
-        yield check(kernel, stream, rule, rule_label=label, **options)
-
-
-def _write(out: Path, checks: list[CrossCheck], document: str) -> list[Path]:
+def _write(out: Path, checks: tuple[CrossCheck, ...], document: str) -> list[Path]:
     from osdn_theory import plotting
 
     path = out / "crosscheck.json"

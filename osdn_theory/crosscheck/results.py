@@ -15,7 +15,7 @@ from osdn_theory.jsonable import jsonable
 Outcome = Literal["confirmed", "contradicted", "not observable", "not applicable"]
 Tokens = npt.NDArray[np.int64]
 
-FORMAT = "osdn-crosscheck/1"
+FORMAT = "osdn-crosscheck/2"
 """Of the document that the command writes: a reader that knows another one leaves it alone."""
 
 EXIT_CONFIRMED, EXIT_CONTRADICTED, EXIT_UNOBSERVED = 0, 1, 3

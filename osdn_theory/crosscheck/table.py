@@ -1,15 +1,21 @@
-"""What the command prints of cross-checks."""
+"""What the command prints of cross-checks, in tables of 80 columns."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from textwrap import wrap
 
 import typer
 from rich.text import Text
 
 from osdn_theory._console import print_table
+from osdn_theory.crosscheck.examination.results import Examination
 from osdn_theory.crosscheck.results import Comparison, CrossCheck, Curve, Outcome, Verdict
+
+WIDTH = 80
+print_narrow = partial(print_table, width=WIDTH)
 
 MARKS: dict[Outcome, Text] = {
     "confirmed": Text("✓", style="green"),
@@ -17,51 +23,56 @@ MARKS: dict[Outcome, Text] = {
     "not observable": Text("?", style="bold yellow"),
     "not applicable": Text("·", style="dim"),
 }
+RIGHT, WRONG = Text("✓", style="green"), Text("✗", style="bold red")
 
 
-def print_checks(checks: Sequence[CrossCheck]) -> None:
-    """What was compared with what, how far off it is, what that says of the theorems, and what is wrong."""
-    print_table(
-        "What the kernel is taken to compute",
-        ["", "statement"],
-        checks[0].statement.items(),
-        left=["statement"],
-    )
-    print_table(
-        "Errors against float64 on the same inputs; a token's norm relative to the exact one",
-        [
-            "stream, rule", "quantity", "worst error", "median", "bound / error", "worst head", "ulps > 4",
-            "leaves its bound at", "bound by",
-        ],
-        (row for check in checks for row in _comparison_rows(check)),
-        left=["quantity", "bound by"],
-    )  # fmt: skip
-    for name, title in _titles(checks).items():
-        typer.echo(f"  {name}: {title}")
-    print_table(
-        "Theorems, from the kernel's own numbers (✓ confirmed, ✗ contradicted, ? not observable, · not applicable)",
-        ["stream, rule", *_theorems(checks)],
-        (_verdict_row(check, _theorems(checks)) for check in checks),
-    )
-    print_table(
-        "Product of residual ratios, log10, from the kernel's own reads (T6), and distance from exact Newton",
-        [
-            "stream, rule",
-            "T",
-            "kernel",
-            "exact",
-            "T log(C/T)",
-            "certain",
-            "rounding may end it",
-            "off by 2x",
-            "Newton",
-            "exact Newton",
-        ],
-        (_curve_row(check) for check in checks),
-    )
+def print_examination(found: Examination) -> None:
+    """What was asked, what came back, what would have been seen, and what is wrong; the verdict comes last."""
+    print_statement(found.statement)
+    if found.exercises:
+        _print_exercises(found)
+        _print_power(found)
+    if found.invariances:
+        _print_invariances(found)
+    if found.streams:
+        print_streams(found.streams)
+    for item in found.explanations:
+        say(f"explained by {item.name}: {item.sentence}")
+    for line in found.unmet:
+        say(f"required, and not met: {line}")
+    say(found.sentence)
+
+
+def print_statement(statement: Mapping[str, str]) -> None:
+    """What the kernel is taken to compute, and how it is called."""
+    rows = list(statement.items())
+    print_narrow("What the kernel is taken to compute", ["", "statement"], rows, left=["statement"])
+
+
+def print_streams(checks: Sequence[CrossCheck]) -> None:
+    """Streams that the theorems speak of: errors, verdicts, and the curve of residual ratios."""
+    names = [label(check) for check in checks]
+    for number, name in enumerate(names, 1):
+        say(f"stream {number}: {name}, {checks[number - 1].dtype}")
+    _print_comparisons(checks)
+    theorems = _theorems(checks)
+    if theorems:
+        print_narrow(
+            "Theorems, from the kernel's own numbers\n"
+            "(✓ confirmed, ✗ contradicted, ? not observable, · not applicable)",
+            ["stream", *theorems],
+            (_verdict_row(number, check, theorems) for number, check in enumerate(checks, 1)),
+        )
+    _print_curves(checks)
+    _print_newton(checks)
     for check in checks:
         for line in _lines(check):
-            typer.echo(line)
+            say(line)
+
+
+def say(line: str) -> None:
+    """A line of text, wrapped."""
+    typer.echo("\n".join(wrap(line, WIDTH, subsequent_indent="  ", break_long_words=False)) or line)
 
 
 def label(check: CrossCheck) -> str:
@@ -70,21 +81,74 @@ def label(check: CrossCheck) -> str:
     return f"{named} ({check.configuration})" if check.configuration else named
 
 
-def _comparison_rows(check: CrossCheck) -> Iterator[list[str | Text]]:
-    for found in check.comparisons:
-        left = "" if found.first_outside is None else f"token {found.first_outside}"
-        slack = found.median_slack
-        yield [
-            label(check),
-            found.name,
-            f"{found.worst_error:.1e}",
-            f"{found.median_error:.1e}",
-            "" if slack is None else f"{slack:.3g}",
-            ",".join(map(str, found.worst_head)),
-            _many_ulps(found),
-            Text(left, style="bold red"),
-            found.basis,
-        ]
+def _print_exercises(found: Examination) -> None:
+    rows: list[list[str | Text]] = []
+    for exercise in found.exercises:
+        worst = exercise.worst
+        cells = ("", "", "")
+        if worst is not None:
+            _, item = worst
+            cells = (item.name, f"{item.worst_error:.1e}", f"{item.worst_excess:.2g}")
+        rows.append([exercise.name, *cells, RIGHT if exercise.within else WRONG])
+    print_narrow(
+        "Exercises: the quantity nearest to its bound in each, or farthest outside it",
+        ["exercise", "quantity", "error", "error / bound", ""],
+        rows,
+        left=["quantity"],
+    )
+    for basis in _bases(check for exercise in found.exercises for check in exercise.checks):
+        say(f"bound: {basis}")
+
+
+def _bases(checks: Iterable[CrossCheck]) -> list[str]:
+    """Where bounds come from, each once, without those that need no rounding."""
+    found = dict.fromkeys(item.basis for check in checks for item in check.comparisons)
+    return [basis for basis in found if not basis.startswith("exact")]
+
+
+def _print_power(found: Examination) -> None:
+    assert found.power is not None
+    for reach in found.power.unseen:
+        say(f"would not have seen: {reach.alternative.sentence} ({reach.reason})")
+
+
+def _print_invariances(found: Examination) -> None:
+    rows = [[item.name, item.title, item.outcome] for item in found.invariances]
+    print_narrow("The kernel held against itself", ["", "what", "outcome"], rows, left=["what", "outcome"])
+    for item in found.invariances:
+        if item.detail and item.outcome != "equal bit for bit":
+            say(f"{item.name}: {item.detail}")
+
+
+def _print_comparisons(checks: Sequence[CrossCheck]) -> None:
+    print_narrow(
+        "Errors against float64 on the same inputs;\na token's norm relative to the exact one",
+        ["stream", "quantity", "worst error", "median", "bound / error", "worst head", "outside from"],
+        (
+            _comparison_row(number, item)
+            for number, check in enumerate(checks, 1)
+            for item in check.comparisons
+        ),
+        left=["quantity"],
+    )
+    for name, title in _titles(checks).items():
+        say(f"{name}: {title}")
+    for basis in _bases(checks):
+        say(f"bound: {basis}")
+
+
+def _comparison_row(number: int, found: Comparison) -> list[str | Text]:
+    left = "" if found.first_outside is None else f"token {found.first_outside}"
+    slack = found.median_slack
+    return [
+        str(number),
+        found.name,
+        f"{found.worst_error:.1e}",
+        f"{found.median_error:.1e}",
+        "" if slack is None else f"{slack:.3g}",
+        ",".join(map(str, found.worst_head)),
+        Text(left, style="bold red"),
+    ]
 
 
 def _titles(checks: Sequence[CrossCheck]) -> dict[str, str]:
@@ -96,41 +160,51 @@ def _titles(checks: Sequence[CrossCheck]) -> dict[str, str]:
     )
 
 
-def _many_ulps(found: Comparison) -> str:
-    """Share of entries more than 4 ulps off."""
-    small = sum(found.ulps[name] for name in ("0", "<= 1/2", "<= 1", "<= 2", "<= 4"))
-    total = sum(found.ulps.values())
-    return f"{1 - small / total:.0%}" if total else ""
-
-
 def _theorems(checks: Sequence[CrossCheck]) -> list[str]:
     found = {verdict.theorem for check in checks for verdict in check.verdicts}
     return sorted(found, key=lambda name: int(name[1:]))
 
 
-def _verdict_row(check: CrossCheck, theorems: Sequence[str]) -> list[str | Text]:
+def _verdict_row(number: int, check: CrossCheck, theorems: Sequence[str]) -> list[str | Text]:
     known = {verdict.theorem: MARKS[verdict.outcome] for verdict in check.verdicts}
-    return [label(check), *(known.get(theorem, Text("")) for theorem in theorems)]
+    return [str(number), *(known.get(theorem, Text("")) for theorem in theorems)]
 
 
-def _curve_row(check: CrossCheck) -> list[str]:
-    row = [label(check), str(check.shape["T"])]
-    row += [""] * 6 if check.curve is None else _curve_cells(check.curve)
-    if check.newton is None:
-        return [*row, "", ""]
-    last = check.newton.kernel[..., -1], check.newton.exact[..., -1]
-    return [*row, *(f"{float(distance.max()):.3g}" for distance in last)]
+def _print_curves(checks: Sequence[CrossCheck]) -> None:
+    curves = [(number, check.curve) for number, check in enumerate(checks, 1) if check.curve is not None]
+    if curves:
+        print_narrow(
+            "Product of residual ratios, log10, from the kernel's own reads (T6)",
+            ["stream", "kernel", "exact", "T log(C/T)", "certain", "hidden", "2x off"],
+            ([str(number), *_curve_cells(curve)] for number, curve in curves),
+        )
+        say(
+            "certain: in spite of rounding; hidden, 2x off: from which token on rounding may hide it, and it is off"
+        )
 
 
 def _curve_cells(curve: Curve) -> list[str]:
     return [
         _decades(float(curve.kernel[-1])),
         _decades(float(curve.exact[-1])),
-        "does not apply" if curve.bound is None else _decades(float(curve.bound[-1])),
+        "no C" if curve.bound is None else _decades(float(curve.bound[-1])),
         f"-{curve.decades:.1f}",
-        "never" if curve.ends is None else f"token {curve.ends}",
-        "never" if curve.departs is None else f"token {curve.departs}",
+        "never" if curve.ends is None else str(curve.ends),
+        "never" if curve.departs is None else str(curve.departs),
     ]
+
+
+def _print_newton(checks: Sequence[CrossCheck]) -> None:
+    rows = [
+        [
+            str(number),
+            *(f"{float(side[..., -1].max()):.3g}" for side in (check.newton.kernel, check.newton.exact)),
+        ]
+        for number, check in enumerate(checks, 1)
+        if check.newton is not None
+    ]
+    if rows:
+        print_narrow("Distance of the final state from exact Newton", ["stream", "kernel", "exact"], rows)
 
 
 def _decades(value: float) -> str:

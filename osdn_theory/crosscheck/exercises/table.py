@@ -299,3 +299,10 @@ EXERCISES: tuple[Exercise, ...] = (
         "small and large numbers", "norms from 1/1000, values to 50", BASE | {"norms"}, _sizes_of_numbers
     ),
 )
+
+
+def alone_and_together(adapter: Adapter, dtype: Dtype, sizes: Sizes, seed: int = 0) -> Case:
+    """A case to hold a kernel against itself with: several batch rows and heads, a chunk and a piece of one."""
+    bench = Bench(adapter, dtype, sizes, seed)
+    rng = generator("invariance", seed)
+    return bench.pose(draw_stream(rng, sizes, tokens=sizes.chunk + 8), rng)

@@ -1,0 +1,1 @@
+"""The default cross-check: exercises, their power, explanations, invariances and theorems, and a verdict in words."""

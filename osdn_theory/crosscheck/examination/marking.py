@@ -1,0 +1,132 @@
+"""Marking: a question put to a kernel, its answers beside float64, and what known faults would have answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
+from osdn_theory.crosscheck.alternatives.power import Power, power, summarise
+from osdn_theory.crosscheck.alternatives.shown import QUANTITIES, quantities
+from osdn_theory.crosscheck.calling import KernelError
+from osdn_theory.crosscheck.check import Truth, judge, truth
+from osdn_theory.crosscheck.examination.results import BackwardResult, ExerciseResult
+from osdn_theory.crosscheck.exercises.question import Answer, Question, answer, started
+from osdn_theory.crosscheck.gradient_alternatives import gradient_alternatives
+from osdn_theory.crosscheck.gradient_explanations import explain_gradients, gradient_power
+from osdn_theory.crosscheck.gradients import kernel_gradients
+from osdn_theory.crosscheck.observation import observed
+from osdn_theory.rounding import KernelModel
+
+AS_GOOD = ("clip open",)
+"""Backward passes that differ from the reference's where the derivative is a matter of choice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Marked:
+    """A question with the kernel's answers and what they are held against, case by case."""
+
+    question: Question
+    answers: tuple[Answer, ...]
+    truths: tuple[Truth, ...]
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """Quantities that the kernel says."""
+        said = [set(quantities(one.returned)) for one in self.answers]
+        return frozenset(QUANTITIES).intersection(*said)
+
+
+def mark(adapter: Adapter, question: Question, device: str, models: Sequence[KernelModel]) -> Marked:
+    """Put a question, and work out what its answers are held against."""
+    answers = answer(adapter, question, device)
+    truths = tuple(truth(adapter, said.case, models, theorems=False) for said in answers)
+    for said, known in zip(answers, truths, strict=True):
+        _refuse_not_finite(question, said, known)
+    return Marked(question, tuple(answers), truths)
+
+
+def _refuse_not_finite(question: Question, said: Answer, known: Truth) -> None:
+    """NaN or infinity where the exact value is finite and no overflow explains it."""
+    pairs = {
+        "o": (said.returned.outputs, known.limits.outputs.norm),
+        "the final state": (said.returned.state, known.limits.states.norm[..., -1:]),
+        "d": (said.returned.preconditioner, known.limits.preconditioner.norm),
+        "the d handed on": (said.returned.handed_on, known.limits.handed_on.norm[..., -1:]),
+    }
+    for name, (found, bound) in pairs.items():
+        if found is None or found.size == 0 or not np.isfinite(bound).all():
+            continue
+        bad = np.argwhere(~np.isfinite(found))
+        if bad.size:
+            batch, head, *rest = (int(i) for i in bad[0])
+            token = f", token {rest[0] + 1}" if name in ("o", "d") else ""
+            raise KernelError(
+                f"kernel: in exercise '{question.name}' {len(bad)} of {found.size} entries of {name} are NaN or "
+                f"infinite, first in batch row {batch}, head {head}{token}; expected finite numbers"
+            )
+
+
+def exercise_result(adapter: Adapter, item: Marked, device: str) -> ExerciseResult:
+    """Every case of a question beside float64."""
+    checks = tuple(
+        judge(adapter, known, observed(said.returned, said.case.stream.length), device=device)
+        for said, known in zip(item.answers, item.truths, strict=True)
+    )
+    return ExerciseResult(
+        name=item.question.name,
+        about=item.question.about,
+        uses=tuple(sorted(item.question.uses)),
+        checks=checks,
+    )
+
+
+def power_of(adapter: Adapter, marked: Sequence[Marked], models: Sequence[KernelModel]) -> Power:
+    """What the questions would have seen of every known fault."""
+    found = {}
+    for item in marked:
+        known = item.truths
+        if item.question.put == "continued":
+            known = _chained(adapter, item.question, models)
+        pairs = [(one.exact, one.limits) for one in known]
+        found[item.question.name] = power(adapter, item.question, pairs, item.shown)
+    return summarise(adapter, found)
+
+
+def explained(adapter: Adapter, marked: Sequence[Marked]) -> tuple[Explanation, ...]:
+    """Known faults that explain all answers together."""
+    questions = [item.question for item in marked]
+    answers = [item.answers for item in marked]
+    truths = [[(one.exact, one.limits) for one in item.truths] for item in marked]
+    return explain(adapter, questions, answers, truths)
+
+
+def graded(adapter: Adapter, question: Question, device: str, reference: Adapter) -> BackwardResult:
+    """Gradients of a question's first case, and the known faults that they would show or that explain them."""
+    found = kernel_gradients(adapter, question.cases[0], device, reference=reference)
+    known = (
+        [each for each in gradient_alternatives(adapter, found) if each.name not in AS_GOOD]
+        if found.found
+        else []
+    )
+    return BackwardResult(
+        exercise=question.name,
+        comparisons=tuple(found.compared()),
+        power=gradient_power(found, known),
+        explanations=tuple(explain_gradients(found, known)),
+        notes=found.notes,
+    )
+
+
+def _chained(adapter: Adapter, question: Question, models: Sequence[KernelModel]) -> tuple[Truth, ...]:
+    """The truths of a question whose every case starts from the exact state of the one before."""
+    found: list[Truth] = []
+    for case in question.cases:
+        if found:
+            before = found[-1].exact
+            case = started(case, before.final_state, before.final_preconditioner)
+        found.append(truth(adapter, case, models, theorems=False))
+    return tuple(found)

@@ -1,0 +1,179 @@
+"""Examine a kernel: put every exercise, say what would have been seen, and explain what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.crosscheck.calling import Kernel
+from osdn_theory.crosscheck.case import Dtype
+from osdn_theory.crosscheck.check import crosscheck, default_device, interpreted
+from osdn_theory.crosscheck.configurations import crosscheck_configurations
+from osdn_theory.crosscheck.examination.marking import exercise_result, explained, graded, mark, power_of
+from osdn_theory.crosscheck.examination.results import Examination, examined_alone
+from osdn_theory.crosscheck.exercises.draw import LARGE, SMALL, Sizes
+from osdn_theory.crosscheck.exercises.question import Question
+from osdn_theory.crosscheck.exercises.table import alone_and_together, not_exercised, questions
+from osdn_theory.crosscheck.gradients import REFERENCE
+from osdn_theory.crosscheck.invariance import Invariance, invariances, required
+from osdn_theory.crosscheck.limits import chunk_size_of, models_of
+from osdn_theory.crosscheck.problems import Problem
+from osdn_theory.crosscheck.registry import resolve
+from osdn_theory.crosscheck.results import CrossCheck
+from osdn_theory.crosscheck.signature.recognition import recognise
+
+Progress = Callable[[str, int, int], None]
+
+
+def examine(
+    kernel: Kernel,
+    *,
+    dtype: Dtype = "float32",
+    device: str | None = None,
+    seed: int = 0,
+    sizes: Sizes | None = None,
+    only: Sequence[str] | None = None,
+    invariant: bool = True,
+    require: Sequence[str] = (),
+    gradients: bool = False,
+    reference: Kernel | None = None,
+    problems: Sequence[Problem] = (),
+    progress: Progress | None = None,
+    **options: Any,
+) -> Examination:
+    """Put every exercise that a kernel's signature admits, and hold the answers against float64.
+
+    Parameters
+    ----------
+    kernel : name, ``"module:function"``, callable, or Adapter
+    dtype : "float32", "bfloat16" or "float16"
+    device : str, optional
+        Default: a GPU where torch has one and Triton's interpreter is off, else the CPU.
+    seed : int
+        Of the exercises' numbers.
+    sizes : Sizes, optional
+        Default: small on a CPU, larger on a GPU; the chunk is the kernel's.
+    only : sequence of str, optional
+        Names of exercises; default all.
+    invariant : bool
+        Whether to hold the kernel against itself as well.
+    require : sequence of str
+        Invariances that must hold bit for bit.
+    gradients : bool
+        Whether to compare gradients as well, on the first exercise and on the streams.
+    reference : name, callable or Adapter, optional
+        Float64 reference for them; default that of the package.
+    problems : sequence of (Stream, str, CalibrationRule)
+        Streams that the theorems speak of, with the names of their rules.
+    progress : callable, optional
+        Called with (what, done, total).
+    options
+        Passed to the kernel in every call.
+
+    Raises
+    ------
+    KernelError
+        A kernel that raises, or returns something else than finite tensors of the right shapes.
+    TypeError, ValueError
+        A kernel that cannot be resolved, or an unknown exercise.
+    """
+    place = default_device() if device is None else device
+    adapter = recognise(resolve(kernel, **options), place, dtype)
+    chosen = sizes or sizes_for(adapter, place)
+    asked = questions(adapter, dtype, chosen, seed)
+    wanted = [question for question in asked if only is None or question.name in only]
+    models = models_of(adapter, dtype, interpreted=interpreted(place))
+    peer = resolve(REFERENCE if reference is None else reference)
+    steps = _Steps(progress, len(wanted) + len(problems) + invariant)
+    marked = [mark(adapter, question, place, models) for question in steps.over(wanted)]
+    held: tuple[Invariance, ...] = ()
+    if invariant:
+        steps.next("held against itself")
+        case = alone_and_together(adapter, dtype, chosen, seed)
+        held = invariances(adapter, case, place, models, gradients=gradients)
+    streams = []
+    for stream, label, rule in problems:
+        steps.next(f"{stream.name}, {label}")
+        streams.append(
+            crosscheck(
+                adapter,
+                stream,
+                rule,
+                rule_label=label,
+                dtype=dtype,
+                device=place,
+                gradients=gradients,
+                reference=peer,
+            )
+        )
+    exercises = tuple(exercise_result(adapter, item, place) for item in marked)
+    wrong = any(not exercise.within for exercise in exercises)
+    return Examination(
+        statement=adapter.statement(),
+        dtype=dtype,
+        device=place,
+        exercises=exercises,
+        streams=tuple(streams),
+        power=power_of(adapter, marked, models) if marked else None,
+        explanations=explained(adapter, marked) if wrong else (),
+        backward=graded(adapter, wanted[0], place, peer) if gradients and wanted else None,
+        invariances=held,
+        unmet=tuple(required(held, require)),
+        not_exercised=tuple(not_exercised(adapter, asked)),
+    )
+
+
+def examine_configurations(
+    kernel: Kernel,
+    problems: Sequence[Problem],
+    *,
+    dtype: Dtype = "float32",
+    device: str | None = None,
+    gradients: bool = False,
+    reference: Kernel | None = None,
+    progress: Progress | None = None,
+) -> Examination:
+    """Streams under every configuration of the kernel, on a small and a large grid; see `crosscheck_configurations`."""
+    place = default_device() if device is None else device
+    adapter = recognise(resolve(kernel), place, dtype)
+    steps = _Steps(progress, len(problems))
+    found: list[CrossCheck] = []
+    for stream, label, rule in problems:
+        steps.next(f"{stream.name}, {label}")
+        found.extend(
+            crosscheck_configurations(
+                adapter,
+                stream,
+                rule,
+                rule_label=label,
+                dtype=dtype,
+                device=place,
+                gradients=gradients,
+                reference=REFERENCE if reference is None else reference,
+            )
+        )
+    return examined_alone(found)
+
+
+class _Steps:
+    """Progress over everything that is done."""
+
+    def __init__(self, report: Progress | None, total: int) -> None:
+        self.report, self.total, self.done = report, total, 0
+
+    def next(self, what: str) -> None:
+        if self.report is not None:
+            self.report(what, self.done, self.total)
+        self.done += 1
+
+    def over(self, questions: Sequence[Question]) -> Iterator[Question]:
+        for question in questions:
+            self.next(question.name)
+            yield question
+
+
+def sizes_for(adapter: Adapter, device: str) -> Sizes:
+    """Several chunks of the kernel's, and a rest."""
+    return replace(SMALL if device == "cpu" else LARGE, chunk=chunk_size_of(adapter))
