@@ -101,7 +101,7 @@ class Case:
         names = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
         truths = ("comparator", "solution", "initial_preconditioner")
         tiled: dict[str, Any] = {name: tile(getattr(self.stream, name)) for name in (*names, *truths)}
-        own = ("initial_state", "initial_preconditioner", "anchor", *PER_TOKEN)
+        own = ("initial_state", "initial_preconditioner", "anchor", *TOKEN_INPUTS)
         arrays: dict[str, Any] = {name: tile(getattr(self, name)) for name in own}
         return replace(self, stream=replace(self.stream, **tiled), **arrays)
 
@@ -111,7 +111,7 @@ class Case:
 
     def piece(self, start: int, stop: int) -> Case:
         """The tokens ``start:stop``, from the same initial state."""
-        whole = {name: getattr(self, name) for name in PER_TOKEN}
+        whole = {name: getattr(self, name) for name in TOKEN_INPUTS}
         cut: dict[str, Any] = {
             name: None if value is None else value[:, :, start:stop] for name, value in whole.items()
         }
@@ -138,7 +138,7 @@ class Case:
             "state_gate": 1.0,
         }
         tokens: dict[str, Any] = {name: fill(getattr(self.stream, name), x) for name, x in names.items()}
-        own: dict[str, Any] = {name: fill(getattr(self, name), 0.0) for name in PER_TOKEN}
+        own: dict[str, Any] = {name: fill(getattr(self, name), 0.0) for name in TOKEN_INPUTS}
         return replace(self, stream=replace(self.stream, comparator=None, **tokens), **own)
 
     def exact(self) -> Trajectory:
@@ -190,7 +190,7 @@ class Case:
         return following(exact)
 
 
-PER_TOKEN = ("log_gate", "log_state_gate", "log_gram_decay", "gram_weight")
+TOKEN_INPUTS = ("log_gate", "log_state_gate", "log_gram_decay", "gram_weight")
 """What a case has for every token beside its stream."""
 
 
@@ -212,7 +212,7 @@ def packed(cases: Sequence[Case]) -> Case:
         tokens[name] = None if pieces[0] is None else np.concatenate(pieces, axis=2)
     own = ("initial_state", "initial_preconditioner", "anchor")
     states: dict[str, Any] = {name: np.concatenate([getattr(case, name) for case in cases]) for name in own}
-    for name in PER_TOKEN:
+    for name in TOKEN_INPUTS:
         pieces = [getattr(case, name) for case in cases]
         states[name] = None if pieces[0] is None else np.concatenate(pieces, axis=2)
     stream = replace(first.stream, comparator=None, solution=None, initial_preconditioner=None, **tokens)

@@ -10,7 +10,7 @@ import numpy as np
 
 from osdn_theory._validation import Array
 from osdn_theory.crosscheck.calling import Returned
-from osdn_theory.crosscheck.case import Case
+from osdn_theory.crosscheck.case import TOKEN_INPUTS, Case
 
 EVERY = slice(None)
 FIELDS = ("outputs", "state", "handed_on", "preconditioner", "alignment")
@@ -25,7 +25,7 @@ def part(case: Case, rows: slice = EVERY, heads: slice = EVERY) -> Case:
 
     names = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
     tokens: dict[str, Any] = {name: taken(getattr(case.stream, name)) for name in names}
-    own = ("initial_state", "initial_preconditioner", "anchor", "log_gate", "log_state_gate")
+    own = ("initial_state", "initial_preconditioner", "anchor", *TOKEN_INPUTS)
     arrays: dict[str, Any] = {name: taken(getattr(case, name)) for name in own}
     # What made the stream is no input of a kernel.
     stream = replace(case.stream, comparator=None, solution=None, initial_preconditioner=None, **tokens)
