@@ -21,6 +21,8 @@ from osdn_theory.rounding import (
     RECURRENT_PLAIN,
     ErrorBounds,
     KernelModel,
+    Overflow,
+    ReadBounds,
     error_bounds,
     in_interpreter,
 )
@@ -55,7 +57,10 @@ class Limit:
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """Bounds on everything that is compared, and on the reads behind the residuals where these are looked at."""
+    """Bounds on everything that is compared, and on the reads behind the residuals where these are looked at.
+
+    `overflow` is the first value that may leave its format: from there on nothing is bounded.
+    """
 
     outputs: Limit
     reads_after: Limit | None
@@ -64,6 +69,7 @@ class Limits:
     preconditioner: Limit
     handed_on: Limit
     alignment: Limit
+    overflow: Overflow | None = None
 
 
 def models_of(adapter: Adapter, dtype: str, *, interpreted: bool = False) -> tuple[KernelModel, ...]:
@@ -115,9 +121,10 @@ def limits(
     if case.state_gate is not None:
         return _allowances(case, exact)
     found = [_limits(adapter, case, model, reads, prefixes) for model in models]
-    names = [item.name for item in fields(Limits)]
+    names = [item.name for item in fields(Limits) if item.name != "overflow"]
     widest: dict[str, Any] = {name: _widest([getattr(one, name) for one in found]) for name in names}
-    return Limits(**widest)
+    overflows = [one.overflow for one in found if one.overflow is not None]
+    return Limits(**widest, overflow=min(overflows, key=lambda first: first.token, default=None))
 
 
 def _widest(found: Sequence[Limit | None]) -> Limit | None:
@@ -135,12 +142,17 @@ def _widest(found: Sequence[Limit | None]) -> Limit | None:
 
 def _limits(adapter: Adapter, case: Case, model: KernelModel, reads: bool, prefixes: Sequence[int]) -> Limits:
     basis = f"T18, {model.name}"
-    asked = _bounds(adapter, case, model)
+    asking: tuple[Array, ...] = ()
+    if reads:
+        ahead = case.asking_ahead().stream.queries
+        assert ahead is not None
+        asking = (case.stream.keys, ahead)
+    asked = _bounds(adapter, case, model, asking)
     after = before = None
     if reads:
-        own = _bounds(adapter, case.asking(case.stream.keys), model)
+        own, before_reads = asked.reads
         after = Limit(own.outputs_norm / abs(case.scale), own.outputs / abs(case.scale), basis)
-        before = _shifted(_bounds(adapter, case.asking_ahead(), model), case.scale, basis)
+        before = _shifted(before_reads, case.scale, basis)
     handed, handed_norm = _handed_on(asked)
     return Limits(
         outputs=Limit(asked.outputs_norm, asked.outputs, basis),
@@ -150,6 +162,7 @@ def _limits(adapter: Adapter, case: Case, model: KernelModel, reads: bool, prefi
         preconditioner=Limit(asked.preconditioner_norm, asked.preconditioner, basis),
         handed_on=Limit(handed_norm, handed, basis),
         alignment=Limit(asked.alignment, None, basis),
+        overflow=asked.overflow,
     )
 
 
@@ -165,7 +178,7 @@ def _handed_states(
     return norm
 
 
-def _bounds(adapter: Adapter, case: Case, model: KernelModel) -> ErrorBounds:
+def _bounds(adapter: Adapter, case: Case, model: KernelModel, reading: Sequence[Array] = ()) -> ErrorBounds:
     return error_bounds(
         case.stream,
         case.rule,
@@ -174,10 +187,11 @@ def _bounds(adapter: Adapter, case: Case, model: KernelModel) -> ErrorBounds:
         scale=case.scale,
         initial_state=case.initial_state,
         initial_preconditioner=case.initial_preconditioner,
+        reading=reading,
     )
 
 
-def _shifted(bounds: ErrorBounds, scale: float, basis: str) -> Limit:
+def _shifted(bounds: ReadBounds, scale: float, basis: str) -> Limit:
     """The read before token t is an output of token t - 1; that of the first token is exact."""
     entries = np.zeros_like(bounds.outputs)
     entries[..., 1:, :] = bounds.outputs[..., :-1, :] / abs(scale)

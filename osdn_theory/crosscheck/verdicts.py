@@ -300,8 +300,11 @@ def _equivalences(e: Evidence) -> Iterator[Verdict]:
 
 def _rounding(e: Evidence) -> Verdict:
     """T18, for what a kernel returns; ratios follow from that."""
-    names = ("o", "S", "d", "d handed on", "a")
-    return _agrees("T18", "Errors within rounding", [c for c in e.comparisons if c.name in names])
+    names, title = ("o", "S", "d", "d handed on", "a"), "Errors within rounding"
+    told = _agrees("T18", title, [c for c in e.comparisons if c.name in names])
+    if e.limits.overflow is None or told.outcome == "contradicted":
+        return told
+    return Verdict("T18", title, "not applicable", f"overflow: {e.limits.overflow}")
 
 
 def _agrees(theorem: str, title: str, compared: Sequence[Comparison]) -> Verdict:
