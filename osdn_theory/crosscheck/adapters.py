@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from osdn_theory._validation import require
-from osdn_theory.crosscheck.signature.names import ARGUMENTS as ARGUMENTS, PRECONDITIONED
+from osdn_theory.crosscheck.signature.names import ARGUMENTS as ARGUMENTS, FACTORS, PRECONDITIONED
 from osdn_theory.crosscheck.signature.reading import read_signature
 
 Recurrence = Literal[
@@ -23,6 +23,7 @@ Order = Literal["chunk", "recurrent", "unknown"]
 Layout = Literal["time first", "head first"]
 StateLayout = Literal["KV", "VK"]
 FixedScale = Literal["K^-1/2", "1"]
+GateForm = Literal["log", "factor"]
 KeyNorm = Literal["exact", "floored"]
 """How a kernel normalises queries and keys itself: x / |x|, or x / sqrt(|x|^2 + 1e-6)."""
 
@@ -87,6 +88,8 @@ class Adapter:
         Arguments of `parameters` without a default: given None where a call has nothing to say.
     aliases : mapping
         Its own arguments that are given another one's tensor.
+    gate_form : "log" or "factor"
+        Whether g is the logarithm of the gate, or the gate.
     multiple : int
         Sequences are filled up to a multiple of so many tokens, with tokens that write nothing.
     key_norm : "exact", "floored" or None
@@ -116,6 +119,7 @@ class Adapter:
     findings: tuple[str, ...] = ()
     required: frozenset[str] = frozenset()
     aliases: Mapping[str, str] = field(default_factory=dict)
+    gate_form: GateForm = "log"
     multiple: int = 1
     key_norm: KeyNorm | None = None
     feature_gates: bool = False
@@ -197,6 +201,7 @@ def adapt(
     layout: Layout | None = None,
     state_layout: StateLayout | None = None,
     fixed_scale: FixedScale | None = None,
+    gate_form: GateForm | None = None,
     **options: Any,
 ) -> Adapter:
     """The adapter of a callable, from its signature alone, in the field's names (`signature.names.SYNONYMS`).
@@ -207,8 +212,8 @@ def adapt(
     else recurrent if "recurren", "naive" or "reference" is; else chunk if it takes `chunk_size`; else unknown. Without
     a `scale` its factor of the read is taken to be 1. What a signature does not say,
     `osdn_theory.crosscheck.signature.recognition.recognise` finds by calling the kernel. `recurrence`, `layout`,
-    `state_layout` and `fixed_scale` state it; `options` are passed in every call. An Adapter passes through, with all
-    of these added.
+    `state_layout`, `fixed_scale` and `gate_form` state it; `options` are passed in every call. An Adapter passes
+    through, with all of these added.
 
     Raises
     ------
@@ -223,6 +228,7 @@ def adapt(
         "layout": layout,
         "state_layout": state_layout,
         "fixed_scale": fixed_scale,
+        "gate_form": gate_form,
     }
     if not isinstance(kernel, Adapter):
         kernel = _read(kernel, name, options)
@@ -248,6 +254,7 @@ def _read(kernel: Callable[..., Any], name: str, options: Mapping[str, Any]) -> 
         findings=read.findings,
         required=read.required,
         aliases=read.aliases,
+        gate_form="factor" if read.names.get("g", "g").lower() in FACTORS else "log",
         feature_gates=_says_kda(label),
     )
 
@@ -257,6 +264,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "layout": get_args(Layout),
     "state_layout": get_args(StateLayout),
     "fixed_scale": get_args(FixedScale),
+    "gate_form": get_args(GateForm),
 }
 """What can be stated about a kernel, and how."""
 

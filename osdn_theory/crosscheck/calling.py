@@ -200,6 +200,8 @@ def _part(parts: tuple[Any, ...], place: int | None) -> Any:
 
 
 def _to_own(adapter: Adapter, name: str, value: Any) -> Any:
+    if name == "g" and adapter.gate_form == "factor":
+        value = value.double().exp().to(value.dtype)
     if name in PER_TOKEN and adapter.layout == "head first":
         return _turned(value, 1, 2)
     if name in STATES and adapter.state_layout == "VK":

@@ -99,6 +99,18 @@ def gated(kernel: Foreign) -> Callable[..., Any]:
     return layer
 
 
+def multiplied(kernel: Foreign) -> Callable[..., Any]:
+    """With the gate itself, under a name that says nothing of a logarithm."""
+
+    def layer(
+        q: Tensor, k: Tensor, v: Tensor, beta: Tensor, decay: Tensor, h0: Tensor | None = None,
+        output_final_state: bool = False,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        return kernel.run(q, k, v, beta, decay.log(), h0)
+
+    return layer
+
+
 def stateless(kernel: Foreign) -> Callable[..., Any]:
     """DeltaNet that returns its output alone."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from faulty_kernels import State, Trajectory, correct, faulty
-from foreign_kernels import FAULTS, Foreign, gated, stateless, usual
+from foreign_kernels import FAULTS, Foreign, gated, multiplied, stateless, usual
 from torch import Tensor
 
 from osdn_theory.crosscheck import adapt, resolve
@@ -237,6 +237,29 @@ def test_positional_arguments_and_required_ones() -> None:
         outputs = ask(found, given, "cpu").outputs
         assert outputs is not None
         np.testing.assert_allclose(outputs, given.exact().outputs, atol=1e-5)
+
+
+@pytest.mark.parametrize("per_feature", [False, True])
+@pytest.mark.parametrize("layout", ["time first", "head first"])
+def test_a_gate_that_is_no_logarithm(layout: str, per_feature: bool) -> None:
+    found = recognise(adapt(multiplied(Foreign(layout, per_feature=per_feature))), "cpu")
+    assert (found.layout, found.gates_features, found.gate_form) == (layout, per_feature, "factor")
+    assert "g is the gate itself" in found.findings
+    assert distance(found) < 1e-5
+    logarithm = recognise(adapt(gated(Foreign(layout, per_feature=per_feature))), "cpu")
+    assert logarithm.gate_form == "log"
+
+
+def test_a_wrong_kernel_takes_the_gate_as_its_name_says() -> None:
+    def layer(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, alpha: Tensor, h0: Any = None) -> Any:
+        return kernel.run(q, k, v, beta, alpha.log(), h0)
+
+    for fault in ("", *FAULTS):
+        kernel = Foreign("head first", "VK", fault=fault)
+        found = recognise(adapt(layer), "cpu")
+        assert (found.layout, found.state_layout, found.gate_form) == ("head first", "VK", "factor")
+        assert (distance(found) < 1e-5) == (fault == "")
+    assert recognise(adapt(layer, gate_form="log"), "cpu").gate_form == "log"
 
 
 def test_a_gate_that_may_be_left_out() -> None:

@@ -12,6 +12,12 @@ ARGUMENTS = (
 )  # fmt: skip
 """Arguments that the cross-check knows how to fill, by their names in flash-linear-attention and here."""
 
+FACTORS = frozenset({"alpha", "alphas", "alpha_t", "forget_gate"})
+"""Names of a gate that is no logarithm."""
+
+EITHER = frozenset({"gate", "gates", "decay", "decays"}) | FACTORS
+"""Names of a gate that may be one or not."""
+
 PRECONDITIONED = frozenset({"g_atk", "beta_atk", "initial_A_state"})
 """Those of Preconditioned DeltaNet alone."""
 
@@ -20,7 +26,10 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "k": ("key", "keys", "xk", "k_t"),
     "v": ("value", "values", "xv", "v_t"),
     "beta": ("betas", "b", "beta_t", "write_gate"),
-    "g": ("gk", "decay", "gate", "gates", "log_gate", "log_decay", "log_alpha", "log_a", "g_t"),
+    "g": (
+        "gk", "log_gate", "log_decay", "log_alpha", "log_a", "g_t", "gate", "gates", "decay", "decays", "alpha",
+        "alphas", "alpha_t", "forget_gate",
+    ),
     "scale": ("softmax_scale", "sm_scale", "qk_scale", "scaling"),
     "initial_state": (
         "h0", "s0", "initial_s", "initial_h", "init_state", "state", "prev_state", "past_state", "last_state",

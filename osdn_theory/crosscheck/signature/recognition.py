@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from osdn_theory.crosscheck.adapters import Adapter, FixedScale, Layout, StateLayout
+from osdn_theory.crosscheck.adapters import Adapter, FixedScale, GateForm, Layout, StateLayout
 from osdn_theory.crosscheck.calling import KernelError
 from osdn_theory.crosscheck.case import DTYPES, Dtype
 from osdn_theory.crosscheck.signature.evidence import WHAT, Evidence, call_under, own_scale, reach
+from osdn_theory.crosscheck.signature.names import EITHER
 from osdn_theory.crosscheck.signature.samples import FEW_SIZES, SIZES, Sizes, sample
 
 LAYOUTS: tuple[Layout, ...] = ("time first", "head first")
@@ -95,11 +96,12 @@ def _gather(
 def _decides(one: Evidence, reading: Adapter) -> bool:
     """Whether a call already shows that a reading is not the kernel's, or no better than one known.
 
-    Where a final state came back in shape, layouts are settled, and the gate's rank alone is open.
+    Where a final state came back in shape, layouts are settled, and the gate alone is open.
     """
     known = one.adapter
     same_layouts = (known.layout, known.state_layout) == (reading.layout, reading.state_layout)
-    return one.settled and (known.gates_features == reading.gates_features or not same_layouts)
+    same_gate = (known.gates_features, known.gate_form) == (reading.gates_features, reading.gate_form)
+    return one.settled and (same_gate or not same_layouts)
 
 
 def _readings(adapter: Adapter) -> Iterator[Adapter]:
@@ -112,8 +114,18 @@ def _readings(adapter: Adapter) -> Iterator[Adapter]:
         scale = "K^-1/2"
     for layout in layouts:
         for state in states:
-            for ranked in _ranks(adapter):
-                yield replace(ranked, layout=layout, state_layout=state, fixed_scale=scale)
+            for gated in _gates(adapter):
+                yield replace(gated, layout=layout, state_layout=state, fixed_scale=scale)
+
+
+def _gates(adapter: Adapter) -> Iterator[Adapter]:
+    """Taking g of either rank and in either form, where these are open; the likeliest first."""
+    other: dict[GateForm, GateForm] = {"log": "factor", "factor": "log"}
+    for ranked in _ranks(adapter):
+        yield ranked
+    if adapter.gated and _open(adapter, "gate_form") and adapter.names.get("g", "g").lower() in EITHER:
+        for ranked in _ranks(adapter):
+            yield replace(ranked, gate_form=other[adapter.gate_form])
 
 
 def _ranks(adapter: Adapter) -> tuple[Adapter, ...]:
@@ -188,6 +200,8 @@ def _conventions(one: Evidence) -> Iterator[str]:
         yield "states are [B, H, V, K]"
     if adapter.gated and (adapter.preconditioned or _open(adapter, "recurrence")):
         yield f"g has {'one gate per feature' if adapter.gates_features else 'one gate per token'}"
+    if adapter.gated and adapter.names.get("g", "g").lower() in EITHER:
+        yield "g is the gate itself" if adapter.gate_form == "factor" else "g is the logarithm of the gate"
     if "scale" not in adapter.parameters and adapter.reads and "fixed_scale" not in adapter.stated:
         yield f"takes no scale: o = {adapter.fixed_scale} S q"
     if adapter.key_norm is not None:
