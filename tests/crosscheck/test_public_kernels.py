@@ -208,6 +208,14 @@ def test_transformers(name: str) -> None:
     assert "names: query is q, key is k, value is v" in found.findings
 
 
+@needs_fla
+@pytest.mark.filterwarnings("ignore:Triton is not supported")
+@pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
+def test_what_hands_over_is_reached_by_its_attribute_where_both_are_installed() -> None:
+    module = "transformers.models.kimi_linear.modeling_kimi_linear"
+    assert agrees(f"{module}:chunk_kimi_delta_attention.__wrapped__").recurrence == "kda"
+
+
 @pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 def test_the_models_that_have_them_are_found() -> None:
     models = {name.split(".")[2] for name in TRANSFORMERS}
