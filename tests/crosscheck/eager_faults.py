@@ -8,7 +8,7 @@ makes one by the key of the row of the table; without a key it is right.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -47,6 +47,8 @@ class Call:
     normalize: bool
     h: Tensor
     d: Tensor
+    g_atk: Tensor | None = None
+    beta_atk: Tensor | None = None
 
 
 def kernel(recurrence: str, fault: str = "") -> Callable[..., Any]:
@@ -57,7 +59,8 @@ def kernel(recurrence: str, fault: str = "") -> Callable[..., Any]:
         eta: float = 0.003, d_min: float = 2 / 3, d_max: float = 1.5, anchor: Tensor | None = None,
         normalize_feedback: bool = False, initial_state: Tensor | None = None,
         initial_preconditioner: Tensor | None = None, output_final_state: bool = False,
-        cu_seqlens: Tensor | None = None, return_trajectory: bool = False,
+        cu_seqlens: Tensor | None = None, return_trajectory: bool = False, g_atk: Tensor | None = None,
+        beta_atk: Tensor | None = None,
     ) -> tuple[Any, ...]:  # fmt: skip
         """OSDN; g forgets d."""
         bounds = [0, k.shape[1]] if cu_seqlens is None else cu_seqlens.tolist()
@@ -68,12 +71,27 @@ def kernel(recurrence: str, fault: str = "") -> Callable[..., Any]:
         d = ones if initial_preconditioner is None else initial_preconditioner
         c = torch.zeros_like(ones) if anchor is None else anchor
         q, k, v, beta = (x.float() for x in (q, k, v, beta))
-        fixed = k.shape[3] ** -0.5
         learns = recurrence == "osdn"
+        # g is the memory's gate, unless d is calibrated.
+        forget, decay = (g, None) if learns and g_atk is None else (None, g)
         call = Call(
-            q, k, v, beta, g if learns else None, None if learns else g, fixed if scale is None else scale,
-            eta if learns else 0.0, d_min, d_max, c, normalize_feedback, h.float(), d.float(),
-        )  # fmt: skip
+            q=q,
+            k=k,
+            v=v,
+            beta=beta,
+            forget=forget,
+            decay=decay,
+            scale=k.shape[3] ** -0.5 if scale is None else scale,
+            eta=eta if learns else 0.0,
+            low=d_min,
+            high=d_max,
+            anchor=c,
+            normalize=normalize_feedback,
+            h=h.float(),
+            d=d.float(),
+            g_atk=g_atk,
+            beta_atk=None if beta_atk is None else beta_atk.float(),
+        )
         call = edited(call, fault)
         o, h, d, path = _sequences(call, bounds, fault, packed=cu_seqlens is not None)
         alignment = (path * k.square()).sum(-1)
@@ -105,6 +123,26 @@ def kernel(recurrence: str, fault: str = "") -> Callable[..., Any]:
         )  # fmt: skip
 
     return delta_net if recurrence == "delta_net" else gated
+
+
+def preconditioned(fault: str = "") -> Callable[..., Any]:
+    """A kernel of Preconditioned DeltaNet; it hands on the memory, not the Gram diagonal."""
+    whole = kernel("osdn", fault)
+
+    def preconditioned_delta_net(
+        q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, g_atk: Tensor, beta_atk: Tensor,
+        scale: float | None = None, initial_state: Tensor | None = None, initial_A_state: Tensor | None = None,
+        output_final_state: bool = False, cu_seqlens: Tensor | None = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        lead = (k.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1, k.shape[2], k.shape[3])
+        start = torch.zeros(lead) if initial_A_state is None else initial_A_state
+        o, final = whole(
+            q, k, v, beta, g, scale, initial_state=initial_state, initial_preconditioner=start,
+            output_final_state=output_final_state, cu_seqlens=cu_seqlens, g_atk=g_atk, beta_atk=beta_atk,
+        )  # fmt: skip
+        return o, final if final is None else final.state
+
+    return preconditioned_delta_net
 
 
 def preconditioner(fault: str = "") -> Callable[..., Any]:
@@ -142,6 +180,12 @@ def _ignored(x: Call, fault: str) -> None:
             x.h = torch.zeros_like(x.h)
         case "d_1 ignored":
             x.d = torch.ones_like(x.d)
+        case "g_atk ignored":
+            x.g_atk = torch.zeros_like(x.k[..., 0])
+        case "beta_atk ignored":
+            x.beta_atk = torch.ones_like(x.k[..., 0])
+        case "initial_A_state ignored":
+            x.d = torch.zeros_like(x.d)
         case "anchor ignored":
             x.anchor = torch.zeros_like(x.anchor)
         case "anchor is 1":
@@ -172,8 +216,21 @@ def _ignored(x: Call, fault: str) -> None:
             x.eta = x.eta * x.eta
 
 
-TOKENS = {"q": ("q",), "k": ("k",), "v": ("v",), "beta": ("beta",), "g": ("forget", "decay")}
-STATES = {"initial_state": ("h",), "initial_preconditioner": ("d",), "anchor": ("anchor",)}
+TOKENS = {
+    "q": ("q",),
+    "k": ("k",),
+    "v": ("v",),
+    "beta": ("beta",),
+    "g": ("forget", "decay"),
+    "g_atk": ("g_atk",),
+    "beta_atk": ("beta_atk",),
+}
+STATES = {
+    "initial_state": ("h",),
+    "initial_preconditioner": ("d",),
+    "anchor": ("anchor",),
+    "initial_A_state": ("d",),
+}
 
 
 def _moved(x: Call, fault: str) -> None:
@@ -281,12 +338,20 @@ def _sequences(x: Call, bounds: list[int], fault: str, *, packed: bool) -> tuple
             h = found[-1][1]
         if found and fault in ("cu_seqlens ignored for d", "cu_seqlens ignored"):
             d = found[-1][2]
-        rows = slice(bounds[n], bounds[n + 1])
-        tokens = [y if y is None else y[:, rows] for y in (x.q, x.k, x.v, x.beta, x.forget, x.decay)]
-        one = Call(*tokens, x.scale, x.eta, x.low, x.high, anchor, x.normalize, h, d)  # type: ignore[arg-type]
+        one = replace(tokens_of(x, bounds[n], bounds[n + 1]), anchor=anchor, h=h, d=d)
         found.append(sequence(one, fault))
-    o, h, d, path = zip(*found, strict=True)
-    return torch.cat(o, 1), torch.cat(h), torch.cat(d), torch.cat(path, 1)
+    outputs, states, handed, paths = (list(each) for each in zip(*found, strict=True))
+    return torch.cat(outputs, 1), torch.cat(states), torch.cat(handed), torch.cat(paths, 1)
+
+
+def tokens_of(x: Call, start: int, stop: int) -> Call:
+    """The call on some of its tokens."""
+    names = ("q", "k", "v", "beta", "forget", "decay", "g_atk", "beta_atk")
+    cut: dict[str, Any] = {}
+    for name in names:
+        tensor = getattr(x, name)
+        cut[name] = tensor if tensor is None else tensor[:, start:stop]
+    return replace(x, **cut)
 
 
 def sequence(x: Call, fault: str) -> tuple[Tensor, ...]:
@@ -334,15 +399,14 @@ def returned(x: Call, fault: str, o: Tensor, h: Tensor, path: Tensor, handed: Te
 
 
 def _until(x: Call, length: int) -> Tensor:
-    tokens = [y if y is None else y[:, :length] for y in (x.q, x.k, x.v, x.beta, x.forget, x.decay)]
-    return sequence(
-        Call(*tokens, x.scale, x.eta, x.low, x.high, x.anchor, x.normalize, x.h, x.d),  # type: ignore[arg-type]
-        "",
-    )[1]
+    """The right state after the first tokens."""
+    return sequence(tokens_of(x, 0, length), "")[1]
 
 
 def calibrated(x: Call, fault: str) -> tuple[Tensor, Tensor]:
     """d of every token [B, T, H, K], and the one handed on."""
+    if x.g_atk is not None and x.beta_atk is not None:
+        return squashed(x, x.g_atk, x.beta_atk, fault)
     d, path, length = x.d, [], x.k.shape[1]
     start = d
     for t in range(length):
@@ -354,6 +418,18 @@ def calibrated(x: Call, fault: str) -> tuple[Tensor, Tensor]:
         d = _next(x, d, start, t, fault)
         path.append(d if fault == "calibrates too early" else used)
     return (torch.stack(path, 1) if path else x.k.new_zeros(x.k.shape)), d
+
+
+def squashed(x: Call, g_atk: Tensor, beta_atk: Tensor, fault: str) -> tuple[Tensor, Tensor]:
+    """d of Preconditioned DeltaNet for every token, and the Gram diagonal handed on."""
+    a, path = x.d, []
+    for t in range(x.k.shape[1]):
+        before = a
+        a = g_atk[:, t].exp()[..., None] * a + beta_atk[:, t, :, None] * x.k[:, t].square()
+        r = ((before if fault == "own key left out of A" else a) + 1e-6).log()
+        r = r if fault == "squash without its centre" else r + 0.2
+        path.append(1.5 ** (-r / (1 + r.abs())))
+    return (torch.stack(path, 1) if path else x.k.new_zeros(x.k.shape)), a
 
 
 def _next(x: Call, d: Tensor, start: Tensor, t: int, fault: str) -> Tensor:
@@ -418,12 +494,13 @@ def stepped(x: Call, path: Tensor, fault: str) -> tuple[Tensor, Tensor]:
             h = torch.zeros_like(h)
         k, q, d, v, beta = x.k[:, t], x.q[:, t], path[:, t], x.v[:, t], x.beta[:, t, :, None]
         erase, write = {
-            "write key to erase": (d * k, d * k),
-            "key to write": (k, k),
-            "keys exchanged": (d * k, k),
+            "erases with the write key as well": (d * k, d * k),
+            "writes with the key instead of the write key": (k, k),
+            "erases with the write key and writes with the key": (d * k, k),
             "root of d on both": (d.sqrt() * k, d.sqrt() * k),
             "d squared": (k, d * d * k),
             "write keys in bfloat16": (k, (d * k).bfloat16().float()),
+            "rounds d to bfloat16 for the write": (k, d.bfloat16().float() * k),
         }.get(fault, (k, d * k))
         if fault == "d on q":
             q = d * q

@@ -15,9 +15,13 @@ READING = frozenset({"osdn", "delta_net", "gated_delta_net", "kda", "preconditio
 """Recurrences with a memory."""
 
 CALIBRATING = frozenset({"osdn", "preconditioner"})
-DECAYING = frozenset({"gated_delta_net", "kda"})
+PRECONDITIONED = frozenset({"preconditioned_delta_net"})
+DECAYING = frozenset({"gated_delta_net", "kda"}) | PRECONDITIONED
 OSDN = frozenset({"osdn"})
 ANY = READING | CALIBRATING
+
+NORM = "use_qk_l2norm_in_kernel"
+"""Needed by faults of kernels that divide queries and keys by their norms."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +57,8 @@ class Alternative:
         """Why the kernel cannot have this fault; None where it can."""
         if adapter.recurrence not in self.recurrences:
             return f"not a fault of {adapter.recurrence}"
-        missing = sorted(self.needs - adapter.parameters)
+        taken = adapter.parameters | ({NORM} if adapter.key_norm is not None else set())
+        missing = sorted(self.needs - taken)
         return f"needs {', '.join(missing)}, which the kernel does not take" if missing else None
 
 

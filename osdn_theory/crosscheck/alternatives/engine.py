@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -20,9 +21,13 @@ from osdn_theory.crosscheck.alternatives.mechanism import (
 )
 from osdn_theory.crosscheck.alternatives.outcome import Outcome
 from osdn_theory.crosscheck.case import Case
+from osdn_theory.gram_diagonal import running_diagonal, squashed_inverse
 from osdn_theory.rounding import FLOAT64, Format, round_to
 
 NEVER = 1 << 62
+
+SQUASH, EPSILON = 1.5, 1e-6
+"""Of Preconditioned DeltaNet, as published."""
 
 
 def evolve(case: Case, mechanism: Mechanism = RIGHT) -> Outcome:
@@ -32,11 +37,32 @@ def evolve(case: Case, mechanism: Mechanism = RIGHT) -> Outcome:
 
 def run(inputs: Inputs, mechanism: Mechanism) -> Outcome:
     """What a mechanism makes of its inputs."""
-    path, handed = _path(inputs, mechanism)
+    if inputs.floor is not None:
+        inputs = replace(
+            inputs, queries=_unit(inputs.queries, inputs.floor), keys=_unit(inputs.keys, inputs.floor)
+        )
+    path, handed = (_path if inputs.gram_weight is None else _squashed)(inputs, mechanism)
     if mechanism.calibrate_first and inputs.length:
         path = np.concatenate([path[:, :, 1:], handed[:, :, None]], axis=2)
     outputs, state = _memory(inputs, mechanism, path)
     return Outcome(outputs, state, path, handed)
+
+
+def _unit(vectors: Array, floor: float) -> Array:
+    """x / sqrt(||x||^2 + floor); zero stays zero."""
+    norms = np.sqrt(np.sum(vectors * vectors, axis=-1, keepdims=True) + floor)
+    units: Array = vectors / np.where(norms == 0, 1.0, norms)
+    return units
+
+
+def _squashed(inputs: Inputs, m: Mechanism) -> tuple[Array, Array]:
+    """d_t of Preconditioned DeltaNet, and the Gram diagonal that it hands on."""
+    assert inputs.gram_decay is not None
+    assert inputs.gram_weight is not None
+    diagonal = running_diagonal(inputs.keys, inputs.gram_decay, inputs.gram_weight, inputs.start)
+    whole = np.concatenate([inputs.start[:, :, None], diagonal], axis=2)
+    read = whole[:, :, 1:] if m.own_key else whole[:, :, :-1]
+    return squashed_inverse(read, SQUASH, m.center, EPSILON), whole[:, :, -1]
 
 
 def _path(inputs: Inputs, m: Mechanism) -> tuple[Array, Array]:
@@ -91,7 +117,10 @@ def _feedback(inputs: Inputs, m: Mechanism) -> tuple[Array, Array, Array]:
 def _memory(inputs: Inputs, m: Mechanism, path: Array) -> tuple[Array, Array]:
     from osdn_theory.crosscheck.alternatives import loops
 
-    erase, write = (_factor(inputs.keys, path, which) for which in (m.erase, m.write))
+    written = path
+    if m.written_preconditioner_format is not None:
+        written = round_to(path, m.written_preconditioner_format)
+    erase, write = _factor(inputs.keys, path, m.erase), _factor(inputs.keys, written, m.write)
     if m.write_key_format is not None:
         write = round_to(write, m.write_key_format)
     queries = inputs.queries if m.query == "query" else path * inputs.queries

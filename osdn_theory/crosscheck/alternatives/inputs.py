@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from osdn_theory._validation import Array, as_float64
+from osdn_theory.crosscheck.adapters import KEY_FLOOR
 from osdn_theory.crosscheck.case import Case
 
-PER_TOKEN = ("queries", "keys", "values", "beta", "forget", "decay")
+PER_TOKEN = ("queries", "keys", "values", "beta", "forget", "decay", "gram_decay", "gram_weight")
 PER_SEQUENCE = ("state", "start", "anchor")
 
 
@@ -28,11 +29,15 @@ class Inputs:
         gamma_t of the preconditioner.
     decay : (B, H, T), (B, H, T, K) or None
         alpha_t of the memory.
+    gram_decay, gram_weight : (B, H, T) or None
+        Decay of Preconditioned DeltaNet's Gram diagonal, and the weight of each key in it.
     state : (B, H, V, K)
     start, anchor : (B, H, K)
-        d_1 and c.
+        d_1, or A_0 of a Gram diagonal, and c.
     scale, eta, d_min, d_max, epsilon : float
     normalize, beta_aware : bool
+    floor : float or None
+        Under the square root where queries and keys are divided by their norms first.
     """
 
     queries: Array
@@ -41,6 +46,8 @@ class Inputs:
     beta: Array
     forget: Array | None
     decay: Array | None
+    gram_decay: Array | None
+    gram_weight: Array | None
     state: Array
     start: Array
     anchor: Array
@@ -51,6 +58,7 @@ class Inputs:
     epsilon: float
     normalize: bool
     beta_aware: bool
+    floor: float | None
 
     @property
     def length(self) -> int:
@@ -78,6 +86,8 @@ def read_inputs(case: Case) -> Inputs:
         beta=np.broadcast_to(np.asarray(stream.beta), stream.keys.shape[:-1]),
         forget=None if case.log_gate is None else np.exp(case.log_gate),
         decay=case.state_gate,
+        gram_decay=None if case.log_gram_decay is None else np.exp(case.log_gram_decay),
+        gram_weight=case.gram_weight,
         state=case.initial_state,
         start=case.initial_preconditioner,
         anchor=case.anchor,
@@ -88,6 +98,7 @@ def read_inputs(case: Case) -> Inputs:
         epsilon=rule.epsilon,
         normalize=rule.normalize_feedback,
         beta_aware=rule.beta_aware,
+        floor=None if case.key_norm is None else KEY_FLOOR[case.key_norm],
     )
 
 
@@ -102,7 +113,9 @@ def joined(parts: list[Inputs]) -> Inputs:
 
 def together(parts: list[Inputs]) -> Inputs:
     """Sequences as one call has them: one row of tokens, and a row of states for each."""
-    states = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_SEQUENCE}
+    states: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_SEQUENCE
+    }
     return replace(joined(parts), **states)
 
 

@@ -69,8 +69,12 @@ class Mechanism:
     clip_every : int
         Tokens between clips; the last token clips always. 0: the last one alone.
     frozen : Frozen
-    state_format, preconditioner_format, write_key_format : Format or None
-        What they are stored in; None: exactly.
+    own_key : bool
+        Whether the Gram diagonal of Preconditioned DeltaNet has the token's own key in it before the write.
+    center : float
+        Of its squash.
+    state_format, preconditioner_format, written_preconditioner_format, write_key_format : Format or None
+        What they are stored in, d in the write key alone among them; None: exactly.
     """
 
     erase: Factor = "key"
@@ -94,8 +98,11 @@ class Mechanism:
     forget: Forget = "with step"
     clip_every: int = 1
     frozen: Frozen = "nothing"
+    own_key: bool = True
+    center: float = -0.2
     state_format: Format | None = None
     preconditioner_format: Format | None = None
+    written_preconditioner_format: Format | None = None
     write_key_format: Format | None = None
 
 

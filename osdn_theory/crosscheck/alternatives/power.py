@@ -21,6 +21,10 @@ VISIBLE = 2.0
 """Bounds that an alternative must lie away: the rounding of a kernel that computes it may use up one of them."""
 
 
+NOTHING = 1e-6
+"""Bounds below which an alternative is the right result, but for the order of float64 operations."""
+
+
 @dataclass(frozen=True, eq=False)
 class Reach:
     """How well the exercises would show one alternative.
@@ -118,7 +122,9 @@ def _distance(fault: Fault, question: Question, places: Sequence[Sequence[Shown]
         for each in wanted:
             # Where the exact value itself is not finite, nothing can be told.
             told = np.where(np.isfinite(each.exact), found[each.name], each.exact)
-            farthest = max(farthest, float(np.max(excess(told, each.exact, each.limit), initial=0.0)))
+            with np.errstate(over="ignore", invalid="ignore"):
+                apart = excess(told, each.exact, each.limit)
+            farthest = max(farthest, float(np.max(apart, initial=0.0)))
     return farthest
 
 
@@ -142,4 +148,4 @@ def _best(adapter: Adapter, alternative: Alternative, found: Mapping[str, Mappin
     reached = {name: each.get(alternative.key, 0.0) for name, each in found.items()}
     best = max(reached, key=lambda name: reached[name], default="")
     most = reached.get(best, 0.0)
-    return Reach(alternative, most, best if most > 0 else "")
+    return Reach(alternative, most, best if most > NOTHING else "")

@@ -43,9 +43,9 @@ def quantities(told: Outcome | Returned) -> dict[str, Array]:
 def shown(truth: Truth, names: Collection[str]) -> Iterator[Shown]:
     """Those quantities that a kernel shows."""
     exact, limits = truth
-    right = quantities(
-        Outcome(exact.outputs, exact.final_state, exact.preconditioner, exact.final_preconditioner)
-    )
+    gram = exact.carry.gram_diagonal
+    handed = exact.final_preconditioner if gram is None else gram
+    right = quantities(Outcome(exact.outputs, exact.final_state, exact.preconditioner, handed))
     bounds = {
         OUTPUT: limits.outputs,
         STATE: _last(limits.states, right[STATE]),

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from osdn_theory.crosscheck.alternatives import computing, reading, returning
+from osdn_theory.crosscheck.alternatives import calibrating, misplacing, reading, remembering, returning
 from osdn_theory.crosscheck.alternatives.alternative import Alternative
 
-ALTERNATIVES: tuple[Alternative, ...] = (*reading.rows(), *computing.rows(), *returning.rows())
+ALTERNATIVES: tuple[Alternative, ...] = (
+    *reading.rows(),
+    *misplacing.rows(),
+    *remembering.rows(),
+    *calibrating.rows(),
+    *returning.rows(),
+)
 """In the order in which equals are named."""
 
 COMMON: tuple[str, ...] = (
-    "beta ignored", "g ignored", "initial_state ignored", "d_1 ignored", "anchor ignored", "scale ignored",
-    "scale is 1", "q and k normalised", "k of head 0", "beta of batch row 0", "beta on the erase only",
-    "key to write", "write key to erase", "reads before the write", "calibrates too early",
-    "decays after the residual", "never clips", "always normalised", "beta-aware feedback",
-    "final state transposed", "final state before the last token",
-)  # fmt: skip
+    "beta ignored",
+    "g ignored",
+    "initial_state ignored",
+    "d_1 ignored",
+    "anchor ignored",
+    "scale ignored",
+    "scale is 1",
+    "q and k normalised",
+    "k of head 0",
+    "beta of batch row 0",
+    "beta on the erase only",
+    "writes with the key instead of the write key",
+    "erases with the write key as well",
+    "reads before the write",
+    "calibrates too early",
+    "decays after the residual",
+    "never clips",
+    "always normalised",
+    "beta-aware feedback",
+    "final state transposed",
+    "final state before the last token",
+)
 """Faults that are tried in pairs."""
 
 
