@@ -111,6 +111,7 @@ class Comparison:
             "within_bound": self.within if self.bound is not None else None,
             "worst_error": self.worst_error,
             "median_error": self.median_error,
+            "worst_excess": None if self.excess is None else self.worst_excess,
             "worst_head": self.worst_head,
             "first_outside": self.first_outside,
             "median_slack": self.median_slack,
