@@ -7,18 +7,22 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from osdn_theory._validation import Array
+from osdn_theory.crosscheck.alternatives.alternative import CHUNKS
+from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
+from osdn_theory.crosscheck.calling import Returned
 from osdn_theory.crosscheck.case import following
+from osdn_theory.crosscheck.coarse_products import tf32_outputs
 from osdn_theory.crosscheck.comparison import per_token
-from osdn_theory.crosscheck.replays import CHUNKS, Replay, replays, tf32_outputs
-from osdn_theory.crosscheck.results import Symptom, Tokens
+from osdn_theory.crosscheck.exercises.question import Answer, Question
+from osdn_theory.crosscheck.results import Symptom
 from osdn_theory.crosscheck.verdicts import Evidence
 from osdn_theory.rounding import BFLOAT16, FLOAT16, FLOAT32, Format, round_to, spacing
 
 EXPLAINED = 0.1
-"""A replay explains what is off if it leaves at most this part of the error."""
+"""A factor explains what is off if it leaves at most this part of the error."""
 
 MOST = 0.9
-"""At this part of the tokens that are off."""
+"""At this part of the tokens."""
 
 CHANCE = 10
 """Float32 values that must all be 16-bit numbers by accident before a 16-bit format is suspected; for one of them
@@ -35,8 +39,11 @@ def symptoms(evidence: Evidence) -> tuple[Symptom, ...]:
     # A faulty memory may blow up in float64 as well.
     with np.errstate(over="ignore", invalid="ignore"):
         named = [symptom for rule in RULES for symptom in rule(evidence)]
-        named = named or [*_coarse_products(evidence)]
-    return tuple(named) or (_unexplained(evidence),)
+        if named:
+            return tuple(named)
+        found = _explained(evidence)
+        named = [_named(each) for each in found if each.agrees] or [*_coarse_products(evidence)]
+    return tuple(named) or (_unexplained(evidence, found),)
 
 
 def _not_finite(e: Evidence) -> Iterator[Symptom]:
@@ -141,51 +148,25 @@ def _scaled(e: Evidence) -> Iterator[Symptom]:
         yield Symptom("another scale", "o is right up to a factor: another scale?", evidence)
 
 
-def _replayed(e: Evidence) -> Iterator[Symptom]:
-    """The replays that explain everything that is off, the best first; those nearly as good beside it."""
-    scored = [(score, replay) for replay in replays(e.case) if (score := _explains(e, replay)) <= EXPLAINED]
-    if not scored:
-        return
-    best = min(score for score, _ in scored)
-    for score, replay in sorted(scored, key=lambda item: item[0]):
-        if score <= 2 * best + 1e-12:
-            names = ", ".join(_wrong(e))
-            evidence = f"replayed in float64, this fault leaves {score:.2g} of the error of {names}"
-            yield Symptom(replay.name, f"{replay.sentence}?", evidence)
+def _explained(e: Evidence) -> tuple[Explanation, ...]:
+    """The alternatives that agree with all that the kernel returned on this stream; otherwise the nearest."""
+    if e.seen.outputs is None and e.seen.preconditioner is None:
+        return ()
+    question = Question("the stream", "", frozenset(), (e.case,))
+    at_end = bool(e.seen.tokens.size) and int(e.seen.tokens[-1]) == e.case.stream.length
+    returned = Returned(
+        outputs=e.seen.outputs,
+        state=e.seen.states[:, :, -1] if at_end and e.seen.states is not None else None,
+        handed_on=e.seen.handed_on[:, :, -1] if at_end and e.seen.handed_on is not None else None,
+        preconditioner=e.seen.preconditioner,
+    )
+    return explain(e.adapter, [question], [[Answer(e.case, returned)]], [[(e.exact, e.limits)]])
 
 
-def _explains(e: Evidence, replay: Replay) -> float:
-    """What the replay leaves of the errors, as a fraction: the largest over what is off."""
-    seen, exact = e.seen, e.exact
-    pairs: list[tuple[str, Array | None, Array | None, Array]] = [
-        ("o", seen.outputs, exact.outputs, replay.outputs),
-        ("d", seen.preconditioner, exact.preconditioner, replay.preconditioner),
-    ]
-    if seen.states is not None and exact.states is not None:
-        at = seen.tokens - 1
-        pairs.append(("S", seen.states, exact.states[:, :, at], replay.states[:, :, at]))
-    wrong = set(_wrong(e))
-    if "d" not in wrong and seen.preconditioner is not None and not _same_path(e, replay.preconditioner):
-        return np.inf
-    left = [
-        _left(found, right, replayed, _places(e, name))
-        for name, found, right, replayed in pairs
-        if name in wrong and found is not None and right is not None
-    ]
-    return max(left, default=np.inf)
-
-
-def _places(e: Evidence, name: str) -> Tokens:
-    """Where, along the tokens at which a quantity was seen, it is outside its bound."""
-    compared = e.get(name)
-    assert compared is not None
-    return np.flatnonzero(np.isin(compared.tokens, compared.outside))
-
-
-def _same_path(e: Evidence, path: Array) -> bool:
-    """Whether the replay would return the d that the kernel rightly returns."""
-    off = np.linalg.norm(path - e.exact.preconditioner, axis=-1)
-    return bool(np.all(off <= e.limits.preconditioner.norm))
+def _named(found: Explanation) -> Symptom:
+    sentence = " and ".join(each.sentence for each in found.alternatives)
+    evidence = f"computed in float64, {found.formula} leaves {found.left:.2g} of the error"
+    return Symptom(found.name, f"{sentence}?", evidence)
 
 
 def _coarse_products(e: Evidence) -> Iterator[Symptom]:
@@ -194,7 +175,11 @@ def _coarse_products(e: Evidence) -> Iterator[Symptom]:
         return
     error = e.seen.outputs - e.exact.outputs
     relative = float(np.linalg.norm(error) / np.linalg.norm(e.exact.outputs))
-    tried = [(size, found - e.exact.outputs) for size in CHUNKS for found in tf32_outputs(e.case, size)]
+    tried = [
+        (size, found - e.exact.outputs)
+        for size in CHUNKS
+        for found in tf32_outputs(e.case, e.exact.preconditioner, size)
+    ]
     scored = [(_correlation(error, likely), size, _size_ratio(error, likely)) for size, likely in tried]
     correlation, size, ratio = max(scored)
     if correlation >= CORRELATED and 0.1 < ratio < 10:
@@ -231,17 +216,17 @@ RULES: tuple[Callable[[Evidence], Iterator[Symptom]], ...] = (
     _coarse_preconditioner,
     _coarse_state,
     _scaled,
-    _replayed,
     _backward_only,
 )
 
 
-def _unexplained(e: Evidence) -> Symptom:
+def _unexplained(e: Evidence, nearest: tuple[Explanation, ...]) -> Symptom:
     parts = [
         f"{c.name} from token {c.first_outside} on (worst head {c.worst_head}, relative error {c.worst_error:.1e})"
         for c in e.comparisons
         if not c.within
     ]
+    parts += [each.sentence for each in nearest[:1]]
     return Symptom("unexplained", "outside its bound, and no known fault explains it", "; ".join(parts))
 
 
@@ -276,15 +261,9 @@ def _off_grid(values: Array, grid: Format) -> int:
     return int(np.sum((round_to(stored, grid) != stored) | ~np.isfinite(stored)))
 
 
-def _left(found: Array, exact: Array, explained: Array, tokens: Tokens | None = None) -> float:
-    """||found - explained|| / ||found - exact|| at the worst of most tokens, of those given.
-
-    Where the exact values are far larger than what was found, anything is close to it by that measure: so it is
-    measured against what was found as well.
-    """
-    error, left, size = (per_token(values) for values in (found - exact, found - explained, found))
-    scale = np.minimum(error, size)
+def _left(found: Array, exact: Array, explained: Array) -> float:
+    """||found - explained|| / ||found - exact|| at the worst of most tokens."""
+    error, left = per_token(found - exact), per_token(found - explained)
     with np.errstate(divide="ignore", invalid="ignore"):
-        part = np.where(left == 0, 0.0, left / scale)
-    chosen = part if tokens is None else part[:, :, tokens]
-    return float(np.quantile(np.where(np.isfinite(chosen), chosen, np.inf), MOST)) if chosen.size else np.inf
+        part = np.where(left == 0, 0.0, left / error)
+    return float(np.quantile(np.where(np.isfinite(part), part, np.inf), MOST)) if part.size else np.inf

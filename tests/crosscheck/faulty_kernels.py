@@ -64,7 +64,7 @@ def recurrent(fault: Fault, name: str) -> Callable[..., Any]:
         outputs, path = [], []
         for t in range(length):
             following = _calibrated(d, c, k[:, t], None if gate is None else gate[:, t], eta)
-            if fault.clips and (t + 1) % fault.clip_every == 0:
+            if fault.clips and ((t + 1) % fault.clip_every == 0 or t + 1 == length):
                 following = following.clamp(d_min, d_max)
             following = following.to(fault.store_d).float()
             if fault.reset_every is not None and t % fault.reset_every == 0:
@@ -171,7 +171,7 @@ FAULTS: dict[str, Fault] = {
     "stores d in bfloat16": Fault(store_d=HALF),
     "rounds d to bfloat16 for the write": Fault(write_d=HALF),
     "stores S in bfloat16": Fault(store_state=HALF),
-    "clips once per chunk of 16": Fault(clip_every=16),
+    "clips once per chunk (C = 16)": Fault(clip_every=16),
     "never clips": Fault(clips=False),
     "erases with the write key and writes with the key": Fault(
         erase_with_write_key=True, write_with_key=True
@@ -181,8 +181,8 @@ FAULTS: dict[str, Fault] = {
     "reads before the write": Fault(read_first=True),
     "calibrates too early": Fault(calibrate_first=True),
     "drops the last partial chunk": Fault(drop_partial=16),
-    "loses the memory every 16 tokens": Fault(reset_every=16),
-    "ignores forgetting": Fault(ignore_gate=True),
+    "loses the memory between chunks (C = 16)": Fault(reset_every=16),
+    "g ignored": Fault(ignore_gate=True),
     "another scale": Fault(scale=0.25),
     "not finite": Fault(poison=30),
 }

@@ -38,12 +38,16 @@ def names(found: CrossCheck) -> list[str]:
     return [symptom.name for symptom in found.symptoms]
 
 
+ALIKE = {"never clips": ["box ignored", "never clips"]}
+"""What the stream of these tests cannot tell apart: its d stays inside the default box."""
+
+
 @pytest.mark.parametrize("symptom", FAULTS)
 def test_a_fault_is_caught_and_named(symptom: str) -> None:
-    found = check(faulty(symptom), ANCHORED if symptom == "ignores forgetting" else TIGHT)
+    found = check(faulty(symptom), ANCHORED if symptom == "g ignored" else TIGHT)
     assert found.exit_code == 1
     assert not found.within
-    assert names(found) == [symptom]
+    assert names(found) == ALIKE.get(symptom, [symptom])
     assert found.verdict("T18").outcome == "contradicted"
 
 
@@ -95,8 +99,8 @@ def test_a_dropped_partial_chunk_is_told_by_outputs_and_states() -> None:
 
 def test_clipping_per_chunk_is_told_from_not_clipping() -> None:
     """The chunk size is found, and the evidence has a number."""
-    (symptom,) = check(faulty("clips once per chunk of 16", clip_every=32)).symptoms
-    assert symptom.name == "clips once per chunk of 32"
+    (symptom,) = check(faulty("clips once per chunk (C = 16)", clip_every=32)).symptoms
+    assert symptom.name == "clips once per chunk (C = 32)"
     assert "leaves" in symptom.evidence
 
 
@@ -114,7 +118,7 @@ def test_a_fault_that_nobody_knows_is_reported_as_such() -> None:
 
 def test_two_faults_at_once_are_not_mistaken_for_one_of_them() -> None:
     both = recurrent(Fault(read_first=True, clips=False), "faulty_recurrent")
-    assert names(check(both)) == ["unexplained"]
+    assert names(check(both)) == ["reads before the write and never clips"]
 
 
 def test_a_fault_in_one_head_is_placed_there() -> None:

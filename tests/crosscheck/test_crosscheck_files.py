@@ -68,7 +68,7 @@ def test_a_saved_run_is_judged_like_a_live_one(
 
 
 @pytest.mark.parametrize(
-    "symptom", ["stores d in bfloat16", "clips once per chunk of 16", "calibrates too early"]
+    "symptom", ["stores d in bfloat16", "clips once per chunk (C = 16)", "calibrates too early"]
 )
 def test_symptoms_are_named_from_a_file(symptom: str, tmp_path: Path) -> None:
     rule = CalibrationRule(eta=1.0, d_min=0.95, d_max=1.1)

@@ -102,8 +102,8 @@ def _keys() -> Iterator[Alternative]:
 def _order() -> Iterator[Alternative]:
     yield row(
         "reads before the write",
-        "o_t is read before token t is written; in a chunk: the mask of Q K^T leaves out its diagonal",
-        "o_t = scale alpha_t S_{t-1} q_t",
+        "o_t is read before token t is written",
+        "o_t = scale alpha_t S_{t-1} q_t; in a chunk tril(Q K~^T, -1)",
         read="before",
     )
     yield row(
