@@ -19,6 +19,7 @@ from osdn_theory._console import (
 )
 from osdn_theory._folders import ensure_writable, write_atomically
 from osdn_theory.crosscheck.cli import EXIT_CODES as CROSSCHECK_EXIT_CODES, crosscheck
+from osdn_theory.crosscheck.fuzz.cli import EXIT_CODES as FUZZ_EXIT_CODES, fuzz
 from osdn_theory.recall.cli import EXIT_CODES as RECALL_EXIT_CODES, recall
 from osdn_theory.sweep.cli import EXIT_CODES as SWEEP_EXIT_CODES, sweep
 
@@ -323,4 +324,5 @@ def tighten(
 
 app.command(epilog=SWEEP_EXIT_CODES)(sweep)
 app.command(epilog=CROSSCHECK_EXIT_CODES)(crosscheck)
+app.command(epilog=FUZZ_EXIT_CODES)(fuzz)
 app.command(epilog=RECALL_EXIT_CODES)(recall)
