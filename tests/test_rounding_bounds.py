@@ -25,6 +25,7 @@ from osdn_theory.rounding import (
     error_set,
     in_interpreter,
     memory,
+    reading,
 )
 from osdn_theory.rounding.clipping import through_clip
 from osdn_theory.rounding.enclosed import Enclosed
@@ -111,7 +112,7 @@ def without(monkeypatch, where, name):
 
 @pytest.mark.parametrize(
     ("where", "name", "quantity"),
-    [(calibration, "rounding", "d"), (memory, "rounding", "o"), (memory, "_write_key_error", "final state")],
+    [(calibration, "rounding", "d"), (reading, "rounding", "o"), (memory, "_write_key_error", "final state")],
 )
 def test_a_dropped_term_is_found_out(monkeypatch, where, name, quantity):
     model = {"d": RECURRENT_FP32, "o": RECURRENT_BF16, "final state": D_IN_BF16}[quantity]

@@ -16,13 +16,13 @@ def through_clip(errors: ErrorSet, exact: Array, lower: Array, upper: Array) -> 
     it is outside whatever the error, anything in between where neither is sure. A coordinate that may be clipped takes
     on what the bound itself loses in float32, in which kernels hold d_min and d_max.
     """
-    size = errors.rows()
-    free = (exact - size > lower) & (exact + size < upper)
+    size, of_lower, of_upper = errors.rows(), _lost(lower), _lost(upper)
+    free = (exact - size > lower + of_lower) & (exact + size < upper - of_upper)
     if bool(free.all()):
         return errors
     pinned = (exact + size < lower) | (exact - size > upper)
     clipped = errors.shrunk(free, ~(free | pinned))
-    edge = np.where(free, 0.0, np.maximum(_lost(lower), _lost(upper)))
+    edge = np.where(free, 0.0, np.maximum(of_lower, of_upper))
     clipped.add_ball(np.linalg.norm(edge, axis=-1))
     return clipped
 
@@ -34,8 +34,12 @@ def _lost(bound: Array) -> Array:
 
 
 def sure(path: Array, error: Array, lower: Array, upper: Array) -> tuple[Mask, Mask]:
-    """Whether all iterates of `path` (N, C, K) surely lie inside the box, and whether some surely leaves it, (N,)."""
+    """Whether all iterates of `path` (N, C, K) surely lie inside the box, and whether some surely leaves it, (N,).
+
+    The box may be the exact one or that of float32 numbers, in which a d_1 of the rounded edge does not leave it.
+    """
     low, high = lower[:, None], upper[:, None]
-    inside = np.all((path - error > low) & (path + error < high), axis=(1, 2))
-    outside = np.any((path + error < low) | (path - error > high), axis=(1, 2))
+    of_low, of_high = _lost(low), _lost(high)
+    inside = np.all((path - error > low + of_low) & (path + error < high - of_high), axis=(1, 2))
+    outside = np.any((path + error < low - of_low) | (path - error > high + of_high), axis=(1, 2))
     return inside, outside

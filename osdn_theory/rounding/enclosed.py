@@ -10,7 +10,7 @@ import numpy as np
 
 from osdn_theory._validation import Array
 from osdn_theory.rounding.formats import FLOAT32, Format
-from osdn_theory.rounding.lemmas import Products, arithmetic, product_error, rounding
+from osdn_theory.rounding.lemmas import UNIT, Products, arithmetic, product_error, rounding
 from osdn_theory.rounding.ordered import ordered_error
 
 
@@ -82,6 +82,9 @@ class Enclosed:
         # Each of the product's additions may round this matrix too.
         addition = products.addition
         lost = formed.error + np.asarray(terms) * addition * (1 + addition) * self.computed
+        if addition != UNIT:
+            # Nor is the last of them a float32 sum of both then.
+            lost = lost + addition * (1 + addition) * (left.computed @ right.computed)
         if products.ordered:
             exact = left._multiplied(right)
             lost = np.fmin(lost, self.error + exact.error + _in_order(left, right, self))

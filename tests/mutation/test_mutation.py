@@ -1,0 +1,54 @@
+"""Mutants still fit the code that they change; running them takes long: ``python tests/mutation/mutation_run.py``."""
+
+import ast
+from pathlib import Path
+
+import mutation_run
+import pytest
+
+SUITES = [path.stem.removeprefix("mutation_") for path in Path(__file__).parent.glob("mutation_*.py")]
+MUTANTS = [
+    pytest.param(mutant, id=f"{mutant.file}: {mutant.name}")
+    for name in sorted(SUITES)
+    if name != "run"
+    for mutant in mutation_run.suite_of(name).mutants
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_every_mutant_changes_one_place_and_leaves_code(mutant):
+    text = (mutation_run.ROOT / mutant.file).read_text()
+    changed = mutant.changed(text)
+    assert changed != text
+    ast.parse(changed)
+
+
+def test_names_of_mutants_tell_them_apart():
+    names = [mutant.id for mutant in MUTANTS]
+    assert len(names) == len(set(names))
+
+
+def test_an_old_text_that_is_gone_is_an_error():
+    gone = mutation_run.Mutant("a.py", "nothing", "old", "new")
+    with pytest.raises(ValueError, match=r"a\.py, nothing: expected the old text once, found it 0 times"):
+        gone.changed("text")
+    with pytest.raises(ValueError, match="found it 2 times"):
+        gone.changed("old old")
+
+
+def test_the_table_says_what_became_of_a_mutant(tmp_path):
+    killed, alive = (mutation_run.Mutant("a.py", name, "x", "y") for name in ("one", "two"))
+    same = mutation_run.Mutant("a.py", "three", "x", "y", "because")
+    outcomes = [
+        mutation_run.Outcome(killed, "FAILED tests/test_a.py::test_b"),
+        mutation_run.Outcome(alive, ""),
+        mutation_run.Outcome(same, ""),
+    ]
+    mutants, table = (killed, alive, same), tmp_path / "table.csv"
+    mutation_run.write_table(outcomes, mutants, table)
+    rows = ["a.py,one,killed,tests/test_a.py::test_b", "a.py,two,survived,", "a.py,three,equivalent,because"]
+    assert table.read_text().splitlines()[1:] == rows
+    mutation_run.write_table(
+        [mutation_run.Outcome(alive, "FAILED tests/test_a.py::test_c")], mutants[:2], table
+    )
+    assert table.read_text().splitlines()[1:] == [rows[0], "a.py,two,killed,tests/test_a.py::test_c"]
