@@ -63,7 +63,10 @@ def crosscheck(
             "unit keys, which would keep d at 1, 'fast from 5/4'."
         ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16. Default: the first of these that the kernel takes."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cuda or cpu. Default: a GPU if there is one.")] = None,
     gradients: Annotated[bool, typer.Option("--gradients", help="Compare all gradients as well.")] = False,
     reference: Annotated[
@@ -81,6 +84,9 @@ def crosscheck(
     state_layout: Annotated[str | None, typer.Option(help=f"KV or VK. {KINDS}")] = None,
     fixed_scale: Annotated[
         str | None, typer.Option(help=f"'K^-1/2' or '1', of a kernel without scale. {KINDS}")
+    ] = None,
+    gate_form: Annotated[
+        str | None, typer.Option(help=f"'log' or 'factor': whether g is a logarithm. {KINDS}")
     ] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of every stream.")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Heads of every stream.")] = None,
@@ -115,6 +121,7 @@ def crosscheck(
             "layout": layout,
             "state_layout": state_layout,
             "fixed_scale": fixed_scale,
+            "gate_form": gate_form,
         }
         adapter = _resolved(kernel, chunk_size, place == "cpu", stated)
         found = _examined(

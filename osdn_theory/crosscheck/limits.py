@@ -215,20 +215,39 @@ def _handed_on(bounds: ErrorBounds) -> tuple[Array, Array]:
 
 
 def _allowances(case: Case, exact: Trajectory) -> Limits:
+    """A fraction of what memory and values have been of late: an error decays as the memory does.
+
+    What is read with x is measured by ||S_t|| ||x|| / sqrt(K) where the read itself is smaller, as terms cancel.
+    """
     relative = RELATIVE_ALLOWANCE[case.dtype]
-    basis = f"allowance, {relative:g} of the largest token: no bound is proved where the memory decays"
+    basis = f"allowance, {relative:g} of what was there of late: no bound is proved where the memory decays"
     assert exact.states is not None
-    values = np.linalg.norm(case.stream.values, axis=-1)
-    reads = relative_limit(relative, np.maximum(values, np.linalg.norm(exact.outputs, axis=-1)), basis)
+    assert case.state_gate is not None
+    gates = case.state_gate
+    decay = gates.max(axis=-1) if gates.ndim == exact.outputs.ndim else gates
+    state = np.linalg.norm(exact.states, axis=(-2, -1))
+    queries, keys = (np.linalg.norm(x, axis=-1) for x in (np.asarray(case.stream.queries), case.stream.keys))
+    typical = abs(case.scale) * state * queries / np.sqrt(case.stream.key_dim)
+    read = np.maximum(np.linalg.norm(exact.outputs, axis=-1), typical)
+    own = np.maximum(np.linalg.norm(case.stream.values, axis=-1), state * keys)
+    path = relative_limit(relative, np.linalg.norm(exact.preconditioner, axis=-1), basis)
     return Limits(
-        outputs=relative_limit(relative, np.linalg.norm(exact.outputs, axis=-1), basis),
-        reads_after=reads,
-        reads_before=reads,
-        states=relative_limit(relative, np.linalg.norm(exact.states, axis=(-2, -1)), basis),
-        preconditioner=relative_limit(relative, np.linalg.norm(exact.preconditioner, axis=-1), basis),
-        handed_on=relative_limit(relative, np.linalg.norm(exact.preconditioner, axis=-1), basis),
+        outputs=Limit(relative * of_late(read, decay), None, basis),
+        reads_after=Limit(relative * of_late(own, decay), None, basis),
+        reads_before=Limit(relative * of_late(own, decay), None, basis),
+        states=Limit(relative * of_late(state, decay), None, basis),
+        preconditioner=path,
+        handed_on=path,
         alignment=relative_limit(relative, np.abs(exact.alignment), basis),
     )
+
+
+def of_late(sizes: Array, decay: Array) -> Array:
+    """The largest size so far, each decayed since, (B, H, T): m_t = max(size_t, decay_t m_{t-1})."""
+    largest = sizes.copy()
+    for t in range(1, sizes.shape[-1]):
+        largest[..., t] = np.maximum(sizes[..., t], decay[..., t] * largest[..., t - 1])
+    return largest
 
 
 def relative_limit(relative: float, norms: Array, basis: str) -> Limit:

@@ -178,6 +178,8 @@ def _ignored(x: Call, fault: str) -> None:
             x.forget = x.decay = None
         case "initial_state ignored":
             x.h = torch.zeros_like(x.h)
+        case "d_1 is 0 by default" if bool((x.d == 1).all()):
+            x.d = torch.zeros_like(x.d)
         case "d_1 ignored":
             x.d = torch.ones_like(x.d)
         case "g_atk ignored":
@@ -235,7 +237,10 @@ STATES = {
 
 def _moved(x: Call, fault: str) -> None:
     what, _, where = fault.partition(" of ")
-    for name in TOKENS.get(what, ()):
+    everything = what == "everything"
+    for name in (
+        sorted({x for names in TOKENS.values() for x in names}) if everything else TOKENS.get(what, ())
+    ):
         tensor = getattr(x, name)
         if tensor is None:
             continue
@@ -252,7 +257,9 @@ def _moved(x: Call, fault: str) -> None:
         elif where == "batch row 0":
             tensor = torch.stack([tensor[0]] * tensor.shape[0])
         setattr(x, name, tensor)
-    for name in STATES.get(what, ()):
+    for name in (
+        sorted({x for names in STATES.values() for x in names}) if everything else STATES.get(what, ())
+    ):
         tensor = getattr(x, name)
         heads = torch.arange(tensor.shape[1])
         if where == "head 0":
@@ -408,16 +415,20 @@ def calibrated(x: Call, fault: str) -> tuple[Tensor, Tensor]:
     if x.g_atk is not None and x.beta_atk is not None:
         return squashed(x, x.g_atk, x.beta_atk, fault)
     d, path, length = x.d, [], x.k.shape[1]
-    start = d
+    start = carried = d
     for t in range(length):
+        if fault == "clips what chunks hand on once" and t % C == 0:
+            d = carried
         if fault == "resets d between chunks" and t and t % C == 0:
             d = x.d
         if t % C == 0:
             start = d
         used = start if fault in ("d of the chunk's start in its writes", "d moves once per chunk") else d
         d = _next(x, d, start, t, fault)
+        carried = _next(x, carried, start, t, "clips once per chunk")
         path.append(d if fault == "calibrates too early" else used)
-    return (torch.stack(path, 1) if path else x.k.new_zeros(x.k.shape)), d
+    handed = carried if fault == "clips what chunks hand on once" else d
+    return (torch.stack(path, 1) if path else x.k.new_zeros(x.k.shape)), handed
 
 
 def squashed(x: Call, g_atk: Tensor, beta_atk: Tensor, fault: str) -> tuple[Tensor, Tensor]:

@@ -116,6 +116,13 @@ def _clip() -> Iterator[Alternative]:
         {},
         "clip_every",
     )
+    yield per_chunk(
+        "clips what chunks hand on once",
+        "inside a chunk d is clipped after every token, but what chunks hand on is clipped once per chunk",
+        "d_{nC+1} = clip[step(... step(d_{(n-1)C+1}))], inside the chunk d_{t+1} = clip[step(d_t)]",
+        CALIBRATING,
+        {"carried_apart": True},
+    )
     yield row(
         "clips at the end only",
         "only the d handed on is clipped",

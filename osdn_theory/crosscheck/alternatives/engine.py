@@ -80,6 +80,7 @@ def _path(inputs: Inputs, m: Mechanism) -> tuple[Array, Array]:
         m.reset_preconditioner_every,
         inputs.forget is not None,
         _dropped(m.preconditioner_format),
+        m.carried_apart,
     )
     loops.calibrate(
         *(_flat(x) for x in (seen, direction, rate)),

@@ -111,14 +111,16 @@ def remember(queries, erase, write, taught, beta, decay, start, switches, output
 @compiled
 def calibrate(seen, direction, rate, gate, anchor, start, low, high, switches, out, final):
     """d_t of every token (n, T, K) and the d handed on, from features that are seen and ones to step along."""
-    order, clip_every, frozen, edge, reset, forgets, dropped = switches
+    order, clip_every, frozen, edge, reset, forgets, dropped, apart = switches
     length, dim = seen.shape[1:]
-    d, m = np.empty(dim), np.empty(dim)
+    d, m, carried = np.empty(dim), np.empty(dim), np.empty(dim)
     bits = d.view(np.int64)
     for b in range(start.shape[0]):
         for j in range(dim):
-            d[j] = start[b, j]
+            d[j] = carried[j] = start[b, j]
         for t in range(length):
+            if apart > 0 and t % edge == 0:
+                d[:] = carried
             if reset > 0 and t > 0 and t % reset == 0:
                 for j in range(dim):
                     d[j] = start[b, j]
@@ -137,15 +139,20 @@ def calibrate(seen, direction, rate, gate, anchor, start, low, high, switches, o
             if forgets and order == FORGET_LAST:
                 forget(d, gate[b, t], anchor[b])
             if (t + 1) % clip_every == 0 or t + 1 == length:
-                for j in range(dim):
-                    v = d[j]
-                    d[j] = low if v < low else high if v > high else v
+                clip(d, low, high)
             if forgets and order == FORGET_AFTER_CLIP:
                 forget(d, gate[b, t], anchor[b])
             if dropped > 0:
                 drop(bits, dropped)
+            if apart > 0:
+                gain = rate[b, t] * (1.0 - dot(carried, seen[b, t]))
+                if forgets:
+                    forget(carried, gate[b, t], anchor[b])
+                add(carried, gain, direction[b, t])
+                if (t + 1) % edge == 0 or t + 1 == length:
+                    clip(carried, low, high)
         for j in range(dim):
-            final[b, j] = d[j]
+            final[b, j] = carried[j] if apart > 0 else d[j]
 
 
 @compiled
@@ -174,6 +181,14 @@ def forget(d, gate, anchor):
     """d <- c + gamma (d - c)."""
     for j in range(d.size):
         d[j] = anchor[j] + gate * (d[j] - anchor[j])
+
+
+@compiled
+def clip(d, low, high):
+    """d <- its nearest point of the box; NaN stays."""
+    for j in range(d.size):
+        v = d[j]
+        d[j] = low if v < low else high if v > high else v
 
 
 @compiled

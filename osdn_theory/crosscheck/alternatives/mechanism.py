@@ -69,6 +69,8 @@ class Mechanism:
     clip_every : int
         Tokens between clips; the last token clips always. 0: the last one alone.
     frozen : Frozen
+    carried_apart : bool
+        What chunks hand on is computed apart from d, and clipped at their ends alone.
     own_key : bool
         Whether the Gram diagonal of Preconditioned DeltaNet has the token's own key in it before the write.
     center : float
@@ -98,6 +100,7 @@ class Mechanism:
     forget: Forget = "with step"
     clip_every: int = 1
     frozen: Frozen = "nothing"
+    carried_apart: bool = False
     own_key: bool = True
     center: float = -0.2
     state_format: Format | None = None

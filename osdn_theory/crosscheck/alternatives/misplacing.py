@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from osdn_theory._validation import Array
-from osdn_theory.crosscheck.alternatives.alternative import Alternative
+from osdn_theory.crosscheck.alternatives.alternative import ANY, Alternative
 from osdn_theory.crosscheck.alternatives.changing import (
     GATES,
     STATES,
@@ -92,6 +92,15 @@ def _elsewhere() -> Iterator[Alternative]:
                 readers(argument),
                 frozenset({argument}),
             )
+    every = tuple(field for fields in (*TENSORS.values(), *STATES.values()) for field in fields)
+    for where, (formula, move) in moves.items():
+        yield Alternative(
+            f"everything of {where}",
+            f"every head or batch row reads all its inputs of {where}",
+            formula.format(x="(q, k, v, ...)"),
+            {"": Fault(inputs=(on(every, move),), across=True)},
+            ANY,
+        )
 
 
 def _rounded() -> Iterator[Alternative]:

@@ -54,6 +54,13 @@ def _ignored() -> Iterator[Alternative]:
     yield row_of(
         "initial_state ignored", "the memory starts empty", "S_0 = 0", "initial_state", on(("state",), zeros)
     )
+    yield Alternative(
+        "d_1 is 0 by default",
+        "where no d_1 is given the preconditioner starts at 0",
+        "d_1 = 0",
+        {"": fault_of(on(("start",), _zero_for_ones))},
+        CALIBRATING,
+    )
     yield row_of(
         "d_1 ignored",
         "the preconditioner starts at 1",
@@ -325,3 +332,8 @@ def _gates() -> Iterator[Alternative]:
 
 def _geometric_mean(gate: Array) -> Array:
     return np.broadcast_to(np.exp(np.mean(np.log(gate), axis=-1, keepdims=True)), gate.shape)
+
+
+def _zero_for_ones(start: Array) -> Array:
+    """Ones are what is not passed."""
+    return start if np.any(start != 1) else np.zeros_like(start)

@@ -8,7 +8,7 @@ from typing import Any
 
 from osdn_theory.crosscheck.adapters import Adapter
 from osdn_theory.crosscheck.calling import Kernel
-from osdn_theory.crosscheck.case import Dtype
+from osdn_theory.crosscheck.case import DTYPES, Dtype
 from osdn_theory.crosscheck.check import crosscheck, default_device, interpreted
 from osdn_theory.crosscheck.configurations import crosscheck_configurations
 from osdn_theory.crosscheck.examination.marking import exercise_result, explained, graded, mark, power_of
@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 def examine(
     kernel: Kernel,
     *,
-    dtype: Dtype = "float32",
+    dtype: Dtype | None = None,
     device: str | None = None,
     seed: int = 0,
     sizes: Sizes | None = None,
@@ -48,7 +48,8 @@ def examine(
     Parameters
     ----------
     kernel : name, ``"module:function"``, callable, or Adapter
-    dtype : "float32", "bfloat16" or "float16"
+    dtype : "float32", "bfloat16" or "float16", optional
+        Default: the first of these that the kernel takes.
     device : str, optional
         Default: a GPU where torch has one and Triton's interpreter is off, else the CPU.
     seed : int
@@ -81,6 +82,7 @@ def examine(
     """
     place = default_device() if device is None else device
     adapter = recognise(resolve(kernel, **options), place, dtype)
+    dtype = dtype_of(adapter, dtype)
     chosen = sizes or sizes_for(adapter, place)
     asked = questions(adapter, dtype, chosen, seed)
     wanted = [question for question in asked if only is None or question.name in only]
@@ -129,7 +131,7 @@ def examine_configurations(
     kernel: Kernel,
     problems: Sequence[Problem],
     *,
-    dtype: Dtype = "float32",
+    dtype: Dtype | None = None,
     device: str | None = None,
     gradients: bool = False,
     reference: Kernel | None = None,
@@ -138,6 +140,7 @@ def examine_configurations(
     """Streams under every configuration of the kernel, on a small and a large grid; see `crosscheck_configurations`."""
     place = default_device() if device is None else device
     adapter = recognise(resolve(kernel), place, dtype)
+    dtype = dtype_of(adapter, dtype)
     steps = _Steps(progress, len(problems))
     found: list[CrossCheck] = []
     for stream, label, rule in problems:
@@ -172,6 +175,12 @@ class _Steps:
         for question in questions:
             self.next(question.name)
             yield question
+
+
+def dtype_of(adapter: Adapter, wanted: Dtype | None) -> Dtype:
+    """The dtype that is asked for, or the one in which a kernel was recognised."""
+    found: Any = wanted or adapter.dtype
+    return found if found in DTYPES else DTYPES[0]
 
 
 def sizes_for(adapter: Adapter, device: str) -> Sizes:

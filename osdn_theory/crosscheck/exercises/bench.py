@@ -12,13 +12,14 @@ from osdn_theory._validation import Array
 from osdn_theory.crosscheck.adapters import Adapter
 from osdn_theory.crosscheck.case import Case, Dtype, pose
 from osdn_theory.crosscheck.exercises.draw import Sizes, draw_gate, draw_state
+from osdn_theory.rounding import FLOAT32, round_to
 from osdn_theory.rules import FROZEN, PUBLISHED, CalibrationRule
 from osdn_theory.streams import Stream
 
 SCALE = 0.7
 """A factor of the read that is neither 1 nor K ** -0.5 of any exercise."""
 
-STEP = 1.0
+STEP = 0.9
 BOX = (0.8, 1.25)
 """A step and a box with which d reaches both faces and leaves them again within a few tokens."""
 
@@ -72,7 +73,11 @@ class Bench:
         if rule is None:
             rule = self.rule(box, forgets, anchor, normalized)
         state = draw_state(rng, sizes) if self.takes("initial_state") and not plain else None
-        return pose(self.adapter, stream, rule, self.dtype, scale=scale, initial_state=state)
+        case = pose(self.adapter, stream, rule, self.dtype, scale=scale, initial_state=state)
+        if self.takes("initial_A_state") and not plain:
+            diagonal = round_to(rng.uniform(0.0, 2.0, (*stream.lead, stream.key_dim)), FLOAT32)
+            case = replace(case, initial_preconditioner=diagonal)
+        return case
 
     def rule(
         self, box: tuple[float, float], forgets: bool, anchor: float | Array, normalized: bool

@@ -19,7 +19,11 @@ from osdn_theory.rules import FROZEN, PUBLISHED
 
 @dataclass(frozen=True)
 class Exercise:
-    """A named way to ask; `needs` are arguments without which it cannot be asked."""
+    """A named way to ask.
+
+    `needs` are arguments without which it cannot be asked, `only` the recurrences that it concerns; with
+    `gates_optional` it is for kernels that do without g.
+    """
 
     name: str
     about: str
@@ -27,6 +31,7 @@ class Exercise:
     draw: Callable[[Bench, np.random.Generator], tuple[Case, ...]]
     needs: frozenset[str] = frozenset()
     only: tuple[str, ...] = ()
+    gates_optional: bool = False
     put: Put = "apart"
     form: Form = "contiguous"
 
@@ -35,6 +40,8 @@ class Exercise:
         if not self.needs <= bench.adapter.parameters:
             return None
         if self.only and bench.adapter.recurrence not in self.only:
+            return None
+        if self.gates_optional and not bench.adapter.gate_optional:
             return None
         cases = self.draw(bench, generator(self.name, bench.seed))
         named = tuple(
@@ -154,6 +161,14 @@ def _strong_gates(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, gate={"least": 0.02, "kept": 0.0}),)
 
 
+def _without_gates(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    """A memory that may decay, and does not."""
+    sizes = bench.sizes.fewer()
+    parameters = bench.adapter.parameters - {"g"}
+    still = replace(bench, adapter=replace(bench.adapter, recurrence="delta_net", parameters=parameters))
+    return (still.pose(draw_stream(rng, sizes), rng, sizes=sizes),)
+
+
 def _negative(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     sizes = bench.sizes.fewer()
     stream = draw_stream(rng, sizes, beta=(0.0, 2.0), norms=(0.4, 0.9))
@@ -265,6 +280,14 @@ EXERCISES: tuple[Exercise, ...] = (
         frozenset({"normalize_feedback"}),
     ),
     Exercise("strong gates", "gates down to 1/50", BASE | G, _strong_gates, G),
+    Exercise(
+        "without gates",
+        "g left out of a memory that may decay",
+        BASE | START,
+        _without_gates,
+        only=("gated_delta_net", "kda"),
+        gates_optional=True,
+    ),
     Exercise("negative eigenvalues", "beta up to 2", BASE, _negative, frozenset({"beta"})),
     Exercise("lengths", "less than a chunk, a token more, no rest", BASE | {"lengths"}, _lengths),
     Exercise("one token", "T = 1", BASE | START | {"lengths"}, _one_token),
