@@ -120,6 +120,7 @@ def arguments(
         "scale": case.scale,
         "output_final_state": final,
         "return_trajectory": final,
+        "use_qk_l2norm_in_kernel": case.key_norm is not None,
     }
     if np.any(case.initial_state != 0):
         given["initial_state"] = to_tensor(np.swapaxes(case.initial_state, -1, -2), wide, device)

@@ -159,12 +159,12 @@ class Case:
             )
         given["initial_preconditioner"] = self.initial_preconditioner
         if self.recurrence == "delta_net":
-            return delta_net(self.stream, **given)
+            return delta_net(self.read_stream(), **given)
         if self.recurrence == "gated_delta_net":
-            return gated_delta_net(self.stream, **given)
+            return gated_delta_net(self.read_stream(), **given)
         if self.recurrence == "kda":
-            return kda(self.stream, **given)
-        return osdn(self.stream, self.rule, **given)
+            return kda(self.read_stream(), **given)
+        return osdn(self.read_stream(), self.rule, **given)
 
     def read_stream(self) -> Stream:
         """The stream as the recurrence sees it: queries and keys of norm one where the kernel makes them so."""

@@ -113,12 +113,13 @@ def limits(
     reads: bool = True,
     prefixes: Sequence[int] = (),
 ) -> Limits:
-    """The bounds for a kernel on a case; stated allowances where the memory decays, which T18 leaves out.
+    """The bounds for a kernel on a case; stated allowances where the memory decays or keys are normalised, which T18
+    leaves out.
 
     Without `reads` those of the kernel's own reads are left out. States are bounded as handed on after all tokens, and
     by calls on `prefixes` of so many.
     """
-    if case.state_gate is not None:
+    if case.state_gate is not None or case.key_norm is not None:
         return _allowances(case, exact)
     found = [_limits(adapter, case, model, reads, prefixes) for model in models]
     names = [item.name for item in fields(Limits) if item.name != "overflow"]
@@ -220,13 +221,14 @@ def _allowances(case: Case, exact: Trajectory) -> Limits:
     What is read with x is measured by ||S_t|| ||x|| / sqrt(K) where the read itself is smaller, as terms cancel.
     """
     relative = RELATIVE_ALLOWANCE[case.dtype]
-    basis = f"allowance, {relative:g} of what was there of late: no bound is proved where the memory decays"
+    why = "the memory decays" if case.state_gate is not None else "the kernel normalises keys"
+    basis = f"allowance, {relative:g} of what was there of late: no bound is proved where {why}"
     assert exact.states is not None
-    assert case.state_gate is not None
-    gates = case.state_gate
+    gates = np.ones(exact.outputs.shape[:-1]) if case.state_gate is None else case.state_gate
     decay = gates.max(axis=-1) if gates.ndim == exact.outputs.ndim else gates
     state = np.linalg.norm(exact.states, axis=(-2, -1))
-    queries, keys = (np.linalg.norm(x, axis=-1) for x in (np.asarray(case.stream.queries), case.stream.keys))
+    stream = case.read_stream()
+    queries, keys = (np.linalg.norm(x, axis=-1) for x in (np.asarray(stream.queries), stream.keys))
     typical = abs(case.scale) * state * queries / np.sqrt(case.stream.key_dim)
     read = np.maximum(np.linalg.norm(exact.outputs, axis=-1), typical)
     own = np.maximum(np.linalg.norm(case.stream.values, axis=-1), state * keys)

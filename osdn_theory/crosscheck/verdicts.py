@@ -110,7 +110,7 @@ def _calibrate(e: Evidence) -> Iterator[Verdict]:
     d = e.seen.preconditioner
     if d is None or not e.adapter.calibrates or d.shape[-2] < 2:
         return
-    feature, weight = features(e.case.stream, e.case.rule)
+    feature, weight = features(e.case.read_stream(), e.case.rule)
     gate = None if e.case.log_gate is None else np.exp(e.case.log_gate[..., :-1])
     before = (d[..., :-1, :], feature[..., :-1, :], weight[..., :-1])
     with np.errstate(over="ignore", invalid="ignore"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -93,6 +94,16 @@ def not_exercised(adapter: Adapter, asked: list[Question]) -> Iterator[str]:
     for name in sorted(wanted - used - PROPERTIES):
         if _makes_sense(adapter, name):
             yield f"{name} (the kernel does not take it)"
+    for name in left_alone(adapter):
+        yield f"{name} (left at its default)"
+
+
+def left_alone(adapter: Adapter) -> list[str]:
+    """Arguments of the kernel that no call passes."""
+    known = {adapter.names.get(name, name) for name in adapter.parameters}
+    known |= {*adapter.aliases, *adapter.options}
+    found = inspect.signature(adapter.call).parameters.values()
+    return [item.name for item in found if item.name not in known and "VAR" not in item.kind.name]
 
 
 def _concerns(exercise: Exercise, adapter: Adapter) -> bool:
@@ -154,6 +165,13 @@ def _to_zero(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
 def _normalized(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     sizes = bench.sizes.fewer()
     return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, normalized=True, box=(0.4, 2.5)),)
+
+
+def _norms_in_the_kernel(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    """Queries and keys that the kernel is asked to normalise."""
+    sizes = bench.sizes.fewer()
+    case = bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, forgets=False)
+    return (replace(case, key_norm="floored"),)
 
 
 def _strong_gates(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
@@ -256,6 +274,7 @@ BASE = frozenset({"q", "k", "v", "beta", "heads", "batch rows"})
 RULE = frozenset({"eta", "d_min", "d_max", "initial_preconditioner"})
 
 G, ETA, QUERY = frozenset({"g"}), frozenset({"eta"}), frozenset({"q"})
+NORM = frozenset({"use_qk_l2norm_in_kernel"})
 START, PACKED = frozenset({"initial_state"}), frozenset({"cu_seqlens"})
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -278,6 +297,13 @@ EXERCISES: tuple[Exercise, ...] = (
         BASE | RULE | {"normalize_feedback"},
         _normalized,
         frozenset({"normalize_feedback"}),
+    ),
+    Exercise(
+        "normalised in the kernel",
+        "queries and keys that the kernel brings to norm one",
+        BASE | NORM,
+        _norms_in_the_kernel,
+        NORM,
     ),
     Exercise("strong gates", "gates down to 1/50", BASE | G, _strong_gates, G),
     Exercise(

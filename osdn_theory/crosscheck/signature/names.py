@@ -8,7 +8,7 @@ from typing import Any
 ARGUMENTS = (
     "q", "k", "v", "beta", "g", "scale", "eta", "d_min", "d_max", "anchor", "normalize_feedback",
     "initial_state", "initial_preconditioner", "output_final_state", "cu_seqlens", "chunk_size", "return_trajectory",
-    "g_atk", "beta_atk", "initial_A_state",
+    "g_atk", "beta_atk", "initial_A_state", "use_qk_l2norm_in_kernel",
 )  # fmt: skip
 """Arguments that the cross-check knows how to fill, by their names in flash-linear-attention and here."""
 
@@ -52,7 +52,7 @@ ALIASES: Mapping[str, str] = {"p": "k"}
 """Arguments that are given another one's tensor where a kernel requires them: Comba erases with p, and p = k is the
 delta rule."""
 
-SWITCHED_OFF = ("use_qk_l2norm_in_kernel", "use_q_l2norm", "use_k_l2norm")
+SWITCHED_OFF = ("use_q_l2norm", "use_k_l2norm")
 """Switches that are off in most kernels, and are turned off in the others."""
 
 POSITIONAL = frozenset({"q", "k", "v"})
