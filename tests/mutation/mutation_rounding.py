@@ -72,7 +72,7 @@ _MUTANTS = {
             "0.5 * operations * products.addition",
         ),
         ("the linear part's products dropped", "return products.product + 2 * operations", "return 2 * operations"),
-        ("the linear part's room", "return products.product + 2 * operations", "return products.product + operations", "n + 1 additions round what is known by its norm; the factor 2 is room"),
+        ("the linear part's additions, to first order alone", "return products.product + 2 * operations", "return products.product + operations"),
     ],
     "ordered.py": [
         ("a fused multiply-add halved", "return UNIT * power", "return 0.5 * UNIT * power"),
@@ -158,7 +158,7 @@ _MUTANTS = {
         ("blocks' first product halved", "+ left.error @ (np.eye", "+ 0.5 * left.error @ (np.eye"),
         ("blocks' second product halved", "+ step.error @ within", "+ 0.5 * step.error @ within"),
         ("smaller blocks' residual dropped", "+ left.computed @ residual", ""),
-        ("the block's own residual dropped", "(np.eye(BLOCK) + residual)", "np.eye(BLOCK)"),
+        ("the block's own residual dropped", "(np.eye(BLOCK) + residual)", "np.eye(BLOCK)", "e_1 G_1 is in the first term already, which takes the computed product for X_2 N"),
         (
             "a block below the diagonal halved",
             "of_right_side[i, j] = np.asarray(found.error)",
