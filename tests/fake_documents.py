@@ -9,10 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from osdn_theory import __version__
-from osdn_theory.crosscheck.results import Comparison, CrossCheck, Curve, Symptom, Verdict
 from osdn_theory.jsonable import jsonable
 from proofs_check.claims import CLAIMS
 from proofs_check.proof import ALL, INSTANCES, Evidence, failed, passed
@@ -51,48 +48,6 @@ def proofs_document(changed: Mapping[str, Evidence] | None = None, **fields: Any
 
 def failed_proof() -> Evidence:
     return failed("axioms: a_made_up_axiom")
-
-
-def crosscheck_document(excess: float = 0.5, verdict: Any = "confirmed") -> dict[str, Any]:
-    """crosscheck.json with one run: outputs that use up `excess` of their bound, and a verdict on T6."""
-    tokens = np.arange(1, 9)
-    error = np.full((1, 2, 8), 1e-7)
-    outputs = Comparison(
-        "o", "outputs", tokens, error * excess, error, np.full((1, 2, 8), excess), {"0": 16}, "float32", "T18"
-    )
-    gradient = Comparison(
-        "grad k", "gradient", tokens, error, None, None, {"0": 16}, "float32", "no bound is claimed"
-    )
-    sums = -np.arange(1.0, 9.0)
-    curve = Curve(
-        index=(0, 1),
-        kernel=sums,
-        exact=sums,
-        guaranteed=sums / 2,
-        least=sums * 2,
-        bound=sums / 3,
-        constant=2.0,
-        ratio=sums,
-        exact_ratio=sums,
-        floor=sums - 20,
-        ends=7,
-        departs=None,
-    )
-    run = CrossCheck(
-        statement={"kernel": "chunk_osdn", "computes": "S_t = ..."},
-        stream="interpolating",
-        rule="fast",
-        dtype="float32",
-        device="cpu",
-        shape={"B": 1, "H": 2, "T": 8, "K": 4, "V": 4},
-        comparisons=(outputs, gradient),
-        verdicts=(Verdict("T6", "Super-geometric convergence", verdict, "first 8 of 8 tokens"),),
-        symptoms=(Symptom("bfloat16 d", "d is stored in bfloat16", "spacing 2^-8"),) if excess > 1 else (),
-        curve=curve,
-        notes=("nothing else was looked at",),
-    )
-    command = "osdn-theory crosscheck --kernel chunk_osdn --out report"
-    return {"format": "osdn-crosscheck/1", "osdn": __version__, "command": command, "checks": [run.as_dict()]}
 
 
 def leave(folder: Path, name: str, document: Any) -> Path:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_documents import NOT_RUN, crosscheck_document, date, failed_proof, leave, proofs_document
+from fake_crosschecks import crosscheck_document
+from fake_documents import NOT_RUN, date, failed_proof, leave, proofs_document
 from fake_verification import HOSTILE, good
 from html_page import Page
 from report_cases import no_packaged_results as no_packaged_results, standing, written
@@ -41,7 +42,7 @@ def test_a_failed_proof_is_seen_in_the_headline_the_row_and_the_details(tmp_path
     leave(tmp_path, "proofs.json", proofs_document({"T5": failed_proof()}))
     page, twin = written(tmp_path)
     assert "✗ Proofs failed: 1; problems of the collection itself: 0" in page.text
-    assert "Of 19 theorems:" in page.text
+    assert f"Of {len(CLAIMS)} theorems:" in page.text
     assert "1 with a failed proof" in page.text
     assert "axioms: a_made_up_axiom" in page.text
     assert standing(twin, "T5") == "failed"
@@ -185,10 +186,12 @@ def test_hostile_documents_are_escaped_everywhere(tmp_path: Path) -> None:
     proofs["claims"][0]["proofs"][0].update(name=HOSTILE, statement=HOSTILE, detail=HOSTILE)
     proofs["versions"][HOSTILE] = HOSTILE
     kernels = crosscheck_document(excess=3)
-    kernels["command"] = kernels["checks"][0]["statement"]["kernel"] = HOSTILE
-    kernels["checks"][0]["verdicts"][0]["reason"] = kernels["checks"][0]["symptoms"][0]["evidence"] = HOSTILE
+    kernels["command"] = kernels["statement"]["kernel"] = kernels["statement"][HOSTILE] = HOSTILE
+    asked, stream = kernels["exercises"][0], kernels["streams"][0]
+    asked["about"] = asked["uses"][0] = stream["statement"]["kernel"] = HOSTILE
+    stream["verdicts"][0]["reason"] = stream["symptoms"][0]["evidence"] = HOSTILE
     leave(tmp_path, "proofs.json", proofs)
     leave(tmp_path, "crosscheck.json", kernels)
     source = write_report(good(), tmp_path).read_text()
     assert "<script" not in source
-    assert Page(source).text.count(HOSTILE) > 9
+    assert Page(source).text.count(HOSTILE) > 15

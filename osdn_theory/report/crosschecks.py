@@ -1,22 +1,28 @@
-"""What ``crosscheck.json`` says: kernels beside the exact trajectory, with their errors, bounds and verdicts."""
+"""What ``crosscheck.json`` says: how a kernel was examined, what would have been seen, and the verdict on it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from osdn_theory._fields import Fields
-from osdn_theory.crosscheck.results import FORMAT, Comparison, CrossCheck, Curve, Symptom, Verdict
+from osdn_theory.crosscheck.alternatives.alternative import Alternative
+from osdn_theory.crosscheck.alternatives.naming import Explanation
+from osdn_theory.crosscheck.alternatives.power import Power, Reach
+from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY
+from osdn_theory.crosscheck.examination.results import BackwardResult, Examination, ExerciseResult
+from osdn_theory.crosscheck.gradient_explanations import GradientExplanation
+from osdn_theory.crosscheck.invariance.result import TITLES, Difference, Invariance, required
+from osdn_theory.crosscheck.results import FORMAT
+from osdn_theory.report.checks import read_check, read_comparison
 from osdn_theory.report.documents import Document, StaleError, read_document
 
 PATTERN = "crosscheck*.json"
 """Name of such documents, in the report folder and in folders inside it, one for each kernel."""
 
-OUTCOMES = ("contradicted", "not observable", "confirmed", "not applicable")
-"""Outcomes of a verdict, gravest first."""
+INVARIANCES = ("equal bit for bit", "inside the bound", "wrong", "not exercised")
 
 
 @dataclass(frozen=True)
@@ -26,14 +32,13 @@ class CrossCheckRun:
     Attributes
     ----------
     made_by, command : str
-    checks : tuple of CrossCheck
-        Without the distances from Newton. Of how far an entry exceeds its bound the document keeps only the first
-        token, and so do these.
+    examination : Examination
+        As `report.checks` reads its checks. Its verdict in words is the document's own.
     """
 
     made_by: str
     command: str
-    checks: tuple[CrossCheck, ...]
+    examination: Examination
 
 
 def read_crosschecks(folder: Path) -> list[Document[CrossCheckRun]]:
@@ -49,20 +54,6 @@ def read_crosschecks(folder: Path) -> list[Document[CrossCheckRun]]:
     ]
 
 
-def label(check: CrossCheck) -> str:
-    """Kernel, configuration, stream, rule and precision of a check in one line."""
-    parts = (check.statement["kernel"], check.configuration, check.stream, check.rule, check.dtype)
-    return ", ".join(part for part in parts if part)
-
-
-def outcome(check: CrossCheck) -> str:
-    """The gravest verdict of a check; a quantity outside its bound counts as a contradiction."""
-    if not check.within:
-        return "contradicted"
-    found = {verdict.outcome for verdict in check.verdicts}
-    return next((each for each in OUTCOMES if each in found), "not applicable")
-
-
 def parse_crosscheck(value: Any) -> CrossCheckRun:
     """The document as objects.
 
@@ -71,100 +62,186 @@ def parse_crosscheck(value: Any) -> CrossCheckRun:
     StaleError
         If it is of another format.
     ValueError
-        If it is not what it should be, or contradicts itself.
+        If it is not what it should be, or concludes what does not follow from it.
     """
     document = Fields(value)
     if document.text("format") != FORMAT:
         raise StaleError(f"its format is {document.text('format')!r}, not {FORMAT!r}")
-    checks = tuple(_check(fields) for fields in document.each("checks"))
-    if not checks:
-        raise ValueError("document.checks: expected at least one")
-    return CrossCheckRun(document.text("osdn"), document.text("command"), checks)
+    examination = _examination(document)
+    if not examination.exercises and not examination.streams:
+        raise ValueError("document: expected an exercise or a stream")
+    if examination.explanations and all(exercise.within for exercise in examination.exercises):
+        raise ValueError("document.explanations: there is nothing to explain")
+    concluded = {
+        "verdict": document.text("verdict"),
+        "exit_code": document.count("exit_code"),
+        "sentence": document.text("sentence"),
+    }
+    follows = {
+        "verdict": examination.word,
+        "exit_code": examination.exit_code,
+        "sentence": examination.sentence,
+    }
+    for name, found in concluded.items():
+        if found != follows[name]:
+            raise ValueError(f"document.{name}: {found!r} does not follow from the rest")
+    return CrossCheckRun(document.text("osdn"), document.text("command"), examination)
 
 
-def _check(fields: Fields) -> CrossCheck:
-    check = CrossCheck(
-        statement=fields.table("statement"),
-        stream=fields.text("stream"),
-        rule=fields.text("rule"),
-        dtype=fields.text("dtype"),
-        device=fields.text("device"),
-        configuration=fields.text("configuration"),
-        shape={name: fields.inside("shape").count(name) for name in fields.inside("shape").value},
-        comparisons=tuple(_comparison(each) for each in fields.each("comparisons")),
-        verdicts=tuple(_verdict(each) for each in fields.each("verdicts")),
-        symptoms=tuple(
-            Symptom(each.text("name"), each.text("sentence"), each.text("evidence"))
-            for each in fields.each("symptoms")
-        ),
-        curve=None if fields.lacks("curve") else _curve(fields.inside("curve")),
-        notes=fields.texts("notes"),
-    )
+def _examination(document: Fields) -> Examination:
+    exercises = tuple(_exercise(each) for each in document.each("exercises"))
+    invariances = tuple(_invariance(each) for each in document.each("invariances"))
     for name in ("kernel", "computes"):
-        fields.inside("statement").text(name)
-    if not check.comparisons:
-        raise ValueError(f"{fields.where}.comparisons: nothing was compared")
-    if fields.count("exit_code") != check.exit_code:
-        raise ValueError(
-            f"{fields.where}.exit_code: {fields.count('exit_code')} does not follow from the rest"
-        )
-    return check
-
-
-def _verdict(fields: Fields) -> Verdict:
-    found: Any = fields.text("outcome", OUTCOMES)
-    return Verdict(fields.text("theorem"), fields.text("title"), found, fields.text("reason"))
-
-
-def _comparison(fields: Fields) -> Comparison:
-    tokens = fields.array("tokens", 1).astype(np.int64)
-    error = fields.array("error", 3)
-    if error.shape[-1] != tokens.size:
-        raise ValueError(f"{fields.where}: {error.shape[-1]} errors at {tokens.size} tokens")
-    bound = None if fields.lacks("bound") else fields.array("bound", 3)
-    first = _place(fields, "first_outside")
-    found = Comparison(
-        name=fields.text("name"),
-        title=fields.text("title"),
-        tokens=tokens,
-        error=error,
-        bound=bound,
-        # Beyond any bound at the first token that is outside: all that the document says of it.
-        excess=None if bound is None else np.where(tokens == first, np.inf, np.zeros_like(error)),
-        ulps={name: fields.inside("ulps").count(name) for name in fields.inside("ulps").value},
-        dtype=fields.text("dtype"),
-        basis=fields.text("basis"),
+        document.inside("statement").text(name)
+    return Examination(
+        statement=document.table("statement"),
+        dtype=document.text("dtype"),
+        device=document.text("device"),
+        exercises=exercises,
+        streams=tuple(read_check(each) for each in document.each("streams")),
+        power=None if document.lacks("power") else _power(document, exercises),
+        explanations=tuple(_explanation(each) for each in document.each("explanations")),
+        backward=None if document.lacks("backward") else _backward(document.inside("backward")),
+        invariances=invariances,
+        unmet=_unmet(document, invariances),
+        not_exercised=document.texts("not_exercised"),
     )
-    _check_numbers(fields, found, first)
+
+
+def _exercise(fields: Fields) -> ExerciseResult:
+    found = ExerciseResult(
+        name=fields.text("name"),
+        about=fields.text("about"),
+        uses=fields.texts("uses"),
+        checks=tuple(read_check(each) for each in fields.each("checks")),
+    )
+    if not found.checks:
+        raise ValueError(f"{fields.where}.checks: nothing was compared")
+    if fields.flag("within") != found.within:
+        raise ValueError(f"{fields.where}.within: it does not follow from the checks")
     return found
 
 
-def _check_numbers(fields: Fields, found: Comparison, first: int | None) -> None:
-    """What the document concludes must follow from the numbers in it."""
-    within = None if fields.lacks("within_bound") else fields.flag("within_bound")
-    if within != (None if found.bound is None else found.within) or first != found.first_outside:
-        raise ValueError(f"{fields.where}: within_bound, first_outside and bound do not fit together")
-    if fields.extended("worst_error") != found.worst_error:
-        raise ValueError(f"{fields.where}: worst_error is not the largest error")
+def _power(document: Fields, exercises: Sequence[ExerciseResult]) -> Power:
+    """Every known fault of the recurrence, each once: one that is left out would hide that it goes unseen."""
+    reaches = tuple(_reach(each) for each in document.each("power"))
+    recurrence = document.inside("statement").text("recurrence")
+    known = [row.key for row in ALTERNATIVES if recurrence in row.recurrences]
+    if [reach.alternative.key for reach in reaches] != known:
+        raise ValueError(f"document.power: expected the {len(known)} known faults of {recurrence}, each once")
+    unknown = {reach.exercise for reach in reaches} - {exercise.name for exercise in exercises} - {""}
+    if unknown:
+        raise ValueError(f"document.power: there is no exercise {', '.join(map(repr, sorted(unknown)))}")
+    return Power(reaches)
 
 
-def _curve(fields: Fields) -> Curve:
-    return Curve(
-        index=tuple(int(each) for each in fields.array("index", 1)),
-        kernel=fields.array("kernel", 1),
-        exact=fields.array("exact", 1),
-        guaranteed=fields.array("guaranteed", 1),
-        least=fields.array("least", 1),
-        bound=None if fields.lacks("bound") else fields.array("bound", 1),
-        constant=None if fields.lacks("constant") else fields.extended("constant"),
-        ratio=fields.array("ratio", 1),
-        exact_ratio=fields.array("exact_ratio", 1),
-        floor=fields.array("floor", 1),
-        ends=_place(fields, "ends"),
-        departs=_place(fields, "departs"),
+def _reach(fields: Fields) -> Reach:
+    row, reason = _alternative(fields, "fault"), fields.text("reason")
+    found = Reach(row, fields.extended("excess"), fields.text("exercise"))
+    if reason != found.reason and not found.exercise and found.excess == 0:
+        found = Reach(row, obstacle=reason)
+    told = {"sentence": row.sentence, "formula": row.formula, "reason": found.reason}
+    _expect(fields, told)
+    if fields.flag("seen") != found.seen:
+        raise ValueError(f"{fields.where}.seen: it does not follow from excess")
+    return found
+
+
+def _alternative(fields: Fields, name: str) -> Alternative:
+    key = fields.text(name)
+    if key not in BY_KEY:
+        raise ValueError(f"{fields.where}.{name}: {key!r} is no known fault")
+    return BY_KEY[key]
+
+
+def _explanation(fields: Fields) -> Explanation:
+    parts = _named(fields.text("name"))
+    if not parts:
+        raise ValueError(
+            f"{fields.where}.name: {fields.text('name')!r} is no known fault and no pair of them"
+        )
+    rows, labels = zip(*parts, strict=True)
+    found = Explanation(
+        rows, labels, fields.flag("agrees"), fields.extended("excess"), fields.extended("left")
+    )
+    _expect(fields, {"sentence": found.sentence, "formula": found.formula})
+    return found
+
+
+def _named(name: str) -> tuple[tuple[Alternative, str], ...]:
+    """The alternative of a name, or the two of a name with "and", each with the label of its variant."""
+    known = {
+        f"{row.key} ({label})" if label else row.key: (row, label)
+        for row in ALTERNATIVES
+        for label in row.variants
+    }
+    if name in known:
+        return (known[name],)
+    words = name.split(" and ")
+    pairs = [(" and ".join(words[:place]), " and ".join(words[place:])) for place in range(1, len(words))]
+    return next(
+        ((known[first], known[second]) for first, second in pairs if {first, second} <= known.keys()), ()
     )
 
 
-def _place(fields: Fields, name: str) -> int | None:
-    """The number of a token, or None."""
-    return None if fields.lacks(name) else fields.count(name)
+def _backward(fields: Fields) -> BackwardResult:
+    power = fields.inside("power")
+    return BackwardResult(
+        exercise=fields.text("exercise"),
+        comparisons=tuple(read_comparison(each) for each in fields.each("comparisons")),
+        power={name: power.extended(name) for name in power.value},
+        explanations=tuple(
+            GradientExplanation(
+                name=each.text("name"),
+                sentence=each.text("sentence"),
+                inputs=each.texts("inputs"),
+                left=each.extended("left"),
+                explains=each.flag("explains"),
+            )
+            for each in fields.each("explanations")
+        ),
+        notes=fields.texts("notes"),
+    )
+
+
+def _invariance(fields: Fields) -> Invariance:
+    name = fields.text("name", tuple(TITLES))
+    outcome: Any = fields.text("outcome", INVARIANCES)
+    apart = None if fields.lacks("difference") else _difference(fields.inside("difference"))
+    found = Invariance(name, outcome, apart, "" if apart else fields.text("detail"))
+    _expect(fields, {"title": found.title, "detail": found.detail})
+    if apart is not None and outcome != ("wrong" if apart.excess > 1 else "inside the bound"):
+        raise ValueError(f"{fields.where}.outcome: {outcome!r} does not follow from the difference")
+    if apart is None and (
+        outcome == "inside the bound" or (found.detail == "") != (outcome == INVARIANCES[0])
+    ):
+        raise ValueError(f"{fields.where}.outcome: {outcome!r} without what shows it")
+    return found
+
+
+def _difference(fields: Fields) -> Difference:
+    return Difference(
+        how=fields.text("how"),
+        quantity=fields.text("quantity"),
+        size=fields.extended("size"),
+        excess=fields.extended("excess"),
+        batch=fields.count("batch"),
+        head=fields.count("head"),
+        token=fields.count("token"),
+    )
+
+
+def _unmet(document: Fields, invariances: Sequence[Invariance]) -> tuple[str, ...]:
+    """Requirements that are not met: each must be about a check that is not equal bit for bit."""
+    lines = document.texts("unmet")
+    for place, line in enumerate(lines):
+        name = line.split(":")[0]
+        if name not in TITLES or required(invariances, [name]) != [line]:
+            raise ValueError(f"document.unmet[{place}]: it does not follow from the invariances")
+    return lines
+
+
+def _expect(fields: Fields, told: dict[str, str]) -> None:
+    for name, text in told.items():
+        if fields.text(name) != text:
+            raise ValueError(f"{fields.where}.{name}: expected {text!r}, got {fields.text(name)!r}")

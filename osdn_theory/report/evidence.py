@@ -11,7 +11,7 @@ from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.digest import SEVERITY, Digest, Theorem as CheckedTheorem
 from osdn_theory.recall_data import Summary
 from osdn_theory.recall_tables import against_baseline
-from osdn_theory.report.crosschecks import label
+from osdn_theory.report.checks import label
 from osdn_theory.report.paper_claims import PAPER_CLAIMS, PaperClaim
 from osdn_theory.report.proofs import ProofStatus
 from osdn_theory.theorems import Theorem

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from osdn_theory.crosscheck.examination.results import EXIT_CODES, Examination
 from osdn_theory.recall_data import count_seeds
-from osdn_theory.report.crosschecks import outcome
 from osdn_theory.report.model import ReportModel
 from osdn_theory.report.proofs import ProofsRun
 from osdn_theory.report.recall import RecallRun
@@ -94,22 +94,46 @@ def _kernels(model: ReportModel) -> list[Headline]:
         for each in model.crosschecks
         if each.content is None
     ]
-    return [*lines, _kernel_runs(model)] if model.kernels else lines
+    return [*lines, _examined(model.examinations)] if model.examinations else lines
 
 
-def _kernel_runs(model: ReportModel) -> Headline:
-    found = Counter(outcome(run) for run in model.kernels)
-    size = f"{len(model.kernels)} kernel {'run' if len(model.kernels) == 1 else 'runs'} against the exact trajectory"
-    if found["contradicted"]:
+def _examined(found: Sequence[Examination]) -> Headline:
+    """All kernels in one line: what is wrong, what cannot be told, and what would not have been seen."""
+    exercises = sum(len(each.exercises) for each in found)
+    streams = sum(len(each.streams) for each in found)
+    size = (
+        f"{_number(len(found), 'kernel')} beside float64, {_number(exercises, 'exercise')} and "
+        f"{_number(streams, 'stream')}"
+    )
+    named = {word: [_kernel(each) for each in found if each.word == word] for word in EXIT_CODES}
+    if named["wrong"]:
         return Headline(
-            "violated", f"{size}: {found['contradicted']} out of bound or contradicted.", "kernels"
+            "violated", f"{size}: {len(named['wrong'])} wrong ({_list(named['wrong'])}).", "kernels"
         )
-    if found["not observable"]:
-        text = (
-            f"all within their error bounds, {found['not observable']} with something that cannot be observed"
-        )
+    if named["cannot tell"]:
+        text = f"none is wrong, and no verdict on {len(named['cannot tell'])} ({_list(named['cannot tell'])})"
         return Headline("undecided", f"{size}: {text}.", "kernels")
-    return Headline("holds", f"{size}: all within their error bounds.", "kernels")
+    return Headline("holds", f"{size}: all right; {_power(found)}.", "kernels")
+
+
+def _kernel(found: Examination) -> str:
+    return f"{found.statement['kernel']}, {found.dtype}"
+
+
+def _list(kernels: Sequence[str]) -> str:
+    return "; ".join(dict.fromkeys(kernels))
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _power(found: Sequence[Examination]) -> str:
+    known = [each.power for each in found if each.power is not None]
+    if len(known) < len(found):
+        return f"what would have been seen is not known of {len(found) - len(known)}"
+    seen = [f"{len(power.seen)} of {len(power.possible)}" for power in known]
+    return f"{' and '.join(dict.fromkeys(seen))} known faults would have been seen"
 
 
 def _recalls(model: ReportModel) -> list[Headline]:

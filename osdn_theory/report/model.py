@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osdn_theory import __version__
-from osdn_theory.crosscheck.results import Comparison, CrossCheck
+from osdn_theory.crosscheck.examination.results import Examination
+from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.digest import Digest, digest
 from osdn_theory.jsonable import jsonable
-from osdn_theory.report.crosschecks import CrossCheckRun, outcome, read_crosschecks
+from osdn_theory.report.checks import outcome
+from osdn_theory.report.crosschecks import CrossCheckRun, read_crosschecks
 from osdn_theory.report.documents import Document
 from osdn_theory.report.evidence import JudgedClaim, TheoremRow, judged_claims, theorem_row
+from osdn_theory.report.examinations import examination_data, stream_data
 from osdn_theory.report.exhibit import Exhibit
 from osdn_theory.report.proofs import ProofsRun, proof_status, read_proofs
 from osdn_theory.report.provenance import machine_facts
@@ -24,7 +27,7 @@ from osdn_theory.theorems import THEOREMS
 if TYPE_CHECKING:
     from osdn_theory.verification import Verification
 
-FORMAT = "osdn-report/1"
+FORMAT = "osdn-report/2"
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,14 @@ class ReportModel:
     commands: Sequence[str]
 
     @property
-    def kernels(self) -> list[CrossCheck]:
-        """The kernel runs of all documents that were read."""
-        return _runs(self.crosschecks)
+    def examinations(self) -> list[Examination]:
+        """Those of all documents that were read."""
+        return _examinations(self.crosschecks)
+
+    @property
+    def kernel_runs(self) -> list[CrossCheck]:
+        """Kernels on the streams that the theorems speak of, of all documents that were read."""
+        return [run for each in self.examinations for run in each.streams]
 
     @property
     def recall_runs(self) -> list[RecallRun]:
@@ -96,7 +104,12 @@ class ReportModel:
                 "proof_problems": self.proofs.content.problems if self.proofs.content else [],
                 "theorems": [_theorem(row) for row in self.rows.values()],
                 "paper_claims": [_paper_claim(judged) for judged in self.paper],
-                "kernel_runs": [_kernel_run(run) for run in self.kernels],
+                "kernels": [
+                    {"file": each.file, **examination_data(each.content.examination)}
+                    for each in self.crosschecks
+                    if each.content
+                ],
+                "kernel_runs": [stream_data(run) for run in self.kernel_runs],
                 "recall": [
                     {"file": each.file, "packaged": each.content.packaged, "summary": each.content.summary}
                     for each in self.recalls
@@ -129,7 +142,7 @@ def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exh
     """
     found = digest(verification.checks)
     proofs, crosschecks, recalls = read_proofs(folder), read_crosschecks(folder), read_recalls(folder)
-    kernels = _runs(crosschecks)
+    kernels = [check for each in _examinations(crosschecks) for check in _bearing(each)]
     rows = {
         name: theorem_row(theorem, proof_status(proofs, name), found, kernels)
         for name, theorem in THEOREMS.items()
@@ -150,8 +163,14 @@ def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exh
     )
 
 
-def _runs(documents: Sequence[Document[CrossCheckRun]]) -> list[CrossCheck]:
-    return [check for each in documents if each.content for check in each.content.checks]
+def _examinations(documents: Sequence[Document[CrossCheckRun]]) -> list[Examination]:
+    return [each.content.examination for each in documents if each.content]
+
+
+def _bearing(found: Examination) -> list[CrossCheck]:
+    """What bears on the theorems: their streams, and what exercises contradict."""
+    asked = [check for exercise in found.exercises for check in exercise.checks]
+    return [*found.streams, *(check for check in asked if outcome(check) == "contradicted")]
 
 
 def _commands(
@@ -199,25 +218,3 @@ def _paper_claim(judged: JudgedClaim) -> dict[str, Any]:
         "evidence": [{"theorem": name, "found": sentence} for name, sentence in judged.evidence],
         "measured": judged.measured,
     }
-
-
-def _kernel_run(check: CrossCheck) -> dict[str, Any]:
-    names = ("stream", "rule", "dtype", "device", "configuration", "shape", "symptoms", "notes")
-    return {
-        "kernel": check.statement["kernel"],
-        "computes": check.statement["computes"],
-        **{name: getattr(check, name) for name in names},
-        "outcome": outcome(check),
-        "verdicts": [
-            {name: getattr(verdict, name) for name in ("theorem", "title", "outcome", "reason")}
-            for verdict in check.verdicts
-        ],
-        "comparisons": [_comparison(each) for each in check.comparisons],
-        "decades": check.curve.decades if check.curve else None,
-    }
-
-
-def _comparison(found: Comparison) -> dict[str, Any]:
-    names = ("name", "title", "dtype", "basis", "worst_error", "first_outside", "median_slack")
-    within = found.within if found.bound is not None else None
-    return {**{name: getattr(found, name) for name in names}, "within_bound": within}

@@ -13,7 +13,8 @@ from osdn_theory import __version__, recall_tables
 from osdn_theory.digest import SEVERITY, format_slack
 from osdn_theory.plotting._formula import formula_svg
 from osdn_theory.recall_data import count_seeds
-from osdn_theory.report.crosschecks import label, outcome
+from osdn_theory.report.checks import label, outcome
+from osdn_theory.report.examinations import counted, exercise_line, numbered
 from osdn_theory.report.headlines import headlines
 from osdn_theory.report.model import ReportModel
 from osdn_theory.report.recall import CAPTIONS, facts
@@ -71,6 +72,9 @@ def render(
         recall_tables=recall_tables,
         facts=facts,
         seeds=count_seeds,
+        numbered=numbered(model.examinations),
+        counted=counted,
+        exercise_line=exercise_line,
         kernel_label=label,
         kernel_outcome=outcome,
         version=__version__,

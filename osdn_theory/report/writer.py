@@ -15,7 +15,7 @@ from osdn_theory._validation import require
 from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.jsonable import to_json
 from osdn_theory.plotting import crosscheck_curve, crosscheck_errors, recall_figures
-from osdn_theory.report.crosschecks import outcome
+from osdn_theory.report.checks import outcome
 from osdn_theory.report.exhibit import Exhibit
 from osdn_theory.report.model import build_model
 from osdn_theory.report.page import render
@@ -65,7 +65,7 @@ def write_report(
     out = ensure_writable(out_dir)
     model = build_model(verification, out, exhibits)
     images = {exhibit.name: png(exhibit.figure) for exhibit in exhibits if exhibit.figure is not None}
-    kernel_images = {place: _kernel_figures(run) for place, run in _drawn(model.kernels)}
+    kernel_images = {place: _kernel_figures(run) for place, run in _drawn(model.kernel_runs)}
     recall_images = [
         {name: png(figure) for name, figure in recall_figures(run.summary).items()}
         for run in model.recall_runs
