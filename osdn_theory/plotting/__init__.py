@@ -18,6 +18,7 @@ from osdn_theory.plotting.recall import (
     recall_residual_ratios,
 )
 from osdn_theory.plotting.slack import regret, slack_per_bound
+from osdn_theory.plotting.sweeps import sweep_counts
 from osdn_theory.plotting.tables import Table
 from osdn_theory.plotting.timescales import alignment_over_time, calibration_loss, calibration_spectrum
 
@@ -42,4 +43,5 @@ __all__ = [
     "save_figure",
     "slack_per_bound",
     "super_geometric",
+    "sweep_counts",
 ]
