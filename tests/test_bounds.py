@@ -17,10 +17,14 @@ from osdn_theory.bounds import (
     decide,
 )
 from osdn_theory.bounds.check import log10_slack
+from osdn_theory.bounds.facts import Facts
 from osdn_theory.bounds.numbers import Balls
+from osdn_theory.bounds.problem import problem
 from osdn_theory.bounds.registry import SMALL, Evidence, conclude
+from osdn_theory.bounds.window import SWEEPS
 from osdn_theory.recurrence import gated_delta_net, kda, osdn
 from osdn_theory.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.sweeps import coupling, gain_driven, sweep_scan
 from osdn_theory.synthetic import (
     ill_conditioned,
     interpolating,
@@ -175,6 +179,7 @@ def test_beta_aware_feedback_keeps_t5_and_t6_and_drops_t7() -> None:
         (CalibrationRule(eta=0.5, d_min=0.0), "T17", "no state gate"),
         (CalibrationRule(eta=40.0, forgetting=0.5), "T13", "needs eta w ||s_t||^2 <= 2 gamma_t"),
         (CalibrationRule(eta=8.0, d_min=0.9), "T19", "needs the box inactive"),
+        (CalibrationRule(eta=0.5), "T29", "needs ||k_t||^2 <= 1, got 1.17571 at token 3"),
     ],
 )
 def test_not_applicable_says_which_hypothesis_and_its_value(
@@ -311,8 +316,6 @@ def test_large_forgetting_stops_where_float64_sees_nothing() -> None:
 def test_a_step_near_its_limit_is_undecided_in_few_bits() -> None:
     from osdn_theory.bounds import hypotheses
     from osdn_theory.bounds.exact_run import ExactRun
-    from osdn_theory.bounds.facts import Facts
-    from osdn_theory.bounds.problem import problem
 
     stream = stream_of()
     largest = float(np.max(np.sum(stream.keys**4, -1)))
@@ -322,3 +325,46 @@ def test_a_step_near_its_limit_is_undecided_in_few_bits() -> None:
         verdict = hypotheses.contracting_step(Evidence(case, Facts(case), run))
     assert verdict.status == "undecided"
     assert "too close to call" in verdict.reason
+
+
+def test_sweeps_need_short_keys_and_small_write_gates_for_the_factorial_rate() -> None:
+    title = "Super-geometric"
+    long = replace(stream_of("isotropic"), keys=2 * np.asarray(stream_of("isotropic").keys))
+    assert "needs ||k_t||^2 <= 1, got 4 at token 1" in one(checked(long, FAST, "T29"), "T29", title).reason
+    aware = CalibrationRule(eta=0.5, beta_aware=True)
+    gated = replace(stream_of("isotropic"), beta=-1.5)
+    assert "needs |beta_t| <= 1, got 1.5" in one(checked(gated, aware, "T29"), "T29", title).reason
+    short = replace(stream_of("isotropic"), keys=np.asarray(stream_of("isotropic").keys) / 2)
+    normalised = CalibrationRule(eta=0.5, normalize_feedback=True, epsilon=0.25)
+    assert "needs w_t <= 1, got 2 at token 1" in one(checked(short, normalised, "T29"), "T29", title).reason
+    # Without the feedback reading them, write gates of any size do; and nothing else asks for them.
+    assert {c.outcome for c in checked(gated, FAST, "T29")} == {"holds"}
+    others = [c for c in checked(gated, aware, "T29") if title not in c.title]
+    assert {c.outcome for c in others} == {"holds"}
+
+
+def test_windows_start_from_the_trajectory_and_clip_where_it_does() -> None:
+    stream = stream_of(length=60)
+    run = osdn(stream, CalibrationRule(eta=1.0, forgetting=0.5, d_min=2 / 3, d_max=0.7))
+    case = Facts(problem(run, ()))
+    assert [window.first for window in case.windows] == [0, 11, 23, 35, 47, 59]
+    assert [window.length for window in case.windows] == [8, 8, 8, 8, 8, 1]
+    for window in case.windows:
+        path = run.preconditioner[window.first : window.first + window.length]
+        assert np.allclose(np.array(window.preconditioners[:-1], dtype=float), path, rtol=0, atol=1e-12)
+    assert np.isin(run.preconditioner[5:], [2 / 3, 0.7]).mean() > 0.5
+    assert {c.outcome for c in check_bounds(run, ["T29"])} == {"holds", "not applicable"}
+
+
+def test_a_sweep_of_a_window_is_that_of_the_scan_by_sweeps() -> None:
+    stream = stream_of(length=8)
+    run = osdn(stream, FAST)
+    window = Facts(problem(run, ())).windows[0]
+    found = sweep_scan(gain_driven(stream, FAST), most=SWEEPS + 1)
+    assert found.sweeps == SWEEPS + 1
+    assert np.array(window.sweeps[-1], dtype=float) == pytest.approx(found.gains, abs=1e-13)
+    scan = gain_driven(stream, FAST)
+    inverse = np.linalg.inv(np.eye(8) - coupling(scan))
+    errors = [window.field.of(float(i + 1)) for i in range(8)]
+    assert np.array(window.spread(errors), dtype=float) == pytest.approx(coupling(scan) @ np.arange(1, 9))
+    assert np.array(window.amplified(errors), dtype=float) == pytest.approx(inverse @ np.arange(1, 9))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import flint
 import numpy as np
 import pytest
@@ -13,11 +15,14 @@ from osdn_theory.bounds import (
     context_checks,
     contraction,
     regret,
+    sweeps,
 )
 from osdn_theory.bounds.numbers import Number
-from osdn_theory.bounds.registry import Evidence
+from osdn_theory.bounds.registry import BOUNDS, Evidence
+from osdn_theory.bounds.window import Window, distances
 from osdn_theory.recurrence import osdn
 from osdn_theory.rules import CalibrationRule
+from osdn_theory.streams import Stream
 from osdn_theory.suite import SYNTHETIC
 from osdn_theory.synthetic import (
     ill_conditioned,
@@ -97,3 +102,65 @@ def test_wrong_forgetting_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     assert one(check_bounds(run, ["T13"]), "T13", "Bias").outcome == "violated"
     monkeypatch.setattr(forgetting, "separation_sq", lambda first, second, token: first.field.of(100.0))
     assert one(check_bounds(run, ["T13"]), "T13", "Stability").outcome == "violated"
+
+
+SWEPT = ("First gains", "Error after", "Super-geometric", "Certificate")
+
+
+def swept_outcomes(keys: np.ndarray, rule: CalibrationRule, **start: np.ndarray) -> dict[str, str]:
+    """Outcome of each bound of T29, by the beginning of its title."""
+    checks = check_bounds(osdn(Stream(keys=keys, values=keys), rule, **start), ["T29"])  # type: ignore[arg-type]
+    return {title: one(checks, "T29", title).outcome for title in SWEPT}
+
+
+OPEN = CalibrationRule(eta=0.5, d_min=-100.0, d_max=100.0)
+ONE_KEY = np.ones((12, 1))
+
+
+def test_smaller_limits_of_t29_are_caught_where_they_are_attained(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = {"initial_preconditioner": np.full(1, 1.25)}
+    assert set(swept_outcomes(ONE_KEY, OPEN, **start).values()) == {"holds"}
+    for name, title in (
+        ("swept_limit", "Error after"), ("binomial_limit", "Super-geometric"), ("certificate", "Certificate")
+    ):  # fmt: skip
+        whole = getattr(sweeps, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(sweeps, name, lambda w, whole=whole: [a * flint.fmpq(99, 100) for a in whole(w)])
+            assert swept_outcomes(ONE_KEY, OPEN, **start)[title] == "violated", name
+
+
+def test_one_exact_gain_too_many_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeps, "exact_gains", lambda count: count + 1)
+    outcomes = swept_outcomes(ONE_KEY, OPEN, initial_preconditioner=np.full(1, 1.25))
+    assert outcomes == {"First gains": "violated"} | dict.fromkeys(SWEPT[1:], "holds")
+
+
+def test_a_certificate_without_the_inverse_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def increments_alone(window: Window) -> list[Number]:
+        return window.spread(distances(window.sweeps[-1], window.sweeps[-2]))
+
+    keys = np.random.default_rng(0).standard_normal((12, 2))
+    start = {"initial_preconditioner": np.full(2, 1.25)}
+    assert swept_outcomes(keys, OPEN, **start)["Certificate"] == "holds"
+    monkeypatch.setattr(sweeps, "certificate", increments_alone)
+    assert swept_outcomes(keys, OPEN, **start)["Certificate"] == "violated"
+
+
+def test_the_factorial_rate_without_its_hypothesis_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = {"initial_preconditioner": np.full(1, 1.25)}
+    assert swept_outcomes(2 * ONE_KEY, OPEN, **start)["Super-geometric"] == "not applicable"
+    (rate,) = [b for b in BOUNDS if b.title == "Super-geometric sweeps"]
+    blind = replace(rate, hypotheses=rate.hypotheses[:1])
+    monkeypatch.setattr("osdn_theory.bounds.checking.BOUNDS", [blind])
+    checks = check_bounds(osdn(Stream(keys=2 * ONE_KEY, values=ONE_KEY), OPEN, **start), ["T29"])  # type: ignore[arg-type]
+    assert one(checks, "T29").outcome == "violated"
+
+
+def test_features_with_their_signs_are_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write gates of both signs in beta-aware feedback: N takes the features without theirs."""
+    rule = replace(OPEN, beta_aware=True)
+    beta = np.where(np.arange(12) % 2, -1.0, 1.0)
+    run = osdn(Stream(keys=ONE_KEY, values=ONE_KEY, beta=beta), rule, initial_preconditioner=np.full(1, 1.25))
+    assert one(check_bounds(run, ["T29"]), "T29", "Error after").outcome == "holds"
+    monkeypatch.setattr("osdn_theory.bounds.window.abs", lambda value: value, raising=False)
+    assert one(check_bounds(run, ["T29"]), "T29", "Error after").outcome == "violated"

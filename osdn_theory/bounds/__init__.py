@@ -1,6 +1,6 @@
 """The bounds of THEORY.md as objects: hypotheses, both sides, and a verdict that is proved or left open."""
 
-from osdn_theory.bounds import calibration_time, contraction, fixed_point, forgetting, regret
+from osdn_theory.bounds import calibration_time, contraction, fixed_point, forgetting, regret, sweeps
 from osdn_theory.bounds.check import BoundCheck, Outcome, Sides, decide
 from osdn_theory.bounds.checking import bound_ids, check_bounds
 from osdn_theory.bounds.context import context_checks
@@ -24,4 +24,5 @@ __all__ = [
     "forgetting",
     "problem",
     "regret",
+    "sweeps",
 ]

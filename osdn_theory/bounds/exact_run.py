@@ -70,9 +70,22 @@ class ExactRun:
 
     def unprojected_step(self, d: Sequence[Number], token: int) -> list[Number]:
         """The step before the box: c + gamma (d - c) + eta w (1 - <d, x>) x."""
-        x = self.features[token]
-        gamma = self.field.of(self.problem.gamma[token])
-        gain = self._eta * self.weights[token] * (1 - dot(d, x))
+        return self._moved(d, token, self.gain(d, token))
+
+    def gain(self, d: Sequence[Number], token: int) -> Number:
+        """The gain that `token` wants of d: eta w (1 - <d, x>)."""
+        return self.rate(token) * (1 - dot(d, self.features[token]))
+
+    def rate(self, token: int) -> Number:
+        """eta w_t."""
+        return self._eta * self.weights[token]
+
+    def driven_step(self, d: Sequence[Number], token: int, gain: Number) -> list[Number]:
+        """One calibrate step with a gain that is given (T29)."""
+        return [self._clip(value, i) for i, value in enumerate(self._moved(d, token, gain))]
+
+    def _moved(self, d: Sequence[Number], token: int, gain: Number) -> list[Number]:
+        x, gamma = self.features[token], self.field.of(self.problem.gamma[token])
         return [c + gamma * (di - c) + gain * xi for c, di, xi in zip(self._anchor, d, x, strict=True)]
 
     @cached_property

@@ -10,6 +10,7 @@ from osdn_theory._validation import Array
 from osdn_theory.bounds.local_step import LocalStep, local_steps
 from osdn_theory.bounds.numbers import Balls, as_float, dot, norm_sq, vector
 from osdn_theory.bounds.problem import Problem
+from osdn_theory.bounds.window import Window, windows
 from osdn_theory.comparators import best_fixed_diagonal
 
 _EXACT = Balls(1024)
@@ -86,6 +87,11 @@ class Facts:
     def local_steps(self) -> list[LocalStep]:
         """The sampled tokens, each with the solver's state before it."""
         return local_steps(self.problem)
+
+    @cached_property
+    def windows(self) -> list[Window]:
+        """The windows at sampled tokens, each from the solver's preconditioner there."""
+        return windows(self.problem)
 
     @cached_property
     def constant_key(self) -> bool:

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from osdn_theory.bounds.facts import outside_box
-from osdn_theory.bounds.numbers import Number
+from osdn_theory.bounds.numbers import Number, as_float, total
 from osdn_theory.bounds.registry import Evidence, Hypothesis, Verdict, less, unless
 
 
@@ -149,6 +149,23 @@ def leaves_box(e: Evidence, point: Sequence[Number]) -> bool:
         or (np.isfinite(high) and not value <= e.field.of(high))
         for value, low, high in faces
     )
+
+
+def windows_bounded_by_eta(e: Evidence) -> Verdict:
+    """Entries of N are at most eta: keys, write gates that the feedback reads, and weights of size at most 1."""
+    for window in e.facts.windows:
+        gates = window.beta if e.problem.beta_aware else []
+        sizes = {
+            "||k_t||^2 <= 1": [total(key) for key in window.squared_keys],
+            "w_t <= 1": window.weights,
+            "|beta_t| <= 1": [abs(b) for b in gates],
+        }
+        for limit, values in sizes.items():
+            for token, value in enumerate(values):
+                if value > 1:
+                    number = window.first + token + 1
+                    return Verdict("fails", f"needs {limit}, got {as_float(value):.6g} at token {number}")
+    return unless("")
 
 
 def largest_norm_sq(e: Evidence) -> Number:
