@@ -1,4 +1,4 @@
-r"""The theorems T1 to T19 in words and as formulas: one text for the proofs, the report, and whoever asks.
+r"""The theorems T1 to T19 and T29 in words and as formulas: one text for the proofs, the report, and whoever asks.
 
 Symbols: state `S` (V x K), key `k`, value `v`, gate `beta`, preconditioner `d`, squared key `s = k * k`, alignment
 `a = <d, s>`, step `eta`, forgetting `gamma`, anchor `c`, feedback weight `w`, `M = max |s_t|^2`; `f` is the token
@@ -199,6 +199,18 @@ _ALL = (
             "E[(1 - <u, s>) s] = 0",
             "no clipping",
             *_PLAIN_CALIBRATION,
+        ),
+    ),
+    Theorem(
+        "T29",
+        "The scan by sweeps",
+        r"|\Phi(u) - \Phi(v)| \leq N |u - v|,\quad |u^{(m)} - u| \leq N^m |u^{(0)} - u|,\quad"
+        r" |u^{(m)} - u| \leq (I - N)^{-1} N |u^{(m)} - u^{(m-1)}|",
+        "Given gains drive all tokens at once, clipped, and the gains are corrected: m sweeps make the first m gains "
+        "exact, the others converge faster than any geometric rate, and the last correction bounds what is left.",
+        (
+            "eta w_t >= 0 and gamma_t >= 0",
+            "N_tj = eta w_t <|x_t|, |x_j|> times the gates strictly between, for j < t",
         ),
     ),
 )

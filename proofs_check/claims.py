@@ -1,4 +1,4 @@
-"""The claims T1 to T19: the theorems of `osdn_theory`, where they are loose, and what has no general proof."""
+"""The claims T1 to T19 and T29: the theorems of `osdn_theory`, where they are loose, and what has no general proof."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ NOTES = {
     "T19": (
         "With forgetting, (1 - gamma) I is added to eta R. In Coq the keys are drawn from a finite probability "
         "space; the moments of isotropic keys, which are not, are SymPy's integrals."
+    ),
+    "T29": (
+        "N takes features without their signs: with write gates of both signs in beta-aware feedback the inner "
+        "products themselves bound nothing. The factorial bound needs |k_t| <= 1, w_t <= 1, gamma_t <= 1 and, "
+        "beta-aware, |beta_t| <= 1; it is eta^m (t choose m) for the token with t before it. With gates of at most "
+        "g < 1 the sweeps also converge geometrically, however long the stream. The clip pattern of the adjoint is "
+        "taken as given."
     ),
 }
 """Where a theorem is proved otherwise than the theory page has it."""

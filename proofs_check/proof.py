@@ -74,7 +74,7 @@ class Proof:
     Parameters
     ----------
     claim : str
-        Theorem id, "T1" to "T19".
+        Theorem id, such as "T5".
     method : Method
     scope : str
         "all dimensions", "dimension ..." (starting with a number, such as "dimension 2, T = 2"),

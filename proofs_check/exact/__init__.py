@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from osdn_theory.theorems import THEOREMS
 from proofs_check.exact import (
     agnostic_laws,
     chunk_laws,
@@ -15,6 +16,7 @@ from proofs_check.exact import (
     rounding_laws,
     running_error_laws,
     scan_laws,
+    sweep_laws,
     token_laws,
     write_laws,
 )
@@ -32,6 +34,7 @@ LAWS: tuple[Law, ...] = (
     *agnostic_laws.LAWS,
     *context_laws.LAWS,
     *scan_laws.LAWS,
+    *sweep_laws.LAWS,
     *chunk_laws.LAWS,
     *forgetting_laws.LAWS,
     *fixed_point_laws.LAWS,
@@ -96,7 +99,7 @@ def _proofs(law: Law) -> list[Proof]:
 
 
 def _collected() -> dict[str, list[Proof]]:
-    proofs: dict[str, list[Proof]] = {f"T{i}": [] for i in range(1, 20)}
+    proofs: dict[str, list[Proof]] = {name: [] for name in THEOREMS}
     for law in LAWS:
         proofs[law.claim] += _proofs(law)
     return proofs

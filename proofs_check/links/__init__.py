@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 
-from proofs_check.links import bound_links, context_links, rounding_links, scan_links, token_links
+from proofs_check.links import (
+    bound_links,
+    context_links,
+    rounding_links,
+    scan_links,
+    sweep_links,
+    token_links,
+)
 from proofs_check.links.link import Link, check_link, instances
 from proofs_check.proof import INSTANCES, Proof
 
 LINKS: tuple[Link, ...] = (
     *token_links.LINKS,
     *scan_links.LINKS,
+    *sweep_links.LINKS,
     *bound_links.LINKS,
     *context_links.LINKS,
     *rounding_links.LINKS,

@@ -60,6 +60,9 @@ class Sized:
     def __neg__(self) -> Sized:
         return Sized(-self.value, self.size, self.roundings)
 
+    def __abs__(self) -> Sized:
+        return Sized(abs(self.value), self.size, self.roundings)
+
     def __mul__(self, other: Any) -> Sized:
         y = Sized.of(other)
         return Sized(self.value * y.value, self.size * y.size, self.roundings + y.roundings + PER_OPERATION)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from flint import fmpq
 
+from osdn_theory.theorems import THEOREMS
 from proofs_check import exact
 from proofs_check.exact import linear as la, mean_laws, regret_laws, rules, scan_laws
 from proofs_check.exact.draw import KINDS, Draw
@@ -33,7 +34,7 @@ from proofs_check.exact.law import (
 from proofs_check.exact.roots import RootSum, root, roots
 from proofs_check.exact.rounding_laws import to_nearest, towards_zero
 
-CLAIMS = [f"T{i}" for i in range(1, 20)]
+CLAIMS = list(THEOREMS)
 
 
 def of_claim(claim: str) -> list[Law]:

@@ -21,11 +21,21 @@ from osdn_theory import (
     objective,
     preconditioner,
     recurrence,
+    sweeps,
     symbolic,
 )
-from osdn_theory.bounds import calibration_time, context, contraction, float_run, forgetting, regret
+from osdn_theory.bounds import (
+    calibration_time,
+    context,
+    contraction,
+    float_run,
+    forgetting,
+    regret,
+    sweeps as sweep_bounds,
+)
 from osdn_theory.rules import CalibrationRule
 from osdn_theory.streams import Stream
+from osdn_theory.theorems import THEOREMS
 from proofs_check import links
 from proofs_check.exact import agnostic_laws, linear as la, mean_laws, rules
 from proofs_check.exact.roots import root
@@ -55,7 +65,7 @@ def test_code_and_proof_agree(link: Link) -> None:
 
 
 def test_every_claim_has_a_link_and_names_are_unique() -> None:
-    assert {link.claim for link in links.LINKS} == {f"T{i}" for i in range(1, 20)}
+    assert {link.claim for link in links.LINKS} == set(THEOREMS)
     assert len(BY_NAME) == len(links.LINKS)
     assert all(proof.claim == claim for claim, proofs in links.PROOFS.items() for proof in proofs)
 
@@ -92,6 +102,13 @@ def ungated(stream: Stream, rule: Any, **kwargs: Any) -> Any:
     return OSDN(stream, rule, **kwargs)
 
 
+DRIVE, RUN_MAPS, COUPLING = sweeps.drive, sweeps.run_maps, sweeps.coupling
+DRIVE_ADJOINT = sweeps._drive_adjoint
+SWEPT_LIMIT, BINOMIAL_LIMIT, CERTIFICATE = (
+    sweep_bounds.swept_limit,
+    sweep_bounds.binomial_limit,
+    sweep_bounds.certificate,
+)
 STEP, SCAN, OSDN = preconditioner.calibrate_step, preconditioner.calibration_scan, recurrence.osdn
 
 WRONG: list[tuple[Any, str, Callable[..., Any], list[tuple[str, str]]]] = [
@@ -123,6 +140,14 @@ WRONG: list[tuple[Any, str, Callable[..., Any], list[tuple[str, str]]]] = [
     (forgetting, "separation_sq", scaled(forgetting.separation_sq, 2), [("T13", "stability")]),
     (forgetting, "bias_limit", scaled(forgetting.bias_limit, 2), [("T13", "constant-key bias")]),
     (contraction, "_metric", scaled(contraction._metric, 2), [("T16", "Lyapunov")]),
+    (sweeps, "drive", lambda scan, gains: DRIVE(scan, 1.0 + 0.0 * gains), [("T29", "sweeps")]),
+    (sweeps, "run_maps", lambda maps, *rest: RUN_MAPS(replace(maps, high=maps.high + 1), *rest), [("T29", "sweeps")]),
+    (sweeps, "coupling", lambda scan: COUPLING(replace(scan, gamma=0 * scan.gamma + 1)), [("T29", "coupling")]),
+    (sweeps, "_drive_adjoint", lambda scan, kept, *rest: DRIVE_ADJOINT(scan, 0 * kept + 1, *rest),
+     [("T29", "adjoint")]),
+    (sweep_bounds, "swept_limit", lambda window: window.spread(SWEPT_LIMIT(window)), [("T29", "bounds")]),
+    (sweep_bounds, "binomial_limit", lambda window: BINOMIAL_LIMIT(window)[1:], [("T29", "bounds")]),
+    (sweep_bounds, "certificate", lambda window: window.spread(CERTIFICATE(window)), [("T29", "bounds")]),
     (calibration_time, "_linear_part", lambda problem, features, gap: gap, [("T19", "mean step")]),
     (calibration_time, "_stationary", lambda problem, features: [fmpq(1)] * len(features[0]), [("T19", "mean step")]),
     (context, "newton_constant", lambda smoothness, distance: smoothness * distance, [("T10", "context bounds")]),
