@@ -35,6 +35,7 @@ def test_every_exhibit_has_a_caption_and_all_but_the_tables_a_figure(shown: dict
         "super-geometric",
         "convergence",
         "forgetting",
+        "sweeps",
     }
     assert all(len(exhibit.caption) > 40 for exhibit in shown.values())
     assert [name for name, exhibit in shown.items() if exhibit.figure is None] == [
@@ -95,6 +96,18 @@ def test_convergence_caption_says_where_the_bound_is_vacuous(shown: dict[str, Ex
     assert 1 < data["vacuous_until"] < 300
 
 
+def test_sweeps_caption_counts_what_settles(shown: dict[str, Exhibit]) -> None:
+    exhibit = shown["sweeps"]
+    counts = exhibit.data["counts"]
+    published = [count.sweeps for count in counts if count.eta == PUBLISHED.eta]
+    assert None not in published
+    assert f"{min(published)} to {max(published)} suffice" in exhibit.caption
+    unsettled = [count for count in counts if count.sweeps is None]
+    assert f"{len(unsettled)} of {len(counts)} scans" in exhibit.caption
+    assert unsettled
+    assert min(count.eta for count in unsettled) > 10 * PUBLISHED.eta
+
+
 def test_measured_alignment_is_the_formula() -> None:
     gammas = np.array([0.9, 0.99])
     measured = gallery.measured_alignment(np.random.default_rng(1), gammas, key_dim=16, eta=0.05)
@@ -114,4 +127,4 @@ def test_all_exhibits_fit_on_the_page(shown: dict[str, Exhibit], tmp_path: Path)
     page = write_report(good(), tmp_path, exhibits=list(shown.values())).read_text()  # type: ignore[arg-type]
     assert all(f'id="{name}"' in page for name in shown)
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
-    assert len([stem for stem in drawn if not stem.startswith("recall")]) == 7
+    assert len([stem for stem in drawn if not stem.startswith("recall")]) == 8
