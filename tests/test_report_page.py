@@ -50,6 +50,7 @@ def test_every_formula_is_drawn_and_none_is_left_as_source(tmp_path: Path) -> No
         ("f(S_{t-1}) != 0, G^-1, K~ = D * K", "f(S<sub>t-1</sub>) ≠ 0, G<sup>−1</sup>, K̃ = D ⊙ K"),
         ("beta_t >= 0, beta-aware, a beta function", "β<sub>t</sub> ≥ 0, β-aware, a β function"),
         ("call `a_b < c` <b>", "call <code>a_b &lt; c</code> &lt;b&gt;"),
+        ("beta_t <- beta_{t-1}, x <-y", "β<sub>t</sub> ← β<sub>t-1</sub>, x &lt;-y"),
         ("theta and meta and is_it stay", "theta and meta and is_it stay"),
     ],
 )

@@ -13,6 +13,7 @@ _GREEK_NAME = re.compile(rf"(?<![A-Za-z])({'|'.join(_GREEK)})(?![A-Za-z])")
 # On escaped text: what stands between angle brackets is an inner product.
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-&gt;"), "→"),
+    (re.compile(r"(?<= )&lt;-(?= )"), "←"),
     (re.compile(r"&lt;="), "≤"),
     (re.compile(r"&gt;="), "≥"),
     (re.compile(r"!="), "≠"),
