@@ -302,21 +302,38 @@ def error_bound(scan: GainDrivenScan, gains: Array, path: Array) -> Array:
 
     with :math:`\rho_t` how far gain t is from the one its iterate wants and :math:`\sigma_t` how far the next iterate
     is from the step, each with the rounding of its evaluation here. Without :math:`\sigma`, e is
-    :math:`(I - N)^{-1} \rho`. Features and rates count as exact.
+    :math:`(I - N)^{-1} \rho`, which grows exponentially in eta T. In the Euclidean norm the projected step stretches by
+    at most :math:`L_t = \max(\gamma_t, |\gamma_t - r_t \|x_t\|^2|)` (T13), so
+
+    .. math:: R_{t+1} = L_t R_t + \|\rho_t |x_t| + \sigma_t\|
+
+    bounds the same distance, and does not grow where r_t |x_t|^2 <= 2 gamma_t. Each step takes the smaller of the two.
+    Features and rates count as exact.
     """
     gain_defect, step_defect = _defects(scan, gains, path)
-    size = np.abs(scan.features)
+    size, stretch = np.abs(scan.features), _stretch(scan)
+    own = np.linalg.norm(gain_defect[..., None] * size + step_defect, axis=-1)
     error = np.zeros(path.shape)
     error[..., 0, :] = np.abs(path[..., 0, :] - scan.initial)
+    radius = np.linalg.norm(error[..., 0, :], axis=-1)
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(scan.length):
             y, x = error[..., t, :], size[..., t, :]
             gain_error = scan.rates[..., t] * np.vecdot(x, y) + gain_defect[..., t]
-            error[..., t + 1, :] = (
-                scan.gamma[..., t, None] * y + gain_error[..., None] * x + step_defect[..., t, :]
-            )
-        # Infinity times a feature of zero: nothing is known.
+            moved = scan.gamma[..., t, None] * y + gain_error[..., None] * x + step_defect[..., t, :]
+            radius = stretch[..., t] * radius + own[..., t]
+            # fmin: infinity times a feature of zero says nothing.
+            error[..., t + 1, :] = np.fmin(moved, radius[..., None])
+            radius = np.fmin(radius, np.linalg.norm(error[..., t + 1, :], axis=-1))
         return np.where(np.isnan(error), np.inf, _SAFETY * error)
+
+
+def _stretch(scan: GainDrivenScan) -> Array:
+    """L_t, rounded up: the Lipschitz constant of the projected step, (..., T)."""
+    strength = scan.rates * np.vecdot(scan.features, scan.features)
+    rounding = (scan.features.shape[-1] + 8) * _UNIT * (scan.gamma + strength)
+    stretch: Array = np.maximum(scan.gamma, np.abs(scan.gamma - strength)) + rounding
+    return stretch
 
 
 def _defects(scan: GainDrivenScan, gains: Array, path: Array) -> tuple[Array, Array]:

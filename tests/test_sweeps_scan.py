@@ -288,9 +288,11 @@ def test_forgetting_makes_the_rate_geometric_however_long_the_stream() -> None:
 # --- the certificate -----------------------------------------------------------------------------------------------
 
 
-def test_the_bound_is_that_of_the_inverse() -> None:
+def test_the_bound_is_that_of_the_inverse(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = RULES["gates"]
     scan = gain_driven(stream_for(rule), rule)
+    # A stretch of no use leaves the entrywise bound alone.
+    monkeypatch.setattr(sweeps, "_stretch", lambda scan: np.full(scan.rates.shape, np.inf))
     found = sweep_scan(scan, most=3)
     defect = np.abs(wanted_gains(scan, whole(found)) - found.gains)
     gain_error = np.linalg.solve(np.eye(37) - coupling(scan), defect)
@@ -299,6 +301,28 @@ def test_the_bound_is_that_of_the_inverse() -> None:
         assert_allclose(found.error[t], y, rtol=3e-6, atol=1e-13)
         y = scan.gamma[t] * y + gain_error[t] * scan.features[t]
     assert found.error.max() > 1e-8
+
+
+def test_the_norm_certifies_where_the_inverse_explodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """(I - N)^-1 is about (1 + eta)^T for keys that meet; the projected step does not stretch the norm at all."""
+    rule = CalibrationRule(eta=1.0)
+    stream = stream_for(rule, length=400, key_dim=3)
+    scan = gain_driven(stream, rule)
+    found = sweep_scan(scan, block=400)
+    assert np.abs(whole(found) - recurrence(stream, rule)).max() < found.error.max() < 1e-11
+    monkeypatch.setattr(sweeps, "_stretch", lambda scan: np.full(scan.rates.shape, np.inf))
+    assert sweep_scan(scan, block=400).error.max() > 1e6
+
+
+def test_a_stretch_that_is_too_small_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a step above 2 gamma / |x|^2 the norm does grow: a stretch of gamma alone bounds nothing."""
+    scan, elsewhere = (replace(one_feature(12, 2.5), initial=np.full(1, start)) for start in (1.25, 1.35))
+    own, other = (sweep_scan(each, most=14) for each in (scan, elsewhere))
+    apart = np.abs(whole(own) - whole(other))
+    assert apart[-1, 0] == pytest.approx(0.1 * 1.5**12)
+    assert np.all(apart <= error_bound(scan, other.gains, whole(other)))
+    monkeypatch.setattr(sweeps, "_stretch", lambda scan: scan.gamma)
+    assert not np.all(apart <= error_bound(scan, other.gains, whole(other)))
 
 
 def test_a_path_that_is_off_is_not_certified() -> None:
@@ -350,7 +374,7 @@ def test_too_few_sweeps_are_seen_in_the_certificate() -> None:
 
 
 def test_a_certificate_that_overflows_is_infinite() -> None:
-    scan = one_feature(3000, 1.0)
+    scan = one_feature(3000, 3.0)
     found = sweep_scan(scan, most=2, start=np.ones(3000))
     assert np.isinf(found.error[-1]).all()
     assert not np.isnan(found.error).any()
