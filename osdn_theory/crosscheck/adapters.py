@@ -209,7 +209,7 @@ def adapt(
     Without `v` among its arguments it is the preconditioner alone; with `eta` it is OSDN; with `g_atk` and `beta_atk`
     Preconditioned DeltaNet; with `g` KDA if "kda" or "kimi" is in its name and Gated DeltaNet otherwise; without,
     DeltaNet. With ``**kwargs`` and no `k`, OSDN with every argument. Its order is chunk if "chunk" is in its name;
-    else recurrent if "recurren", "naive" or "reference" is; else chunk if it takes `chunk_size`; else unknown. Without
+    else recurrent if "recurren", "naive" or "reference" is; else unknown. Without
     a `scale` its factor of the read is taken to be 1. What a signature does not say,
     `osdn_theory.crosscheck.signature.recognition.recognise` finds by calling the kernel. `recurrence`, `layout`,
     `state_layout`, `fixed_scale` and `gate_form` state it; `options` are passed in every call. An Adapter passes
@@ -246,7 +246,7 @@ def _read(kernel: Callable[..., Any], name: str, options: Mapping[str, Any]) -> 
         name=label,
         call=read.call,
         recurrence=_recurrence(label, read.parameters),
-        order=_order(label, read.parameters),
+        order=_order(label),
         parameters=read.parameters,
         defaults=read.defaults,
         options={**read.options, **options},
@@ -295,12 +295,12 @@ _NEEDED: Mapping[Recurrence, frozenset[str]] = {
 }
 
 
-def _order(label: str, parameters: frozenset[str]) -> Order:
+def _order(label: str) -> Order:
     if "chunk" in label:
         return "chunk"
     if any(word in label for word in ("recurren", "naive", "reference")):
         return "recurrent"
-    return "chunk" if "chunk_size" in parameters else "unknown"
+    return "unknown"
 
 
 def _recurrence(label: str, parameters: frozenset[str]) -> Recurrence:

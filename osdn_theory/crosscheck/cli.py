@@ -90,6 +90,10 @@ def crosscheck(
     ] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of every stream.")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Heads of every stream.")] = None,
+    key_dim: Annotated[int | None, typer.Option(min=1, help="K of every exercise.")] = None,
+    value_dim: Annotated[
+        int | None, typer.Option(min=1, help="V of every exercise but those with K = V.")
+    ] = None,
     chunk_size: Annotated[
         int | None, typer.Option(help="Passed to the kernel. Default: its own; 16 without a GPU.")
     ] = None,
@@ -131,6 +135,7 @@ def crosscheck(
             rules=rule,
             every_config=every_config,
             sizes=(tokens, heads),
+            features=(key_dim, value_dim),
             seed=seed,
             require=require,
             settings={"dtype": dtype, "device": place, "gradients": gradients, "reference": reference},
@@ -183,6 +188,7 @@ def _examined(
     rules: list[str] | None,
     every_config: bool,
     sizes: tuple[int | None, int | None],
+    features: tuple[int | None, int | None],
     seed: int,
     require: list[str] | None,
     settings: dict[str, Any],
@@ -210,6 +216,8 @@ def _examined(
         return examine(
             adapter,
             seed=seed,
+            key_dim=features[0],
+            value_dim=features[1],
             only=[] if alone and not chosen else chosen,
             invariant=(not alone and not chosen) or bool(require),
             require=split_names(require) or (),
@@ -234,20 +242,20 @@ def _replayed(path: Path, kernel: str | None, device: str | None) -> Examination
 
 
 def _print_kernels() -> None:
+    """A line for each with what it computes, and one with where it is."""
     from importlib.metadata import entry_points
 
     from osdn_theory.crosscheck.registry import KERNELS, kernel_names, resolve
-    from osdn_theory.crosscheck.table import print_narrow
+    from osdn_theory.crosscheck.table import say
 
     targets = {entry.name: entry.value for entry in entry_points(group=KERNELS)}
-    rows = []
     for name in kernel_names():
         try:
             state: str = resolve(name).recurrence
         except ValueError as error:
             state = str(error)
-        rows.append([name, targets[name], state])
-    print_narrow("Registered kernels", ["name", "function", "computes"], rows, left=["function", "computes"])
+        say(f"{name}: {state}")
+        typer.echo(f"    {targets[name]}")
 
 
 def _report(found: Examination, out: Path | None, *, as_json: bool) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from osdn_theory._validation import Array
 from osdn_theory.crosscheck.case import Case
-from osdn_theory.crosscheck.comparison import compare
-from osdn_theory.crosscheck.limits import Limit, Limits
+from osdn_theory.crosscheck.comparison import compare, per_token
+from osdn_theory.crosscheck.limits import RELATIVE_ALLOWANCE, Limit, Limits, is_proved
 from osdn_theory.crosscheck.observation import Observation
 from osdn_theory.crosscheck.residuals import Residuals
 from osdn_theory.crosscheck.results import Comparison
@@ -74,15 +74,17 @@ def comparisons(
 
 
 def _handed_through(case: Case, seen: Observation) -> Iterator[Comparison]:
-    """Of a sequence without tokens: it hands on what it started from, bit for bit."""
+    """Of a sequence without tokens: it hands on what it started from, bit for bit where rounding is bounded at all."""
+    relative = 0.0 if is_proved(case) else RELATIVE_ALLOWANCE[case.dtype]
+    basis = f"{relative:g} of what it started from: there are no tokens"
     pairs = {
         "S": ("state handed on", seen.states, case.initial_state),
         "d handed on": ("preconditioner handed on", seen.handed_on, case.initial_preconditioner),
     }
     for name, (title, found, start) in pairs.items():
         if found is not None:
-            limit = Limit(np.zeros((*start.shape[:2], 1)), None, "exact: there are no tokens")
             exact, tokens = start[:, :, None], np.zeros(1, dtype=np.int64)
+            limit = Limit(relative * per_token(exact), None, basis)
             yield compare(name, title, found, exact, tokens=tokens, dtype="float32", limit=limit)
 
 

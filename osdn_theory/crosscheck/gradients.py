@@ -177,7 +177,7 @@ def _peer(reference: Adapter | None, case: Case, backward: Backward = EXACT) -> 
 
 
 def _parameters(scan: bool) -> frozenset[str]:
-    unused = {"cu_seqlens", "chunk_size", "return_trajectory"}
+    unused = {"cu_seqlens", "chunk_size", "return_trajectory", "use_qk_l2norm_in_kernel"}
     memory = {"q", "v", "beta", "scale", "initial_state", "output_final_state"}
     return frozenset(ARGUMENTS) - unused - (memory if scan else set())
 

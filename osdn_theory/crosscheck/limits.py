@@ -119,13 +119,18 @@ def limits(
     Without `reads` those of the kernel's own reads are left out. States are bounded as handed on after all tokens, and
     by calls on `prefixes` of so many.
     """
-    if case.state_gate is not None or case.key_norm is not None:
+    if not is_proved(case):
         return _allowances(case, exact)
     found = [_limits(adapter, case, model, reads, prefixes) for model in models]
     names = [item.name for item in fields(Limits) if item.name != "overflow"]
     widest: dict[str, Any] = {name: _widest([getattr(one, name) for one in found]) for name in names}
     overflows = [one.overflow for one in found if one.overflow is not None]
     return Limits(**widest, overflow=min(overflows, key=lambda first: first.token, default=None))
+
+
+def is_proved(case: Case) -> bool:
+    """Whether T18 speaks of the case: not where the memory decays or the kernel normalises keys."""
+    return case.state_gate is None and case.key_norm is None
 
 
 def _widest(found: Sequence[Limit | None]) -> Limit | None:
@@ -239,7 +244,7 @@ def _allowances(case: Case, exact: Trajectory) -> Limits:
         reads_before=Limit(relative * of_late(own, decay), None, basis),
         states=Limit(relative * of_late(state, decay), None, basis),
         preconditioner=path,
-        handed_on=path,
+        handed_on=Limit(relative * np.linalg.norm(case.following(exact), axis=-1), None, basis),
         alignment=relative_limit(relative, np.abs(exact.alignment), basis),
     )
 

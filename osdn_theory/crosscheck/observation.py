@@ -76,7 +76,9 @@ def _observe(adapter: Adapter, case: Case, device: str, cuts: int) -> Observatio
         notes = ("the kernel is the preconditioner alone: no memory, no output, no residuals",)
         return replace(whole, notes=notes)
     if case.key_norm is not None:
-        notes = ("the kernel normalises its queries, so that it cannot be asked for its own reads: no residuals",)
+        notes = (
+            "the kernel normalises its queries, so that it cannot be asked for its own reads: no residuals",
+        )
         return _with_states(adapter, case, device, replace(whole, notes=notes), cuts)
     own, ahead = "the call with the keys as queries", "the call with the next keys as queries"
     after = ask(adapter, case.asking(case.stream.keys), device, final=False, what=own).outputs

@@ -103,7 +103,7 @@ def _print_exercises(found: Examination) -> None:
 def _bases(checks: Iterable[CrossCheck]) -> list[str]:
     """Where bounds come from, each once, without those that need no rounding."""
     found = dict.fromkeys(item.basis for check in checks for item in check.comparisons)
-    return [basis for basis in found if not basis.startswith("exact")]
+    return [basis for basis in found if "no tokens" not in basis]
 
 
 def _print_power(found: Examination) -> None:

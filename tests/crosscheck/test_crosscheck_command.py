@@ -30,6 +30,11 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["crosscheck", *arguments])
 
 
+def prose(result: Any) -> str:
+    """What was printed, in one line."""
+    return " ".join(result.stdout.split())
+
+
 def test_it_prints_what_was_found() -> None:
     result = run("--kernel", "chunk_osdn_reference", *SMALL)
     assert result.exit_code == 0, result.output
@@ -48,8 +53,9 @@ def test_json_is_one_document_on_stdout() -> None:
     result = run("--kernel", "osdn_reference", *SMALL, "--rule", "published,fast", "--json", "--gradients")
     document = json.loads(result.stdout)
     assert result.exit_code == document["exit_code"]
-    assert [check["rule"] for check in document["checks"]] == ["published", "fast"]
-    assert any(item["name"] == "grad k" for item in document["checks"][0]["comparisons"])
+    assert document["format"] == "osdn-crosscheck/2"
+    assert [check["rule"] for check in document["streams"]] == ["published", "fast"]
+    assert any(item["name"] == "grad k" for item in document["streams"][0]["comparisons"])
 
 
 def test_figures_and_data_are_written(tmp_path: Path) -> None:
@@ -58,7 +64,7 @@ def test_figures_and_data_are_written(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     names = {path.name for path in out.iterdir()}
     assert names == {"crosscheck.json", "errors-00-interpolating-fast.png", "curve-00-interpolating-fast.png"}
-    assert json.loads((out / "crosscheck.json").read_text())["checks"][0]["stream"] == "interpolating"
+    assert json.loads((out / "crosscheck.json").read_text())["streams"][0]["stream"] == "interpolating"
 
 
 def test_a_fault_exits_with_1_and_names_the_symptom() -> None:
@@ -82,7 +88,7 @@ def test_minilm_and_several_heads() -> None:
     result = run(
         "--kernel", "osdn_reference", "--stream", "minilm/layer0", "--tokens", "16", "--heads", "2", "--json"
     )
-    (check,) = json.loads(result.stdout)["checks"]
+    (check,) = json.loads(result.stdout)["streams"]
     assert check["rule"] == "fast from 5/4"
     assert check["notes"] == []
     assert check["shape"] == {"B": 1, "H": 2, "T": 16, "K": 32, "V": 32}
@@ -96,20 +102,30 @@ def test_a_saved_run_is_audited(tmp_path: Path) -> None:
     assert run("--file", str(good)).exit_code == 0
     result = run("--file", str(bad))
     assert result.exit_code == 1
-    assert "the calibrate step comes before the write?" in result.stdout
+    assert "the calibrate step comes before the write" in prose(result)
+    assert prose(result).endswith("not exercised: anything beyond these runs")
 
 
 def test_registered_kernels_are_listed_installed_or_not() -> None:
     result = run("--list")
     assert result.exit_code == 0
     assert "osdn_reference" in result.stdout
-    assert "not installed" in result.stdout
+    assert "not installed" in prose(result)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--kernel, --file: expected one of them"),
+        ([], "--kernel, --file, --replay: expected one of them"),
+        (["--kernel", "osdn_reference", "--file", "run.safetensors"], "expected one of them"),
+        (["--kernel", "osdn_reference", "--exercise", "one tokens"], "did you mean 'one token'"),
+        (["--kernel", "osdn_reference", "--exercise", "one token", "--require", "fast"], "unknown 'fast'"),
+        (["--kernel", "osdn_reference", "--layout", "sideways"], "layout: expected one of"),
+        (["--kernel", "eager_kernels:raises"], "raised in"),
+        (["--kernel", "eager_kernels:raises_on_one_token"], "raised in exercise 'one token'"),
+        (["--kernel", "eager_kernels:returns_a_dict"], "expected a tensor of shape"),
+        (["--kernel", "eager_kernels:gives_nan"], "entries of o are NaN or infinite"),
+        (["--kernel", "eager_kernels:drops_a_token"], "expected a tensor of shape"),
         (["--kernel", "absent"], "is not installed"),
         (["--kernel", "osdn_reference", "--stream", "isotopic"], "did you mean 'isotropic'"),
         (["--kernel", "osdn_reference", "--rule", "quick"], "unknown name 'quick'"),
@@ -139,6 +155,76 @@ def test_without_a_gpu_the_interpreter_is_switched_on_before_triton_loads(tmp_pa
     command += ["--kernel", "osdn_kernels.ops:osdn_preconditioner", *SMALL, "--every-config", "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (check,) = json.loads(done.stdout)["checks"]
+    (check,) = json.loads(done.stdout)["streams"]
     assert check["configuration"] == "first configuration of every kernel; batch x 1"
     assert "interpreter" in done.stderr
+
+
+@pytest.fixture
+def right() -> Any:
+    return run("--kernel", "eager_kernels:right", "--json")
+
+
+def test_the_default_call_examines(right: Any) -> None:
+    document = json.loads(right.stdout)
+    assert right.exit_code == 0, right.output
+    assert document["verdict"] == "right"
+    assert len(document["exercises"]) >= 12
+    assert [check["stream"] for check in document["streams"]] == ["interpolating", "noisy", "minilm/layer0"]
+    assert all(row["seen"] or row["reason"] for row in document["power"])
+    assert {item["name"] for item in document["invariances"]} >= {"deterministic", "batch-invariant"}
+    assert "cu_seqlens (the kernel does not take it)" in document["not_exercised"]
+
+
+def test_the_last_line_is_the_verdict_in_words_and_tables_fit_80_columns() -> None:
+    result = run("--kernel", "eager_kernels:right")
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    end = prose(result)[prose(result).rindex("right: ") :]
+    assert "exercises inside their bounds" in end
+    assert "known faults" in end
+    assert "not exercised: cu_seqlens" in end
+
+
+def test_a_fault_that_streams_do_not_show_is_found_and_named() -> None:
+    """The streams have beta = 1, which hides that beta is ignored."""
+    result = run("--kernel", "eager_kernels:beta_ignored")
+    assert result.exit_code == 1
+    assert "wrong: exercise 'everything at once'" in prose(result)
+    assert "beta is ignored: S_t = S_{t-1} + (v_t - S_{t-1} k_t)(d_t * k_t)^T" in prose(result)
+    assert run("--kernel", "eager_kernels:beta_ignored", "--stream", "interpolating").exit_code == 0
+
+
+def test_one_exercise_says_what_it_would_not_have_seen() -> None:
+    result = run("--kernel", "eager_kernels:right", "--exercise", "one token")
+    assert result.exit_code == 0
+    assert "1 exercises inside their bounds" not in prose(result)
+    assert "would not have seen: " in prose(result)
+    assert "token before" in prose(result)
+
+
+def test_what_is_required_must_hold_bit_for_bit() -> None:
+    asked = ["--kernel", "eager_kernels:right", "--exercise", "one token", "--require"]
+    assert run(*asked, "deterministic,batch-invariant").exit_code == 0
+    result = run(*asked, "packed-invariant")
+    assert result.exit_code == 1
+    assert "packed-invariant: not exercised" in prose(result)
+
+
+def test_gradients_of_a_stranger_need_nothing_but_torch() -> None:
+    asked = ["--exercise", "everything at once", "--gradients", "--json"]
+    document = json.loads(run("--kernel", "eager_kernels:right", *asked).stdout)
+    assert document["verdict"] == "right"
+    assert {item["name"] for item in document["backward"]["comparisons"]} >= {"grad q", "grad k", "grad v"}
+    result = run("--kernel", "eager_kernels:half_of_the_key_gradient", *asked)
+    document = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert any(item["explains"] for item in document["backward"]["explanations"])
+    assert "the forward results given here are inside their bounds" in document["sentence"]
+
+
+def test_a_kernel_in_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(__file__).with_name("eager_kernels.py").read_text()
+    (tmp_path / "mine.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine:right", "mine.py:right"):
+        assert run("--kernel", name, "--exercise", "one token").exit_code == 0

@@ -199,4 +199,4 @@ def test_numbers_follow_from_the_seed_and_the_name_alone() -> None:
 def test_a_gpu_gets_larger_ones() -> None:
     (case,) = next(iter(questions(adapter("osdn"), "bfloat16", LARGE))).cases
     assert case.stream.length == 2 * 64 + 5
-    assert case.stream.key_dim == 32
+    assert case.stream.key_dim == 64

@@ -45,11 +45,11 @@ def mark(adapter: Adapter, question: Question, device: str, models: Sequence[Ker
     answers = answer(adapter, question, device)
     truths = tuple(truth(adapter, said.case, models, theorems=False) for said in answers)
     for said, known in zip(answers, truths, strict=True):
-        _refuse_not_finite(question, said, known)
+        _refuse_not_finite(said, known)
     return Marked(question, tuple(answers), truths)
 
 
-def _refuse_not_finite(question: Question, said: Answer, known: Truth) -> None:
+def _refuse_not_finite(said: Answer, known: Truth) -> None:
     """NaN or infinity where the exact value is finite and no overflow explains it."""
     pairs = {
         "o": (said.returned.outputs, known.limits.outputs.norm),
@@ -64,9 +64,10 @@ def _refuse_not_finite(question: Question, said: Answer, known: Truth) -> None:
         if bad.size:
             batch, head, *rest = (int(i) for i in bad[0])
             token = f", token {rest[0] + 1}" if name in ("o", "d") else ""
+            where = f"first in batch row {batch}, head {head}{token}; expected finite numbers"
             raise KernelError(
-                f"kernel: in exercise '{question.name}' {len(bad)} of {found.size} entries of {name} are NaN or "
-                f"infinite, first in batch row {batch}, head {head}{token}; expected finite numbers"
+                f"kernel: in exercise '{said.case.stream.name}' {len(bad)} of {found.size} entries of {name} are NaN "
+                f"or infinite, {where}"
             )
 
 

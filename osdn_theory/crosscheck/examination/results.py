@@ -190,7 +190,8 @@ class Examination:
             yield faults[0] + more
             yield from self._named()
         elif self.exercises:
-            yield f"{len(self.exercises)} exercises inside their bounds"
+            count = len(self.exercises)
+            yield f"{count} exercises inside their bounds" if count > 1 else "1 exercise inside its bound"
         if self.streams and self.word != "wrong":
             yield from self._theorems()
         if self.power is not None:

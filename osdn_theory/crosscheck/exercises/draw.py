@@ -42,7 +42,7 @@ class Sizes:
 SMALL = Sizes()
 """For Triton's interpreter and eager kernels."""
 
-LARGE = Sizes(key_dim=32, value_dim=64, chunk=64)
+LARGE = Sizes(key_dim=64, value_dim=128, chunk=64)
 """For a GPU."""
 
 

@@ -29,6 +29,8 @@ class Question:
         Leading axes (B, H); packed ones have one batch row each.
     put : "apart", "packed" or "continued"
     form : "contiguous", "strided" or "expanded"
+    final : bool
+        Whether the final state is asked for.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Question:
     cases: tuple[Case, ...]
     put: Put = "apart"
     form: Form = "contiguous"
+    final: bool = True
 
     @property
     def tokens(self) -> int:
@@ -69,7 +72,11 @@ def answer(adapter: Adapter, question: Question, device: str) -> list[Answer]:
         started = case
         if question.put == "continued" and answers:
             started = continuing(case, answers[-1].returned)
-        answers.append(Answer(started, ask(adapter, started, device, form=question.form, what=what)))
+        answers.append(
+            Answer(
+                started, ask(adapter, started, device, final=question.final, form=question.form, what=what)
+            )
+        )
     return answers
 
 

@@ -35,6 +35,7 @@ class Exercise:
     gates_optional: bool = False
     put: Put = "apart"
     form: Form = "contiguous"
+    final: bool = True
 
     def question(self, bench: Bench) -> Question | None:
         """None where the kernel does not take what the exercise is about."""
@@ -50,7 +51,7 @@ class Exercise:
             for at, case in enumerate(cases)
         )
         uses = frozenset(name for name in self.uses if bench.takes(name) or name in PROPERTIES)
-        return Question(self.name, self.about, uses, named, self.put, self.form)
+        return Question(self.name, self.about, uses, named, self.put, self.form, self.final)
 
 
 PROPERTIES = frozenset(
@@ -285,7 +286,13 @@ EXERCISES: tuple[Exercise, ...] = (
         _everything,
     ),
     Exercise("square", "K = V, where a transposed state fits", BASE | RULE | START | {"K = V"}, _square),
-    Exercise("from nothing", "no state, d_1 = 1, no forgetting", BASE | {"scale"}, _bare),
+    Exercise(
+        "from nothing",
+        "no state given or asked for, d_1 = 1, no forgetting",
+        BASE | {"scale"},
+        _bare,
+        final=False,
+    ),
     Exercise("defaults", "nothing passed that has a default", BASE, _defaults, form="defaults"),
     Exercise("wide box", "nothing clips, and d moves far", BASE | RULE, _wide_box, ETA),
     Exercise(
