@@ -244,5 +244,6 @@ def _results(
 @torch.no_grad()
 def _trajectory(d: Tensor, k: Tensor, beta: Tensor) -> Trajectory:
     """What follows from the d_t of a run; sums of products rather than matrix products, which TF32 would round."""
-    alignment = k.float().square().mul_(d).sum(-1)
+    # Contiguous, so that the order of the sum does not depend on how k lies in memory.
+    alignment = k.contiguous().float().square().mul_(d).sum(-1)
     return Trajectory(d, alignment, (1.0 - beta.float() * alignment) ** 2)

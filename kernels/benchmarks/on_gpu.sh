@@ -4,24 +4,30 @@
 #
 #     kernels/benchmarks/on_gpu.sh FOLDER [SECONDS]
 #
-# FOLDER gets selftest.json, crosscheck-*.json, results.json, results.csv, table.md, kernels.md, recall/, figures, logs.
+# FOLDER gets selftest.json, crosscheck/, fuzz/, results.json, results.csv, table.md, kernels.md, recall/, figures, logs.
 # After SECONDS (300) the benchmark starts no further row. Each step is stopped after its LIMIT_* seconds, STEPS picks
-# some of them, SHAPES is the benchmark's grid, EVERY the kernel whose configurations are all held against the theory.
-# Exit code: that of the first step that failed.
+# some of them, SHAPES is the benchmark's grid, EVERY the kernel whose configurations are all held against the theory,
+# FUZZ how long chunk_osdn is fuzzed, OSLA a checkout of the authors' repository. Exit code: that of the first step that
+# failed.
 set -uo pipefail
 
 out=$(realpath -m "${1:?usage: on_gpu.sh FOLDER [SECONDS]}")
 seconds=${2:-300}
-steps=${STEPS:-selftest crosscheck sanitizer benchmark recall}
+steps=${STEPS:-selftest crosscheck fuzz sanitizer benchmark recall}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
 ln -s "$root/kernels" "$site/osdn_kernels"
 cat >"$site/osdn-theory" <<'COMMAND'
+import os
+from contextlib import nullcontext
+
+from osdn_kernels.forced import forced
 from osdn_theory.cli import main
 
 if __name__ == "__main__":  # worker processes import this file
-    main()
+    with forced({}) if os.environ.get("UNTUNED") else nullcontext():
+        main()
 COMMAND
 (cd "$root" && python3 -c 'import setuptools; setuptools.setup()' -q egg_info --egg-base "$site") # the entry points
 export PYTHONPATH="$site:$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
@@ -41,27 +47,47 @@ selftest() {
     step selftest "${LIMIT_SELFTEST:-600}" python3 -m osdn_kernels.selftest --json "$out/selftest.json"
 }
 
-# One kernel beside the exact theory; exit code 3, something that a precision cannot show, is no failure.
-beside() {
-    local name=$1 code=0
-    shift
-    OMP_NUM_THREADS=2 step "crosscheck-$name" "${LIMIT_CROSSCHECK:-600}" \
-        python3 "$site/osdn-theory" crosscheck --json "$@" || code=$?
-    mv "$out/crosscheck-$name.out" "$out/crosscheck-$name.json"
+# Kernels and dtypes of the cross-check; the first configuration of ours, since tuning is not what it is about.
+EXAMINED=(
+    "chunk_osdn float32" "chunk_osdn bfloat16" "fused_recurrent_osdn float32" "fused_recurrent_osdn bfloat16"
+    "fla_chunk_delta_rule bfloat16" "fla_fused_recurrent_delta_rule float32" "fla_chunk_gated_delta_rule bfloat16"
+    "fla_chunk_kda bfloat16" "fla_chunk_precond_gated_delta_rule bfloat16" "fla_chunk_precond_kda bfloat16"
+)
+
+# One kernel examined; exit code 3, something that a precision cannot show, is no failure.
+examine() {
+    local kernel=$1 dtype=$2 name=${1##*:}-$2 code=0
+    shift 2
+    UNTUNED=1 OMP_NUM_THREADS=2 step "crosscheck-$name" "${LIMIT_CROSSCHECK:-600}" python3 "$site/osdn-theory" \
+        crosscheck --kernel "$kernel" --dtype "$dtype" --out "$out/crosscheck/$name" "$@" || code=$?
     [ "$code" -eq 3 ] || return "$code"
 }
 
 crosscheck() {
-    for kernel in chunk_osdn fused_recurrent_osdn; do
-        beside "$kernel" --kernel "$kernel" --gradients &
-        beside "$kernel-bfloat16" --kernel "$kernel" --gradients --dtype bfloat16 &
+    local each
+    for each in "${EXAMINED[@]}"; do
+        # shellcheck disable=SC2086
+        examine $each &
+        room
     done
-    beside fla_chunk_delta_rule-bfloat16 --kernel fla_chunk_delta_rule --gradients --dtype bfloat16 &
-    beside fla_fused_recurrent_delta_rule --kernel fla_fused_recurrent_delta_rule --gradients &
-    beside fla_chunk_gated_delta_rule-bfloat16 --kernel fla_chunk_gated_delta_rule --stream gated --dtype bfloat16 &
-    beside every-configuration --kernel "${EVERY:-chunk_osdn}" --gradients --every-config --stream interpolating \
-        --tokens 128 &
+    if [ -n "${OSLA:-}" ]; then
+        for each in chunk_stepped chunk_wy; do
+            PYTHONPATH="$OSLA:$PYTHONPATH" examine "osdn_kernels.benchmarks.osla:$each" bfloat16 &
+            room
+        done
+    fi
+    [ -z "${EVERY:-}" ] || examine "$EVERY" float32 --every-config --gradients --stream interpolating --tokens 128 &
     finished
+}
+
+fuzz() {
+    UNTUNED=1 OMP_NUM_THREADS=2 step fuzz "$((${FUZZ:-180} + 60))" python3 "$site/osdn-theory" \
+        fuzz --kernel chunk_osdn --seconds "${FUZZ:-180}" --out "$out/fuzz"
+}
+
+# Until fewer than JOBS (8) run in the background: compilers are what fills the memory.
+room() {
+    while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-8}" ]; do wait -n || true; done
 }
 
 sanitizer() {

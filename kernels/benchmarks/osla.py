@@ -1,0 +1,50 @@
+"""The authors' own chunked operator under our names, from a checkout of their repository on the import path.
+
+``PYTHONPATH=CHECKOUT osdn-theory crosscheck --kernel osdn_kernels.benchmarks.osla:chunk_stepped --dtype bfloat16``, the
+checkout being that of github.com/Lhongpei/OSLA, whose package ``fla`` then stands before flash-linear-attention's.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..results import State
+
+
+def _chunk(
+    wy: bool,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    scale: float | None = None,
+    eta: float = 1.0,
+    d_min: float = 0.0,
+    d_max: float = 1e9,
+    normalize_feedback: bool = False,
+    initial_state: Tensor | None = None,
+    initial_preconditioner: Tensor | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: Tensor | None = None,
+) -> Any:
+    from fla.ops.os_delta_rule.chunk_osgm import chunk_delta_rule_osgm
+
+    sequences = k.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    # Theirs starts at zero where it is given none.
+    start = k.new_ones(sequences, *k.shape[2:], dtype=torch.float32)
+    start = start if initial_preconditioner is None else initial_preconditioner
+    o, final = chunk_delta_rule_osgm(
+        q, k, v, beta, scale=scale, eta=eta, initial_state=(initial_state, start),
+        output_final_state=output_final_state, cu_seqlens=cu_seqlens, use_denominator=normalize_feedback,
+        d_min=d_min, d_max=d_max, use_wy_fast=wy,
+    )  # fmt: skip
+    return o, None if final is None else State(*final)
+
+
+chunk_stepped = partial(_chunk, False)
+"""d token by token."""
+
+chunk_wy = partial(_chunk, True)
+"""d by their triangular systems."""
