@@ -2,7 +2,7 @@
     forgetting factors, weights, anchor and box. *)
 From mathcomp Require Import all_ssreflect all_algebra.
 From mathcomp.algebra_tactics Require Import ring.
-From OSDN Require Import definitions vectors projection scan causal driven.
+From OSDN Require Import definitions vectors projection scan forgetting causal driven.
 Set Implicit Arguments.
 Unset Strict Implicit.
 Unset Printing Implicit Defensive.
@@ -301,3 +301,43 @@ by rewrite -!mulrA (mulrA (w i)) (mulrA `|b i|) ler_pimulr // mulr_ile1.
 Qed.
 
 End UnitKeys.
+
+Section Norm.
+Variables (R : realFieldType) (n : nat).
+
+Lemma norm_triangle (u v : 'rV[R]_n) (a b : R) : 0 <= a -> 0 <= b ->
+  norm_sq u <= a ^+ 2 -> norm_sq v <= b ^+ 2 -> norm_sq (u + v) <= (a + b) ^+ 2.
+Proof.
+move=> a_ge0 b_ge0 ua vb; have inner : dot u v <= a * b.
+  apply: (le_trans (ler_norm _)); rewrite -(ler_pexpn2r (isT : (0 < 2)%N)) ?nnegrE ?mulr_ge0 //.
+  rewrite real_normK ?num_real // exprMn; apply: (le_trans (cauchy_schwarz u v)).
+  by rewrite ler_pmul ?norm_sq_ge0.
+rewrite norm_sqD (_ : (a + b) ^+ 2 = a ^+ 2 + 2 * (a * b) + b ^+ 2); last by ring.
+by rewrite !ler_add // ler_wpmul2l ?ler0n.
+Qed.
+
+(** T29 (iii), in the norm. Iterates p that miss each step by e before the clip and by f after it are within r of the
+    scan's: r does not grow where eta w |x|^2 <= 2 gamma, as (I - N)^-1 does. *)
+Theorem T29_norm_certificate eta (w gamma : nat -> R) (c lo hi d1 : 'rV[R]_n) (x p e f : nat -> 'rV[R]_n)
+    (r a b : nat -> R) T :
+  (forall t, 0 <= eta * w t) -> (forall t, 0 <= gamma t) ->
+  (forall t, (t < T)%N -> eta * w t * norm_sq (x t) <= 2 * gamma t) ->
+  p 0%N = d1 -> (forall t, (t < T)%N ->
+    p t.+1 = clip lo hi (calibrate_free eta (w t) (gamma t) c (p t) (x t) + e t) + f t) ->
+  (forall t, 0 <= a t /\ norm_sq (e t) <= a t ^+ 2) -> (forall t, 0 <= b t /\ norm_sq (f t) <= b t ^+ 2) ->
+  r 0%N = 0 -> (forall t, r t.+1 = gamma t * r t + a t + b t) ->
+  forall t, (t <= T)%N -> norm_sq (p t - projected eta w gamma c lo hi d1 x t) <= r t ^+ 2.
+Proof.
+move=> rates gates steps p0 pS small_e small_f r0 rS.
+have r_ge0 t : 0 <= r t.
+  elim: t => [|t IH]; first by rewrite r0.
+  by rewrite rS !addr_ge0 ?mulr_ge0 //; [case: (small_e t)|case: (small_f t)].
+elim=> [|t IH] tT; first by rewrite p0 subrr norm_sq0 r0 expr0n.
+have [[a_ge0 ea] [b_ge0 fb]] := (small_e t, small_f t).
+rewrite pS // rS addrAC; apply: norm_triangle => //; first by rewrite addr_ge0 ?mulr_ge0.
+apply: (le_trans (clip_nonexpansive _ _ _ _)); rewrite addrAC; apply: norm_triangle => //; first by rewrite mulr_ge0.
+apply: (le_trans (free_contraction c (p t) _ (rates t) (steps t tT))).
+by rewrite exprMn ler_wpmul2l ?sqr_ge0 // IH // ltnW.
+Qed.
+
+End Norm.
