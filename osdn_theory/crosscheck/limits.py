@@ -25,6 +25,7 @@ from osdn_theory.rounding import (
     ReadBounds,
     error_bounds,
     in_interpreter,
+    spacing,
 )
 from osdn_theory.rounding.declared import declared_model
 from osdn_theory.trajectory import Trajectory
@@ -239,7 +240,7 @@ def _allowances(case: Case, exact: Trajectory) -> Limits:
     own = np.maximum(np.linalg.norm(case.stream.values, axis=-1), state * keys)
     path = relative_limit(relative, np.linalg.norm(exact.preconditioner, axis=-1), basis)
     return Limits(
-        outputs=Limit(relative * of_late(read, decay), None, basis),
+        outputs=Limit(relative * of_late(read, decay) + _storing(exact.outputs, case.dtype), None, basis),
         reads_after=Limit(relative * of_late(own, decay), None, basis),
         reads_before=Limit(relative * of_late(own, decay), None, basis),
         states=Limit(relative * of_late(state, decay), None, basis),
@@ -247,6 +248,11 @@ def _allowances(case: Case, exact: Trajectory) -> Limits:
         handed_on=Limit(relative * np.linalg.norm(case.following(exact), axis=-1), None, basis),
         alignment=relative_limit(relative, np.abs(exact.alignment), basis),
     )
+
+
+def _storing(outputs: Array, dtype: str) -> Array:
+    """What storing outputs adds, rounded or cut off, (B, H, T): no fraction of their size where that is subnormal."""
+    return np.asarray(np.linalg.norm(spacing(outputs, FORMATS[dtype]), axis=-1))
 
 
 def of_late(sizes: Array, decay: Array) -> Array:
