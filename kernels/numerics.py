@@ -28,7 +28,9 @@ compensated : bool [False]
 accumulation : number [2^-24]
     Unit roundoff of the sums in matrix products.
 exact_product : number [2^-24]
-    Relative error of a product in the matrix products of calibration, forming d_t among them, and of the inverse.
+    Relative error of a product in the matrix products of calibration and of the inverse.
+formed_product : number or None [None: exact_product]
+    Chunk order: the same where the d_t of a chunk's own tokens are formed from its gains, to scale their keys.
 chopped : bool [False]
     Conversions to `storage` and `outputs` drop bits rather than round to nearest.
 fused : bool [True]
@@ -43,7 +45,7 @@ name : string
     What the bound calls itself.
 
 What is declared holds on a GPU. Triton's interpreter drops bits in conversions to bfloat16, which whoever runs the
-kernels there has to add.
+kernels there has to add, and has no TF32: there `formed_product` is `exact_product`.
 """
 
 from collections.abc import Callable
@@ -51,7 +53,7 @@ from typing import Any, TypeVar
 
 from .inputs import MAX_FEATURES
 
-Numerics = dict[str, dict[str, str | float | bool] | None]
+Numerics = dict[str, dict[str, str | float | bool | None] | None]
 Operator = TypeVar("Operator", bound=Callable[..., Any])
 
 TENSOR_CORE_SUM = 2.0**-22
@@ -67,7 +69,7 @@ _IN_ORDER = {"ordered": True, "ordered_gram": MAX_FEATURES}
 """The compiler unrolls full float32 products into multiply-adds, one thread per entry, from the first term on."""
 
 _TENSOR_CORES = {"accumulation": TENSOR_CORE_SUM, "exact_product": TF32X3_PRODUCT}
-_FORMED_IN_TF32 = {"accumulation": TENSOR_CORE_SUM, "exact_product": TF32_PRODUCT}
+_FORMED_IN_TF32 = {"accumulation": TENSOR_CORE_SUM, "formed_product": TF32_PRODUCT}
 
 
 def _chunk(dtype: str) -> dict[str, Any]:
@@ -103,12 +105,13 @@ def _float32_inside(order: str, dtype: str, *, compensated: bool = False) -> dic
 CHUNK: Numerics = {
     "float32": {**_chunk("float32"), **_IN_ORDER},
     "float32, tf32": {**_chunk("float32"), "operands": "tf32", **_FORMED_IN_TF32},
-    "bfloat16": {**_chunk("bfloat16"), **_FORMED_IN_TF32},
-    "float16": {**_chunk("float16"), **_FORMED_IN_TF32},
+    "bfloat16": {**_chunk("bfloat16"), **_TENSOR_CORES, **_FORMED_IN_TF32},
+    "float16": {**_chunk("float16"), **_TENSOR_CORES, **_FORMED_IN_TF32},
 }
 """`chunk_osdn`. Gains, chunk entries and inverses come from products good to float32 in every dtype. The d_t inside a
 chunk, which are formed from them to scale its keys and then are gone, take one TF32 product but for full float32
-inputs; the fields have one number for all of these."""
+inputs, on top of the d that the chunk or its block of 16 enters with: what the sum drops of that is an ulp, and not
+small beside a step that is."""
 
 SCAN: Numerics = {
     "float32": {**_scan("float32"), **_IN_ORDER},

@@ -363,10 +363,10 @@ def _scanned(ex: Execution, given: _Given, chunk: slice, d: Array, run: Run) -> 
         entry = _entered(ex, given, d, before[:, n])
         if n:
             weights = before[:, n, None] - after[:, :n]
-            terms = _terms(ex, given, gains[:, :n], weights, squares[:, :n], model.exact_product)
-            # Only float32 products are accumulated on top of the entry.
-            if model.fused and model.exact_product == U:
-                entry = ex.chain(terms, U, entry)
+            product = model.exact_product if model.formed_product is None else model.formed_product
+            terms = _terms(ex, given, gains[:, :n], weights, squares[:, :n], product)
+            if model.fused:
+                entry = ex.chain(terms, model.accumulation, entry)
             else:
                 entry = ex.single(entry + ex.chain(terms, model.accumulation))
         run.d[:, chunk.start + n] = entry
@@ -515,6 +515,8 @@ KERNELS: dict[str, KernelModel] = {
     "TF32": replace(CHUNK_TF32, accumulation=U),
     "coarse sums": replace(_ANY, accumulation=2.0**-14, exact_product=2.0**-21),
     "coarse exact products": replace(_ANY, exact_product=2.0**-14),
+    "coarse formation": replace(_ANY, formed_product=2.0**-9),
+    "coarse sums on top": replace(CHUNK_ANY_ORDER, accumulation=2.0**-14, exact_product=2.0**-21),
     "short inputs": replace(_ANY, inputs=BFLOAT16),
 }
 """Models that let one kind of operation or another err the most."""
@@ -522,6 +524,7 @@ KERNELS: dict[str, KernelModel] = {
 _RULES: dict[str, CalibrationRule] = {
     "frozen": CalibrationRule(eta=0.0, d_min=-np.inf, d_max=np.inf),
     "steps": CalibrationRule(eta=0.5, d_min=-np.inf, d_max=np.inf),
+    "short steps": CalibrationRule(eta=2.0**-14, d_min=-np.inf, d_max=np.inf),
     "long steps": CalibrationRule(eta=8.0, d_min=-np.inf, d_max=np.inf),
     "normalised": CalibrationRule(eta=0.5, normalize_feedback=True, d_min=-np.inf, d_max=np.inf),
     "forgetting": CalibrationRule(eta=0.25, d_min=-np.inf, d_max=np.inf, forgetting="token", anchor=0.0),

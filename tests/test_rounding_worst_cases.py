@@ -39,6 +39,7 @@ CASES = {
     "chunk_bf16": (
         ("clipped", "single", [1]),
         ("long steps", "swallowed", [0]),
+        ("short steps", "two", [0]),
         ("steps", "single", [0, 2]),
     ),
     "chunk_fp16": (
@@ -64,6 +65,22 @@ CASES = {
         ("steps", "blocks", [0]),
         ("steps", "single", [0, 2]),
         ("steps", "two", [0]),
+    ),
+    "coarse formation": (
+        ("anchored", "blocks", [2]),
+        ("clipped", "single", [1]),
+        ("long steps", "two", [0]),
+        ("short steps", "scalar", [0]),
+        ("short steps", "swallowed", [1]),
+        ("steps", "swallowed", [0]),
+    ),
+    "coarse sums on top": (
+        ("clipped", "single", [1]),
+        ("forgetting", "scalar", [0]),
+        ("long steps", "scalar", [2]),
+        ("short steps", "scalar", [0]),
+        ("short steps", "blocks", [2]),
+        ("short steps", "two", [0]),
     ),
     "coarse sums": (
         ("clipped", "single", [1, 2]),

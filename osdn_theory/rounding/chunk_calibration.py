@@ -15,7 +15,15 @@ from osdn_theory.rounding.clipping import sure, through_clip
 from osdn_theory.rounding.enclosed import Enclosed
 from osdn_theory.rounding.error_set import ErrorSet, Mask, chosen
 from osdn_theory.rounding.formats import FLOAT32
-from osdn_theory.rounding.lemmas import UNIT, Products, arithmetic, non_negative_error, relative, sum_error
+from osdn_theory.rounding.lemmas import (
+    UNIT,
+    Products,
+    arithmetic,
+    non_negative_error,
+    one_addition,
+    relative,
+    sum_error,
+)
 from osdn_theory.rounding.overflow import Watch
 from osdn_theory.rounding.setup import Setup
 from osdn_theory.rounding.single_step import advance
@@ -43,10 +51,8 @@ def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> Er
     """
     system = _System(setup, chunk, entry)
     straight = _free_run(setup, chunk)
-    free = _walk(setup, chunk, entry, straight, system, found)
+    free, error = _walk(setup, chunk, entry, straight, system, found)
     window = slice(chunk.start, chunk.stop + 1)
-    error = found.used[:, window].copy()
-    error[:, -1] = free.rows()
     inside, outside = sure(straight, error, setup.lower, setup.upper)
     system.see(chunk, found.overflow, ~outside)
     if not bool(inside.all()):
@@ -55,7 +61,7 @@ def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> Er
         doubtful = ~outside
         system.sizes *= doubtful[:, None]
         path, clipped = setup.path[:, window], Calibrated.zeros(setup)
-        stepped = _walk(setup, chunk, entry, path, system, clipped, excess * doubtful[:, None], doubtful)
+        stepped, _ = _walk(setup, chunk, entry, path, system, clipped, excess * doubtful[:, None], doubtful)
         free = chosen(inside, free, stepped)
         found.take(clipped, ~inside, chunk)
     return free
@@ -142,34 +148,42 @@ def _kept(setup: Setup, t: int) -> Array | float:
 def _walk(
     setup: Setup, chunk: slice, entry: ErrorSet, path: Array, system: _System, found: Calibrated,
     excess: Array | None = None, solved: Mask | None = None,
-) -> ErrorSet:  # fmt: skip
+) -> tuple[ErrorSet, Array]:  # fmt: skip
     """Errors through a chunk whose exact iterates are `path` (N, C + 1, K): of its entry, of its gains, and of the
-    arithmetic that forms d from both. With `excess` (N, C), what accepted iterates may differ by from those that a
-    clip would make, the clip acts on every step; the sizes of the gains' errors are those of the walk without."""
+    arithmetic that forms d from both. Of the d handed on, and of every iterate (N, C + 1, K) as a certificate looks at
+    it, from exact products: that a token's own d comes from coarser ones reaches no other token.
+
+    With `excess` (N, C), what accepted iterates may differ by from those that a clip would make, the clip acts on every
+    step; the sizes of the gains' errors are those of the walk without."""
     carried, gains, formed = entry.copy(), _GainErrors(setup), _Formed(setup)
+    looked_at = np.empty(path.shape)
     for n, t in enumerate(range(chunk.start, chunk.stop)):
         here = carried.plus(gains.whole())
         if excess is not None and n:
             here.add_ball(excess[:, n - 1])
-        extra = formed.iterate(n, path[:, n], here.rows())
-        found.record(t, setup, here, _if_solved(solved, extra, path[:, n], here))
+        used = formed.iterate(n, path[:, n], here.rows(), setup.model.formation)
+        found.record(t, setup, here, _if_solved(solved, used, path[:, n], here))
+        exact = formed.iterate(n, path[:, n], here.rows(), setup.model.exact_product)
+        looked_at[:, n] = here.rows() + exact
         s = setup.features[:, t]
         gap = 1.0 - np.sum(path[:, n] * s, -1)
+        alignment = here.along(s) + np.sum(_if_solved(solved, exact, path[:, n], here) * s, -1)
         if excess is None:
-            system.meet(n, setup.step[:, t] * (np.abs(gap) + found.alignment[:, t]))
+            system.meet(n, setup.step[:, t] * (np.abs(gap) + alignment))
         gains.step(t, n, system.sizes[:, :, n])
         if excess is None:
             carried.transition(_kept(setup, t), setup.step[:, t, None] * s, s)
         else:
             carried = _stepped(setup, t, carried, found)
-        formed.gain(t, gap, found.alignment[:, t])
+        formed.gain(t, gap, alignment)
     result = carried.plus(gains.whole())
     if excess is not None:
         result.add_ball(excess[:, -1])
     handed = formed.handed(chunk.stop - chunk.start, path[:, -1], result.rows())
     handed = _if_solved(solved, handed, path[:, -1], result)
     result.add_ball(np.linalg.norm(handed, axis=-1))
-    return result
+    looked_at[:, -1] = result.rows()
+    return result, looked_at
 
 
 def _stepped(setup: Setup, t: int, errors: ErrorSet, found: Calibrated) -> ErrorSet:
@@ -215,9 +229,9 @@ class _Formed:
         self.up, self.down = self.up + rise * s, self.down + fall * s
         self.ups, self.downs = self.ups + (rise > 0), self.downs + (fall > 0)
 
-    def iterate(self, n: int, d: Array, rows: Array) -> Array:
-        """Of the n-th d of a chunk, for kernels that form it from the entry of the chunk or of its block of 16."""
-        size = np.abs(d) + rows + self.rising + self.falling
+    def iterate(self, n: int, d: Array, rows: Array, product: float) -> Array:
+        """Of the n-th d of a chunk, for kernels that form it from the entry of the chunk or of its block of 16, by
+        products that err by `product`."""
         if n % BLOCK == 0:
             self.span = np.maximum(self.span, np.abs(d - self.setup.anchor) + rows)
         blocks = n // BLOCK + 1
@@ -225,10 +239,13 @@ class _Formed:
         if n == 0:
             return error
         model = self.setup.model
-        # Float32 products may be accumulated on top of the entry, term by term.
-        additions = n + blocks if model.fused and model.exact_product == UNIT else blocks
-        sums = self._summed(n, model.exact_product, model.accumulation)
-        return error + sums + additions * arithmetic(size)
+        size = np.abs(d) + rows + (1 + 2 * product) * (self.rising + self.falling)
+        error = error + blocks * arithmetic(size)
+        if not model.fused:
+            return error + self._summed(n, product, model.accumulation)
+        # Every term may be added on top of the entry, whose dropped bits are not small beside a step that is.
+        additions = n * one_addition((1 + relative(n, model.accumulation)) * size, model.accumulation)
+        return error + self._summed(1, product, model.accumulation) + additions
 
     def handed(self, tokens: int, d: Array, rows: Array) -> Array:
         """Of the d that a chunk of `tokens` hands on."""

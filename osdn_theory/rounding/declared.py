@@ -87,6 +87,10 @@ def _roundoff(where: str, value: Any) -> float:
     return float(value)
 
 
+def _roundoff_or_none(where: str, value: Any) -> float | None:
+    return None if value is None else _roundoff(where, value)
+
+
 def _count(where: str, value: Any) -> int:
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     require(whole, f"{where}: expected an integer >= 0, got {value!r}")
@@ -104,6 +108,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "Format": _format,
     "bool": _flag,
     "float": _roundoff,
+    "float | None": _roundoff_or_none,
     "int": _count,
 }
 """How a field is read, by the type that `KernelModel` gives it."""

@@ -50,6 +50,12 @@ def relative(operations: float, unit: float = UNIT) -> float:
     return operations * unit / (1 - operations * unit)
 
 
+def one_addition(magnitude: Array, unit: float) -> Array:
+    """An addition inside a matrix product, on top of sums of at most `magnitude`: those of float32 to nearest err by
+    half a spacing."""
+    return arithmetic(magnitude) if unit == UNIT else unit * (1 + unit) * magnitude
+
+
 def sum_error(
     size: Array, value: Array | float, terms: Array | int, product: float = UNIT, addition: float = UNIT
 ) -> Array:
@@ -63,9 +69,7 @@ def sum_error(
     lost = relative_terms(terms, addition)
     largest = 0.5 * (size * (1 + 2 * product) + value) + lost * (1 + product) * size
     additions = np.maximum(np.asarray(terms) - 1, 0)
-    # Float32 additions to nearest err by half a spacing of at most the largest partial sum.
-    each = arithmetic(largest) if addition == UNIT else addition * (1 + addition) * largest
-    result: Array = product * size + additions * each
+    result: Array = product * size + additions * one_addition(largest, addition)
     return result
 
 

@@ -37,6 +37,9 @@ class KernelModel:
         Unit roundoff of sums inside matrix products.
     exact_product : float
         Relative error of a product inside the "exact" matrix products (calibration, inverse).
+    formed_product : float or None
+        The same where the d_t of a chunk's own tokens are formed from its gains, to scale their keys and be gone; None:
+        `exact_product` (chunk order).
     chopped : bool
         Whether conversions to `storage` and `outputs` drop bits rather than round to nearest.
     fused : bool
@@ -61,6 +64,7 @@ class KernelModel:
     compensated: bool = False
     accumulation: float = FLOAT32.unit_roundoff
     exact_product: float = FLOAT32.unit_roundoff
+    formed_product: float | None = None
     chopped: bool = False
     fused: bool = True
     wide_steps: bool = False
@@ -93,6 +97,11 @@ class KernelModel:
         return Products(self.exact_product, self.accumulation, self.ordered)
 
     @property
+    def formation(self) -> float:
+        """Relative error of a product that forms d_t for its own token."""
+        return self.exact_product if self.formed_product is None else self.formed_product
+
+    @property
     def held(self) -> Format:
         """The format of the least maximum that numbers of products go through: as stored, or as operands."""
         return min((self.storage, self.operands), key=lambda fmt: fmt.largest)
@@ -108,6 +117,9 @@ TENSOR_CORE_UNIT = 2.0**-22
 
 TF32X3_UNIT = 2.0**-21
 """Product of two numbers split into two TF32 parts each, without the product of the two small parts."""
+
+TF32_UNIT = 2.0**-9 + 2.0**-20
+"""Product of two numbers that each lose up to an ulp of TF32, as hardware drops the bits."""
 
 RECURRENT_FP32 = KernelModel("recurrent, float32", "recurrent", compensated=True)
 """`osdn_kernels.fused_recurrent_osdn` on float32 inputs."""
@@ -132,7 +144,12 @@ Triton turns such products into fused multiply-adds, one thread per entry, from 
 """
 
 CHUNK_TF32 = replace(
-    CHUNK_ANY_ORDER, name="chunk, TF32", operands=TF32, accumulation=TENSOR_CORE_UNIT, wide_steps=True
+    CHUNK_ANY_ORDER,
+    name="chunk, TF32",
+    operands=TF32,
+    accumulation=TENSOR_CORE_UNIT,
+    formed_product=TF32_UNIT,
+    wide_steps=True,
 )
 """The same where ``torch.set_float32_matmul_precision`` allows TF32."""
 
@@ -145,6 +162,7 @@ CHUNK_BF16 = KernelModel(
     outputs=BFLOAT16,
     accumulation=TENSOR_CORE_UNIT,
     exact_product=TF32X3_UNIT,
+    formed_product=TF32_UNIT,
     wide_steps=True,
 )
 """`osdn_kernels.chunk_osdn` on bfloat16 inputs."""
@@ -175,9 +193,10 @@ MODELS = {
 def in_interpreter(model: KernelModel) -> KernelModel:
     """The model as Triton's CPU interpreter runs it.
 
-    Its conversions from float32 to bfloat16 drop bits, and a matrix product is formed before it is added. The product
-    is NumPy's, hence its BLAS's: chains of fused multiply-adds in order, but for a transposed right factor, whose
-    columns of more than 16 terms BLAS may split over the lanes of a vector.
+    Its conversions from float32 to bfloat16 drop bits, and a matrix product is formed before it is added. It has no
+    TF32: d_t is formed by products as exact as all of calibration's. The product is NumPy's, hence its BLAS's: chains
+    of fused multiply-adds in order, but for a transposed right factor, whose columns of more than 16 terms BLAS may
+    split over the lanes of a vector.
     """
     chops = BFLOAT16 in (model.storage, model.outputs)
     return replace(
@@ -185,5 +204,6 @@ def in_interpreter(model: KernelModel) -> KernelModel:
         name=f"{model.name}, interpreter",
         chopped=model.chopped or chops,
         fused=False,
+        formed_product=None,
         ordered_gram=min(model.ordered_gram, CHAIN),
     )
