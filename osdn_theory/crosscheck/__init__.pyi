@@ -12,6 +12,12 @@ from .check import (
 from .configurations import (
     crosscheck_configurations as crosscheck_configurations,
 )
+from .examination.results import (
+    Examination as Examination,
+)
+from .examination.run import (
+    examine as examine,
+)
 from .files import (
     audit_run as audit_run,
     audit_runs as audit_runs,
