@@ -35,6 +35,10 @@ chopped : bool [False]
     Conversions to `storage` and `outputs` drop bits rather than round to nearest.
 fused : bool [True]
     A matrix product may be accumulated on top of what it is added to, term by term.
+substitution : bool [False]
+    Chunk order: triangular systems are solved by substitution, before the chunk's entry is known, for what meets it and
+    for what does not, and combined; log gates are summed in float32; where one head clips, all are stepped. Otherwise
+    inverses, in blocks of 16, are applied to what the entry leaves.
 wide_steps : bool [False]
     Chunk order: chunks that clip are stepped in float64 rather than float32.
 ordered : bool [False]
@@ -132,7 +136,8 @@ REFERENCE: Numerics = {
 """`osdn_reference` and `preconditioner_reference`. Of PyTorch's products nothing is declared where it may use TF32."""
 
 CHUNK_REFERENCE: Numerics = {
-    dtype: _float32_inside("chunk", dtype) for dtype in ("float32", "bfloat16", "float16")
+    dtype: _float32_inside("chunk", dtype) | {"substitution": True}
+    for dtype in ("float32", "bfloat16", "float16")
 } | {"float32, tf32": None}
 """`chunk_osdn_reference`: products and triangular solves are PyTorch's, their sums in any order; likewise."""
 

@@ -506,7 +506,7 @@ def _written(ex: Execution, given: _Given, chunk: slice, state: Array, run: Run)
 _ANY = replace(CHUNK_ANY_ORDER, fused=False)
 
 KERNELS: dict[str, KernelModel] = {
-    **{name: model for name, model in MODELS.items() if name != "chunk_tf32"},
+    **{name: model for name, model in MODELS.items() if name not in ("chunk_tf32", "chunk_substituted")},
     "any order, formed first": _ANY,
     "in order, formed first": in_interpreter(CHUNK_FP32),
     "bfloat16, formed first": replace(CHUNK_BF16, fused=False),

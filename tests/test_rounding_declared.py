@@ -45,7 +45,7 @@ READY = {
     (fused_recurrent_osdn, "float32"): "recurrent_fp32",
     (fused_recurrent_osdn, "bfloat16"): "recurrent_bf16",
     (fused_recurrent_osdn, "float16"): "recurrent_fp16",
-    (chunk_osdn_reference, "float32"): "chunk_any_order",
+    (chunk_osdn_reference, "float32"): "chunk_substituted",
     (osdn_reference, "float32"): "recurrent_plain",
     (osdn_preconditioner, "float32"): "chunk_fp32",
 }
@@ -136,6 +136,10 @@ WRONG = {
         {"float32": {"order": "chunk", "accumulation": True}}, "numerics['float32'].accumulation: expected a relat",
     ),
     "a count": ({"float32": {"order": "chunk", "ordered_gram": 1.5}}, "numerics['float32'].ordered_gram: expected an"),
+    "substitution in half precision": (
+        {"float32": {"order": "chunk", "storage": "float16", "substitution": True}},
+        "numerics['float32'].substitution: expected float32",
+    ),
     "a name": ({"float32": {"order": "chunk", "name": 7}}, "numerics['float32'].name: expected a string"),
 }  # fmt: skip
 

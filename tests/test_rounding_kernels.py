@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import rounding_cases as cases
 
-from osdn_theory.rounding import RECURRENT_BF16, chunk_calibration
+from osdn_theory.rounding import RECURRENT_BF16
+from osdn_theory.rounding.chunk_calibration import _GainErrors
+from osdn_theory.rounding.formed import Formed
 from osdn_theory.rules import PUBLISHED
 
 LENGTH = 40
@@ -48,22 +50,21 @@ def test_chunk_bounds_do_not_hold_for_conversions_that_drop_bits():
 @pytest.mark.parametrize(
     ("where", "name", "rule"),
     [
-        ("_GainErrors", "step", "historic"),
-        ("_Formed", "iterate", "published"),
-        ("_Formed", "handed", "published"),
+        (_GainErrors, "step", "historic"),
+        (Formed, "iterate", "published"),
+        (Formed, "handed", "published"),
     ],
 )
 def test_a_dropped_part_of_the_chunk_scan_is_found_out(monkeypatch, where, name, rule):
     """Errors of the gains, of forming d for a token, and of forming the d that is handed on."""
-    whole = getattr(chunk_calibration, where)
-    real = getattr(whole, name)
+    real = getattr(where, name)
 
     def dropped(self, *args):
         if name == "step":
             return real(self, *args[:-1], 0 * args[-1])
         return 0 * real(self, *args)
 
-    monkeypatch.setattr(whole, name, dropped)
+    monkeypatch.setattr(where, name, dropped)
     assert "d by entry" in cases.exceeded(checked("chunk_fp32", "constant_key", rule))
 
 

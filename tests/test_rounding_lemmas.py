@@ -21,20 +21,12 @@ from osdn_theory.rounding import (
     residual_floor,
 )
 from osdn_theory.rounding.calibrated import Calibrated
-from osdn_theory.rounding.chunk_calibration import (
-    _coupling_error,
-    _decays,
-    _Formed,
-    _GainErrors,
-    _if_solved,
-    _right_side,
-    _stepped,
-    _System,
-    _walk,
-)
+from osdn_theory.rounding.chunk_calibration import _GainErrors, _if_solved, _stepped, _walk
+from osdn_theory.rounding.chunk_system import System, _coupling_error, _decays, _right_side
 from osdn_theory.rounding.clipping import sure, through_clip
 from osdn_theory.rounding.enclosed import Enclosed, sum_of_products
 from osdn_theory.rounding.error_set import ErrorSet
+from osdn_theory.rounding.formed import Formed
 from osdn_theory.rounding.lemmas import (
     UNIT,
     Products,
@@ -558,7 +550,7 @@ def test_a_gain_that_misses_its_equation_is_larger_for_the_next():
     stream = Stream(keys=np.ones((2, 1)), values=np.ones((2, 1)))
     bounds = error_bounds(stream, CalibrationRule(eta=0.5, d_min=0, d_max=3), CHUNK_ANY_ORDER)
     setup = Setup.of(bounds.trajectory, bounds.rule, CHUNK_ANY_ORDER, 2)
-    system = _System(setup, slice(0, 2), ErrorSet.zero(1, 1))
+    system = System(setup, slice(0, 2), ErrorSet.zero(1, 1))
     system.right_error[:] = 1.0
     system.meet(0, np.array([0.0]))
     assert system.gains[0, 0] == 1.0
@@ -602,9 +594,9 @@ def test_accepted_iterates_beside_the_box_count():
     """From the second token on by the excess so far, and at the end by all of it."""
     setup = scan_setup(tokens=3)
     chunk, entry, found = slice(0, 3), ErrorSet.zero(1, 1), Calibrated.zeros(setup)
-    system = _System(setup, chunk, entry)
+    system = System(setup, chunk, entry)
     excess = np.array([[1.0, 2.0, 4.0]])
-    last = _walk(setup, chunk, entry, setup.path, system, found, excess, np.array([True]))
+    last, _ = _walk(setup, chunk, entry, setup.path, system, found, excess, np.array([True]))
     assert np.allclose(found.used[0, :3, 0], [0.0, 1.0, 2.0], atol=1e-5)
     assert last.rows()[0, 0] == pytest.approx(4.0, abs=1e-5)
 
@@ -623,13 +615,13 @@ def test_what_forming_d_from_gains_rounds():
     """One gain of 1/8: its product and square, and two additions on top of d, or one where it is formed first."""
     one, none = np.ones(1), np.zeros((1, 1))
     for model, additions in ((CHUNK_ANY_ORDER, 2), (replace(CHUNK_ANY_ORDER, fused=False), 1)):
-        formed = _Formed(scan_setup(model=model))
-        assert np.all(formed.iterate(0, np.ones((1, 1)), none) == 0)
+        formed = Formed(scan_setup(model=model))
+        assert np.all(formed.iterate(0, np.ones((1, 1)), none, UNIT) == 0)
         formed.gain(0, one, 0 * one)
-        assert formed.iterate(1, np.ones((1, 1)), none)[0, 0] == pytest.approx(
+        assert formed.iterate(1, np.ones((1, 1)), none, UNIT)[0, 0] == pytest.approx(
             UNIT * (0.25 + additions), rel=1e-3
         )
-    formed = _Formed(scan_setup())
+    formed = Formed(scan_setup())
     formed.gain(0, 0 * one, one)
     for part in (formed.rising, formed.falling, formed.up, formed.down):
         assert part[0, 0] == 0.125
@@ -638,10 +630,10 @@ def test_what_forming_d_from_gains_rounds():
 def test_what_forming_the_handed_on_d_rounds():
     """Falls of 3/2: d + rises, which is larger by the falls, rounds at 5/2; the difference at 1."""
     none = np.zeros((1, 1))
-    formed = _Formed(scan_setup(eta=1.5))
+    formed = Formed(scan_setup(eta=1.5))
     formed.gain(0, -np.ones(1), np.zeros(1))
     assert formed.handed(1, np.ones((1, 1)), none)[0, 0] == pytest.approx(UNIT * (2 * 1.5 + 2 + 1), rel=1e-3)
-    formed = _Formed(scan_setup(eta=1.5))
+    formed = Formed(scan_setup(eta=1.5))
     formed.gain(0, np.ones(1), np.zeros(1))
     assert formed.handed(1, np.ones((1, 1)), none)[0, 0] == pytest.approx(UNIT * (2 * 1.5 + 1 + 1), rel=1e-3)
 
@@ -649,14 +641,14 @@ def test_what_forming_the_handed_on_d_rounds():
 def test_what_gates_add_to_forming_d():
     """Entry: five roundings of d - c = 1, and the sum. Weight: three of its 1/8, and its exponent's on 1/8."""
     none = np.zeros((1, 1))
-    formed = _Formed(scan_setup(gate=0.5))
-    entry = formed.iterate(0, np.ones((1, 1)), none)[0, 0]
+    formed = Formed(scan_setup(gate=0.5))
+    entry = formed.iterate(0, np.ones((1, 1)), none, UNIT)[0, 0]
     assert entry == pytest.approx(UNIT * (5 + 1), rel=1e-3)
     formed.gain(0, np.ones(1), np.zeros(1))
     gains = UNIT * 0.125 * (2 + 3 + 1)
-    assert formed.iterate(1, np.ones((1, 1)), none)[0, 0] == pytest.approx(entry + gains + 2 * UNIT, rel=1e-3)
+    assert formed.iterate(1, np.ones((1, 1)), none, UNIT)[0, 0] == pytest.approx(entry + gains + 2 * UNIT, rel=1e-3)
     assert formed.handed(1, np.ones((1, 1)), none)[0, 0] == pytest.approx(entry + gains + UNIT, rel=1e-3)
-    assert formed.iterate(16, np.ones((1, 1)), none)[0, 0] >= 2 * entry + (16 + 2) * UNIT
+    assert formed.iterate(16, np.ones((1, 1)), none, UNIT)[0, 0] >= 2 * entry + (16 + 2) * UNIT
 
 
 @pytest.mark.parametrize(("gate", "roundings"), [(None, 1 + 2 + 1 + 3), (0.5, 1 + 2 + 1 + 3 + 4)])
@@ -686,8 +678,8 @@ def test_decays_between_tokens():
 
 def test_the_system_of_a_chunk_meets_what_its_inverse_and_solution_round():
     setup = scan_setup(tokens=2)
-    system = _System(setup, slice(0, 2), ErrorSet.zero(1, 1))
-    system.inverted.of_solution[0, 1, 0], system.of_right_side[0, 1] = 2.0, 3.0
+    system = System(setup, slice(0, 2), ErrorSet.zero(1, 1))
+    system.of_solution[0, 1, 0], system.of_right_side[0, 1] = 2.0, 3.0
     system.meet(0, np.ones(1))
     earlier = system.gains[0, 0]
     system.meet(1, np.ones(1))

@@ -58,7 +58,10 @@ def _model(declared: Any, entry: str) -> KernelModel:
         require(name in types, f"{where}: unknown field {name!r}, expected {_listed(types)}")
     require("order" in declared, f"{where}.order: missing, expected {_listed(get_args(Order))}")
     given = {name: _READERS[types[name]](f"{where}.{name}", value) for name, value in declared.items()}
-    return KernelModel(**{"name": f"{given['order']}, {entry}, as declared", **given})
+    try:
+        return KernelModel(**{"name": f"{given['order']}, {entry}, as declared", **given})
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from None
 
 
 def _order(where: str, value: Any) -> Any:

@@ -223,9 +223,9 @@ class _Walk:
         met = _through_write(setup, t, self.carried, key_error)
         # The system was solved with a computed A: its solution misses token t's equation by (A^ - A) x.
         before = self.size[:, :n] + self.slack[:, :n]
-        missed = np.sum(np.asarray(solve.lower.error)[:, n, :n] * before, -1)
+        missed = np.sum(np.asarray(solve.lower.error)[:, n, :n] * before, -1) + solve.missed[:, n]
         self.slack[:, n] = np.abs(setup.beta[:, t]) * met + missed
-        inner = np.sum(solve.inverted.of_solution[:, n, :n] * before, -1) + solve.of_right_side[:, n]
+        inner = np.sum(solve.of_solution[:, n, :n] * before, -1) + solve.of_right_side[:, n]
         lost = solve.lost[:, n] + self._stored(n, inner + solve.lost[:, n])
         self.lost[:, n] = inner + lost
         _add_write_values(setup, t, self.carried, missed, key_error)

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from osdn_theory._validation import require
 from osdn_theory.rounding.formats import BFLOAT16, FLOAT16, FLOAT32, TF32, Format
 from osdn_theory.rounding.lemmas import CHAIN, Products
 
@@ -44,6 +45,11 @@ class KernelModel:
         Whether conversions to `storage` and `outputs` drop bits rather than round to nearest.
     fused : bool
         Whether a matrix product may be accumulated on top of what it is added to, term by term.
+    substitution : bool
+        Chunk order: whether triangular systems are solved by substitution, apart for the right sides that meet the
+        chunk's entry and for those that do not (`substitution.Substituted`), log gates are summed in float32, and one
+        head that clips has all heads of the run stepped. Otherwise blocks of the inverse meet the entry's own right
+        side.
     wide_steps : bool
         Whether chunks that clip are stepped in float64 rather than float32 (chunk order).
     ordered : bool
@@ -67,9 +73,14 @@ class KernelModel:
     formed_product: float | None = None
     chopped: bool = False
     fused: bool = True
+    substitution: bool = False
     wide_steps: bool = False
     ordered: bool = False
     ordered_gram: int = 0
+
+    def __post_init__(self) -> None:
+        narrow = self.storage != FLOAT32 or self.operands != FLOAT32
+        require(not (self.substitution and narrow), "substitution: expected float32 storage and operands")
 
     @property
     def operand_product(self) -> float:
@@ -135,6 +146,9 @@ RECURRENT_PLAIN = replace(RECURRENT_FP32, name="recurrent, float32, plain sums",
 CHUNK_ANY_ORDER = KernelModel("chunk, float32", "chunk")
 """Any kernel of the WY form in float32, whatever the order of its sums."""
 
+CHUNK_SUBSTITUTED = replace(CHUNK_ANY_ORDER, name="chunk, float32, by substitution", substitution=True)
+"""`osdn_kernels.chunk_osdn_reference` on float32 inputs."""
+
 CHUNK_FP32 = replace(
     CHUNK_ANY_ORDER, wide_steps=True, name="chunk, float32 in order", ordered=True, ordered_gram=sys.maxsize
 )
@@ -182,6 +196,7 @@ MODELS = {
     "recurrent_plain": RECURRENT_PLAIN,
     "chunk_fp32": CHUNK_FP32,
     "chunk_any_order": CHUNK_ANY_ORDER,
+    "chunk_substituted": CHUNK_SUBSTITUTED,
     "chunk_tf32": CHUNK_TF32,
     "chunk_bf16": CHUNK_BF16,
     "chunk_fp16": CHUNK_FP16,

@@ -132,5 +132,10 @@ class Setup:
         """Roundings in eta w_t: eta itself and a product, and in w_t a sum of K squares, its epsilon, a quotient."""
         return 2 + (self.key_dim + 3 if self.normalize else 0)
 
+    @property
+    def exponent_roundings(self) -> int:
+        """How often a sum of log gates is rounded to float32: once, or by every addition."""
+        return min(self.chunk, self.length) if self.model.substitution else 1
+
     def chunks(self) -> list[slice]:
         return [slice(a, min(a + self.chunk, self.length)) for a in range(0, self.length, self.chunk)]

@@ -11,15 +11,16 @@ from osdn_theory.rounding.formats import FLOAT32, Format
 from osdn_theory.rounding.lemmas import UNIT, linear_error
 from osdn_theory.rounding.overflow import Watch
 from osdn_theory.rounding.setup import Setup
+from osdn_theory.rounding.substitution import Substituted
 from osdn_theory.rounding.triangular import inverse, products_of
 
 
 class Solve:
     """The triangular system of one chunk as a kernel solves it.
 
-    `lower` is A with the error of its entries, `inverted` the inverse of the computed A. Norms over the values'
-    features, (N, C): `of_right_side`, what blocks of the inverse below its diagonal add; `lost`, what every later
-    rounding adds, but for the conversion of X.
+    `lower` is A with the error of its entries, `of_solution` that of the diagonal blocks of its inverse. Norms over the
+    values' features, (N, C): `missed`, by how much substitution misses the equations; `of_right_side`, what blocks of
+    the inverse below its diagonal add; `lost`, what every later rounding adds, but for the conversion of X.
 
     W = T K and U = T V come from the same computed T, so its rounding meets the chunk's residuals V - K H, not V and
     K H apart. The kernel's memory is H + E. Where E is small, the size of its rows widens H entry by entry; where it is
@@ -45,8 +46,33 @@ class Solve:
         strict = np.tri(chunk.stop - chunk.start, k=-1, dtype=bool)
         overlap = self.keys.times(write_keys.transposed, setup.key_dim, model.gram_products(setup.key_dim))
         self.lower = overlap.scaled(self.beta[:, :, None]).masked(strict)
-        self.inverted = inverse(self.lower.settled(), model.exact_products, fused=model.fused)
         self._see("K (d k)^T", overlap, self.keys.computed @ write_keys.transposed.computed)
+        self.missed = np.zeros(self.beta.shape)
+        if model.substitution:
+            self._substitute()
+        else:
+            self._invert(entry, memory)
+
+    def _substitute(self) -> None:
+        found = self._apart()
+        self.missed = np.linalg.norm(found.missed, axis=-1)
+        self.lost = np.linalg.norm(found.rounded(self.setup.key_dim), axis=-1)
+        self.of_solution, self.of_right_side = np.zeros(self.lower.value.shape), np.zeros(self.beta.shape)
+        self.overflow.see("U - W S", FLOAT32, self.chunk, found.exact, found.met)
+
+    def _apart(self) -> Substituted:
+        """The system solved for beta V and for each feature of beta K, which the memory is multiplied by."""
+        values = Enclosed(self.setup.values[:, self.chunk])
+        columns = (values.scaled(self.beta[..., None]), self.keys.scaled(self.beta[..., None]))
+        whole = np.broadcast_to(
+            np.eye(values.value.shape[-1]), (self.setup.count, *[values.value.shape[-1]] * 2)
+        )
+        return Substituted.of(self.lower, columns, (whole, self.widened.computed))
+
+    def _invert(self, entry: ErrorSet, memory: Array) -> None:
+        setup, model, chunk = self.setup, self.setup.model, self.chunk
+        self.inverted = inverse(self.lower.settled(), model.exact_products, fused=model.fused)
+        self.of_solution = self.inverted.of_solution
         self._see("(I + A)^-1", self.inverted.matrix, products_of(self.lower, self.inverted))
         met = np.stack([entry.along(setup.keys[:, t]) for t in range(chunk.start, chunk.stop)], axis=1)
         residual = np.linalg.norm(setup.values[:, chunk] - setup.keys[:, chunk] @ memory, axis=-1) + met
