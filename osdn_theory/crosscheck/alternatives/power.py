@@ -121,9 +121,10 @@ def _distance(fault: Fault, question: Question, places: Sequence[Sequence[Shown]
         found = quantities(outcome)
         for each in wanted:
             # Where the exact value itself is not finite, nothing can be told.
-            told = np.where(np.isfinite(each.exact), found[each.name], each.exact)
+            known = np.isfinite(each.exact)
+            told, right = (np.where(known, values, 0.0) for values in (found[each.name], each.exact))
             with np.errstate(over="ignore", invalid="ignore"):
-                apart = excess(told, each.exact, each.limit)
+                apart = excess(told, right, each.limit)
             farthest = max(farthest, float(np.max(apart, initial=0.0)))
     return farthest
 
