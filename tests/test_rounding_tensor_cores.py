@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from osdn_theory.rounding import CHUNK_BF16, CHUNK_FP16, CHUNK_TF32, error_bounds
+from osdn_theory.rounding import CHUNK_ANY_ORDER, CHUNK_BF16, CHUNK_FP16, CHUNK_TF32, error_bounds
 from osdn_theory.rules import CalibrationRule
 from osdn_theory.streams import Stream
 
@@ -96,3 +96,16 @@ def test_certificates_do_not_look_at_coarse_iterates(name, block):
     coarse = error_bounds(stream, boxed, MODELS[name], chunk_size=TOKENS)
     assert np.array_equal(coarse.final_preconditioner, free.final_preconditioner)
     assert free.final_preconditioner.max() < margin < coarse.preconditioner.max()
+
+
+def test_certificates_look_at_what_forming_exact_iterates_rounds():
+    """d goes from 0 to 3/2, next to the box but for coarse products, and back to 3/4."""
+    model = replace(CHUNK_ANY_ORDER, exact_product=2.0**-9)
+    stream = Stream(keys=np.ones((2, 1)), values=np.zeros((2, 1)))
+
+    def handed_on(d_max: float) -> float:
+        rule = CalibrationRule(eta=1.5, d_min=-9.0, d_max=d_max)
+        bounds = error_bounds(stream, rule, model, chunk_size=2, initial_preconditioner=np.zeros(1))
+        return float(bounds.final_preconditioner[0])
+
+    assert handed_on(1.5 + 1e-4) > handed_on(9.0) + 2.0**-10
