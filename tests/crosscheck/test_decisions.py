@@ -22,6 +22,7 @@ from osdn_theory.crosscheck.limits import Limit, models_of
 from osdn_theory.crosscheck.observation import Observation, observed
 from osdn_theory.crosscheck.residuals import Residuals, residuals
 from osdn_theory.crosscheck.results import Comparison, CrossCheck, Verdict
+from osdn_theory.crosscheck.symptoms import EXPLAINED, _left
 from osdn_theory.rules import PUBLISHED
 
 
@@ -474,3 +475,28 @@ def test_only_what_is_observed_and_not_contradicted_exits_with_zero() -> None:
         one = Verdict("T5", "", outcome, "")  # type: ignore[arg-type]
         assert replace(check, verdicts=(one,)).exit_code == code
         assert replace(check, verdicts=(Verdict("T5", "", "contradicted", ""), one)).exit_code == 1
+
+
+def test_an_exact_residual_of_zero_tells_nothing_either() -> None:
+    stream = interpolating(8)
+    kind, known, seen = run(stream=replace(stream, values=0 * stream.values))
+    assert seen.reads_before is not None
+    found = judge(kind, known, replace(seen, reads_before=seen.reads_before + 1e-30))
+    assert found["q"].within
+    assert found["beta a"].within
+
+
+@pytest.mark.parametrize(("unexplained", "told"), [(0, True), (1, True), (4, False)])
+def test_a_factor_explains_most_tokens(unexplained: int, told: bool) -> None:
+    exact = np.ones((1, 1, 20, 3))
+    found = 0.5 * exact
+    found[0, 0, :unexplained] += 0.3
+    assert (_left(found, exact, 0.5 * exact) <= EXPLAINED) == told
+
+
+@pytest.mark.parametrize(("left", "told"), [(0.09, True), (0.11, False)])
+def test_a_factor_leaves_a_tenth_of_the_error(left: float, told: bool) -> None:
+    """Moved at right angles, so that the error stays as large."""
+    exact = np.ones((1, 1, 20, 2))
+    aside = left * 0.5 * np.array([1.0, -1.0])
+    assert (_left(0.5 * exact + aside, exact, 0.5 * exact) <= EXPLAINED) == told
