@@ -65,6 +65,7 @@ def check(kernel, dtype: str, rule: CalibrationRule = FAST, **options):
 def declaring(kernel, numerics):
     """The kernel with other claims."""
     claiming = partial(kernel)
+    claiming.__name__ = kernel.__name__
     claiming.numerics = numerics
     return claiming
 
@@ -161,7 +162,7 @@ def test_the_cross_check_takes_what_is_declared_and_the_widest_otherwise():
     assert models_of(chunk, "float32", interpreted=True) == (in_interpreter(declared),)
     (silent,) = models_of(adapt(declaring(chunk_osdn, {})), "float32")
     assert silent == rounding.CHUNK_ANY_ORDER
-    assert models_of(adapt(partial(chunk_osdn)), "float32") == (silent,)
+    assert models_of(adapt(partial(chunk_osdn), name="chunk"), "float32") == (silent,)
     (half,) = models_of(adapt(declaring(chunk_osdn, {"float32": {"order": "chunk"}})), "float16")
     assert half.storage == rounding.FLOAT16
 
