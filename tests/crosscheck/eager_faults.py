@@ -398,6 +398,8 @@ def returned(x: Call, fault: str, o: Tensor, h: Tensor, path: Tensor, handed: Te
         case "padding decays the state" if length and x.decay is not None:
             for _ in range(-length % C):
                 h = _per_feature(x.decay[:, -1].exp(), x.k)[..., None] * h
+        case "d handed on in bfloat16":
+            handed = handed.bfloat16().float()
         case "hands on d_T" if length:
             handed = path[:, -1]
         case "hands on d_1":

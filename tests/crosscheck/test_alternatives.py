@@ -196,6 +196,18 @@ def test_two_faults_at_once_are_named_as_a_pair() -> None:
     assert found[0].agrees
 
 
+def test_a_chunked_scan_that_clips_once_and_stores_d_in_16_bits_is_named_as_a_pair() -> None:
+    """What the authors' scan by triangular systems was seen to do."""
+    made = kernel("osdn", "clips what chunks hand on once")
+
+    def both(**given: Any) -> Any:
+        o, final, *_ = made(**{**given, "output_final_state": True})
+        return o, final._replace(preconditioner=final.preconditioner.bfloat16().float())
+
+    found = explained(replace(adapter_of("osdn", ""), call=both))
+    assert keys_of(found) == ["clips what chunks hand on once+d handed on in bfloat16"]
+
+
 def test_what_nobody_knows_has_near_ones_that_do_not_agree() -> None:
     def odd(q: Any, k: Any, v: Any, beta: Any, **rest: Any) -> Any:
         o, *others = kernel("delta_net")(q, k, v, beta, **rest)

@@ -203,6 +203,14 @@ def _handed_on() -> Iterator[Alternative]:
         FINAL,
     )
     yield _row(
+        "d handed on in bfloat16",
+        "the d handed on is rounded to bfloat16",
+        "bfloat16(d_{T+1}) for d_{T+1}",
+        lambda inputs, how, out: replace(out, handed_on=round_to(out.handed_on, BFLOAT16)),
+        CALIBRATING,
+        approximate=True,
+    )
+    yield _row(
         "hands on d_1",
         "the d handed on is the one it started from",
         "d_1 for d_{T+1}",

@@ -36,6 +36,8 @@ COMMON: tuple[str, ...] = (
     "beta-aware feedback",
     "final state transposed",
     "final state before the last token",
+    "clips what chunks hand on once",
+    "d handed on in bfloat16",
 )
 """Faults that are tried in pairs."""
 
