@@ -20,7 +20,7 @@ from osdn_theory.crosscheck.comparison import compare, excess, per_token, ulp_hi
 from osdn_theory.crosscheck.comparisons import _spread, comparisons
 from osdn_theory.crosscheck.limits import Limit, models_of
 from osdn_theory.crosscheck.observation import Observation, observed
-from osdn_theory.crosscheck.residuals import Residuals, residuals
+from osdn_theory.crosscheck.residuals import Residuals, _smallest, residuals
 from osdn_theory.crosscheck.results import Comparison, CrossCheck, Verdict
 from osdn_theory.crosscheck.symptoms import EXPLAINED, _left
 from osdn_theory.rules import PUBLISHED
@@ -500,3 +500,13 @@ def test_a_factor_leaves_a_tenth_of_the_error(left: float, told: bool) -> None:
     exact = np.ones((1, 1, 20, 2))
     aside = left * 0.5 * np.array([1.0, -1.0])
     assert (_left(0.5 * exact + aside, exact, 0.5 * exact) <= EXPLAINED) == told
+
+
+def test_what_is_out_of_bound_exits_with_one_whatever_the_verdicts_say() -> None:
+    kind, known, seen = run()
+    outside = compared(array(2.0), array(1.0), 0.5)
+    assert replace(judge(kind, known, seen), comparisons=(outside,), verdicts=()).exit_code == 1
+
+
+def test_the_curve_is_that_of_the_smallest_finite_product() -> None:
+    assert _smallest(np.array([[1.0, -5.0], [-np.inf, 3.0]])) == (0, 1)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from osdn_theory.crosscheck import adapt, resolve
 from osdn_theory.crosscheck.adapters import Adapter
-from osdn_theory.crosscheck.calling import KernelError, ask
+from osdn_theory.crosscheck.calling import KernelError, Returned, ask
 from osdn_theory.crosscheck.case import Dtype
+from osdn_theory.crosscheck.signature.evidence import Evidence
 from osdn_theory.crosscheck.signature.names import ARGUMENTS, SYNONYMS, own_names
 from osdn_theory.crosscheck.signature.recognition import recognise
 from osdn_theory.crosscheck.signature.samples import Sizes, sample
@@ -347,3 +348,11 @@ def test_the_statement_shows_names_layouts_and_findings() -> None:
         "takes no scale: o = 1 S q",
     ):
         assert line in statement["found"]
+
+
+@pytest.mark.parametrize(("dtype", "edge"), [("float32", 0.01), ("float16", 0.02), ("bfloat16", 0.1)])
+def test_a_reading_agrees_up_to_what_the_dtype_may_leave(dtype: Dtype, edge: float) -> None:
+    kind = adapt(correct)
+    case = sample(kind, OTHER, dtype)
+    for far, agrees in ((0.99 * edge, True), (1.01 * edge, False), (float("inf"), False)):
+        assert Evidence(kind, case, Returned(), far, settled=False).agrees == agrees

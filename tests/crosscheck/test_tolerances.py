@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -244,3 +245,8 @@ def test_tf32_is_allowed_where_torch_allows_it(precision: str, allowed: bool) ->
         assert module._tf32_allowed() == allowed
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def test_without_torch_nothing_is_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    assert not module._tf32_allowed()

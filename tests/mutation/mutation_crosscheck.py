@@ -53,7 +53,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("an unknown order held to the chunk bound alone", '"unknown": (_CHUNK[dtype], plain)', '"unknown": (_CHUNK[dtype],)'),
         ("the interpreter taken for a GPU", "in_interpreter(model) if interpreted else model for", "model for"),
         ("TF32 never allowed", 'torch.get_float32_matmul_precision() != "highest"', "False"),
-        ("TF32 always allowed", "return torch is not None and torch.get_float32", "return torch is None or torch.get_float32"),
+        ("TF32 allowed without torch", "return torch is not None and torch.get_float32", "return torch is None or torch.get_float32"),
         ("normalised keys held to T18", "return case.state_gate is None and case.key_norm is None", "return case.state_gate is None"),
         ("decaying memories held to T18", "return case.state_gate is None and case.key_norm is None", "return case.key_norm is None"),
         ("everything held to allowances", "return case.state_gate is None and case.key_norm is None", "return False"),
