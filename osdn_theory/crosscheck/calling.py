@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from osdn_theory._validation import Array, require
+from osdn_theory._validation import Array
 from osdn_theory.crosscheck.adapters import Adapter
 from osdn_theory.crosscheck.case import Case, packed
 
@@ -319,7 +319,11 @@ def _read(adapter: Adapter, returned: tuple[Any, ...], cases: Sequence[Case], wh
         "state": ("final state", state, (stream.key_dim, stream.value_dim)),
         "handed_on": ("final preconditioner", handed, (stream.key_dim,)),
     }
-    require(o is not None, f"kernel: {adapter.name} returned no output in {what}")
+    if o is None:
+        shape = [cases[0].stream.lead[0], "T", cases[0].stream.lead[1], stream.value_dim]
+        raise KernelError(
+            f"kernel: {adapter.name} returned no output in {what}, expected a tensor of shape {shape}"
+        )
     found: list[dict[str, Any]] = [{} for _ in cases]
     for field, (name, tensor, rest) in per_token.items():
         for place, array in zip(found, _split_tokens(tensor, name, rest, cases, what), strict=True):
@@ -379,6 +383,8 @@ def _numpy(tensor: Any, name: str, shape: Sequence[int], what: str) -> Array:
         raise KernelError(f"kernel: returned {name} as {type(tensor).__name__} in {what}, {expected}")
     if tuple(tensor.shape) != tuple(shape):
         raise KernelError(f"kernel: returned {name} of shape {list(tensor.shape)} in {what}, {expected}")
+    if not tensor.dtype.is_floating_point:
+        raise KernelError(f"kernel: returned {name} of dtype {tensor.dtype} in {what}, {expected} of floats")
     array: Array = tensor.detach().cpu().double().numpy()
     return array
 

@@ -207,7 +207,11 @@ def _backward_only(e: Evidence) -> Iterator[Symptom]:
         right = [c.name for c in e.comparisons if c.name.startswith("grad ") and c.within]
         beside = f"; right are {', '.join(right)}" if right else ""
         evidence = f"outputs and states are inside their bounds; wrong are {', '.join(gradients)}{beside}"
-        yield Symptom("backward only", "the forward pass is right, gradients are not", evidence)
+        yield Symptom(
+            "backward only",
+            "the forward results given here are inside their bounds, gradients are not",
+            evidence,
+        )
 
 
 RULES: tuple[Callable[[Evidence], Iterator[Symptom]], ...] = (
