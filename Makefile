@@ -21,8 +21,9 @@ verify: $(VENV)/.installed
 	step $(BIN)/osdn-theory verify --out $(REPORT); \
 	exit $$code
 
+# One thread for each of pytest's processes: more of them than cores make training wait for itself.
 test: $(VENV)/.test-installed lint
-	$(BIN)/python -m pytest -n auto --dist worksteal $(CHOICE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(CHOICE)
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

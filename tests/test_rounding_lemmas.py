@@ -646,7 +646,9 @@ def test_what_gates_add_to_forming_d():
     assert entry == pytest.approx(UNIT * (5 + 1), rel=1e-3)
     formed.gain(0, np.ones(1), np.zeros(1))
     gains = UNIT * 0.125 * (2 + 3 + 1)
-    assert formed.iterate(1, np.ones((1, 1)), none, UNIT)[0, 0] == pytest.approx(entry + gains + 2 * UNIT, rel=1e-3)
+    assert formed.iterate(1, np.ones((1, 1)), none, UNIT)[0, 0] == pytest.approx(
+        entry + gains + 2 * UNIT, rel=1e-3
+    )
     assert formed.handed(1, np.ones((1, 1)), none)[0, 0] == pytest.approx(entry + gains + UNIT, rel=1e-3)
     assert formed.iterate(16, np.ones((1, 1)), none, UNIT)[0, 0] >= 2 * entry + (16 + 2) * UNIT
 

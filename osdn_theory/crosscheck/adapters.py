@@ -208,9 +208,9 @@ def adapt(
 
     Without `v` among its arguments it is the preconditioner alone; with `eta` it is OSDN; with `g_atk` and `beta_atk`
     Preconditioned DeltaNet; with `g` KDA if "kda" or "kimi" is in its name and Gated DeltaNet otherwise; without,
-    DeltaNet. With ``**kwargs`` and no `k`, OSDN with every argument. Its order is chunk if "chunk" is in its name;
-    else recurrent if "recurren", "naive" or "reference" is; else unknown. Without
-    a `scale` its factor of the read is taken to be 1. What a signature does not say,
+    DeltaNet. With ``**kwargs`` and no `k`, OSDN with every argument. Its order is the one that it declares; else chunk
+    if "chunk" is in its name, recurrent if "recurren", "naive" or "reference" is, else unknown. Without a `scale` its
+    factor of the read is taken to be 1. What a signature does not say,
     `osdn_theory.crosscheck.signature.recognition.recognise` finds by calling the kernel. `recurrence`, `layout`,
     `state_layout`, `fixed_scale` and `gate_form` state it; `options` are passed in every call. An Adapter passes
     through, with all of these added.
@@ -246,7 +246,7 @@ def _read(kernel: Callable[..., Any], name: str, options: Mapping[str, Any]) -> 
         name=label,
         call=read.call,
         recurrence=_recurrence(label, read.parameters),
-        order=_order(label),
+        order=_declared_order(kernel) or _order(label),
         parameters=read.parameters,
         defaults=read.defaults,
         options={**read.options, **options},
@@ -293,6 +293,15 @@ _NEEDED: Mapping[Recurrence, frozenset[str]] = {
     "preconditioned_delta_net": _MEMORY | PRECONDITIONED - {"initial_A_state"} | {"g"},
     "preconditioner": frozenset({"k"}),
 }
+
+
+def _declared_order(kernel: Callable[..., Any]) -> Order | None:
+    """The order that a kernel declares of itself, in whatever dtype; what makes no sense is refused with its bounds."""
+    numerics = getattr(kernel, "numerics", {})
+    entries = numerics.values() if isinstance(numerics, Mapping) else ()
+    orders = {entry.get("order") for entry in entries if isinstance(entry, Mapping)}
+    found: Any = orders.pop() if len(orders) == 1 else None
+    return found if found in get_args(Order) else None
 
 
 def _order(label: str) -> Order:

@@ -59,11 +59,17 @@ def test_names_say_the_order_of_operations(name: str, order: str) -> None:
     assert adapt(correct, name).order == order
 
 
-def test_a_chunk_size_says_the_order_where_the_name_does_not() -> None:
+def test_the_order_is_declared_or_in_the_name_and_else_unknown() -> None:
+    """That a kernel takes a chunk size says nothing: token-by-token ones take it for the signature's sake."""
+
     def scan(k: Any, eta: float = 0.003, chunk_size: int = 64) -> Any: ...
 
-    assert adapt(scan).order == "chunk"
+    assert adapt(scan).order == "unknown"
     assert adapt(scan, "recurrent_scan").order == "recurrent"
+    scan.numerics = {"float32": {"order": "chunk"}, "float16": None}  # type: ignore[attr-defined]
+    assert adapt(scan, "recurrent_scan").order == "chunk"
+    scan.numerics = {"float32": {"order": "chunk"}, "float16": {"order": "recurrent"}}  # type: ignore[attr-defined]
+    assert adapt(scan).order == "unknown"
 
 
 def test_an_unknown_order_is_held_to_the_wider_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -424,7 +424,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("final states are [K, V] whatever is said", 'if final is None or adapter.state_layout == "KV":', "if True:"),
         ("tokens first whatever is said", 'if name in PER_TOKEN and adapter.layout == "head first":', "if False:"),
         ("a factor is given as a logarithm", 'if name == "g" and adapter.gate_form == "factor":', "if False:"),
-        ("no output is fine", '    require(o is not None, f"kernel: {adapter.name} returned no output in {what}")\n', ""),
+        ("integers are fine", "    if not tensor.dtype.is_floating_point:\n", "    if False:\n"),
         ("gaps are closed before the kernel", "return turned.contiguous() if value.is_contiguous() else turned", "return turned.contiguous()"),
         ("gates in the dtype of keys", 'given["g"] = to_tokens(gate, wide, device)', 'given["g"] = to_tokens(gate, dtype, device)'),
         ("d_1 is left out", "        if np.any(case.initial_preconditioner != 1):\n", "        if False:\n"),
