@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from osdn_theory._validation import as_float64
 from osdn_theory.bounds import BoundCheck
 from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.crosscheck.calling import Kernel
 from osdn_theory.crosscheck.case import Case, Dtype, pose
 from osdn_theory.crosscheck.comparisons import comparisons
 from osdn_theory.crosscheck.gradients import REFERENCE, compare_gradients
@@ -28,8 +29,6 @@ from osdn_theory.rounding import KernelModel
 from osdn_theory.rules import PUBLISHED, CalibrationRule
 from osdn_theory.streams import Stream
 from osdn_theory.trajectory import Trajectory
-
-Kernel = str | Callable[..., Any] | Adapter
 
 STILL = 1e-6
 """Movement of d that float32 hardly shows."""

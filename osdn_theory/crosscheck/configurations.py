@@ -14,8 +14,9 @@ from typing import Any
 
 from osdn_theory._validation import require
 from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.crosscheck.calling import Kernel
 from osdn_theory.crosscheck.case import Dtype, pose
-from osdn_theory.crosscheck.check import Kernel, Run, default_device, interpreted, judge, truth
+from osdn_theory.crosscheck.check import Run, default_device, interpreted, judge, truth
 from osdn_theory.crosscheck.gradients import REFERENCE
 from osdn_theory.crosscheck.limits import models_of
 from osdn_theory.crosscheck.observation import CUTS

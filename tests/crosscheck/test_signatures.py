@@ -356,3 +356,23 @@ def test_a_reading_agrees_up_to_what_the_dtype_may_leave(dtype: Dtype, edge: flo
     case = sample(kind, OTHER, dtype)
     for far, agrees in ((0.99 * edge, True), (1.01 * edge, False), (float("inf"), False)):
         assert Evidence(kind, case, Returned(), far, settled=False).agrees == agrees
+
+
+def test_what_was_recognised_is_not_called_again() -> None:
+    from eager_kernels import right
+
+    calls = []
+
+    def counted(
+        q: Any, k: Any, v: Any, beta: Any, scale: Any = None, output_final_state: bool = False
+    ) -> Any:
+        calls.append(q.shape)
+        return right(q, k, v, beta, scale=scale, output_final_state=output_final_state)
+
+    found = recognise(adapt(counted), "cpu", "float32")
+    made = len(calls)
+    assert made >= 1
+    assert recognise(found, "cpu", "float32") is found
+    assert recognise(found, "cpu") is found
+    assert len(calls) == made
+    assert recognise(found, "cpu", "bfloat16").dtype == "bfloat16"
