@@ -10,12 +10,12 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "cache": ["LayerCache"],
-        "chunk_reference": ["chunk_osdn_reference"],
-        "decode": ["decode_step_"],
-        "layer": ["OnlineScaledDeltaNet"],
+        "boundary.results": ["State", "Trajectory"],
+        "layers.cache": ["LayerCache"],
+        "layers.layer": ["OnlineScaledDeltaNet"],
         "ops": ["chunk_osdn", "fused_recurrent_osdn", "osdn_preconditioner", "sequential_scan"],
-        "reference": ["osdn_reference", "preconditioner_reference"],
-        "results": ["State", "Trajectory"],
+        "recurrent.decode": ["decode_step_"],
+        "reference.chunkwise": ["chunk_osdn_reference"],
+        "reference.tokenwise": ["osdn_reference", "preconditioner_reference"],
     },
 )

@@ -6,15 +6,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .chunk import key_mode
-from .chunk_op import chunk_forward
-from .inputs import check_inputs, check_preconditioner_inputs
-from .norm import l2norm
-from .numerics import CHUNK, RECURRENT, SCAN, declare
-from .preconditioner_op import preconditioner
-from .recurrent_op import recurrent
-from .results import State, Trajectory
-from .tuning import settle_cache_keys
+from .boundary.inputs import check_inputs, check_preconditioner_inputs
+from .boundary.numerics import CHUNK, RECURRENT, SCAN, declare
+from .boundary.results import State, Trajectory
+from .chunk.registration import chunk_forward
+from .chunk.stages import key_mode
+from .launch.tuning import settle_cache_keys
+from .layers.norm import l2norm
+from .recurrent.registration import recurrent
+from .scan.registration import preconditioner
 
 settle_cache_keys()
 
@@ -117,7 +117,7 @@ def chunk_osdn(
     -----
     d, gains and both states are float32 throughout. Products of float32 inputs are full float32 unless
     ``torch.set_float32_matmul_precision`` allows TF32. ``chunk_osdn.numerics`` declares it all as data, of which the
-    rounding bounds follow: see `osdn_kernels.numerics`.
+    rounding bounds follow: see `osdn_kernels.boundary.numerics`.
     """
     given = check_inputs(
         q, k, v, beta, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,

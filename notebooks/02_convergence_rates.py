@@ -26,7 +26,7 @@ import numpy as np
 from IPython.display import Markdown, display
 
 import osdn_theory as ot
-from osdn_theory.convergence import LABELS
+from osdn_theory.context.convergence import LABELS
 
 # %% [markdown]
 # ## The central figure

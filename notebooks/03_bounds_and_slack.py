@@ -28,7 +28,7 @@ import numpy as np
 from IPython.display import Markdown, display
 
 import osdn_theory as ot
-from osdn_theory.tightness import TIGHTENABLE
+from osdn_theory.verification.tightness import TIGHTENABLE
 
 # %% [markdown]
 # ## Every bound on five kinds of streams

@@ -28,7 +28,7 @@ import numpy as np
 from IPython.display import Markdown, display
 
 import osdn_theory as ot
-from osdn_theory.calibration import half_life, isotropic_alignment
+from osdn_theory.measures.calibration_times import half_life, isotropic_alignment
 
 # %% [markdown]
 # ## T13: half-life and bias

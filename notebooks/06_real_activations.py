@@ -28,7 +28,7 @@ import numpy as np
 from IPython.display import Markdown, display
 
 import osdn_theory as ot
-from osdn_theory.calibration import calibration_times, moment_matrix
+from osdn_theory.measures.calibration_times import calibration_times, moment_matrix
 
 layers = ot.load_activations()
 rows = [(layer.name, layer.lead[1], layer.length, layer.key_dim) for layer in layers]

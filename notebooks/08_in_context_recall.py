@@ -26,7 +26,7 @@
 from IPython.display import Markdown, display
 
 import osdn_theory as ot
-from osdn_theory import recall_data, recall_tables
+from osdn_theory.recall import data as recall_data, tables as recall_tables
 
 summary = recall_data.load()
 status = "complete" if summary["complete"] else "not complete"

@@ -1,44 +1,34 @@
 from . import plotting as plotting, report as report
-from .activations import (
-    activation_layers as activation_layers,
-    load_activations as load_activations,
-    normalize_keys as normalize_keys,
-)
-from .analysis import (
-    analyze as analyze,
-)
 from .bounds import (
     BoundCheck as BoundCheck,
     bound_ids as bound_ids,
     check_bounds as check_bounds,
     context_checks as context_checks,
 )
-from .calibration import (
-    calibration_times as calibration_times,
-    isotropic_eigenvalues as isotropic_eigenvalues,
-    moment_matrix as moment_matrix,
-)
-from .comparators import (
+from .context.comparators import (
     best_context_diagonal as best_context_diagonal,
     best_fixed_diagonal as best_fixed_diagonal,
 )
-from .convergence import (
+from .context.convergence import (
     convergence_rates as convergence_rates,
 )
-from .exact_keys import (
-    dyadic_comparator as dyadic_comparator,
-    unit_keys as unit_keys,
-    weighted_unit_keys as weighted_unit_keys,
-)
-from .least_squares import (
-    recursive_least_squares as recursive_least_squares,
-    ridge_solution as ridge_solution,
-)
-from .newton import (
+from .context.newton import (
     context_osdn as context_osdn,
     fixed_diagonal as fixed_diagonal,
     gradient_descent as gradient_descent,
     right_newton as right_newton,
+)
+from .measures.analysis import (
+    analyze as analyze,
+)
+from .measures.calibration_times import (
+    calibration_times as calibration_times,
+    isotropic_eigenvalues as isotropic_eigenvalues,
+    moment_matrix as moment_matrix,
+)
+from .measures.least_squares import (
+    recursive_least_squares as recursive_least_squares,
+    ridge_solution as ridge_solution,
 )
 from .objective import (
     context_gradient as context_gradient,
@@ -53,16 +43,26 @@ from .objective import (
     token_loss as token_loss,
     write as write,
 )
-from .preconditioner import (
+from .recurrence.calibrate import (
     calibrate_step as calibrate_step,
     calibration_scan as calibration_scan,
 )
-from .recurrence import (
+from .recurrence.rules import (
+    FROZEN as FROZEN,
+    HISTORIC as HISTORIC,
+    PUBLISHED as PUBLISHED,
+    CalibrationRule as CalibrationRule,
+)
+from .recurrence.solve import (
     delta_net as delta_net,
     gated_delta_net as gated_delta_net,
     kda as kda,
     osdn as osdn,
     preconditioned_delta_net as preconditioned_delta_net,
+)
+from .recurrence.trajectory import (
+    Carry as Carry,
+    Trajectory as Trajectory,
 )
 from .rounding import (
     BFLOAT16 as BFLOAT16,
@@ -86,16 +86,20 @@ from .rounding import (
     round_to as round_to,
     ulp_distance as ulp_distance,
 )
-from .rules import (
-    FROZEN as FROZEN,
-    HISTORIC as HISTORIC,
-    PUBLISHED as PUBLISHED,
-    CalibrationRule as CalibrationRule,
+from .streams.activations import (
+    activation_layers as activation_layers,
+    load_activations as load_activations,
+    normalize_keys as normalize_keys,
 )
-from .streams import (
+from .streams.exact_keys import (
+    dyadic_comparator as dyadic_comparator,
+    unit_keys as unit_keys,
+    weighted_unit_keys as weighted_unit_keys,
+)
+from .streams.stream import (
     Stream as Stream,
 )
-from .synthetic import (
+from .streams.synthetic import (
     associative_recall as associative_recall,
     constant_key as constant_key,
     ill_conditioned as ill_conditioned,
@@ -105,21 +109,17 @@ from .synthetic import (
     orthogonal as orthogonal,
     path_length as path_length,
 )
-from .tightness import (
-    TightenResult as TightenResult,
-    tighten as tighten,
-)
-from .trajectory import (
-    Carry as Carry,
-    Trajectory as Trajectory,
-)
-from .transforms import (
+from .streams.transforms import (
     repeated as repeated,
     with_gates as with_gates,
 )
-from .verification import (
+from .verification.run import (
     Verification as Verification,
     verify as verify,
+)
+from .verification.tightness import (
+    TightenResult as TightenResult,
+    tighten as tighten,
 )
 
 __version__: str

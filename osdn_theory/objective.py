@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from osdn_theory._validation import Array, as_float64, require
+from osdn_theory.base.validation import Array, as_float64, require
 
 
 def residual_ratio(alignment: Any, beta: Any = 1.0) -> Array:

@@ -6,7 +6,7 @@ import sys
 
 from typer.main import get_command, get_group
 
-from osdn_theory.cli import app as osdn_theory
+from osdn_theory.commands.main import app as osdn_theory
 from proofs_check.cli import app as prove
 
 

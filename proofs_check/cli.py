@@ -7,8 +7,8 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from osdn_theory._console import known_names, progress_bar
-from osdn_theory._folders import ensure_writable, write_atomically
+from osdn_theory.base.folders import ensure_writable, write_atomically
+from osdn_theory.commands.console import known_names, progress_bar
 
 EXIT_CODES = (
     "Exit code: 0 every proof passed; 1 one failed; 2 bad usage; "
@@ -34,7 +34,7 @@ def prove(
     ] = False,
 ) -> None:
     """Run the machine-checked proofs of all theorems; print what is proved, how, and in what scope."""
-    from osdn_theory.jsonable import to_json
+    from osdn_theory.base.jsonable import to_json
     from proofs_check.claims import CLAIMS
     from proofs_check.proof import Method
     from proofs_check.registry import collect

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from osdn_theory._console import print_table
+from osdn_theory.commands.console import print_table
 from proofs_check.results import ProofResult, Run, summary_rows
 
 STYLES = {

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from osdn_kernels.decode import decode_step_
+from osdn_kernels.boundary.results import State
+from osdn_kernels.boundary.rule import Rule
+from osdn_kernels.launch.sequences import cut
 from osdn_kernels.ops import fused_recurrent_osdn
-from osdn_kernels.results import State
-from osdn_kernels.rule import Rule
-from osdn_kernels.scan import scan_forward
-from osdn_kernels.sequences import cut
+from osdn_kernels.recurrent.decode import decode_step_
+from osdn_kernels.scan.forward import scan_forward
 from torch import Tensor
 
 from . import names

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from osdn_kernels.runtime import INTERPRETED
+from osdn_kernels.launch.runtime import INTERPRETED
 
 from .floors import Ceilings
 from .timing import timer_of

@@ -22,8 +22,8 @@ cat >"$site/osdn-theory" <<'COMMAND'
 import os
 from contextlib import nullcontext
 
-from osdn_kernels.forced import forced
-from osdn_theory.cli import main
+from osdn_kernels.launch.forced import forced
+from osdn_theory.commands.main import main
 
 if __name__ == "__main__":  # worker processes import this file
     with forced({}) if os.environ.get("UNTUNED") else nullcontext():
@@ -44,7 +44,7 @@ step() {
 }
 
 selftest() {
-    step selftest "${LIMIT_SELFTEST:-600}" python3 -m osdn_kernels.selftest --json "$out/selftest.json"
+    step selftest "${LIMIT_SELFTEST:-600}" python3 -m osdn_kernels.selftest.command --json "$out/selftest.json"
 }
 
 # Kernels and dtypes of the cross-check; the first configuration of ours, since tuning is not what it is about.
@@ -95,7 +95,7 @@ sanitizer() {
     for tool in memcheck racecheck; do
         for problem in "chunk bf16" "recurrent bf16"; do
             step "$tool-${problem// /-}" "${LIMIT_SANITIZER:-600}" compute-sanitizer --tool "$tool" \
-                --error-exitcode 9 python3 -m osdn_kernels.selftest --problem "$problem" &
+                --error-exitcode 9 python3 -m osdn_kernels.selftest.command --problem "$problem" &
         done
     done
     finished

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..results import State
+from ..boundary.results import State
 
 
 def _chunk(

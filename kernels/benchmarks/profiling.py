@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from ..files import write_whole
+from ..launch.files import write_whole
 from . import names
 from .calls import backward_call
 from .inputs import draw

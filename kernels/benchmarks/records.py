@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..files import write_whole
+from ..launch.files import write_whole
 from .floors import Ceilings, Work
 from .shapes import Shape
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .model_size import ModelSize
+from .models.model_size import ModelSize
 from .recall_task import RecallTask
 from .specs import MODELS
 from .validation import require

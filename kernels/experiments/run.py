@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..files import write_whole
-from . import evaluation
-from .distributed import ALONE, Group, joined
+from ..launch.files import write_whole
 from .plan import Job, Plan
 from .specs import MODELS
-from .tracking import board, require_tensorboard
-from .training import Tick, ignore, train
+from .training import evaluation
+from .training.distributed import ALONE, Group, joined
+from .training.loop import Tick, ignore, train
+from .training.tracking import board, require_tensorboard
 from .validation import require
 
 Measure = Callable[[Path], None]
@@ -195,7 +195,7 @@ def untuned(device: torch.device) -> Iterator[None]:
         yield
         return
     from .. import ops  # noqa: F401, defines the kernels
-    from ..forced import forced
+    from ..launch.forced import forced
 
     with forced({}):
         yield

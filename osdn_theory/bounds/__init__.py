@@ -1,11 +1,18 @@
 """The bounds of THEORY.md as objects: hypotheses, both sides, and a verdict that is proved or left open."""
 
-from osdn_theory.bounds import calibration_time, contraction, fixed_point, forgetting, regret, sweeps
 from osdn_theory.bounds.check import BoundCheck, Outcome, Sides, decide
 from osdn_theory.bounds.checking import bound_ids, check_bounds
-from osdn_theory.bounds.context import context_checks
 from osdn_theory.bounds.problem import Problem, problem
 from osdn_theory.bounds.registry import BOUNDS, Bound
+from osdn_theory.bounds.statements import (
+    calibration_time,
+    contraction,
+    fixed_point,
+    forgetting,
+    regret,
+    sweeps,
+)
+from osdn_theory.bounds.statements.context import context_checks
 
 __all__ = [
     "BOUNDS",

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from osdn_theory.bounds.check import BoundCheck
-from osdn_theory.bounds.context import context_checks
 from osdn_theory.bounds.facts import Facts
 from osdn_theory.bounds.problem import problem
 from osdn_theory.bounds.registry import BOUNDS, evaluate, runs_for
-from osdn_theory.bounds.solver import solver_checks
-from osdn_theory.trajectory import Trajectory
+from osdn_theory.bounds.statements.context import context_checks
+from osdn_theory.bounds.statements.solver import solver_checks
+from osdn_theory.recurrence.trajectory import Trajectory
 
 CONTEXT = "T10"
 SOLVER = "float64"

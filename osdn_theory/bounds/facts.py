@@ -6,12 +6,12 @@ from functools import cached_property
 
 import numpy as np
 
-from osdn_theory._validation import Array
-from osdn_theory.bounds.local_step import LocalStep, local_steps
+from osdn_theory.base.validation import Array
 from osdn_theory.bounds.numbers import Balls, as_float, dot, norm_sq, vector
 from osdn_theory.bounds.problem import Problem
-from osdn_theory.bounds.window import Window, windows
-from osdn_theory.comparators import best_fixed_diagonal
+from osdn_theory.bounds.runs.local_step import LocalStep, local_steps
+from osdn_theory.bounds.runs.window import Window, windows
+from osdn_theory.context.comparators import best_fixed_diagonal
 
 _EXACT = Balls(1024)
 # Sums of products of a few float64 are dyadic; at 1024 bits they carry no radius unless their exponents span

@@ -15,7 +15,7 @@ from typing import Any
 import flint
 import numpy as np
 
-from osdn_theory._validation import Array
+from osdn_theory.base.validation import Array
 
 Number = Any
 """A ``flint.arb`` or a ``flint.fmpq``; python-flint ships no type stubs."""

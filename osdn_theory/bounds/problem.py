@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from osdn_theory._validation import Array
-from osdn_theory.preconditioner import forgetting
-from osdn_theory.rules import CalibrationRule
-from osdn_theory.streams import Stream
-from osdn_theory.trajectory import Trajectory
+from osdn_theory.base.validation import Array
+from osdn_theory.recurrence.calibrate import forgetting
+from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.streams.stream import Stream
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from osdn_theory.bounds.check import BoundCheck, Outcome, Sides, decide, log10_slack
-from osdn_theory.bounds.exact_run import ExactRun
 from osdn_theory.bounds.facts import Facts
-from osdn_theory.bounds.float_run import FloatRun
 from osdn_theory.bounds.numbers import Balls, Field, Number, Rationals, as_float
 from osdn_theory.bounds.problem import Problem
+from osdn_theory.bounds.runs.enclosed import FloatRun
+from osdn_theory.bounds.runs.exact import ExactRun
 
 Run = ExactRun | FloatRun
 

@@ -1,16 +1,9 @@
-from .adapters import (
-    Adapter as Adapter,
-    adapt as adapt,
-)
-from .case import (
+from .cases.case import (
     Case as Case,
     pose as pose,
 )
 from .check import (
     crosscheck as crosscheck,
-)
-from .configurations import (
-    crosscheck_configurations as crosscheck_configurations,
 )
 from .examination.results import (
     Examination as Examination,
@@ -24,7 +17,14 @@ from .files import (
     save_run as save_run,
     save_runs as save_runs,
 )
-from .registry import (
+from .kernel.adapters import (
+    Adapter as Adapter,
+    adapt as adapt,
+)
+from .kernel.configurations import (
+    crosscheck_configurations as crosscheck_configurations,
+)
+from .kernel.registry import (
     kernel_names as kernel_names,
     resolve as resolve,
 )

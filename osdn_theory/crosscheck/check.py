@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from osdn_theory._validation import as_float64
+from osdn_theory.base.validation import as_float64
 from osdn_theory.bounds import BoundCheck
-from osdn_theory.crosscheck.adapters import Adapter
-from osdn_theory.crosscheck.calling import Kernel
-from osdn_theory.crosscheck.case import Case, Dtype, pose
-from osdn_theory.crosscheck.comparisons import comparisons
-from osdn_theory.crosscheck.gradients import REFERENCE, compare_gradients
-from osdn_theory.crosscheck.limits import Limits, limits, models_of
-from osdn_theory.crosscheck.observation import CUTS, Observation, observe
-from osdn_theory.crosscheck.registry import resolve
-from osdn_theory.crosscheck.residuals import curve, residuals
+from osdn_theory.crosscheck.cases.case import Case, Dtype, pose
+from osdn_theory.crosscheck.evidence.comparisons import comparisons
+from osdn_theory.crosscheck.evidence.limits import Limits, limits, models_of
+from osdn_theory.crosscheck.evidence.observation import CUTS, Observation, observe
+from osdn_theory.crosscheck.evidence.residuals import curve, residuals
+from osdn_theory.crosscheck.gradients.check import REFERENCE, compare_gradients
+from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.crosscheck.kernel.calling import Kernel
+from osdn_theory.crosscheck.kernel.registry import resolve
 from osdn_theory.crosscheck.results import Comparison, CrossCheck, NewtonDistances
-from osdn_theory.crosscheck.symptoms import symptoms
-from osdn_theory.crosscheck.verdicts import Evidence, constants, theorem_checks, verdicts
-from osdn_theory.least_squares import recursive_least_squares, relative_distance
+from osdn_theory.crosscheck.verdicts.symptoms import symptoms
+from osdn_theory.crosscheck.verdicts.theorems import Evidence, constants, theorem_checks, verdicts
+from osdn_theory.measures.least_squares import recursive_least_squares, relative_distance
+from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.rounding import KernelModel
-from osdn_theory.rules import PUBLISHED, CalibrationRule
-from osdn_theory.streams import Stream
-from osdn_theory.trajectory import Trajectory
+from osdn_theory.streams.stream import Stream
 
 STILL = 1e-6
 """Movement of d that float32 hardly shows."""
@@ -67,7 +67,7 @@ def crosscheck(
     Parameters
     ----------
     kernel : name, ``"module:function"``, callable, or Adapter
-        See `osdn_theory.crosscheck.adapters.adapt` for what is taken from a signature.
+        See `osdn_theory.crosscheck.kernel.adapters.adapt` for what is taken from a signature.
     stream : Stream
         At most two leading axes (batch, head).
     rule : CalibrationRule

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from osdn_theory._validation import Array
-from osdn_theory.jsonable import jsonable
+from osdn_theory.base.jsonable import jsonable
+from osdn_theory.base.validation import Array
 
 Outcome = Literal["confirmed", "contradicted", "not observable", "not applicable"]
 Tokens = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from osdn_theory._validation import Array, require
+from osdn_theory.base.validation import Array, require
 
 Mask = npt.NDArray[np.bool_]
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 
-from osdn_theory._validation import Array, as_float64, require
+from osdn_theory.base.validation import Array, as_float64, require
 from osdn_theory.plotting._style import (
     BLUE,
     GREEN,
@@ -22,7 +22,7 @@ from osdn_theory.plotting._style import (
     pick_index,
     sparse_markers,
 )
-from osdn_theory.trajectory import Trajectory
+from osdn_theory.recurrence.trajectory import Trajectory
 
 
 def preconditioner_heatmap(trajectory: Trajectory, *, index: tuple[int, ...] = ()) -> tuple[Figure, Axes]:
@@ -92,7 +92,7 @@ def forgetting(
     ValueError
         If a parameter is out of range.
     """
-    from osdn_theory.calibration import half_life
+    from osdn_theory.measures.calibration_times import half_life
 
     gamma = as_float64("gammas", 1 - np.geomspace(1e-6, 0.3, 200) if gammas is None else gammas, min_ndim=1)
     require(bool(np.all((gamma > 0) & (gamma < 1))), "gammas: expected values strictly between 0 and 1")
@@ -124,7 +124,7 @@ def forgetting(
 
 
 def _bias_curves(ax: Axes, gamma: Array, eta: float, key_dim: int) -> None:
-    from osdn_theory.calibration import constant_key_alignment, isotropic_alignment
+    from osdn_theory.measures.calibration_times import constant_key_alignment, isotropic_alignment
 
     # With the anchor at 0 a constant key enters by the norm of its square alone.
     typical = np.array([np.sqrt(3 / (key_dim + 2))])

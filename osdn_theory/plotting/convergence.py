@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from osdn_theory._validation import Array, require
+from osdn_theory.base.validation import Array, require
 from osdn_theory.objective import residual_ratio
 from osdn_theory.plotting._style import (
     BLUE,
@@ -22,11 +22,11 @@ from osdn_theory.plotting._style import (
     pick_index,
     sparse_markers,
 )
-from osdn_theory.trajectory import Trajectory
+from osdn_theory.recurrence.trajectory import Trajectory
 
 
 class RateCurves(Protocol):
-    """What :func:`convergence_rates` draws; :class:`osdn_theory.convergence.ConvergenceRates` is one.
+    """What :func:`convergence_rates` draws; :class:`osdn_theory.context.convergence.ConvergenceRates` is one.
 
     Attributes
     ----------

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from osdn_theory._validation import Array
+from osdn_theory.base.validation import Array
 from osdn_theory.plotting._style import BLACK, BLUE, legend_outside, new_figure
 
 

@@ -19,10 +19,10 @@ from matplotlib.ticker import (
     ScalarFormatter,
 )
 
-from osdn_theory._validation import Array, require
+from osdn_theory.base.validation import Array, require
 from osdn_theory.plotting._style import GREY, curve_styles, legend_outside, new_figure
-from osdn_theory.recall_data import BASELINE, Summary, count_seeds, labels, measured, overall
-from osdn_theory.recall_tables import MEASURES
+from osdn_theory.recall.data import BASELINE, Summary, count_seeds, labels, measured, overall
+from osdn_theory.recall.tables import MEASURES
 
 Entry = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ def recall_accuracy(summary: Summary) -> tuple[Figure, list[Axes]]:
     Parameters
     ----------
     summary : mapping
-        As `osdn_theory.recall_data.load` returns it. Points of one number of pairs are moved apart a little.
+        As `osdn_theory.recall.data.load` returns it. Points of one number of pairs are moved apart a little.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def recall_distance(summary: Summary) -> tuple[Figure, list[Axes]]:
     Parameters
     ----------
     summary : mapping
-        As `osdn_theory.recall_data.load` returns it. A point stands in the geometric middle of its range,
+        As `osdn_theory.recall.data.load` returns it. A point stands in the geometric middle of its range,
         between the grid lines that are its ends.
 
     Raises
@@ -100,7 +100,7 @@ def recall_residual_ratios(summary: Summary) -> tuple[Figure, list[Axes]]:
     Parameters
     ----------
     summary : mapping
-        As `osdn_theory.recall_data.load` returns it.
+        As `osdn_theory.recall.data.load` returns it.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def recall_differences(summary: Summary) -> tuple[Figure, list[Axes]]:
     Parameters
     ----------
     summary : mapping
-        As `osdn_theory.recall_data.load` returns it.
+        As `osdn_theory.recall.data.load` returns it.
 
     Raises
     ------

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from osdn_theory._validation import Array, as_float64, require
-from osdn_theory.digest import theorem_order
+from osdn_theory.base.validation import Array, as_float64, require
 from osdn_theory.plotting._style import BLUE, GREY, RED, legend_outside, new_figure, pick_index
-from osdn_theory.trajectory import Trajectory
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.verification.digest import theorem_order
 
 if TYPE_CHECKING:
     from osdn_theory.bounds.check import BoundCheck

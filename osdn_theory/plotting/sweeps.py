@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from osdn_theory._validation import require
+from osdn_theory.base.validation import require
 from osdn_theory.plotting._style import GREY, curve_styles, legend_outside, new_figure
 
 if TYPE_CHECKING:
-    from osdn_theory.sweep_counts import SweepCount
+    from osdn_theory.measures.sweep_counts import SweepCount
 
 
 def sweep_counts(counts: Sequence[SweepCount], *, most: int, title: str = "") -> tuple[Figure, list[Axes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from osdn_theory._validation import require
+from osdn_theory.base.validation import require
 
 
 class Table:

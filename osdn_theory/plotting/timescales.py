@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from osdn_theory._validation import Array, as_float64, require
+from osdn_theory.base.validation import Array, as_float64, require
 from osdn_theory.plotting._style import GREY, curve_styles, legend_outside, new_figure, sparse_markers
 
 if TYPE_CHECKING:
-    from osdn_theory.calibration import CalibrationTimes
+    from osdn_theory.measures.calibration_times import CalibrationTimes
 
 
 def calibration_spectrum(times: Mapping[str, CalibrationTimes]) -> tuple[Figure, Axes]:

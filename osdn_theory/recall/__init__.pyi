@@ -5,6 +5,3 @@ from .summary import (
     summarise as summarise,
     write_summary as write_summary,
 )
-from .table import (
-    print_summary as print_summary,
-)

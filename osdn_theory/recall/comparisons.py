@@ -7,8 +7,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+from osdn_theory.recall.data import LEVEL
 from osdn_theory.recall.statistics import PairedTest, holm_adjusted, paired_test, t_interval
-from osdn_theory.recall_data import LEVEL
 
 Series = Mapping[int, float]
 """A number for every seed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from osdn_theory._fields import Fields
+from osdn_theory.base.fields import Fields
 
 
 def read_document(path: Path) -> Fields:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from osdn_theory._fields import Fields
-from osdn_theory._validation import require
+from osdn_theory.base.fields import Fields
+from osdn_theory.base.validation import require
 from osdn_theory.recall.documents import read_document
 from osdn_theory.recall.runs import PLAN, RESULT, Run, read_runs
 

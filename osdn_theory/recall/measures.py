@@ -10,29 +10,29 @@ from typing import Any
 
 import numpy as np
 
-from osdn_theory._fields import Fields
-from osdn_theory._folders import write_atomically
-from osdn_theory._tensor_files import TensorFile, open_tensors
-from osdn_theory._threads import single_threaded_blas
-from osdn_theory._validation import Array, as_float64, require
-from osdn_theory.activations import load_activations
-from osdn_theory.analysis import (
+from osdn_theory.base.fields import Fields
+from osdn_theory.base.folders import write_atomically
+from osdn_theory.base.jsonable import to_json
+from osdn_theory.base.tensor_files import TensorFile, open_tensors
+from osdn_theory.base.threads import single_threaded_blas
+from osdn_theory.base.validation import Array, as_float64, require
+from osdn_theory.measures.analysis import (
     geometric_mean_ratio,
     root_mean_square,
     token_residual_ratio,
     trajectory_measures,
     visited_preconditioners,
 )
-from osdn_theory.calibration import calibration_times
-from osdn_theory.jsonable import to_json
-from osdn_theory.least_squares import recursive_least_squares
-from osdn_theory.preconditioner import calibration_scan
+from osdn_theory.measures.calibration_times import calibration_times
+from osdn_theory.measures.least_squares import recursive_least_squares
 from osdn_theory.recall.documents import read_document
 from osdn_theory.recall.runs import MEASURES, RESULT, ROLES
-from osdn_theory.recurrence import gated_delta_net, osdn
-from osdn_theory.rules import CalibrationRule
-from osdn_theory.streams import Stream
-from osdn_theory.trajectory import Trajectory
+from osdn_theory.recurrence.calibrate import calibration_scan
+from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.recurrence.solve import gated_delta_net, osdn
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.streams.activations import load_activations
+from osdn_theory.streams.stream import Stream
 
 IDENTITY_STEPS = (0.003, 1.0)
 """Hypergradient steps at which d_1 = 1 must stay where it is (T15)."""
@@ -47,7 +47,7 @@ def measure_run(folder: Path) -> None:
     """Measure a finished training run: ``measures.json`` from ``result.json`` and ``activations/``.
 
     One entry per file and layer. Measures are over the context, on queries and keys of norm 1, as in
-    :func:`osdn_theory.analysis.analyze`: ratios by their geometric mean over tokens, heads and sequences;
+    :func:`osdn_theory.measures.analysis.analyze`: ratios by their geometric mean over tokens, heads and sequences;
     `d_low`, `d_high` and `calibration_tokens` (the least) are extremes over them; drifts are root mean
     squares; the rest are means. `output_error` is over all tokens, the layer's own normalisation included.
 

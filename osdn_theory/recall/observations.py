@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from osdn_theory._fields import Fields
-from osdn_theory._validation import require
-from osdn_theory.analysis import geometric_mean_ratio, root_mean_square
+from osdn_theory.base.fields import Fields
+from osdn_theory.base.validation import require
+from osdn_theory.measures.analysis import geometric_mean_ratio, root_mean_square
 from osdn_theory.recall.runs import Run, cell_of
 
 Cell = tuple[str, int, int]

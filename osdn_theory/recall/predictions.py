@@ -45,11 +45,11 @@ from typing import Any
 
 import numpy as np
 
-from osdn_theory._fields import Fields
+from osdn_theory.base.fields import Fields
 from osdn_theory.recall.comparisons import Series, compared
+from osdn_theory.recall.data import LEVEL
 from osdn_theory.recall.experiment import ModelRuns
 from osdn_theory.recall.observations import overall
-from osdn_theory.recall_data import LEVEL
 
 SLOW, FAST, FROZEN = "osdn", "osdn_eta1", "static"
 SLOW_STEP = 0.003

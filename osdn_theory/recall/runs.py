@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from osdn_theory._fields import Fields
+from osdn_theory.base.fields import Fields
 from osdn_theory.recall.documents import read_document
 
 RESULT = "result.json"

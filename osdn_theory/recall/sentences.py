@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from osdn_theory.recall.data import count_seeds
 from osdn_theory.recall.observations import title
-from osdn_theory.recall_data import count_seeds
 
 MEASURES = ("accuracy", "accuracy_once", "accuracy_twice", "token_residual_ratio", "recall_residual_ratio")
 """What the sentences are about."""

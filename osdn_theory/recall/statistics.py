@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from osdn_theory._validation import Array, as_float64, require
-from osdn_theory.recall_data import LEVEL
+from osdn_theory.base.validation import Array, as_float64, require
+from osdn_theory.recall.data import LEVEL
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from osdn_theory._folders import write_atomically
-from osdn_theory.jsonable import jsonable, to_json
+from osdn_theory.base.folders import write_atomically
+from osdn_theory.base.jsonable import jsonable, to_json
 from osdn_theory.recall.comparisons import Series, compared
+from osdn_theory.recall.data import BASELINE, FILE, SCHEMA
 from osdn_theory.recall.experiment import Experiment, ModelRuns, read_experiment
 from osdn_theory.recall.observations import (
     ablation_accuracies,
@@ -19,7 +20,6 @@ from osdn_theory.recall.observations import (
 from osdn_theory.recall.predictions import tested_predictions
 from osdn_theory.recall.runs import Run
 from osdn_theory.recall.sentences import sentences
-from osdn_theory.recall_data import BASELINE, FILE, SCHEMA
 
 Key = TypeVar("Key", bound=Hashable)
 Row = dict[str, Any]

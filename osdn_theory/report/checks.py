@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from osdn_theory._fields import Fields
-from osdn_theory._validation import Array
+from osdn_theory.base.fields import Fields
+from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.results import Comparison, CrossCheck, Curve, Symptom, Tokens, Verdict
 
 OUTCOMES = ("contradicted", "not observable", "confirmed", "not applicable")

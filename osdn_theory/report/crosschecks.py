@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from osdn_theory._fields import Fields
+from osdn_theory.base.fields import Fields
 from osdn_theory.crosscheck.alternatives.alternative import Alternative
 from osdn_theory.crosscheck.alternatives.naming import Explanation
 from osdn_theory.crosscheck.alternatives.power import Power, Reach
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY
 from osdn_theory.crosscheck.examination.results import BackwardResult, Examination, ExerciseResult
-from osdn_theory.crosscheck.gradient_explanations import GradientExplanation
+from osdn_theory.crosscheck.gradients.explanations import GradientExplanation
 from osdn_theory.crosscheck.invariance.result import TITLES, Difference, Invariance, required
 from osdn_theory.crosscheck.results import FORMAT
 from osdn_theory.report.checks import read_check, read_comparison

@@ -8,13 +8,13 @@ from typing import Literal
 
 from osdn_theory.bounds import bound_ids
 from osdn_theory.crosscheck.results import CrossCheck
-from osdn_theory.digest import SEVERITY, Digest, Theorem as CheckedTheorem
-from osdn_theory.recall_data import Summary
-from osdn_theory.recall_tables import against_baseline
+from osdn_theory.recall.data import Summary
+from osdn_theory.recall.tables import against_baseline
 from osdn_theory.report.checks import label
 from osdn_theory.report.paper_claims import PAPER_CLAIMS, PaperClaim
 from osdn_theory.report.proofs import ProofStatus
 from osdn_theory.theorems import Theorem
+from osdn_theory.verification.digest import SEVERITY, Digest, Theorem as CheckedTheorem
 
 Judgement = Literal[
     "supported", "supported in part", "undecided", "contradicted", "not tested at this scale", "not tested"

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from osdn_theory._validation import require
+from osdn_theory.base.validation import require
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from osdn_theory.crosscheck.examination.results import EXIT_CODES, Examination
-from osdn_theory.recall_data import count_seeds
+from osdn_theory.recall.data import count_seeds
 from osdn_theory.report.model import ReportModel
 from osdn_theory.report.proofs import ProofsRun
 from osdn_theory.report.recall import RecallRun

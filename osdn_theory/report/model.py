@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osdn_theory import __version__
+from osdn_theory.base.jsonable import jsonable
 from osdn_theory.crosscheck.examination.results import Examination
 from osdn_theory.crosscheck.results import CrossCheck
-from osdn_theory.digest import Digest, digest
-from osdn_theory.jsonable import jsonable
 from osdn_theory.report.checks import outcome
 from osdn_theory.report.crosschecks import CrossCheckRun, read_crosschecks
 from osdn_theory.report.documents import Document
@@ -23,9 +22,10 @@ from osdn_theory.report.provenance import machine_facts
 from osdn_theory.report.published import PUBLISHED_TABLES, PublishedTable
 from osdn_theory.report.recall import RecallRun, contents, read_recalls
 from osdn_theory.theorems import THEOREMS
+from osdn_theory.verification.digest import Digest, digest
 
 if TYPE_CHECKING:
-    from osdn_theory.verification import Verification
+    from osdn_theory.verification.run import Verification
 
 FORMAT = "osdn-report/2"
 

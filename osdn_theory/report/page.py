@@ -9,16 +9,17 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from osdn_theory import __version__, recall_tables
-from osdn_theory.digest import SEVERITY, format_slack
+from osdn_theory import __version__
 from osdn_theory.plotting._formula import formula_svg
-from osdn_theory.recall_data import count_seeds
+from osdn_theory.recall import tables as recall_tables
+from osdn_theory.recall.data import count_seeds
 from osdn_theory.report.checks import label, outcome
 from osdn_theory.report.examinations import counted, exercise_line, numbered
 from osdn_theory.report.headlines import headlines
 from osdn_theory.report.model import ReportModel
 from osdn_theory.report.recall import CAPTIONS, facts
 from osdn_theory.report.wording import number_columns, readable
+from osdn_theory.verification.digest import SEVERITY, format_slack
 
 
 @cache
@@ -45,7 +46,7 @@ def render(
         One for each recall run of the model, in their order; the names are those of `recall.CAPTIONS`.
     """
     environment = Environment(
-        loader=PackageLoader("osdn_theory"),
+        loader=PackageLoader("osdn_theory.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from osdn_theory._fields import Fields
+from osdn_theory.base.fields import Fields
 from osdn_theory.report.documents import Document, StaleError, read_document
 from osdn_theory.theorems import THEOREMS
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from osdn_theory.recall_data import FILE, SchemaError, Summary, checked_summary, packaged_files
+from osdn_theory.recall.data import FILE, SchemaError, Summary, checked_summary, packaged_files
 from osdn_theory.report.documents import Document, StaleError, read_document
 
 CAPTIONS: Mapping[str, str] = {
@@ -27,7 +27,7 @@ class RecallRun:
     Attributes
     ----------
     summary : dict
-        As `osdn_theory.recall_data.checked_summary` returns it.
+        As `osdn_theory.recall.data.checked_summary` returns it.
     packaged : bool
         Whether it was delivered with the package instead of made in the report folder.
     """

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from osdn_theory._folders import ensure_writable, write_atomically
-from osdn_theory._validation import require
+from osdn_theory.base.folders import ensure_writable, write_atomically
+from osdn_theory.base.jsonable import to_json
+from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.results import CrossCheck
-from osdn_theory.jsonable import to_json
 from osdn_theory.plotting import crosscheck_curve, crosscheck_errors, recall_figures
 from osdn_theory.report.checks import outcome
 from osdn_theory.report.exhibit import Exhibit
@@ -21,7 +21,7 @@ from osdn_theory.report.model import build_model
 from osdn_theory.report.page import render
 
 if TYPE_CHECKING:
-    from osdn_theory.verification import Verification
+    from osdn_theory.verification.run import Verification
 
 MAX_FIGURES, MAX_WITH_CONTRADICTED = 12, 36
 """Kernel runs that are drawn, so that the page stays small where there is one run for each configuration."""

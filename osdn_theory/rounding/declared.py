@@ -15,7 +15,7 @@ from dataclasses import fields
 from math import isfinite
 from typing import Any, get_args
 
-from osdn_theory._validation import require
+from osdn_theory.base.validation import require
 from osdn_theory.rounding.formats import FORMATS, Format
 from osdn_theory.rounding.models import KernelModel, Order
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from osdn_theory import preconditioner as calibration
-from osdn_theory._validation import Array
+from osdn_theory.base.validation import Array
+from osdn_theory.recurrence import calibrate as calibration
+from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.rounding.formats import FLOAT32, Format, round_to, truncate_to
 from osdn_theory.rounding.inputs import rounded_rule, rounded_stream
 from osdn_theory.rounding.models import KernelModel
-from osdn_theory.rules import CalibrationRule
-from osdn_theory.streams import Stream
+from osdn_theory.streams.stream import Stream
 
 Single = npt.NDArray[np.float32]
 

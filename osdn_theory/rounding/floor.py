@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osdn_theory._validation import Array
-from osdn_theory.rounding.lemmas import UNIT
+from osdn_theory.base.validation import Array
+from osdn_theory.rounding.errors.lemmas import UNIT
 from osdn_theory.rounding.running import ErrorBounds
 
 

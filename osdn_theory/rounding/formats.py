@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osdn_theory._validation import Array, require
+from osdn_theory.base.validation import Array, require
 
 
 @dataclass(frozen=True)

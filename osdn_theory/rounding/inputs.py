@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from osdn_theory import preconditioner as calibration
-from osdn_theory._validation import Array
+from osdn_theory.base.validation import Array
+from osdn_theory.recurrence import calibrate as calibration
+from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.rounding.formats import FLOAT32, round_to
 from osdn_theory.rounding.models import KernelModel
-from osdn_theory.rules import CalibrationRule
-from osdn_theory.streams import Stream
+from osdn_theory.streams.stream import Stream
 
 
 def rounded_stream(stream: Stream, model: KernelModel, rule: CalibrationRule) -> Stream:

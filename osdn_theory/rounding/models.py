@@ -6,9 +6,9 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from osdn_theory._validation import require
+from osdn_theory.base.validation import require
+from osdn_theory.rounding.errors.lemmas import CHAIN, Products
 from osdn_theory.rounding.formats import BFLOAT16, FLOAT16, FLOAT32, TF32, Format
-from osdn_theory.rounding.lemmas import CHAIN, Products
 
 Order = Literal["recurrent", "chunk"]
 

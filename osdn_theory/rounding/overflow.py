@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from osdn_theory._validation import Array
-from osdn_theory.rounding.error_set import Mask
+from osdn_theory.base.validation import Array
+from osdn_theory.rounding.errors.error_set import Mask
 from osdn_theory.rounding.formats import Format
 
 

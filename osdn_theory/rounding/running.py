@@ -8,23 +8,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from osdn_theory._threads import single_threaded_blas
-from osdn_theory._validation import Array, require
-from osdn_theory.recurrence import osdn
-from osdn_theory.rounding.calibrated import Calibrated
-from osdn_theory.rounding.calibration import calibrated
-from osdn_theory.rounding.error_set import Mask
+from osdn_theory.base.threads import single_threaded_blas
+from osdn_theory.base.validation import Array, require
+from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.solve import osdn
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.rounding.errors.error_set import Mask
+from osdn_theory.rounding.errors.lemmas import SAFETY, UNIT, sum_error
 from osdn_theory.rounding.formats import FLOAT32, round_to
 from osdn_theory.rounding.inputs import rounded_rule, rounded_stream
-from osdn_theory.rounding.lemmas import SAFETY, UNIT, sum_error
-from osdn_theory.rounding.memory import Written, written
+from osdn_theory.rounding.memory.bound import Written, written
+from osdn_theory.rounding.memory.reading import Reads
 from osdn_theory.rounding.models import CHUNK_FP32, KernelModel
 from osdn_theory.rounding.overflow import Overflow, Watch, earliest, tokens_of
-from osdn_theory.rounding.reading import Reads
+from osdn_theory.rounding.preconditioner.calibrated import Calibrated
+from osdn_theory.rounding.preconditioner.calibration import calibrated
 from osdn_theory.rounding.setup import Setup
-from osdn_theory.rules import PUBLISHED, CalibrationRule
-from osdn_theory.streams import Stream
-from osdn_theory.trajectory import Trajectory
+from osdn_theory.streams.stream import Stream
 
 
 @dataclass(frozen=True, eq=False)

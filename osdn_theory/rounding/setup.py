@@ -9,12 +9,12 @@ from functools import cached_property
 
 import numpy as np
 
-from osdn_theory import preconditioner as calibration
-from osdn_theory._validation import Array
-from osdn_theory.rounding.lemmas import UNIT
+from osdn_theory.base.validation import Array
+from osdn_theory.recurrence import calibrate as calibration
+from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.rounding.errors.lemmas import UNIT
 from osdn_theory.rounding.models import KernelModel
-from osdn_theory.rules import CalibrationRule
-from osdn_theory.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False)

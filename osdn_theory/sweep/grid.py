@@ -12,8 +12,8 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from osdn_theory._validation import require
-from osdn_theory.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.base.validation import require
+from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
 
 STREAMS: dict[str, bool] = {
     "interpolating": False,

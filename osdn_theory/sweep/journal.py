@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from osdn_theory._folders import write_atomically
+from osdn_theory.base.folders import write_atomically
 
 Row = dict[str, Any]
 

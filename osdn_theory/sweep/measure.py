@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from osdn_theory import synthetic
-from osdn_theory._threads import single_threaded_blas
-from osdn_theory.analysis import HeadAnalysis, RecurrenceMeasures, analyze
+from osdn_theory.base.threads import single_threaded_blas
 from osdn_theory.bounds import check_bounds
-from osdn_theory.recurrence import osdn
+from osdn_theory.measures.analysis import HeadAnalysis, RecurrenceMeasures, analyze
+from osdn_theory.recurrence.solve import osdn
 from osdn_theory.rounding.formats import FORMATS, round_to
-from osdn_theory.streams import Stream
+from osdn_theory.streams import synthetic
+from osdn_theory.streams.stream import Stream
 from osdn_theory.sweep.grid import Cell
 
 Row = dict[str, Any]

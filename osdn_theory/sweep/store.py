@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from osdn_theory._folders import ensure_writable, write_atomically
+from osdn_theory.base.folders import ensure_writable, write_atomically
 from osdn_theory.sweep.columns import COLUMNS, IDENTITY
 from osdn_theory.sweep.journal import Journal, Row
 

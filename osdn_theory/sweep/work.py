@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
-from osdn_theory._threads import single_threaded_blas
+from osdn_theory.base.threads import single_threaded_blas
 from osdn_theory.sweep.grid import Cell
 from osdn_theory.sweep.version import code_version
 

@@ -10,7 +10,7 @@ import sympy as sp
 from sympy.matrices.expressions.matexpr import MatrixExpr, MatrixSymbol
 from sympy.printing.numpy import NumPyPrinter
 
-from osdn_theory._validation import Array, as_float64, require
+from osdn_theory.base.validation import Array, as_float64, require
 
 
 class _Printer(NumPyPrinter):

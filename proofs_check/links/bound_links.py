@@ -13,9 +13,10 @@ import flint
 import numpy as np
 from flint import fmpq
 
-from osdn_theory import calibration, recurrence
-from osdn_theory.bounds import forgetting
-from osdn_theory.trajectory import Trajectory
+from osdn_theory.bounds.statements import forgetting
+from osdn_theory.measures import calibration_times as calibration
+from osdn_theory.recurrence import solve as recurrence
+from osdn_theory.recurrence.trajectory import Trajectory
 from proofs_check.exact import (
     agnostic_laws,
     fixed_point_laws,

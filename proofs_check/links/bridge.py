@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from osdn_theory.bounds.check import decide
-from osdn_theory.bounds.exact_run import ExactRun
 from osdn_theory.bounds.facts import Facts
 from osdn_theory.bounds.numbers import Rationals
 from osdn_theory.bounds.problem import Problem, problem
 from osdn_theory.bounds.registry import BOUNDS, Evidence
-from osdn_theory.rules import CalibrationRule
-from osdn_theory.streams import Stream
-from osdn_theory.trajectory import Trajectory
+from osdn_theory.bounds.runs.exact import ExactRun
+from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.streams.stream import Stream
 from proofs_check.exact.law import Instance, converted
 from proofs_check.exact.roots import fraction
 from proofs_check.links.link import rational

@@ -1,4 +1,4 @@
-"""T9, T10: `osdn_theory.newton`, its bounds and `osdn_theory.bounds.context`, against the exact context laws.
+"""T9, T10: the context of `osdn_theory`, its steps and bounds, against the exact context laws.
 
 The solver behind the bounds runs in exact rationals and is compared exactly. The float64 functions go through
 singular values: see `bridge.by_condition`.
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from flint import fmpq
 
-from osdn_theory import newton, newton_bounds, symbolic
-from osdn_theory._context import Form
-from osdn_theory.bounds import context
+from osdn_theory import symbolic
 from osdn_theory.bounds.numbers import Rationals
+from osdn_theory.bounds.statements import context
+from osdn_theory.context import newton, newton_bounds
+from osdn_theory.context.problem import Form
 from proofs_check.exact import context_laws, linear as la
 from proofs_check.exact.draw import Draw
 from proofs_check.exact.law import Instance

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 from flint import fmpq
 
-from osdn_theory.bounds import float_run
+from osdn_theory.bounds.runs import enclosed as float_run
 from proofs_check.exact import rounding_laws
 from proofs_check.exact.draw import Draw
 from proofs_check.exact.law import Instance

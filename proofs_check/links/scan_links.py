@@ -8,10 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from flint import fmpq
 
-from osdn_theory import calibration, preconditioner, recurrence, symbolic
-from osdn_theory.rules import CalibrationRule
-from osdn_theory.streams import Stream
-from osdn_theory.trajectory import Trajectory
+from osdn_theory import symbolic
+from osdn_theory.measures import calibration_times as calibration
+from osdn_theory.recurrence import calibrate as preconditioner, solve as recurrence
+from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.streams.stream import Stream
 from proofs_check.exact import chunk_laws, fixed_point_laws, forgetting_laws, linear as la, mean_laws, rules
 from proofs_check.exact.draw import Draw
 from proofs_check.exact.law import Instance

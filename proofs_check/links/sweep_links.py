@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from flint import fmpq
 
-from osdn_theory import recurrence, sweeps
-from osdn_theory.bounds import sweeps as sweep_bounds, window as bound_window
-from osdn_theory.bounds.window import Window
+from osdn_theory.bounds.runs import window as bound_window
+from osdn_theory.bounds.runs.window import Window
+from osdn_theory.bounds.statements import sweeps as sweep_bounds
+from osdn_theory.recurrence import solve as recurrence, sweeps
 from proofs_check.exact import sweep_laws
 from proofs_check.exact.draw import Draw
 from proofs_check.exact.law import Instance, Relation

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from flint import fmpq
 
-from osdn_theory import objective, preconditioner, symbolic
+from osdn_theory import objective, symbolic
+from osdn_theory.recurrence import calibrate as preconditioner
 from proofs_check.exact import linear as la, rules, token_laws
 from proofs_check.exact.draw import Draw
 from proofs_check.exact.law import Instance

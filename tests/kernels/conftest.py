@@ -1,17 +1,13 @@
-"""Kernel tests run in Triton's interpreter, so that they need no GPU."""
-
-import os
+"""Kernel tests, on the kernels or as on a machine without a GPU."""
 
 import pytest
-
-# Triton reads it once, when it is first imported.
-os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture
 def on_references(monkeypatch):
     """As on a machine without a GPU."""
-    from osdn_kernels import layer_operator, runtime
+    from osdn_kernels.launch import runtime
+    from osdn_kernels.layers import operator as layer_operator
 
     monkeypatch.setattr(runtime, "INTERPRETED", False)
     monkeypatch.setattr(layer_operator, "_warned", True)

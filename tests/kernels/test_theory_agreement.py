@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 from osdn_kernels import chunk_osdn, fused_recurrent_osdn
-from osdn_kernels.chunk_reference import chunk_osdn_reference
-from osdn_kernels.reference import osdn_reference
-from reference_cases import relative_error
+from osdn_kernels.reference.chunkwise import chunk_osdn_reference
+from osdn_kernels.reference.tokenwise import osdn_reference
+from support.kernels.reference_cases import relative_error
 from torch import Tensor
 
-from osdn_theory import synthetic
-from osdn_theory.activations import load_activations
-from osdn_theory.recurrence import osdn
-from osdn_theory.rules import HISTORIC, PUBLISHED, CalibrationRule
-from osdn_theory.streams import Stream
-from osdn_theory.transforms import with_gates
+from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.solve import osdn
+from osdn_theory.streams import synthetic
+from osdn_theory.streams.activations import load_activations
+from osdn_theory.streams.stream import Stream
+from osdn_theory.streams.transforms import with_gates
 
 RULES = {
     "published": PUBLISHED,

@@ -2,25 +2,25 @@
 # A mutant a line reads best.
 """Mutants of `osdn_theory.crosscheck`: every tolerance loosened, every condition and term of a decision dropped."""
 
-from mutation_run import Mutant, Suite
+from mutation.mutation_run import Mutant, Suite
 
 _FOLDER = "osdn_theory/crosscheck"
-_TESTS = "tests/crosscheck"
+_TESTS = "tests/theory/crosscheck"
 
 _FIRST = {
-    "limits.py": "test_tolerances.py",
-    "comparison.py": "test_decisions.py",
-    "comparisons.py": "test_decisions.py",
-    "residuals.py": "test_decisions.py",
+    "evidence/limits.py": "test_tolerances.py",
+    "evidence/comparison.py": "test_decisions.py",
+    "evidence/comparisons.py": "test_decisions.py",
+    "evidence/residuals.py": "test_decisions.py",
     "results.py": "test_decisions.py",
-    "verdicts.py": "test_decisions.py",
-    "symptoms.py": "test_crosscheck_faults.py",
-    "coarse_products.py": "test_crosscheck_faults.py",
+    "verdicts/theorems.py": "test_decisions.py",
+    "verdicts/symptoms.py": "test_faults.py",
+    "evidence/coarse_products.py": "test_faults.py",
     "alternatives/power.py": "test_naming.py",
     "alternatives/naming.py": "test_naming.py",
     "alternatives/agreement.py": "test_naming.py",
-    "gradients.py": "test_gradient_tolerances.py",
-    "gradient_explanations.py": "test_gradient_tolerances.py",
+    "gradients/check.py": "gradients/test_tolerances.py",
+    "gradients/explanations.py": "gradients/test_tolerances.py",
     "invariance/checks.py": "test_invariance.py",
     "invariance/difference.py": "test_invariance.py",
     "invariance/parts.py": "test_invariance.py",
@@ -29,19 +29,19 @@ _FIRST = {
     "examination/results.py": "test_examination.py",
     "examination/marking.py": "test_examination.py",
     "examination/run.py": "test_examination.py",
-    "exercises/draw.py": "test_exercises.py",
-    "exercises/bench.py": "test_exercises.py",
-    "exercises/table.py": "test_exercises.py",
-    "exercises/question.py": "test_exercises.py",
-    "case.py": "test_cases.py",
-    "calling.py": "test_cases.py",
-    "signature/evidence.py": "test_signatures.py",
-    "signature/recognition.py": "test_signatures.py",
+    "examination/exercises/draw.py": "test_exercises.py",
+    "examination/exercises/bench.py": "test_exercises.py",
+    "examination/exercises/table.py": "test_exercises.py",
+    "examination/exercises/question.py": "test_exercises.py",
+    "cases/case.py": "test_cases.py",
+    "kernel/calling.py": "test_cases.py",
+    "kernel/signature/evidence.py": "test_signatures.py",
+    "kernel/signature/recognition.py": "test_signatures.py",
 }
 """The test file that is likeliest to see a mutant of each."""
 
 _MUTANTS: dict[str, list[tuple[str, ...]]] = {
-    "limits.py": [
+    "evidence/limits.py": [
         ("float32's allowance doubled", '"float32": 1e-4', '"float32": 2e-4'),
         ("float16's allowance doubled", '"float16": 1e-2', '"float16": 2e-2'),
         ("bfloat16's allowance doubled", '"bfloat16": 5e-2', '"bfloat16": 1e-1'),
@@ -86,7 +86,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("nothing of late", "np.maximum(sizes[..., t], decay[..., t] * largest[..., t - 1])", "sizes[..., t]"),
         ("the largest of all heads", "largest = norms.max(axis=-1, keepdims=True, initial=0.0)", "largest = norms.max(keepdims=True, initial=0.0)"),
     ],
-    "comparison.py": [
+    "evidence/comparison.py": [
         ("errors relative to the head everywhere", "    if to_largest:\n", "    if True:\n"),
         ("never relative to the head", "    if to_largest:\n", "    if False:\n"),
         ("a zero is no scale of one", "scale = np.where(size > 0, size, 1.0)", "scale = np.where(size > 0, size, np.inf)"),
@@ -109,7 +109,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("what is out of bound does not count", 'if not self.within or "contradicted" in outcomes:', 'if "contradicted" in outcomes:'),
         ("what is hidden counts as seen", 'EXIT_UNOBSERVED if "not observable" in outcomes else EXIT_CONFIRMED', "EXIT_CONFIRMED"),
     ],
-    "comparisons.py": [
+    "evidence/comparisons.py": [
         ("a state without tokens may be rounded", "relative = 0.0 if is_proved(case) else", "relative ="),
         ("a decaying state without tokens may not be rounded", "relative = 0.0 if is_proved(case) else RELATIVE_ALLOWANCE[case.dtype]", "relative = 0.0"),
         ("a state without tokens is not compared", '"S": ("state handed on", seen.states, case.initial_state),\n', ""),
@@ -125,7 +125,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("the spread doubled", "return np.nan_to_num(spread, nan=0.0, posinf=np.inf)", "return 2 * np.nan_to_num(spread, nan=0.0, posinf=np.inf)"),
         ("a NaN allows anything", "np.nan_to_num(spread, nan=0.0, posinf=np.inf)", "np.nan_to_num(spread, nan=np.inf, posinf=np.inf)"),
     ],
-    "residuals.py": [
+    "evidence/residuals.py": [
         ("the least ratio without the error after", "np.maximum(_norm(self.after) - self.after_error, 0.0)", "_norm(self.after)"),
         ("the least ratio without the error before", "_norm(self.before) + self.before_error)", "_norm(self.before))"),
         ("the largest ratio without the error after", "_ratio(_norm(self.after) + self.after_error, np", "_ratio(_norm(self.after), np"),
@@ -142,7 +142,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("the head with the largest product", "np.unravel_index(int(np.argmin(finite))", "np.unravel_index(int(np.argmax(finite))"),
         ("the curve's end is its last observable token", "return last + 1 if last < observable.size else None", "return last if last < observable.size else None"),
     ],
-    "verdicts.py": [
+    "verdicts/theorems.py": [
         ("nine tenths are visible", "VISIBLE = 0.5", "VISIBLE = 0.9"),
         ("a tenth is visible", "VISIBLE = 0.5", "VISIBLE = 0.1"),
         ("the mildest head", "worst = min(GRAVITY.index", "worst = max(GRAVITY.index"),
@@ -190,7 +190,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("states do not count for the chunk form", 'for found in (e.get("o"), e.get("S"))', 'for found in (e.get("o"),)'),
         ("d does not count for T18", '"o", "S", "d", "d handed on", "a"), "Errors', '"o", "S", "d handed on", "a"), "Errors'),
     ],
-    "symptoms.py": [
+    "verdicts/symptoms.py": [
         ("a factor may leave everything", "EXPLAINED = 0.1", "EXPLAINED = 1.5"),
         ("a factor explains the best token", "MOST = 0.9", "MOST = 0.0"),
         ("one coarse number is enough", "CHANCE = 10", "CHANCE = 0"),
@@ -208,7 +208,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("what does not agree is named", "[_named(each) for each in found if each.agrees]", "[_named(each) for each in found]"),
         ("wrong forward as well", "if gradients and len(gradients) == len(wrong):", "if gradients:"),
     ],
-    "coarse_products.py": [
+    "evidence/coarse_products.py": [
         ("products not rounded", "round_to(left, TF32) @ round_to(right, TF32)", "left @ right"),
         ("left factors alone rounded", "round_to(left, TF32) @ round_to(right, TF32)", "round_to(left, TF32) @ right"),
     ],
@@ -247,7 +247,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("an infinity on one side is none", "np.where(lost | gone, np.inf, apart)", "np.where(lost | gone, 0.0, apart)"),
         ("an infinity on both sides is an error", "np.where(lost & gone, 0.0, np.where(lost | gone, np.inf, apart))", "np.where(lost | gone, np.inf, apart)"),
     ],
-    "gradients.py": [
+    "gradients/check.py": [
         ("float32's allowance doubled", '"float32": 5e-5', '"float32": 1e-4'),
         ("float16's allowance doubled", '"float16": 1e-2', '"float16": 2e-2'),
         ("bfloat16's allowance doubled", '"bfloat16": 5e-2', '"bfloat16": 1e-1'),
@@ -260,7 +260,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("d handed on is left out of the form", '"final state": getattr(final, "state", final), "d handed on": handed', '"final state": getattr(final, "state", final)'),
         ("the first copy alone", "farthest_copy(value, copies)", "value[: len(value) // copies]"),
     ],
-    "gradient_explanations.py": [
+    "gradients/explanations.py": [
         ("everything is near", "CLOSE = 0.5", "CLOSE = 10.0"),
         ("nothing is near", "CLOSE = 0.5", "CLOSE = 1e-9"),
         ("two bounds are explained", "about, left, rest <= 1)", "about, left, rest <= 1e3)"),
@@ -341,7 +341,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("no power is measured", "power=power_of(adapter, marked, models) if marked else None", "power=None"),
         ("the dtype that was found is not used", "found: Any = wanted or adapter.dtype", "found: Any = wanted"),
     ],
-    "exercises/draw.py": [
+    "examination/exercises/draw.py": [
         ("beta never at its lower end", "np.where(chosen < 0.1, low,", "np.where(chosen < 0.0, low,"),
         ("beta never at its upper end", "np.where(chosen > 0.9, high, beta)", "np.where(chosen > 1.0, high, beta)"),
         ("lengths that are multiples", "return 2 * self.chunk + 5", "return 2 * self.chunk"),
@@ -353,7 +353,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("the same numbers for every exercise", "np.random.default_rng([seed, zlib.crc32(name.encode())])", "np.random.default_rng([seed, 0])"),
         ("keys of norm one", "norms: tuple[float, float] = (0.5, 1.4)", "norms: tuple[float, float] = (1.0, 1.0)"),
     ],
-    "exercises/bench.py": [
+    "examination/exercises/bench.py": [
         ("a box that nothing reaches", "BOX = (0.8, 1.25)", "BOX = (0.01, 100.0)"),
         ("a step that moves nothing", "STEP = 0.9", "STEP = 1e-3"),
         ("the default scale", "SCALE = 0.7", "SCALE = 1.0"),
@@ -361,7 +361,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("no anchor", "anchor = rng.uniform(0.5, 1.5, (*stream.lead, stream.key_dim))", "pass"),
         ("nothing forgets", "forgets = forgets and not plain and self.takes(\"g\") and self.adapter.calibrates", "forgets = False"),
     ],
-    "exercises/table.py": [
+    "examination/exercises/table.py": [
         ("beta up to one", "beta=(0.0, 2.0), norms=(0.4, 0.9)", "beta=(0.0, 1.0), norms=(0.4, 0.9)"),
         ("whole chunks alone", "wanted = (chunk - 3, chunk + 1, 2 * chunk)", "wanted = (2 * chunk, 2 * chunk, 2 * chunk)"),
         ("no rest", "wanted = (chunk - 3, chunk + 1, 2 * chunk)", "wanted = (chunk - 3, chunk + 1, 2 * chunk + 1)"),
@@ -385,11 +385,11 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("what a kernel leaves alone is not said", "    for name in left_alone(adapter):\n", "    for name in ():\n"),
         ("keys not shared by heads", "keys=np.broadcast_to(stream.keys[:, :1], stream.keys.shape)", "keys=stream.keys"),
     ],
-    "exercises/question.py": [
+    "examination/exercises/question.py": [
         ("pieces start as posed", 'if question.put == "continued" and answers:', "if False:"),
         ("the preconditioner is not handed on", "return started(case, before.state, before.handed_on)", "return started(case, before.state, None)"),
     ],
-    "case.py": [
+    "cases/case.py": [
         ("inputs are not rounded", "round_to(getattr(stream, name), FORMATS[dtype]) for name in names}", "getattr(stream, name) for name in names}"),
         ("forget gates are not rounded", "    return round_to(np.log(gamma), WIDE)\n", "    return np.log(gamma)\n"),
         ("state gates are not rounded", "    return round_to(np.log(gate), WIDE)\n", "    return np.log(gate)\n"),
@@ -409,7 +409,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("filled up with tokens that decay", "fill(getattr(self, name), 0.0) for name in TOKEN_INPUTS", "fill(getattr(self, name), -1.0) for name in TOKEN_INPUTS"),
         ("keys normalised without their floor", "np.sqrt(np.sum(vectors * vectors, axis=-1, keepdims=True) + floor)", "np.sqrt(np.sum(vectors * vectors, axis=-1, keepdims=True))"),
     ],
-    "calling.py": [
+    "kernel/calling.py": [
         ("packed tokens split evenly", "np.split(whole, np.cumsum(lengths)[:-1], axis=2)", "np.array_split(whole, len(lengths), axis=2)"),
         ("packed states in reverse", "return list(np.split(whole, len(cases)))", "return list(np.split(whole, len(cases)))[::-1]"),
         ("shapes are not looked at", "    if tuple(tensor.shape) != tuple(shape):\n", "    if tensor.numel() != np.prod(shape):\n"),
@@ -431,7 +431,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("the anchor is left out", "if case.log_gate is not None and np.any(case.anchor != 0):", "if False:"),
         ("filled-up tokens are returned", "    return o[:, :length], *rest[:1], *cut\n", "    return o, *rest[:1], *cut\n"),
     ],
-    "signature/evidence.py": [
+    "kernel/signature/evidence.py": [
         ("float32 agrees with anything", '"float32": 1e-2', '"float32": 1e2'),
         ("float32 agrees within a tenth", '"float32": 1e-2', '"float32": 1e-1'),
         ("bfloat16 agrees with anything", '"bfloat16": 1e-1', '"bfloat16": 1e2'),
@@ -443,7 +443,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("a scale that explains nothing", "return factor if explained else None", "return factor"),
         ("the worst reading of an output", "return min(readings, key=lambda one: one.distance)", "return max(readings, key=lambda one: one.distance)"),
     ],
-    "signature/recognition.py": [
+    "kernel/signature/recognition.py": [
         ("every scale is near one", "NEAR_SCALE = 0.02", "NEAR_SCALE = 2.0"),
         ("no scale is near one", "NEAR_SCALE = 0.02", "NEAR_SCALE = 0.0"),
         ("heads reach as tokens do", "        if tokens > heads:\n", "        if tokens >= 0:\n"),
@@ -466,15 +466,15 @@ SUITE = Suite(
             "test_decisions.py",
             "test_cases.py",
             "test_naming.py",
-            "test_gradient_tolerances.py",
-            "test_crosscheck_gradients.py",
+            "gradients/test_tolerances.py",
+            "gradients/test_gradients.py",
             "test_examination.py",
             "test_exercises.py",
             "test_invariance.py",
             "test_signatures.py",
-            "test_crosscheck_comparison.py",
-            "test_crosscheck_verdicts.py",
-            "test_crosscheck_faults.py",
+            "test_comparison.py",
+            "test_verdicts.py",
+            "test_faults.py",
         )
     ),
 )

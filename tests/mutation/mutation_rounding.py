@@ -2,12 +2,12 @@
 # A mutant a line reads best.
 """Mutants of `osdn_theory.rounding`: every term of the bounds halved, dropped or shifted (T18)."""
 
-from mutation_run import Mutant, Suite
+from mutation.mutation_run import Mutant, Suite
 
 _FOLDER = "osdn_theory/rounding"
 
 _MUTANTS = {
-    "lemmas.py": [
+    "errors/lemmas.py": [
         ("half a spacing, halved", "0.5 * spacing(magnitude, fmt)", "0.25 * spacing(magnitude, fmt)"),
         (
             "an operation's rounding dropped",
@@ -74,7 +74,7 @@ _MUTANTS = {
         ("the linear part's products dropped", "return products.product + 2 * operations", "return 2 * operations"),
         ("the linear part's additions, to first order alone", "return products.product + 2 * operations", "return products.product + operations"),
     ],
-    "ordered.py": [
+    "errors/ordered.py": [
         ("a fused multiply-add halved", "return UNIT * power", "return 0.5 * UNIT * power"),
         (
             "joins of blocks dropped",
@@ -98,7 +98,7 @@ _MUTANTS = {
         ("partial sums below left out", "np.maximum(partial + above, below - partial)", "partial + above"),
         ("flushed multiply-adds dropped", " + (terms + joins) * FLOAT32.smallest_normal", ""),
     ],
-    "enclosed.py": [
+    "errors/enclosed.py": [
         ("left factor's error halved", "left.error @ right.computed", "0.5 * left.error @ right.computed"),
         (
             "right factor's error halved",
@@ -154,7 +154,7 @@ _MUTANTS = {
             "np.asarray(self.slack + 0 * self.error))",
         ),
     ],
-    "triangular.py": [
+    "memory/triangular.py": [
         ("blocks' first product halved", "+ left.error @ (np.eye", "+ 0.5 * left.error @ (np.eye"),
         ("blocks' second product halved", "+ step.error @ within", "+ 0.5 * step.error @ within"),
         ("smaller blocks' residual dropped", "+ left.computed @ residual", ""),
@@ -170,7 +170,7 @@ _MUTANTS = {
             "step.slack, step.error)",
         ),
     ],
-    "error_set.py": [
+    "errors/error_set.py": [
         ("transitions of lines without the write", " - met[:, :, None] * write[:, None, :]", ""),
         (
             "transitions of the ellipsoid without the cross terms",
@@ -198,7 +198,7 @@ _MUTANTS = {
         ("half a box of undecided coordinates", "box = np.where(unsure, self.rows(), 0.0)", "box = np.where(unsure, 0.5 * self.rows(), 0.0)"),
         ("a transition's norm taken for 1", "self.limit * _norm(keep, write, key)", "self.limit"),
     ],
-    "clipping.py": [
+    "preconditioner/clipping.py": [
         ("the box's own rounding dropped", "clipped.add_ball(np.linalg.norm(edge, axis=-1))", "pass"),
         (
             "the larger edge's rounding dropped",
@@ -229,7 +229,7 @@ _MUTANTS = {
             "np.any((path < low) | (path > high), axis=(1, 2))",
         ),
     ],
-    "calibrated.py": [
+    "preconditioner/calibrated.py": [
         ("what forming d adds, dropped", "errors.rows() + extra\n", "errors.rows()\n"),
         (
             "what forming d adds to its norm, dropped",
@@ -242,14 +242,14 @@ _MUTANTS = {
         ("the box's own rounding, halved", "2 * UNIT * (np.abs(setup.upper)", "0 * UNIT * (np.abs(setup.upper)"),
         ("in the box, what forming d adds, dropped", "width + self.extra[:, 1:]", "width"),
     ],
-    "calibration.py": [
+    "preconditioner/calibration.py": [
         ("the compensated rest, halved", "rest = rounding(np.abs(d) + errors.rows(), FLOAT32) if", "rest = 0.5 * rounding(np.abs(d) + errors.rows(), FLOAT32) if"),
         ("plain sums' rounding, halved", "np.linalg.norm(arithmetic(size) + stored, axis=-1)", "np.linalg.norm(0.5 * arithmetic(size) + stored, axis=-1)"),
         ("d's storage, halved", "np.linalg.norm(arithmetic(size) + stored, axis=-1)", "np.linalg.norm(arithmetic(size) + 0.5 * stored, axis=-1)"),
         ("rounding of the d handed on, halved", "rounding(last, FLOAT32) * model.compensated", "0.5 * rounding(last, FLOAT32) * model.compensated"),
         ("the next token's size taken for this one's", "np.abs(setup.path[:, t + 1]) + errors.rows()", "np.abs(setup.path[:, t]) + errors.rows()"),
     ],
-    "single_step.py": [
+    "preconditioner/single_step.py": [
         ("the gap's error by the alignment, dropped", "np.abs(setup.gap[:, t]) + found.alignment[:, t]", "np.abs(setup.gap[:, t])"),
         ("the rest left out of the gain", " + step * np.sum(rest * s, -1)", ""),
         ("roundings of gain times square, halved", "local = relative(3) * moved", "local = relative(1.5) * moved"),
@@ -271,7 +271,7 @@ _MUTANTS = {
         ("features' sum left out of the normalised step", "2 + (self.key_dim + 3 if self.normalize else 0)", "2 + (3 if self.normalize else 0)"),
         ("squares of float32 taken for exact", "0.0 if 2 * self.model.inputs.significand <= 24 else UNIT", "0.0"),
     ],
-    "chunk_calibration.py": [
+    "preconditioner/chunk_calibration.py": [
         ("missed equations not carried on", "self.missed.transition(keep, self.setup.step[:, t, None] * s, s)", "self.missed.transition(keep, 0 * s, s)"),
         ("decay of the inverse's errors forgotten", "self.inner.transition(keep, np.zeros_like(s), s)", "self.inner.transition(0.5 * keep, np.zeros_like(s), s)"),
         ("decay of the solution's errors too fast", "self.solved.transition(keep, np.zeros_like(s), s)", "self.solved.transition(0.5 * keep, np.zeros_like(s), s)"),
@@ -287,7 +287,7 @@ _MUTANTS = {
         ("certificates look at coarse iterates", "here.rows(), setup.model.exact_product)", "here.rows(), setup.model.formation)"),
         ("certificates look at what is carried alone", "looked_at[:, n] = here.rows() + exact", "looked_at[:, n] = here.rows()"),
     ],
-    "chunk_system.py": [
+    "preconditioner/chunk_system.py": [
         ("the right side's error dropped", "missed = self.right_error[:, n] +", "missed = 0 * self.right_error[:, n] +"),
         ("the coupling's error dropped", "+ np.sum(self.lower_error[:, n, :n] * earlier, -1)", ""),
         ("the inverse's residual dropped", "inner = np.sum(self.of_solution[:, n, :n] * earlier, -1) + self", "inner = self"),
@@ -313,7 +313,7 @@ _MUTANTS = {
         ("the entry's error left out of the gap's size", "size = np.abs(gap) + unsteady", "size = np.abs(gap)"),
         ("decays shifted by a token", "before = after - logs", "before = after"),
     ],
-    "formed.py": [
+    "preconditioner/formed.py": [
         ("what the gap's error moves d by, dropped", "np.maximum(x + alignment, 0.0)", "np.maximum(x, 0.0)"),
         ("additions to d, halved", "error = error + blocks * arithmetic(size)", "error = error + 0.5 * blocks * arithmetic(size)"),
         ("sums of gains, halved", "return error + self._summed(n, product", "return error + 0.5 * self._summed(n, product"),
@@ -342,7 +342,7 @@ _MUTANTS = {
         ("the entry's sum with the anchor, dropped", " + arithmetic(np.abs(self.setup.anchor) + self.span))", ")"),
         ("the entry decayed once for all blocks", "return blocks * (kept", "return (kept"),
     ],
-    "substitution.py": [
+    "memory/substitution.py": [
         ("a column's backward error halved", "lost = relative(len(identity))", "lost = 0.5 * relative(len(identity))"),
         ("a column's backward error without its own size", "* (identity + lower.computed)\n", "* lower.computed\n"),
         ("drift by what equations miss, dropped", "(lost + lower.slack + lower.error)", "(lower.slack + lower.error)"),
@@ -357,7 +357,7 @@ _MUTANTS = {
         ("the combination's sum halved", "relative(terms + 1) * self.size", "0.5 * relative(terms + 1) * self.size"),
         ("the combination's difference dropped", "relative(terms + 1) * self.size", "relative(terms) * self.size"),
     ],
-    "memory.py": [
+    "memory/bound.py": [
         ("the write key's error by d, dropped", "error = moved + arithmetic(product)", "error = arithmetic(product)"),
         ("the write key's product halved", "error = moved + arithmetic(product)", "error = moved + 0.5 * arithmetic(product)"),
         ("the write key's storage halved", "error + setup.model.rounding_factor * rounding(product + error", "error + 0.5 * setup.model.rounding_factor * rounding(product + error"),
@@ -387,7 +387,7 @@ _MUTANTS = {
         ("the size of X without its errors", "size = np.abs(self.exact[:, n]) + (self.slack[:, n] + lost)[:, None]", "size = np.abs(self.exact[:, n])"),
         ("write values known exactly", "return Enclosed(self.exact, (self.slack + self.lost)[:, :, None])", "return Enclosed(self.exact)"),
     ],
-    "solve.py": [
+    "memory/solve.py": [
         ("storage of H, dropped", "lost * np.abs(memory) + model.storage.smallest_subnormal", "0 * np.abs(memory) + model.storage.smallest_subnormal"),
         ("storage of what H misses, dropped", "(1 + lost) * entry.radius(), lost * entry.radius()", "(1 + lost) * entry.radius(), 0 * entry.radius()"),
         ("dropped bits of H taken for rounding", "model.rounding_factor * model.storage.unit_roundoff", "model.storage.unit_roundoff"),
@@ -402,7 +402,7 @@ _MUTANTS = {
         ("U - W E, dropped", "np.linalg.norm(by_entry, axis=-1) + of_spread", "np.linalg.norm(by_entry, axis=-1)"),
         ("the gate's product with A, dropped", "overlap.scaled(self.beta[:, :, None])", "overlap"),
     ],
-    "reading.py": [
+    "memory/reading.py": [
         ("the read's own sum, halved", "sum_error(old, old, terms) + value", "0.5 * sum_error(old, old, terms) + value"),
         ("the overlap's sum, dropped", "+ value * sum_error(overlap, overlap, terms)", ""),
         ("the overlap's product, dropped", "answer + arithmetic(overlap * value) + arithmetic(whole)", "answer + arithmetic(whole)"),
@@ -436,23 +436,23 @@ _MUTANTS = {
     ],
 }  # fmt: skip
 
-_WORST, _LEMMAS = "tests/test_rounding_worst_cases.py", "tests/test_rounding_lemmas.py"
+_WORST, _LEMMAS = "tests/theory/rounding/test_worst_cases.py", "tests/theory/rounding/test_lemmas.py"
 
 _SEEN_BY = {
-    "lemmas.py": _LEMMAS,
-    "ordered.py": _LEMMAS,
-    "enclosed.py": _LEMMAS,
-    "triangular.py": _LEMMAS,
-    "error_set.py": _LEMMAS,
-    "clipping.py": _LEMMAS,
-    "calibrated.py": _LEMMAS,
-    "chunk_calibration.py": _LEMMAS,
-    "chunk_system.py": _LEMMAS,
-    "formed.py": _LEMMAS,
-    "substitution.py": "tests/test_rounding_substitution.py",
-    "single_step.py": _LEMMAS,
+    "errors/lemmas.py": _LEMMAS,
+    "errors/ordered.py": _LEMMAS,
+    "errors/enclosed.py": _LEMMAS,
+    "memory/triangular.py": _LEMMAS,
+    "errors/error_set.py": _LEMMAS,
+    "preconditioner/clipping.py": _LEMMAS,
+    "preconditioner/calibrated.py": _LEMMAS,
+    "preconditioner/chunk_calibration.py": _LEMMAS,
+    "preconditioner/chunk_system.py": _LEMMAS,
+    "preconditioner/formed.py": _LEMMAS,
+    "memory/substitution.py": "tests/theory/rounding/test_substitution.py",
+    "preconditioner/single_step.py": _LEMMAS,
     "floor.py": _LEMMAS,
-    "overflow.py": "tests/test_rounding_overflow.py",
+    "overflow.py": "tests/theory/rounding/test_overflow.py",
 }
 
 SUITE = Suite(
@@ -462,11 +462,11 @@ SUITE = Suite(
         for entry in entries
     ),
     tests=(
-        "tests/test_rounding_lemmas.py",
-        "tests/test_rounding_worst_cases.py",
-        "tests/test_rounding_overflow.py",
-        "tests/test_rounding_order.py",
-        "tests/test_rounding_tensor_cores.py",
-        "tests/test_rounding_substitution.py",
+        "tests/theory/rounding/test_lemmas.py",
+        "tests/theory/rounding/test_worst_cases.py",
+        "tests/theory/rounding/test_overflow.py",
+        "tests/theory/rounding/test_order.py",
+        "tests/theory/rounding/test_tensor_cores.py",
+        "tests/theory/rounding/test_substitution.py",
     ),
 )

@@ -1,6 +1,6 @@
 """Mutation testing: a package with one line changed must fail its tests.
 
-``python tests/mutation/mutation_run.py rounding`` runs the suite of `mutation_rounding.py` and writes
+``PYTHONPATH=tests python -m mutation.mutation_run rounding`` runs the suite of `mutation_rounding.py` and writes
 ``tests/mutation/rounding.csv``. A suite is a module ``mutation_NAME`` beside this one with a `SUITE`: a table of
 mutants, and the tests that should tell each from the original. Mutants are made on a copy of the packages in a
 temporary folder, in which the tests run; the checkout is left alone.
@@ -103,7 +103,10 @@ def tried(mutant: Mutant | None, tests: Sequence[str]) -> tuple[str, str]:
 
 
 def _failed(folder: Path, test: str) -> tuple[str, str]:
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join((str(folder), str(folder / "tests"))),
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", test]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if run.returncode == 0:
@@ -146,7 +149,7 @@ def write_table(outcomes: Sequence[Outcome], mutants: Sequence[Mutant], path: Pa
 
 def suite_of(name: str) -> Suite:
     """The suite of the module ``mutation_NAME``."""
-    suite: Suite = importlib.import_module(f"mutation_{name}").SUITE
+    suite: Suite = importlib.import_module(f"mutation.mutation_{name}").SUITE
     return suite
 
 

@@ -3,8 +3,8 @@
 import ast
 from pathlib import Path
 
-import mutation_run
 import pytest
+from mutation import mutation_run
 
 SUITES = [path.stem.removeprefix("mutation_") for path in Path(__file__).parent.glob("mutation_*.py")]
 MUTANTS = [

@@ -21,7 +21,7 @@ from proofs_check.proof import ALL, INSTANCES, ProverMissingError
 from proofs_check.results import ProofResult
 from proofs_check.runner import run_proof
 
-TINY = Path(__file__).parent / "tiny_coq"
+TINY = Path(__file__).parents[1] / "support" / "proofs" / "tiny_coq"
 
 needs_coq = pytest.mark.skipif(shutil.which("coqc") is None, reason="coqc is not installed")
 

@@ -14,27 +14,21 @@ import numpy as np
 import pytest
 from flint import fmpq
 
-from osdn_theory import (
-    calibration,
-    newton,
-    newton_bounds,
-    objective,
-    preconditioner,
-    recurrence,
-    sweeps,
-    symbolic,
-)
-from osdn_theory.bounds import (
+from osdn_theory import objective, symbolic
+from osdn_theory.bounds.runs import enclosed as float_run
+from osdn_theory.bounds.statements import (
     calibration_time,
     context,
     contraction,
-    float_run,
     forgetting,
     regret,
     sweeps as sweep_bounds,
 )
-from osdn_theory.rules import CalibrationRule
-from osdn_theory.streams import Stream
+from osdn_theory.context import newton, newton_bounds
+from osdn_theory.measures import calibration_times as calibration
+from osdn_theory.recurrence import calibrate as preconditioner, solve as recurrence, sweeps
+from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.streams.stream import Stream
 from osdn_theory.theorems import THEOREMS
 from proofs_check import links
 from proofs_check.exact import agnostic_laws, linear as la, mean_laws, rules

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from osdn_theory import cli
+from osdn_theory.commands import main as cli
 
 PROVE = EntryPoint("prove", "proofs_check.cli:app", cli.COMMANDS)
 
@@ -54,7 +54,7 @@ def test_other_commands_do_not_load_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_theory_does_not_import_the_proofs() -> None:
-    code = "import sys, osdn_theory.cli; sys.exit('proofs_check' in sys.modules)"
+    code = "import sys, osdn_theory.commands.main; sys.exit('proofs_check' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fake_proofs as fakes
 import jsonschema
 import pytest
+import support.proofs.fake_proofs as fakes
 from typer.testing import CliRunner
 
 import proofs_check
-from osdn_theory.jsonable import to_json
+from osdn_theory.base.jsonable import to_json
 from proofs_check import claims, cli, registry
 from proofs_check.proof import ALL, INSTANCES, THIS_INSTANCE, Claim, Proof, passed
 from proofs_check.results import Run, summary_rows

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osdn_theory._validation import Array
+from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.alternatives.fault import Fault, answer_cases
 from osdn_theory.crosscheck.alternatives.shown import Shown, Truth, quantities, shown
-from osdn_theory.crosscheck.case import Case
-from osdn_theory.crosscheck.comparison import excess, per_token
-from osdn_theory.crosscheck.exercises.question import Answer, Question
-from osdn_theory.crosscheck.limits import RELATIVE_ALLOWANCE
+from osdn_theory.crosscheck.cases.case import Case
+from osdn_theory.crosscheck.evidence.comparison import excess, per_token
+from osdn_theory.crosscheck.evidence.limits import RELATIVE_ALLOWANCE
+from osdn_theory.crosscheck.examination.exercises.question import Answer, Question
 from osdn_theory.rounding import FLOAT32
 
 SLACK = 4.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from osdn_theory.crosscheck.adapters import Adapter
 from osdn_theory.crosscheck.alternatives.fault import Fault
+from osdn_theory.crosscheck.kernel.adapters import Adapter
 
 CHUNKS = (16, 32, 64, 128)
 """Chunk sizes that kernels use."""

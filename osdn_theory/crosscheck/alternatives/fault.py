@@ -8,12 +8,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from osdn_theory.crosscheck.alternatives.engine import run
-from osdn_theory.crosscheck.alternatives.inputs import Inputs, apart, cut, joined, read_inputs, together
-from osdn_theory.crosscheck.alternatives.mechanism import RIGHT, Mechanism
-from osdn_theory.crosscheck.alternatives.outcome import Outcome
-from osdn_theory.crosscheck.case import Case
-from osdn_theory.crosscheck.exercises.question import Question
+from osdn_theory.crosscheck.alternatives.engine.evolve import run
+from osdn_theory.crosscheck.alternatives.engine.inputs import (
+    Inputs,
+    apart,
+    cut,
+    joined,
+    read_inputs,
+    together,
+)
+from osdn_theory.crosscheck.alternatives.engine.mechanism import RIGHT, Mechanism
+from osdn_theory.crosscheck.alternatives.engine.outcome import Outcome
+from osdn_theory.crosscheck.cases.case import Case
+from osdn_theory.crosscheck.examination.exercises.question import Question
 
 Leak = Literal["nothing", "memory", "preconditioner", "both"]
 """What a packed sequence takes over from the one before it."""

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations, product
 
-from osdn_theory._threads import cores
-from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.base.threads import cores
 from osdn_theory.crosscheck.alternatives.agreement import Agreement, Heard, agreement, hear
 from osdn_theory.crosscheck.alternatives.alternative import Alternative, applicable
 from osdn_theory.crosscheck.alternatives.fault import Fault
 from osdn_theory.crosscheck.alternatives.shown import Truth
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, COMMON
-from osdn_theory.crosscheck.exercises.question import Answer, Question
+from osdn_theory.crosscheck.examination.exercises.question import Answer, Question
+from osdn_theory.crosscheck.kernel.adapters import Adapter
 
 EXPLAINED = 0.25
 """An explanation leaves at most this part of the errors."""

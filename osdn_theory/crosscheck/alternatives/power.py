@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osdn_theory._threads import cores
-from osdn_theory.crosscheck.adapters import Adapter
+from osdn_theory.base.threads import cores
 from osdn_theory.crosscheck.alternatives.alternative import Alternative, applicable
 from osdn_theory.crosscheck.alternatives.fault import Fault, answer
 from osdn_theory.crosscheck.alternatives.shown import Shown, Truth, quantities, shown
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES
-from osdn_theory.crosscheck.comparison import excess
-from osdn_theory.crosscheck.exercises.question import Question
+from osdn_theory.crosscheck.evidence.comparison import excess
+from osdn_theory.crosscheck.examination.exercises.question import Question
+from osdn_theory.crosscheck.kernel.adapters import Adapter
 
 VISIBLE = 2.0
 """Bounds that an alternative must lie away: the rounding of a kernel that computes it may use up one of them."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osdn_theory._validation import Array
-from osdn_theory.crosscheck.alternatives.outcome import Outcome
-from osdn_theory.crosscheck.calling import Returned
-from osdn_theory.crosscheck.limits import Limit, Limits
-from osdn_theory.trajectory import Trajectory
+from osdn_theory.base.validation import Array
+from osdn_theory.crosscheck.alternatives.engine.outcome import Outcome
+from osdn_theory.crosscheck.evidence.limits import Limit, Limits
+from osdn_theory.crosscheck.kernel.calling import Returned
+from osdn_theory.recurrence.trajectory import Trajectory
 
 Truth = tuple[Trajectory, Limits]
 """The exact run of a case and the bounds on what a kernel makes of it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from osdn_theory.crosscheck.alternatives import calibrating, misplacing, reading, remembering, returning
 from osdn_theory.crosscheck.alternatives.alternative import Alternative
+from osdn_theory.crosscheck.alternatives.rows import calibrating, misplacing, reading, remembering, returning
 
 ALTERNATIVES: tuple[Alternative, ...] = (
     *reading.rows(),

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osdn_theory.crosscheck.adapters import Adapter
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
 from osdn_theory.crosscheck.alternatives.power import Power, power, summarise
 from osdn_theory.crosscheck.alternatives.shown import QUANTITIES, quantities
-from osdn_theory.crosscheck.calling import KernelError
 from osdn_theory.crosscheck.check import Truth, judge, truth
+from osdn_theory.crosscheck.evidence.observation import observed
+from osdn_theory.crosscheck.examination.exercises.question import Answer, Question, answer, started
 from osdn_theory.crosscheck.examination.results import BackwardResult, ExerciseResult
-from osdn_theory.crosscheck.exercises.question import Answer, Question, answer, started
-from osdn_theory.crosscheck.gradient_alternatives import gradient_alternatives
-from osdn_theory.crosscheck.gradient_explanations import explain_gradients, gradient_power
-from osdn_theory.crosscheck.gradients import kernel_gradients
-from osdn_theory.crosscheck.observation import observed
+from osdn_theory.crosscheck.gradients.alternatives import gradient_alternatives
+from osdn_theory.crosscheck.gradients.check import kernel_gradients
+from osdn_theory.crosscheck.gradients.explanations import explain_gradients, gradient_power
+from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.crosscheck.kernel.calling import KernelError
 from osdn_theory.rounding import KernelModel
 
 AS_GOOD = ("clip open",)

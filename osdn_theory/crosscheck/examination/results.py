@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from osdn_theory.base.jsonable import jsonable
 from osdn_theory.crosscheck.alternatives.naming import Explanation
 from osdn_theory.crosscheck.alternatives.power import Power, Reach
-from osdn_theory.crosscheck.gradient_explanations import GradientExplanation
+from osdn_theory.crosscheck.gradients.explanations import GradientExplanation
 from osdn_theory.crosscheck.invariance import Invariance
 from osdn_theory.crosscheck.results import (
     EXIT_CONFIRMED,
@@ -17,7 +18,6 @@ from osdn_theory.crosscheck.results import (
     Comparison,
     CrossCheck,
 )
-from osdn_theory.jsonable import jsonable
 
 Word = Literal["right", "wrong", "cannot tell"]
 

@@ -6,23 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from osdn_theory.crosscheck.adapters import Adapter
-from osdn_theory.crosscheck.calling import Kernel, KernelError
-from osdn_theory.crosscheck.case import DTYPES, Dtype
+from osdn_theory.crosscheck.cases.case import DTYPES, Dtype
+from osdn_theory.crosscheck.cases.problems import Problem
 from osdn_theory.crosscheck.check import crosscheck, default_device, interpreted
-from osdn_theory.crosscheck.configurations import crosscheck_configurations
+from osdn_theory.crosscheck.evidence.limits import chunk_size_of, models_of
+from osdn_theory.crosscheck.examination.exercises.draw import LARGE, SMALL, Sizes
+from osdn_theory.crosscheck.examination.exercises.question import Question
+from osdn_theory.crosscheck.examination.exercises.table import alone_and_together, not_exercised, questions
 from osdn_theory.crosscheck.examination.marking import exercise_result, explained, graded, mark, power_of
 from osdn_theory.crosscheck.examination.results import Examination, examined_alone
-from osdn_theory.crosscheck.exercises.draw import LARGE, SMALL, Sizes
-from osdn_theory.crosscheck.exercises.question import Question
-from osdn_theory.crosscheck.exercises.table import alone_and_together, not_exercised, questions
-from osdn_theory.crosscheck.gradients import REFERENCE
+from osdn_theory.crosscheck.gradients.check import REFERENCE
 from osdn_theory.crosscheck.invariance import Invariance, invariances, required
-from osdn_theory.crosscheck.limits import chunk_size_of, models_of
-from osdn_theory.crosscheck.problems import Problem
-from osdn_theory.crosscheck.registry import resolve
+from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.crosscheck.kernel.calling import Kernel, KernelError
+from osdn_theory.crosscheck.kernel.configurations import crosscheck_configurations
+from osdn_theory.crosscheck.kernel.registry import resolve
+from osdn_theory.crosscheck.kernel.signature.recognition import recognise
 from osdn_theory.crosscheck.results import CrossCheck
-from osdn_theory.crosscheck.signature.recognition import recognise
 
 Progress = Callable[[str, int, int], None]
 

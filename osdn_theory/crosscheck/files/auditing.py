@@ -11,20 +11,20 @@ from typing import Any, cast
 
 import numpy as np
 
-from osdn_theory._validation import Array, as_float64, require
-from osdn_theory.crosscheck.adapters import ARGUMENTS, Adapter
-from osdn_theory.crosscheck.case import Case, Dtype
+from osdn_theory.base.validation import Array, as_float64, require
+from osdn_theory.crosscheck.cases.case import Case, Dtype
 from osdn_theory.crosscheck.check import judge, truth
-from osdn_theory.crosscheck.comparison import compare
+from osdn_theory.crosscheck.evidence.comparison import compare
+from osdn_theory.crosscheck.evidence.limits import Limit, models_of
+from osdn_theory.crosscheck.evidence.observation import Observation, before_reads
 from osdn_theory.crosscheck.files.format import GATED, INPUTS, OPTIONAL_INPUTS, STATES, SavedCall
 from osdn_theory.crosscheck.files.reading import read_calls
-from osdn_theory.crosscheck.limits import Limit, models_of
-from osdn_theory.crosscheck.observation import Observation, before_reads
+from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, Adapter
 from osdn_theory.crosscheck.results import Comparison, CrossCheck
+from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
 from osdn_theory.rounding import KernelModel, in_interpreter, rounded_rule
 from osdn_theory.rounding.declared import declared_model
-from osdn_theory.rules import FROZEN, CalibrationRule
-from osdn_theory.streams import Stream
+from osdn_theory.streams.stream import Stream
 
 PER_SEQUENCE = ("initial_state", "initial_preconditioner", "anchor", "state", "preconditioner")
 

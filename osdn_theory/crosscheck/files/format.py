@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import numpy as np
 
-from osdn_theory._validation import require
-from osdn_theory.crosscheck.adapters import Order, Recurrence, StateLayout
-from osdn_theory.crosscheck.case import DTYPES
+from osdn_theory.base.validation import require
+from osdn_theory.crosscheck.cases.case import DTYPES
+from osdn_theory.crosscheck.kernel.adapters import Order, Recurrence, StateLayout
 
 VERSION = 2
 """Of the format; the first one had no number."""

@@ -7,8 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from osdn_theory._tensor_files import TensorFile, open_tensors
-from osdn_theory._validation import require
+from osdn_theory.base.tensor_files import TensorFile, open_tensors
+from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.files.format import TENSORS, VERSION, SavedCall, check_call
 
 OF_THE_FILE = ("osdn_run", "calls", "format")

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from osdn_theory._validation import require
-from osdn_theory.crosscheck.adapters import Order, Recurrence, StateLayout
+from osdn_theory.base.jsonable import jsonable
+from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.check import interpreted as runs_interpreted
 from osdn_theory.crosscheck.files.format import TENSORS, VERSION, RawArray, SavedCall, check_call
-from osdn_theory.jsonable import jsonable
+from osdn_theory.crosscheck.kernel.adapters import Order, Recurrence, StateLayout
 
 
 def save_run(path: str | PathLike[str], **call: Any) -> None:

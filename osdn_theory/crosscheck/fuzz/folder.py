@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from osdn_theory._folders import ensure_writable
-from osdn_theory._validation import require
-from osdn_theory.crosscheck.fuzz.takes import Takes
+from osdn_theory.base.folders import ensure_writable
+from osdn_theory.base.validation import require
+from osdn_theory.crosscheck.fuzz.drawing.takes import Takes
 from osdn_theory.sweep.journal import Journal, Row as Row
 
 FORMAT = "osdn-fuzz-journal/1"

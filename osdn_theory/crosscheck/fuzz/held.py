@@ -9,15 +9,15 @@ from typing import Literal
 
 import numpy as np
 
-from osdn_theory.crosscheck.adapters import Adapter
-from osdn_theory.crosscheck.calling import KernelError
-from osdn_theory.crosscheck.case import Case
+from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.check import Truth, interpreted, truth
-from osdn_theory.crosscheck.comparisons import comparisons
-from osdn_theory.crosscheck.exercises.question import Answer, answer
-from osdn_theory.crosscheck.fuzz.parts import Trial
-from osdn_theory.crosscheck.limits import RELATIVE_ALLOWANCE, Limits, models_of, relative_limit
-from osdn_theory.crosscheck.observation import observed
+from osdn_theory.crosscheck.evidence.comparisons import comparisons
+from osdn_theory.crosscheck.evidence.limits import RELATIVE_ALLOWANCE, Limits, models_of, relative_limit
+from osdn_theory.crosscheck.evidence.observation import observed
+from osdn_theory.crosscheck.examination.exercises.question import Answer, answer
+from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial
+from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.crosscheck.kernel.calling import KernelError
 from osdn_theory.crosscheck.results import Comparison
 from osdn_theory.rounding import FORMATS
 

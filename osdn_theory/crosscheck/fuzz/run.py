@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from osdn_theory.crosscheck.adapters import Adapter
-from osdn_theory.crosscheck.case import Dtype
-from osdn_theory.crosscheck.fuzz.draw import LARGE, SMALL, Sizes, draw
+from osdn_theory.crosscheck.cases.case import Dtype
+from osdn_theory.crosscheck.fuzz.drawing.draw import LARGE, SMALL, Sizes, draw
+from osdn_theory.crosscheck.fuzz.drawing.takes import Takes, find_out
+from osdn_theory.crosscheck.fuzz.failures.writing import write_failure
 from osdn_theory.crosscheck.fuzz.folder import Folder, Row
 from osdn_theory.crosscheck.fuzz.held import Fault, Held, hold
-from osdn_theory.crosscheck.fuzz.parts import Trial
-from osdn_theory.crosscheck.fuzz.shrink import shrink
-from osdn_theory.crosscheck.fuzz.takes import Takes, find_out
-from osdn_theory.crosscheck.fuzz.writing import write_failure
+from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial
+from osdn_theory.crosscheck.fuzz.shrinking.shrink import shrink
+from osdn_theory.crosscheck.kernel.adapters import Adapter
 
 Progress = Callable[[str, int, int], None]
 

@@ -8,17 +8,17 @@ from functools import cached_property
 
 import numpy as np
 
-from osdn_theory._validation import require
-from osdn_theory.crosscheck.adapters import Adapter
-from osdn_theory.crosscheck.calling import Form, Returned, ask, ask_packed
-from osdn_theory.crosscheck.case import Case
-from osdn_theory.crosscheck.exercises.question import continuing
-from osdn_theory.crosscheck.gradients import kernel_gradients
+from osdn_theory.base.validation import require
+from osdn_theory.crosscheck.cases.case import Case
+from osdn_theory.crosscheck.evidence.limits import chunk_size_of, limits
+from osdn_theory.crosscheck.examination.exercises.question import continuing
+from osdn_theory.crosscheck.gradients.check import kernel_gradients
 from osdn_theory.crosscheck.invariance.difference import Allowed, conclude, difference, hold, together, total
 from osdn_theory.crosscheck.invariance.parts import copied, in_reverse, joined, part, side_by_side
 from osdn_theory.crosscheck.invariance.result import Invariance
 from osdn_theory.crosscheck.invariance.watched import Watched
-from osdn_theory.crosscheck.limits import chunk_size_of, limits
+from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.crosscheck.kernel.calling import Form, Returned, ask, ask_packed
 from osdn_theory.rounding import KernelModel
 
 STEPS = 2

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from osdn_theory._validation import Array
-from osdn_theory.crosscheck.calling import Returned
-from osdn_theory.crosscheck.comparison import excess, per_token
+from osdn_theory.base.validation import Array
+from osdn_theory.crosscheck.evidence.comparison import excess, per_token
+from osdn_theory.crosscheck.evidence.limits import Limit, Limits
 from osdn_theory.crosscheck.invariance.result import Difference, Invariance
-from osdn_theory.crosscheck.limits import Limit, Limits
+from osdn_theory.crosscheck.kernel.calling import Returned
 
 Allowed = Mapping[str, Limit]
 """By field of `Returned`: what rounding allows between two answers."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from osdn_theory._validation import Array
-from osdn_theory.crosscheck.calling import Returned
-from osdn_theory.crosscheck.case import TOKEN_INPUTS, Case
+from osdn_theory.base.validation import Array
+from osdn_theory.crosscheck.cases.case import TOKEN_INPUTS, Case
+from osdn_theory.crosscheck.kernel.calling import Returned
 
 EVERY = slice(None)
 FIELDS = ("outputs", "state", "handed_on", "preconditioner", "alignment")

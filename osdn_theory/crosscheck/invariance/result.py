@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from osdn_theory._validation import require
+from osdn_theory.base.validation import require
 
 Outcome = Literal["equal bit for bit", "inside the bound", "wrong", "not exercised"]
 

@@ -1,0 +1,1 @@
+"""The boundary of the operators: inputs, values, the rule and results; the only place that validates."""

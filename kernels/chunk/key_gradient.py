@@ -1,0 +1,93 @@
+"""Gradients of queries, write keys and W through the read and the memory update, chunk by chunk (T12).
+
+Transposed products are formed from transposed loads: a product's result is never transposed in registers.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..launch.dots import dot
+from ..launch.runtime import operand_precision
+from ..launch.sequences import Chunks, chunk_of
+from ..launch.tuning import autotune, configurations, unrolled
+
+
+# Three [C, BK] accumulators and two [C, C] ones: all of K at once shares the token-by-token products, half of it spills
+# less.
+@autotune(
+    configurations([{"BK": 64, "BV": 64}], warps=(4, 8))
+    + configurations([{"BK": 128, "BV": 64}], (8,), (3, 2))
+    + unrolled(BK=64, BV=32),
+    ["H", "K", "V", "C"],
+)
+@triton.jit
+def key_gradient_kernel(
+    q, write_key, x, states, grad_o, grad_x, grad_states, grad_q, grad_write_key, grad_w,
+    bounds, first, owner, length, per_sequence, scale,
+    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    PACKED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    head = program % H
+    _, chunk, start, tokens = chunk_of(program // H, bounds, first, owner, length, per_sequence, C, PACKED)
+    left = tokens - chunk * C
+    if left <= 0:
+        return
+    row = tl.arange(0, C)
+    valid = row < left
+    key = tl.program_id(1) * BK + tl.arange(0, BK)
+    in_key = key < K
+    token = (start + chunk * C).to(tl.int64) * H + head
+    dtype = grad_q.dtype.element_ty
+    base = program.to(tl.int64) * (K * V)
+    for_q = tl.zeros([C, BK], tl.float32)
+    for_key = tl.zeros([C, BK], tl.float32)
+    for_w = tl.zeros([C, BK], tl.float32)
+    overlap = tl.zeros([C, C], tl.float32)
+    overlap_t = tl.zeros([C, C], tl.float32)
+    for i in range(tl.cdiv(V, BV)):
+        value = i * BV + tl.arange(0, BV)
+        in_value = value < V
+        by_value = token * V + row[:, None] * (H * V) + value[None, :]
+        in_row = valid[:, None] & in_value[None, :]
+        output = tl.load(grad_o + by_value, mask=in_row, other=0.0)
+        written = tl.load(x + by_value, mask=in_row, other=0.0)
+        change = tl.load(grad_x + by_value, mask=in_row, other=0.0)
+        cell = base + key[None, :] * V + value[:, None]
+        in_cell = in_key[None, :] & in_value[:, None]
+        entering = tl.load(states + cell, mask=in_cell, other=0.0)
+        leaving = tl.load(grad_states + cell, mask=in_cell, other=0.0)
+        overlap += dot(output, tl.trans(written), PRECISION)
+        overlap_t += dot(written, tl.trans(output), PRECISION)
+        for_q += dot(output, entering, PRECISION)
+        for_key += dot(written, leaving, PRECISION)
+        for_w -= dot(change, entering, PRECISION)
+    by_key = token * K + row[:, None] * (H * K) + key[None, :]
+    in_row = valid[:, None] & in_key[None, :]
+    queries = tl.load(q + by_key, mask=in_row, other=0.0)
+    keys = tl.load(write_key + by_key, mask=in_row, other=0.0)
+    overlap = tl.where(row[:, None] >= row[None, :], overlap, 0.0).to(dtype)
+    overlap_t = tl.where(row[:, None] <= row[None, :], overlap_t * scale, 0.0).to(dtype)
+    for_q = (for_q + dot(overlap, keys, PRECISION)) * scale
+    for_key += dot(overlap_t, queries, PRECISION)
+    tl.store(grad_q + by_key, for_q.to(dtype), mask=in_row)
+    tl.store(grad_write_key + by_key, for_key.to(dtype), mask=in_row)
+    tl.store(grad_w + by_key, for_w.to(dtype), mask=in_row)
+
+
+def run_key_gradient(
+    q: Tensor, write_key: Tensor, x: Tensor, states: Tensor, grad_o: Tensor, grad_x: Tensor, grad_states: Tensor,
+    chunks: Chunks, scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of q, of the write keys through the read and the memory update, and of W, each [B, T, H, K]."""
+    heads, key_dim, value_dim = *q.shape[2:], x.shape[-1]
+    grad_q, grad_write_key, grad_w = torch.empty_like(q), torch.empty_like(q), torch.empty_like(q)
+    key_gradient_kernel[lambda meta: (chunks.slots * heads, triton.cdiv(key_dim, meta["BK"]))](
+        q, write_key, x, states, grad_o, grad_x, grad_states, grad_q, grad_write_key, grad_w,
+        *chunks.pointers, chunks.length, chunks.per_sequence, scale,
+        H=heads, K=key_dim, V=value_dim, C=chunks.size,
+        PACKED=chunks.packed, PRECISION=operand_precision(q.dtype),
+    )  # fmt: skip
+    return grad_q, grad_write_key, grad_w

@@ -1,0 +1,114 @@
+"""The memory from chunk to chunk (T12): X = U - W H, H+ = H + K~^T X, and the read O = scale (Q H + tril(Q K~^T) X).
+
+The forward pass reads inside the chain, so that neither the states nor X go through global memory; the backward pass
+forms both again and keeps them.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..launch.dots import dot
+from ..launch.runtime import operand_precision, tile
+from ..launch.sequences import Chunks, sequence_of
+from ..launch.tuning import autotune, configurations, unrolled
+
+# The chain over chunks is sequential. With many sequences and heads one program should hold all of V, so that keys are
+# read once; with few, narrow value blocks fill the multiprocessors and shorten each step. Stages prefetch the next
+# chunk's tiles, and one stage is what wide keys have shared memory for.
+CHAIN = (
+    configurations([{"BV": 64}], warps=(4,), stages=(2, 3, 1))
+    + configurations([{"BV": 128}], warps=(8,), stages=(3, 2))
+    + configurations([{"BV": 32}], warps=(4,), stages=(3,))
+    + unrolled(BV=32)
+)
+KEY = ["H", "K", "V", "C", "CROWD"]
+
+
+def crowd(programs: int) -> int:
+    """How a chain's programs compare with a GPU's multiprocessors: few, as many, more. For tuning alone."""
+    return (programs > 48) + (programs > 160)
+
+
+@autotune(CHAIN, [*KEY, "READ"])
+@triton.jit
+def memory_kernel(
+    q, write_key, w, u, o, states, x, initial, final, bounds, first, length, scale,
+    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    CROWD: tl.constexpr, READ: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
+    PACKED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    head = program % H
+    start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED)
+    row = tl.arange(0, C)
+    key = tl.arange(0, BK)
+    value = tl.program_id(1) * BV + tl.arange(0, BV)
+    in_key, in_value = key < K, value < V
+    cell = key[:, None] * V + value[None, :]
+    in_cell = in_key[:, None] & in_value[None, :]
+    by_key = row[:, None] * (H * K) + key[None, :]
+    by_key_t = row[None, :] * (H * K) + key[:, None]
+    by_value = row[:, None] * (H * V) + value[None, :]
+    memory = tl.zeros([BK, BV], tl.float32)
+    if HAS_INITIAL:
+        memory = tl.load(initial + program.to(tl.int64) * (K * V) + cell, mask=in_cell, other=0.0)
+    dtype = u.dtype.element_ty
+    for i in range(chunks):
+        entering = memory.to(dtype)
+        token = (start + i * C).to(tl.int64) * H + head
+        valid = row < tokens - i * C
+        in_row = valid[:, None] & in_key[None, :]
+        in_out = valid[:, None] & in_value[None, :]
+        erase = tl.load(w + token * K + by_key, mask=in_row, other=0.0)
+        target = tl.load(u + token * V + by_value, mask=in_out, other=0.0).to(tl.float32)
+        keys = tl.load(write_key + token * K + by_key_t, mask=valid[None, :] & in_key[:, None], other=0.0)
+        written = (target - dot(erase, entering, PRECISION)).to(dtype)
+        if READ:
+            queries = tl.load(q + token * K + by_key, mask=in_row, other=0.0)
+            overlap = tl.where(row[:, None] >= row[None, :], dot(queries, keys, PRECISION), 0.0).to(dtype)
+            out = dot(queries, entering, PRECISION) + dot(overlap, written, PRECISION)
+            tl.store(o + token * V + by_value, (out * scale).to(dtype), mask=in_out)
+        else:
+            tl.store(states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, entering, mask=in_cell)
+            tl.store(x + token * V + by_value, written, mask=in_out)
+        memory += dot(keys, written, PRECISION)
+    if HAS_FINAL:
+        tl.store(final + program.to(tl.int64) * (K * V) + cell, memory, mask=in_cell)
+
+
+def launch_memory(
+    q: Tensor | None, write_key: Tensor, w: Tensor, u: Tensor, o: Tensor | None, states: Tensor | None,
+    x: Tensor | None, initial: Tensor | None, final: Tensor | None, chunks: Chunks, scale: float,
+) -> None:  # fmt: skip
+    heads, key_dim, value_dim = *w.shape[2:], u.shape[-1]
+    programs = chunks.sequences * heads
+    memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
+        q, write_key, w, u, o, states, x, initial, final, chunks.bounds, chunks.first, chunks.length, scale,
+        H=heads, K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), CROWD=crowd(programs), READ=o is not None,
+        HAS_INITIAL=initial is not None, HAS_FINAL=final is not None, PACKED=chunks.packed,
+        PRECISION=operand_precision(w.dtype),
+    )  # fmt: skip
+
+
+def read(
+    q: Tensor, write_key: Tensor, w: Tensor, u: Tensor, initial: Tensor | None, chunks: Chunks, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Outputs [B, T, H, V], and the final states [N, H, K, V] float32."""
+    heads, key_dim, value_dim = *w.shape[2:], u.shape[-1]
+    o = torch.empty_like(u)
+    final = w.new_empty(chunks.sequences, heads, key_dim, value_dim, dtype=torch.float32)
+    launch_memory(q, write_key, w, u, o, None, None, initial, final, chunks, scale)
+    return o, final
+
+
+def keep_states(
+    write_key: Tensor, w: Tensor, u: Tensor, initial: Tensor | None, chunks: Chunks
+) -> tuple[Tensor, Tensor]:
+    """The states that the chunks enter with [slots, H, K, V], and X [B, T, H, V]."""
+    heads, key_dim, value_dim = *w.shape[2:], u.shape[-1]
+    states = w.new_empty(chunks.slots, heads, key_dim, value_dim)
+    x = torch.empty_like(u)
+    launch_memory(None, write_key, w, u, None, states, x, initial, None, chunks, 1.0)
+    return states, x

@@ -1,0 +1,82 @@
+"""The reverse chain of the memory's gradient, chunk by chunk (T12, differentiated)."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..launch.dots import dot
+from ..launch.runtime import operand_precision, tile
+from ..launch.sequences import Chunks, sequence_of
+from ..launch.tuning import autotune
+from .state import CHAIN, KEY, crowd
+
+
+@autotune(CHAIN, KEY)
+@triton.jit
+def memory_backward_kernel(
+    q, write_key, w, grad_o, grad_states, grad_x, grad_final, grad_initial, bounds, first, length, scale,
+    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    CROWD: tl.constexpr, HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    head = program % H
+    start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED)
+    row = tl.arange(0, C)
+    key = tl.arange(0, BK)
+    value = tl.program_id(1) * BV + tl.arange(0, BV)
+    in_key, in_value = key < K, value < V
+    cell = key[:, None] * V + value[None, :]
+    in_cell = in_key[:, None] & in_value[None, :]
+    by_key = row[:, None] * (H * K) + key[None, :]
+    by_key_t = row[None, :] * (H * K) + key[:, None]
+    by_value = row[:, None] * (H * V) + value[None, :]
+    grad = tl.zeros([BK, BV], tl.float32)
+    if HAS_FINAL:
+        grad = tl.load(grad_final + program.to(tl.int64) * (K * V) + cell, mask=in_cell, other=0.0).to(
+            tl.float32
+        )
+    dtype = grad_x.dtype.element_ty
+    for back in range(chunks):
+        i = chunks - 1 - back
+        leaving = grad.to(dtype)
+        tl.store(grad_states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, leaving, mask=in_cell)
+        token = (start + i * C).to(tl.int64) * H + head
+        valid = row < tokens - i * C
+        in_row_t = valid[None, :] & in_key[:, None]
+        in_out = valid[:, None] & in_value[None, :]
+        keys = tl.load(write_key + token * K + by_key, mask=valid[:, None] & in_key[None, :], other=0.0)
+        queries = tl.load(q + token * K + by_key_t, mask=in_row_t, other=0.0)
+        erase = tl.load(w + token * K + by_key_t, mask=in_row_t, other=0.0)
+        output = tl.load(grad_o + token * V + by_value, mask=in_out, other=0.0)
+        overlap = tl.where(row[:, None] <= row[None, :], dot(keys, queries, PRECISION) * scale, 0.0).to(dtype)
+        write = dot(overlap, output, PRECISION) + dot(keys, leaving, PRECISION)
+        tl.store(grad_x + token * V + by_value, write.to(dtype), mask=in_out)
+        scaled = (output.to(tl.float32) * scale).to(dtype)
+        grad += dot(queries, scaled, PRECISION)
+        grad += dot(erase, (-write).to(dtype), PRECISION)
+    if HAS_INITIAL:
+        tl.store(grad_initial + program.to(tl.int64) * (K * V) + cell, grad, mask=in_cell)
+
+
+def read_backward(
+    q: Tensor, write_key: Tensor, w: Tensor, grad_o: Tensor, grad_final: Tensor | None, chunks: Chunks, scale: float,
+    *, initial: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
+    """Gradients of the states leaving each chunk [slots, H, K, V], of X [B, T, H, V], and of the initial states."""
+    heads, key_dim, value_dim = *w.shape[2:], grad_o.shape[-1]
+    programs = chunks.sequences * heads
+    grad_states = w.new_empty(chunks.slots, heads, key_dim, value_dim)
+    grad_x = torch.empty_like(grad_o)
+    grad_initial = (
+        w.new_empty(chunks.sequences, heads, key_dim, value_dim, dtype=torch.float32) if initial else None
+    )
+    memory_backward_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
+        q, write_key, w, grad_o, grad_states, grad_x, grad_final, grad_initial,
+        chunks.bounds, chunks.first, chunks.length, scale,
+        H=heads, K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), CROWD=crowd(programs),
+        HAS_FINAL=grad_final is not None, HAS_INITIAL=initial, PACKED=chunks.packed,
+        PRECISION=operand_precision(w.dtype),
+    )  # fmt: skip
+    return grad_states, grad_x, grad_initial

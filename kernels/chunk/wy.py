@@ -1,0 +1,272 @@
+"""The chunk's triangular system: write keys, and the matrices W and U with X = U - W H (T12).
+
+With A = tril(diag(beta) K K~^T, -1) and T = (I + A)^-1 diag(beta), the write values of a chunk that enters with state H
+are X = T (V - K H). Everything that does not need H is done here, for all chunks at once: W = T K and U = T V.
+"""
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..launch.dots import dot
+from ..launch.runtime import exact_precision, operand_precision
+from ..launch.sequences import Chunks, chunk_of
+from ..launch.tuning import autotune, configurations, unrolled
+from ..scan.iterates import iterate_tile, next_entry
+from .triangular import inverse_64
+from .write_keys import WriteKeys
+
+
+class Solved(NamedTuple):
+    """What a chunk's triangular system leaves.
+
+    Attributes
+    ----------
+    inverse : [B, T, H, C]
+        Rows of (I + A)^-1.
+    w : [B, T, H, K]
+        T K, which erases.
+    u : [B, T, H, V]
+        T V, which writes.
+    """
+
+    inverse: Tensor
+    w: Tensor
+    u: Tensor
+
+
+@triton.jit
+def load_rows(base, row, valid, stride, column, inside):
+    """Rows of a [tokens, columns] block, zero where masked."""
+    return tl.load(
+        base + row[:, None] * stride + column[None, :], mask=valid[:, None] & inside[None, :], other=0.0
+    )
+
+
+@triton.jit
+def store_rows(base, row, valid, stride, column, inside, block):
+    """The same rows written, where not masked."""
+    tl.store(base + row[:, None] * stride + column[None, :], block, mask=valid[:, None] & inside[None, :])
+
+
+@triton.jit
+def block_keys(
+    k,
+    gain,
+    gate,
+    entry,
+    anchor,
+    stored,
+    stepped,
+    KEYS: tl.constexpr,
+    HAS_GATE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Write keys of 16 tokens, the preconditioner of each (all the first if KEYS < 2), and the one they hand on."""
+    write_key, handed_on = k, entry
+    d = tl.broadcast_to(entry[None, :], k.shape)
+    if KEYS == 1:
+        write_key = (k.to(tl.float32) * d).to(k.dtype)
+    if KEYS == 2:
+        key = k.to(tl.float32)
+        s = key * key
+        d = iterate_tile(s, gain, gate, entry, anchor, 16, HAS_GATE, PRECISION)
+        write_key = tl.where(stepped, stored, (d * key).to(k.dtype))
+        handed_on = next_entry(s, gain, gate, entry, anchor, HAS_GATE)
+    return write_key, d, handed_on
+
+
+# One program per chunk and head works on 16-row blocks, whose products run on single warps: few warps, narrow key
+# blocks and many programs per multiprocessor hide the latency of the inverse's chain of small products.
+@autotune(
+    configurations([{"BK": 32, "BV": 64}], warps=(2, 1)) + unrolled(4, BK=32, BV=32),
+    ["H", "K", "V", "C", "KEYS"],
+)
+@triton.jit
+def solve_kernel(
+    k, v, beta, gate, gain, entry, anchor, clipped, write_key, inverse, w, u,
+    path, bounds, first, owner, length, per_sequence,
+    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
+    PRECISION: tl.constexpr, EXACT: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    slot = program // H
+    head = program % H
+    sequence, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
+    left = tokens - chunk * C
+    if left <= 0:
+        return
+    left = tl.minimum(left, C)
+    token = (start + chunk * C).to(tl.int64) * H + head
+    row0 = tl.arange(0, 16)
+    row1, row2, row3 = row0 + 16, row0 + 32, row0 + 48
+    in0, in1, in2, in3 = row0 < left, row1 < left, row2 < left, row3 < left
+    strict = row0[:, None] > row0[None, :]
+    k += token * K
+    v += token * V
+    write_key += token * K
+    dtype = k.dtype.element_ty
+    g0 = tl.zeros([16], tl.float32)
+    g1, g2, g3, u0, u1, u2, u3 = g0, g0, g0, g0, g0, g0, g0
+    stepped = False
+    if KEYS == 2:
+        u0 = tl.load(gain + token + row0 * H, mask=in0, other=0.0)
+        u1 = tl.load(gain + token + row1 * H, mask=in1, other=0.0)
+        u2 = tl.load(gain + token + row2 * H, mask=in2, other=0.0)
+        u3 = tl.load(gain + token + row3 * H, mask=in3, other=0.0)
+        stepped = tl.load(clipped + program) != 0
+        entry += program.to(tl.int64) * K
+    if HAS_ANCHOR:
+        anchor += (sequence * H + head) * K
+    if KEYS == 1:
+        entry += (sequence * H + head) * K
+    if HAS_GATE:
+        g0 = tl.load(gate + token + row0 * H, mask=in0, other=0.0).to(tl.float32)
+        g1 = tl.load(gate + token + row1 * H, mask=in1, other=0.0).to(tl.float32)
+        g2 = tl.load(gate + token + row2 * H, mask=in2, other=0.0).to(tl.float32)
+        g3 = tl.load(gate + token + row3 * H, mask=in3, other=0.0).to(tl.float32)
+    a00 = tl.zeros([16, 16], tl.float32)
+    a10, a11, a20, a21, a22, a30, a31, a32, a33 = a00, a00, a00, a00, a00, a00, a00, a00, a00
+    for i in range(tl.cdiv(K, BK)):
+        column = i * BK + tl.arange(0, BK)
+        inside = column < K
+        d = tl.zeros([BK], tl.float32)
+        c = tl.zeros([BK], tl.float32)
+        if KEYS != 0:
+            d = tl.load(entry + column, mask=inside, other=0.0)
+        if HAS_ANCHOR:
+            c = tl.load(anchor + column, mask=inside, other=0.0)
+        k0 = load_rows(k, row0, in0, H * K, column, inside)
+        k1 = load_rows(k, row1, in1, H * K, column, inside)
+        k2 = load_rows(k, row2, in2, H * K, column, inside)
+        k3 = load_rows(k, row3, in3, H * K, column, inside)
+        x0, x1, x2, x3 = k0, k1, k2, k3
+        if KEYS == 2:
+            x0 = load_rows(write_key, row0, in0 & stepped, H * K, column, inside)
+            x1 = load_rows(write_key, row1, in1 & stepped, H * K, column, inside)
+            x2 = load_rows(write_key, row2, in2 & stepped, H * K, column, inside)
+            x3 = load_rows(write_key, row3, in3 & stepped, H * K, column, inside)
+        x0, d0, d = block_keys(k0, u0, g0, d, c, x0, stepped, KEYS, HAS_GATE, PRECISION)
+        x1, d1, d = block_keys(k1, u1, g1, d, c, x1, stepped, KEYS, HAS_GATE, PRECISION)
+        x2, d2, d = block_keys(k2, u2, g2, d, c, x2, stepped, KEYS, HAS_GATE, PRECISION)
+        x3, d3, d = block_keys(k3, u3, g3, d, c, x3, stepped, KEYS, HAS_GATE, PRECISION)
+        if KEYS != 0:
+            solved = inside & (stepped == 0)
+            store_rows(write_key, row0, in0, H * K, column, solved, x0)
+            store_rows(write_key, row1, in1, H * K, column, solved, x1)
+            store_rows(write_key, row2, in2, H * K, column, solved, x2)
+            store_rows(write_key, row3, in3, H * K, column, solved, x3)
+            if KEEP:
+                store_rows(path + token * K, row0, in0, H * K, column, solved, d0)
+                store_rows(path + token * K, row1, in1, H * K, column, solved, d1)
+                store_rows(path + token * K, row2, in2, H * K, column, solved, d2)
+                store_rows(path + token * K, row3, in3, H * K, column, solved, d3)
+        y0, y1, y2, y3 = tl.trans(x0), tl.trans(x1), tl.trans(x2), tl.trans(x3)
+        a00 += dot(k0, y0, PRECISION)
+        a10 += dot(k1, y0, PRECISION)
+        a11 += dot(k1, y1, PRECISION)
+        a20 += dot(k2, y0, PRECISION)
+        a21 += dot(k2, y1, PRECISION)
+        a22 += dot(k2, y2, PRECISION)
+        a30 += dot(k3, y0, PRECISION)
+        a31 += dot(k3, y1, PRECISION)
+        a32 += dot(k3, y2, PRECISION)
+        a33 += dot(k3, y3, PRECISION)
+    b0 = tl.load(beta + token + row0 * H, mask=in0, other=0.0).to(tl.float32)
+    b1 = tl.load(beta + token + row1 * H, mask=in1, other=0.0).to(tl.float32)
+    b2 = tl.load(beta + token + row2 * H, mask=in2, other=0.0).to(tl.float32)
+    b3 = tl.load(beta + token + row3 * H, mask=in3, other=0.0).to(tl.float32)
+    i00, i10, i11, i20, i21, i22, i30, i31, i32, i33 = inverse_64(
+        tl.where(strict, a00 * b0[:, None], 0.0), a10 * b1[:, None],
+        tl.where(strict, a11 * b1[:, None], 0.0), a20 * b2[:, None], a21 * b2[:, None],
+        tl.where(strict, a22 * b2[:, None], 0.0), a30 * b3[:, None], a31 * b3[:, None], a32 * b3[:, None],
+        tl.where(strict, a33 * b3[:, None], 0.0), EXACT,
+    )  # fmt: skip
+    zero = tl.zeros([16, 16], tl.float32)
+    inverse += token * C
+    store_row(inverse, row0, in0, H, C, i00, zero, zero, zero)
+    store_row(inverse, row1, in1, H, C, i10, i11, zero, zero)
+    store_row(inverse, row2, in2, H, C, i20, i21, i22, zero)
+    store_row(inverse, row3, in3, H, C, i30, i31, i32, i33)
+    t00 = (i00 * b0[None, :]).to(dtype)
+    t10, t11 = (i10 * b0[None, :]).to(dtype), (i11 * b1[None, :]).to(dtype)
+    t20, t21, t22 = (
+        (i20 * b0[None, :]).to(dtype),
+        (i21 * b1[None, :]).to(dtype),
+        (i22 * b2[None, :]).to(dtype),
+    )
+    t30, t31 = (i30 * b0[None, :]).to(dtype), (i31 * b1[None, :]).to(dtype)
+    t32, t33 = (i32 * b2[None, :]).to(dtype), (i33 * b3[None, :]).to(dtype)
+    w += token * K
+    u += token * V
+    for i in range(tl.cdiv(K, BK)):
+        column = i * BK + tl.arange(0, BK)
+        apply_blocks(
+            k, w, column, column < K, H * K, row0, row1, row2, row3, in0, in1, in2, in3,
+            t00, t10, t11, t20, t21, t22, t30, t31, t32, t33, PRECISION,
+        )  # fmt: skip
+    for i in range(tl.cdiv(V, BV)):
+        column = i * BV + tl.arange(0, BV)
+        apply_blocks(
+            v, u, column, column < V, H * V, row0, row1, row2, row3, in0, in1, in2, in3,
+            t00, t10, t11, t20, t21, t22, t30, t31, t32, t33, PRECISION,
+        )  # fmt: skip
+
+
+@triton.jit
+def store_row(inverse, row, valid, H: tl.constexpr, C: tl.constexpr, x0, x1, x2, x3):
+    """Store 16 rows of the inverse, as many of its column blocks as the chunk has."""
+    column = tl.arange(0, 16)
+    target = inverse + row[:, None] * (H * C) + column[None, :]
+    tl.store(target, x0.to(inverse.dtype.element_ty), mask=valid[:, None])
+    if C > 16:
+        tl.store(target + 16, x1.to(inverse.dtype.element_ty), mask=valid[:, None])
+    if C > 32:
+        tl.store(target + 32, x2.to(inverse.dtype.element_ty), mask=valid[:, None])
+        tl.store(target + 48, x3.to(inverse.dtype.element_ty), mask=valid[:, None])
+
+
+@triton.jit
+def apply_blocks(
+    source, target, column, inside, stride, row0, row1, row2, row3, in0, in1, in2, in3,
+    t00, t10, t11, t20, t21, t22, t30, t31, t32, t33, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """target = T @ source on some columns of a chunk, T given by its lower blocks."""
+    s0 = load_rows(source, row0, in0, stride, column, inside)
+    s1 = load_rows(source, row1, in1, stride, column, inside)
+    s2 = load_rows(source, row2, in2, stride, column, inside)
+    s3 = load_rows(source, row3, in3, stride, column, inside)
+    y0 = dot(t00, s0, PRECISION)
+    y1 = dot(t10, s0, PRECISION) + dot(t11, s1, PRECISION)
+    y2 = dot(t20, s0, PRECISION) + dot(t21, s1, PRECISION) + dot(t22, s2, PRECISION)
+    y3 = dot(t30, s0, PRECISION) + dot(t31, s1, PRECISION) + dot(t32, s2, PRECISION) + dot(t33, s3, PRECISION)
+    out = target + column[None, :]
+    dtype = target.dtype.element_ty
+    tl.store(out + row0[:, None] * stride, y0.to(dtype), mask=in0[:, None] & inside[None, :])
+    tl.store(out + row1[:, None] * stride, y1.to(dtype), mask=in1[:, None] & inside[None, :])
+    tl.store(out + row2[:, None] * stride, y2.to(dtype), mask=in2[:, None] & inside[None, :])
+    tl.store(out + row3[:, None] * stride, y3.to(dtype), mask=in3[:, None] & inside[None, :])
+
+
+def solve(k: Tensor, v: Tensor, beta: Tensor, keys: WriteKeys, chunks: Chunks) -> Solved:
+    """Solve every chunk's triangular system.
+
+    Fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t.
+    """
+    batch, length, heads, key_dim = k.shape
+    value_dim = v.shape[-1]
+    inverse = k.new_empty(batch, length, heads, chunks.size)
+    w, u = torch.empty_like(k), torch.empty_like(v)
+    solve_kernel[(chunks.slots * heads,)](
+        k, v, beta, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, inverse, w, u,
+        keys.path, *chunks.pointers, length, chunks.per_sequence,
+        H=heads, K=key_dim, V=value_dim, C=chunks.size,
+        KEYS=keys.mode, KEEP=keys.path is not None, HAS_GATE=keys.gate is not None,
+        HAS_ANCHOR=keys.anchor is not None, PACKED=chunks.packed,
+        PRECISION=operand_precision(k.dtype), EXACT=exact_precision(k.dtype),
+    )  # fmt: skip
+    return Solved(inverse, w, u)

@@ -1,0 +1,82 @@
+"""What a layer keeps between calls, so that a sequence can go on where it stopped."""
+
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ..boundary.results import State
+
+
+class LayerCache:
+    """The past of N sequences in one layer; its size does not grow with their length.
+
+    Empty at first. Every forward pass that gets it starts from it and leaves in it what the sequences hand on.
+    One-token steps without autograd overwrite its tensors in place: to keep the past take a `clone`.
+
+    Attributes
+    ----------
+    tails : tuple of three [N, conv_size - 1, features] tensors, or None
+        Last inputs of the short convolutions of q, k and v; None without convolutions.
+    state : State or None
+        Memory and preconditioner; None before the first token.
+    """
+
+    def __init__(self) -> None:
+        self.tails: tuple[Tensor, Tensor, Tensor] | None = None
+        self.state: State | None = None
+
+    @property
+    def sequences(self) -> int | None:
+        """N, or None while empty."""
+        return None if self.state is None else self.state.state.shape[0]
+
+    def clone(self) -> "LayerCache":
+        """An independent copy, say for a second continuation of one prompt."""
+        return LayerCache()._take(self, lambda x: x.clone())
+
+    def reset(self) -> Self:
+        """Forget everything: the next call starts new sequences."""
+        self.tails = self.state = None
+        return self
+
+    def reorder(self, index: Tensor) -> Self:
+        """Let sequence i go on from what was sequence index[i], as beam search does; N becomes len(index).
+
+        Parameters
+        ----------
+        index : [M] int32 or int64
+            Rows to keep, in order and repeated at will.
+        """
+        return self._take(self, lambda x: x.index_select(0, index.to(x.device)))
+
+    def detach(self) -> Self:
+        """Cut the past off autograd, for training over truncated stretches of one long sequence."""
+        # Copied, because autograd may have saved what a step would then overwrite.
+        return self._take(self, lambda x: x.detach().clone())
+
+    @property
+    def writable(self) -> bool:
+        """Whether there is a state that may be overwritten: neither autograd nor a compiler has a claim on it."""
+        if self.state is None or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return False
+        memory = self.state.state
+        return not memory.requires_grad and (torch.is_inference_mode_enabled() or not memory.is_inference())
+
+    def advance(self, tails: tuple[Tensor, ...] | None, state: State | None) -> None:
+        """Hold what a call handed on; with `state` None the call has written the state, and its tails follow it."""
+        if state is not None:
+            self.tails = None if tails is None else tuple(tail.clone() for tail in tails)
+            self.state = state
+        elif tails is not None:
+            for mine, tail in zip(self.tails, tails, strict=True):
+                mine.copy_(tail)
+
+    def _take(self, other: "LayerCache", change: Callable[[Tensor], Tensor]) -> Self:
+        self.tails = None if other.tails is None else tuple(change(tail) for tail in other.tails)
+        self.state = None if other.state is None else State(*(change(x) for x in other.state))
+        return self
+
+    def __repr__(self) -> str:
+        return f"LayerCache(sequences={self.sequences})"

@@ -1,0 +1,373 @@
+"""Online Scaled DeltaNet as a layer of a language model, in place of a DeltaNet or attention layer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, logsigmoid, rms_norm, silu
+
+from ..boundary.inputs import MAX_FEATURES
+from ..boundary.results import State
+from ..boundary.rule import Rule
+from ..boundary.values import check_values
+from .cache import LayerCache
+from .convolution import Packing, ShortConvolution, packing
+from .operator import choose, step_, steps_in_place, widest
+
+MODES = ("chunk", "fused_recurrent")
+
+FORGET_BIAS = 6.9
+"""Logit of the forgetting factor at the start: sigmoid(6.9) = 0.999."""
+
+
+class OnlineScaledDeltaNet(nn.Module):
+    r"""Delta-rule attention whose write keys are scaled by an online-learned preconditioner.
+
+    .. math::
+        q_t, k_t &= \text{unit}(\text{SiLU}(\text{conv}(W_{q,k} x)))_t, \quad v_t = \text{SiLU}(\text{conv}(W_v x))_t,
+        \quad \beta_t = \sigma(W_\beta x_t), \quad \log \gamma_t = \log \sigma(W_\gamma x_t + b_\gamma) \\
+        H_t &= H_{t-1} + \beta_t (d_t \odot k_t)(v_t - H_{t-1}^T k_t)^T, \qquad
+        y_t = W_o \, \text{RMSNorm}(H_t^T q_t / \sqrt K) \\
+        d_{t+1} &= \Pi[c + \gamma_t (d_t - c) + \eta w_t (1 - \langle d_t, k_t \odot k_t\rangle) k_t \odot k_t]
+
+    Runs on the Triton kernels where they can be launched, and through the PyTorch references elsewhere, which it says
+    once. Parameters shared with flash-linear-attention's DeltaNet layer have its names and shapes, so that its
+    checkpoints load with ``strict=False``. Without forgetting and with d_1 = 1 the keys, being of unit length, leave d
+    at one: the layer then is DeltaNet but for rounding (T15), until d_1 is trained.
+
+    Parameters
+    ----------
+    hidden_size : int
+        Features D of the input and the output.
+    num_heads : int
+        H; must divide the features of the keys and those of the values.
+    expand_k, expand_v : float
+        Features of all keys and of all values over D.
+    head_k_dim, head_v_dim : int or None
+        K and V of one head, in place of `expand_k` and `expand_v`; at most 256.
+    mode : {"chunk", "fused_recurrent"}
+        Operator of calls that need a gradient or are longer than 64 tokens; others take the recurrent one anyway.
+    use_short_conv, conv_size, conv_bias
+        Causal convolutions on q, k and v.
+    allow_neg_eigval : bool
+        Gate beta in (0, 2) instead of (0, 1).
+    use_forget_gate : bool
+        Learn gamma_t per token and head, starting at 0.999; otherwise nothing is forgotten.
+    anchored : bool
+        Forget towards c = d_1 instead of c = 0, which has no bias (T13); has an effect only with the forget gate.
+    learnable_preconditioner : bool
+        Train d_1 [H, K], which starts at ones.
+    eta, d_min, d_max, normalize_feedback
+        The calibrate rule; d_1 is clipped to the box as well. ``d_min = d_max = 1`` is DeltaNet.
+    use_gate : bool
+        Multiply the normalised output by SiLU of a projection.
+    norm_eps : float
+        Epsilon of the output norm.
+
+    Attributes
+    ----------
+    initial_preconditioner : [H, K] parameter
+        d_1. Marked, like the forgetting bias, to be left alone by weight decay and generic initialisers, and put back
+        by `reset_parameters`, which the latter call.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument, what was expected and what came.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int = 1024,
+        num_heads: int = 4,
+        *,
+        expand_k: float = 1.0,
+        expand_v: float = 1.0,
+        head_k_dim: int | None = None,
+        head_v_dim: int | None = None,
+        mode: str = "chunk",
+        use_short_conv: bool = True,
+        conv_size: int = 4,
+        conv_bias: bool = False,
+        allow_neg_eigval: bool = False,
+        use_forget_gate: bool = False,
+        anchored: bool = False,
+        learnable_preconditioner: bool = True,
+        eta: float = 0.003,
+        d_min: float = 2 / 3,
+        d_max: float = 3 / 2,
+        normalize_feedback: bool = False,
+        use_gate: bool = False,
+        norm_eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        if mode not in MODES:
+            raise _wrong("mode", " or ".join(MODES), mode)
+        if hidden_size < 1 or num_heads < 1:
+            raise _wrong("hidden_size, num_heads", "positive numbers", (hidden_size, num_heads))
+        self.hidden_size, self.num_heads, self.mode = hidden_size, num_heads, mode
+        self.head_k_dim = _head_dim("k", head_k_dim, expand_k, hidden_size, num_heads)
+        self.head_v_dim = _head_dim("v", head_v_dim, expand_v, hidden_size, num_heads)
+        self.allow_neg_eigval, self.anchored = allow_neg_eigval, anchored
+        self.rule = _checked_rule(eta, d_min, d_max, normalize_feedback)
+
+        key_dim, value_dim = num_heads * self.head_k_dim, num_heads * self.head_v_dim
+        self.q_proj = nn.Linear(hidden_size, key_dim, bias=False)
+        self.k_proj = nn.Linear(hidden_size, key_dim, bias=False)
+        self.v_proj = nn.Linear(hidden_size, value_dim, bias=False)
+        self.b_proj = nn.Linear(hidden_size, num_heads, bias=False)
+        self.use_short_conv = use_short_conv
+        if use_short_conv:
+            if conv_size < 2:
+                raise _wrong("conv_size", "at least 2, or use_short_conv=False", conv_size)
+            self.q_conv1d = ShortConvolution(key_dim, conv_size, conv_bias)
+            self.k_conv1d = ShortConvolution(key_dim, conv_size, conv_bias)
+            self.v_conv1d = ShortConvolution(value_dim, conv_size, conv_bias)
+        self.forget_gate = ForgetGate(hidden_size, num_heads) if use_forget_gate else None
+        self.g_proj = nn.Linear(hidden_size, value_dim, bias=False) if use_gate else None
+        self.o_norm = HeadNorm(self.head_v_dim, eps=norm_eps)
+        self.o_proj = nn.Linear(value_dim, hidden_size, bias=False)
+        # In a box of one point d_1 has no influence, and would only be an unused parameter.
+        trained = learnable_preconditioner and d_min < d_max
+        self.initial_preconditioner = nn.Parameter(
+            torch.empty(num_heads, self.head_k_dim), requires_grad=trained
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set d_1 to ones; the other modules have a `reset_parameters` of their own."""
+        nn.init.ones_(self.initial_preconditioner)
+        _keep(self.initial_preconditioner)
+
+    @torch.no_grad()
+    def project_(self) -> None:
+        """Move d_1 into the box, say after each optimizer step: clipped entries have no gradient to come back by."""
+        self.initial_preconditioner.clamp_(self.rule.d_min, self.rule.d_max)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        cache: LayerCache | None = None,
+        use_cache: bool = False,
+        cu_seqlens: Tensor | None = None,
+    ) -> tuple[Tensor, LayerCache | None]:
+        """Mix the tokens of each sequence, causally.
+
+        Parameters
+        ----------
+        hidden_states : [B, T, D]
+        attention_mask : [B, T] or longer, bool or integer, or None
+            False or zero where a token is padding, on either side; of a longer mask the last T columns count. Padding
+            is left out of the computation and its outputs are zero. Reading it waits for the device.
+        cache : LayerCache or None
+            Past to start from, updated to where this call ends.
+        use_cache : bool
+            Begin a cache where none is given.
+        cu_seqlens : [N + 1] int32 or int64 or None
+            Bounds of sequences packed into one row (B = 1).
+
+        Returns
+        -------
+        (o [B, T, D], LayerCache or None)
+
+        Raises
+        ------
+        ValueError
+            Shapes that do not fit, `attention_mask` together with `cu_seqlens`, wrong bounds, or a cache of another
+            number of sequences.
+        """
+        self._check_call(hidden_states, attention_mask, cu_seqlens)
+        if cache is None and use_cache:
+            cache = LayerCache()
+        if attention_mask is not None:
+            kept = attention_mask[:, attention_mask.shape[1] - hidden_states.shape[1] :].bool()
+            if not bool(kept.all()):
+                return self._mix_unpadded(hidden_states, kept, cache), cache
+        return self._mix(hidden_states, cache, cu_seqlens), cache
+
+    def _check_call(self, x: Tensor, mask: Tensor | None, cu_seqlens: Tensor | None) -> None:
+        if x.dim() != 3 or x.shape[2] != self.hidden_size:
+            raise _wrong("hidden_states", f"[B, T, {self.hidden_size}]", list(x.shape))
+        if mask is not None:
+            if cu_seqlens is not None:
+                raise _wrong("attention_mask", "None beside cu_seqlens", "both")
+            if mask.dim() != 2 or mask.shape[0] != x.shape[0] or mask.shape[1] < x.shape[1]:
+                raise _wrong("attention_mask", f"[{x.shape[0]}, {x.shape[1]} or more]", list(mask.shape))
+            if mask.is_floating_point():
+                raise _wrong("attention_mask", "bool or integer", mask.dtype)
+        if cu_seqlens is not None:
+            if cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 2:
+                raise _wrong("cu_seqlens", "[N + 1] with N >= 1 sequences", list(cu_seqlens.shape))
+            if cu_seqlens.dtype not in (torch.int32, torch.int64):
+                raise _wrong("cu_seqlens", "int32 or int64", cu_seqlens.dtype)
+            if x.shape[0] != 1:
+                raise _wrong("cu_seqlens", "B = 1, all sequences in one row", f"B = {x.shape[0]}")
+            check_values(None, None, None, cu_seqlens, self.rule, x.shape[1])
+
+    def _mix_unpadded(self, x: Tensor, kept: Tensor, cache: LayerCache | None) -> Tensor:
+        """`_mix` of the tokens that a mask [B, T] keeps, packed, and zeros for the others."""
+        tokens = kept.flatten().nonzero()[:, 0]
+        cu_seqlens = nn.functional.pad(kept.sum(1).cumsum(0), (1, 0))
+        o = self._mix(x.flatten(0, 1)[tokens][None], cache, cu_seqlens)
+        return o.new_zeros(kept.numel(), x.shape[2]).index_copy(0, tokens, o[0]).view(x.shape)
+
+    def _mix(self, x: Tensor, cache: LayerCache | None, cu_seqlens: Tensor | None) -> Tensor:
+        sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+        # Dynamo answers `in` on sizes that it traces as symbols by identity, so this is spelt out.
+        if cache is not None and cache.sequences is not None and cache.sequences != sequences:
+            raise _wrong("cache", f"one of {sequences} sequences, as in this call", cache)
+        q, k, v, tails = self._queries_keys_values(x, cache, cu_seqlens)
+        beta = self.b_proj(x).to(widest(x)).sigmoid()
+        if self.allow_neg_eigval:
+            beta = 2 * beta
+        g = None if self.forget_gate is None else self.forget_gate(x)
+        o, state = self._attend(q, k, v, beta, g, cache, sequences, cu_seqlens)
+        if cache is not None:
+            cache.advance(tails, state)
+        o = self.o_norm(o).flatten(2)
+        if self.g_proj is not None:
+            o = o * silu(self.g_proj(x))
+        return self.o_proj(o.to(v.dtype))
+
+    def _queries_keys_values(
+        self, x: Tensor, cache: LayerCache | None, cu_seqlens: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...] | None]:
+        """q and k [B, T, H, K], not yet normalised, v [B, T, H, V], and the next tails of the convolutions."""
+        streams, tails = [self.q_proj(x), self.k_proj(x), self.v_proj(x)], None
+        if self.use_short_conv:
+            streams, tails = self._convolve(streams, cache, cu_seqlens)
+        dtype = streams[2].dtype
+        q, k, v = (silu(stream).to(dtype).unflatten(2, (self.num_heads, -1)) for stream in streams)
+        return q, k, v, tails
+
+    def _convolve(
+        self, streams: list[Tensor], cache: LayerCache | None, cu_seqlens: Tensor | None
+    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        filters = (self.q_conv1d, self.k_conv1d, self.v_conv1d)
+        tails = (None, None, None) if cache is None or cache.tails is None else cache.tails
+        packed: Packing | None = None
+        if cu_seqlens is not None:
+            packed = packing(cu_seqlens, streams[0].shape[1], self.q_conv1d.reach)
+        filtered = [f(x, tail, packed) for f, x, tail in zip(filters, streams, tails, strict=True)]
+        return [y for y, _ in filtered], tuple(tail for _, tail in filtered)
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        beta: Tensor,
+        g: Tensor | None,
+        cache: LayerCache | None,
+        sequences: int,
+        cu_seqlens: Tensor | None,
+    ) -> tuple[Tensor, State | None]:
+        """o [B, T, H, V] and what the sequences hand on; None without a cache, and where it was written into it."""
+        state = None if cache is None else cache.state
+        start = None
+        if state is None or self.anchored:
+            start = self.initial_preconditioner.to(widest(q)).clamp(self.rule.d_min, self.rule.d_max)
+            start = start.expand(sequences, -1, -1).contiguous()
+        options = {
+            "g": g,
+            "eta": self.rule.eta,
+            "d_min": self.rule.d_min,
+            "d_max": self.rule.d_max,
+            "normalize_feedback": self.rule.normalize_feedback,
+            "anchor": start if self.anchored else None,
+            "use_qk_l2norm_in_kernel": True,
+        }
+        if cache is not None and cache.writable and cu_seqlens is None and steps_in_place(q):
+            return step_(q, k, v, beta, state, **options), None
+        return self.operator(q)(
+            q,
+            k,
+            v,
+            beta,
+            initial_state=state,
+            initial_preconditioner=start if state is None else None,
+            output_final_state=cache is not None,
+            cu_seqlens=cu_seqlens,
+            # What the layer passes is in range by construction, and cu_seqlens was checked.
+            check_values=False,
+            **options,
+        )
+
+    def operator(self, q: Tensor) -> Callable[..., Any]:
+        """What a call with these queries goes through; a subclass may watch or replace it."""
+        return choose(self.mode, q)
+
+    def extra_repr(self) -> str:
+        rule = self.rule
+        return (
+            f"head_k_dim={self.head_k_dim}, head_v_dim={self.head_v_dim}, num_heads={self.num_heads}, "
+            f"mode={self.mode!r}, eta={rule.eta:g}, d_min={rule.d_min:g}, d_max={rule.d_max:g}, "
+            f"anchored={self.anchored}"
+        )
+
+
+class ForgetGate(nn.Module):
+    """log gamma = logsigmoid(W x + b), [B, T, H] in float32 (float64 for float64 weights).
+
+    W starts at zero and b at 6.9, so that gamma starts at 0.999 for every token. Not an `nn.Linear`, because generic
+    initialisers redraw the weight of those and set the bias to zero: gamma would be 0.5.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_heads, hidden_size))
+        self.bias = nn.Parameter(torch.empty(num_heads))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        nn.init.constant_(self.bias, FORGET_BIAS)
+        _keep(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = linear(x, self.weight)
+        # Near 6.9 bfloat16 has a spacing of 0.03, that is 3% of 1 - gamma.
+        wide = widest(logits)
+        return logsigmoid(logits.to(wide) + self.bias.to(wide))
+
+
+class HeadNorm(nn.RMSNorm):
+    """RMS norm of each head's output, in float32 inside; takes a weight of another dtype, as under autocast."""
+
+    def __init__(self, features: int, eps: float) -> None:
+        super().__init__(features, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+def _keep(parameter: nn.Parameter) -> None:
+    """Mark a parameter, in the ways that libraries look for, as not to be decayed and not to be initialised again."""
+    parameter._no_weight_decay = True
+    parameter._no_reinit = True
+    parameter._is_hf_initialized = True
+
+
+def _head_dim(which: str, given: int | None, expand: float, hidden_size: int, num_heads: int) -> int:
+    if given is None:
+        features = int(hidden_size * expand)
+        if features % num_heads:
+            raise _wrong("num_heads", f"a divisor of hidden_size * expand_{which} = {features}", num_heads)
+        given = features // num_heads
+    if not 1 <= given <= MAX_FEATURES:
+        raise _wrong(f"head_{which}_dim", f"1 to {MAX_FEATURES}", given)
+    return given
+
+
+def _checked_rule(eta: float, d_min: float, d_max: float, normalize_feedback: bool) -> Rule:
+    if not 0.0 <= eta < float("inf"):
+        raise _wrong("eta", "a finite step >= 0", eta)
+    if not d_min <= 1.0 <= d_max:
+        raise _wrong("d_min, d_max", "a box around 1, where d_1 starts", (d_min, d_max))
+    return Rule(float(eta), float(d_min), float(d_max), bool(normalize_feedback))
+
+
+def _wrong(name: str, expected: str, got: Any) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {got}")

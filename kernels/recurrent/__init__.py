@@ -1,0 +1,1 @@
+"""The operator token by token, its gradient and registration, and the decoding step."""

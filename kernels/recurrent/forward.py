@@ -1,0 +1,215 @@
+"""OSDN token by token in one kernel: the forward pass, and the calibrate step that decoding and the gradient share."""
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..boundary.rule import Rule
+from ..launch.runtime import tile
+from ..launch.tuning import autotune, configurations
+
+
+class Recurrence(NamedTuple):
+    """What a run over all tokens leaves; the last three are what its gradient needs, None where not asked for.
+
+    Attributes
+    ----------
+    o : [B, T, H, V], v's dtype
+    state : [N, H, K, V] float32
+    preconditioner : [N, H, K] float32
+        d handed on by each sequence.
+    path : [B, T, H, K] float32 or None
+        d_t that each token was written with.
+    residual : [B, T, H, V] float32 or None
+        v_t - H_{t-1}^T k_t.
+    gain : [B, T, H] float32 or None
+        u_t = eta w_t (1 - a_t).
+    """
+
+    o: Tensor
+    state: Tensor
+    preconditioner: Tensor
+    path: Tensor | None
+    residual: Tensor | None
+    gain: Tensor | None
+
+
+@triton.jit
+def tokens_of(sequence, bounds, length, PACKED: tl.constexpr):
+    """Where a sequence lies: (offset of its first token in int64, its length)."""
+    if PACKED:
+        start = tl.load(bounds + sequence).to(tl.int64)
+        tokens = (tl.load(bounds + sequence + 1) - start).to(tl.int32)
+    else:
+        start = sequence.to(tl.int64) * length
+        tokens = length
+    return start, tokens
+
+
+@triton.jit
+def forgotten(g):
+    """exp(g) - 1 for g <= 0.
+
+    Near 0 by its series: 1 + g rounded to float32 would be off by the same part of an ulp at every token, which slow
+    forgetting adds up over its long memory.
+    """
+    series = 1.0 + g / 6.0 * (1.0 + g / 7.0 * (1.0 + g / 8.0))
+    series = 1.0 + g / 2.0 * (1.0 + g / 3.0 * (1.0 + g / 4.0 * (1.0 + g / 5.0 * series)))
+    return tl.where(g > -0.5, g * series, tl.exp(g) - 1.0)
+
+
+@triton.jit
+def feedback(d, s, eta, NORMALIZE: tl.constexpr):
+    """u_t = eta w_t (1 - <d_t, s_t>) (T4)."""
+    gain = eta * (1.0 - tl.sum(d * s, 0))
+    if NORMALIZE:
+        gain /= tl.sum(s, 0) + 1e-5
+    return gain
+
+
+@triton.jit
+def unclipped(d, rest, c, s, gain, gate, HAS_GATE: tl.constexpr):
+    """c + gamma (d - c) + u s for d carried as d + rest, and its own rest: the sum of both is exact but for the step.
+
+    Without the rest, steps far below an ulp of d would be lost one by one.
+    """
+    step = gain * s + rest
+    if HAS_GATE:
+        step += forgotten(gate) * (d - c + rest)
+    moved = d + step
+    taken = moved - d
+    return moved, (d - (moved - taken)) + (step - taken)
+
+
+@triton.jit
+def outside(moved, rest, d_min, d_max):
+    """Whether moved + rest is (below, above) the box. NaN is neither; the differences near a bound are exact."""
+    return (moved - d_min) + rest < 0.0, (moved - d_max) + rest > 0.0
+
+
+@triton.jit
+def calibrate(d, rest, c, s, gain, gate, d_min, d_max, HAS_GATE: tl.constexpr):
+    """(d_{t+1}, its rest) from d_t and its rest (T4, T13)."""
+    moved, rest = unclipped(d, rest, c, s, gain, gate, HAS_GATE)
+    below, above = outside(moved, rest, d_min, d_max)
+    rest = tl.where(below | above, 0.0, rest)
+    return tl.where(below, d_min, tl.where(above, d_max, moved)), rest
+
+
+@triton.jit
+def load_token(
+    q, k, v, beta, g, place, wanted, K: tl.constexpr, V: tl.constexpr, key, value, HAS_GATE: tl.constexpr
+):  # fmt: skip
+    """Inputs of the token and head at row `place` of [B*T*H]; zero if not wanted."""
+    in_key = (key < K) & wanted
+    gate = tl.full([], 0.0, tl.float32)
+    if HAS_GATE:
+        gate = tl.load(g + place, mask=wanted, other=0.0)
+    return (
+        tl.load(q + place * K + key, mask=in_key, other=0.0),
+        tl.load(k + place * K + key, mask=in_key, other=0.0),
+        tl.load(v + place * V + value, mask=(value < V) & wanted, other=0.0),
+        tl.load(beta + place, mask=wanted, other=0.0),
+        gate,
+    )
+
+
+# Each token waits for the one before, so what counts is the latency of a step: few warps exchange less, narrow value
+# blocks make more programs, wide ones repeat the calibration less often. Fewer warps than these would spill.
+@autotune(
+    configurations([{"BV": 32}], warps=(2, 4)) + configurations([{"BV": 16}, {"BV": 8}], warps=(1, 2)),
+    ["H", "K", "V", "HAS_GATE"],
+)
+@triton.jit
+def recurrent_kernel(
+    q, k, v, beta, g, anchor, initial_state, initial_preconditioner, o, final_state, final_preconditioner,
+    path, residuals, gains, bounds, length, scale, eta, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, HAS_GATE: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, HAS_STATE: tl.constexpr, HAS_PRECONDITIONER: tl.constexpr, NORMALIZE: tl.constexpr,
+    PACKED: tl.constexpr, SAVE: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    start, tokens = tokens_of(program // H, bounds, length, PACKED)
+    key = tl.arange(0, BK)
+    value = tl.program_id(1) * BV + tl.arange(0, BV)
+    known, in_value = key < K, value < V
+    # Every value block calibrates for itself; the first writes it down.
+    writes = tl.program_id(1) == 0
+    own = program.to(tl.int64) * K + key
+    cell = own[:, None] * V + value[None, :]
+    in_cell = known[:, None] & in_value[None, :]
+    memory = tl.zeros([BK, BV], tl.float32)
+    if HAS_STATE:
+        memory = tl.load(initial_state + cell, mask=in_cell, other=0.0)
+    d = tl.full([BK], 1.0, tl.float32)
+    if HAS_PRECONDITIONER:
+        d = tl.load(initial_preconditioner + own, mask=known, other=0.0)
+    rest = tl.zeros([BK], tl.float32)
+    c = tl.zeros([BK], tl.float32)
+    if HAS_ANCHOR:
+        c = tl.load(anchor + own, mask=known, other=0.0)
+    place = start * H + program % H
+    next_q, next_k, next_v, next_beta, next_gate = load_token(
+        q, k, v, beta, g, place, tokens > 0, K, V, key, value, HAS_GATE
+    )
+    for token in range(tokens):
+        q_t, k_t, v_t = next_q.to(tl.float32), next_k.to(tl.float32), next_v.to(tl.float32)
+        beta_t, gate = next_beta.to(tl.float32), next_gate.to(tl.float32)
+        # The next token's inputs depend on nothing here: on their way while this one is worked on.
+        next_q, next_k, next_v, next_beta, next_gate = load_token(
+            q, k, v, beta, g, place + H, token + 1 < tokens, K, V, key, value, HAS_GATE
+        )
+        s = k_t * k_t
+        write_key = d * k_t
+        residual = v_t - tl.sum(memory * k_t[:, None], 0)
+        x = beta_t * residual
+        # H_t^T q from H_{t-1}^T q: the read need not wait for the write.
+        read = tl.sum(memory * q_t[:, None], 0) + tl.sum(write_key * q_t, 0) * x
+        memory += write_key[:, None] * x[None, :]
+        tl.store(o + place * V + value, (scale * read).to(o.dtype.element_ty), mask=in_value)
+        gain = feedback(d, s, eta, NORMALIZE)
+        if SAVE:
+            tl.store(residuals + place * V + value, residual, mask=in_value)
+            tl.store(path + place * K + key, d, mask=known & writes)
+            tl.store(gains + place, gain, mask=writes)
+        d, rest = calibrate(d, rest, c, s, gain, gate, d_min, d_max, HAS_GATE)
+        place += H
+    tl.store(final_state + cell, memory, mask=in_cell)
+    tl.store(final_preconditioner + own, d, mask=known & writes)
+
+
+def recurrent_forward(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, anchor: Tensor | None,
+    initial_state: Tensor | None, initial_preconditioner: Tensor | None, rule: Rule, scale: float,
+    cu_seqlens: Tensor | None, *, save: bool,
+) -> Recurrence:  # fmt: skip
+    """All tokens one after the other, from contiguous inputs.
+
+    q, k [B, T, H, K]; v [B, T, H, V]; beta, g [B, T, H] (g None: nothing is forgotten); anchor [N, H, K] float32 or
+    None (0); initial_state [N, H, K, V] and initial_preconditioner [N, H, K] float32 or None (zeros, ones). `save`
+    keeps what `recurrent_backward` needs.
+    """
+    batch, length, heads, key_dim = k.shape
+    value_dim = v.shape[3]
+    sequences = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    make = {"dtype": torch.float32, "device": k.device}
+    result = Recurrence(
+        torch.empty_like(v),
+        torch.empty(sequences, heads, key_dim, value_dim, **make),
+        torch.empty(sequences, heads, key_dim, **make),
+        torch.empty(k.shape, **make) if save else None,
+        torch.empty(v.shape, **make) if save else None,
+        torch.empty(k.shape[:3], **make) if save else None,
+    )
+    recurrent_kernel[lambda meta: (sequences * heads, triton.cdiv(value_dim, meta["BV"]))](
+        q, k, v, beta, g, anchor, initial_state, initial_preconditioner, *result, cu_seqlens, length,
+        scale, rule.eta, rule.d_min, rule.d_max,
+        H=heads, K=key_dim, V=value_dim, BK=tile(key_dim), HAS_GATE=g is not None,
+        HAS_ANCHOR=g is not None and anchor is not None, HAS_STATE=initial_state is not None,
+        HAS_PRECONDITIONER=initial_preconditioner is not None, NORMALIZE=rule.normalize_feedback,
+        PACKED=cu_seqlens is not None, SAVE=save,
+    )  # fmt: skip
+    return result

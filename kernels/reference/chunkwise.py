@@ -1,0 +1,189 @@
+"""The chunkwise form in plain PyTorch: the operator for machines without a GPU, and a second reading of T11 and T12.
+
+Same arithmetic types and gradients as `reference.py`, and many times its speed: per chunk one triangular solve for the
+preconditioner and one for the memory, all chunks, sequences and heads of them at once.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ..boundary.inputs import check_inputs
+from ..boundary.numerics import CHUNK_REFERENCE, declare
+from ..boundary.results import State, Trajectory
+from ..boundary.rule import Rule
+from .tokenwise import Memory, Scan, calibrate, feedback_weight, forget, project, run
+
+
+@declare(CHUNK_REFERENCE)
+def chunk_osdn_reference(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    *,
+    g: Tensor | None = None,
+    scale: float | None = None,
+    eta: float = 0.003,
+    d_min: float = 2 / 3,
+    d_max: float = 3 / 2,
+    anchor: Tensor | float | None = None,
+    normalize_feedback: bool = False,
+    initial_state: Tensor | State | None = None,
+    initial_preconditioner: Tensor | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: Tensor | None = None,
+    chunk_size: int = 64,
+    return_trajectory: bool = False,
+    check_values: bool = True,
+) -> tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]:
+    """OSDN chunk by chunk, arguments, results, errors and remarks as in `osdn_kernels.osdn_reference`.
+
+    A chunk in which any head of any sequence clips is stepped token by token for all of them, so that the result is
+    exact (T11). Whether it does is read once per chunk: on a GPU that waits for the device.
+    """
+    inputs = check_inputs(
+        q, k, v, beta, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
+        normalize_feedback=normalize_feedback, initial_state=initial_state,
+        initial_preconditioner=initial_preconditioner, cu_seqlens=cu_seqlens, chunk_size=chunk_size,
+        check_values=check_values, for_kernels=False,
+    )  # fmt: skip
+    return run(
+        inputs, scan_chunks, remember_chunks, use_qk_l2norm_in_kernel, output_final_state, return_trajectory
+    )
+
+
+def scan_chunks(scan: Scan, rule: Rule, chunk_size: int) -> tuple[Tensor, Tensor]:
+    r"""d_t of every token [N, T, H, K] and the d handed on, one chunk after the other (T11).
+
+    .. math:: d_t = c + G_t (d - c) + \sum_{j<t} \Gamma_{tj} u_j s_j, \qquad
+              u_t = \eta w_t (1 - \langle c, s_t\rangle - G_t \langle d - c, s_t\rangle)
+                    - \eta w_t \sum_{j<t} \Gamma_{tj} \langle s_t, s_j\rangle u_j
+
+    with d that of the chunk's first token, G_t the product of the gates before t in the chunk and
+    :math:`\Gamma_{tj} = \gamma_{j+1} \cdots \gamma_{t-1}`. The gains are u = fixed - linear (d - c).
+    """
+    if scan.k.shape[1] == 0:
+        return scan.k, scan.start
+    if rule.d_min == rule.d_max or (rule.eta == 0 and scan.g is None):
+        return _held(scan, rule)
+    k = chunked(scan.k, chunk_size)
+    g = None if scan.g is None else chunked(scan.g[..., None], chunk_size)[..., 0]
+    s = k.square()
+    decays = (None, None) if g is None else _decays(g)
+    gains = _gains(s, *decays, scan.anchor, rule)
+
+    d, path = scan.start, []
+    gammas = None if g is None else g.exp()
+    for key, gamma, *chunk in zip(*unbound(k, gammas, s, *decays, *gains), strict=True):
+        iterates = _unclipped(d, scan.anchor, *chunk)
+        if not bool(((iterates >= rule.d_min) & (iterates <= rule.d_max)).all()):
+            iterates = _stepped(d, key, gamma, scan.anchor, rule)
+        path.append(iterates[..., :-1, :])
+        d = iterates[..., -1, :]
+    return unchunked(torch.stack(path, 2), scan.k.shape[1]), d
+
+
+def _held(scan: Scan, rule: Rule) -> tuple[Tensor, Tensor]:
+    """A preconditioner that no token moves but into the box."""
+    held = project(scan.start, rule)
+    later = held[:, None].expand(-1, scan.k.shape[1] - 1, -1, -1)
+    return torch.cat([scan.start[:, None], later], 1), held
+
+
+def _decays(g: Tensor) -> tuple[Tensor, Tensor]:
+    """G_t [N, H, n, C + 1] and Gamma_tj [N, H, n, C + 1, C] (zero unless j < t); the last t is the next chunk's first.
+
+    Sums of log gates are formed from j on, not as differences of sums from the chunk's start, which would cancel.
+    """
+    size = g.shape[-1]
+    between = g[..., :, None].expand(*g.shape, size).tril(-1).cumsum(-2)
+    return pad(g.cumsum(-1), (1, 0)).exp(), pad(between.exp().tril(), (0, 0, 1, 0))
+
+
+def _gains(
+    s: Tensor, kept: Tensor | None, passed: Tensor | None, anchor: Tensor | None, rule: Rule
+) -> tuple[Tensor, Tensor]:
+    """`fixed` [N, H, n, C] and `linear` [N, H, n, C, K] of every chunk: u = fixed - linear (d - c)."""
+    fixed = step = rule.eta * feedback_weight(s, rule) * s.new_ones(s.shape[:-1])
+    coupling = step[..., None] * (s @ s.mT)
+    linear = step[..., None] * s
+    if kept is not None:
+        coupling = passed[..., :-1, :] * coupling
+        linear = kept[..., :-1, None] * linear
+    if anchor is not None:
+        fixed = step * (1 - (s * anchor[:, :, None, None]).sum(-1))
+    solved = solve_unit_lower(coupling, torch.cat([fixed[..., None], linear], -1))
+    return solved[..., 0], solved[..., 1:]
+
+
+def _unclipped(
+    d: Tensor,
+    anchor: Tensor | None,
+    s: Tensor,
+    kept: Tensor | None,
+    passed: Tensor | None,
+    fixed: Tensor,
+    linear: Tensor,
+) -> Tensor:
+    """The chunk's iterates and the one handed on, [N, H, C + 1, K], where nothing clips."""
+    ahead = d if anchor is None else d - anchor
+    moves = (fixed - (linear @ ahead[..., None])[..., 0])[..., None] * s
+    moved = pad(moves.cumsum(-2), (0, 0, 1, 0)) if passed is None else passed @ moves
+    return forget(d[..., None, :], kept, None if anchor is None else anchor[..., None, :]) + moved
+
+
+def _stepped(d: Tensor, k: Tensor, gamma: Tensor | None, anchor: Tensor | None, rule: Rule) -> Tensor:
+    """The same token by token, clipped."""
+    iterates = [d]
+    for key, gate in zip(*unbound(k, gamma), strict=True):
+        iterates.append(calibrate(iterates[-1], key, gate, anchor, rule))
+    return torch.stack(iterates, 2)
+
+
+def remember_chunks(memory: Memory, path: Tensor, scale: float, chunk_size: int) -> tuple[Tensor, Tensor]:
+    """Outputs and the final state, one chunk after the other (T12).
+
+    A = tril(diag(beta) K K~^T, -1), X = (I + A)^-1 diag(beta) (V - K H), H+ = H + K~^T X,
+    O = scale (Q H + tril(Q K~^T) X), with K~ the rows d_t * k_t.
+    """
+    length = memory.k.shape[1]
+    if length == 0:
+        return memory.v, memory.start
+    tokens = (memory.q, memory.k, path * memory.k, memory.v, memory.beta[..., None])
+    q, k, write_key, v, beta = (chunked(x, chunk_size) for x in tokens)
+    solved = solve_unit_lower(beta * (k @ write_key.mT), beta * torch.cat([v, k], -1))
+    from_values, from_state = solved.split([v.shape[-1], k.shape[-1]], -1)
+
+    state, entries, writes = memory.start, [], []
+    for u, w, keys in zip(from_values.unbind(2), from_state.unbind(2), write_key.unbind(2), strict=True):
+        entries.append(state)
+        writes.append(u - w @ state)
+        state = state + keys.mT @ writes[-1]
+    read = q @ torch.stack(entries, 2) + (q @ write_key.mT).tril() @ torch.stack(writes, 2)
+    return unchunked(scale * read, length), state
+
+
+def solve_unit_lower(a: Tensor, b: Tensor) -> Tensor:
+    """(I + A)^-1 b with A the part of `a` strictly below the diagonal; the solver reads no other."""
+    return torch.linalg.solve_triangular(a, b, upper=False, unitriangular=True)
+
+
+def unbound(*tensors: Tensor | None) -> list[Sequence[Tensor | None]]:
+    """The slices of each along its third axis, chunks or tokens; for None as many None."""
+    number = next(len(x[0, 0]) for x in tensors if x is not None)
+    return [[None] * number if x is None else x.unbind(2) for x in tensors]
+
+
+def chunked(x: Tensor, size: int) -> Tensor:
+    """[N, T, H, F] as [N, H, n, size, F]; tokens of zeros, which change nothing, fill the last chunk."""
+    filled = pad(x, (0, 0, 0, 0, 0, -x.shape[1] % size))
+    return filled.unflatten(1, (-1, size)).permute(0, 3, 1, 2, 4)
+
+
+def unchunked(x: Tensor, length: int) -> Tensor:
+    """[N, H, n, size, F] as [N, length, H, F], the filling cut off."""
+    return x.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :length]

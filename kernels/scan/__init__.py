@@ -1,0 +1,1 @@
+"""The calibrate scan, forward and backward, and its registration."""

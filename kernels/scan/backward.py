@@ -1,0 +1,194 @@
+"""Gradients of the calibrate scan: what precedes and what follows its chain of adjoints, and the three together."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..boundary.rule import Rule
+from ..launch.dots import dot
+from ..launch.runtime import operand_precision, tile
+from ..launch.sequences import Chunks, chunk_of, sum_by_sequence
+from ..launch.tuning import autotune, configurations
+from .adjoint import adjoint_kernel, sequential_adjoint_kernel
+from .forward import Gains, rule_numbers
+from .iterates import decays, gate_sums, iterate_tile
+from .operator import inverse_operator
+
+
+# Two [C, BK] tiles and a [C, C] product: the narrower key block leaves room for more programs.
+@autotune(configurations([{"BK": 64}, {"BK": 32}], warps=(4,)), ["H", "K", "C", "HAS_GATE"])
+@triton.jit
+def forcing_kernel(
+    k, g, clipped, grad, inner, forcing, bounds, first, owner, length, per_sequence,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
+    SCALE_KEY: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """What the gradients p_j inside a chunk do to its adjoints, before any rho.
+
+    inner_t = sum_{j>t} (G_j / G_{t+1}) <s_t, p_j>, and forcing = sum_j G_j p_j at the chunk's first token.
+    """
+    program = tl.program_id(0)
+    slot = program // H
+    head = program % H
+    _, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
+    left = tokens - chunk * C
+    if left <= 0:
+        return
+    if tl.load(clipped + program) != 0:
+        return
+    row = tl.arange(0, C)
+    inside = row < left
+    place = (start + chunk * C).to(tl.int64) * H + head
+    forcing += program.to(tl.int64) * K
+    weights = (row[:, None] < row[None, :]).to(tl.float32)
+    entering = tl.full([C], 1.0, tl.float32)
+    if HAS_GATE:
+        before, after, _ = gate_sums(tl.load(g + place + row * H, mask=inside, other=0.0))
+        weights *= decays(-after, -before)
+        entering = tl.exp(before.to(tl.float32))
+    products = tl.zeros([C, C], tl.float32)
+    for i in range(tl.cdiv(K, BK)):
+        feature = i * BK + tl.arange(0, BK)
+        known = feature < K
+        rows = place * K + row[:, None] * (H * K) + feature[None, :]
+        mask = inside[:, None] & known[None, :]
+        key = tl.load(k + rows, mask=mask, other=0.0).to(tl.float32)
+        p = tl.load(grad + rows, mask=mask, other=0.0).to(tl.float32)
+        if SCALE_KEY:
+            p *= key
+        products += dot(key * key, tl.trans(p), PRECISION)
+        tl.store(forcing + feature, tl.sum(entering[:, None] * p, 0), mask=known)
+    tl.store(inner + place + row * H, tl.sum(weights * products, 1), mask=inside)
+
+
+# Several [C, BK] tiles live at once: eight warps where four would spill.
+@autotune(configurations(warps=(4, 8)), ["H", "K", "C", "HAS_GATE"])
+@triton.jit
+def spread_kernel(
+    k, g, anchor, gain, entry, clipped, grad, grad_key, grad_k, grad_g, pulls, rho, exits,
+    bounds, first, owner, length, per_sequence, tokens_in_all, inverse_eta,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    PACKED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Gradients of keys and gates in chunks that did not clip, from rho and the adjoint at the chunk's end."""
+    program = tl.program_id(0)
+    slot = program // H
+    head = program % H
+    sequence, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
+    left = tokens - chunk * C
+    if left <= 0:
+        return
+    if tl.load(clipped + program) != 0:
+        return
+    row = tl.arange(0, C)
+    inside = row < left
+    place = (start + chunk * C).to(tl.int64) * H + head
+    feature = tl.program_id(1) * BK + tl.arange(0, BK)
+    known = feature < K
+    item = program.to(tl.int64) * K + feature
+    u = tl.load(gain + place + row * H, mask=inside, other=0.0)
+    share = tl.load(rho + place + row * H, mask=inside, other=0.0)
+    d = tl.load(entry + item, mask=known, other=0.0)
+    leaving = tl.load(exits + item, mask=known, other=0.0)
+    c = tl.zeros([BK], tl.float32)
+    if HAS_ANCHOR:
+        c = tl.load(anchor + (sequence * H + head) * K + feature, mask=known, other=0.0)
+    rows = place * K + row[:, None] * (H * K) + feature[None, :]
+    mask = inside[:, None] & known[None, :]
+    key = tl.load(k + rows, mask=mask, other=0.0).to(tl.float32)
+    direct = tl.load(grad + rows, mask=mask, other=0.0).to(tl.float32)
+    s = key * key
+    gate = tl.zeros([C], tl.float32)
+    weights = (row[:, None] < row[None, :]).to(tl.float32)
+    adjoint = leaving[None, :]
+    if HAS_GATE:
+        gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
+        before, after, total = gate_sums(gate)
+        weights *= decays(-after, -before)
+        adjoint = tl.exp((total - after).to(tl.float32))[:, None] * adjoint
+    p = direct
+    if SCALE_KEY:
+        p = direct * key
+    adjoint += dot(weights, p - share[:, None] * s, PRECISION)
+    # The deviation first: under strong forgetting d - c is much smaller than d.
+    deviation = iterate_tile(s, u, gate, d - c, tl.zeros([BK], tl.float32), C, HAS_GATE, PRECISION)
+    met = c[None, :] + deviation
+    result = 2.0 * key * (u[:, None] * adjoint - share[:, None] * met)
+    if SCALE_KEY:
+        result += direct * met
+    if NORMALIZE:
+        result -= (2.0 * inverse_eta * u * share)[:, None] * key
+    if HAS_GRAD_KEY:
+        result += tl.load(grad_key + rows, mask=mask, other=0.0).to(tl.float32)
+    tl.store(grad_k + rows, result.to(grad_k.dtype.element_ty), mask=mask)
+    if HAS_GATE:
+        gamma = tl.exp(gate)
+        passed = tl.sum(tl.where(mask, adjoint * deviation, 0.0), 1)
+        partial = tl.program_id(1).to(tl.int64) * tokens_in_all * H
+        tl.store(grad_g + partial + place + row * H, gamma * passed, mask=inside)
+        if HAS_ANCHOR:
+            pull = tl.where(mask, (1.0 - gamma)[:, None] * adjoint, 0.0)
+            tl.store(pulls + item, tl.sum(pull, 0), mask=known)
+
+
+def scan_backward(
+    k: Tensor, g: Tensor | None, anchor: Tensor | None, rule: Rule, chunks: Chunks, gains: Gains,
+    grad: Tensor, grad_final: Tensor | None, grad_key: Tensor | None, *, scale_key: bool, sequential: bool,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:  # fmt: skip
+    """Gradients of k, g, the initial d and the anchor, from `grad` [B, T, H, K] of d_t (of d_t * k_t with `scale_key`).
+
+    grad_final [N, H, K] is the gradient of the d handed on; grad_key [B, T, H, K], one of k from elsewhere, is added.
+    Those of g and of the anchor are None without g, the anchor's also without an anchor.
+    """
+    heads, dim = k.shape[2:]
+    make = {"dtype": torch.float32, "device": k.device}
+    precision = operand_precision(k.dtype)
+    # Full float32 products run outside the tensor cores and would spill on wider blocks.
+    block = min(16 if precision == "ieee" else 64, tile(dim))
+    blocks = triton.cdiv(dim, block)
+    gated = g is not None
+    anchored = gated and anchor is not None
+    grad_k = torch.empty_like(k)
+    grad_g = torch.zeros(blocks, *k.shape[:3], **make) if gated else None
+    grad_initial = torch.empty(chunks.sequences, heads, dim, **make)
+    pulls = torch.zeros(chunks.slots, heads, dim, **make) if anchored else None
+    programs, items = chunks.sequences * heads, chunks.slots * heads
+    shared = {
+        "H": heads, "K": dim, "C": chunks.size, "HAS_GATE": gated, "HAS_ANCHOR": anchored,
+        "HAS_GRAD_KEY": grad_key is not None, "NORMALIZE": rule.normalize_feedback, "SCALE_KEY": scale_key,
+        "PACKED": chunks.packed,
+    }  # fmt: skip
+    chain = shared | {"BK": tile(dim), "HAS_GRAD_FINAL": grad_final is not None}
+    found = (grad_k, grad_g, grad_initial, pulls)
+    sequences = (chunks.bounds, chunks.first, chunks.length)
+    eta, _, d_min, d_max = rule_numbers(rule)
+    box = (eta, d_min, d_max)
+    known = (k, g, anchor, gains.gain, gains.entry)
+    if sequential and programs:
+        sequential_adjoint_kernel[(programs,)](
+            *known, grad, grad_final, grad_key, *found, *sequences, *box, **chain
+        )
+    elif programs:
+        slots = (*chunks.pointers, chunks.length, chunks.per_sequence)
+        inverse = inverse_operator(k, g, rule, chunks, gains.clipped)
+        inner, rho = torch.empty(k.shape[:3], **make), torch.empty(k.shape[:3], **make)
+        forcing, exits = torch.empty_like(gains.entry), torch.empty_like(gains.entry)
+        if items:
+            forcing_kernel[(items,)](
+                k, g, gains.clipped, grad, inner, forcing, *slots, H=heads, K=dim, C=chunks.size, HAS_GATE=gated,
+                SCALE_KEY=scale_key, PACKED=chunks.packed, PRECISION=precision,
+            )  # fmt: skip
+        adjoint_kernel[(programs,)](
+            *known, gains.clipped, grad, grad_final, grad_key, *found, inverse, inner, forcing, rho, exits,
+            *sequences, *box, **chain,
+        )  # fmt: skip
+        del inverse, inner, forcing
+        if items:
+            spread_kernel[(items, blocks)](
+                *known, gains.clipped, grad, grad_key, grad_k, grad_g, pulls, rho, exits, *slots,
+                k.shape[0] * k.shape[1], 1.0 / eta if eta else 0.0, **shared, BK=block, PRECISION=precision,
+            )  # fmt: skip
+    grad_anchor = sum_by_sequence(pulls, chunks) if anchored else None
+    return grad_k, grad_g.sum(0).to(g.dtype) if gated else None, grad_initial, grad_anchor

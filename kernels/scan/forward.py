@@ -1,0 +1,348 @@
+"""The calibrate scan: gains and chunk entries of d_{t+1} = clip[c + gamma_t (d_t - c) + u_t s_t] (T4, T11).
+
+Each sequence and head is a chain of chunks. A chunk's gains come from its triangular operator and the d it enters with;
+a certificate that no iterate leaves the box, decided on the device, accepts them, and a chunk without one is stepped
+token by token. The result is that of the clipped recurrence in both cases.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..boundary.rule import Rule
+from ..launch.runtime import IN_INTERPRETER, exact_precision, tile
+from ..launch.sequences import Chunks, chunk_of, sequence_of
+from ..launch.tuning import autotune, configurations
+from .iterates import gate_sums, iterate_tile, next_entry
+from .operator import feedback_weight, inverse_operator, squares
+from .tokens import step_tokens
+
+
+class Gains(NamedTuple):
+    """What the scan leaves, from which every d_t follows.
+
+    Attributes
+    ----------
+    gain : [B, T, H] float32
+        u_t = eta w_t (1 - a_t), also right inside chunks that clipped.
+    entry : [slots, H, K] float32
+        d at the first token of each chunk.
+    clipped : [slots, H] int8
+        1 where the chunk was stepped token by token.
+    final : [N, H, K] float32
+        d handed on by each sequence.
+    """
+
+    gain: Tensor
+    entry: Tensor
+    clipped: Tensor
+    final: Tensor
+
+
+@triton.jit
+def add_pairs(a0, a1, b0, b1):
+    return a0 + b0, a1 + b1
+
+
+@triton.jit
+def add_triples(a0, a1, a2, b0, b1, b2):
+    return a0 + b0, a1 + b1, a2 + b2
+
+
+@triton.jit
+def sum_pair(a, b):
+    """Column sums of two tiles, in one pass over shared memory rather than two."""
+    if IN_INTERPRETER:
+        return tl.sum(a, 0), tl.sum(b, 0)
+    return tl.reduce((a, b), 0, add_pairs)
+
+
+@triton.jit
+def sum_triple(a, b, c):
+    """Column sums of three tiles, likewise."""
+    if IN_INTERPRETER:
+        return tl.sum(a, 0), tl.sum(b, 0), tl.sum(c, 0)
+    return tl.reduce((a, b, c), 0, add_triples)
+
+
+@triton.jit
+def advance(s, u, gate, d, c, HAS_GATE: tl.constexpr):
+    """Where nothing clips: the d handed on, and the least and greatest value any iterate can have, each [BK].
+
+    With u = rise - fall split by sign, and every product of gates in (0, 1], each iterate lies between
+    c + min(e, G e) - S^T fall and c + max(e, G e) + S^T rise, for e = d - c and G the product of all the gates.
+    """
+    rise = tl.maximum(u, 0.0)[:, None] * s
+    fall = tl.maximum(-u, 0.0)[:, None] * s
+    if HAS_GATE:
+        _, after, total = gate_sums(gate)
+        weighted = (u * tl.exp((total - after).to(tl.float32)))[:, None] * s
+        up, down, moved = sum_triple(rise, fall, weighted)
+        kept = tl.exp(total.to(tl.float32)) * (d - c)
+        low = c + tl.minimum(d - c, kept) - down
+        high = c + tl.maximum(d - c, kept) + up
+        handed_on = c + kept + moved
+    else:
+        up, down = sum_pair(rise, fall)
+        low = d - down
+        high = d + up
+        handed_on = high - down
+    return handed_on, low, high
+
+
+@triton.jit
+def leaves(low, high, known, d_min, d_max):
+    """Whether any feature's range leaves the box; NaN does. A box of one point always clips."""
+    outside = known & (((low >= d_min) & (high <= d_max) == 0) | (d_min == d_max))
+    return tl.max(outside.to(tl.int32), 0) != 0
+
+
+@triton.jit
+def extremes(
+    k, g, gain, place, left, d, c, H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    HAS_GATE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Least and greatest value of a chunk's iterates and of what it hands on, [BK], were nothing to clip.
+
+    In blocks of 16 tokens whose keys are loaded again: seldom needed, it should not cost the chain registers.
+    """
+    row = tl.arange(0, 16)
+    feature = tl.arange(0, BK)
+    gains = tl.reshape(gain, [C // 16, 16])
+    block = tl.arange(0, C // 16)
+    least, greatest = d, d
+    for i in range(C // 16):
+        inside = row < left - 16 * i
+        s = squares(k + place * K, row, inside, H * K, feature, feature < K)
+        u = tl.sum(tl.where(block[:, None] == i, gains, 0.0), 0)
+        gate = tl.zeros([16], tl.float32)
+        if HAS_GATE:
+            gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
+        met = iterate_tile(s, u, gate, d, c, 16, HAS_GATE, PRECISION)
+        d = next_entry(s, u, gate, d, c, HAS_GATE)
+        least = tl.minimum(least, tl.minimum(tl.min(met, 0), d))
+        greatest = tl.maximum(greatest, tl.maximum(tl.max(met, 0), d))
+        place += 16 * H
+    return least, greatest + (d - d)
+
+
+# A chain is latency: eight warps shorten each step's arithmetic, four its exchanges between warps. The tiles of the
+# next chunks are on their way while one is worked on; deeper pipelines need more shared memory than long rows leave.
+# A barrier in the loop, even in a branch, would keep Triton from pipelining it.
+@autotune(
+    configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8)),
+    ["H", "K", "C", "HAS_GATE"],
+)
+@triton.jit
+def chain_kernel(
+    k, g, anchor, initial, inverse, gain, entry, clipped, final, out, path, bounds, first, length,
+    eta, eta_rest, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    KEEP: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    head = program % H
+    start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED)
+    row = tl.arange(0, C)
+    feature = tl.arange(0, BK)
+    known = feature < K
+    own = program.to(tl.int64) * K + feature
+    d = tl.full([BK], 1.0, tl.float32)
+    if HAS_INITIAL:
+        d = tl.load(initial + own, mask=known, other=0.0)
+    c = tl.zeros([BK], tl.float32)
+    if HAS_ANCHOR:
+        c = tl.load(anchor + own, mask=known, other=0.0)
+    rows = row[:, None] * (H * K) + feature[None, :]
+    square = row[:, None] * C + row[None, :]
+    lower = row[:, None] // 16 >= row[None, :] // 16
+    place = start.to(tl.int64) * H + head
+    item = slot.to(tl.int64) * H + head
+    left = tokens
+    for _ in tl.range(0, chunks, num_stages=STAGES):
+        inside = row < left
+        key = tl.load(k + place * K + rows, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)
+        solve = tl.load(inverse + item * (C * C) + square, mask=lower, other=0.0)
+        gate = tl.zeros([C], tl.float32)
+        if HAS_GATE:
+            gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
+        s = key * key
+        step = tl.where(inside, eta, 0.0)
+        if NORMALIZE:
+            step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
+        if HAS_GATE:
+            before, _, _ = gate_sums(gate)
+            kept = c[None, :] + tl.exp(before.to(tl.float32))[:, None] * (d - c)[None, :]
+            alignment = tl.sum(s * kept, 1)
+        else:
+            alignment = tl.sum(s * d[None, :], 1)
+        r = step * (1.0 - alignment)
+        u = tl.sum(solve * r[None, :], 1)
+        handed_on, low, high = advance(s, u, gate, d, c, HAS_GATE)
+        stepped = leaves(low, high, known, d_min, d_max)
+        if stepped:
+            least, greatest = extremes(k, g, u, place, left, d, c, H, K, C, BK, HAS_GATE, PRECISION)
+            stepped = leaves(least, greatest, known, d_min, d_max)
+        tl.store(entry + item * K + feature, d, mask=known)
+        tl.store(clipped + item, stepped.to(tl.int8))
+        if stepped:
+            count = tl.minimum(left, C).to(tl.int32)
+            d = step_tokens(
+                d.to(tl.float64), c.to(tl.float64), k, g, gain, out, path, place, count, eta, eta_rest, d_min, d_max,
+                H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY, KEEP,
+            ).to(tl.float32)  # fmt: skip
+        else:
+            d = handed_on
+            tl.store(gain + place + row * H, u, mask=inside)
+        place += C * H
+        item += H
+        left -= C
+    tl.store(final + own, d, mask=known)
+
+
+# One warp holds the row: sums over features then need no exchange between warps.
+@autotune(configurations(warps=(1, 2, 4)), ["H", "K", "HAS_GATE"])
+@triton.jit
+def sequential_kernel(
+    k, g, anchor, initial, gain, entry, clipped, final, out, path, bounds, first, length,
+    eta, eta_rest, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    KEEP: tl.constexpr, PACKED: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    head = program % H
+    start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED)
+    feature = tl.arange(0, BK)
+    known = feature < K
+    own = program.to(tl.int64) * K + feature
+    d = tl.full([BK], 1.0, tl.float64)
+    if HAS_INITIAL:
+        d = tl.load(initial + own, mask=known, other=0.0).to(tl.float64)
+    c = tl.zeros([BK], tl.float64)
+    if HAS_ANCHOR:
+        c = tl.load(anchor + own, mask=known, other=0.0).to(tl.float64)
+    place = start.to(tl.int64) * H + head
+    item = slot.to(tl.int64) * H + head
+    left = tokens
+    for _ in range(chunks):
+        tl.store(entry + item * K + feature, d.to(tl.float32), mask=known)
+        tl.store(clipped + item, 1)
+        count = tl.minimum(left, C).to(tl.int32)
+        d = step_tokens(
+            d, c, k, g, gain, out, path, place, count, eta, eta_rest, d_min, d_max,
+            H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY, KEEP,
+        )  # fmt: skip
+        place += C * H
+        item += H
+        left -= C
+    tl.store(final + own, d.to(tl.float32), mask=known)
+
+
+# Tiles of [C, BK] with one product each; more warps where the tile is wide.
+@autotune(configurations([{"BK": 64}, {"BK": 128}], warps=(4, 8)), ["H", "K", "C", "HAS_GATE"])
+@triton.jit
+def expand_kernel(
+    k, g, anchor, gain, entry, clipped, out, bounds, first, owner, length, per_sequence,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    slot = program // H
+    head = program % H
+    sequence, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
+    left = tokens - chunk * C
+    if left <= 0:
+        return
+    if tl.load(clipped + program) != 0:
+        return
+    row = tl.arange(0, C)
+    inside = row < left
+    place = (start + chunk * C).to(tl.int64) * H + head
+    u = tl.load(gain + place + row * H, mask=inside, other=0.0)
+    gate = tl.zeros([C], tl.float32)
+    if HAS_GATE:
+        gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
+    feature = tl.program_id(1) * BK + tl.arange(0, BK)
+    known = feature < K
+    d = tl.load(entry + program.to(tl.int64) * K + feature, mask=known, other=0.0)
+    c = tl.zeros([BK], tl.float32)
+    if HAS_ANCHOR:
+        c = tl.load(anchor + (sequence * H + head) * K + feature, mask=known, other=0.0)
+    rows = place * K + row[:, None] * (H * K) + feature[None, :]
+    mask = inside[:, None] & known[None, :]
+    key = tl.load(k + rows, mask=mask, other=0.0).to(tl.float32)
+    met = iterate_tile(key * key, u, gate, d, c, C, HAS_GATE, PRECISION)
+    tl.store(out + rows, met.to(out.dtype.element_ty), mask=mask)
+
+
+def rule_numbers(rule: Rule) -> tuple[float, float, float, float]:
+    """eta, what float32 leaves of it, d_min and d_max, as the float32 numbers that kernels take.
+
+    Rounded here, so that the interpreter, which would keep them in float64, sees a clipped d that is stored in float32
+    lie on the bound and not beside it.
+    """
+    eta, d_min, d_max = (float(np.float32(x)) for x in (rule.eta, rule.d_min, rule.d_max))
+    return eta, rule.eta - eta, d_min, d_max
+
+
+def scan_forward(
+    k: Tensor, g: Tensor | None, anchor: Tensor | None, initial: Tensor | None, rule: Rule, chunks: Chunks,
+    out: Tensor, *, scale_key: bool, sequential: bool, path: Tensor | None = None,
+) -> Gains:  # fmt: skip
+    """Gains, chunk entries and the d handed on.
+
+    k [B, T, H, K]; g [B, T, H] or None; anchor, initial [N, H, K] float32 or None (0, ones). Of out [B, T, H, K], the
+    rows of chunks that were stepped token by token (all, if `sequential`) are written: d_t, or d_t * k_t with
+    `scale_key`. The same rows of `path` [B, T, H, K] float32, if given, get d_t.
+    """
+    heads, dim = k.shape[2:]
+    make = {"dtype": torch.float32, "device": k.device}
+    # The slots left over by packed sequences are part of what a registered operator returns.
+    per_slot = torch.zeros if chunks.packed else torch.empty
+    gains = Gains(
+        torch.empty(k.shape[:3], **make),
+        per_slot(chunks.slots, heads, dim, **make),
+        per_slot(chunks.slots, heads, dtype=torch.int8, device=k.device),
+        torch.empty(chunks.sequences, heads, dim, **make),
+    )
+    programs = chunks.sequences * heads
+    if programs == 0:
+        return gains
+    shared = {
+        "H": heads, "K": dim, "C": chunks.size, "BK": tile(dim), "HAS_GATE": g is not None,
+        "HAS_ANCHOR": anchor is not None, "HAS_INITIAL": initial is not None, "NORMALIZE": rule.normalize_feedback,
+        "SCALE_KEY": scale_key, "KEEP": path is not None, "PACKED": chunks.packed,
+    }  # fmt: skip
+    rest = (*gains, out, path, chunks.bounds, chunks.first, chunks.length, *rule_numbers(rule))
+    if sequential:
+        sequential_kernel[(programs,)](k, g, anchor, initial, *rest, **shared)
+    else:
+        inverse = inverse_operator(k, g, rule, chunks)
+        chain_kernel[(programs,)](
+            k, g, anchor, initial, inverse, *rest, **shared, PRECISION=exact_precision(k.dtype)
+        )
+    return gains
+
+
+def expand(
+    k: Tensor, g: Tensor | None, anchor: Tensor | None, chunks: Chunks, gains: Gains, out: Tensor
+) -> None:
+    """Write d_t of the chunks that `scan_forward` did not step token by token into out [B, T, H, K]."""
+    heads, dim = k.shape[2:]
+    if chunks.slots * heads == 0:
+        return
+
+    def grid(meta: dict[str, int]) -> tuple[int, int]:
+        return chunks.slots * heads, triton.cdiv(dim, meta["BK"])
+
+    expand_kernel[grid](
+        k, g, anchor, gains.gain, gains.entry, gains.clipped, out, *chunks.pointers, chunks.length, chunks.per_sequence,
+        H=heads, K=dim, C=chunks.size, HAS_GATE=g is not None, HAS_ANCHOR=anchor is not None, PACKED=chunks.packed,
+        PRECISION=exact_precision(k.dtype),
+    )  # fmt: skip

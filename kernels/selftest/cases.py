@@ -1,0 +1,205 @@
+"""The calls that the self-test makes: few, so that few variants compile, and each with what goes wrong in kernels.
+
+Packed sequences whose lengths are no multiples of the chunk, one of them empty and one a single token; gates and an
+anchor; a box that clips some chunks and not others; states in and out. Every case runs as drawn, and again repeated
+until the grids have more than 1024 programs, which is compared with the same reference.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from .. import ops
+from ..boundary.results import State
+from ..launch.runtime import INTERPRETED
+from ..layers.norm import l2norm
+from ..reference import tokenwise as reference
+
+PROGRAMS = 1100
+"""Programs of the large grid, at least."""
+
+HEADS = 2
+Operator = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator on one problem. `kernels` narrows what is walked through; empty means all that it launches."""
+
+    name: str
+    operator: str
+    dtype: torch.dtype
+    key_dim: int = 64
+    value_dim: int = 64
+    lengths: tuple[int, ...] = (70, 1, 0, 129, 33)
+    packed: bool = True
+    gated: bool = True
+    quick: bool = True
+    kernels: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def exact(self) -> bool:
+        """Whether float32 accuracy is due."""
+        return self.dtype == torch.float32
+
+
+BOX = {"eta": 0.4, "d_min": 0.56, "d_max": 1.18}
+"""A fast rule whose box some chunks leave and some do not."""
+
+HALF, FULL = torch.bfloat16, torch.float32
+
+CASES = [
+    Case("chunk bf16", "chunk", HALF, 128, 128),
+    Case("sequential scan bf16", "sequential", HALF, 128, 128,
+         kernels=("sequential_kernel", "sequential_adjoint_kernel")),
+    Case("preconditioner bf16", "preconditioner", HALF, 128, kernels=("expand_kernel",)),
+    Case("recurrent bf16", "recurrent", HALF),
+    Case("norm bf16", "norm", HALF, 128),
+    Case("chunk fp32, batch", "chunk", FULL, lengths=(150, 150), packed=False, gated=False, quick=False),
+    Case("chunk bf16, 32 rows, K 48, V 80", "chunk", HALF, 48, 80, quick=False, options={"chunk_size": 32}),
+    Case("chunk bf16, K 64, batch", "chunk", HALF, lengths=(150, 150), packed=False, gated=False, quick=False),
+    Case("chunk bf16, K 32", "chunk", HALF, 32, 32, quick=False),
+    Case("recurrent fp32", "recurrent", FULL, 48, 80, quick=False),
+    Case("preconditioner fp32", "preconditioner", FULL, quick=False, kernels=("expand_kernel",)),
+]  # fmt: skip
+
+SMALL = {"key_dim": 16, "value_dim": 16, "lengths": (20, 1, 0, 35)}
+"""The same in the interpreter."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Tensors of a case, float64 but with values that its dtype holds; `grads` are what meets its outputs."""
+
+    case: Case
+    tensors: dict[str, Tensor]
+    grads: dict[str, Tensor]
+
+
+def draw(case: Case, seed: int = 0) -> Problem:
+    rng = torch.Generator().manual_seed(seed)
+
+    def held(x: Tensor, dtype: torch.dtype) -> Tensor:
+        return x.to(dtype).double()
+
+    def normal(*shape: int, dtype: torch.dtype = case.dtype) -> Tensor:
+        return held(torch.randn(*shape, generator=rng, dtype=torch.float64), dtype)
+
+    def uniform(low: float, high: float, *shape: int, dtype: torch.dtype = FULL) -> Tensor:
+        return held(low + (high - low) * torch.rand(*shape, generator=rng, dtype=torch.float64), dtype)
+
+    sequences = len(case.lengths)
+    tokens = (1, sum(case.lengths)) if case.packed else (sequences, case.lengths[0])
+    tokens = (*tokens, HEADS)
+    key_dim, value_dim = case.key_dim, case.value_dim
+    keys = normalize(normal(*tokens, key_dim, dtype=torch.float64), dim=-1) * uniform(0.8, 1.2, *tokens, 1)
+    tensors = {"k": held(keys, case.dtype)}
+    if case.operator == "norm":
+        return Problem(case, tensors, {"y": normal(*tokens, key_dim)})
+    if case.gated:
+        tensors["g"] = uniform(-0.1, -0.001, *tokens)
+        tensors["anchor"] = uniform(0.9, 1.1, sequences, HEADS, key_dim)
+    tensors["initial_preconditioner"] = uniform(0.7, 1.15, sequences, HEADS, key_dim)
+    if case.operator == "preconditioner":
+        grads = {"d": normal(*tokens, key_dim, dtype=FULL)}
+    else:
+        tensors["q"] = normal(*tokens, key_dim)
+        tensors["v"] = normal(*tokens, value_dim)
+        tensors["beta"] = uniform(0.1, 1.0, *tokens, dtype=case.dtype)
+        tensors["initial_state"] = 0.3 * normal(sequences, HEADS, key_dim, value_dim, dtype=HALF)
+        grads = {
+            "o": normal(*tokens, value_dim),
+            "state": normal(sequences, HEADS, key_dim, value_dim, dtype=FULL),
+        }
+    grads["preconditioner"] = normal(sequences, HEADS, key_dim, dtype=FULL)
+    return Problem(case, tensors, grads)
+
+
+def operator_of(case: Case, *, exact: bool) -> Operator:
+    """The operator, or its reference, giving a dictionary of outputs."""
+    if case.operator == "norm":
+        return normalised_exactly if exact else normalised
+    if case.operator == "preconditioner":
+        function = reference.preconditioner_reference if exact else ops.osdn_preconditioner
+        return lambda **given: dict(zip(("d", "preconditioner"), function(**given), strict=True))
+    function = ops.fused_recurrent_osdn if case.operator == "recurrent" else ops.chunk_osdn
+    if exact:
+        function = reference.osdn_reference
+
+    def call(**given: Any) -> dict[str, Tensor]:
+        with ops.sequential_scan() if case.operator == "sequential" else nullcontext():
+            o, state = function(**given, output_final_state=True)
+        assert isinstance(state, State)
+        return {"o": o, "state": state.state, "preconditioner": state.preconditioner}
+
+    return call
+
+
+def normalised(k: Tensor, **options: Any) -> dict[str, Tensor]:
+    return {"y": l2norm(k)[0]}
+
+
+def normalised_exactly(k: Tensor, **options: Any) -> dict[str, Tensor]:
+    return {"y": reference.unit(k)}
+
+
+def evaluate(
+    problem: Problem, device: torch.device, *, exact: bool = False, repeat: int = 1, pinned: bool = False
+) -> dict[str, Tensor]:
+    """Outputs and gradients by name. `exact`: float64 by the reference. `pinned`: d = 1 throughout (T12 alone)."""
+    case = problem.case
+    given = {name: placed(x, name, case, device, exact, repeat) for name, x in problem.tensors.items()}
+    if pinned:
+        given = {name: x for name, x in given.items() if name in ("q", "k", "v", "beta", "initial_state")}
+    leaves = {name: x.requires_grad_() for name, x in given.items()}
+    options = {**BOX, **case.options, **({"d_min": 1.0, "d_max": 1.0} if pinned else {})}
+    if case.packed:
+        options["cu_seqlens"] = torch.tensor([0, *case.lengths * repeat], device=device).cumsum(0)
+    outputs = operator_of(case, exact=exact)(**leaves, **options)
+    if pinned:
+        outputs = {name: x for name, x in outputs.items() if name in ("o", "state")}
+    grads = [
+        placed(problem.grads[name], name, case, device, exact, repeat).to(x.dtype)
+        for name, x in outputs.items()
+    ]
+    found = torch.autograd.grad(list(outputs.values()), list(leaves.values()), grads)
+    named = {f"grad {name}": x for name, x in zip(leaves, found, strict=True)}
+    return {name: x.detach() for name, x in {**outputs, **named}.items()}
+
+
+def split(values: dict[str, Tensor], case: Case, repeat: int) -> dict[str, Tensor]:
+    """[repeat, ...] of what `evaluate` gave for repeated sequences."""
+    tokens = (
+        {"o", "d", "y", *(f"grad {name}" for name in ("q", "k", "v", "beta", "g"))} if case.packed else set()
+    )
+    return {
+        name: x[0].unflatten(0, (repeat, -1)) if name in tokens else x.unflatten(0, (repeat, -1))
+        for name, x in values.items()
+    }
+
+
+def repeats(case: Case) -> int:
+    """How often to repeat the sequences for a large grid."""
+    return 1 if INTERPRETED else -(-PROGRAMS // (HEADS * sum(length > 0 for length in case.lengths)))
+
+
+PER_SEQUENCE = ("anchor", "initial_preconditioner", "initial_state", "state", "preconditioner")
+WIDE = ("g", *PER_SEQUENCE, "d")
+"""Tensors that are float32 whatever the inputs are."""
+
+
+def placed(
+    x: Tensor, name: str, case: Case, device: torch.device, exact: bool = False, repeat: int = 1
+) -> Tensor:
+    """On the device, in its dtype, repeated along sequences or, packed, along tokens."""
+    dtype = torch.float64 if exact else FULL if name in WIDE else case.dtype
+    along = 1 if case.packed and name not in PER_SEQUENCE else 0
+    times = [1] * x.dim()
+    times[along] = repeat
+    return x.to(device=device, dtype=dtype).repeat(times)

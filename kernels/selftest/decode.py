@@ -1,0 +1,77 @@
+"""The self-test of the decoding step, which is not autotuned: its tile depends on the number of heads."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..boundary.results import State
+from ..launch.runtime import INTERPRETED
+from ..recurrent.decode import decode_step_
+from .cases import BOX, SMALL, Case, Problem, draw, operator_of, placed
+from .findings import OK, WRONG, Finding, failed
+
+STEPS = 3
+FEW, MANY = 2, 80
+"""Sequences of two heads: one tile holds all of the state up to 128 heads, half of a usual one beyond."""
+
+ALLOWED = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
+"""Arithmetic is float32; bfloat16 outputs are rounded once, to within 2^-9, and inputs not at all."""
+
+
+def cases() -> list[Case]:
+    """Both tiles in both precisions."""
+    made = [
+        Case(
+            f"decode {sequences} x 2 heads, {name}",
+            "recurrent",
+            dtype,
+            128,
+            128,
+            (STEPS,) * sequences,
+            packed=False,
+        )
+        for sequences in (FEW, MANY)
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    ]
+    small = {size: SMALL[size] for size in ("key_dim", "value_dim")}
+    return [replace(case, **small) for case in made] if INTERPRETED else made
+
+
+def step_by_step(problem: Problem, device: torch.device) -> dict[str, Tensor]:
+    """Outputs of single steps, and where they leave the state."""
+    given = {name: placed(x, name, problem.case, device) for name, x in problem.tensors.items()}
+    state = State(given.pop("initial_state"), given.pop("initial_preconditioner"))
+    anchor = given.pop("anchor")
+    outputs = [
+        decode_step_(
+            **{name: x[:, t : t + 1] for name, x in given.items()}, state=state, anchor=anchor, **BOX
+        )
+        for t in range(STEPS)
+    ]
+    return {"o": torch.cat(outputs, 1), "state": state.state, "preconditioner": state.preconditioner}
+
+
+def judge(case: Case, device: torch.device) -> Finding:
+    """The worst quantity of a case, relative to float64."""
+    problem = draw(case)
+    outcome = Finding("decode_kernel", "by the number of heads", case.name, OK, allowed=ALLOWED[case.dtype])
+    try:
+        found = step_by_step(problem, device)
+    except Exception as error:
+        return failed(outcome, error)
+    with torch.no_grad():
+        expected = operator_of(case, exact=True)(**problem.tensors, **BOX)
+    errors = {name: relative(x.cpu(), expected[name]) for name, x in found.items()}
+    name = max(errors, key=lambda name: errors[name])
+    good = errors[name] <= outcome.allowed  # not so for NaN
+    return replace(outcome, verdict=OK if good else WRONG, quantity=name, error=errors[name])
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """Frobenius."""
+    return ((found.double() - expected).norm() / expected.norm()).nan_to_num(torch.inf).item()
+
+
+def findings(device: torch.device) -> list[Finding]:
+    return [judge(case, device) for case in cases()]

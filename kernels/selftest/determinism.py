@@ -1,0 +1,97 @@
+"""The self-test of bits: the same inputs give the same ones, however often, and whatever runs beside them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..launch.forced import forced
+from ..launch.runtime import INTERPRETED
+from .cases import CASES, SMALL, Case, Problem, draw, evaluate, repeats, split
+from .findings import OK, WRONG, Finding, failed
+
+REPETITIONS = 2 if INTERPRETED else 20
+CROWD = 2
+"""Times that the sequences are in the batch in the interpreter, where no grid is large."""
+
+PER_TOKEN = ("q", "k", "v", "beta", "g")
+OPERATORS = {"chunk": "chunk_osdn", "recurrent": "fused_recurrent_osdn"}
+
+
+def cases() -> list[Case]:
+    """One of each operator, batched: two sequences of several chunks and a rest."""
+    made = [
+        replace(case, packed=False, lengths=(150, 150))
+        for case in CASES
+        if case.name in ("chunk bf16", "recurrent bf16")
+    ]
+    small = {**SMALL, "lengths": (20, 20)}
+    return [replace(case, **small) for case in made] if INTERPRETED else made
+
+
+def judge(case: Case, fit: Callable[[Problem], Mapping[str, int]], device: torch.device) -> Finding:
+    """Outputs and gradients again, in a crowd, by rows and by heads, against the first run, bit for bit.
+
+    With the configurations that `fit` finds: the autotuner may take others for other sizes, which sum in other orders.
+    """
+    outcome = Finding(
+        OPERATORS[case.operator], "the first that fits", f"{case.name}, again and apart", OK,
+        quantity="every bit", error=0.0, allowed=0.0,
+    )  # fmt: skip
+    problem = draw(case)
+    try:
+        with forced(fit(problem)):
+            whole = evaluate(problem, device)
+            for how, found in others(problem, whole, device):
+                unequal = {
+                    name: apart(x, whole[name]) for name, x in found.items() if not equal(x, whole[name])
+                }
+                if unequal:
+                    name = max(unequal, key=lambda name: unequal[name])
+                    return replace(outcome, verdict=WRONG, quantity=name, error=unequal[name], note=how)
+    except Exception as error:
+        return failed(outcome, error)
+    return outcome
+
+
+def others(
+    problem: Problem, whole: dict[str, Tensor], device: torch.device
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The same numbers by other calls, and how they were called."""
+    case = problem.case
+    for _ in range(REPETITIONS - 1):
+        yield "run again", evaluate(problem, device)
+    crowd = max(CROWD, repeats(case))
+    copies = split(evaluate(problem, device, repeat=crowd), case, crowd)
+    for copy in range(crowd):
+        yield f"among {crowd} times as many", {name: x[copy] for name, x in copies.items()}
+    for axis, what in ((0, "each sequence alone"), (1, "each head alone")):
+        count = whole["state"].shape[axis]
+        alone = [evaluate(part(problem, axis, i), device) for i in range(count)]
+        yield what, {name: torch.cat([one[name] for one in alone], place(name, axis)) for name in whole}
+
+
+def part(problem: Problem, axis: int, index: int) -> Problem:
+    """One sequence (axis 0) or one head (axis 1) of a batched problem."""
+
+    def taken(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: x.narrow(place(name, axis), index, 1) for name, x in tensors.items()}
+
+    lengths = problem.case.lengths[index : index + 1] if axis == 0 else problem.case.lengths
+    return Problem(replace(problem.case, lengths=lengths), taken(problem.tensors), taken(problem.grads))
+
+
+def place(name: str, axis: int) -> int:
+    """Of sequences or heads in a tensor: heads come after tokens where it has any."""
+    return 2 * axis if name.removeprefix("grad ") in (*PER_TOKEN, "o") else axis
+
+
+def equal(x: Tensor, y: Tensor) -> bool:
+    """Bit for bit; NaN counts as unequal."""
+    return torch.equal(x, y) and torch.equal(x.signbit(), y.signbit())
+
+
+def apart(x: Tensor, y: Tensor) -> float:
+    """Largest difference; infinite for NaN."""
+    return (x.double() - y.double()).abs().nan_to_num(torch.inf).max().item()

@@ -1,0 +1,1 @@
+"""The trajectories that bounds speak of, exact or enclosed."""

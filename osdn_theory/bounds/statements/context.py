@@ -1,0 +1,302 @@
+r"""T10: the context-level run against the right-Newton comparator, in ball arithmetic.
+
+With E = S - S*, one step is E' = E(I - G P), and rho_j(P) = tr(E'GE'^T)/tr(EGE^T) is a convex quadratic with
+minimum 0 at P* = G^{-1}, so <grad rho, P - P*> = 2 rho; being 2L^2-smooth it also has |grad rho|^2 <= 4L^2 rho.
+Gradient steps of 1/(2L^2) then lose rho_j / L^2 of squared distance to P* each. Against any fixed diagonal U,
+with a step eta < 1/(2L^2), the same two facts give the agnostic form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import flint
+import numpy as np
+
+from osdn_theory.base.validation import Array
+from osdn_theory.bounds.check import BoundCheck, Outcome, Sides
+from osdn_theory.bounds.numbers import Balls, Field, Number, log, matrix, total
+from osdn_theory.bounds.registry import Verdict, conclude, unless
+from osdn_theory.bounds.statements.regret import log_product
+from osdn_theory.context.comparators import best_context_diagonal
+from osdn_theory.streams.stream import Stream
+
+Form = Literal["full", "diagonal", "agnostic"]
+
+STEPS = 16
+"""Context steps checked: enough for the bound to bite on small heads, and cheap on wide ones."""
+
+_PRECISIONS = (128, 512, 2048, 8192)
+# Super-geometric decay squares away digits: a one-dimensional context loses thousands of bits in sixteen steps.
+
+_LARGEST_KEY_DIM = 256
+# A context step costs some ten K^3 ball operations: five seconds in all at K = 128, a minute here.
+
+
+def newton_constant(smoothness: Number, distance_sq: Number) -> Number:
+    """L^2 ||P_1 - P*||_F^2, the bound on the sum of the ratios (T10)."""
+    return smoothness**2 * distance_sq
+
+
+@dataclass(frozen=True, eq=False)
+class ContextProblem:
+    """One context: keys (T, K), values (T, V), and L as a float64 that is at least lambda_max(G)."""
+
+    keys: Array
+    values: Array
+    smoothness: float
+    start: float
+
+    @staticmethod
+    def of(stream: Stream) -> ContextProblem:
+        """L from float64 eigenvalues, pushed up past their error; certified before it is used."""
+        gram = stream.keys.T @ stream.keys
+        largest = float(np.linalg.eigvalsh(gram)[-1]) if stream.length else 0.0
+        smoothness = largest * (1 + 1e-9)
+        # P_1 = I / (2L), half a gradient step: P_1 = I / L is already optimal for a one-dimensional context.
+        return ContextProblem(stream.keys, stream.values, smoothness, 0.5 / smoothness if smoothness else 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class ContextRun:
+    """Ratios of an exact context run and what its bound needs."""
+
+    ratios: list[Number]
+    comparator_ratios: list[Number]
+    smoothness: Number
+    start_distance_sq: Number
+    step: Number
+
+
+class ContextSolver:
+    """The context recurrence in one field; every matrix is flint's.
+
+    Must be used under ``field.working()``; what the forms share is computed once.
+    """
+
+    def __init__(self, problem: ContextProblem, field: Field) -> None:
+        self.problem = problem
+        self.field = field
+        self.smoothness = field.of(problem.smoothness)
+        self.size = problem.keys.shape[1]
+
+    @cached_property
+    def _keys(self) -> Any:
+        return matrix(self.field, self.problem.keys)
+
+    @cached_property
+    def gram(self) -> Any:
+        return self._keys.transpose() * self._keys
+
+    @cached_property
+    def newton(self) -> Any:
+        """P* = G^{-1}."""
+        return self.gram.inv()
+
+    @cached_property
+    def start_error(self) -> Any:
+        """E_1 = -S*, the run starting at zero."""
+        values = matrix(self.field, self.problem.values)
+        return -1 * (values.transpose() * self._keys * self.newton)
+
+    @cached_property
+    def smoothness_certified(self) -> bool:
+        """L I - G is positive definite."""
+        return _positive_definite(self._scaled_identity(self.smoothness) - self.gram)
+
+    @cached_property
+    def gram_nonsingular(self) -> bool:
+        return _positive_definite(self.gram)
+
+    @cached_property
+    def gram_diagonal(self) -> bool:
+        """Exactly diagonal: every other entry is an exact zero."""
+        pairs = ((i, j) for i in range(self.size) for j in range(self.size) if i != j)
+        return all(self.gram[i, j] == 0 for i, j in pairs)
+
+    def run(self, form: Form, steps: int, comparator: Array | None = None) -> ContextRun:
+        """`steps` gradient steps on rho from P_1 = `start` I and S_1 = 0."""
+        halving = 4 if form == "agnostic" else 2
+        eta = 1 / (halving * self.smoothness**2)
+        optimum = self._target(form, comparator)
+        p = self._scaled_identity(self.field.of(self.problem.start))
+        distance = _frobenius_sq(p - optimum)
+        error = self.start_error
+        ratios: list[Number] = []
+        comparator_ratios: list[Number] = []
+        for _ in range(steps):
+            gradient = error * self.gram
+            scale = _inner(gradient, error)
+            if scale == 0:
+                break  # S_j = S*: every later ratio is 0/0 and the loss stays zero
+            after = error - gradient * p
+            ratios.append(self._weighted(after) / scale)
+            if form == "agnostic":
+                comparator_ratios.append(self._weighted(error - gradient * optimum) / scale)
+            descent = (gradient.transpose() * after) * self.gram
+            descent = descent if form == "full" else _diagonal_part(descent)
+            p = p + descent * (2 * eta / scale)
+            error = after
+        return ContextRun(ratios, comparator_ratios, self.smoothness, distance, eta)
+
+    def _target(self, form: Form, comparator: Array | None) -> Any:
+        if form == "agnostic":
+            assert comparator is not None
+            return matrix(self.field, np.diag(comparator))
+        return self.newton
+
+    def _weighted(self, error: Any) -> Number:
+        """tr(E G E^T)."""
+        return _inner(error * self.gram, error)
+
+    def _scaled_identity(self, value: Number) -> Any:
+        zero = self.field.of(0.0)
+        rows = [[value if i == j else zero for j in range(self.size)] for i in range(self.size)]
+        return type(self.gram)(rows)
+
+
+def _inner(first: Any, second: Any) -> Number:
+    return total(a * b for a, b in zip(first.entries(), second.entries(), strict=True))
+
+
+def _frobenius_sq(value: Any) -> Number:
+    return _inner(value, value)
+
+
+def _diagonal_part(value: Any) -> Any:
+    size = value.nrows()
+    rows = [[value[i, j] if i == j else 0 for j in range(size)] for i in range(size)]
+    return type(value)(rows)
+
+
+def _positive_definite(value: Any) -> bool:
+    """Whether Gaussian elimination proves it: every pivot certainly positive."""
+    rows = value.tolist()
+    for i, pivot_row in enumerate(rows):
+        if not pivot_row[i] > 0:
+            return False
+        for row in rows[i + 1 :]:
+            factor = row[i] / pivot_row[i]
+            for j in range(i, len(rows)):
+                row[j] = row[j] - factor * pivot_row[j]
+    return True
+
+
+def context_checks(stream: Stream, *, index: tuple[int, ...] = (), steps: int = STEPS) -> list[BoundCheck]:
+    """T10 on one stream's tokens as a context: full P, diagonal P, and diagonal P agnostically."""
+    forms: tuple[Form, ...] = ("full", "diagonal", "agnostic")
+    blanks = {form: _blank_checks(stream, index, form) for form in forms}
+    refused = _size_verdict(stream, steps)
+    if refused.status != "met":
+        outcome: Outcome = "not applicable" if refused.status == "fails" else "undecided"
+        return [replace(b, outcome=outcome, reason=refused.reason) for form in forms for b in blanks[form]]
+    problem = ContextProblem.of(stream)
+    solvers = [ContextSolver(problem, Balls(bits)) for bits in _PRECISIONS]
+    return [check for form in forms for check in _form_checks(blanks[form], solvers, form, steps)]
+
+
+def _form_checks(
+    blanks: list[BoundCheck], solvers: Sequence[ContextSolver], form: Form, steps: int
+) -> list[BoundCheck]:
+    comparator = _comparator(solvers[0].problem) if form == "agnostic" else None
+    checks = blanks
+    for solver in solvers:
+        with solver.field.working():
+            checks = _at_precision(blanks, solver, form, steps, comparator)
+        if all(check.outcome != "undecided" for check in checks):
+            return checks
+    return checks
+
+
+def _comparator(problem: ContextProblem) -> Array:
+    scale = 1 / problem.smoothness
+    gram = problem.keys.T @ problem.keys
+    chosen: Array = best_context_diagonal(gram, 1e-3 * scale, 1e6 * scale)
+    return chosen
+
+
+def _size_verdict(stream: Stream, steps: int) -> Verdict:
+    if stream.length < stream.key_dim:
+        return unless(f"needs G nonsingular, got {stream.length} tokens for {stream.key_dim} features")
+    if stream.key_dim > _LARGEST_KEY_DIM:
+        return Verdict("undecided", f"not run for K > {_LARGEST_KEY_DIM}, got K = {stream.key_dim}")
+    if not np.any(stream.values):
+        return unless("S_1 = 0 is already S*: every value is zero")
+    return unless("" if steps > 0 else "needs at least one step")
+
+
+def _at_precision(
+    blanks: list[BoundCheck], solver: ContextSolver, form: Form, steps: int, comparator: Array | None
+) -> list[BoundCheck]:
+    verdict = _hypotheses(solver, form)
+    labelled = [replace(b, method=solver.field.label) for b in blanks]
+    if verdict.status == "fails":
+        return [replace(b, outcome="not applicable", reason=verdict.reason, method="") for b in blanks]
+    if verdict.status == "undecided":
+        return [replace(b, outcome="undecided", reason=verdict.reason) for b in labelled]
+    run = solver.run(form, steps, comparator)
+    scope = f"{len(run.ratios)} context steps"
+    return [
+        conclude(check, [replace(sides, scope=scope)])
+        for check, sides in zip(labelled, _sides(run, form), strict=True)
+    ]
+
+
+def _hypotheses(solver: ContextSolver, form: Form) -> Verdict:
+    if form == "diagonal" and not solver.gram_diagonal:
+        return Verdict("fails", "needs a diagonal Gram matrix")
+    if not solver.smoothness_certified:
+        return Verdict("undecided", "L >= lambda_max(G) is not certified")
+    if solver.gram_nonsingular:
+        return unless("")
+    rank = matrix_rank(solver.problem.keys)
+    if rank < solver.size:
+        return Verdict("fails", f"needs G nonsingular, got rank {rank} of {solver.size}")
+    return Verdict("undecided", "G is nonsingular, but not provably at this precision")
+
+
+def matrix_rank(keys: Array) -> int:
+    """Exact rank of float64 keys, (T, K)."""
+    rows = [[flint.fmpq(*value.as_integer_ratio()) for value in row] for row in keys.tolist()]
+    return int(flint.fmpq_mat(rows).rank())
+
+
+def _sides(run: ContextRun, form: Form) -> list[Sides]:
+    regret = total(run.ratios)
+    if form == "agnostic":
+        slope = 1 - 2 * run.smoothness**2 * run.step
+        spent = total(run.comparator_ratios) + run.start_distance_sq / (2 * run.step)
+        return [Sides(regret, spent / slope)]
+    constant = newton_constant(run.smoothness, run.start_distance_sq)
+    count = len(run.ratios)
+    return [Sides(regret, constant), log_product(run.ratios, count * log(constant / count))]
+
+
+def _blank_checks(stream: Stream, index: tuple[int, ...], form: Form) -> list[BoundCheck]:
+    sums = {
+        "full": ("Regret of full P against right-Newton", r"\sum_j\rho_j \le L^2\|P_1-G^{-1}\|_F^2"),
+        "diagonal": ("Regret of diagonal P against right-Newton", r"\sum_j\rho_j \le L^2\|P_1-G^{-1}\|_F^2"),
+        "agnostic": (
+            "Regret of diagonal P against the best fixed diagonal",
+            r"\sum_j\rho_j(P_j) \le \frac{\sum_j\rho_j(U)+\|P_1-U\|_F^2/(2\eta)}{1-2L^2\eta}",
+        ),
+    }
+    titles = [sums[form]]
+    if form != "agnostic":
+        product = r"\prod_j\rho_j \le (L^2\|P_1-G^{-1}\|_F^2/J)^J"
+        titles.append((f"Super-geometric decay, {form} P", product))
+    return [
+        BoundCheck(
+            theorem="T10",
+            title=title,
+            statement=statement,
+            stream=stream.name,
+            rule=f"context, {form} P" if form != "agnostic" else "context, diagonal P",
+            index=index,
+            outcome="undecided",
+        )
+        for title, statement in titles
+    ]

@@ -1,0 +1,28 @@
+"""T15: with exactly normalised keys and d_1 = 1, OSDN is DeltaNet."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from osdn_theory.bounds import hypotheses as h
+from osdn_theory.bounds.check import Sides
+from osdn_theory.bounds.registry import Evidence, bound
+from osdn_theory.bounds.runs.enclosed import FloatRun
+
+
+@bound(
+    "T15",
+    "Identity fixed point",
+    r"\|k_t\|_2 = 1,\ d_1 = \mathbf 1 \implies \|d_{T+1} - \mathbf 1\| = 0",
+    hypotheses=(h.plain_feedback, h.no_forgetting, h.starts_at_one, h.box_contains_one, h.unit_keys),
+)
+def identity_fixed_point(e: Evidence) -> list[Sides]:
+    """Once d leaves 1 it never returns exactly, but every token is compared all the same."""
+    one = np.ones(e.problem.key_dim)
+    zero = e.field.of(0.0)
+    if isinstance(e.run, FloatRun):
+        # d = 1 is a fixed point of every exact step here, so the exact path is 1; the solver must hit it to the bit.
+        farthest = float(np.abs(e.run.path - 1).max())
+        return [Sides(e.field.of(farthest), zero, identity=True, method="float64, bit for bit")]
+    tokens = range(e.problem.length + 1)
+    return [Sides(e.run.distance_sq(token, one), zero, identity=True) for token in tokens]

@@ -1,0 +1,290 @@
+"""The command ``osdn-theory crosscheck``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from osdn_theory import __version__
+from osdn_theory.base.command import command
+from osdn_theory.base.folders import ensure_writable, write_atomically
+from osdn_theory.commands.console import known_names, progress_bar, split_names
+
+if TYPE_CHECKING:
+    from osdn_theory.crosscheck.examination.results import Examination
+    from osdn_theory.crosscheck.kernel.adapters import Adapter
+    from osdn_theory.crosscheck.results import CrossCheck
+
+EXIT_CODES = (
+    "Exit code: 0 right; 1 wrong: something is outside its bound, contradicted, not invariant, or not as required; "
+    "2 bad usage or input, or a kernel that raises or returns no finite tensors of the right shapes; 3 cannot tell: "
+    "something cannot be observed at this precision. The last line says it in words."
+)
+
+SMALL_TOKENS, SMALL_HEADS = 40, 1
+"""Of each stream of the suite in Triton's interpreter, which is slow."""
+
+SMALL_CHUNK = 16
+"""Tokens per chunk there: few tokens still make several chunks, the last one partial."""
+
+GPU_TOKENS, GPU_HEADS = 512, 12
+
+KINDS = "Default: found by calling it."
+
+
+def crosscheck(
+    kernel: Annotated[
+        str | None,
+        typer.Option(help="A registered name, see --list, or module:function, or file.py:function."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Audit runs written by save_run instead; no kernel is called.")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Repeat a failure that `osdn-theory fuzz` wrote, bit for bit.")
+    ] = None,
+    list_kernels: Annotated[bool, typer.Option("--list", help="List the registered kernels.")] = False,
+    exercise: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this exercise; repeat it or use commas. Default: all of them, and more."),
+    ] = None,
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this stream of the suite, and no exercises; repeat it or use commas."),
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only streams, under this calibrate rule of the suite. Default: 'fast', a step of about 1/(2M); on "
+            "unit keys, which would keep d at 1, 'fast from 5/4'."
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16. Default: the first of these that the kernel takes."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cuda or cpu. Default: a GPU if there is one.")] = None,
+    gradients: Annotated[bool, typer.Option("--gradients", help="Compare all gradients as well.")] = False,
+    reference: Annotated[
+        str | None, typer.Option(help="Float64 reference for the gradients, as for --kernel. Default: ours.")
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(help="Invariances that must hold bit for bit: deterministic, batch-invariant, ..."),
+    ] = None,
+    every_config: Annotated[
+        bool, typer.Option("--every-config", help="Streams under each autotune configuration and grid size.")
+    ] = False,
+    recurrence: Annotated[str | None, typer.Option(help=f"What the kernel computes. {KINDS}")] = None,
+    layout: Annotated[str | None, typer.Option(help=f"'time first' or 'head first'. {KINDS}")] = None,
+    state_layout: Annotated[str | None, typer.Option(help=f"KV or VK. {KINDS}")] = None,
+    fixed_scale: Annotated[
+        str | None, typer.Option(help=f"'K^-1/2' or '1', of a kernel without scale. {KINDS}")
+    ] = None,
+    gate_form: Annotated[
+        str | None, typer.Option(help=f"'log' or 'factor': whether g is a logarithm. {KINDS}")
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of every stream.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Heads of every stream.")] = None,
+    key_dim: Annotated[int | None, typer.Option(min=1, help="K of every exercise.")] = None,
+    value_dim: Annotated[
+        int | None, typer.Option(min=1, help="V of every exercise but those with K = V.")
+    ] = None,
+    chunk_size: Annotated[
+        int | None, typer.Option(help="Passed to the kernel. Default: its own; 16 without a GPU.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of exercises and synthetic streams.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder to write figures and data to.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one strictly valid JSON document instead of tables.")
+    ] = False,
+) -> None:
+    """Hold a kernel against float64, exact Newton and the theorems, and say what that would have seen."""
+    if list_kernels:
+        _print_kernels()
+        return
+    sources = [source for source in (kernel, file, replay) if source is not None]
+    if len(sources) != 1 and not (kernel is not None and replay is not None and file is None):
+        raise ValueError("--kernel, --file, --replay: expected one of them")
+    if out is not None:
+        # Found out now rather than after minutes of work.
+        ensure_writable(out)
+    if file is not None:
+        found = _audited(file)
+    elif replay is not None:
+        found = _replayed(replay, kernel, device)
+    else:
+        assert kernel is not None
+        place = choose_device(device)
+        stated = {
+            "recurrence": recurrence,
+            "layout": layout,
+            "state_layout": state_layout,
+            "fixed_scale": fixed_scale,
+            "gate_form": gate_form,
+        }
+        adapter = _resolved(kernel, chunk_size, place == "cpu", stated)
+        found = _examined(
+            adapter,
+            exercises=exercise,
+            streams=stream,
+            rules=rule,
+            every_config=every_config,
+            sizes=(tokens, heads),
+            features=(key_dim, value_dim),
+            seed=seed,
+            require=require,
+            settings={"dtype": dtype, "device": place, "gradients": gradients, "reference": reference},
+        )
+    _report(found, out, as_json=json)
+    raise typer.Exit(found.exit_code)
+
+
+def choose_device(device: str | None) -> str:
+    """Where kernels run; without a GPU, Triton's interpreter is switched on before anything imports Triton.
+
+    Raises
+    ------
+    ValueError
+        For another device than cuda and cpu, or cuda where torch sees no GPU.
+    """
+    import torch
+
+    known_names("--device", None if device is None else [device], ("cuda", "cpu"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device: torch sees no GPU here; use cpu, which runs Triton's interpreter")
+    wanted = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" and os.environ.get("TRITON_INTERPRET", "0") != "1":
+        if "triton" in sys.modules:
+            raise ValueError("--device: Triton is already loaded for GPUs; set TRITON_INTERPRET=1 first")
+        os.environ["TRITON_INTERPRET"] = "1"
+    if wanted == "cpu":
+        typer.echo("No GPU is used: Triton kernels run in its interpreter, on small sizes.", err=True)
+    return wanted
+
+
+def _resolved(kernel: str, chunk_size: int | None, small: bool, stated: dict[str, str | None]) -> Adapter:
+    """The kernel with what was stated about it, and with a chunk size where it takes one."""
+    from osdn_theory.crosscheck.kernel.adapters import adapt
+    from osdn_theory.crosscheck.kernel.registry import resolve
+
+    adapter = resolve(kernel, **{name: value for name, value in stated.items() if value is not None})
+    takes = "chunk_size" in adapter.parameters
+    if chunk_size is not None and not takes:
+        raise ValueError(f"--chunk-size: {kernel} takes no chunk_size")
+    wanted = SMALL_CHUNK if chunk_size is None and small else chunk_size
+    return adapter if wanted is None or not takes else adapt(adapter, chunk_size=wanted)
+
+
+def _examined(
+    adapter: Adapter,
+    *,
+    exercises: list[str] | None,
+    streams: list[str] | None,
+    rules: list[str] | None,
+    every_config: bool,
+    sizes: tuple[int | None, int | None],
+    features: tuple[int | None, int | None],
+    seed: int,
+    require: list[str] | None,
+    settings: dict[str, Any],
+) -> Examination:
+    """Everything by default; the exercises that were asked for; or streams alone."""
+    from osdn_theory.crosscheck.cases.problems import problems, rule_names, stream_names
+    from osdn_theory.crosscheck.examination.exercises.table import exercise_names
+    from osdn_theory.crosscheck.examination.run import examine, examine_configurations
+    from osdn_theory.crosscheck.kernel.signature.recognition import recognise
+
+    chosen = known_names("--exercise", exercises, exercise_names())
+    wanted = known_names("--stream", streams, stream_names())
+    labels = known_names("--rule", rules, rule_names())
+    small = settings["device"] == "cpu"
+    tokens = sizes[0] or (SMALL_TOKENS if small else GPU_TOKENS)
+    heads = sizes[1] or (SMALL_HEADS if small else GPU_HEADS)
+    adapter = recognise(adapter, settings["device"], settings["dtype"])
+    alone = bool(wanted or labels or every_config)
+    posed = [] if chosen and not alone else list(
+        problems(adapter, wanted, labels, seed=seed, tokens=tokens, heads=heads)
+    )  # fmt: skip
+    with progress_bar() as progress:
+        if every_config:
+            return examine_configurations(adapter, posed, progress=progress, **settings)
+        return examine(
+            adapter,
+            seed=seed,
+            key_dim=features[0],
+            value_dim=features[1],
+            only=[] if alone and not chosen else chosen,
+            invariant=(not alone and not chosen) or bool(require),
+            require=split_names(require) or (),
+            problems=posed,
+            progress=progress,
+            **settings,
+        )
+
+
+def _audited(path: Path) -> Examination:
+    from osdn_theory.crosscheck.examination.results import examined_alone
+    from osdn_theory.crosscheck.files import audit_runs
+
+    return examined_alone(audit_runs(path))
+
+
+def _replayed(path: Path, kernel: str | None, device: str | None) -> Examination:
+    from osdn_theory.crosscheck.examination.results import examined_alone
+    from osdn_theory.crosscheck.fuzz.failures.replay import replay
+
+    return examined_alone(replay(path, kernel, device))
+
+
+def _print_kernels() -> None:
+    """A line for each with what it computes, and one with where it is."""
+    from importlib.metadata import entry_points
+
+    from osdn_theory.commands.crosscheck_tables import say
+    from osdn_theory.crosscheck.kernel.registry import KERNELS, kernel_names, resolve
+
+    targets = {entry.name: entry.value for entry in entry_points(group=KERNELS)}
+    for name in kernel_names():
+        try:
+            state: str = resolve(name).recurrence
+        except ValueError as error:
+            state = str(error)
+        say(f"{name}: {state}")
+        typer.echo(f"    {targets[name]}")
+
+
+def _report(found: Examination, out: Path | None, *, as_json: bool) -> None:
+    from osdn_theory.base.jsonable import to_json
+    from osdn_theory.crosscheck.results import FORMAT
+
+    document = to_json({"format": FORMAT, "osdn": __version__, "command": command(), **found.as_dict()})
+    written = [] if out is None else _write(out, found.streams, document)
+    if as_json:
+        typer.echo(document)
+        return
+    from osdn_theory.commands.crosscheck_tables import print_examination
+
+    if written:
+        typer.echo("written: " + ", ".join(map(str, written)))
+    print_examination(found)
+
+
+def _write(out: Path, checks: tuple[CrossCheck, ...], document: str) -> list[Path]:
+    from osdn_theory import plotting
+
+    path = out / "crosscheck.json"
+    write_atomically(path, (document + "\n").encode())
+    files = [path]
+    for number, check in enumerate(checks):
+        name = f"{number:02d}-" + "-".join(f"{check.stream} {check.rule}".replace("/", " ").split())
+        figure, _ = plotting.crosscheck_errors(check)
+        files += plotting.save_figure(figure, out / f"errors-{name}.png")
+        if check.curve is not None:
+            figure, _ = plotting.crosscheck_curve(check)
+            files += plotting.save_figure(figure, out / f"curve-{name}.png")
+    return files

@@ -1,0 +1,114 @@
+"""The command ``osdn-theory fuzz``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from osdn_theory.commands.console import INTERRUPTED, known_names, progress_bar
+
+if TYPE_CHECKING:
+    from osdn_theory.crosscheck.fuzz.folder import Folder
+    from osdn_theory.crosscheck.fuzz.run import Plan, Summary
+    from osdn_theory.crosscheck.kernel.adapters import Adapter
+
+EXIT_CODES = (
+    "Exit code: 0 no failure; 1 failures were found; 2 bad usage or input; 130 interrupted: with --out, the same "
+    "command goes on from there."
+)
+
+FORMAT = "osdn-fuzz-summary/1"
+"""Of the document that --json prints."""
+
+CASES = 100
+"""Without --cases and --seconds."""
+
+FILES = Path("fuzz")
+"""Where failures are written to without --out."""
+
+
+def fuzz(
+    kernel: Annotated[
+        str, typer.Option(help="A registered name, see crosscheck --list, or module:function.")
+    ],
+    cases: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Cases in all. Default: {CASES}, or as many as --seconds allows."),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Begin no case after so many; a failure is shrunk until then."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random number.")] = 0,
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="float32, bfloat16 or float16; repeat it or use commas. Default: all that the kernel takes."
+        ),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cuda or cpu. Default: a GPU if there is one.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run, which the same command goes on with. Default: no journal."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one strictly valid JSON document instead of text.")
+    ] = False,
+) -> None:
+    """Draw cases from all that a kernel takes, hold its answers against float64, shrink and write what fails.
+
+    Shapes, dtypes, strides, options and values are drawn by seed and number alone. Each kind of failure is written
+    once, as a file for crosscheck --replay and as a Python script that needs torch and the kernel alone.
+    """
+    from osdn_theory.commands.crosscheck import choose_device
+    from osdn_theory.crosscheck.cases.case import DTYPES
+    from osdn_theory.crosscheck.fuzz.run import Plan, fuzz as run_fuzz
+    from osdn_theory.crosscheck.kernel.registry import resolve
+    from osdn_theory.crosscheck.kernel.signature.recognition import recognise
+
+    dtypes = known_names("--dtype", dtype, DTYPES) or []
+    place = choose_device(device)
+    adapter = recognise(resolve(kernel), place, dtypes[0] if dtypes else None)  # type: ignore[arg-type]
+    limit = CASES if cases is None and seconds is None else cases
+    plan = Plan(seed=seed, cases=limit, seconds=seconds, dtypes=tuple(dict.fromkeys(dtypes)), device=place)  # type: ignore[arg-type]
+    folder = None if out is None else _folder(out, adapter, plan)
+    with progress_bar() as progress:
+        summary = run_fuzz(adapter, plan, folder=folder, files=out or FILES, progress=progress)
+    _print(summary, json, out)
+    raise typer.Exit(INTERRUPTED if summary.interrupted else summary.exit_code)
+
+
+def _folder(out: Path, adapter: Adapter, plan: Plan) -> Folder:
+    from osdn_theory.crosscheck.check import interpreted
+    from osdn_theory.crosscheck.fuzz.failures.origin import source_digest
+    from osdn_theory.crosscheck.fuzz.failures.replay import versions
+    from osdn_theory.crosscheck.fuzz.folder import Folder
+
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: {str(out)!r} is not a folder")
+    identity = {
+        "kernel": adapter.name,
+        "source": source_digest(adapter),
+        "seed": plan.seed,
+        "dtypes": list(plan.dtypes) or "all",
+        "device": plan.device,
+        "Triton's interpreter": interpreted(plan.device),
+        **versions(),
+    }
+    return Folder(out, identity)
+
+
+def _print(summary: Summary, json: bool, out: Path | None) -> None:
+    from osdn_theory.base.jsonable import to_json
+    from osdn_theory.crosscheck.fuzz.told import lines
+
+    if json:
+        typer.echo(to_json({"format": FORMAT, **summary.as_dict()}))
+    else:
+        for line in lines(summary):
+            typer.echo(line)
+    if summary.interrupted:
+        goes_on = f"; the same command goes on from there in {str(out)!r}" if out is not None else ""
+        typer.echo(f"interrupted after {summary.cases} cases{goes_on}", err=True)

@@ -1,0 +1,133 @@
+"""The command ``osdn-theory recall``."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from osdn_theory.base.command import command
+from osdn_theory.base.folders import ensure_writable
+from osdn_theory.commands.console import INTERRUPTED, progress_bar, split_names
+
+TRAINERS = "osdn_theory.experiments"
+"""Entry point group: experiment -> module with `make_plan` and `run`."""
+
+EXIT_CODES = "Exit code: 0 done; 2 bad usage or input; 130 interrupted, the same command goes on from there."
+
+List = list[str] | None
+
+
+def recall(
+    preset: Annotated[
+        str,
+        typer.Option(help="smoke (seconds), cpu (under an hour on two cores), or h200 (one GPU, minutes)."),
+    ] = "smoke",
+    out: Annotated[
+        Path, typer.Option(help="Folder of the experiment; one that exists is gone on with.")
+    ] = Path("recall"),
+    model: Annotated[List, typer.Option(help="Only these models; repeat it or use commas.")] = None,
+    learning_rate: Annotated[List, typer.Option(help="The grid that every model is tuned on.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Number of test seeds, from the preset's first.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps of each run.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Sequences of a step.")] = None,
+    pairs: Annotated[List, typer.Option(help="Key-value pairs of a context.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Heads of each layer.")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
+    key_dim: Annotated[int | None, typer.Option(min=1, help="K of a head.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda; the GPU by default if there is one.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs trained side by side; by default one per core, at most 8 on a GPU."),
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard's event files.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one strictly valid JSON document instead of tables.")
+    ] = False,
+) -> None:
+    """Train small models on in-context recall and measure their residual ratios, paired by seed against DeltaNet.
+
+    Stop it at any time: the same command goes on. Under torchrun each model is trained data-parallel by all processes.
+    """
+    from osdn_theory.commands.recall_table import print_summary
+    from osdn_theory.recall import measure_run, write_summary
+    from osdn_theory.recall.data import FILE
+
+    trainer = _trainer()
+    plan = trainer.make_plan(
+        preset,
+        models=_tuple(split_names(model)),
+        learning_rates=_numbers("--learning-rate", learning_rate, float),
+        seeds=seeds,
+        steps=steps,
+        batch=batch,
+        pairs=_numbers("--pairs", pairs, int),
+        heads=heads,
+        layers=layers,
+        key_dim=key_dim,
+    )
+    ensure_writable(out)
+    try:
+        with progress_bar() as progress:
+            leads = trainer.run(
+                plan,
+                out,
+                measure=measure_run,
+                device=device,
+                workers=workers,
+                tensorboard=tensorboard,
+                command=command(),
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: what is done is kept in {str(out)!r}; the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if not leads:
+        return
+    summary = write_summary(out)
+    files = _figures(summary, out)
+    if json:
+        from osdn_theory.base.jsonable import to_json
+
+        typer.echo(to_json(summary))
+        return
+    print_summary(summary)
+    typer.echo("written: " + ", ".join(map(str, [out / FILE, *files])))
+
+
+def _trainer() -> Any:
+    found = tuple(entry_points(group=TRAINERS, name="recall"))
+    if not found:
+        raise ValueError("no trainer is installed: pip install 'osdn[kernels]'")
+    try:
+        return found[0].load()
+    except ImportError as error:
+        raise ValueError(f"training needs torch ({error}): pip install 'osdn[kernels]'") from error
+
+
+def _figures(summary: dict[str, Any], out: Path) -> list[Path]:
+    from osdn_theory.plotting import save_figure
+    from osdn_theory.plotting.recall import recall_figures
+
+    figures = recall_figures(summary)
+    return [path for name, figure in figures.items() for path in save_figure(figure, out / f"{name}.png")]
+
+
+def _tuple(names: list[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
+
+
+def _numbers(option: str, given: List, kind: type) -> tuple[Any, ...] | None:
+    names = split_names(given)
+    try:
+        return None if names is None else tuple(kind(name) for name in names)
+    except ValueError:
+        raise ValueError(f"{option}: expected numbers, got {', '.join(names or [])}") from None

@@ -1,0 +1,182 @@
+"""The command ``osdn-theory sweep``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from osdn_theory.base.threads import cores
+from osdn_theory.commands.console import INTERRUPTED
+
+if TYPE_CHECKING:
+    from osdn_theory.sweep.run import Plan, Progress, Summary
+
+EXIT_CODES = (
+    "Exit code: 0 done; 1 some cells failed, the next run tries them again; 2 bad usage or input; 130 interrupted, "
+    "the same command goes on from there."
+)
+_MOST_ERRORS = 5
+
+List = list[str] | None
+
+
+def sweep(
+    stream: Annotated[
+        List,
+        typer.Option(help="Generators of the tokens; repeat it or separate with commas, as all lists here."),
+    ] = None,
+    key_dim: Annotated[List, typer.Option(help="K.")] = None,
+    value_dim: Annotated[List, typer.Option(help="V.")] = None,
+    length: Annotated[List, typer.Option(help="T, tokens.")] = None,
+    condition: Annotated[
+        List, typer.Option(help="Condition numbers, for streams with one to choose.")
+    ] = None,
+    eta: Annotated[List, typer.Option(help="Hypergradient steps.")] = None,
+    forgetting: Annotated[List, typer.Option("--forgetting", "--gamma", help="Forgetting factors.")] = None,
+    anchor: Annotated[List, typer.Option(help="Where forgetting leads to: 0 is APF, 1 is d_1.")] = None,
+    box: Annotated[List, typer.Option(help="LOW:HIGH such as 2/3:3/2, or published, historic, open.")] = None,
+    precision: Annotated[
+        List,
+        typer.Option(
+            help="Formats that the tokens are rounded to: float64, float32, tf32, bfloat16, float16."
+        ),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Draws of every stream.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The first of them.")] = None,
+    grid: Annotated[
+        Path | None, typer.Option(help="TOML file with the same names; options go before it, axis by axis.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the sweep; one that exists is gone on with.")] = Path(
+        "sweep"
+    ),
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine; default one per core.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, whose workers compute instead.")
+    ] = None,
+    mix_versions: Annotated[
+        bool, typer.Option("--mix-versions", help="Go on in a folder of other code; every row says which.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many cells and about how long.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one strictly valid JSON document instead of text.")
+    ] = False,
+) -> None:
+    """Measure OSDN on a grid of streams, rules and precisions; resumable, one Parquet table."""
+    from osdn_theory.sweep.local import WorkersLostError
+    from osdn_theory.sweep.options import grid_of
+    from osdn_theory.sweep.run import plan_sweep, run_sweep
+
+    axes: dict[str, Any] = {
+        "stream": stream,
+        "key_dim": key_dim,
+        "value_dim": value_dim,
+        "length": length,
+        "condition": condition,
+        "eta": eta,
+        "forgetting": forgetting,
+        "anchor": anchor,
+        "box": box,
+        "precision": precision,
+        "seeds": seeds,
+        "seed": seed,
+    }
+    cells, processes = grid_of(axes, grid), jobs or cores()
+    if dry_run:
+        _print_plan(plan_sweep(cells, out, jobs=processes, mix_versions=mix_versions), json)
+        return
+    try:
+        with _bar() as progress:
+            summary = run_sweep(
+                cells, out, jobs=processes, scheduler=scheduler, mix_versions=mix_versions, progress=progress
+            )
+    except KeyboardInterrupt:
+        typer.echo(
+            f"interrupted: finished cells are saved in {str(out)!r}; the same command goes on from there",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    except WorkersLostError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    _print_summary(summary, json)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr with the time left, gone when done; silent without a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    # Cells differ in size by orders: the speed is that of the whole run, in weight and not in cells.
+    with Bar(
+        *columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=1e9
+    ) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def update(now: Progress) -> None:
+            bar.update(
+                task,
+                description=f"{now.done}/{now.total} cells",
+                completed=now.weight_done,
+                total=now.weight_total,
+            )
+
+        yield update
+
+
+def _print_plan(plan: Plan, json: bool) -> None:
+    if json:
+        _print_json(plan)
+        return
+    typer.echo(
+        f"{plan.cells} cells, {plan.finished} finished, {plan.to_compute} to compute: "
+        f"about {_duration(plan.estimate_s)} on {plan.jobs} processes"
+    )
+
+
+def _print_summary(summary: Summary, json: bool) -> None:
+    if json:
+        _print_json(summary)
+        return
+    for warning in summary.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    for error in summary.errors[:_MOST_ERRORS]:
+        typer.echo(f"failed: {error}", err=True)
+    if len(summary.errors) > _MOST_ERRORS:
+        typer.echo(f"and {len(summary.errors) - _MOST_ERRORS} other reasons, in the table", err=True)
+    typer.echo(
+        f"{summary.cells} cells: {summary.computed} computed in {_duration(summary.elapsed_s)}, "
+        f"{summary.kept} kept, {summary.failed} failed"
+    )
+    typer.echo(f"written: {summary.table}")
+
+
+def _print_json(document: Any) -> None:
+    from osdn_theory.base.jsonable import to_json
+
+    typer.echo(to_json(document))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{minutes:.0f} min" if minutes < 120 else f"{hours:.1f} h"

@@ -1,0 +1,1 @@
+"""The recurrence with faults switched on, in float64."""

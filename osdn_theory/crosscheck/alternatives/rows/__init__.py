@@ -1,0 +1,1 @@
+"""Rows of the table of known faults, by the kind of fault."""

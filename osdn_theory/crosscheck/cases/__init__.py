@@ -1,0 +1,1 @@
+"""What kernels are asked: one case, and those cut from the suite's streams."""

@@ -1,0 +1,359 @@
+"""One question to a kernel: a stream and a rule made of numbers that the kernel's formats hold exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from osdn_theory.base.validation import Array, as_float64, broadcastable, require
+from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR, Adapter, KeyNorm, Recurrence
+from osdn_theory.recurrence.gram_diagonal import running_diagonal
+from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
+from osdn_theory.recurrence.solve import delta_net, gated_delta_net, kda, osdn, preconditioned_delta_net
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.rounding import FLOAT32, FORMATS, round_to, rounded_rule
+from osdn_theory.streams.stream import Stream
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+WIDE = FLOAT32
+"""What gates, states and preconditioners are passed in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Inputs that a kernel and the exact recurrence share, bit by bit. Leading axes are (B, H).
+
+    Attributes
+    ----------
+    stream : Stream
+        Queries, keys, values and beta that `dtype` holds.
+    rule : CalibrationRule
+        That of DeltaNet where the kernel does not calibrate.
+    recurrence : str
+    dtype : str
+    scale : float
+    initial_state : (B, H, V, K)
+    initial_preconditioner : (B, H, K)
+        d_1; of Preconditioned DeltaNet A_0, the Gram diagonal that it starts from.
+    anchor : (B, H, K)
+    log_gate, log_state_gate : (B, H, T) or None
+        What the kernel is given as g: float32 values whose exponentials are the gates of the stream. The state gate of
+        KDA is (B, H, T, K).
+    log_gram_decay, gram_weight : (B, H, T) or None
+        Of Preconditioned DeltaNet: the logarithm of the Gram diagonal's decay, float32, and the weight of each key in
+        it, which `dtype` holds.
+    key_norm : "exact", "floored" or None
+        How the recurrence normalises queries and keys.
+    """
+
+    stream: Stream
+    rule: CalibrationRule
+    recurrence: Recurrence
+    dtype: Dtype
+    scale: float
+    initial_state: Array
+    initial_preconditioner: Array
+    anchor: Array
+    log_gate: Array | None
+    log_state_gate: Array | None
+    log_gram_decay: Array | None = None
+    gram_weight: Array | None = None
+    key_norm: KeyNorm | None = None
+
+    @property
+    def gates_features(self) -> bool:
+        """Whether the memory decays by one number per feature."""
+        return self.log_state_gate is not None and self.log_state_gate.ndim == self.stream.keys.ndim
+
+    @property
+    def state_gate(self) -> Array | None:
+        """alpha_t, where the kernel's memory decays."""
+        return None if self.log_state_gate is None else np.exp(self.log_state_gate)
+
+    def asking(self, queries: Array) -> Case:
+        """The same writes, other reads."""
+        return replace(self, stream=replace(self.stream, queries=queries))
+
+    def asking_ahead(self) -> Case:
+        """The same writes, every token reading with the next one's key; the last with its own."""
+        following = self.next_keys(slice(1, None))
+        return self.asking(np.concatenate([following, self.stream.keys[..., -1:, :]], axis=-2))
+
+    def next_keys(self, tokens: int | slice) -> Array:
+        """What reads S_{t-1} for token t: its key, with the gates of its features where the memory has such."""
+        keys: Array = self.stream.keys[..., tokens, :]
+        if not self.gates_features or self.state_gate is None:
+            return keys
+        return round_to(keys * self.state_gate[..., tokens, :], FORMATS[self.dtype])
+
+    def repeated(self, copies: int) -> Case:
+        """The batch `copies` times in a row."""
+        if copies == 1:
+            return self
+
+        def tile(value: Array | None) -> Array | None:
+            return None if value is None else np.concatenate([np.asarray(value)] * copies)
+
+        names = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
+        truths = ("comparator", "solution", "initial_preconditioner")
+        tiled: dict[str, Any] = {name: tile(getattr(self.stream, name)) for name in (*names, *truths)}
+        own = ("initial_state", "initial_preconditioner", "anchor", *TOKEN_INPUTS)
+        arrays: dict[str, Any] = {name: tile(getattr(self, name)) for name in own}
+        return replace(self, stream=replace(self.stream, **tiled), **arrays)
+
+    def first(self, length: int) -> Case:
+        """The first tokens alone."""
+        return self.piece(0, length)
+
+    def piece(self, start: int, stop: int) -> Case:
+        """The tokens ``start:stop``, from the same initial state."""
+        whole = {name: getattr(self, name) for name in TOKEN_INPUTS}
+        cut: dict[str, Any] = {
+            name: None if value is None else value[:, :, start:stop] for name, value in whole.items()
+        }
+        return replace(self, stream=self.stream.tokens(start, stop), **cut)
+
+    def filled(self, multiple: int) -> Case:
+        """Filled up to a multiple of so many tokens, with tokens that neither write nor decay anything."""
+        missing = -self.stream.length % multiple
+        if not missing:
+            return self
+
+        def fill(value: Array | None, neutral: float) -> Array | None:
+            if value is None:
+                return None
+            shape = (*value.shape[:2], missing, *value.shape[3:])
+            return np.concatenate([np.asarray(value), np.full(shape, neutral)], axis=2)
+
+        names = {
+            "queries": 0.0,
+            "keys": 0.0,
+            "values": 0.0,
+            "beta": 0.0,
+            "forget_gate": 1.0,
+            "state_gate": 1.0,
+        }
+        tokens: dict[str, Any] = {name: fill(getattr(self.stream, name), x) for name, x in names.items()}
+        own: dict[str, Any] = {name: fill(getattr(self, name), 0.0) for name in TOKEN_INPUTS}
+        return replace(self, stream=replace(self.stream, comparator=None, **tokens), **own)
+
+    def exact(self) -> Trajectory:
+        """The float64 trajectory, with every state."""
+        given: dict[str, Any] = {
+            "scale": self.scale,
+            "initial_state": self.initial_state,
+            "return_states": True,
+        }
+        if self.gram_weight is not None and self.log_gram_decay is not None:
+            return preconditioned_delta_net(
+                self.read_stream(),
+                decay=np.exp(self.log_gram_decay),
+                weight=self.gram_weight,
+                gated=self.log_state_gate is not None,
+                initial_gram_diagonal=self.initial_preconditioner,
+                **given,
+            )
+        given["initial_preconditioner"] = self.initial_preconditioner
+        if self.recurrence == "delta_net":
+            return delta_net(self.read_stream(), **given)
+        if self.recurrence == "gated_delta_net":
+            return gated_delta_net(self.read_stream(), **given)
+        if self.recurrence == "kda":
+            return kda(self.read_stream(), **given)
+        return osdn(self.read_stream(), self.rule, **given)
+
+    def read_stream(self) -> Stream:
+        """The stream as the recurrence sees it: queries and keys of norm one where the kernel makes them so."""
+        if self.key_norm is None:
+            return self.stream
+        floor = KEY_FLOOR[self.key_norm]
+        queries = np.asarray(self.stream.queries)
+        return replace(
+            self.stream, queries=_of_norm_one(queries, floor), keys=_of_norm_one(self.stream.keys, floor)
+        )
+
+    def exact_handed_on(self, exact: Trajectory) -> Array:
+        """What a kernel hands on beside the state after the last token, (B, H, K): d_{T+1}, or A_T."""
+        last = exact.carry.gram_diagonal
+        return exact.final_preconditioner if last is None else last
+
+    def following(self, exact: Trajectory) -> Array:
+        """The same after every token, (B, H, T, K): what a prefix of t tokens hands on."""
+        if self.gram_weight is not None and self.log_gram_decay is not None:
+            decay = np.exp(self.log_gram_decay)
+            keys = self.read_stream().keys
+            return running_diagonal(keys, decay, self.gram_weight, self.initial_preconditioner)
+        return following(exact)
+
+
+TOKEN_INPUTS = ("log_gate", "log_state_gate", "log_gram_decay", "gram_weight")
+"""What a case has for every token beside its stream."""
+
+
+def _of_norm_one(vectors: Array, floor: float) -> Array:
+    """x / sqrt(|x|^2 + floor); zero stays zero."""
+    norms = np.sqrt(np.sum(vectors * vectors, axis=-1, keepdims=True) + floor)
+    unit: Array = vectors / np.where(norms == 0, 1.0, norms)
+    return unit
+
+
+def packed(cases: Sequence[Case]) -> Case:
+    """Sequences of one batch row each in one row, one after the other; states keep one batch row for each."""
+    first = cases[0]
+    names = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
+    streams = [case.stream for case in cases]
+    tokens: dict[str, Any] = {}
+    for name in names:
+        pieces = [getattr(stream, name) for stream in streams]
+        tokens[name] = None if pieces[0] is None else np.concatenate(pieces, axis=2)
+    own = ("initial_state", "initial_preconditioner", "anchor")
+    states: dict[str, Any] = {name: np.concatenate([getattr(case, name) for case in cases]) for name in own}
+    for name in TOKEN_INPUTS:
+        pieces = [getattr(case, name) for case in cases]
+        states[name] = None if pieces[0] is None else np.concatenate(pieces, axis=2)
+    stream = replace(first.stream, comparator=None, solution=None, initial_preconditioner=None, **tokens)
+    return replace(first, stream=stream, **states)
+
+
+def pose(
+    adapter: Adapter,
+    stream: Stream,
+    rule: CalibrationRule,
+    dtype: Dtype,
+    *,
+    scale: float = 1.0,
+    initial_state: Any = None,
+    tokens: int | None = None,
+) -> Case:
+    """A stream and a rule rounded to what the kernel's arguments hold.
+
+    Queries, keys, values and beta are rounded to `dtype`; the anchor, d_1, S_0 and the logarithms of the gates to
+    float32, from which the gates of the exact recurrence are taken. The step and the box are numbers of the rule: what
+    a kernel makes of them in float32 is part of its error.
+
+    Raises
+    ------
+    ValueError
+        An empty stream, more than two leading axes, an unknown dtype, a box or a step per feature or head, a gate of
+        zero, or gates per feature.
+    """
+    require(dtype in DTYPES, f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+    require(stream.length > 0, "stream: it has no tokens")
+    stream = with_two_axes(stream if tokens is None else stream.tokens(0, tokens))
+    names = ("queries", "keys", "values", "beta")
+    rounded: dict[str, Any] = {name: round_to(getattr(stream, name), FORMATS[dtype]) for name in names}
+    stream = replace(stream, **rounded)
+    log_gate = _log_gate(stream, rule) if adapter.calibrates else None
+    rule = _rounded_rule(rule) if adapter.calibrates else FROZEN
+    per_head = (*stream.lead, stream.key_dim)
+    start = np.zeros(per_head) if adapter.preconditioned else np.ones(per_head)
+    if adapter.calibrates and stream.initial_preconditioner is not None:
+        start = round_to(stream.initial_preconditioner, WIDE)
+    log_state_gate = _log_state_gate(stream, adapter) if adapter.gated else None
+    if log_gate is not None:
+        stream = replace(stream, forget_gate=np.exp(log_gate))
+    if log_state_gate is not None:
+        stream = replace(stream, state_gate=np.exp(log_state_gate))
+    return Case(
+        stream=stream,
+        rule=rule,
+        recurrence=adapter.recurrence,
+        dtype=dtype,
+        scale=adapter.scale(float(scale), stream.key_dim),
+        initial_state=_initial_state(stream, initial_state),
+        initial_preconditioner=start,
+        anchor=_anchor(rule, start),
+        log_gate=log_gate,
+        log_state_gate=log_state_gate,
+        **(_gram_inputs(stream, dtype) if adapter.preconditioned else {}),
+        key_norm=adapter.key_norm,
+    )
+
+
+GOLDEN = 0.6180339887498949
+"""Multiples of it modulo one are spread evenly."""
+
+
+def _gram_inputs(stream: Stream, dtype: Dtype) -> dict[str, Array]:
+    """Decay and weight of the Gram diagonal: the stream's forgetting where it has one, else spread over (0.5, 1), and
+    weights spread over (0, 1)."""
+    shape = stream.keys.shape[:-1]
+    spread = (np.arange(1, 2 * np.prod(shape) + 1) * GOLDEN % 1.0).reshape(2, *shape)
+    decay = 0.5 + spread[0] / 2 if stream.forget_gate is None else np.asarray(stream.forget_gate)
+    return {
+        "log_gram_decay": round_to(np.log(decay), WIDE),
+        "gram_weight": round_to(spread[1], FORMATS[dtype]),
+    }
+
+
+def with_two_axes(stream: Stream) -> Stream:
+    """The stream with leading axes (B, H): one is taken as heads, none as a single head."""
+    missing = 2 - len(stream.lead)
+    require(missing >= 0, f"stream: expected at most the leading axes (batch, head), got {stream.lead}")
+
+    def widened(value: Array | None) -> Array | None:
+        return None if value is None else np.asarray(value)[(None,) * missing]
+
+    names = ("queries", "keys", "values", "beta", "state_gate", "forget_gate")
+    truths = ("comparator", "solution", "initial_preconditioner")
+    arrays: dict[str, Any] = {name: widened(getattr(stream, name)) for name in (*names, *truths)}
+    return replace(stream, **arrays)
+
+
+def _rounded_rule(rule: CalibrationRule) -> CalibrationRule:
+    for name in ("d_min", "d_max"):
+        side = as_float64(name, getattr(rule, name), check_finite=False)
+        require(side.ndim == 0, f"rule: kernels take one number as {name}, got shape {side.shape}")
+    return rounded_rule(rule)
+
+
+def _log_gate(stream: Stream, rule: CalibrationRule) -> Array | None:
+    """log gamma of every token in float32, or None where nothing is forgotten."""
+    if isinstance(rule.forgetting, str):
+        require(
+            stream.forget_gate is not None, "rule: forgetting by token, but the stream has no forget_gate"
+        )
+        gamma = np.asarray(stream.forget_gate)
+    else:
+        constant = as_float64("forgetting", rule.forgetting)
+        if np.all(constant == 1):
+            return None
+        gamma = np.broadcast_to(constant[..., None], stream.keys.shape[:-1])
+    return round_to(np.log(gamma), WIDE)
+
+
+def _log_state_gate(stream: Stream, adapter: Adapter) -> Array:
+    gate = stream.state_gate
+    require(gate is not None, f"stream: {adapter.name} decays its memory and needs a state_gate")
+    assert gate is not None
+    per_feature = adapter.gates_features
+    expected = stream.keys.shape if per_feature else stream.keys.shape[:-1]
+    wanted = "per feature" if per_feature else "per token, not per feature"
+    require(gate.shape == expected, f"stream: expected one state_gate {wanted}, got shape {gate.shape}")
+    require(bool(np.all(gate > 0)), "stream: a state_gate of zero has no logarithm")
+    return round_to(np.log(gate), WIDE)
+
+
+def _initial_state(stream: Stream, given: Any) -> Array:
+    shape = (*stream.lead, stream.value_dim, stream.key_dim)
+    if given is None:
+        return np.zeros(shape)
+    state = as_float64("initial_state", given)
+    broadcastable("initial_state", state.shape, shape)
+    return np.array(np.broadcast_to(round_to(state, WIDE), shape))
+
+
+def _anchor(rule: CalibrationRule, start: Array) -> Array:
+    if isinstance(rule.anchor, str):
+        return start
+    return np.array(np.broadcast_to(rule.anchor, start.shape))
+
+
+def following(exact: Trajectory) -> Array:
+    """d_{t+1} of every token, (B, H, T, K): what a prefix of t tokens hands on."""
+    last = exact.final_preconditioner[..., None, :]
+    return np.concatenate([exact.preconditioner[..., 1:, :], last], axis=-2)

@@ -1,0 +1,81 @@
+"""Streams of the suite for a cross-check: those that the theorems speak of, cut to size, with their rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from osdn_theory.crosscheck.cases.case import with_two_axes
+from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.streams.stream import Stream
+from osdn_theory.verification.suite import STARTS, SYNTHETIC, rule_named, stream_names, suite
+
+STREAMS = ("interpolating", "noisy", "minilm/layer0")
+GATED = ("gated",)
+FEATURE_GATED = ("feature-gated",)
+"""By default, for memories that do not decay, that decay, and that decay by feature."""
+
+UNIT_KEYS = ("isotropic", "minilm")
+"""Streams of unit keys, on which d stays at 1 (T15) unless it starts elsewhere."""
+
+AWAY = "fast from 5/4"
+
+Problem = tuple[Stream, str, CalibrationRule]
+"""A stream, the name of a rule, and the rule."""
+
+
+def rule_names() -> list[str]:
+    """Calibrate rules that the suite knows."""
+    return list(dict.fromkeys([*(name for entry in SYNTHETIC for name in entry.rules), *STARTS]))
+
+
+def default_streams(adapter: Adapter) -> tuple[str, ...]:
+    """Streams that the kernel's recurrence has gates for."""
+    if not adapter.gated:
+        return STREAMS
+    return FEATURE_GATED if adapter.gates_features else GATED
+
+
+def problems(
+    adapter: Adapter,
+    streams: Sequence[str] | None,
+    rules: Sequence[str] | None,
+    *,
+    seed: int,
+    tokens: int,
+    heads: int,
+) -> Iterator[Problem]:
+    """Streams by name, each under each rule.
+
+    Without `rules` the one that moves d fast: a step of about 1/(2M), and d_1 = 5/4 where keys have norm one and d
+    would stay at 1, if the kernel takes a d_1.
+    """
+    for entry in suite(list(streams or default_streams(adapter)), seed, 1):
+        source = _cut(entry.build(np.random.default_rng(seed)), tokens, heads)
+        for label in rules or [_usual(adapter, source)]:
+            start = np.full(source.key_dim, STARTS.get(label, 1.0))
+            started = replace(source, initial_preconditioner=start) if label in STARTS else source
+            yield started, label, rule_named(label, source)
+
+
+def _usual(adapter: Adapter, stream: Stream) -> str:
+    moves = adapter.calibrates and "initial_preconditioner" in adapter.parameters
+    return AWAY if moves and stream.name.startswith(UNIT_KEYS) else "fast"
+
+
+def _cut(stream: Stream, tokens: int, heads: int) -> Stream:
+    """The first tokens, and of (batch, head) the first batch and heads."""
+    whole = with_two_axes(stream).tokens(0, tokens)
+    names = ("keys", "values", "queries", "beta", "state_gate", "forget_gate")
+    arrays = {
+        name: getattr(whole, name) for name in (*names, "comparator", "solution", "initial_preconditioner")
+    }
+    cut: dict[str, Any] = {name: x[:1, :heads] for name, x in arrays.items() if x is not None}
+    return replace(whole, **cut)
+
+
+__all__ = ["Problem", "default_streams", "problems", "rule_names", "stream_names"]

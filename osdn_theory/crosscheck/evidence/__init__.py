@@ -1,0 +1,1 @@
+"""What a kernel's numbers show: observations, comparisons with exact ones, residuals, and what rounding explains."""

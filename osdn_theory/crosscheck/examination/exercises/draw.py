@@ -1,0 +1,94 @@
+"""Streams of the exercises: every head and batch row different, nothing at a value that hides a fault."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from osdn_theory.base.validation import Array
+from osdn_theory.streams.stream import Stream
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large exercises are; `chunk` is the kernel's chunk, or what stands for it."""
+
+    batch: int = 2
+    heads: int = 3
+    key_dim: int = 8
+    value_dim: int = 12
+    chunk: int = 16
+
+    @property
+    def lead(self) -> tuple[int, int]:
+        return self.batch, self.heads
+
+    @property
+    def tokens(self) -> int:
+        """Two chunks and a piece that is no multiple of anything."""
+        return 2 * self.chunk + 5
+
+    def fewer(self) -> Sizes:
+        """One batch row and two heads, for what concerns neither."""
+        return replace(self, batch=1, heads=2)
+
+    def square(self) -> Sizes:
+        """K = V."""
+        return replace(self, value_dim=self.key_dim)
+
+
+SMALL = Sizes()
+"""For Triton's interpreter and eager kernels."""
+
+LARGE = Sizes(key_dim=64, value_dim=128, chunk=64)
+"""For a GPU."""
+
+
+def generator(name: str, seed: int) -> np.random.Generator:
+    """Random numbers of one exercise: those of its name, whatever other exercises there are."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def draw_stream(
+    rng: np.random.Generator,
+    sizes: Sizes,
+    *,
+    tokens: int | None = None,
+    norms: tuple[float, float] = (0.5, 1.4),
+    beta: tuple[float, float] = (0.0, 1.0),
+    value_size: float = 1.0,
+) -> Stream:
+    """Independent directions, norms of keys over an interval; beta over another, with its ends among them."""
+    length = sizes.tokens if tokens is None else tokens
+    keys = rng.standard_normal((*sizes.lead, length, sizes.key_dim))
+    keys /= np.linalg.norm(keys, axis=-1, keepdims=True)
+    keys *= rng.uniform(*norms, keys.shape[:-1])[..., None]
+    return Stream(
+        keys=keys,
+        values=value_size * rng.standard_normal((*sizes.lead, length, sizes.value_dim)),
+        queries=rng.standard_normal(keys.shape),
+        beta=draw_beta(rng, (*sizes.lead, length), *beta),
+    )
+
+
+def draw_beta(rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float) -> Array:
+    """Uniform, one in ten exactly `low` and one in ten exactly `high`."""
+    beta = rng.uniform(low, high, shape)
+    chosen = rng.random(shape)
+    return np.where(chosen < 0.1, low, np.where(chosen > 0.9, high, beta))
+
+
+def draw_gate(
+    rng: np.random.Generator, shape: tuple[int, ...], least: float = 0.3, kept: float = 0.2
+) -> Array:
+    """Gates over [least, 1), a part of them exactly one."""
+    gate = rng.uniform(least, 0.99, shape)
+    return np.where(rng.random(shape) < kept, 1.0, gate)
+
+
+def draw_state(rng: np.random.Generator, sizes: Sizes) -> Array:
+    """S_0, (B, H, V, K)."""
+    state: Array = rng.standard_normal((*sizes.lead, sizes.value_dim, sizes.key_dim))
+    return state

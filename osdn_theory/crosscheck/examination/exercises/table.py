@@ -1,0 +1,364 @@
+"""The exercises: a fixed, named set of questions that together use all that a kernel's signature takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from osdn_theory.crosscheck.cases.case import Case, Dtype
+from osdn_theory.crosscheck.examination.exercises.bench import Bench
+from osdn_theory.crosscheck.examination.exercises.draw import Sizes, draw_stream, generator
+from osdn_theory.crosscheck.examination.exercises.question import Put, Question
+from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.crosscheck.kernel.calling import Form
+from osdn_theory.recurrence.rules import FROZEN, PUBLISHED
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A named way to ask.
+
+    `needs` are arguments without which it cannot be asked, `only` the recurrences that it concerns; with
+    `gates_optional` it is for kernels that do without g.
+    """
+
+    name: str
+    about: str
+    uses: frozenset[str]
+    draw: Callable[[Bench, np.random.Generator], tuple[Case, ...]]
+    needs: frozenset[str] = frozenset()
+    only: tuple[str, ...] = ()
+    gates_optional: bool = False
+    put: Put = "apart"
+    form: Form = "contiguous"
+    final: bool = True
+
+    def question(self, bench: Bench) -> Question | None:
+        """None where the kernel does not take what the exercise is about."""
+        if not self.needs <= bench.adapter.parameters:
+            return None
+        if self.only and bench.adapter.recurrence not in self.only:
+            return None
+        if self.gates_optional and not bench.adapter.gate_optional:
+            return None
+        cases = self.draw(bench, generator(self.name, bench.seed))
+        named = tuple(
+            replace(case, stream=replace(case.stream, name=_piece_name(self.name, at, len(cases))))
+            for at, case in enumerate(cases)
+        )
+        uses = frozenset(name for name in self.uses if bench.takes(name) or name in PROPERTIES)
+        return Question(self.name, self.about, uses, named, self.put, self.form, self.final)
+
+
+PROPERTIES = frozenset(
+    {
+        "heads",
+        "batch rows",
+        "K = V",
+        "K != V",
+        "lengths",
+        "strides",
+        "norms",
+        "repeated keys",
+        "q = k",
+        "pieces",
+    }
+)
+"""What exercises vary beside arguments."""
+
+
+def _piece_name(name: str, at: int, count: int) -> str:
+    return name if count == 1 else f"{name}, {at + 1} of {count}"
+
+
+def questions(adapter: Adapter, dtype: Dtype, sizes: Sizes, seed: int = 0) -> list[Question]:
+    """Every exercise that the kernel's signature admits, the most telling first."""
+    bench = Bench(adapter, dtype, sizes, seed)
+    asked = (exercise.question(bench) for exercise in EXERCISES)
+    return [question for question in asked if question is not None]
+
+
+def exercise_names() -> list[str]:
+    return [exercise.name for exercise in EXERCISES]
+
+
+def not_exercised(adapter: Adapter, asked: list[Question]) -> Iterator[str]:
+    """What no question used, with the reason."""
+    used = frozenset().union(*(question.uses for question in asked))
+    wanted = frozenset().union(
+        *(exercise.uses | exercise.needs for exercise in EXERCISES if _concerns(exercise, adapter))
+    )
+    for name in sorted(wanted - used - PROPERTIES):
+        if _makes_sense(adapter, name):
+            yield f"{name} (the kernel does not take it)"
+    for name in left_alone(adapter):
+        yield f"{name} (left at its default)"
+
+
+def left_alone(adapter: Adapter) -> list[str]:
+    """Arguments of the kernel that no call passes."""
+    known = {adapter.names.get(name, name) for name in adapter.parameters}
+    known |= {*adapter.aliases, *adapter.options}
+    found = inspect.signature(adapter.call).parameters.values()
+    return [item.name for item in found if item.name not in known and "VAR" not in item.kind.name]
+
+
+def _concerns(exercise: Exercise, adapter: Adapter) -> bool:
+    return not exercise.only or adapter.recurrence in exercise.only
+
+
+CALIBRATION = frozenset({"eta", "d_min", "d_max", "anchor", "normalize_feedback", "initial_preconditioner"})
+MEMORY = frozenset({"q", "v", "beta", "scale", "initial_state"})
+
+
+def _makes_sense(adapter: Adapter, name: str) -> bool:
+    """Whether an argument could concern the recurrence at all."""
+    if name in CALIBRATION:
+        return adapter.calibrates
+    if name in MEMORY:
+        return adapter.reads
+    return name != "g" or adapter.recurrence != "delta_net"
+
+
+def _everything(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    return (bench.pose(draw_stream(rng, bench.sizes), rng),)
+
+
+def _square(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    sizes = bench.sizes.square()
+    return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, forgets=False),)
+
+
+def _bare(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    return (bench.pose(draw_stream(rng, bench.sizes), rng, plain=True, scale=1.0),)
+
+
+def _defaults(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    """Only what has no default is passed: the published rule, and K ** -0.5."""
+    sizes = bench.sizes.fewer()
+    known = bench.adapter.defaults
+    rule = FROZEN
+    if bench.adapter.calibrates:
+        eta, low, high = (
+            float(known.get(name) or getattr(PUBLISHED, name)) for name in ("eta", "d_min", "d_max")
+        )
+        rule = replace(PUBLISHED, eta=eta, d_min=low, d_max=high)
+    scale = sizes.key_dim**-0.5
+    case = bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, plain=True, scale=scale, rule=rule)
+    return (case,)
+
+
+def _wide_box(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    sizes = bench.sizes.fewer()
+    return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, box=(0.05, 20.0), forgets=False),)
+
+
+def _to_zero(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    sizes = bench.sizes.fewer()
+    stream = draw_stream(rng, sizes)
+    return (bench.pose(stream, rng, sizes=sizes, anchored=False, box=(0.05, 20.0), gate={"least": 0.6}),)
+
+
+def _normalized(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    sizes = bench.sizes.fewer()
+    return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, normalized=True, box=(0.4, 2.5)),)
+
+
+def _norms_in_the_kernel(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    """Queries and keys that the kernel is asked to normalise."""
+    sizes = bench.sizes.fewer()
+    case = bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, forgets=False)
+    return (replace(case, key_norm="floored"),)
+
+
+def _strong_gates(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    sizes = bench.sizes.fewer()
+    return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, gate={"least": 0.02, "kept": 0.0}),)
+
+
+def _without_gates(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    """A memory that may decay, and does not."""
+    sizes = bench.sizes.fewer()
+    parameters = bench.adapter.parameters - {"g"}
+    still = replace(bench, adapter=replace(bench.adapter, recurrence="delta_net", parameters=parameters))
+    return (still.pose(draw_stream(rng, sizes), rng, sizes=sizes),)
+
+
+def _negative(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    sizes = bench.sizes.fewer()
+    stream = draw_stream(rng, sizes, beta=(0.0, 2.0), norms=(0.4, 0.9))
+    return (bench.pose(stream, rng, sizes=sizes, forgets=False),)
+
+
+def _lengths(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    """Less than a chunk, a token more than one, and chunks without rest."""
+    sizes = bench.sizes.fewer()
+    chunk = sizes.chunk
+    wanted = (chunk - 3, chunk + 1, 2 * chunk)
+    return tuple(bench.pose(draw_stream(rng, sizes, tokens=length), rng, sizes=sizes) for length in wanted)
+
+
+def _one_token(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    return (bench.pose(draw_stream(rng, bench.sizes, tokens=1, beta=(0.3, 0.9)), rng),)
+
+
+def _continued(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    whole = bench.pose(draw_stream(rng, bench.sizes), rng)
+    chunk = bench.sizes.chunk
+    cuts = (0, chunk, chunk + 7, chunk + 8, bench.sizes.tokens)
+    return tuple(whole.piece(a, b) for a, b in pairwise(cuts))
+
+
+def _packed(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    sizes = replace(bench.sizes, batch=1)
+    chunk = sizes.chunk
+    cases = []
+    for length in (7, chunk + 3, 1, 0, 5):
+        case = bench.pose(draw_stream(rng, sizes, tokens=max(length, 1)), rng, sizes=sizes)
+        cases.append(case.piece(0, length))
+    return tuple(cases)
+
+
+def _strided(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    case = bench.pose(draw_stream(rng, bench.sizes, tokens=bench.sizes.chunk + 5), rng)
+    return (case,)
+
+
+def _expanded(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    """Keys shared by all heads, beta by all batch rows."""
+    stream = draw_stream(rng, bench.sizes, tokens=bench.sizes.chunk + 5)
+    shared = replace(
+        stream,
+        keys=np.broadcast_to(stream.keys[:, :1], stream.keys.shape),
+        queries=np.broadcast_to(np.asarray(stream.queries)[:, :1], stream.keys.shape),
+        beta=np.broadcast_to(np.asarray(stream.beta)[:1], stream.keys.shape[:-1]),
+    )
+    return (bench.pose(shared, rng, forgets=False),)
+
+
+def _same_queries(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    stream = draw_stream(rng, bench.sizes, tokens=bench.sizes.chunk + 5)
+    case = bench.pose(replace(stream, queries=stream.keys), rng, forgets=False)
+    return (case,)
+
+
+def _special_keys(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    """Zero keys, keys with one nonzero feature that is exactly one, and keys that come again."""
+    sizes = bench.sizes.fewer()
+    stream = draw_stream(rng, sizes)
+    keys = stream.keys.copy()
+    keys[..., 1::7, :] = 0.0
+    keys[..., 3::7, :] = np.eye(stream.key_dim)[rng.integers(stream.key_dim, size=keys[..., 3::7, 0].shape)]
+    keys[..., 4::7, :] = keys[..., 2:3, :]
+    return (bench.pose(replace(stream, keys=keys), rng, sizes=sizes, forgets=False),)
+
+
+def _unit_keys(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    """The identity fixed point (T15) beside heads that start elsewhere."""
+    sizes = bench.sizes.fewer()
+    stream = draw_stream(rng, sizes, norms=(1.0, 1.0))
+    return (bench.pose(stream, rng, sizes=sizes, forgets=False, box=(0.5, 2.0)),)
+
+
+def _sizes_of_numbers(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    sizes = bench.sizes.fewer()
+    small = draw_stream(rng, sizes, norms=(1e-3, 0.05), value_size=1e-3)
+    large = draw_stream(rng, sizes, norms=(0.5, 1.2), value_size=50.0)
+    return tuple(bench.pose(stream, rng, sizes=sizes, forgets=False) for stream in (small, large))
+
+
+BASE = frozenset({"q", "k", "v", "beta", "heads", "batch rows"})
+RULE = frozenset({"eta", "d_min", "d_max", "initial_preconditioner"})
+
+G, ETA, QUERY = frozenset({"g"}), frozenset({"eta"}), frozenset({"q"})
+NORM = frozenset({"use_qk_l2norm_in_kernel"})
+START, PACKED = frozenset({"initial_state"}), frozenset({"cu_seqlens"})
+
+EXERCISES: tuple[Exercise, ...] = (
+    Exercise(
+        "everything at once",
+        "every input and option together, both faces of the box reached and left, K != V",
+        BASE | RULE | {"scale", "g", "anchor", "initial_state", "K != V", "lengths"},
+        _everything,
+    ),
+    Exercise("square", "K = V, where a transposed state fits", BASE | RULE | START | {"K = V"}, _square),
+    Exercise(
+        "from nothing",
+        "no state given or asked for, d_1 = 1, no forgetting",
+        BASE | {"scale"},
+        _bare,
+        final=False,
+    ),
+    Exercise("defaults", "nothing passed that has a default", BASE, _defaults, form="defaults"),
+    Exercise("wide box", "nothing clips, and d moves far", BASE | RULE, _wide_box, ETA),
+    Exercise(
+        "forgetting to zero", "no anchor", BASE | RULE | G, _to_zero, G, only=("osdn", "preconditioner")
+    ),
+    Exercise(
+        "normalised feedback",
+        "feedback divided by the squared norm of the key",
+        BASE | RULE | {"normalize_feedback"},
+        _normalized,
+        frozenset({"normalize_feedback"}),
+    ),
+    Exercise(
+        "normalised in the kernel",
+        "queries and keys that the kernel brings to norm one",
+        BASE | NORM,
+        _norms_in_the_kernel,
+        NORM,
+    ),
+    Exercise("strong gates", "gates down to 1/50", BASE | G, _strong_gates, G),
+    Exercise(
+        "without gates",
+        "g left out of a memory that may decay",
+        BASE | START,
+        _without_gates,
+        only=("gated_delta_net", "kda"),
+        gates_optional=True,
+    ),
+    Exercise("negative eigenvalues", "beta up to 2", BASE, _negative, frozenset({"beta"})),
+    Exercise("lengths", "less than a chunk, a token more, no rest", BASE | {"lengths"}, _lengths),
+    Exercise("one token", "T = 1", BASE | START | {"lengths"}, _one_token),
+    Exercise(
+        "continued",
+        "from the state that it handed on, at and off the chunk's edges",
+        BASE | START | {"pieces"},
+        _continued,
+        START,
+        put="continued",
+    ),
+    Exercise(
+        "packed sequences",
+        "one empty and one of a single token among them",
+        BASE | PACKED | START,
+        _packed,
+        PACKED,
+        put="packed",
+    ),
+    Exercise(
+        "strided inputs", "gaps and permuted axes in memory", BASE | {"strides"}, _strided, form="strided"
+    ),
+    Exercise(
+        "expanded inputs", "keys shared by heads", BASE | {"strides"}, _expanded, QUERY, form="expanded"
+    ),
+    Exercise(
+        "queries are keys", "one tensor for both", BASE | {"q = k"}, _same_queries, QUERY, form="aliased"
+    ),
+    Exercise("special keys", "zero, exactly unit, repeated", BASE | {"repeated keys"}, _special_keys),
+    Exercise("unit keys", "keys of norm one, d_1 away from 1", BASE | RULE, _unit_keys),
+    Exercise(
+        "small and large numbers", "norms from 1/1000, values to 50", BASE | {"norms"}, _sizes_of_numbers
+    ),
+)
+
+
+def alone_and_together(adapter: Adapter, dtype: Dtype, sizes: Sizes, seed: int = 0) -> Case:
+    """A case to hold a kernel against itself with: several batch rows and heads, a chunk and a piece of one."""
+    bench = Bench(adapter, dtype, sizes, seed)
+    rng = generator("invariance", seed)
+    return bench.pose(draw_stream(rng, sizes, tokens=sizes.chunk + 8), rng)

@@ -1,0 +1,1 @@
+"""Drawing cases from what a kernel takes."""

@@ -1,0 +1,266 @@
+"""Cases as a pure function of the kernel, a seed and a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from osdn_theory.base.validation import Array
+from osdn_theory.crosscheck.cases.case import Case, pose
+from osdn_theory.crosscheck.evidence.limits import chunk_size_of
+from osdn_theory.crosscheck.examination.exercises.question import Question
+from osdn_theory.crosscheck.fuzz.drawing import values
+from osdn_theory.crosscheck.fuzz.drawing.menu import Hand, menu_of
+from osdn_theory.crosscheck.fuzz.drawing.takes import Takes
+from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial, changed
+from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.recurrence.rules import FROZEN, PUBLISHED, CalibrationRule
+from osdn_theory.streams.stream import Stream
+
+BOXES: Mapping[str, tuple[float, float]] = {
+    "wide": (1e-3, 1e3),
+    "tight": (0.95, 1.05),
+    "one point": (1.0, 1.0),
+    "above alone": (-np.inf, 1.125),
+    "below alone": (0.875, np.inf),
+    "open": (-np.inf, np.inf),
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large cases may be: tokens, features of a key or value, a size above which a tile is full, and T K V B H."""
+
+    tokens: int
+    features: int
+    tile: int
+    work: int
+
+
+SMALL = Sizes(tokens=70, features=32, tile=16, work=2**17)
+"""On the CPU, where Triton's interpreter may be at work."""
+
+LARGE = Sizes(tokens=200, features=160, tile=64, work=2**21)
+"""On a GPU; the float64 side costs more than the kernel."""
+
+
+def draw(adapter: Adapter, takes: Takes, sizes: Sizes, seed: int, number: int) -> Trial:
+    """Case `number` of a run with `seed`."""
+    rng = np.random.default_rng([seed, number])
+    hand = Hand(rng, menu_of(adapter, takes))
+    chosen = hand.draw("chunk_size")
+    options = {} if chosen == "default" else {"chunk_size": int(chosen)}
+    setting = _Setting.draw(adapter, hand, sizes)
+    lengths = _lengths(hand, setting.put, sizes, options.get("chunk_size", chunk_size_of(adapter)))
+    lengths = setting.fitted(lengths, sizes)
+    cases = setting.cases(lengths)
+    question = Question(
+        name=f"case {number} of seed {seed}",
+        about="drawn at random",
+        uses=hand.uses,
+        cases=cases,
+        put=setting.put,  # type: ignore[arg-type]
+        form=setting.form,  # type: ignore[arg-type]
+    )
+    return Trial(question, options)
+
+
+def _lengths(hand: Hand, put: str, sizes: Sizes, chunk: int) -> list[int]:
+    """Tokens of each case."""
+    known = {
+        "0": 0,
+        "1": 1,
+        "a chunk less one": chunk - 1,
+        "a chunk": chunk,
+        "a chunk and one": chunk + 1,
+        "any": int(hand.rng.integers(1, sizes.tokens + 1)),
+        "few": int(hand.rng.integers(2, 12)),
+    }
+    if put == "apart":
+        return [min(known[hand.draw("T")], sizes.tokens)]
+    if put == "continued":
+        pieces = int(hand.rng.integers(2, 4))
+        return [known[str(hand.rng.choice(["1", "few", "few", "a chunk"]))] for _ in range(pieces)]
+    lengths = [int(n) for n in hand.rng.integers(2, max(sizes.tokens // 3, 3), int(hand.rng.integers(1, 4)))]
+    special = {"one empty": [0], "one of one token": [1], "none empty": []}[hand.draw("sequences")]
+    lengths += special
+    hand.rng.shuffle(lengths)
+    return lengths
+
+
+@dataclass(frozen=True, eq=False)
+class _Setting:
+    """What the cases of one question share; numbers are drawn as they are posed."""
+
+    adapter: Adapter
+    hand: Hand
+    put: str
+    form: str
+    dtype: Any
+    rows: int
+    heads: int
+    key_dim: int
+    value_dim: int
+
+    @classmethod
+    def draw(cls, adapter: Adapter, hand: Hand, sizes: Sizes) -> _Setting:
+        """Everything but the lengths; kinds of numbers are chosen here, once for all cases."""
+        put, form, dtype = hand.draw("put"), hand.draw("form"), hand.draw("dtype")
+        if put == "packed":
+            # Packed tensors are passed as they are.
+            form = hand.settle("form", "contiguous")
+        rows, heads = int(hand.draw("B")), int(hand.draw("H"))
+        if put == "packed":
+            rows = int(hand.settle("B", "1"))
+        key_dim = _size(hand.rng, hand.draw("K"), sizes)
+        kind = hand.draw("V", "as K")
+        value_dim = key_dim if kind == "as K" else _size(hand.rng, kind, sizes)
+        for name in ("keys", "queries", "values", "beta", "rows", "scale", "S_0"):
+            hand.draw(name)
+        for name in ("eta", "box", "d_1", "feedback", "gate", "anchor"):
+            hand.draw(name)
+        _settle(hand, form)
+        return cls(adapter, hand, put, form, dtype, rows, heads, key_dim, value_dim)
+
+    def fitted(self, lengths: list[int], sizes: Sizes) -> list[int]:
+        """Lengths with which the work stays in its limit, and memories that grow do so for a few tokens only."""
+        work = self.rows * self.heads * self.key_dim * self.value_dim
+        most = max(sizes.work // work, 1)
+        if self.chosen("keys") == "large" or (
+            self.chosen("box") in ("open", "wide") and self.chosen("eta") == "large"
+        ):
+            most = min(most, 6)
+        return [min(length, most) for length in lengths]
+
+    def chosen(self, name: str) -> str:
+        return self.hand.chosen.get(name, "")
+
+    def cases(self, lengths: list[int]) -> tuple[Case, ...]:
+        """One case of each length, with one scale and one step; no tokens are the beginning of a single one."""
+        streams = [self._stream(max(length, 1)) for length in lengths]
+        scale, eta = self._scale(), self._eta(streams)
+        posed = [self._pose(stream, scale, eta) for stream in streams]
+        return tuple(case.first(length) for case, length in zip(posed, lengths, strict=True))
+
+    def _pose(self, stream: Stream, scale: float, eta: float) -> Case:
+        start = self._start()
+        if start is not None:
+            stream = replace(stream, initial_preconditioner=start)
+        rule = self._rule(stream, eta) if self.adapter.calibrates else FROZEN
+        case = pose(self.adapter, stream, rule, self.dtype, scale=scale, initial_state=self._state())
+        # The arrays of the case are all that counts from here on.
+        return changed(case)
+
+    def _scale(self) -> float:
+        kinds = {"1": 1.0, "drawn": float(self.hand.rng.uniform(0.1, 2.0)), "negative": -0.5}
+        return kinds.get(self.chosen("scale"), float(self.key_dim**-0.5))
+
+    def _eta(self, streams: list[Stream]) -> float:
+        """A step relative to the one above which a single key overshoots."""
+        norms = [float(np.max(np.sum(stream.squared_keys**2, axis=-1), initial=0.0)) for stream in streams]
+        largest = max(*norms, 2.0**-20)
+        steps = {
+            "0": 0.0,
+            "moderate": float(self.hand.rng.uniform(0.2, 1.0)) / largest,
+            "large": 20.0 / largest,
+        }
+        published = float(self.adapter.defaults.get("eta", PUBLISHED.eta))
+        return steps.get(self.chosen("eta"), published)
+
+    def _stream(self, length: int) -> Stream:
+        rng, lead = self.hand.rng, (self.rows, self.heads)
+        keys = values.draw_keys(
+            rng, self.chosen("keys"), (*lead, length, self.key_dim), self.dtype, self._longest()
+        )
+        queries = values.draw_queries(rng, self.chosen("queries") or "keys", keys, self.dtype)
+        drawn = values.draw_values(
+            rng, self.chosen("values") or "normal", (*lead, length, self.value_dim), self.dtype
+        )
+        beta = values.draw_beta(rng, self.chosen("beta"), keys.shape[:-1], self.dtype)
+        if self.form == "aliased":
+            queries = keys
+        gate = None
+        if self.chosen("gate") not in ("", "none"):
+            per_feature = self.adapter.gates_features
+            gate = values.draw_gate(rng, self.chosen("gate"), keys.shape if per_feature else keys.shape[:-1])
+        arrays = (keys, queries, drawn, beta)
+        if self.chosen("rows") == "equal":
+            keys, queries, drawn, beta = (np.broadcast_to(x[:1, :1], x.shape) for x in arrays)
+            gate = None if gate is None else np.broadcast_to(gate[:1, :1], gate.shape)
+        return Stream(
+            keys=keys,
+            values=drawn,
+            queries=queries,
+            beta=beta,
+            state_gate=gate if self.adapter.gated else None,
+            forget_gate=gate if self.adapter.calibrates else None,
+            name=f"fuzz, {self.chosen('keys')} keys",
+        )
+
+    def _longest(self) -> float:
+        """Norm of large keys. A memory that decays is held to an allowance, which says nothing of one that grows."""
+        if not self.adapter.gated:
+            return 3.0
+        return 1.0 if self.chosen("beta") == "up to 2" else 1.375
+
+    def _state(self) -> Array | None:
+        kind = self.chosen("S_0")
+        if kind in ("", "zero"):
+            return None
+        size = values.LARGE[self.dtype] if kind == "large" else 1.0
+        drawn: Array = size * self.hand.rng.standard_normal(
+            (self.rows, self.heads, self.value_dim, self.key_dim)
+        )
+        return drawn
+
+    def _start(self) -> Array | None:
+        kind = self.chosen("d_1")
+        shape = (self.rows, self.heads, self.key_dim)
+        return values.draw_start(self.hand.rng, kind, shape, *self._box()) if kind else None
+
+    def _box(self) -> tuple[float, float]:
+        known = self.adapter.defaults
+        published = (float(known.get("d_min", PUBLISHED.d_min)), float(known.get("d_max", PUBLISHED.d_max)))
+        if self.chosen("d_1") in ("inside", "on the faces") and self.chosen("box") == "one point":
+            return 1.25, 1.25
+        return BOXES.get(self.chosen("box"), published)
+
+    def _rule(self, stream: Stream, eta: float) -> CalibrationRule:
+        low, high = self._box()
+        shape = (self.rows, self.heads, self.key_dim)
+        anchors: Mapping[str, Any] = {
+            "ones": 1.0,
+            "drawn": self.hand.rng.uniform(0.5, 1.5, shape),
+            "d_1": "initial",
+        }
+        return CalibrationRule(
+            eta=eta,
+            d_min=low,
+            d_max=high,
+            forgetting="token" if stream.forget_gate is not None else 1.0,
+            anchor=anchors.get(self.chosen("anchor"), 0.0),
+            normalize_feedback=self.chosen("feedback") == "normalized",
+        )
+
+
+def _size(rng: np.random.Generator, kind: str, sizes: Sizes) -> int:
+    if kind == "1":
+        return 1
+    if kind == "above a tile":
+        return int(rng.integers(sizes.tile + 1, sizes.features + 1))
+    half = int(rng.integers(1, sizes.tile // 2 + 1))
+    return 2 * half if kind == "even" else 2 * half + 1 if half < sizes.tile // 2 else 3
+
+
+def _settle(hand: Hand, form: str) -> None:
+    """Choices that follow from others."""
+    if form == "aliased":
+        hand.settle("queries", "keys")
+    if form == "defaults":
+        for name, kind in {"scale": "K^-1/2", "eta": "published", "box": "published"}.items():
+            hand.settle(name, kind)
+    if hand.chosen.get("gate") == "none":
+        hand.settle("anchor", "zero")

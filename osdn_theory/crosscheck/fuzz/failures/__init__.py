@@ -1,0 +1,1 @@
+"""Failures as files: one to replay, and a script of its own."""

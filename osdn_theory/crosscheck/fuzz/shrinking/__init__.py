@@ -1,0 +1,1 @@
+"""Making a failing case simpler while it fails in the same way."""

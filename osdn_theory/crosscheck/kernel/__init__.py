@@ -1,0 +1,1 @@
+"""A kernel as the cross-check sees it: found by name, its signature read, and called."""

@@ -1,0 +1,197 @@
+"""What one call of a kernel, made under a reading of its conventions, says for and against that reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from osdn_theory.base.validation import Array
+from osdn_theory.crosscheck.cases.case import Case
+from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR, Adapter, FixedScale, KeyNorm
+from osdn_theory.crosscheck.kernel.calling import TRAJECTORY, KernelError, Returned, arguments, own_call, read
+
+AGREES = {"float32": 1e-2, "float16": 2e-2, "bfloat16": 1e-1}
+"""Largest relative distance at which a result is taken to be of a convention: conventions differ by far more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A reading, and how far the kernel's results are from the float64 run under it.
+
+    Attributes
+    ----------
+    adapter : Adapter
+        With every convention of the reading.
+    case : Case
+    returned : Returned
+    distance : float
+        Largest |kernel - exact| over the largest |exact|; of the worse of output and final state.
+    settled : bool
+        Whether the final state's shape alone shows the layouts of tokens and states.
+    complaint : str
+        What is wrong with what it returned, under every reading of this call; empty if nothing is.
+    unread : tuple of str
+        Results that are none of those known.
+    """
+
+    adapter: Adapter
+    case: Case
+    returned: Returned
+    distance: float
+    settled: bool
+    complaint: str = ""
+    unread: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        return self.distance <= AGREES[self.case.dtype]
+
+
+WHAT = "a call that probes its signature"
+
+
+def call_under(adapter: Adapter, case: Case, device: str) -> Evidence:
+    """One call, read under the reading's own conventions of the output as well, the best of them.
+
+    Raises
+    ------
+    KernelError
+        The kernel raises.
+    """
+    parts = own_call(adapter, arguments(adapter, case, device), what=WHAT)
+    places = _places(adapter, case, parts)
+    placed = replace(adapter, results=places)
+    try:
+        returned = read(placed, case, parts, WHAT)
+    except KernelError as error:
+        return Evidence(placed, case, Returned(), np.inf, settled=False, complaint=str(error))
+    shown = returned.state is not None and case.stream.key_dim != case.stream.value_dim
+    unread = tuple(_unread(parts, places)) if adapter.reads else ()
+    readings = [
+        Evidence(reading, again, returned, _distance(reading, again, returned), shown, unread=unread)
+        for reading, again in _output_conventions(placed, case)
+    ]
+    return min(readings, key=lambda one: one.distance)
+
+
+def _unread(parts: tuple[Any, ...], places: Mapping[str, int]) -> Iterator[str]:
+    for at, part in enumerate(parts):
+        if at not in places.values() and part is not None:
+            shape = getattr(part, "shape", None)
+            of = "" if shape is None else f" of shape {list(shape)}"
+            yield f"result {at + 1}, a {type(part).__name__}{of}, is not read"
+
+
+def _places(adapter: Adapter, case: Case, parts: tuple[Any, ...]) -> dict[str, int]:
+    """Which of the returned things is what, by shapes and fields.
+
+    What a kernel that takes `output_final_state` returns second is its final state, whatever its shape.
+    """
+    if not adapter.reads:
+        return {"o": 0, "state": 1}
+    shapes = _shapes(adapter, case)
+    found: dict[str, int] = {}
+    for at, part in enumerate(parts):
+        name = _kind(part, {name: known for name, known in shapes.items() if name not in found})
+        if name is not None:
+            found[name] = at
+    found = {"o": 0, **found}
+    left = [at for at, part in enumerate(parts) if at not in found.values() and hasattr(part, "shape")]
+    if left and "state" not in found and "output_final_state" in adapter.parameters:
+        found["state"] = left[0]
+    return found
+
+
+def _shapes(adapter: Adapter, case: Case) -> dict[str, set[tuple[int, ...]]]:
+    (batch, heads), length = case.stream.lead, case.stream.length
+    key_dim, value_dim = case.stream.key_dim, case.stream.value_dim
+    rows = (batch, length, heads) if adapter.layout == "time first" else (batch, heads, length)
+    return {
+        "o": {(*rows, value_dim)},
+        "state": {(batch, heads, key_dim, value_dim), (batch, heads, value_dim, key_dim)},
+        "gram_diagonal": {(batch, heads, key_dim)} if adapter.preconditioned else set(),
+    }
+
+
+def _kind(part: Any, shapes: Mapping[str, set[tuple[int, ...]]]) -> str | None:
+    if hasattr(part, "state"):
+        return "state"
+    if all(hasattr(part, name) for name in TRAJECTORY):
+        return "trajectory"
+    shape = tuple(getattr(part, "shape", ()))
+    return next((name for name, known in shapes.items() if shape in known), None)
+
+
+def _output_conventions(adapter: Adapter, case: Case) -> Iterator[tuple[Adapter, Case]]:
+    """Readings that the same call is evidence for: the scale where it takes none, and norms that it makes one."""
+    scales: tuple[FixedScale | None, ...] = (adapter.fixed_scale,)
+    if "scale" not in adapter.parameters and adapter.reads and "fixed_scale" not in adapter.stated:
+        scales = ("K^-1/2", "1")
+    norms: tuple[KeyNorm | None, ...] = (None, *KEY_FLOOR) if adapter.preconditioned else (adapter.key_norm,)
+    for scale in scales:
+        for norm in norms:
+            reading = replace(adapter, fixed_scale=scale, key_norm=norm)
+            factor = reading.scale(case.scale, case.stream.key_dim)
+            yield reading, replace(case, scale=factor, key_norm=norm)
+
+
+def _distance(adapter: Adapter, case: Case, returned: Returned) -> float:
+    exact = case.exact()
+    if not adapter.reads:
+        return _relative(returned.preconditioner, exact.preconditioner)
+    return max(_relative(returned.outputs, exact.outputs), _relative(returned.state, exact.final_state))
+
+
+def _relative(seen: Array | None, exact: Array) -> float:
+    """Zero where nothing was seen; infinite where it is not finite."""
+    if seen is None:
+        return 0.0
+    far = float(np.max(np.abs(seen - exact)) / np.max(np.abs(exact)))
+    return far if np.isfinite(far) else np.inf
+
+
+def own_scale(one: Evidence) -> float | None:
+    """The factor between the last output and the read of the kernel's own final state; None if there is none.
+
+    It depends on no write, so that a kernel with a wrong one still shows its scale.
+    """
+    outputs, state = one.returned.outputs, one.returned.state
+    if outputs is None or state is None:
+        return None
+    queries = np.asarray(one.case.read_stream().queries)[..., -1, :]
+    read = np.matmul(state, queries[..., None])[..., 0]
+    size = float(np.sum(read * read))
+    if not size > 0:
+        return None
+    factor = float(np.sum(outputs[..., -1, :] * read)) / size
+    left = float(np.linalg.norm(outputs[..., -1, :] - factor * read))
+    explained = left <= AGREES[one.case.dtype] * float(np.linalg.norm(outputs[..., -1, :]))
+    return factor if explained else None
+
+
+def reach(adapter: Adapter, case: Case, device: str) -> tuple[float, float]:
+    """How far the first token's value reaches: other tokens of its head, and other heads at its token.
+
+    A kernel that is read in the right layout carries it along the tokens.
+
+    Raises
+    ------
+    KernelError
+    """
+    values = np.array(case.stream.values)
+    values[:, 0, 0] += 1.0
+    moved = replace(case, stream=replace(case.stream, values=values))
+    before, after = (_outputs(adapter, one, device) for one in (case, moved))
+    change = np.abs(after - before)
+    return float(change[:, 0, 1:].sum()), float(change[:, 1:, 0].sum())
+
+
+def _outputs(adapter: Adapter, case: Case, device: str) -> Array:
+    outputs = read(
+        adapter, case, own_call(adapter, arguments(adapter, case, device), what=WHAT), WHAT
+    ).outputs
+    assert outputs is not None
+    return outputs

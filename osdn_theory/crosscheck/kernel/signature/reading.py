@@ -1,0 +1,135 @@
+"""What a signature says without a call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from osdn_theory.base.validation import require
+from osdn_theory.crosscheck.kernel.signature.names import (
+    ALIASES,
+    ARGUMENTS,
+    FIXED,
+    POSITIONAL,
+    PRECONDITIONED,
+    SWITCHED_OFF,
+    own_names,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """A kernel's arguments by their canonical names.
+
+    Attributes
+    ----------
+    call : callable
+        The kernel, called with every argument by its own name.
+    parameters : frozenset of str
+    names : mapping
+        Canonical to own, where they differ.
+    defaults : mapping
+    required : frozenset of str
+        Without a default: None is passed where a call has nothing to say.
+    options : mapping
+        Own names and what they are always given.
+    aliases : mapping
+        Own names and the canonical argument whose tensor they are given.
+    findings : tuple of str
+    """
+
+    call: Callable[..., Any]
+    parameters: frozenset[str]
+    names: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+
+
+def read_signature(kernel: Callable[..., Any], label: str, given: Mapping[str, Any]) -> Signature:
+    """The signature of a kernel; `given` are options that somebody passes in every call, by its own names.
+
+    Raises
+    ------
+    TypeError
+        It cannot be read.
+    ValueError
+        It lacks what every such kernel takes, or requires what is unknown here.
+    """
+    try:
+        items = inspect.signature(kernel).parameters
+    except ValueError:
+        raise TypeError(f"kernel: the signature of {label} cannot be read; pass an Adapter") from None
+    own = own_names(items)
+    if "k" not in own and any(item.kind is item.VAR_KEYWORD for item in items.values()):
+        return Signature(kernel, frozenset(ARGUMENTS) - PRECONDITIONED)
+    known = {name: items[mine] for name, mine in own.items()}
+    needed = [item for item in items.values() if item.default is item.empty and "VAR" not in item.kind.name]
+    fixed, aliases = _extras([item.name for item in needed], own, label, given)
+    wanted = {"k"} if "v" not in own else {"q", "k", "v", "beta"}
+    missing = sorted(wanted - set(own))
+    require(not missing, f"kernel: {label} takes no argument {', '.join(missing)}, got {sorted(items)}")
+    switched = {name: False for name in SWITCHED_OFF if name in items and items[name].default is True}
+    return Signature(
+        call=_by_name(kernel, items, own),
+        parameters=frozenset(own),
+        names={name: mine for name, mine in own.items() if mine != name},
+        defaults={name: item.default for name, item in known.items() if item.default is not item.empty},
+        required=frozenset(name for name, item in known.items() if item in needed),
+        options={**switched, **fixed},
+        aliases=aliases,
+        findings=tuple(_findings(own, fixed, aliases, switched)),
+    )
+
+
+def _extras(
+    needed: list[str], own: Mapping[str, str], label: str, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What required arguments beyond the known ones are given."""
+    known = set(own.values()) | set(given)
+    extra = [name for name in needed if name not in known]
+    fixed = {name: FIXED[name] for name in extra if name in FIXED}
+    chunk = own.get("chunk_size", "")
+    if chunk in needed and chunk not in given:
+        fixed[chunk] = FIXED["chunk_size"]
+    aliases = {name: ALIASES[name] for name in extra if name in ALIASES}
+    unknown = [name for name in extra if name not in fixed and name not in aliases]
+    require(not unknown, f"kernel: {label} requires {', '.join(unknown)}, unknown here; wrap it")
+    return fixed, aliases
+
+
+def _findings(
+    own: Mapping[str, str], fixed: Mapping[str, Any], aliases: Mapping[str, str], switched: Mapping[str, Any]
+) -> list[str]:
+    renamed = ", ".join(f"{mine} is {name}" for name, mine in own.items() if mine != name)
+    return [
+        *([f"names: {renamed}"] if renamed else []),
+        *(f"{name} is always {value}" for name, value in {**switched, **fixed}.items()),
+        *(f"{name} is given the tensor of {other}" for name, other in aliases.items()),
+    ]
+
+
+def _by_name(
+    kernel: Callable[..., Any], items: Mapping[str, inspect.Parameter], own: Mapping[str, str]
+) -> Callable[..., Any]:
+    """The kernel, with its leading arguments passed by position where they cannot or should not go by name."""
+    order: list[str] = []
+    canonical = {mine: name for name, mine in own.items()}
+    for item in items.values():
+        renamed = canonical.get(item.name) in POSITIONAL and canonical[item.name] != item.name
+        if item.kind is not item.POSITIONAL_ONLY and not renamed:
+            break
+        order.append(item.name)
+    if not order:
+        return kernel
+
+    def call(**given: Any) -> Any:
+        last = max((at for at, name in enumerate(order) if name in given), default=-1)
+        leading = [given.pop(name, items[name].default) for name in order[: last + 1]]
+        return kernel(*leading, **given)
+
+    return call

@@ -1,0 +1,305 @@
+"""What OSDN does on given streams, head by head, beside the DeltaNet that it scales (T3, T13, T15, T19)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from osdn_theory.base.jsonable import jsonable
+from osdn_theory.base.validation import Array, require
+from osdn_theory.context.problem import transpose
+from osdn_theory.measures.calibration_times import CalibrationTimes, calibration_times
+from osdn_theory.measures.least_squares import recursive_least_squares, relative_distance
+from osdn_theory.recurrence.calibrate import calibrate_step, features, forgetting
+from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.solve import Method, delta_net, osdn
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.streams.stream import Stream
+
+
+@dataclass(frozen=True)
+class RecurrenceMeasures:
+    """One head under one recurrence.
+
+    Attributes
+    ----------
+    log_residual_ratio : float
+        Mean of log q_t (T3) over the tokens where it is defined; -inf if some token vanishes, NaN if no
+        token has a residual.
+    residual_ratio : float
+        Its exponential, the geometric mean.
+    vanishing_tokens : int
+        Tokens whose residual the write removes as far as float64 can tell: sqrt(q_t) <= K * eps, the
+        rounding of the alignment itself. They count as q_t = 0.
+    undefined_tokens : int
+        Tokens without a residual to remove, q_t = 0/0.
+    recall_ratio : float
+        sum |S_T k_i - v_i|^2 / sum |v_i|^2 after the context; NaN where all values are zero.
+    preconditioner_min, preconditioner_max : float
+        Range of d over tokens and coordinates, the one handed on included.
+    drift_max, drift_rms : float
+        Largest and root-mean-square |d - 1|, over the same.
+    mean_alignment : float
+        Mean of a_t; 1 is a full write.
+    newton_distance : float
+        |S_T - S_RLS|_F / |S_RLS|_F, the ridge least-squares solution of the whole context.
+    clipped_fraction : float
+        Share of calibrate steps that the box cut short.
+    """
+
+    log_residual_ratio: float
+    residual_ratio: float
+    vanishing_tokens: int
+    undefined_tokens: int
+    recall_ratio: float
+    preconditioner_min: float
+    preconditioner_max: float
+    drift_max: float
+    drift_rms: float
+    mean_alignment: float
+    newton_distance: float
+    clipped_fraction: float
+
+
+@dataclass(frozen=True)
+class HeadAnalysis:
+    """One head of one layer: its keys, its calibration times, and both recurrences on it.
+
+    Attributes
+    ----------
+    stream : str
+        Name of the stream, a layer for instance.
+    index : tuple of int
+        Place in the leading axes, (batch, head) for instance.
+    length : int
+        T, in tokens.
+    key_rank : int
+        Numerical rank of the keys.
+    key_condition : float
+        Largest over smallest eigenvalue of the Gram matrix, on its numerical range.
+    effective_rank : float
+        exp of the entropy of the Gram spectrum (Roy and Vetterli, 2007), between 1 and K.
+    fastest_calibration, slowest_calibration : float
+        Time constants of T19 in tokens, to hold against `length`.
+    calibrated_fraction : float
+        Share of the feature variance that calibrates within the context.
+    calibrated_directions : int
+        Number of directions that do, of K.
+    measures : mapping from "osdn" and "delta_net" to RecurrenceMeasures
+    """
+
+    stream: str
+    index: tuple[int, ...]
+    length: int
+    key_rank: int
+    key_condition: float
+    effective_rank: float
+    fastest_calibration: float
+    slowest_calibration: float
+    calibrated_fraction: float
+    calibrated_directions: int
+    measures: Mapping[str, RecurrenceMeasures]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as JSON-ready values; infinities and NaN as strings."""
+        document: dict[str, Any] = jsonable(self)
+        return document
+
+
+def analyze(
+    streams: Iterable[Stream],
+    rule: CalibrationRule = PUBLISHED,
+    *,
+    ridge: float = 1e-6,
+    method: Method = "recurrent",
+    chunk_size: int = 32,
+) -> list[HeadAnalysis]:
+    """Measure OSDN and DeltaNet on every head of every stream (T3, T19).
+
+    OSDN starts from the stream's own d_1, or ones; DeltaNet has d = 1 throughout, from the same zero
+    state. State gates are not read.
+
+    Parameters
+    ----------
+    streams : iterable of Stream
+        One per layer, say; every entry of the leading axes is a head. At least one token each.
+    rule : CalibrationRule
+    ridge : float > 0
+        Of the least-squares solution that stands for exact Newton.
+    method, chunk_size
+        As in :func:`osdn_theory.recurrence.solve.osdn`.
+
+    Returns
+    -------
+    list of HeadAnalysis
+        Stream by stream, leading axes in row-major order.
+
+    Raises
+    ------
+    ValueError
+        For an empty stream, a ridge that is not positive, or a rule that needs gates which a stream
+        lacks.
+    """
+    return [head for stream in streams for head in _heads(stream, rule, ridge, method, chunk_size)]
+
+
+def key_spectrum(keys: Array) -> tuple[Array, Array, Array]:
+    """Numerical rank, condition of the Gram matrix on its range, and effective rank of keys (..., T, K).
+
+    Keys that are all zero have rank and effective rank 0 and condition NaN.
+    """
+    sigma: Any = np.linalg.svd(keys, compute_uv=False)
+    noise = np.max(sigma, axis=-1, keepdims=True, initial=0.0) * max(keys.shape[-2:]) * np.finfo(float).eps
+    keep = sigma > noise
+    power = np.where(keep, np.square(sigma), 0.0)
+    least = np.min(power, axis=-1, initial=np.inf, where=keep)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = power / np.sum(power, axis=-1, keepdims=True)
+        entropy = -np.sum(np.where(keep, share * np.log(share), 0.0), axis=-1)
+        condition = np.where(keep.any(axis=-1), np.max(power, axis=-1, initial=0.0) / least, np.nan)
+    rank = np.sum(keep, axis=-1)
+    return rank, condition, np.where(rank > 0, np.exp(entropy), 0.0)
+
+
+def geometric_mean_ratio(ratio: Array) -> tuple[Array, Array]:
+    r"""Mean of log q_t over the tokens, and its exponential, (...) each (T3).
+
+    .. math:: \exp\Bigl(\frac1{|\{t\}|}\sum_t \log q_t\Bigr)
+
+    NaN entries of `ratio` (..., T), tokens without a residual, are left out; a zero makes the mean of
+    the logarithms minus infinity. NaN where no token is left.
+    """
+    defined = ~np.isnan(ratio)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = np.sum(np.log(np.where(defined, ratio, 1.0)), axis=-1)
+        mean: Array = total / np.sum(defined, axis=-1)
+    return mean, np.exp(mean)
+
+
+def token_residual_ratio(trajectory: Trajectory) -> Array:
+    """q_t of every token (T3, T17), (..., T): 0 where float64 cannot tell it from 0, NaN without a residual.
+
+    The alignment is a sum of K products, so sqrt(q_t) is known to about K * eps.
+    """
+    resolution = trajectory.stream.key_dim * float(np.finfo(np.float64).eps)
+    ratio = trajectory.residual_ratio
+    return np.where(ratio <= resolution**2, 0.0, ratio)
+
+
+def recall_residual_ratio(trajectory: Trajectory) -> Array:
+    r"""What the last state misses of the values it was given, (...); NaN where all values are zero.
+
+    .. math:: \sum_i \|S_T k_i - v_i\|^2 \Big/ \sum_i \|v_i\|^2
+    """
+    values = trajectory.stream.values
+    missing = trajectory.stream.keys @ transpose(trajectory.final_state) - values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio: Array = np.sum(np.square(missing), axis=(-2, -1)) / np.sum(np.square(values), axis=(-2, -1))
+    return ratio
+
+
+def visited_preconditioners(trajectory: Trajectory) -> Array:
+    """d_1 ... d_T and the one handed on, (..., T + 1, K)."""
+    last = trajectory.final_preconditioner[..., None, :]
+    return np.concatenate([trajectory.preconditioner, last], axis=-2)
+
+
+def root_mean_square(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Square root of the mean of the squares over `axis`, all axes by default."""
+    return np.asarray(np.sqrt(np.mean(np.square(values), axis=axis)))
+
+
+def trajectory_measures(trajectory: Trajectory, newton: Array) -> dict[str, Array]:
+    """The numbers of :class:`RecurrenceMeasures` for every head of a trajectory, (...) each.
+
+    `newton` (..., V, K) is the state that stands for exact Newton. Raises ``ValueError`` for a trajectory
+    without a calibration rule.
+    """
+    ratio = token_residual_ratio(trajectory)
+    log_ratio, mean_ratio = geometric_mean_ratio(ratio)
+    visited = visited_preconditioners(trajectory)
+    drift = np.abs(visited - 1.0)
+    return {
+        "log_residual_ratio": log_ratio,
+        "residual_ratio": mean_ratio,
+        "vanishing_tokens": np.sum(ratio == 0, axis=-1),
+        "undefined_tokens": np.sum(np.isnan(ratio), axis=-1),
+        "recall_ratio": recall_residual_ratio(trajectory),
+        "preconditioner_min": visited.min(axis=(-2, -1)),
+        "preconditioner_max": visited.max(axis=(-2, -1)),
+        "drift_max": drift.max(axis=(-2, -1)),
+        "drift_rms": root_mean_square(drift, axis=(-2, -1)),
+        "mean_alignment": trajectory.alignment.mean(axis=-1),
+        "newton_distance": relative_distance(trajectory.final_state, newton),
+        "clipped_fraction": np.mean(clipped_steps(trajectory), axis=-1),
+    }
+
+
+def clipped_steps(trajectory: Trajectory) -> Array:
+    """Which calibrate steps of an OSDN trajectory the box cut short, (..., T) bool.
+
+    Raises
+    ------
+    ValueError
+        For a trajectory without a calibration rule.
+    """
+    rule, stream = trajectory.rule, trajectory.stream
+    if rule is None:
+        raise ValueError("trajectory: expected one with a calibration rule")
+    if rule.eta == 0 and bool(np.all(forgetting(stream, rule) == 1.0)):
+        return np.zeros(trajectory.alignment.shape, dtype=bool)
+    feature, weight = features(stream, rule)
+    unboxed = replace(rule, d_min=-np.inf, d_max=np.inf)
+    anchor = trajectory.anchor[..., None, :]
+    step = calibrate_step(
+        trajectory.preconditioner, feature, weight, forgetting(stream, rule), anchor, unboxed
+    )
+    low, high = (
+        np.asarray(side)[..., None, :] if np.ndim(side) else side for side in (rule.d_min, rule.d_max)
+    )
+    clipped: Array = np.any((step < low) | (step > high), axis=-1)
+    return clipped
+
+
+def _heads(
+    stream: Stream, rule: CalibrationRule, ridge: float, method: Method, chunk_size: int
+) -> list[HeadAnalysis]:
+    require(stream.length > 0, f"streams: {stream.name!r} has no tokens")
+    runs = {
+        "osdn": osdn(stream, rule, method=method, chunk_size=chunk_size),
+        "delta_net": delta_net(stream, initial_preconditioner=1.0, method=method, chunk_size=chunk_size),
+    }
+    newton = recursive_least_squares(stream, ridge=ridge).final_state
+    measured = {name: trajectory_measures(run, newton) for name, run in runs.items()}
+    rank, condition, effective = key_spectrum(stream.keys)
+    times = calibration_times(stream, rule)
+    return [
+        HeadAnalysis(
+            stream=stream.name,
+            index=index,
+            length=stream.length,
+            key_rank=int(rank[index]),
+            key_condition=float(condition[index]),
+            effective_rank=float(effective[index]),
+            measures={name: _pick(columns, index) for name, columns in measured.items()},
+            **_times(times, index),
+        )
+        for index in np.ndindex(*stream.lead)
+    ]
+
+
+def _times(times: CalibrationTimes, index: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        "fastest_calibration": float(times.times[index].min()),
+        "slowest_calibration": float(times.times[index].max()),
+        "calibrated_fraction": float(times.calibrated_fraction[index]),
+        "calibrated_directions": int(times.calibrated_directions[index]),
+    }
+
+
+def _pick(columns: Mapping[str, Array], index: tuple[int, ...]) -> RecurrenceMeasures:
+    # .item() gives ints for the counts and floats for the rest.
+    return RecurrenceMeasures(**{name: column[index].item() for name, column in columns.items()})

@@ -1,0 +1,93 @@
+"""The calibrate rule: which hypergradient step moves the preconditioner, and inside which box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from osdn_theory.base.validation import Array, as_float64, require
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationRule:
+    r"""Parameters of the calibrate step.
+
+    .. math:: d_{t+1} = \Pi[c + \gamma_t (d_t - c) + \eta\, w_t (1 - \langle d_t, x_t\rangle) x_t]
+
+    with the feature :math:`x_t = k_t \odot k_t`, or :math:`\beta_t k_t \odot k_t` when `beta_aware`.
+
+    Parameters
+    ----------
+    eta : float >= 0
+        Hypergradient step.
+    d_min, d_max : float or (..., K) array
+        The box, per coordinate if arrays; ``-inf`` and ``inf`` switch a side off.
+    forgetting : float or (...) array in (0, 1], or "token"
+        :math:`\gamma`: one constant, one per leading axis (per head), or ``"token"`` to read
+        ``stream.forget_gate``. A stream's forget gate is ignored unless this is ``"token"``.
+    anchor : float or (..., K) array, or "initial"
+        :math:`c`, the point that forgetting decays towards: 0 is the authors' APF, ``"initial"``
+        is :math:`d_1`.
+    normalize_feedback : bool
+        :math:`w_t = 1/(\|k_t\|^2 + \varepsilon)` instead of 1.
+    beta_aware : bool
+        Feedback :math:`\beta_t(1 - \beta_t a_t)s_t`, for gated recurrences.
+    epsilon : float > 0
+        :math:`\varepsilon` of the normalised feedback.
+
+    Raises
+    ------
+    ValueError
+        For a negative or non-finite step, an empty box, or forgetting outside (0, 1].
+    """
+
+    eta: float = 0.003
+    d_min: float | Array = 2 / 3
+    d_max: float | Array = 3 / 2
+    forgetting: float | Array | Literal["token"] = 1.0
+    anchor: float | Array | Literal["initial"] = 0.0
+    normalize_feedback: bool = False
+    beta_aware: bool = False
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        require(
+            bool(np.isfinite(self.eta)) and self.eta >= 0, f"eta: expected finite and >= 0, got {self.eta}"
+        )
+        d_min = as_float64("d_min", self.d_min, check_finite=False)
+        d_max = as_float64("d_max", self.d_max, check_finite=False)
+        require(not (np.isnan(d_min).any() or np.isnan(d_max).any()), "d_min, d_max: NaN in the box")
+        require(bool(np.all(d_min <= d_max)), "d_min, d_max: the box is empty (d_min > d_max)")
+        require(
+            bool(np.isfinite(self.epsilon)) and self.epsilon > 0, f"epsilon: expected > 0, got {self.epsilon}"
+        )
+        self._check_forgetting()
+        self._check_anchor()
+
+    def _check_forgetting(self) -> None:
+        if isinstance(self.forgetting, str):
+            require(
+                self.forgetting == "token",
+                f"forgetting: expected a number or 'token', got {self.forgetting!r}",
+            )
+            return
+        gamma = as_float64("forgetting", self.forgetting)
+        require(bool(np.all((gamma > 0) & (gamma <= 1))), "forgetting: expected values in (0, 1]")
+
+    def _check_anchor(self) -> None:
+        if isinstance(self.anchor, str):
+            require(self.anchor == "initial", f"anchor: expected a number or 'initial', got {self.anchor!r}")
+            return
+        as_float64("anchor", self.anchor)
+
+
+PUBLISHED = CalibrationRule()
+"""The published setting: eta 0.003, box [2/3, 3/2], no forgetting."""
+
+HISTORIC = CalibrationRule(eta=1.0, d_min=0.0, d_max=1e9)
+"""The earlier setting of the authors' code: eta 1, box [0, 1e9]."""
+
+FROZEN = CalibrationRule(eta=0.0, d_min=-np.inf, d_max=np.inf)
+"""No calibration: d stays at d_1. With d_1 = 1 this is DeltaNet."""

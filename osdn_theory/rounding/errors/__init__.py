@@ -1,0 +1,1 @@
+"""Errors and how they spread: the standard model, enclosed matrices, sets of errors (T18)."""

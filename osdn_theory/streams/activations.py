@@ -1,0 +1,316 @@
+"""Captured activations as streams: q, k, v and gates of attention layers, from safetensors or npz."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from osdn_theory.base.tensor_files import TensorFile, open_tensors
+from osdn_theory.base.validation import Array, as_float64, require
+from osdn_theory.streams.exact_keys import uniform_on_grid
+from osdn_theory.streams.stream import Stream
+
+KeyDtype = Literal["bfloat16", "float16", "float32", "float64"]
+FilePath = str | PathLike[str]
+
+# Bits of precision, and the exponent of the smallest positive number.
+_KEY_DTYPES = {"bfloat16": (8, -133), "float16": (11, -24), "float32": (24, -149), "float64": (53, -1074)}
+_TENSOR_NAME = re.compile(r"(?:(layer\d+)\.)?(q|k|v|beta|g|d0)")
+_PACKAGED = "minilm_streams.safetensors"
+_BETA_BITS = 8
+
+
+@dataclass(frozen=True)
+class _Options:
+    l2_normalize: bool
+    silu: bool
+    beta: float | str | None
+    normalize_dtype: str
+
+
+def activation_layers(path: FilePath | None = None) -> list[str]:
+    """Names of the layers in a file of activations, in numerical order; `path` None: the packaged file.
+
+    Raises as `load_activations` does for a file it cannot read.
+    """
+    with _tensor_file(path) as file:
+        return list(_layers(file))
+
+
+def load_activations(
+    path: FilePath | None = None,
+    *,
+    layers: Sequence[str | int] | None = None,
+    l2_normalize: bool = True,
+    silu: bool = False,
+    beta: float | Literal["random"] | None = None,
+    rng: np.random.Generator | None = None,
+    normalize_dtype: KeyDtype = "float64",
+) -> list[Stream]:
+    """Streams of captured activations, one per layer, with leading axes (B, H).
+
+    The file (``.safetensors`` or ``.npz``, any float dtype) holds per layer N the tensors
+
+    ======================  =====================  =============================================
+    ``layerN.q``, ``.k``    (B, T, H, K)           queries and keys
+    ``layerN.v``            (B, T, H, V)           values
+    ``layerN.beta``         (B, T, H), optional    write gate
+    ``layerN.g``            (B, T, H), optional    log forget gate, <= 0: gamma = exp(g)
+    ``layerN.d0``           (H, K) or (B, H, K)    optional; initial preconditioner d_1
+    ======================  =====================  =============================================
+
+    or the same names without ``layerN.`` for one layer, then called ``layer0``. Other tensors are
+    left alone. Everything is converted to float64, which represents every such number exactly.
+
+    Parameters
+    ----------
+    path : path, optional
+        Default: the packaged MiniLM activations.
+    layers : sequence of names or numbers, optional
+        Which layers, in this order. Default: all.
+    l2_normalize : bool
+        Queries and keys divided by their norm, in float64.
+    silu : bool
+        x * sigmoid(x) on queries and keys, before normalisation.
+    beta : float, "random" or None
+        None: from the file, else 1. ``"random"``: uniform on the multiples of 2^-8 in [0, 1].
+    rng : Generator
+        Needed for ``beta="random"``.
+    normalize_dtype : "bfloat16", "float16", "float32" or "float64"
+        What normalised queries and keys are rounded to (T15).
+
+    Returns
+    -------
+    list of Stream
+        Named ``<file stem>/<layer>``, "_streams" cut off the stem; metadata: that of the file, `path`,
+        `layer` and `options`.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        The file is empty, truncated, not of its format or holds no layer; a tensor is missing, of
+        the wrong rank, shape or dtype, or not finite; a zero key to normalise; contradictory options.
+    """
+    options = _Options(l2_normalize, silu, beta, normalize_dtype)
+    _check_options(options, rng)
+    with _tensor_file(path) as file:
+        found = _layers(file)
+        return [
+            _stream(file, layer, found[layer], options, rng) for layer in _chosen(file, list(found), layers)
+        ]
+
+
+def normalize_keys(keys: Any, *, dtype: KeyDtype = "float64") -> Array:
+    """k / ||k||_2 over the last axis in float64, then rounded to `dtype`; (..., K) float64.
+
+    Norms neither overflow nor underflow: keys are first scaled by an exact power of two.
+
+    Raises
+    ------
+    ValueError
+        A zero vector, which has no direction (the first one is named); an unknown `dtype`.
+    """
+    _require_dtype("dtype", dtype)
+    k = as_float64("keys", keys, min_ndim=1)
+    largest = np.max(np.abs(k), axis=-1, keepdims=True, initial=0.0)
+    zero = largest[..., 0] == 0
+    if zero.any():
+        index = tuple(int(i) for i in np.argwhere(zero)[0])
+        raise ValueError(f"keys: the vector at index {index} is zero and cannot be normalised")
+    scaled = np.ldexp(k, -np.frexp(largest)[1])
+    return _rounded(scaled / np.linalg.norm(scaled, axis=-1, keepdims=True), dtype)
+
+
+@contextmanager
+def _tensor_file(path: FilePath | None) -> Iterator[TensorFile]:
+    if path is not None:
+        yield open_tensors(Path(path))
+        return
+    packaged = resources.files("osdn_theory") / "data" / _PACKAGED
+    with resources.as_file(packaged) as unpacked:
+        # Reports should not depend on where the package is installed.
+        yield replace(open_tensors(unpacked), path=Path("osdn_theory", "data", _PACKAGED))
+
+
+def _layers(file: TensorFile) -> dict[str, dict[str, str]]:
+    """Per layer, in numerical order: which tensor of the file plays which part."""
+    layers: dict[str, dict[str, str]] = {}
+    for name in sorted(file.names):
+        match = _TENSOR_NAME.fullmatch(name)
+        if match is None:
+            continue
+        parts = layers.setdefault(match[1] or "layer0", {})
+        require(
+            match[2] not in parts,
+            f"{file.path}: both {parts.get(match[2])} and {name} are {match[2]} of layer0",
+        )
+        parts[match[2]] = name
+    require(bool(layers), f"{file.path}: no tensor is named layerN.q, layerN.k, layerN.v or q, k, v")
+    return dict(sorted(layers.items(), key=lambda item: int(item[0].removeprefix("layer"))))
+
+
+def _chosen(file: TensorFile, found: list[str], layers: Sequence[str | int] | None) -> list[str]:
+    if layers is None:
+        return found
+    require(not isinstance(layers, str), f"layers: expected a sequence of names or numbers, got {layers!r}")
+    chosen = [layer if isinstance(layer, str) else f"layer{layer}" for layer in layers]
+    for layer in chosen:
+        require(layer in found, f"{file.path}: no {layer}; the layers are {', '.join(found)}")
+    return chosen
+
+
+def _stream(
+    file: TensorFile, layer: str, parts: dict[str, str], options: _Options, rng: np.random.Generator | None
+) -> Stream:
+    q, k, v = (_required(file, layer, parts, part) for part in "qkv")
+    expected = k.shape[:3]
+    for part, tensor in (("q", q), ("v", v)):
+        require(
+            tensor.shape[:3] == expected,
+            f"{file.path}: {parts[part]}: expected (B, T, H) = {expected} as in {parts['k']}, "
+            f"got shape {tensor.shape}",
+        )
+    require(
+        q.shape[3] == k.shape[3],
+        f"{file.path}: {parts['q']}: expected K = {k.shape[3]} as in {parts['k']}, got shape {q.shape}",
+    )
+    name = f"{file.path.stem.removesuffix('_streams')}/{layer}"
+    metadata = {**file.metadata, "path": str(file.path), "layer": layer, "options": asdict(options)}
+    return Stream(
+        keys=_heads_first(_prepared(k, f"{file.path}: {parts['k']}", options)),
+        values=_heads_first(v),
+        queries=_heads_first(_prepared(q, f"{file.path}: {parts['q']}", options)),
+        beta=_beta(file, parts, expected, options.beta, rng),
+        forget_gate=_forget_gate(file, parts, expected),
+        initial_preconditioner=_initial_preconditioner(file, parts, k.shape),
+        name=name,
+        metadata=metadata,
+    )
+
+
+def _required(file: TensorFile, layer: str, parts: dict[str, str], part: str) -> Array:
+    require(part in parts, f"{file.path}: {layer}.{part} is missing; the file has {_listing(file)}")
+    tensor = _read(file, parts[part])
+    require(
+        tensor.ndim == 4,
+        f"{file.path}: {parts[part]}: expected (B, T, H, features), got shape {tensor.shape}",
+    )
+    require(tensor.shape[3] > 0, f"{file.path}: {parts[part]}: the feature axis is empty")
+    return tensor
+
+
+def _listing(file: TensorFile) -> str:
+    return ", ".join(sorted(file.names))
+
+
+def _read(file: TensorFile, name: str) -> Array:
+    return as_float64(f"{file.path}: {name}", file.read(name))
+
+
+def _per_token(file: TensorFile, parts: dict[str, str], part: str, expected: tuple[int, ...]) -> Array | None:
+    if part not in parts:
+        return None
+    tensor = _read(file, parts[part])
+    require(
+        tensor.shape == expected,
+        f"{file.path}: {parts[part]}: expected (B, T, H) = {expected}, got shape {tensor.shape}",
+    )
+    return np.swapaxes(tensor, 1, 2)
+
+
+def _beta(
+    file: TensorFile,
+    parts: dict[str, str],
+    expected: tuple[int, ...],
+    beta: float | str | None,
+    rng: np.random.Generator | None,
+) -> Array | float:
+    if beta is None:
+        stored = _per_token(file, parts, "beta", expected)
+        return 1.0 if stored is None else stored
+    if rng is None or not isinstance(beta, str):
+        return float(beta)
+    batch, length, heads = expected
+    return uniform_on_grid(rng, (batch, heads, length), _BETA_BITS)
+
+
+def _forget_gate(file: TensorFile, parts: dict[str, str], expected: tuple[int, ...]) -> Array | None:
+    log_gate = _per_token(file, parts, "g", expected)
+    if log_gate is None:
+        return None
+    label = f"{file.path}: {parts['g']}"
+    require(bool(np.all(log_gate <= 0)), f"{label}: expected log gates <= 0, got {log_gate.max(initial=0.0)}")
+    gate: Array = np.exp(log_gate)
+    require(bool(np.all(gate > 0)), f"{label}: exp({log_gate.min(initial=0.0)}) is zero in float64")
+    return gate
+
+
+def _initial_preconditioner(
+    file: TensorFile, parts: dict[str, str], key_shape: tuple[int, ...]
+) -> Array | None:
+    if "d0" not in parts:
+        return None
+    tensor = _read(file, parts["d0"])
+    batch, _, heads, key_dim = key_shape
+    require(
+        tensor.shape in ((heads, key_dim), (batch, heads, key_dim)),
+        f"{file.path}: {parts['d0']}: expected (H, K) = {(heads, key_dim)} or (B, H, K) = "
+        f"{(batch, heads, key_dim)}, got shape {tensor.shape}",
+    )
+    require(bool(np.all(tensor > 0)), f"{file.path}: {parts['d0']}: expected values > 0, got {tensor.min()}")
+    return tensor
+
+
+def _prepared(vectors: Array, label: str, options: _Options) -> Array:
+    if options.silu:
+        from scipy.special import expit
+
+        vectors = vectors * expit(vectors)
+    if not options.l2_normalize:
+        return vectors
+    try:
+        return normalize_keys(vectors, dtype=options.normalize_dtype)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ValueError(f"{label}: {error}") from None
+
+
+def _heads_first(tensor: Array) -> Array:
+    return np.ascontiguousarray(np.swapaxes(tensor, 1, 2))
+
+
+def _rounded(unit: Array, dtype: str) -> Array:
+    """Nearest number of `dtype`, ties to even, for entries up to 1 in size.
+
+    Not by a cast: ml_dtypes goes to bfloat16 through float32 and so rounds twice.
+    """
+    precision, smallest = _KEY_DTYPES[dtype]
+    exponent = np.maximum(np.frexp(unit)[1] - precision, smallest)
+    nearest: Array = np.ldexp(np.rint(np.ldexp(unit, -exponent)), exponent)
+    return nearest
+
+
+def _check_options(options: _Options, rng: np.random.Generator | None) -> None:
+    _require_dtype("normalize_dtype", options.normalize_dtype)
+    require(
+        options.l2_normalize or options.normalize_dtype == "float64",
+        f"normalize_dtype: {options.normalize_dtype} has no effect with l2_normalize=False",
+    )
+    if isinstance(options.beta, str):
+        require(options.beta == "random", f"beta: expected a number, 'random' or None, got {options.beta!r}")
+        require(rng is not None, "rng: beta='random' needs a numpy.random.Generator")
+    elif options.beta is not None:
+        require(as_float64("beta", options.beta).ndim == 0, "beta: expected one number")
+
+
+def _require_dtype(name: str, dtype: str) -> None:
+    require(dtype in _KEY_DTYPES, f"{name}: expected one of {', '.join(_KEY_DTYPES)}, got {dtype!r}")

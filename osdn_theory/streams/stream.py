@@ -1,0 +1,177 @@
+"""A stream: the tokens that a recurrence reads, in one validated float64 object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from osdn_theory.base.validation import Array, as_float64, broadcastable, require
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Keys, values, queries and gates of a token stream, float64, leading axes broadcast.
+
+    Parameters
+    ----------
+    keys : (..., T, K)
+    values : (..., T, V)
+    queries : (..., T, K), optional
+        Default: the keys.
+    beta : (..., T) or scalar, optional
+        Write gate. Default 1.
+    state_gate : (..., T) or (..., T, K), optional
+        Decay of the state before the residual, in [0, 1]: one number per token (Gated DeltaNet) or one
+        per feature (KDA). Only the gated recurrences read it.
+    forget_gate : (..., T), optional
+        Per-token forgetting of the preconditioner, in (0, 1].
+    comparator : (..., K) or (..., T, K), optional
+        The preconditioner the stream was generated around, where it is known; a path if it moves.
+    solution : (..., V, K), optional
+        The state that generated the values, where it is known.
+    initial_preconditioner : (..., K), optional
+        d_1 that belongs to the stream (a learned one, say). Default: ones, chosen by the recurrence.
+    name : str
+    metadata : mapping
+
+    Raises
+    ------
+    TypeError, ValueError
+        Non-numeric or non-finite data, wrong rank, lengths that do not match, gates out of range.
+    """
+
+    keys: Array
+    values: Array
+    queries: Array | None = None
+    beta: Array | float = 1.0
+    state_gate: Array | None = None
+    forget_gate: Array | None = None
+    comparator: Array | None = None
+    solution: Array | None = None
+    initial_preconditioner: Array | None = None
+    name: str = "stream"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        keys = as_float64("keys", self.keys, min_ndim=2)
+        values = as_float64("values", self.values, min_ndim=2)
+        require(
+            keys.shape[-2] == values.shape[-2],
+            f"values: expected {keys.shape[-2]} tokens as in keys, got shape {values.shape}",
+        )
+        require(keys.shape[-1] > 0 and values.shape[-1] > 0, "keys, values: feature axis is empty")
+        lead = _lead("values", keys.shape[:-2], values.shape[:-2])
+        length, key_dim = keys.shape[-2:]
+        object.__setattr__(self, "keys", np.broadcast_to(keys, (*lead, length, key_dim)))
+        object.__setattr__(self, "values", np.broadcast_to(values, (*lead, length, values.shape[-1])))
+        queries = self.keys if self.queries is None else self.queries
+        self._fit("queries", queries, (*lead, length, key_dim))
+        self._fit("beta", self.beta, (*lead, length))
+        self._fit_state_gate()
+        if self.forget_gate is not None:
+            self._fit("forget_gate", self.forget_gate, (*lead, length))
+            gate = self.forget_gate
+            require(bool(np.all((gate > 0) & (gate <= 1))), "forget_gate: expected values in (0, 1]")
+        if self.initial_preconditioner is not None:
+            self._fit("initial_preconditioner", self.initial_preconditioner, (*lead, key_dim))
+        if self.solution is not None:
+            self._fit("solution", self.solution, (*lead, values.shape[-1], key_dim))
+        self._fit_comparator()
+
+    def _fit(self, name: str, value: Any, shape: tuple[int, ...]) -> None:
+        array = as_float64(name, value)
+        broadcastable(name, array.shape, shape)
+        object.__setattr__(self, name, np.broadcast_to(array, shape))
+
+    def _fit_state_gate(self) -> None:
+        if self.state_gate is None:
+            return
+        gate = as_float64("state_gate", self.state_gate, min_ndim=1)
+        per_token, per_feature = self.keys.shape[:-1], self.keys.shape
+        per_feature_given = gate.ndim == len(per_feature) and gate.shape[-2:] == per_feature[-2:]
+        self._fit("state_gate", gate, per_feature if per_feature_given else per_token)
+        require(bool(np.all((gate >= 0) & (gate <= 1))), "state_gate: expected values in [0, 1]")
+
+    def _fit_comparator(self) -> None:
+        if self.comparator is None:
+            return
+        u = as_float64("comparator", self.comparator, min_ndim=1)
+        moving = u.ndim == self.keys.ndim
+        self._fit("comparator", u, self.keys.shape if moving else (*self.lead, self.key_dim))
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """Leading axes (batch, head, seed)."""
+        return self.keys.shape[:-2]
+
+    @property
+    def length(self) -> int:
+        """T, the number of tokens."""
+        return int(self.keys.shape[-2])
+
+    @property
+    def key_dim(self) -> int:
+        """K."""
+        return int(self.keys.shape[-1])
+
+    @property
+    def value_dim(self) -> int:
+        """V."""
+        return int(self.values.shape[-1])
+
+    @property
+    def squared_keys(self) -> Array:
+        """s_t = k_t * k_t, (..., T, K): the features of the preconditioner's own problem (T4)."""
+        squared: Array = self.keys * self.keys
+        return squared
+
+    def tokens(self, start: int, stop: int) -> Stream:
+        """The tokens ``start:stop`` as a stream of their own; the ground truth travels along."""
+        moving = self.comparator is not None and self.comparator.ndim == self.keys.ndim
+        return replace(
+            self,
+            keys=self.keys[..., start:stop, :],
+            values=self.values[..., start:stop, :],
+            queries=self.queries[..., start:stop, :] if self.queries is not None else None,
+            beta=np.asarray(self.beta)[..., start:stop],
+            state_gate=self._cut_gate(start, stop),
+            forget_gate=None if self.forget_gate is None else self.forget_gate[..., start:stop],
+            comparator=self.comparator[..., start:stop, :] if moving else self.comparator,  # type: ignore[index]
+        )
+
+    def _cut_gate(self, start: int, stop: int) -> Array | None:
+        if self.state_gate is None:
+            return None
+        per_feature = self.state_gate.ndim == self.keys.ndim
+        return self.state_gate[..., start:stop, :] if per_feature else self.state_gate[..., start:stop]
+
+    def at(self, index: tuple[int, ...]) -> Stream:
+        """One stream without leading axes, the one at `index` of them."""
+        require(len(index) == len(self.lead), f"index: expected {len(self.lead)} integers, got {index}")
+
+        def pick(value: Array | None) -> Array | None:
+            return None if value is None else np.asarray(value)[index]
+
+        return replace(
+            self,
+            keys=self.keys[index],
+            values=self.values[index],
+            queries=pick(self.queries),
+            beta=np.asarray(self.beta)[index],
+            state_gate=pick(self.state_gate),
+            forget_gate=pick(self.forget_gate),
+            comparator=pick(self.comparator),
+            solution=pick(self.solution),
+            initial_preconditioner=pick(self.initial_preconditioner),
+            name=f"{self.name}[{','.join(map(str, index))}]" if index else self.name,
+        )
+
+
+def _lead(name: str, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(first, second)
+    except ValueError:
+        raise ValueError(f"{name}: leading axes {second} do not broadcast with {first} of keys") from None

@@ -1,0 +1,392 @@
+"""Synthetic streams, each built to satisfy the hypotheses of some theorems exactly in float64.
+
+Every generator takes its randomness from `rng` alone and shares these parameters:
+
+lead : tuple of int
+    Leading axes (batch, head, seed); all of them get independent tokens.
+length, key_dim, value_dim : int
+    T >= 0, K, V.
+beta : float, array that broadcasts to (*lead, T), or "random"
+    Write gate; ``"random"`` is uniform on the multiples of 2^-8 in [0, 1].
+noise : float >= 0
+    Standard deviation of the gaussian noise on the values. At 0 they are v = S* k without any
+    rounding: S* (the stream's `solution`) and the keys lie on grids coarse enough for exact sums,
+    except for keys normalised in float64 and for given scales.
+
+Queries are random unit vectors, normalised in float64. `Stream.metadata` holds the parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from osdn_theory.base.validation import Array, as_float64, broadcastable, require
+from osdn_theory.streams.exact_keys import (
+    Integers,
+    dyadic_comparator,
+    to_grid,
+    uniform_on_grid,
+    unit_keys,
+    weighted_unit_keys,
+)
+from osdn_theory.streams.stream import Stream
+
+_SOLUTION_BITS = 6
+_SOLUTION_MAX = 4.0
+_BETA_BITS = 8
+
+
+def isotropic(
+    rng: np.random.Generator,
+    *,
+    lead: tuple[int, ...] = (),
+    length: int = 64,
+    key_dim: int = 16,
+    value_dim: int = 16,
+    beta: Array | float | Literal["random"] = 1.0,
+    noise: float = 0.0,
+    exact: bool = True,
+) -> Stream:
+    """Isotropic unit keys: T5 to T8 with comparator u = 1, T15, T16, T19.
+
+    `exact` keys have ||k|| = 1 without rounding, hence <u, s_t> = 1 exactly (K >= 5); otherwise they
+    are normalised in float64 and the hypothesis holds only up to rounding.
+    """
+    shape = _shape(lead, length, key_dim)
+    keys = unit_keys(rng, shape) if exact else _float_unit(rng, shape)
+    return _assemble(
+        rng, keys, value_dim, beta, noise, "isotropic", comparator=np.ones(key_dim), metadata={"exact": exact}
+    )
+
+
+def constant_key(
+    rng: np.random.Generator,
+    *,
+    lead: tuple[int, ...] = (),
+    length: int = 64,
+    key_dim: int = 16,
+    value_dim: int = 16,
+    beta: Array | float | Literal["random"] = 1.0,
+    noise: float = 0.0,
+) -> Stream:
+    """One exactly unit key at every token: the bias of forgetting (T13), and T5 with u = 1 (K >= 5)."""
+    shape = _shape(lead, length, key_dim)
+    keys = np.broadcast_to(unit_keys(rng, (*lead, 1, key_dim)), shape)
+    return _assemble(rng, keys, value_dim, beta, noise, "constant_key", comparator=np.ones(key_dim))
+
+
+def interpolating(
+    rng: np.random.Generator,
+    *,
+    lead: tuple[int, ...] = (),
+    length: int = 64,
+    key_dim: int = 16,
+    value_dim: int = 16,
+    beta: Array | float | Literal["random"] = 1.0,
+    noise: float = 0.0,
+    comparator: Array | None = None,
+) -> Stream:
+    """Keys with <u, s_t> = 1 exactly for a hidden u in the published box: T5, T6, T7 (K >= 5).
+
+    `comparator`, (..., K), sets u: see `exact_keys.weighted_unit_keys` for what it must satisfy.
+    """
+    shape = _shape(lead, length, key_dim)
+    u = dyadic_comparator(rng, lead, key_dim) if comparator is None else as_float64("comparator", comparator)
+    require(u.ndim >= 1, "comparator: expected shape (..., K), got a scalar")
+    keys = weighted_unit_keys(rng, u[..., None, :], shape)
+    return _assemble(rng, keys, value_dim, beta, noise, "interpolating", comparator=u)
+
+
+def ill_conditioned(
+    rng: np.random.Generator,
+    *,
+    lead: tuple[int, ...] = (),
+    length: int = 64,
+    key_dim: int = 16,
+    value_dim: int = 16,
+    beta: Array | float | Literal["random"] = 1.0,
+    noise: float = 0.0,
+    condition: float = 1e3,
+    smallest: float = 1.0,
+    spectrum: Literal["expected", "sample"] = "expected",
+    grid_bits: int = 16,
+) -> Stream:
+    """Keys whose Gram matrix has eigenvalues geometric from `smallest` up: T1, T9, T10.
+
+    They end at `smallest * condition`, with a random orthogonal eigenbasis. ``"expected"`` gives E[G]
+    that spectrum with independent gaussian tokens; ``"sample"`` gives it to G itself up to the rounding
+    of the keys to multiples of 2^-grid_bits, and needs T >= K. The keys are not unit and no comparator
+    interpolates.
+    """
+    shape = _shape(lead, length, key_dim)
+    require(np.isfinite(condition) and condition >= 1, f"condition: expected >= 1, got {condition}")
+    require(np.isfinite(smallest) and smallest > 0, f"smallest: expected > 0, got {smallest}")
+    require(0 <= grid_bits <= 24, f"grid_bits: expected 0 to 24, got {grid_bits}")
+    _require_choice("spectrum", spectrum, ("expected", "sample"))
+    eigenvalues = smallest * np.geomspace(1.0, condition, key_dim)
+    tokens = rng.standard_normal(shape)
+    if spectrum == "sample":
+        require(length >= key_dim, f"length: a sample spectrum needs T >= K = {key_dim}, got {length}")
+        tokens = np.linalg.qr(tokens).Q
+    else:
+        tokens /= np.sqrt(max(length, 1))
+    basis = np.linalg.qr(rng.standard_normal((*lead, key_dim, key_dim))).Q
+    keys = to_grid((tokens * np.sqrt(eigenvalues)) @ basis, grid_bits)
+    reach = _SOLUTION_MAX * np.sum(np.abs(keys), axis=-1).max(initial=0.0)
+    require(
+        np.ldexp(reach, _SOLUTION_BITS + grid_bits) < 2.0**53,
+        f"grid_bits: {grid_bits} is too fine for exact values at this condition; lower either",
+    )
+    metadata = {"condition": condition, "smallest": smallest, "spectrum": spectrum, "grid_bits": grid_bits}
+    return _assemble(rng, keys, value_dim, beta, noise, "ill_conditioned", metadata=metadata)
+
+
+def orthogonal(
+    rng: np.random.Generator,
+    *,
+    lead: tuple[int, ...] = (),
+    length: int = 64,
+    key_dim: int = 16,
+    value_dim: int = 16,
+    beta: Array | float | Literal["random"] = 1.0,
+    noise: float = 0.0,
+    scales: Literal["geometric", "random", "unit"] | Array = "geometric",
+    condition: float = 16.0,
+) -> Stream:
+    """Keys +-c_i e_i, so the Gram matrix is exactly diagonal: T10 with diagonal P, T5 with u_i = 1/c_i^2.
+
+    Every K consecutive tokens from a multiple of K on visit each coordinate once, in random order.
+    `scales` c: powers of two with c_i^2 geometric from 1 to about 1/`condition`, or random in that
+    range, or all 1, or an array (..., K) of positive numbers. The comparator is known when they are
+    powers of two; it lies in the published box only for unit scales.
+    """
+    shape = _shape(lead, length, key_dim)
+    require(np.isfinite(condition) and condition >= 1, f"condition: expected >= 1, got {condition}")
+    c = np.broadcast_to(_scales(rng, scales, lead, key_dim, condition), (*lead, key_dim))
+    order = rng.permuted(
+        np.broadcast_to(np.arange(key_dim), (*lead, -(-length // key_dim), key_dim)), axis=-1
+    )
+    coordinate = order.reshape(*lead, order.shape[-2] * key_dim)[..., :length]
+    signed = np.take_along_axis(c, coordinate, axis=-1) * rng.choice([-1.0, 1.0], size=coordinate.shape)
+    keys = np.zeros(shape)
+    np.put_along_axis(keys, coordinate[..., None], signed[..., None], axis=-1)
+    powers_of_two = bool(np.all(np.frexp(c)[0] == 0.5))
+    metadata = {"scales": scales if isinstance(scales, str) else "given", "condition": condition}
+    comparator = 1.0 / c**2 if powers_of_two else None
+    return _assemble(
+        rng, keys, value_dim, beta, noise, "orthogonal", comparator=comparator, metadata=metadata
+    )
+
+
+def non_stationary(
+    rng: np.random.Generator,
+    *,
+    lead: tuple[int, ...] = (),
+    length: int = 64,
+    key_dim: int = 16,
+    value_dim: int = 16,
+    beta: Array | float | Literal["random"] = 1.0,
+    noise: float = 0.0,
+    mode: Literal["drift", "switch"] = "drift",
+    segments: int = 4,
+) -> Stream:
+    """A moving comparator with <u_t, s_t> = 1 exactly, u_t in the published box: T14 (K >= 5).
+
+    ``"switch"``: `segments` equal stretches, each with its own u. ``"drift"``: u_t moves through
+    ``segments + 1`` waypoints along straight lines, rounded to multiples of 2^-4; four coordinates
+    stay at 1. The comparator is the path, (*lead, T, K); metadata holds its `path_length`, (*lead).
+    """
+    shape = _shape(lead, length, key_dim)
+    _require_choice("mode", mode, ("drift", "switch"))
+    require(segments >= 1, f"segments: expected >= 1, got {segments}")
+    path = _switching if mode == "switch" else _drifting
+    u = path(rng, shape, segments)
+    metadata = {"mode": mode, "segments": segments, "path_length": path_length(u)}
+    keys = weighted_unit_keys(rng, u, shape)
+    return _assemble(
+        rng, keys, value_dim, beta, noise, f"non_stationary/{mode}", comparator=u, metadata=metadata
+    )
+
+
+def path_length(comparator: Array) -> Array:
+    """P_T = sum_t ||u_{t+1} - u_t||_2 of a path (..., T, K), (...) float64 (T14)."""
+    total: Array = np.sum(np.linalg.norm(np.diff(comparator, axis=-2), axis=-1), axis=-1)
+    return total
+
+
+def associative_recall(
+    rng: np.random.Generator,
+    *,
+    lead: tuple[int, ...] = (),
+    length: int | None = None,
+    key_dim: int = 16,
+    value_dim: int = 16,
+    beta: Array | float | Literal["random"] = 1.0,
+    noise: float = 0.0,
+    pairs: int = 8,
+    queries: int = 8,
+    repeats: int = 1,
+    distractors: int = 0,
+) -> Stream:
+    """Multi-query associative recall: write pairs, read distractors, ask for stored keys; T5 with u = 1.
+
+    Every pair is written `repeats` times, each time in another order; then come `distractors` tokens
+    of fresh pairs; then `queries` tokens that ask for a stored key, each pair once before any twice.
+    A query token carries the key, the right answer as its value, and beta = 0: it writes nothing.
+    Tokens beyond these, up to `length`, are padding with beta = 0 and value 0. All keys are exactly
+    unit (K >= 5) and each token's query is its own key. `noise` falls on the written values only.
+
+    Metadata: `write_positions`, `distractor_positions`, `query_positions` (1-D int), and
+    `pair_index` (T,), -1 where no pair is concerned; the same for every leading index.
+
+    Raises
+    ------
+    ValueError
+        `length` shorter than the tokens asked for, or queries without pairs.
+    """
+    counts = {"pairs": pairs, "queries": queries, "repeats": repeats, "distractors": distractors}
+    for name, count in counts.items():
+        require(count >= 0, f"{name}: expected >= 0, got {count}")
+    written, asked = pairs * repeats, pairs * repeats + distractors
+    require(queries == 0 or written > 0, f"queries: {queries} queries but no pair is ever written")
+    needed = asked + queries
+    length = needed if length is None else length
+    require(length >= needed, f"length: {needed} tokens do not fit into {length}")
+    shape = _shape(lead, length, key_dim)
+    _check_values(value_dim, noise)
+    pair_index = np.full(length, -1)
+    pair_index[:written] = _shuffled_passes(rng, pairs, written)
+    pair_index[asked:needed] = _shuffled_passes(rng, pairs, queries)
+    concerned = pair_index >= 0
+    keys, values = unit_keys(rng, shape), _coarse_gaussian(rng, (*lead, length, value_dim))
+    keys[..., concerned, :] = unit_keys(rng, (*lead, pairs, key_dim))[..., pair_index[concerned], :]
+    answers = _coarse_gaussian(rng, (*lead, pairs, value_dim))
+    values[..., concerned, :] = answers[..., pair_index[concerned], :]
+    values[..., :asked, :] += noise * rng.standard_normal((*lead, asked, value_dim))
+    values[..., needed:, :] = 0.0
+    metadata = {
+        "generator": "associative_recall",
+        "noise": noise,
+        **counts,
+        "write_positions": np.arange(written),
+        "distractor_positions": np.arange(written, asked),
+        "query_positions": np.arange(asked, needed),
+        "pair_index": pair_index,
+    }
+    return Stream(
+        keys=keys,
+        values=values,
+        beta=np.where(np.arange(length) < asked, _betas(rng, beta, (*lead, length)), 0.0),
+        comparator=np.ones(key_dim),
+        name="associative_recall",
+        metadata=metadata,
+    )
+
+
+def _assemble(
+    rng: np.random.Generator,
+    keys: Array,
+    value_dim: int,
+    beta: Array | float | Literal["random"],
+    noise: float,
+    name: str,
+    *,
+    comparator: Array | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Stream:
+    _check_values(value_dim, noise)
+    *lead, length, key_dim = keys.shape
+    solution = _coarse_gaussian(rng, (*lead, value_dim, key_dim))
+    values = keys @ np.swapaxes(solution, -1, -2)
+    if noise > 0:
+        values = values + noise * rng.standard_normal(values.shape)
+    return Stream(
+        keys=keys,
+        values=values,
+        queries=_float_unit(rng, keys.shape),
+        beta=_betas(rng, beta, (*lead, length)),
+        comparator=comparator,
+        solution=solution,
+        name=name,
+        metadata={"generator": name.split("/")[0], "noise": noise, **(metadata or {})},
+    )
+
+
+def _shape(lead: tuple[int, ...], length: int, key_dim: int) -> tuple[int, ...]:
+    require(all(n >= 0 for n in lead), f"lead: expected sizes >= 0, got {lead}")
+    require(length >= 0, f"length: expected >= 0, got {length}")
+    require(key_dim >= 1, f"key_dim: expected >= 1, got {key_dim}")
+    return (*lead, length, key_dim)
+
+
+def _check_values(value_dim: int, noise: float) -> None:
+    require(value_dim >= 1, f"value_dim: expected >= 1, got {value_dim}")
+    require(bool(np.isfinite(noise)) and noise >= 0, f"noise: expected finite and >= 0, got {noise}")
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    require(value in choices, f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+def _float_unit(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    direction = rng.standard_normal(shape)
+    unit: Array = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+    return unit
+
+
+def _coarse_gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return to_grid(np.clip(rng.standard_normal(shape), -_SOLUTION_MAX, _SOLUTION_MAX), _SOLUTION_BITS)
+
+
+def _betas(
+    rng: np.random.Generator, beta: Array | float | Literal["random"], shape: tuple[int, ...]
+) -> Array | float:
+    if not isinstance(beta, str):
+        return beta
+    _require_choice("beta", beta, ("random",))
+    return uniform_on_grid(rng, shape, _BETA_BITS)
+
+
+def _scales(
+    rng: np.random.Generator, scales: str | Array, lead: tuple[int, ...], key_dim: int, condition: float
+) -> Array:
+    if not isinstance(scales, str):
+        given = as_float64("scales", scales, min_ndim=1)
+        require(bool(np.all(given > 0)), "scales: expected values > 0")
+        broadcastable("scales", given.shape, (*lead, key_dim))
+        return given
+    _require_choice("scales", scales, ("geometric", "random", "unit"))
+    deepest = int(np.log2(condition) / 2)
+    if scales == "random":
+        exponents = rng.integers(0, deepest, size=(*lead, key_dim), endpoint=True)
+    else:
+        exponents = np.rint(np.linspace(0, deepest if scales == "geometric" else 0, key_dim)).astype(int)
+    powers: Array = np.ldexp(1.0, -exponents)
+    return powers
+
+
+def _switching(rng: np.random.Generator, shape: tuple[int, ...], segments: int) -> Array:
+    *lead, length, key_dim = shape
+    levels = dyadic_comparator(rng, (*lead, segments), key_dim)
+    return levels[..., np.arange(length) * segments // max(length, 1), :]
+
+
+def _drifting(rng: np.random.Generator, shape: tuple[int, ...], segments: int) -> Array:
+    *lead, length, key_dim = shape
+    waypoints = dyadic_comparator(rng, (*lead, segments + 1), key_dim)
+    # The coordinates that complete the keys must stay at 1 along the whole path.
+    waypoints = np.where(waypoints[..., :1, :] == 1.0, 1.0, waypoints)
+    position = np.linspace(0, segments, length)
+    before = np.minimum(position.astype(int), segments - 1)
+    weight = (position - before)[:, None]
+    blend = (1 - weight) * waypoints[..., before, :] + weight * waypoints[..., before + 1, :]
+    return to_grid(blend, 4)
+
+
+def _shuffled_passes(rng: np.random.Generator, pairs: int, count: int) -> Integers:
+    """The first `count` of the pair numbers, pass after pass, each pass in an order of its own."""
+    passes = np.tile(np.arange(pairs), (-(-count // max(pairs, 1)), 1))
+    order: Integers = rng.permuted(passes, axis=-1).reshape(-1)[:count]
+    return order

@@ -1,0 +1,1 @@
+"""Every bound on every stream of the suite, condensed, and how tight the bounds are."""

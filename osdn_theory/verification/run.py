@@ -1,0 +1,185 @@
+"""The main job: every bound on every stream, with the verdicts and all that is needed to repeat them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from osdn_theory import __version__
+from osdn_theory.base.command import command
+from osdn_theory.base.jsonable import jsonable
+from osdn_theory.base.threads import single_threaded_blas
+from osdn_theory.bounds import BoundCheck, bound_ids, check_bounds
+from osdn_theory.bounds.checking import CONTEXT
+from osdn_theory.verification.suite import Entry, activation_entries, stream_names, suite, trajectories
+
+STREAM_DESCRIPTIONS: Mapping[str, str] = stream_names()
+STREAM_NAMES: tuple[str, ...] = tuple(STREAM_DESCRIPTIONS)
+BOUND_IDS: tuple[str, ...] = bound_ids()
+
+Progress = Callable[[str, int, int], None]
+
+EXIT_HOLDS, EXIT_VIOLATED, EXIT_UNDECIDED = 0, 1, 3
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Verdicts of one run of `verify`, and what it takes to repeat it.
+
+    Attributes
+    ----------
+    checks : list of BoundCheck
+    streams : dict
+        Name and description of every stream covered.
+    seed, seeds : int
+        First seed, and how many draws of every synthetic stream.
+    environment : dict
+        Versions and machine.
+    command : str
+    elapsed_s : float
+        Wall-clock seconds.
+    """
+
+    checks: list[BoundCheck]
+    streams: dict[str, str]
+    seed: int
+    seeds: int
+    environment: dict[str, str]
+    command: str
+    elapsed_s: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every bound that applies holds, 1 if one is violated, 3 if none is but some are undecided."""
+        outcomes = {check.outcome for check in self.checks}
+        if "violated" in outcomes:
+            return EXIT_VIOLATED
+        return EXIT_UNDECIDED if "undecided" in outcomes else EXIT_HOLDS
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as JSON-ready values; infinities become strings."""
+        result: dict[str, Any] = jsonable(
+            {
+                "seed": self.seed,
+                "seeds": self.seeds,
+                "command": self.command,
+                "elapsed_s": self.elapsed_s,
+                "exit_code": self.exit_code,
+                "environment": self.environment,
+                "streams": self.streams,
+                "checks": self.checks,
+            }
+        )
+        return result
+
+
+def verify(
+    *,
+    streams: Sequence[str] | None = None,
+    file: Path | str | None = None,
+    bounds: Sequence[str] | None = None,
+    seeds: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Verification:
+    """Check bounds on streams.
+
+    Parameters
+    ----------
+    streams : sequence of str, optional
+        Names out of `STREAM_NAMES`. Default: all of them, or only `file` where one is given.
+    file : path, optional
+        Captured activations, see `osdn_theory.streams.activations.load_activations`.
+    bounds : sequence of str, optional
+        Ids out of `BOUND_IDS`. Default: all.
+    seeds : int >= 1
+        Draws of every synthetic stream.
+    seed : int >= 0
+        The first of them.
+    progress : callable (stream name, done, total), optional
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    ValueError
+        Unknown stream or bound, seeds < 1, seed < 0, or a file that cannot be read as activations.
+    """
+    started = time.perf_counter()
+    _check_counts(seeds, seed)
+    chosen = _known("streams", streams, STREAM_NAMES)
+    wanted = _known("bounds", bounds, BOUND_IDS) or list(BOUND_IDS)
+    if not chosen and file is None:
+        chosen = list(STREAM_NAMES)
+    entries = list(suite(chosen, seed, seeds))
+    if file is not None:
+        entries.extend(activation_entries(Path(file)))
+    # Every matrix here is small: a second BLAS thread costs more in waiting than it computes.
+    with single_threaded_blas():
+        checks, described = _run(entries, wanted, progress)
+    return Verification(
+        checks=checks,
+        streams=described,
+        seed=seed,
+        seeds=seeds,
+        environment=environment(),
+        command=command(),
+        elapsed_s=time.perf_counter() - started,
+    )
+
+
+def _run(
+    entries: Sequence[Entry], wanted: Sequence[str], progress: Progress | None
+) -> tuple[list[BoundCheck], dict[str, str]]:
+    checks: list[BoundCheck] = []
+    described: dict[str, str] = {}
+    for done, entry in enumerate(entries):
+        if progress is not None:
+            progress(entry.name, done, len(entries))
+        for position, (label, trajectory) in enumerate(trajectories(entry)):
+            described[trajectory.stream.name] = entry.description
+            # T10 is about the context alone: once per stream says it all.
+            asked = wanted if position == 0 else [name for name in wanted if name != CONTEXT]
+            checks.extend(check_bounds(trajectory, asked, rule_label=label))
+    if progress is not None:
+        progress("", len(entries), len(entries))
+    return checks, described
+
+
+def _check_counts(seeds: int, seed: int) -> None:
+    if seeds < 1:
+        raise ValueError(f"seeds: expected at least 1, got {seeds}")
+    if seed < 0:
+        raise ValueError(f"seed: expected >= 0, got {seed}")
+
+
+def _known(name: str, asked: Iterable[str] | None, known: Sequence[str]) -> list[str]:
+    wanted = list(asked or ())
+    for item in wanted:
+        if item not in known:
+            close = get_close_matches(item, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
+            raise ValueError(f"{name}: unknown {item!r}{hint}")
+    return wanted
+
+
+def environment() -> dict[str, str]:
+    """Versions of what the verdicts depend on, and the machine."""
+    packages = {name: version(name) for name in ("numpy", "scipy", "python-flint", "matplotlib")}
+    return {
+        "osdn": __version__,
+        "python": platform.python_version(),
+        **packages,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": str(os.cpu_count()),
+    }

@@ -1,0 +1,279 @@
+"""The streams and rules that `verify` covers: each stream is there for the hypotheses it meets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.streams import synthetic
+from osdn_theory.streams.activations import activation_layers, load_activations
+from osdn_theory.streams.exact_keys import nearest_unit_keys
+from osdn_theory.streams.stream import Stream
+from osdn_theory.streams.transforms import repeated, with_gates
+
+Build = Callable[[np.random.Generator], Stream]
+Solver = Callable[..., Trajectory]
+
+_STATES_LIMIT = 64_000_000
+# Numbers in all states of a stream, 512 MB, up to which they are kept and checked token by token.
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stream of the suite: how to make it, which recurrence runs it, and under which rules."""
+
+    name: str
+    description: str
+    build: Build
+    rules: tuple[str, ...]
+    solver: Solver = osdn
+
+
+def rule_named(label: str, stream: Stream) -> CalibrationRule:
+    """A rule by its label; the steps that depend on the stream are half of 1/M, so that every regret bound applies."""
+    fast = half_step(stream)
+    named = {
+        "published": PUBLISHED,
+        "historic": HISTORIC,
+        "fast": CalibrationRule(eta=fast),
+        "fast from 5/4": CalibrationRule(eta=fast),
+        "open box": CalibrationRule(eta=fast, d_min=-np.inf, d_max=np.inf),
+        "narrow box": CalibrationRule(eta=fast, d_min=0.96875, d_max=1.03125),
+        "forgetting": CalibrationRule(eta=fast, forgetting=0.9375),
+        "open forgetting": CalibrationRule(eta=fast, d_min=-np.inf, d_max=np.inf, forgetting=0.9375),
+        "anchored": CalibrationRule(eta=fast, forgetting=0.9375, anchor="initial"),
+        "token forgetting": CalibrationRule(eta=fast, forgetting="token", anchor=1.0),
+        "normalised": CalibrationRule(eta=0.5, normalize_feedback=True),
+        "beta-aware": CalibrationRule(eta=fast, beta_aware=True),
+    }
+    return named[label]
+
+
+def half_step(stream: Stream) -> float:
+    """The largest power of two that is at most 1 / (2 M), M = max ||s_t||^2; 1/2 for an empty stream."""
+    features = stream.squared_keys
+    largest = float(np.max(np.sum(features * features, axis=-1), initial=0.0))
+    return float(2.0 ** np.floor(-np.log2(2 * largest))) if largest > 0 else 0.5
+
+
+def _attained(rng: np.random.Generator) -> Stream:
+    # One constant key, d_1 - u along its feature: T5 holds with equality in the limit of many tokens.
+    base = synthetic.constant_key(rng, length=48, key_dim=8, value_dim=4)
+    key = np.array([0.5, 0.5, -0.5, 0.5, 0.0, 0.0, 0.0, 0.0])
+    keys = np.broadcast_to(key, base.keys.shape)
+    solution = np.asarray(base.solution)
+    start = np.where(key != 0, 1.25, 1.0)
+    return replace(
+        base,
+        keys=keys,
+        values=keys @ solution.T,
+        queries=keys,
+        comparator=np.ones(8),
+        initial_preconditioner=start,
+        name="attained",
+    )
+
+
+def _scalar(rng: np.random.Generator) -> Stream:
+    # K = 1: the first context step lands on P* = 1/G, so T10 holds with equality.
+    solution = np.array([[1.5]])
+    keys = rng.choice([-1.0, 1.0], size=(8, 1))
+    return Stream(keys=keys, values=keys @ solution, comparator=np.ones(1), solution=solution, name="scalar")
+
+
+def _long(rng: np.random.Generator) -> Stream:
+    stream = synthetic.interpolating(rng, lead=(2,), length=4096, key_dim=16, value_dim=16)
+    return replace(stream, name="long")
+
+
+def _gated(rng: np.random.Generator) -> Stream:
+    base = synthetic.interpolating(rng, length=48, key_dim=8, value_dim=6)
+    return replace(with_gates(base, rng, state="token", forget="random"), name="gated")
+
+
+def _feature_gated(rng: np.random.Generator) -> Stream:
+    base = synthetic.interpolating(rng, length=48, key_dim=8, value_dim=6)
+    return replace(with_gates(base, rng, state="feature", forget="random"), name="feature-gated")
+
+
+def _read_twice(rng: np.random.Generator) -> Stream:
+    base = synthetic.interpolating(rng, length=32, key_dim=8, value_dim=8)
+    return replace(repeated(base, 2), name="read-twice")
+
+
+def _named(name: str, build: Callable[..., Stream], **sizes: object) -> Build:
+    def make(rng: np.random.Generator) -> Stream:
+        return replace(build(rng, **sizes), name=name)
+
+    return make
+
+
+_SMALL = {"length": 64, "key_dim": 8, "value_dim": 8}
+
+SYNTHETIC: tuple[Entry, ...] = (
+    Entry(
+        "isotropic",
+        "isotropic keys of exactly unit norm",
+        _named("isotropic", synthetic.isotropic, **_SMALL),
+        ("published", "fast", "anchored"),
+    ),
+    Entry(
+        "ill-conditioned",
+        "Gram spectrum geometric from 1 to 1000, keys not normalised",
+        _named("ill-conditioned", synthetic.ill_conditioned, **_SMALL, condition=1e3),
+        ("published", "fast", "normalised"),
+    ),
+    Entry(
+        "orthogonal",
+        "scaled coordinate keys: the Gram matrix is diagonal",
+        _named("orthogonal", synthetic.orthogonal, **_SMALL),
+        ("published", "open box"),
+    ),
+    Entry(
+        "interpolating",
+        "a hidden u with <u, s_t> = 1 exactly",
+        _named("interpolating", synthetic.interpolating, **_SMALL),
+        ("published", "fast", "narrow box", "forgetting", "anchored", "normalised", "historic"),
+    ),
+    Entry(
+        "gated writes",
+        "interpolating keys, beta drawn from [0, 1]",
+        _named("gated writes", synthetic.interpolating, **_SMALL, beta="random"),
+        ("published", "fast", "beta-aware"),
+    ),
+    Entry(
+        "noisy",
+        "interpolating keys, values with noise of standard deviation 0.1",
+        _named("noisy", synthetic.interpolating, **_SMALL, noise=0.1),
+        ("published", "fast"),
+    ),
+    Entry(
+        "associative-recall",
+        "key-value pairs written twice, distractors, then queries",
+        _named(
+            "associative-recall",
+            synthetic.associative_recall,
+            key_dim=8,
+            value_dim=8,
+            pairs=8,
+            queries=16,
+            repeats=2,
+            distractors=16,
+        ),
+        ("published", "fast", "anchored"),
+    ),
+    Entry(
+        "drifting",
+        "the comparator drifts; its path length is known",
+        _named("drifting", synthetic.non_stationary, **_SMALL, mode="drift"),
+        ("published", "fast", "anchored"),
+    ),
+    Entry(
+        "switching",
+        "the comparator switches; its path length is known",
+        _named("switching", synthetic.non_stationary, **_SMALL, mode="switch"),
+        ("published", "fast", "anchored"),
+    ),
+    Entry("read-twice", "the same context read twice", _read_twice, ("published", "fast")),
+    Entry(
+        "constant-key",
+        "one unit key at every token",
+        _named("constant-key", synthetic.constant_key, length=32, key_dim=8, value_dim=4),
+        ("published", "open forgetting", "anchored"),
+    ),
+    Entry(
+        "gated",
+        "one state gate and one forget gate per token",
+        _gated,
+        ("published", "token forgetting", "beta-aware"),
+        gated_delta_net,
+    ),
+    Entry(
+        "feature-gated", "one state gate per feature", _feature_gated, ("published", "token forgetting"), kda
+    ),
+    Entry("attained", "T5 holds with equality in the limit", _attained, ("fast",)),
+    Entry("scalar", "K = V = 1: T10 holds with equality", _scalar, ("published", "fast")),
+    Entry("long", "4096 tokens on two heads, interpolating", _long, ("published", "fast")),
+)
+
+MINILM = "minilm"
+ACTIVATION_RULES = ("published", "fast", "anchored")
+UNIT_RULES = ("published", "fast from 5/4")
+UNIT = "/unit"
+
+STARTS = {"fast from 5/4": 1.25}
+"""d_1 of the rules that start away from 1."""
+
+
+def stream_names() -> dict[str, str]:
+    """Every stream of the suite with its description, the packaged activations last."""
+    described = {entry.name: entry.description for entry in SYNTHETIC}
+    for layer in activation_layers(None):
+        described[f"{MINILM}/{layer}"] = "MiniLM self-attention on English text, L2-normalised"
+        described[f"{MINILM}/{layer}{UNIT}"] = "the same, keys moved to the nearest of exactly unit norm"
+    return described
+
+
+def suite(names: list[str], seed: int, repeat: int) -> Iterator[Entry]:
+    """The entries called `names`; every synthetic one `repeat` times, each from a seed of its own."""
+    for position, entry in enumerate(SYNTHETIC):
+        if entry.name not in names:
+            continue
+        for draw in range(repeat):
+            yield replace(entry, build=_seeded(entry, [seed, draw, position], draw if repeat > 1 else None))
+    captured = [name.removeprefix(f"{MINILM}/") for name in names if name.startswith(f"{MINILM}/")]
+    layers = [layer for layer in activation_layers(None) if layer in captured or layer + UNIT in captured]
+    for entry in activation_entries(None, layers) if layers else ():
+        if entry.name in names:
+            yield entry
+        if entry.name + UNIT in names:
+            yield _unit_entry(entry, seed)
+
+
+def _unit_entry(entry: Entry, seed: int) -> Entry:
+    """The entry with exactly normalised keys: what float64 normalisation only nearly meets is met exactly."""
+    stream = entry.build(np.random.default_rng(seed))
+    keys = nearest_unit_keys(np.random.default_rng(seed), stream.keys)
+    exact = replace(stream, keys=keys, comparator=np.ones(stream.key_dim), name=stream.name + UNIT)
+    description = f"{entry.description}; keys moved to the nearest of exactly unit norm"
+    return Entry(exact.name, description, _given(exact), UNIT_RULES)
+
+
+def _seeded(entry: Entry, entropy: list[int], draw: int | None) -> Build:
+    def build(_: np.random.Generator) -> Stream:
+        stream = entry.build(np.random.default_rng(entropy))
+        return stream if draw is None else replace(stream, name=f"{stream.name} #{draw}")
+
+    return build
+
+
+def activation_entries(path: Path | None, layers: list[str] | None = None) -> Iterator[Entry]:
+    """One entry per layer of captured activations, or per layer asked for."""
+    for stream in load_activations(path, layers=layers):
+        yield Entry(
+            stream.name,
+            f"captured activations, {stream.length} tokens, {'x'.join(map(str, stream.lead))} heads",
+            _given(stream),
+            ACTIVATION_RULES,
+        )
+
+
+def _given(stream: Stream) -> Build:
+    return lambda _: stream
+
+
+def trajectories(entry: Entry) -> Iterator[tuple[str, Trajectory]]:
+    """The entry's stream under each of its rules, states kept where they fit."""
+    stream = entry.build(np.random.default_rng(0))
+    numbers = int(np.prod(stream.lead)) * stream.length * stream.key_dim * stream.value_dim
+    for label in entry.rules:
+        rule = rule_named(label, stream)
+        start = STARTS.get(label)
+        keep = numbers <= _STATES_LIMIT
+        yield label, entry.solver(stream, rule, initial_preconditioner=start, return_states=keep)

@@ -1,0 +1,276 @@
+"""How tight are the bounds? A search for the streams and comparators where the slack is smallest.
+
+Random restarts, each followed by a local optimisation, over small streams. The formulas are those that `verify`
+decides, evaluated in float64: the search looks for a number, not for a proof.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import minimize
+
+from osdn_theory.base.validation import Array, require
+from osdn_theory.bounds.check import Sides, log10_slack
+from osdn_theory.bounds.facts import Facts
+from osdn_theory.bounds.numbers import Floats
+from osdn_theory.bounds.problem import problem
+from osdn_theory.bounds.registry import BOUNDS, Bound, Evidence
+from osdn_theory.bounds.runs.exact import ExactRun
+from osdn_theory.bounds.statements.context import newton_constant
+from osdn_theory.context.newton import context_osdn
+from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.recurrence.solve import osdn
+from osdn_theory.streams.stream import Stream
+
+ATTAINED = 1e-6
+"""A slack within this relative distance of 1 counts as attained."""
+
+_REFUSED = 50.0
+# Slack, in decades, given to a point where the bound does not apply, so that the optimiser turns back.
+
+
+@dataclass(frozen=True)
+class TightenResult:
+    """The smallest slack found for one bound.
+
+    Attributes
+    ----------
+    theorem, title : str
+    slack : float
+        rhs / lhs at the best point; 1 is attained, below 1 would be a violation.
+    attained : bool
+        Whether it is 1 up to `ATTAINED`.
+    note : str
+        What is known about equality.
+    parameters : dict
+        Sizes and the step of the best point.
+    evaluations : int
+    """
+
+    theorem: str
+    title: str
+    slack: float
+    attained: bool
+    note: str
+    parameters: dict[str, float] = field(default_factory=dict)
+    evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What varies for one bound: a stream of `length` tokens and `key_dim` features from a flat vector."""
+
+    length: int
+    key_dim: int
+    step_limit: float
+    note: str
+    interpolating: bool = True
+    gate: bool = False
+    bounded: bool = False
+    gamma: float = 1.0
+
+
+_NOTES = {
+    "T5": "attained when d_1 - u is along one constant feature and eta = 1/M",
+    "T6": "attained when T orthogonal features of one norm share d_1 - u equally and eta = 1/M",
+    "T7": "attained with beta = 1 where T6 is",
+    "T8": "approached as eta tends to 0 with d_1 = u; at least 2 where u interpolates",
+    "T14": "approached as eta tends to 0 with d_1 = u_1 and a comparator that does not move",
+    "T13": "attained while the features are orthogonal to d_1 - d'_1",
+    "T10": "attained for K = 1, where the first step lands on 1/G",
+    "T16": "attained when d moves by one common factor, or not at all",
+}
+
+_SEARCHES = {
+    "T5": _Search(3, 2, 2.0, _NOTES["T5"]),
+    "T6": _Search(2, 2, 2.0, _NOTES["T6"]),
+    "T7": _Search(2, 2, 2.0, _NOTES["T7"], gate=True),
+    "T8": _Search(3, 2, 1.0, _NOTES["T8"], interpolating=False),
+    "T14": _Search(3, 2, 1.0, _NOTES["T14"], interpolating=False, bounded=True),
+    "T13": _Search(3, 2, 2.0, _NOTES["T13"], interpolating=False, gamma=0.9),
+    "T16": _Search(3, 2, 2.0, _NOTES["T16"], interpolating=False),
+}
+
+TIGHTENABLE: tuple[str, ...] = ("T5", "T6", "T7", "T8", "T10", "T13", "T14", "T16")
+"""Theorems with an inequality; the others are identities, attained everywhere."""
+
+
+def tighten(
+    theorem: str, rng: np.random.Generator, *, restarts: int = 8, evaluations: int = 600
+) -> list[TightenResult]:
+    """Search for the smallest slack of each inequality of one theorem.
+
+    Parameters
+    ----------
+    theorem : str
+        One of `TIGHTENABLE`.
+    rng : numpy.random.Generator
+    restarts : int >= 1
+        Random starting points; the structured one, where equality is known, comes on top.
+    evaluations : int >= 1
+        Limit per local optimisation.
+
+    Raises
+    ------
+    ValueError
+        For an identity or an unknown theorem, or counts below 1.
+    """
+    require(restarts >= 1 and evaluations >= 1, "restarts, evaluations: expected at least 1")
+    require(
+        theorem in TIGHTENABLE,
+        f"theorem: {theorem!r} has no inequality to tighten; known: {', '.join(TIGHTENABLE)}",
+    )
+    if theorem == "T10":
+        return [_tighten_context(rng, restarts, evaluations)]
+    inequalities = [b for b in BOUNDS if b.theorem == theorem and not _is_identity(b)]
+    return [_tighten_bound(bound, rng, restarts, evaluations) for bound in inequalities]
+
+
+def _is_identity(bound: Bound) -> bool:
+    return r"\le" not in bound.statement
+
+
+def _tighten_bound(bound: Bound, rng: np.random.Generator, restarts: int, evaluations: int) -> TightenResult:
+    search = _SEARCHES[bound.theorem]
+
+    def objective(point: Array) -> float:
+        return _log_slack(bound, search, point)
+
+    best, used = _minimise(objective, _starts(search, rng, restarts), evaluations)
+    slack = 10.0 ** objective(best)
+    _, rule = _unpack(search, best)
+    return TightenResult(
+        theorem=bound.theorem,
+        title=bound.title,
+        slack=slack,
+        attained=bool(abs(slack - 1) < ATTAINED),
+        note=search.note,
+        parameters={"T": search.length, "K": search.key_dim, "eta": rule.eta},
+        evaluations=used,
+    )
+
+
+def _minimise(
+    objective: Callable[[Array], float], starts: Sequence[Array], evaluations: int
+) -> tuple[Array, int]:
+    best, lowest, used = starts[0], math.inf, 0
+    for start in starts:
+        found = minimize(
+            objective,
+            start,
+            method="Nelder-Mead",
+            options={"maxfev": evaluations, "xatol": 1e-10, "fatol": 1e-13},
+        )
+        used += int(found.nfev)
+        if found.fun < lowest:
+            best, lowest = np.asarray(found.x), float(found.fun)
+    return best, used
+
+
+def _starts(search: _Search, rng: np.random.Generator, restarts: int) -> list[Array]:
+    size = search.length * search.key_dim + 3 * search.key_dim + search.length + 1
+    points = [rng.standard_normal(size) for _ in range(restarts)]
+    # Orthogonal features in turn, u = 1, d_1 off by one common amount, step 1/M: equality where it is known.
+    turn = np.eye(search.key_dim)[np.arange(search.length) % search.key_dim]
+    structured = np.concatenate(
+        [
+            turn.ravel(),
+            np.zeros(search.key_dim),
+            np.full(search.key_dim, 0.5),
+            np.ones(search.key_dim),
+            np.full(search.length, 30.0),
+            [0.0],
+        ]
+    )
+    return [structured, *points]
+
+
+def _unpack(search: _Search, point: Array) -> tuple[Stream, CalibrationRule]:
+    length, size = search.length, search.key_dim
+    cuts = np.cumsum([length * size, size, size, size, length])
+    keys, log_u, start, solution, gate, step = np.split(point, cuts)
+    keys = keys.reshape(length, size)
+    u = np.exp(np.clip(log_u, -2, 2))
+    if search.interpolating:
+        # Scaled so that <u, s_t> = 1.
+        keys = keys / np.sqrt(np.maximum(keys**2 @ u, 1e-12))[:, None]
+    if search.bounded:
+        u, start = np.clip(u, 0.5, 2.0), np.clip(start, -0.5, 1.0)
+    largest = max(float(np.max(np.sum(keys**4, axis=-1))), 1e-12)
+    eta = search.step_limit / largest / (1 + math.exp(-float(np.clip(step[0], -40, 40))))
+    beta = 1 / (1 + np.exp(-gate)) if search.gate else np.ones(length)
+    stream = Stream(
+        keys=keys,
+        values=keys @ solution[:, None],
+        beta=beta,
+        comparator=u,
+        solution=solution[None],
+        initial_preconditioner=u + start,
+    )
+    box = (0.5, 3.0) if search.bounded else (-np.inf, np.inf)
+    return stream, CalibrationRule(eta=eta, d_min=box[0], d_max=box[1], forgetting=search.gamma)
+
+
+class _GivenComparator(Facts):
+    """The searched-for comparator stands in for the best one in hindsight."""
+
+    @property
+    def best_comparator(self) -> Array:
+        assert self.comparator is not None
+        return self.comparator
+
+
+def _log_slack(bound: Bound, search: _Search, point: Array) -> float:
+    stream, rule = _unpack(search, point)
+    case = problem(osdn(stream, rule, check_finite=False), ())
+    if bound.theorem == "T16" and not np.all(case.preconditioner > 0):
+        return _REFUSED
+    evidence = Evidence(case, _GivenComparator(case), ExactRun(case, Floats()))
+    try:
+        slacks = [_or_refused(log10_slack(sides)) for sides in bound.sides(evidence)]
+    except ZeroDivisionError:
+        return _REFUSED
+    return min(slacks)
+
+
+def _or_refused(slack: float | None) -> float:
+    return _REFUSED if slack is None or not math.isfinite(slack) else slack
+
+
+def _tighten_context(rng: np.random.Generator, restarts: int, evaluations: int) -> TightenResult:
+    size, steps = 2, 4
+
+    def unpack(point: Array) -> tuple[Array, Array, Array]:
+        keys, values, start = np.split(point, [size * size, size * size + size])
+        return keys.reshape(size, size), values[:, None], np.diag(start)
+
+    def objective(point: Array) -> float:
+        keys, values, start = unpack(point)
+        largest = float(np.linalg.eigvalsh(keys.T @ keys)[-1])
+        if np.linalg.cond(keys) > 1e4 or not np.any(values):
+            return _REFUSED
+        run = context_osdn(keys, values, steps=steps, form="full", initial_preconditioner=start / largest)
+        ratios = run.ratios[np.isfinite(run.ratios)]
+        optimum = np.linalg.inv(keys.T @ keys)
+        distance = float(np.sum((start / largest - optimum) ** 2))
+        constant = newton_constant(float(run.smoothness), distance)
+        return _or_refused(log10_slack(Sides(float(np.sum(ratios)), float(constant))))
+
+    starts = [rng.standard_normal(size * size + 2 * size) for _ in range(restarts)]
+    # Two features, one of them at its optimum already: what is left is the one-dimensional case.
+    starts.insert(0, np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.5, 1.0]))
+    best, used = _minimise(objective, starts, evaluations)
+    slack = 10.0 ** objective(best)
+    return TightenResult(
+        theorem="T10",
+        title="Regret of full P against right-Newton",
+        slack=slack,
+        attained=bool(abs(slack - 1) < ATTAINED),
+        note=_NOTES["T10"],
+        parameters={"K": float(size), "steps": float(steps)},
+        evaluations=used,
+    )

@@ -1,0 +1,140 @@
+"""Compiling first: every variant once, by whichever process asks first, and nothing launched."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+from osdn_kernels.benchmarks import names, plan, shapes, short
+from osdn_kernels.benchmarks.shapes import Shape
+from osdn_kernels.launch import precompile
+from support.kernels.compiler_process import outside_of_the_interpreter
+from triton.runtime.autotuner import Autotuner
+
+HASHES = """
+import sys
+import osdn_kernels.ops
+from osdn_kernels.launch.tuning import TUNED, function_of
+names = sorted(TUNED, reverse=sys.argv[1] == "backwards")
+print(sorted((name, function_of(TUNED[name]).cache_key) for name in names))
+"""
+
+
+def test_kernels_are_hashed_alike_whichever_is_launched_first():
+    """Else a process does not find in Triton's cache what another has compiled."""
+    one, other = (outside_of_the_interpreter(HASHES, order) for order in ("forwards", "backwards"))
+    assert "chain_kernel" in one
+    assert one == other
+
+
+SHARES = """
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+
+
+class Driver:
+    def get_current_device(self): return 0
+    def get_current_stream(self, device): return 0
+    def get_current_target(self): return GPUTarget("cuda", 90, 32)
+
+
+driver.set_active(Driver())
+from osdn_kernels import precompile, runtime
+from osdn_kernels.selftest.cases import CASES, draw, evaluate
+from osdn_kernels.selftest.runs import launches
+from osdn_kernels.launch.tuning import TUNED
+
+runtime.can_launch = lambda device: True
+seen = []
+
+
+def note(function, *args, grid, warmup, **kwargs):
+    assert warmup, function.__name__
+    seen.append((function.__name__, kwargs["num_warps"], kwargs["num_stages"], str(sorted(kwargs))))
+
+
+JITFunction.run = note
+case = next(case for case in CASES if case.name == "chunk bf16")
+calls = lambda: [partial(evaluate, draw(case), torch.device("cpu"))]
+precompile.compile_share(Path(sys.argv[1]), time.time() + 60, calls)
+first = len(seen)
+precompile.compile_share(Path(sys.argv[1]), time.time() + 60, calls)
+assert len(seen) == first, "a variant was compiled twice"
+assert first == len(list(Path(sys.argv[1]).iterdir()))
+walked = {name for name, *_ in seen}
+assert first >= sum(len(TUNED[name].configs) for name in walked)
+print(*sorted(walked))
+"""
+
+
+def test_every_configuration_is_compiled_once_and_none_is_launched(tmp_path):
+    compiled = outside_of_the_interpreter(SHARES, tmp_path).split()
+    assert {"operator_kernel", "chain_kernel", "memory_kernel", "solve_backward_kernel"} <= set(compiled)
+
+
+def test_a_claim_is_granted_once(tmp_path):
+    assert precompile.first_to_ask(tmp_path, "one")
+    assert precompile.first_to_ask(tmp_path, "another")
+    assert not precompile.first_to_ask(tmp_path, "one")
+
+
+def test_nothing_is_started_after_the_time(tmp_path):
+    called = []
+    precompile.compile_share(tmp_path, time.time() - 1, lambda: [lambda: called.append("late")])
+    precompile.compile_share(tmp_path, time.time() + 60, lambda: [lambda: called.append("in time")])
+    assert called == ["in time"]
+
+
+def test_autotuners_are_put_back():
+    launch, within = Autotuner.run, []
+
+    def fail():
+        with precompile.compiling_only(lambda what: True):
+            within.append(Autotuner.run)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert within != [launch]
+    assert Autotuner.run is launch
+
+
+def test_what_changes_the_machine_code_changes_the_variant():
+    parameters = [SimpleNamespace(name=name, is_constexpr=name == "K") for name in ("length", "K", "scale")]
+    function = SimpleNamespace(
+        params=parameters, arg_names=["length", "K", "scale"], module="m", __name__="f"
+    )
+
+    def variant(**given):
+        return precompile.variant(function, given)
+
+    base = variant(length=64, K=16, scale=0.5)
+    assert variant(length=128, K=16, scale=0.25) == base
+    assert len({base, *(variant(**x) for x in (
+        {"length": 65, "K": 16, "scale": 0.5},
+        {"length": 1, "K": 16, "scale": 0.5},
+        {"length": 64, "K": 32, "scale": 0.5},
+        {"length": 64, "K": 16, "scale": None},
+    ))}) == 5  # fmt: skip
+
+
+def test_short_rows_launch_what_the_long_ones_do():
+    """Heads, sizes and the number of programs stay; rows that launch the same kernels are left out."""
+    rows = short.rows({"forward", "backward", "memory", "decode"}, "small")
+    assert {row.measure for row in rows} == {names.BACKWARD, names.DECODE_EAGER}
+    assert all(row.shape.tokens <= 32 * short.SHORT for row in rows)
+    whole = {task.shape for task in plan.tasks({"backward"}, "small", smoke=False, graphs=False)}
+    kept = {(s.batch, s.heads, s.key_dim, s.value_dim) for s in whole}
+    assert {
+        (r.shape.batch, r.shape.heads, r.shape.key_dim, r.shape.value_dim)
+        for r in rows
+        if r.measure == names.BACKWARD
+    } == kept
+    assert short.short(Shape(256, 1, 16, 128, 128)) == Shape(shapes.DECODE_BATCHES[0], 1, 16, 128, 128)
+    assert {row.measure for row in short.rows({"forward"}, "small")} == {names.FORWARD}

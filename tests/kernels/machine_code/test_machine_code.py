@@ -1,0 +1,95 @@
+"""Faults of an assembler are seen in machine code: in excerpts that show one, and in a program that has one."""
+
+import pytest
+from osdn_kernels.machine_code import faults
+from support.kernels.compiler_process import outside_of_the_interpreter
+
+
+def code(*lines):
+    return "\n".join(f"        /*{16 * i:04x}*/                   {line} ;" for i, line in enumerate(lines))
+
+
+DESCRIPTOR = ("UMOV UR6, 0x40", "UMOV UR7, 0x80000020")
+ISSUE = "HGMMA.64x32x16.F32.BF16 R60, R36, gdesc[UR4].tnspB, R60, gsb0"
+WAIT = "WARPGROUP.DEPBAR.LE gsb0, 0x0"
+
+
+def test_a_sound_program_has_none():
+    program = code(
+        "S2R R89, SR_TID.X",
+        "ULDC.64 UR8, c[0x0][0x210]",
+        "@!P0 LDG.E.128 R36, desc[UR8][R176.64]",
+        "UMOV UR16, 0x400",
+        "LDS.64 R22, [UR16+0x10000]",
+        *DESCRIPTOR,
+        ISSUE,
+        "FADD R40, RZ, -R83",
+        WAIT,
+        "STG.E.128 desc[UR8][R4.64], R36",
+        "IMAD.MOV.U32 R36, RZ, RZ, RZ",
+    )
+    assert faults(program) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "register"),
+    [
+        ("UIADD3 UR4, UP0, UR17, 0x40, URZ", 17),
+        ("UIADD3.64 UR4, UR6, 0x40, URZ", 7),
+        ("STS.128 [R122+UR16], R28", 16),
+        ("HGMMA.64x32x16.F32.BF16 R60, R36, gdesc[UR4].tnspB, R60", 7),
+        ("HGMMA.64x64x16.F32.BF16 R24, gdesc[UR4].tnspA, RZ, !UPT", 4),
+        ("@P1 LDG.E R5, desc[UR6][R2.64]", 7),
+    ],
+)
+def test_a_uniform_register_that_nothing_wrote_is_seen(line, register):
+    found = faults(code("UMOV UR6, 0x40", line))
+    assert f"0x0010 reads uniform register UR{register}, which nothing has written" in found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "IMAD.MOV.U32 R39, RZ, RZ, RZ",
+        "LDS.128 R36, [R3]",
+        "LDS.64 R38, [R3]",
+        "CS2R R38, SRZ",
+        "LDSM.16.M88.4 R36, [R3]",
+        "@P2 PRMT R37, R1, 0x5410, R2",
+    ],
+)
+def test_an_operand_overwritten_before_the_product_is_waited_for_is_seen(line):
+    found = faults(code(*DESCRIPTOR, ISSUE, line, WAIT))
+    assert found
+    assert all("while the product at 0x0020 may read it" in text for text in found)
+    assert faults(code(*DESCRIPTOR, ISSUE, WAIT, line)) == []
+
+
+MISCOMPILED = """
+from dataclasses import replace
+import triton
+from osdn_kernels.machine_code.compiling import compile_job, jobs
+from osdn_kernels.launch.tuning import TUNED, configurations
+
+name = "solve_backward_kernel"
+job = next(
+    job for job in jobs(90, quick=False)
+    if job.launch.kernel == name and dict(job.launch.constants)["K"] == 32
+)
+print(compile_job(job).verdict)
+TUNED[name].configs = configurations([{"BK": 32, "BV": 32}], warps=(4,), stages=(1,))
+found = compile_job(replace(job, index=0))
+print(found.verdict, found.note)
+print(triton.knobs.nvidia.ptxas.version)
+"""
+
+
+@pytest.mark.slow
+def test_what_was_wrong_on_a_gpu_is_seen_without_one():
+    """Blocks of 32 in the triangular system's backward kernel, by the assembler that Triton 3.6 and 3.7 come with."""
+    ours, narrow, assembler = outside_of_the_interpreter(MISCOMPILED).splitlines()
+    assert ours == "ok"
+    if not assembler.startswith("12.8"):
+        pytest.skip(f"ptxas {assembler} may compile it rightly")
+    assert narrow.startswith("MISCOMPILED")
+    assert "which nothing has written" in narrow

@@ -1,0 +1,25 @@
+"""An operator on float32 inputs beside the float64 reference: results and every gradient."""
+
+from osdn_kernels import chunk_osdn
+from osdn_kernels.reference.tokenwise import osdn_reference
+from support.kernels.reference_cases import Call, gradients, relative_error, results
+
+FLOAT32 = 2e-6
+OUTPUTS = ("o", "state", "preconditioner")
+
+
+def in_float32(call: Call) -> Call:
+    return Call({name: x.float() for name, x in call.tensors.items()}, call.options)
+
+
+def assert_agrees(call: Call, operator=chunk_osdn, *, tolerance: float = FLOAT32) -> None:
+    """Of `call` in float32 with itself in float64."""
+    narrow = in_float32(call)
+    wide = Call({name: x.double() for name, x in narrow.tensors.items()}, call.options)
+    expected = results(wide, osdn_reference)
+    for name, found in results(narrow, operator).items():
+        assert relative_error(found, expected[name]) <= tolerance, name
+    expected = gradients(wide, osdn_reference, OUTPUTS)
+    for name, found in gradients(narrow, operator, OUTPUTS).items():
+        assert found.dtype == narrow.tensors[name].dtype
+        assert relative_error(found, expected[name]) <= tolerance, f"gradient of {name}"

@@ -1,0 +1,65 @@
+"""Documents that other commands leave in a report folder, made by their own classes, for the tests of the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from osdn_theory import __version__
+from osdn_theory.base.jsonable import jsonable
+from proofs_check.claims import CLAIMS
+from proofs_check.proof import ALL, INSTANCES, Evidence, failed, passed
+from proofs_check.results import ClaimResult, ProofResult, Run
+
+NOT_RUN = Evidence("not run", "coqc is not installed")
+
+
+def proof(claim: str, method: Any, evidence: Evidence) -> ProofResult:
+    general = method in ("coq", "symbolic")
+    scope = ALL if general else INSTANCES
+    return ProofResult(
+        claim, method, scope, f"{claim}_{method}", f"what {claim} says", general, evidence, seconds=0.5
+    )
+
+
+def proofs_document(changed: Mapping[str, Evidence] | None = None, **fields: Any) -> dict[str, Any]:
+    """proofs.json in which Coq proves every theorem, except where `changed` has other evidence for its Coq proof."""
+    changed = changed or {}
+    claims = [
+        ClaimResult(
+            claim,
+            [
+                proof(claim.id, "coq", changed.get(claim.id, passed("closed under the global context"))),
+                proof(claim.id, "exact", passed("all equal", instances=7)),
+                proof(claim.id, "mutation", passed("refuted", instances=3, killed=3)),
+            ],
+            general_known=1,
+        )
+        for claim in CLAIMS.values()
+    ]
+    run = Run(claims, [], 12.0, {"python": "3.11", "coq": "8.16", "osdn": __version__}, complete=True)
+    document: dict[str, Any] = {**jsonable(run.as_dict()), **fields}
+    return document
+
+
+def failed_proof() -> Evidence:
+    return failed("axioms: a_made_up_axiom")
+
+
+def leave(folder: Path, name: str, document: Any) -> Path:
+    """Write a document into a folder, as text or as JSON, with a date after that of every source file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    date(path, days=1)
+    return path
+
+
+def date(path: Path, days: float) -> None:
+    """Set the date of a file to so many days from now: sources may change while the tests run."""
+    moment = time.time() + 86400 * days
+    os.utime(path, (moment, moment))

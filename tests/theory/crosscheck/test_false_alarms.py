@@ -1,0 +1,93 @@
+"""Slow: right kernels over many seeds are never called wrong, and every known fault is, through the real exercises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+from support.crosscheck.eager_faults import kernel
+from support.crosscheck.false_alarms import RIGHT, marks
+from theory.crosscheck.test_alternatives import EVERY_ROW, SAME, keys_of, possible
+from theory.crosscheck.test_public_kernels import FLA, TRANSFORMERS, _without_fla, needs_fla  # noqa: F401
+
+from osdn_theory.crosscheck.alternatives.naming import explain
+from osdn_theory.crosscheck.cases.case import DTYPES
+from osdn_theory.crosscheck.evidence.limits import models_of
+from osdn_theory.crosscheck.examination.exercises.draw import SMALL
+from osdn_theory.crosscheck.examination.exercises.question import Question
+from osdn_theory.crosscheck.examination.exercises.table import questions
+from osdn_theory.crosscheck.examination.marking import exercise_result, mark
+from osdn_theory.crosscheck.examination.run import examine
+from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
+from osdn_theory.crosscheck.kernel.registry import resolve
+
+pytestmark = pytest.mark.slow
+
+SEEDS = 16
+"""About four minutes on an idle core; ``python tests/support/crosscheck/false_alarms.py`` goes through 50."""
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_kernel_is_never_called_wrong(name: str, dtype: Any) -> None:
+    alarms = [(seed, one) for seed in range(SEEDS) for one in marks(name, dtype, seed) if not one.within]
+    assert alarms == []
+
+
+def sampled_rows() -> Iterator[tuple[str, str]]:
+    """Every row of OSDN, and of the other recurrences of which there is a loop a third."""
+    yield from (("osdn", key) for key in possible("osdn") if key in {row for _, row in EVERY_ROW})
+    for at, recurrence in enumerate(("delta_net", "gated_delta_net", "kda")):
+        yield from ((recurrence, key) for key in possible(recurrence)[at::3])
+
+
+def eager(recurrence: str, fault: str = "") -> Adapter:
+    return adapt(kernel(recurrence, fault), "an eager recurrent loop", recurrence=recurrence)  # type: ignore[arg-type]
+
+
+@cache
+def asked(recurrence: str) -> tuple[Question, ...]:
+    return tuple(questions(eager(recurrence), "float32", replace(SMALL, chunk=16)))
+
+
+@pytest.mark.parametrize(("recurrence", "key"), list(sampled_rows()))
+def test_a_known_fault_is_found_and_named_by_the_real_exercises(recurrence: str, key: str) -> None:
+    adapter = eager(recurrence, key)
+    models = models_of(adapter, "float32")
+    marked = [mark(adapter, question, "cpu", models) for question in asked(recurrence)]
+    assert any(not exercise_result(adapter, item, "cpu").within for item in marked)
+    truths = [[(one.exact, one.limits) for one in item.truths] for item in marked]
+    found = explain(adapter, [item.question for item in marked], [item.answers for item in marked], truths)
+    assert key in keys_of(found)
+    assert set(keys_of(found)) <= {key} | SAME.get(key, frozenset())
+    assert all(each.agrees for each in found)
+
+
+def sentence_of(name: str) -> str:
+    """The verdict on a public function, by exercises of chunks of 16 where it has none of its own."""
+    adapter = resolve(name)
+    if "chunk_size" not in adapter.parameters:
+        adapter = replace(adapter, defaults={**adapter.defaults, "chunk_size": 16})
+    return examine(adapter, device="cpu", invariant=False).sentence
+
+
+@needs_fla
+@pytest.mark.filterwarnings("ignore:Triton is not supported")
+@pytest.mark.parametrize("name", FLA)
+def test_flash_linear_attentions_functions_are_right(name: str) -> None:
+    assert sentence_of(name).startswith("right: ")
+
+
+@pytest.mark.usefixtures("_without_fla")
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformers_functions_are_right(name: str) -> None:
+    assert sentence_of(name).startswith("right: ")
+
+
+def test_every_row_of_a_loop_is_sampled() -> None:
+    rows = list(sampled_rows())
+    assert {key for recurrence, key in EVERY_ROW if recurrence == "osdn"} <= {key for _, key in rows}
+    assert len(rows) == len(set(rows)) > 100

@@ -1,0 +1,160 @@
+"""Head-by-head measures against what they are defined to be, on streams whose answers are known."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from osdn_theory.measures.analysis import analyze, clipped_steps, geometric_mean_ratio, key_spectrum
+from osdn_theory.measures.least_squares import ridge_solution
+from osdn_theory.recurrence.calibrate import calibrate_step
+from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.solve import delta_net, osdn
+from osdn_theory.streams.stream import Stream
+
+
+def stream(seed=0, lead=(2, 3), length=24, key_dim=4, value_dim=5, **options):
+    rng = np.random.default_rng(seed)
+    keys = rng.normal(size=(*lead, length, key_dim)) / 2
+    return Stream(keys=keys, values=rng.normal(size=(*lead, length, value_dim)), name="layer", **options)
+
+
+def unit(data):
+    return replace(data, keys=data.keys / np.linalg.norm(data.keys, axis=-1, keepdims=True))
+
+
+def test_one_entry_per_head_in_order():
+    heads = analyze([stream(0), replace(stream(1, lead=()), name="other")])
+    assert [(h.stream, h.index) for h in heads][:2] == [("layer", (0, 0)), ("layer", (0, 1))]
+    assert (heads[-1].stream, heads[-1].index) == ("other", ())
+    assert len(heads) == 7
+    assert all(h.length == 24 for h in heads)
+
+
+def test_measures_are_those_of_the_runs():
+    data, rule = stream(2, beta=0.7), CalibrationRule(eta=0.2, d_min=0.9, d_max=1.3)
+    head = analyze([data], rule, ridge=1e-3)[4]
+    alone = data.at((1, 1))
+    for name, run in {"osdn": osdn(alone, rule), "delta_net": delta_net(alone)}.items():
+        got = head.measures[name]
+        assert got.log_residual_ratio == pytest.approx(np.log(run.residual_ratio).mean(), rel=1e-9)
+        assert got.residual_ratio == pytest.approx(np.exp(got.log_residual_ratio), rel=1e-12)
+        reads = alone.keys @ run.final_state.T
+        recall = np.sum((reads - alone.values) ** 2) / np.sum(alone.values**2)
+        assert got.recall_ratio == pytest.approx(recall, rel=1e-12)
+        visited = np.vstack([run.preconditioner, run.final_preconditioner])
+        assert (got.preconditioner_min, got.preconditioner_max) == (visited.min(), visited.max())
+        assert got.drift_max == pytest.approx(np.abs(visited - 1).max())
+        assert got.drift_rms == pytest.approx(np.sqrt(np.mean((visited - 1) ** 2)))
+        assert got.mean_alignment == pytest.approx(run.alignment.mean(), rel=1e-12)
+        newton = ridge_solution(alone.keys, alone.values, 1e-3)
+        distance = np.linalg.norm(run.final_state - newton) / np.linalg.norm(newton)
+        assert got.newton_distance == pytest.approx(distance, rel=1e-9)
+    assert head.measures["osdn"].clipped_fraction > 0
+    assert head.measures["delta_net"].clipped_fraction == 0
+    assert head.measures["osdn"].recall_ratio != head.measures["delta_net"].recall_ratio
+
+
+def test_exactly_normalised_keys_leave_osdn_equal_to_delta_net():
+    head = analyze([unit(stream(3))], HISTORIC)[0]
+    assert head.measures["osdn"].drift_max < 1e-14
+    assert head.measures["osdn"].recall_ratio == pytest.approx(head.measures["delta_net"].recall_ratio)
+    for measures in head.measures.values():
+        assert measures.mean_alignment == pytest.approx(1)
+        assert measures.vanishing_tokens == 24
+        assert measures.log_residual_ratio == -np.inf
+        assert measures.residual_ratio == 0
+
+
+def test_delta_net_ignores_a_learned_preconditioner_and_osdn_starts_from_it():
+    learned = stream(4, initial_preconditioner=np.full(4, 1.2))
+    head = analyze([learned])[0]
+    assert head.measures["osdn"].preconditioner_max >= 1.2
+    assert head.measures["delta_net"].drift_max == 0
+
+
+def test_state_gates_are_left_out():
+    plain = stream(5, lead=())
+    gated = replace(plain, state_gate=np.full(24, 0.5))
+    assert analyze([plain])[0].measures == analyze([gated])[0].measures
+
+
+def test_calibration_is_held_against_the_context():
+    slow, fast = analyze([stream(6, lead=())])[0], analyze([stream(6, lead=())], HISTORIC)[0]
+    assert slow.calibrated_directions == 0
+    assert slow.calibrated_fraction == 0
+    assert slow.fastest_calibration > slow.length
+    assert fast.calibrated_directions >= 1
+    assert 0 < fast.calibrated_fraction <= 1
+    assert fast.fastest_calibration <= fast.slowest_calibration
+    assert slow.fastest_calibration == pytest.approx(fast.fastest_calibration / PUBLISHED.eta)
+
+
+def test_key_spectrum():
+    keys = np.zeros((3, 6, 4))
+    keys[0, :4] = 2 * np.eye(4)
+    keys[1, 0, 0], keys[1, 1, 1] = 3.0, 1.0
+    rank, condition, effective = key_spectrum(keys)
+    assert rank.tolist() == [4, 2, 0]
+    np.testing.assert_allclose(condition, [1, 9, np.nan])
+    shares = np.array([0.9, 0.1])
+    np.testing.assert_allclose(effective, [4, np.exp(-np.sum(shares * np.log(shares))), 0])
+
+
+def test_geometric_mean_leaves_out_undefined_tokens_and_keeps_zeros():
+    mean, geometric = geometric_mean_ratio(
+        np.array([[0.5, np.nan, 2.0], [0.0, 1.0, np.nan], [np.nan] * 3, [0.25, 0.25, 0.25]])
+    )
+    np.testing.assert_allclose(mean, [0, -np.inf, np.nan, np.log(0.25)], atol=1e-15)
+    np.testing.assert_allclose(geometric, [1, 0, np.nan, 0.25])
+
+
+def test_zero_residuals_are_undefined_not_zero():
+    data = stream(7, lead=(), length=3)
+    silent = replace(data, values=np.zeros((3, 5)))
+    measures = analyze([silent])[0].measures["osdn"]
+    assert measures.undefined_tokens == 3
+    assert measures.vanishing_tokens == 0
+    assert np.isnan(measures.log_residual_ratio)
+    assert np.isnan(measures.recall_ratio)
+
+
+@pytest.mark.parametrize("box", [(0.95, 1.02), (np.full(4, 0.95), np.array([1.01, 1.5, 1.02, 2.0]))])
+def test_clipped_steps_are_those_the_box_changed(box):
+    data, rule = stream(8), CalibrationRule(eta=0.3, d_min=box[0], d_max=box[1], forgetting=0.99, anchor=1.0)
+    run = osdn(data, rule)
+    after = np.concatenate([run.preconditioner[..., 1:, :], run.final_preconditioner[..., None, :]], axis=-2)
+    free = replace(rule, d_min=-np.inf, d_max=np.inf)
+    clipped = clipped_steps(run)
+    assert clipped.any()
+    assert not clipped.all()
+    for t in range(data.length):
+        step = calibrate_step(
+            run.preconditioner[..., t, :], data.squared_keys[..., t, :], 1.0, 0.99, run.anchor, free
+        )
+        np.testing.assert_array_equal(
+            clipped[..., t], np.any(np.abs(step - after[..., t, :]) > 1e-13, axis=-1)
+        )
+
+
+def test_a_trajectory_without_a_rule_has_no_clips():
+    with pytest.raises(ValueError, match=r"^trajectory"):
+        clipped_steps(replace(osdn(stream(9)), rule=None))
+
+
+def test_json():
+    heads = analyze([unit(stream(10, lead=(1,)))])
+    read = json.loads(json.dumps([head.as_dict() for head in heads], allow_nan=False))[0]
+    assert read["index"] == [0]
+    assert read["measures"]["osdn"]["log_residual_ratio"] == "-inf"
+    assert isinstance(read["measures"]["osdn"]["vanishing_tokens"], int)
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match=r"^streams"):
+        analyze([stream(length=0)])
+    with pytest.raises(ValueError, match=r"^ridge"):
+        analyze([stream()], ridge=0.0)
+    with pytest.raises(ValueError, match=r"^forget_gate"):
+        analyze([stream()], CalibrationRule(forgetting="token"))

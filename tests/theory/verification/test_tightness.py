@@ -1,0 +1,56 @@
+"""The search for tight cases: finds equality where it is known, never less, and sees a bound that is too small."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from osdn_theory.bounds.statements import regret
+from osdn_theory.verification.tightness import TIGHTENABLE, tighten
+
+
+@pytest.mark.parametrize("theorem", TIGHTENABLE)
+def test_no_slack_below_one(theorem: str) -> None:
+    for result in tighten(theorem, np.random.default_rng(1), restarts=1, evaluations=60):
+        assert result.theorem == theorem
+        assert result.slack > 1 - 1e-9
+        assert result.note
+        assert result.evaluations > 0
+
+
+@pytest.mark.parametrize("theorem", ["T5", "T6", "T7", "T10", "T13", "T16"])
+def test_attained_bounds_are_found_attained(theorem: str) -> None:
+    results = tighten(theorem, np.random.default_rng(0), restarts=1, evaluations=300)
+    assert all(result.attained for result in results)
+
+
+def test_agnostic_bounds_are_approached_not_attained() -> None:
+    (result,) = tighten("T8", np.random.default_rng(0), restarts=2, evaluations=400)
+    assert 1 < result.slack < 1.2
+    assert not result.attained
+
+
+def test_a_halved_constant_shows_as_slack_below_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = regret.interpolating_constant
+    monkeypatch.setattr(regret, "interpolating_constant", lambda e: whole(e) / 2)
+    (result,) = tighten("T5", np.random.default_rng(0), restarts=1, evaluations=300)
+    assert result.slack == pytest.approx(0.5, rel=1e-3)
+    assert not result.attained
+
+
+def test_seeded_searches_repeat() -> None:
+    first = tighten("T8", np.random.default_rng(5), restarts=1, evaluations=50)
+    assert first == tighten("T8", np.random.default_rng(5), restarts=1, evaluations=50)
+
+
+@pytest.mark.parametrize(
+    ("theorem", "counts", "message"),
+    [
+        ("T3", {}, "no inequality to tighten"),
+        ("T99", {}, "no inequality"),
+        ("T5", {"restarts": 0}, "at least 1"),
+    ],
+)
+def test_bad_arguments(theorem: str, counts: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tighten(theorem, np.random.default_rng(0), **counts)
