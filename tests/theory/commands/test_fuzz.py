@@ -218,7 +218,8 @@ def test_a_changed_kernel_is_another_run(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(tmp_path)
     source = tmp_path / "kernel_of_mine.py"
     source.write_text(
-        "from support.crosscheck.fuzz_kernels import delta_net\n\nmine = lambda q, k, v, beta: delta_net(q, k, v, beta)\n"
+        "from support.crosscheck.fuzz_kernels import delta_net\n\n"
+        "mine = lambda q, k, v, beta: delta_net(q, k, v, beta)\n"
     )
     options = ["--kernel", "kernel_of_mine:mine", "--cases", "2", "--out", "run"]
     assert run(*options).exit_code == 0
