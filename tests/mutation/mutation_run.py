@@ -162,7 +162,7 @@ def main() -> int:
     )
     given = parser.parse_args()
     # Run as a script this module is __main__; suites import it by its name.
-    sys.modules.setdefault("mutation_run", sys.modules[__name__])
+    sys.modules.setdefault("mutation.mutation_run", sys.modules[__name__])
     whole = suite_of(given.suite)
     chosen = tuple(m for m in whole.mutants if any(part in f"{m.file}: {m.name}" for part in given.only))
     survived, table = 0, Path(__file__).parent / f"{given.suite}.csv"
