@@ -20,9 +20,6 @@ USAGE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
-STYLES = {"holds": "green", "violated": "bold red", "undecided": "bold yellow", "not applicable": "dim"}
-MARKS = {"holds": "✓", "violated": "✗", "undecided": "?", "not applicable": "·"}
-
 
 class Output(Console):
     """A console whose reader may leave early: the error goes to the one place that handles it."""
@@ -92,6 +89,11 @@ def number_or(option: str, text: str | None, words: Sequence[str]) -> Any:
         raise ValueError(
             f"{option}: expected a number or {' or '.join(map(repr, words))}, got {text!r}"
         ) from None
+
+
+def format_number(value: float | str) -> str:
+    """Four digits of a number; the texts that stand for infinities in documents stay."""
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 @contextmanager

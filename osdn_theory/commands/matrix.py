@@ -1,0 +1,29 @@
+"""The table of every theorem on every stream, which two commands print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from osdn_theory.commands.console import print_table
+
+if TYPE_CHECKING:
+    from osdn_theory.verification.digest import Cell, Digest
+
+STYLES = {"holds": "green", "violated": "bold red", "undecided": "bold yellow", "not applicable": "dim"}
+MARKS = {"holds": "✓", "violated": "✗", "undecided": "?", "not applicable": "·"}
+
+
+def print_matrix(found: Digest) -> None:
+    """One row per stream, one column per theorem."""
+    names = [theorem.name for theorem in found.theorems]
+    print_table(
+        "Every theorem on every stream (✓ holds, ✗ violated, ? undecided, · not applicable)",
+        ["stream", *names],
+        ([stream, *(_mark(found.cells.get((name, stream))) for name in names)] for stream in found.streams),
+    )
+
+
+def _mark(cell: Cell | None) -> Text:
+    return Text("") if cell is None else Text(MARKS[cell.outcome], style=STYLES[cell.outcome])

@@ -1,0 +1,38 @@
+"""Options that several commands have, and what they do with them: exit codes, seeds, folders, JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from osdn_theory.base.folders import ensure_writable, write_atomically
+
+CHECKED = (
+    "Exit code: 0 every bound that applies holds; 1 a bound is violated; 2 bad usage or input; "
+    "3 nothing is violated but something is undecided."
+)
+DONE = "Exit code: 0 done; 2 bad usage or input."
+
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="Print one strictly valid JSON document instead of tables.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write figures and data to.")]
+
+
+def write_json(out: Path, name: str, value: Any) -> Path:
+    """Write `value` to a file in the folder `out`, which is made if it is missing, and return its path."""
+    from osdn_theory.base.jsonable import to_json
+
+    path = ensure_writable(out) / name
+    write_atomically(path, (to_json(value) + "\n").encode())
+    return path
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as the one document on stdout."""
+    from osdn_theory.base.jsonable import to_json
+
+    typer.echo(to_json(value))

@@ -1,0 +1,57 @@
+"""The command ``osdn-theory tighten``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from osdn_theory.commands.console import known_names, print_table, progress_bar
+from osdn_theory.commands.options import JsonFlag, SeedOption, print_json
+
+if TYPE_CHECKING:
+    from osdn_theory.verification.tightness import TightenResult
+
+
+def tighten(
+    bounds: Annotated[list[str] | None, typer.Option(help="Only these theorems, such as T5,T6.")] = None,
+    restarts: Annotated[int, typer.Option(min=1, help="Random starting points of each search.")] = 8,
+    evaluations: Annotated[int, typer.Option(min=1, help="Limit of one local optimisation.")] = 600,
+    seed: SeedOption = 0,
+    json: JsonFlag = False,
+) -> None:
+    """Search for the streams and comparators on which each bound has the smallest slack."""
+    import numpy as np
+
+    from osdn_theory.verification.tightness import TIGHTENABLE, tighten as search
+
+    theorems = known_names("--bounds", bounds, TIGHTENABLE) or list(TIGHTENABLE)
+    rng = np.random.default_rng(seed)
+    results: list[TightenResult] = []
+    with progress_bar() as progress:
+        for done, theorem in enumerate(theorems):
+            progress(theorem, done, len(theorems))
+            results.extend(search(theorem, rng, restarts=restarts, evaluations=evaluations))
+    if json:
+        print_json({"seed": seed, "results": results})
+    else:
+        _print_tightness(results)
+
+
+def _print_tightness(results: Sequence[TightenResult]) -> None:
+    """The smallest slack found for every bound, and whether it is attained."""
+    print_table(
+        "Smallest slack (right side / left side) found by search",
+        ["bound", "slack", "attained", "what is known"],
+        (
+            [
+                f"{found.theorem} {found.title}",
+                f"{found.slack:.8g}",
+                "yes" if found.attained else "no",
+                found.note,
+            ]
+            for found in results
+        ),
+        left=["what is known"],
+    )
