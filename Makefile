@@ -10,10 +10,12 @@ CHOICE := $(if $(SLOW),--cov --cov-report=term --cov-fail-under=95,-m "not slow"
 .PHONY: verify test lint clean
 
 # Every step runs and the page is written, whatever the outcome; a failure is the exit code at the end. Exit code 3 is
-# none: without Coq its proofs are not run, and what a precision cannot show is not observed. The page says so.
+# none: where Coq may not be installed its proofs are not run, and what a precision cannot show is not observed. The
+# page says so.
 verify: $(VENV)/.installed
 	@code=0; \
 	step() { "$$@" || [ $$? -eq 3 ] || code=1; }; \
+	step .ci/install-coq; \
 	step $(BIN)/osdn-theory prove --out $(REPORT); \
 	for kernel in $(KERNELS); do \
 		step $(BIN)/osdn-theory crosscheck --kernel $$kernel --out $(REPORT)/crosscheck/$$kernel; \
