@@ -36,7 +36,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: setup.cfg constraints.txt | $(BIN)/python
-	$(PIP) -e '.[kernels]'
+	$(PIP) -e '.[theory,kernels]'
 	touch $@
 
 $(VENV)/.test-installed: setup.cfg constraints.txt | $(BIN)/python
