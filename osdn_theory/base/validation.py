@@ -13,6 +13,9 @@ Array = npt.NDArray[np.float64]
 def as_float64(name: str, value: Any, *, min_ndim: int = 0, check_finite: bool = True) -> Array:
     """`value` as a float64 array, or an error that names the argument.
 
+    Arrays of bfloat16 and float8, and tensors of PyTorch in any float format and on any device, are converted
+    exactly.
+
     Raises
     ------
     TypeError
@@ -20,7 +23,7 @@ def as_float64(name: str, value: Any, *, min_ndim: int = 0, check_finite: bool =
     ValueError
         If it has fewer than `min_ndim` axes, or holds NaN or infinity and `check_finite` is set.
     """
-    array = np.asarray(value)
+    array = _as_array(name, value)
     if array.dtype.kind not in "fiub" and not _is_extended_float(array.dtype):
         raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
     result: Array = np.asarray(array, dtype=np.float64)
@@ -29,6 +32,17 @@ def as_float64(name: str, value: Any, *, min_ndim: int = 0, check_finite: bool =
     if check_finite and not np.isfinite(result).all():
         raise ValueError(f"{name}: expected finite numbers, got {_first_non_finite(result)}")
     return result
+
+
+def _as_array(name: str, value: Any) -> npt.NDArray[Any]:
+    if hasattr(value, "detach"):
+        # A tensor of PyTorch, which hands NumPy no bfloat16, nothing on a GPU, and nothing with a gradient.
+        value = value.detach().cpu()
+        value = (value.double() if value.is_floating_point() else value).numpy()
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: expected an array of real numbers: {error}") from None
 
 
 def _is_extended_float(dtype: np.dtype[Any]) -> bool:
@@ -45,6 +59,16 @@ def require(condition: bool, message: str) -> None:
     """Raise ``ValueError(message)`` unless `condition` holds."""
     if not condition:
         raise ValueError(message)
+
+
+def require_generator(rng: Any) -> None:
+    """Raise ``TypeError``, which says what to pass, unless `rng` is a ``numpy.random.Generator``."""
+    if not isinstance(rng, np.random.Generator):
+        seed = rng if isinstance(rng, int | np.integer) else 0
+        raise TypeError(
+            f"rng: expected a numpy.random.Generator, got {type(rng).__name__} {rng!r:.40}; "
+            f"pass numpy.random.default_rng({seed})"
+        )
 
 
 def broadcastable(name: str, shape: tuple[int, ...], target: tuple[int, ...]) -> None:
