@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, require
 
 
@@ -162,8 +163,8 @@ def gram(keys: Any) -> Array:
         Non-numeric or non-finite keys, or fewer than two axes.
     """
     k = as_float64("keys", keys, min_ndim=2)
-    product = np.swapaxes(k, -1, -2) @ k
-    return 0.5 * (product + np.swapaxes(product, -1, -2))
+    product = transpose(k) @ k
+    return 0.5 * (product + transpose(product))
 
 
 def context_loss(state: Any, keys: Any, values: Any) -> Array:
@@ -199,7 +200,7 @@ def context_gradient(state: Any, keys: Any, values: Any) -> Array:
     Shapes and errors as in :func:`context_loss`.
     """
     s, k, v = _context(state, keys, values)
-    gradient: Array = np.swapaxes(_errors(s, k, v), -1, -2) @ k
+    gradient: Array = transpose(_errors(s, k, v)) @ k
     return gradient
 
 
@@ -229,7 +230,7 @@ def context_minimizer(keys: Any, values: Any) -> Array:
     k, v = _pairs(keys, values)
     # float64 arithmetic loses what lies below the rounding of the largest singular value.
     tolerance = max(k.shape[-2:]) * float(np.finfo(np.float64).eps)
-    solution: Array = np.swapaxes(np.linalg.pinv(k, rcond=tolerance) @ v, -1, -2)
+    solution: Array = transpose(np.linalg.pinv(k, rcond=tolerance) @ v)
     return solution
 
 
@@ -243,7 +244,7 @@ def suboptimality(state: Any, keys: Any, values: Any) -> Array:
     :func:`context_loss`.
     """
     s, k, v = _context(state, keys, values)
-    reads = k @ np.swapaxes(s - context_minimizer(k, v), -1, -2)
+    reads = k @ transpose(s - context_minimizer(k, v))
     gap: Array = 0.5 * np.sum(np.square(reads), axis=(-2, -1))
     return gap
 
@@ -254,7 +255,7 @@ def _error(state: Array, key: Array, value: Array) -> Array:
 
 
 def _errors(state: Array, keys: Array, values: Array) -> Array:
-    reads: Array = keys @ np.swapaxes(state, -1, -2)
+    reads: Array = keys @ transpose(state)
     return reads - values
 
 

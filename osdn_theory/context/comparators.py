@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import Bounds, lsq_linear, minimize
 from scipy.special import logsumexp
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.threads import map_leading
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.context.problem import reciprocal
@@ -194,7 +195,7 @@ def _gram(gram: Any) -> Array:
     g = as_float64("gram", gram, min_ndim=2)
     require(g.shape[-1] == g.shape[-2], f"gram: expected a square matrix, got shape {g.shape}")
     size = np.max(np.abs(g), initial=0.0)
-    skew = np.max(np.abs(g - np.swapaxes(g, -1, -2)), initial=0.0)
+    skew = np.max(np.abs(g - transpose(g)), initial=0.0)
     require(skew <= 1e-12 * size, f"gram: expected a symmetric matrix, off by {skew}")
     least = np.min(np.linalg.eigvalsh(g), initial=0.0)
     require(least >= -1e-10 * size, f"gram: expected no negative eigenvalue, got {least}")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.context.problem import (
     ContextProblem,
@@ -29,7 +30,6 @@ from osdn_theory.context.problem import (
     scalar_preconditioner,
     square_sum,
     trailing,
-    transpose,
 )
 
 Label = Literal["gradient", "fixed_diagonal", "diagonal", "full", "newton"]

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.context.newton import ContextTrajectory
-from osdn_theory.context.problem import Form, apply, axes, square_sum, transpose
+from osdn_theory.context.problem import Form, apply, axes, square_sum
 
 Argument = Literal["quadratic", "convex"]
 

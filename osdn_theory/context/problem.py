@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.objective import context_minimizer, gram
 
@@ -150,8 +151,3 @@ def reciprocal(values: Array) -> Array:
 def trailing(values: Array, count: int) -> Array:
     """`values` with `count` axes of length 1 appended."""
     return np.reshape(values, (*np.shape(values), *(1,) * count))
-
-
-def transpose(matrix: Array) -> Array:
-    """The last two axes exchanged."""
-    return np.swapaxes(matrix, -1, -2)

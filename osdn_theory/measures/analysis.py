@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from osdn_theory.base.jsonable import jsonable
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, require
-from osdn_theory.context.problem import transpose
 from osdn_theory.measures.calibration_times import CalibrationTimes, calibration_times
 from osdn_theory.measures.least_squares import recursive_least_squares, relative_distance
 from osdn_theory.recurrence.calibrate import calibrate_step, features, forgetting

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, require
-from osdn_theory.context.problem import reciprocal, transpose
+from osdn_theory.context.problem import reciprocal
 from osdn_theory.recurrence.calibrate import features, forgetting
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.streams.stream import Stream

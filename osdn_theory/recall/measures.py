@@ -13,6 +13,7 @@ import numpy as np
 from osdn_theory.base.fields import Fields
 from osdn_theory.base.folders import write_atomically
 from osdn_theory.base.jsonable import to_json
+from osdn_theory.base.layouts import exchange_time_and_heads
 from osdn_theory.base.tensor_files import TensorFile, open_tensors
 from osdn_theory.base.threads import single_threaded_blas
 from osdn_theory.base.validation import Array, as_float64, require
@@ -189,7 +190,7 @@ def _tensor(file: TensorFile, name: str, shape: tuple[int, ...]) -> Array:
         name in file.names, f"{file.path}: {name} is missing; the file has {', '.join(sorted(file.names))}"
     )
     array = as_float64(f"{file.path}: {name}", file.read(name), min_ndim=3)
-    moved = np.swapaxes(array, 1, 2)
+    moved = exchange_time_and_heads(array)
     require(
         moved.shape == shape,
         f"{file.path}: {name}: expected {len(shape)} axes (B, H, T, ...) = {shape} with T and H exchanged, "

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.threads import map_leading
 from osdn_theory.base.validation import Array
 from osdn_theory.recurrence import calibrate as calibration
@@ -291,10 +292,10 @@ class _Slab:
         size, gated = self.size, self.gated
         residual, read, writes = self.residual[:, n], self.read[:, n], faded.writes[:, n]
         lower, seen = faded.coupling[:, n, :size], faded.coupling[:, n, size:]
-        np.matmul(faded.reads[:, n], state.swapaxes(-1, -2), out=read)
+        np.matmul(faded.reads[:, n], transpose(state), out=read)
         residual -= read[:, :size]
         for i in range(residual.shape[0]):
             chunk_kernel.solve_unit_lower(lower[i], self.beta[i, n], residual[i], gated[i])
         state *= faded.keep[:, n]
         read[:, size:] += np.matmul(seen, gated, out=self.answers)
-        state += np.matmul(gated.swapaxes(-1, -2), writes, out=self.gained)
+        state += np.matmul(transpose(gated), writes, out=self.gained)

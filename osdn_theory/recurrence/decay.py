@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 
 
@@ -50,7 +51,7 @@ def _fade_tokens(rows: Array, writes: Array, gate: Array, coupling: Array) -> Fa
     seen = np.where(np.tri(size, k=-1, dtype=bool), gate[..., np.newaxis], 1.0)
     np.multiply.accumulate(seen, axis=-2, out=seen)
     total = np.multiply.accumulate(gate, axis=-1)[..., np.newaxis]
-    np.matmul(rows, writes.swapaxes(-1, -2), out=coupling)
+    np.matmul(rows, transpose(writes), out=coupling)
     coupling[..., :size, :] *= seen
     coupling[..., size:, :] *= seen
     reads = np.empty_like(rows)
@@ -75,7 +76,7 @@ def _fade_features(rows: Array, writes: Array, gate: Array, coupling: Array) -> 
         pairs = size // (2 * half)
         split = (*lead, pairs, 2, half, dim)
         since_pairs, until_pairs = since.reshape(split), until.reshape(split)
-        earlier = (writes.reshape(split)[..., 0, :, :] * until_pairs[..., 0, :, :]).swapaxes(-1, -2)
+        earlier = transpose(writes.reshape(split)[..., 0, :, :] * until_pairs[..., 0, :, :])
         for begin in (0, size):
             block = rows[..., begin : begin + size, :].reshape(split)
             later = block[..., 1, :, :] * since_pairs[..., 1, :, :]

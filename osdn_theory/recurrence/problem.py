@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from osdn_theory.streams.stream import Stream
 
 PENDING_PATH = "preconditioner"
 """Key of a carry's pending metadata: the d of the pending tokens, where no calibrate step gives it."""
+
+READ = ("keys", "values", "queries", "beta", "state_gate", "forget_gate")
+"""The arrays of a stream that a recurrence reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,40 +145,22 @@ def _with_pending(stream: Stream, carry: Carry | None) -> tuple[Stream, int]:
 
 
 def _join(first: Stream, second: Stream) -> Stream:
-    """The tokens of `first`, then those of `second`."""
-
-    def along(axis: int, a: Array | None, b: Array | None) -> Array | None:
-        return None if a is None or b is None else np.concatenate((a, b), axis=axis)
-
-    keys = np.concatenate((first.keys, second.keys), axis=-2)
-    both_gates = first.state_gate, second.state_gate
-    per_feature = first.state_gate is not None and first.state_gate.ndim == keys.ndim
-    return Stream(
-        keys=keys,
-        values=np.concatenate((first.values, second.values), axis=-2),
-        queries=along(-2, first.queries, second.queries),
-        beta=np.concatenate((np.asarray(first.beta), np.asarray(second.beta)), axis=-1),
-        state_gate=along(-2 if per_feature else -1, *both_gates),
-        forget_gate=along(-1, first.forget_gate, second.forget_gate),
-    )
+    """The tokens of `first`, then those of `second`; a gate that either lacks is left out."""
+    here, there = first.arrays(), second.arrays()
+    joined: dict[str, Any] = {
+        name: np.concatenate((here[name], there[name]), axis=first.token_axis(name))
+        for name in READ
+        if name in here and name in there
+    }
+    return Stream(**joined)
 
 
 def detached(problem: Problem, start: int, path: Array) -> Stream:
     """The tokens from `start` on, in memory of their own: a carry must not keep the whole stream alive."""
-    tokens = problem.tokens.tokens(start, problem.tokens.length)
-
-    def copy(value: Array | None) -> Array | None:
-        return None if value is None else np.array(value)
-
-    return Stream(
-        keys=np.array(tokens.keys),
-        values=np.array(tokens.values),
-        queries=copy(tokens.queries),
-        beta=np.array(tokens.beta),
-        state_gate=copy(tokens.state_gate),
-        forget_gate=copy(tokens.forget_gate),
-        metadata={PENDING_PATH: np.array(path[..., start:, :])} if problem.rule is None else {},
-    )
+    tokens = problem.tokens.tokens(start, problem.tokens.length).arrays()
+    copies: dict[str, Any] = {name: np.array(tokens[name]) for name in READ if name in tokens}
+    pending = {PENDING_PATH: np.array(path[..., start:, :])} if problem.rule is None else {}
+    return Stream(**copies, metadata=pending)
 
 
 def to_trajectory(problem: Problem, run: Run, check_finite: bool) -> Trajectory:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.recurrence.calibrate import (
     check_box,
@@ -354,7 +355,7 @@ def _defects(scan: GainDrivenScan, gains: Array, path: Array) -> tuple[Array, Ar
 def coupling(scan: GainDrivenScan) -> Array:
     """N of T29, (..., T, T): how much gain t may answer to a change of gain j."""
     size = np.abs(scan.features)
-    inner = scan.rates[..., None] * (size @ np.swapaxes(size, -1, -2))
+    inner = scan.rates[..., None] * (size @ transpose(size))
     fade = np.zeros((*scan.gamma.shape, scan.length))
     for t in range(1, scan.length):
         fade[..., t, :] = scan.gamma[..., t - 1, None] * fade[..., t - 1, :]

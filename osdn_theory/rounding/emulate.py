@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.recurrence import calibrate as calibration
 from osdn_theory.recurrence.rules import CalibrationRule
@@ -125,16 +126,16 @@ class _Run:
         path = self._stepped(tokens)
         writes = self._stored(path.astype(np.float32) * keys)
         size = tokens.stop - tokens.start
-        lower = np.tril(beta[..., None] * self._product(keys, writes.swapaxes(-1, -2)), -1)
+        lower = np.tril(beta[..., None] * self._product(keys, transpose(writes)), -1)
         solve = np.linalg.inv(np.eye(size) + lower).astype(np.float32)
         solve = self._stored(solve * beta[..., None, :])
-        memory = self._stored(self.state).swapaxes(-1, -2)
+        memory = transpose(self._stored(self.state))
         erase, target = self._stored(self._product(solve, keys)), self._stored(self._product(solve, values))
         gained = self._stored(target - self._product(erase, memory))
-        seen = self._stored(np.tril(self._product(queries, writes.swapaxes(-1, -2))))
+        seen = self._stored(np.tril(self._product(queries, transpose(writes))))
         read = self._product(queries, memory) + self._product(seen, gained)
         self.outputs[..., tokens, :] = self._converted(self.scale * read, self.model.outputs)
-        self.state = self.state + self._product(gained.swapaxes(-1, -2), writes)
+        self.state = self.state + self._product(transpose(gained), writes)
 
     def _stepped(self, tokens: slice) -> Array:
         """d of every token of a chunk; the one handed on is rounded."""

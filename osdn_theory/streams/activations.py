@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from osdn_theory.base.layouts import exchange_time_and_heads
 from osdn_theory.base.tensor_files import TensorFile, open_tensors
 from osdn_theory.base.validation import Array, as_float64, require
 from osdn_theory.streams.exact_keys import uniform_on_grid
@@ -225,7 +226,7 @@ def _per_token(file: TensorFile, parts: dict[str, str], part: str, expected: tup
         tensor.shape == expected,
         f"{file.path}: {parts[part]}: expected (B, T, H) = {expected}, got shape {tensor.shape}",
     )
-    return np.swapaxes(tensor, 1, 2)
+    return exchange_time_and_heads(tensor)
 
 
 def _beta(
@@ -285,7 +286,7 @@ def _prepared(vectors: Array, label: str, options: _Options) -> Array:
 
 
 def _heads_first(tensor: Array) -> Array:
-    return np.ascontiguousarray(np.swapaxes(tensor, 1, 2))
+    return np.ascontiguousarray(exchange_time_and_heads(tensor))
 
 
 def _rounded(unit: Array, dtype: str) -> Array:

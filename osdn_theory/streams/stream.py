@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
+
+ARRAYS = (
+    "keys",
+    "values",
+    "queries",
+    "beta",
+    "state_gate",
+    "forget_gate",
+    "comparator",
+    "solution",
+    "initial_preconditioner",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,46 +140,47 @@ class Stream:
         squared: Array = self.keys * self.keys
         return squared
 
+    def arrays(self) -> dict[str, Array]:
+        """The arrays that the stream has, by the names of their fields."""
+        found = {name: getattr(self, name) for name in ARRAYS}
+        return {name: np.asarray(array) for name, array in found.items() if array is not None}
+
+    def map(self, change: Callable[[Array], Array], *names: str) -> Stream:
+        """The stream with `change` applied to every array that it has, or to those of `names`."""
+        arrays = self.arrays()
+        changed: dict[str, Any] = {name: change(arrays[name]) for name in names or arrays if name in arrays}
+        return replace(self, **changed)
+
+    def map_tokens(self, change: Callable[[Array, int], Array]) -> Stream:
+        """The stream with ``change(array, axis)`` applied to every array with an axis of tokens, which is `axis`."""
+        changed: dict[str, Any] = {
+            name: change(array, axis)
+            for name, array in self.arrays().items()
+            if (axis := self.token_axis(name)) is not None
+        }
+        return replace(self, **changed)
+
+    def token_axis(self, name: str) -> int | None:
+        """Where the array `name` has its tokens; None where it has none."""
+        if name in ("solution", "initial_preconditioner"):
+            return None
+        if np.ndim(getattr(self, name)) == self.keys.ndim:
+            return -2
+        return None if name == "comparator" else -1
+
     def tokens(self, start: int, stop: int) -> Stream:
         """The tokens ``start:stop`` as a stream of their own; the ground truth travels along."""
-        moving = self.comparator is not None and self.comparator.ndim == self.keys.ndim
-        return replace(
-            self,
-            keys=self.keys[..., start:stop, :],
-            values=self.values[..., start:stop, :],
-            queries=self.queries[..., start:stop, :] if self.queries is not None else None,
-            beta=np.asarray(self.beta)[..., start:stop],
-            state_gate=self._cut_gate(start, stop),
-            forget_gate=None if self.forget_gate is None else self.forget_gate[..., start:stop],
-            comparator=self.comparator[..., start:stop, :] if moving else self.comparator,  # type: ignore[index]
-        )
 
-    def _cut_gate(self, start: int, stop: int) -> Array | None:
-        if self.state_gate is None:
-            return None
-        per_feature = self.state_gate.ndim == self.keys.ndim
-        return self.state_gate[..., start:stop, :] if per_feature else self.state_gate[..., start:stop]
+        def cut(array: Array, axis: int) -> Array:
+            return array[..., start:stop, :] if axis == -2 else array[..., start:stop]
+
+        return self.map_tokens(cut)
 
     def at(self, index: tuple[int, ...]) -> Stream:
         """One stream without leading axes, the one at `index` of them."""
         require(len(index) == len(self.lead), f"index: expected {len(self.lead)} integers, got {index}")
-
-        def pick(value: Array | None) -> Array | None:
-            return None if value is None else np.asarray(value)[index]
-
-        return replace(
-            self,
-            keys=self.keys[index],
-            values=self.values[index],
-            queries=pick(self.queries),
-            beta=np.asarray(self.beta)[index],
-            state_gate=pick(self.state_gate),
-            forget_gate=pick(self.forget_gate),
-            comparator=pick(self.comparator),
-            solution=pick(self.solution),
-            initial_preconditioner=pick(self.initial_preconditioner),
-            name=f"{self.name}[{','.join(map(str, index))}]" if index else self.name,
-        )
+        name = f"{self.name}[{','.join(map(str, index))}]" if index else self.name
+        return replace(self.map(lambda array: array[index]), name=name)
 
 
 def _lead(name: str, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.streams.exact_keys import (
     Integers,
@@ -299,7 +300,7 @@ def _assemble(
     _check_values(value_dim, noise)
     *lead, length, key_dim = keys.shape
     solution = _coarse_gaussian(rng, (*lead, value_dim, key_dim))
-    values = keys @ np.swapaxes(solution, -1, -2)
+    values = keys @ transpose(solution)
     if noise > 0:
         values = values + noise * rng.standard_normal(values.shape)
     return Stream(

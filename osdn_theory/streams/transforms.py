@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from osdn_theory.base.validation import Array, as_float64, require
+from osdn_theory.base.validation import as_float64, require
 from osdn_theory.streams.exact_keys import uniform_on_grid
 from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.synthetic import path_length
@@ -26,25 +26,11 @@ def repeated(stream: Stream, times: int = 2) -> Stream:
         `times` < 1.
     """
     require(times >= 1, f"times: expected >= 1, got {times}")
-    vectors, scalars = _tiler(times, axis=-2), _tiler(times, axis=-1)
-    moving = _has_rank_of_keys(stream, stream.comparator)
-    comparator = vectors(stream.comparator) if moving else stream.comparator
+    longer = stream.map_tokens(lambda array, axis: np.concatenate([array] * times, axis=axis))
     metadata: dict[str, Any] = {"generator": "repeated", "times": times, "source": dict(stream.metadata)}
-    if moving and comparator is not None:
-        metadata["path_length"] = path_length(comparator)
-    per_feature = _has_rank_of_keys(stream, stream.state_gate)
-    return replace(
-        stream,
-        keys=vectors(stream.keys),
-        values=vectors(stream.values),
-        queries=vectors(stream.queries),
-        beta=scalars(np.asarray(stream.beta)),
-        state_gate=vectors(stream.state_gate) if per_feature else scalars(stream.state_gate),
-        forget_gate=scalars(stream.forget_gate),
-        comparator=comparator,
-        name=f"{stream.name}/x{times}",
-        metadata=metadata,
-    )
+    if longer.comparator is not None and longer.token_axis("comparator") is not None:
+        metadata["path_length"] = path_length(longer.comparator)
+    return replace(longer, name=f"{stream.name}/x{times}", metadata=metadata)
 
 
 def with_gates(
@@ -91,14 +77,3 @@ def with_gates(
         forget_gate = np.broadcast_to(gamma, per_token)
     metadata = {**stream.metadata, "state_gate": state, "forget_gate": forget}
     return replace(stream, state_gate=state_gate, forget_gate=forget_gate, metadata=metadata)
-
-
-def _tiler(times: int, *, axis: int) -> Any:
-    def tile(values: Array | None) -> Array | None:
-        return None if values is None else np.concatenate([values] * times, axis=axis)
-
-    return tile
-
-
-def _has_rank_of_keys(stream: Stream, values: Array | None) -> bool:
-    return values is not None and values.ndim == stream.keys.ndim

@@ -22,8 +22,6 @@ BOUNDS = ("T5", "T6", "T8", "T14")
 COMPARED = ("log_residual_ratio", "residual_ratio", "recall_ratio", "newton_distance", "mean_alignment")
 """Measures that are kept of DeltaNet on the same tokens."""
 
-_ROUNDED = ("keys", "values", "queries")
-
 
 def measure(cell: Cell) -> Row:
     """The row of one cell, without its parameters: `columns.MEASURES` by name.
@@ -95,9 +93,7 @@ def rounded(stream: Stream, precision: str) -> Stream:
     """
     if precision == "float64":
         return stream
-    fmt = FORMATS[precision]
-    arrays: dict[str, Any] = {name: round_to(getattr(stream, name), fmt) for name in _ROUNDED}
-    return replace(stream, **arrays)
+    return stream.map(lambda array: round_to(array, FORMATS[precision]), "keys", "values", "queries")
 
 
 def _of_head(head: HeadAnalysis) -> Row:

@@ -229,7 +229,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("what is beyond rounding agrees", "return found.excess <= 1 and found.left <= EXPLAINED", "return found.left <= EXPLAINED"),
         ("what leaves all of it agrees", "return found.excess <= 1 and found.left <= EXPLAINED", "return found.excess <= 1"),
         ("right kernels are explained", "    if not any(each.outside for each in heard):\n        return ()\n", ""),
-        ("any row may explain but for rounding", "each.alternatives[0].approximate and each.left <= EXPLAINED", "each.left <= EXPLAINED"),
+        ("any row may explain but for rounding", "each.faults[0].key in approximate and each.left <= EXPLAINED", "each.left <= EXPLAINED"),
         ("the last variant of a row", "if keys not in best or _rank(each) < _rank(best[keys]):", "if True:"),
         ("pairs that do not agree", "give_up=True) if each.agrees]\n    return _equals(pairs)", "give_up=True)]\n    return _equals(pairs)"),
     ],
@@ -390,7 +390,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("the preconditioner is not handed on", "return started(case, before.state, before.handed_on)", "return started(case, before.state, None)"),
     ],
     "cases/case.py": [
-        ("inputs are not rounded", "round_to(getattr(stream, name), FORMATS[dtype]) for name in names}", "getattr(stream, name) for name in names}"),
+        ("inputs are not rounded", "lambda array: round_to(array, FORMATS[dtype])", "lambda array: array"),
         ("forget gates are not rounded", "    return round_to(np.log(gamma), WIDE)\n", "    return np.log(gamma)\n"),
         ("state gates are not rounded", "    return round_to(np.log(gate), WIDE)\n", "    return np.log(gate)\n"),
         ("the initial state is not rounded", "np.broadcast_to(round_to(state, WIDE), shape)", "np.broadcast_to(state, shape)"),

@@ -174,7 +174,7 @@ _MUTANTS = {
         ("transitions of lines without the write", " - met[:, :, None] * write[:, None, :]", ""),
         (
             "transitions of the ellipsoid without the cross terms",
-            "[:, None, None] * p - cross - cross.swapaxes(-1, -2)",
+            "[:, None, None] * p - cross - transpose(cross)",
             "[:, None, None] * p",
         ),
         (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -21,6 +21,12 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 WIDE = FLOAT32
 """What gates, states and preconditioners are passed in."""
+
+TOKEN_INPUTS = ("log_gate", "log_state_gate", "log_gram_decay", "gram_weight")
+"""What a case has for every token beside its stream."""
+
+OWN = ("initial_state", "initial_preconditioner", "anchor", *TOKEN_INPUTS)
+"""The arrays of a case beside those of its stream."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,20 +96,15 @@ class Case:
             return keys
         return round_to(keys * self.state_gate[..., tokens, :], FORMATS[self.dtype])
 
+    def map(self, change: Callable[[Array], Array]) -> Case:
+        """The case with `change` applied to every array that it has; all have the leading axes (B, H)."""
+        found = {name: getattr(self, name) for name in OWN}
+        own: dict[str, Any] = {name: change(np.asarray(x)) for name, x in found.items() if x is not None}
+        return replace(self, stream=self.stream.map(change), **own)
+
     def repeated(self, copies: int) -> Case:
         """The batch `copies` times in a row."""
-        if copies == 1:
-            return self
-
-        def tile(value: Array | None) -> Array | None:
-            return None if value is None else np.concatenate([np.asarray(value)] * copies)
-
-        names = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
-        truths = ("comparator", "solution", "initial_preconditioner")
-        tiled: dict[str, Any] = {name: tile(getattr(self.stream, name)) for name in (*names, *truths)}
-        own = ("initial_state", "initial_preconditioner", "anchor", *TOKEN_INPUTS)
-        arrays: dict[str, Any] = {name: tile(getattr(self, name)) for name in own}
-        return replace(self, stream=replace(self.stream, **tiled), **arrays)
+        return self if copies == 1 else self.map(lambda array: np.concatenate([array] * copies))
 
     def first(self, length: int) -> Case:
         """The first tokens alone."""
@@ -190,10 +191,6 @@ class Case:
         return following(exact)
 
 
-TOKEN_INPUTS = ("log_gate", "log_state_gate", "log_gram_decay", "gram_weight")
-"""What a case has for every token beside its stream."""
-
-
 def _of_norm_one(vectors: Array, floor: float) -> Array:
     """x / sqrt(|x|^2 + floor); zero stays zero."""
     norms = np.sqrt(np.sum(vectors * vectors, axis=-1, keepdims=True) + floor)
@@ -244,9 +241,7 @@ def pose(
     require(dtype in DTYPES, f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
     require(stream.length > 0, "stream: it has no tokens")
     stream = with_two_axes(stream if tokens is None else stream.tokens(0, tokens))
-    names = ("queries", "keys", "values", "beta")
-    rounded: dict[str, Any] = {name: round_to(getattr(stream, name), FORMATS[dtype]) for name in names}
-    stream = replace(stream, **rounded)
+    stream = stream.map(lambda array: round_to(array, FORMATS[dtype]), "queries", "keys", "values", "beta")
     log_gate = _log_gate(stream, rule) if adapter.calibrates else None
     rule = _rounded_rule(rule) if adapter.calibrates else FROZEN
     per_head = (*stream.lead, stream.key_dim)
@@ -294,14 +289,7 @@ def with_two_axes(stream: Stream) -> Stream:
     """The stream with leading axes (B, H): one is taken as heads, none as a single head."""
     missing = 2 - len(stream.lead)
     require(missing >= 0, f"stream: expected at most the leading axes (batch, head), got {stream.lead}")
-
-    def widened(value: Array | None) -> Array | None:
-        return None if value is None else np.asarray(value)[(None,) * missing]
-
-    names = ("queries", "keys", "values", "beta", "state_gate", "forget_gate")
-    truths = ("comparator", "solution", "initial_preconditioner")
-    arrays: dict[str, Any] = {name: widened(getattr(stream, name)) for name in (*names, *truths)}
-    return replace(stream, **arrays)
+    return stream.map(lambda array: array[(None,) * missing])
 
 
 def _rounded_rule(rule: CalibrationRule) -> CalibrationRule:

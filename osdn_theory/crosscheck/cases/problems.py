@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -69,13 +68,7 @@ def _usual(adapter: Adapter, stream: Stream) -> str:
 
 def _cut(stream: Stream, tokens: int, heads: int) -> Stream:
     """The first tokens, and of (batch, head) the first batch and heads."""
-    whole = with_two_axes(stream).tokens(0, tokens)
-    names = ("keys", "values", "queries", "beta", "state_gate", "forget_gate")
-    arrays = {
-        name: getattr(whole, name) for name in (*names, "comparator", "solution", "initial_preconditioner")
-    }
-    cut: dict[str, Any] = {name: x[:1, :heads] for name, x in arrays.items() if x is not None}
-    return replace(whole, **cut)
+    return with_two_axes(stream).tokens(0, tokens).map(lambda array: array[:1, :heads])
 
 
 __all__ = ["Problem", "default_streams", "problems", "rule_names", "stream_names"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.rounding import TF32, round_to
@@ -20,13 +21,13 @@ def tf32_outputs(case: Case, path: Array, size: int) -> Iterator[Array]:
     stream = case.stream
     beta = np.asarray(stream.beta)[..., None]
     for by_inverse in (False, True):
-        state, outputs = np.swapaxes(case.initial_state, -1, -2), []
+        state, outputs = transpose(case.initial_state), []
         for start in range(0, stream.length, size):
             rows = slice(start, start + size)
             q, k, v, b = (
                 np.asarray(x)[..., rows, :] for x in (stream.queries, stream.keys, stream.values, beta)
             )
-            written = np.swapaxes(path[..., rows, :] * k, -1, -2)
+            written = transpose(path[..., rows, :] * k)
             triangle = np.eye(k.shape[-2]) + np.tril(b * _coarse(k, written), -1)
             x = _solved(triangle, b * (v - _coarse(k, state)), by_inverse)
             outputs.append(case.scale * (_coarse(q, state) + _coarse(np.tril(_coarse(q, written)), x)))

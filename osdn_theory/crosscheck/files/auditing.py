@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from osdn_theory.base.layouts import exchange_time_and_heads, transpose
 from osdn_theory.base.validation import Array, as_float64, require
 from osdn_theory.crosscheck.cases.case import Case, Dtype
 from osdn_theory.crosscheck.check import judge, truth
@@ -90,9 +91,9 @@ def _canonical(path: Path, call: SavedCall, name: str) -> Array:
     if name == "g":
         require(bool(np.all(array <= 0)), f"{path}: g: expected log gates <= 0, got {array.max():.6g}")
     if name in STATES and call.states_lie == "KV":
-        array = np.swapaxes(array, -1, -2)
+        array = transpose(array)
     # Dense, so that sums have the same bits however a tensor lay in the file.
-    return np.ascontiguousarray(array if name in PER_SEQUENCE else np.swapaxes(array, 1, 2))
+    return np.ascontiguousarray(array if name in PER_SEQUENCE else exchange_time_and_heads(array))
 
 
 def _cut(name: str, array: Array, index: int, start: int, stop: int) -> Array:

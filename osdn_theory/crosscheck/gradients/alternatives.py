@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of
@@ -193,7 +194,7 @@ def _of_an_input(
             lambda x: np.repeat(x[:1], batch, axis=0),
         )
     if name == "initial_state" and case.stream.key_dim == case.stream.value_dim:
-        yield "transposed", "is transposed", lambda x: np.swapaxes(x, -1, -2)
+        yield "transposed", "is transposed", lambda x: transpose(x)
     if name in PER_TOKEN:
         yield from _along_tokens(case.stream.length, chunks)
     log_gate = case.log_gate if case.state_gate is None else case.log_state_gate

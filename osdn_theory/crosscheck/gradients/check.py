@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from osdn_theory.base.layouts import exchange_time_and_heads
 from osdn_theory.base.validation import Array, require
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.comparison import compare, per_token
@@ -285,4 +286,4 @@ def _reference_gradients(
 
 def _heads_first(name: str, gradient: Tensor) -> Array:
     array: Array = gradient.detach().cpu().double().numpy()
-    return np.swapaxes(array, 1, 2) if name in PER_TOKEN else array[:, :, None]
+    return exchange_time_and_heads(array) if name in PER_TOKEN else array[:, :, None]

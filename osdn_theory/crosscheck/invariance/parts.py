@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.cases.case import TOKEN_INPUTS, Case
+from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.kernel.calling import Returned
 
 EVERY = slice(None)
@@ -19,17 +19,7 @@ PER_TOKEN = ("outputs", "preconditioner", "alignment")
 
 def part(case: Case, rows: slice = EVERY, heads: slice = EVERY) -> Case:
     """Some batch rows and heads of a case, perhaps in another order."""
-
-    def taken(value: Array | None) -> Array | None:
-        return None if value is None else np.asarray(value)[rows, heads]
-
-    names = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
-    tokens: dict[str, Any] = {name: taken(getattr(case.stream, name)) for name in names}
-    own = ("initial_state", "initial_preconditioner", "anchor", *TOKEN_INPUTS)
-    arrays: dict[str, Any] = {name: taken(getattr(case, name)) for name in own}
-    # What made the stream is no input of a kernel.
-    stream = replace(case.stream, comparator=None, solution=None, initial_preconditioner=None, **tokens)
-    return replace(case, stream=stream, **arrays)
+    return case.map(lambda array: array[rows, heads])
 
 
 def in_reverse(answer: Returned) -> Returned:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from osdn_theory.base.layouts import exchange_time_and_heads, transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case, packed
 from osdn_theory.crosscheck.kernel.adapters import Adapter
@@ -123,7 +124,7 @@ def arguments(
         "use_qk_l2norm_in_kernel": case.key_norm is not None,
     }
     if np.any(case.initial_state != 0):
-        given["initial_state"] = to_tensor(np.swapaxes(case.initial_state, -1, -2), wide, device)
+        given["initial_state"] = to_tensor(transpose(case.initial_state), wide, device)
     gate = case.log_gate if adapter.calibrates else case.log_state_gate
     if gate is not None:
         given["g"] = to_tokens(gate, wide, device)
@@ -204,21 +205,20 @@ def _to_own(adapter: Adapter, name: str, value: Any) -> Any:
     if name == "g" and adapter.gate_form == "factor":
         value = value.double().exp().to(value.dtype)
     if name in PER_TOKEN and adapter.layout == "head first":
-        return _turned(value, 1, 2)
+        return _as_dense(exchange_time_and_heads(value), value)
     if name in STATES and adapter.state_layout == "VK":
-        return _turned(value, -1, -2)
+        return _as_dense(transpose(value), value)
     return value
 
 
-def _turned(value: Tensor, first: int, second: int) -> Tensor:
-    """With two axes exchanged; dense if it was, so that what has gaps reaches the kernel with gaps."""
-    turned = value.transpose(first, second)
+def _as_dense(turned: Tensor, value: Tensor) -> Tensor:
+    """`turned` dense if `value` was, so that what has gaps reaches the kernel with gaps."""
     return turned.contiguous() if value.is_contiguous() else turned
 
 
 def _from_own(adapter: Adapter, tokens: Any) -> Any:
     turned = adapter.layout == "head first" and getattr(tokens, "ndim", 0) >= 3
-    return tokens.transpose(1, 2) if turned else tokens
+    return exchange_time_and_heads(tokens) if turned else tokens
 
 
 def _own_final(adapter: Adapter, final: Any) -> Any:
@@ -228,7 +228,7 @@ def _own_final(adapter: Adapter, final: Any) -> Any:
     state = getattr(final, "state", final)
     if getattr(state, "ndim", 0) < 2:
         return final
-    turned = state.transpose(-1, -2)
+    turned = transpose(state)
     return final._replace(state=turned) if hasattr(final, "_replace") else turned
 
 
@@ -330,7 +330,7 @@ def _read(adapter: Adapter, returned: tuple[Any, ...], cases: Sequence[Case], wh
             place[field] = array
     for field, (name, tensor, rest) in per_sequence.items():
         for place, array in zip(found, _split_sequences(tensor, name, rest, cases, what), strict=True):
-            place[field] = np.swapaxes(array, -1, -2) if field == "state" and array is not None else array
+            place[field] = transpose(array) if field == "state" and array is not None else array
     return [Returned(**place) for place in found]
 
 
@@ -349,7 +349,7 @@ def _split_tokens(
         return [None] * len(cases)
     batch, heads = cases[0].stream.lead
     lengths = [case.stream.length for case in cases]
-    whole = np.swapaxes(_numpy(tensor, name, (batch, sum(lengths), heads, *rest), what), 1, 2)
+    whole = exchange_time_and_heads(_numpy(tensor, name, (batch, sum(lengths), heads, *rest), what))
     return list(np.split(whole, np.cumsum(lengths)[:-1], axis=2))
 
 
@@ -365,7 +365,7 @@ def _split_sequences(
 
 def to_tokens(array: Any, dtype: str, device: str) -> Tensor:
     """(B, H, T, ...) float64 as a tensor [B, T, H, ...]; exact where `dtype` holds the values."""
-    return to_tensor(np.swapaxes(np.asarray(array), 1, 2), dtype, device)
+    return to_tensor(exchange_time_and_heads(np.asarray(array)), dtype, device)
 
 
 def to_tensor(array: Array, dtype: str, device: str) -> Tensor:

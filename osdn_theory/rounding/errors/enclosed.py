@@ -8,6 +8,7 @@ from functools import reduce
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.rounding.errors.lemmas import UNIT, Products, arithmetic, product_error, rounding
 from osdn_theory.rounding.errors.ordered import ordered_error
@@ -108,8 +109,8 @@ class Enclosed:
 
     @property
     def transposed(self) -> Enclosed:
-        parts = (np.broadcast_to(x, self.value.shape).swapaxes(-1, -2) for x in (self.slack, self.error))
-        return Enclosed(self.value.swapaxes(-1, -2), *parts)
+        parts = (transpose(np.broadcast_to(x, self.value.shape)) for x in (self.slack, self.error))
+        return Enclosed(transpose(self.value), *parts)
 
 
 def _nothing_like(matrix: Enclosed) -> Enclosed:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 
 Mask = npt.NDArray[np.bool_]
@@ -78,7 +79,7 @@ class ErrorSet:
         size = np.einsum("nk,nk->n", key, along)
         slack = _ROUNDING * (_trace(p) * keep**2 + np.abs(size) * np.sum(write**2, -1))
         cross = (keep[:, None] * write)[:, :, None] * along[:, None, :]
-        p = (keep**2)[:, None, None] * p - cross - cross.swapaxes(-1, -2)
+        p = (keep**2)[:, None, None] * p - cross - transpose(cross)
         p += (size[:, None] * write)[:, :, None] * write[:, None, :]
         self.shape = p + slack[:, None, None] * np.eye(p.shape[-1])
         self.limit = self.limit * _norm(keep, write, key)
@@ -178,7 +179,7 @@ def _around(lines: Array, radii: Array) -> Array:
     """P of an ellipsoid around all sums of the lines: p_j is line j's length, which makes the trace (sum_j p_j)^2."""
     length: Array = np.asarray(np.linalg.norm(lines, axis=-1), dtype=np.float64)
     share: Array = np.divide(radii, length, out=np.zeros_like(length), where=length > 0)
-    shape = (share[:, :, None] * lines).swapaxes(-1, -2) @ lines
+    shape = transpose(share[:, :, None] * lines) @ lines
     result: Array = np.sum(radii * length, -1)[:, None, None] * shape
     return result
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.rounding.errors.enclosed import Enclosed
 from osdn_theory.rounding.errors.error_set import ErrorSet
@@ -143,9 +144,7 @@ def _chunk(
 ) -> tuple[ErrorSet, Array]:
     """One chunk of the WY order."""
     model = setup.model
-    memory = Enclosed(state.swapaxes(-1, -2), entry.rows()[:, :, None]).stored(
-        model.storage, model.rounding_factor
-    )
+    memory = Enclosed(transpose(state), entry.rows()[:, :, None]).stored(model.storage, model.rounding_factor)
     found.overflow.see("S", model.held, chunk.start, np.abs(memory.value), memory.computed)
     write_keys = _write_keys(setup, chunk, found.keys)
     solve = Solve(setup, chunk, entry, memory.value, write_keys, found.overflow)
@@ -171,7 +170,7 @@ def _see_sums(
     """Partial sums of H + K~^T X, (N, K, V), which end as the exact `state` (N, V, K), in float32."""
     sums = memory.computed + write_keys.transposed.computed @ values.computed
     sums = (1 + relative(chunk.stop - chunk.start + 1)) * sums
-    overflow.see("S", FLOAT32, chunk.stop - 1, np.abs(state.swapaxes(-1, -2)), sums)
+    overflow.see("S", FLOAT32, chunk.stop - 1, np.abs(transpose(state)), sums)
 
 
 def _summed_error(setup: Setup, walk: _Walk, entry: ErrorSet, memory: Array, key_error: Array) -> Array:

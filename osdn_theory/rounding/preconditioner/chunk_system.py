@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.rounding.errors.enclosed import Enclosed
 from osdn_theory.rounding.errors.error_set import ErrorSet, Mask
@@ -28,7 +29,7 @@ class System:
     def __init__(self, setup: Setup, chunk: slice, entry: ErrorSet) -> None:
         s, self.chunk = setup.features[:, chunk], chunk
         decay, before = _decays(setup, chunk)
-        coupling = np.tril(setup.step[:, chunk, None] * decay * (s @ s.swapaxes(-1, -2)), -1)
+        coupling = np.tril(setup.step[:, chunk, None] * decay * (s @ transpose(s)), -1)
         self.lower_error = (_coupling_error(setup) + _exponent_error(setup, decay)) * coupling
         self.lower = Enclosed(coupling, self.lower_error)
         if setup.model.substitution:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.alternatives.alternative import (
     ANY,
@@ -259,7 +260,7 @@ def _mixed() -> Iterator[Alternative]:
         "S_0 is read transposed (K = V)",
         "S_0 <- S_0^T",
         "initial_state",
-        lambda inputs: replace(inputs, state=np.swapaxes(inputs.state, -1, -2)) if inputs.square else inputs,
+        lambda inputs: replace(inputs, state=transpose(inputs.state)) if inputs.square else inputs,
     )
     yield row_of(
         "first token skipped",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.alternatives.alternative import (
     CALIBRATING,
@@ -147,7 +148,7 @@ def _final_state() -> Iterator[Alternative]:
         "final state transposed",
         "the final state is transposed (K = V)",
         "S_T^T for S_T",
-        lambda inputs, how, out: replace(out, state=np.swapaxes(out.state, -1, -2)) if inputs.square else out,
+        lambda inputs, how, out: replace(out, state=transpose(out.state)) if inputs.square else out,
         needs=FINAL,
     )
     yield _row(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from osdn_theory.base.layouts import exchange_time_and_heads
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.check import interpreted
@@ -271,7 +272,7 @@ def _time_first(arrays: Sequence[Array], quantity: str) -> Array:
     if quantity in ("S", "d handed on"):
         # Of the last token, one for every sequence.
         return np.concatenate([array[:, :, -1] for array in arrays])
-    return np.concatenate([np.swapaxes(array, 1, 2) for array in arrays], axis=1)
+    return np.concatenate([exchange_time_and_heads(array) for array in arrays], axis=1)
 
 
 def _limit(adapter: Adapter, case: Case, quantity: str, device: str) -> Limit:
