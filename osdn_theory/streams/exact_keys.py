@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from osdn_theory.base.validation import Array, as_float64, broadcastable, require
+from osdn_theory.base.validation import Array, as_float64, broadcastable, require, require_generator
 
 Integers = npt.NDArray[np.int64]
 
 _MAX_GRID_BITS = 12  # the table of sums of two squares has 4**bits entries
-
 
 _DRAWS = 64  # completions tried when a given key is to be moved as little as possible
 
@@ -32,6 +31,7 @@ def uniform_on_grid(
     rng: np.random.Generator, shape: tuple[int, ...], bits: int, *, low: float = 0.0, high: float = 1.0
 ) -> Array:
     """Uniform on the multiples of 2^-bits in [low, high], both ends included; `shape`, float64."""
+    require_generator(rng)
     first, last = int(np.ceil(np.ldexp(low, bits))), int(np.floor(np.ldexp(high, bits)))
     return np.ldexp(rng.integers(first, last, size=shape, endpoint=True).astype(np.float64), -bits)
 
@@ -63,7 +63,12 @@ def unit_keys(rng: np.random.Generator, shape: tuple[int, ...], *, grid_bits: in
 
 
 def weighted_unit_keys(
-    rng: np.random.Generator, comparator: Any, shape: tuple[int, ...], *, grid_bits: int = 11
+    rng: np.random.Generator,
+    comparator: Any,
+    shape: tuple[int, ...],
+    *,
+    grid_bits: int = 11,
+    scales: Any = 1.0,
 ) -> Array:
     """Keys with <u, k*k> = 1 exactly: the interpolation hypothesis of T5, met by float64 numbers.
 
@@ -77,6 +82,9 @@ def weighted_unit_keys(
         u > 0, multiples of 2^-b for a small even b, at least four entries per key exactly 1.
     shape : (..., K), K >= 5
     grid_bits : int in [3, 12]
+    scales : array that broadcasts to `shape`
+        Standard deviations of the coordinates, up to one factor per key. The four coordinates that complete a key
+        share theirs.
 
     Returns
     -------
@@ -87,9 +95,13 @@ def weighted_unit_keys(
     ValueError
         K <= 4 (see `unit_keys`), or `comparator` is not as described.
     """
+    require_generator(rng)
     u = _check_comparator(comparator, shape)
     _check_grid_bits(grid_bits)
-    direction = rng.standard_normal(shape)
+    deviations = as_float64("scales", scales)
+    broadcastable("scales", deviations.shape, shape)
+    require(bool(np.all(deviations > 0)), "scales: expected values > 0")
+    direction = rng.standard_normal(shape) * deviations
     direction /= np.sqrt(np.sum(u * direction**2, axis=-1, keepdims=True))
     return _completed(rng, direction, _four_positions(rng, u == 1, shape), u, grid_bits, draws=1)
 
@@ -115,6 +127,7 @@ def nearest_unit_keys(rng: np.random.Generator, keys: Any, *, grid_bits: int = 1
     ValueError
         K <= 4 (see `unit_keys`), or a zero key.
     """
+    require_generator(rng)
     given = as_float64("keys", keys, min_ndim=1)
     ones = _check_comparator(np.ones(given.shape[-1]), given.shape)
     _check_grid_bits(grid_bits)
@@ -160,6 +173,7 @@ def dyadic_comparator(
     The default range lies inside the published box [2/3, 3/2]. Returns (*lead, key_dim) float64.
     Raises ``ValueError`` if 1 is outside [low, high], or K <= 4 (see `unit_keys`).
     """
+    require_generator(rng)
     require(key_dim >= 5, f"key_dim: expected at least 5 (see unit_keys), got {key_dim}")
     require(low <= 1 <= high, f"low, high: expected low <= 1 <= high, got [{low}, {high}]")
     require(low > 0, f"low: expected > 0, got {low}")
@@ -185,6 +199,7 @@ def four_squares(rng: np.random.Generator, total: Any) -> Integers:
     -------
     (..., 4) int64
     """
+    require_generator(rng)
     given = np.asarray(total)
     require(given.dtype.kind in "iu", f"total: expected integers, got dtype {given.dtype}")
     require(

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from osdn_theory.base.layouts import transpose
-from osdn_theory.base.validation import Array, as_float64, broadcastable, require
+from osdn_theory.base.validation import Array, as_float64, broadcastable, require, require_generator
 from osdn_theory.streams.exact_keys import (
     Integers,
     dyadic_comparator,
@@ -55,7 +55,7 @@ def isotropic(
     `exact` keys have ||k|| = 1 without rounding, hence <u, s_t> = 1 exactly (K >= 5); otherwise they
     are normalised in float64 and the hypothesis holds only up to rounding.
     """
-    shape = _shape(lead, length, key_dim)
+    shape = _shape(rng, lead, length, key_dim)
     keys = unit_keys(rng, shape) if exact else _float_unit(rng, shape)
     return _assemble(
         rng, keys, value_dim, beta, noise, "isotropic", comparator=np.ones(key_dim), metadata={"exact": exact}
@@ -73,7 +73,7 @@ def constant_key(
     noise: float = 0.0,
 ) -> Stream:
     """One exactly unit key at every token: the bias of forgetting (T13), and T5 with u = 1 (K >= 5)."""
-    shape = _shape(lead, length, key_dim)
+    shape = _shape(rng, lead, length, key_dim)
     keys = np.broadcast_to(unit_keys(rng, (*lead, 1, key_dim)), shape)
     return _assemble(rng, keys, value_dim, beta, noise, "constant_key", comparator=np.ones(key_dim))
 
@@ -88,16 +88,20 @@ def interpolating(
     beta: Array | float | Literal["random"] = 1.0,
     noise: float = 0.0,
     comparator: Array | None = None,
+    condition: float = 1.0,
 ) -> Stream:
     """Keys with <u, s_t> = 1 exactly for a hidden u in the published box: T5, T6, T7 (K >= 5).
 
-    `comparator`, (..., K), sets u: see `exact_keys.weighted_unit_keys` for what it must satisfy.
+    `comparator`, (..., K), sets u: see `exact_keys.weighted_unit_keys` for what it must satisfy. `condition` above 1
+    makes the keys anisotropic: before they are scaled to <u, s_t> = 1, their variances are geometric from 1 down to
+    1/`condition`, over the features in random order.
     """
-    shape = _shape(lead, length, key_dim)
+    shape = _shape(rng, lead, length, key_dim)
     u = dyadic_comparator(rng, lead, key_dim) if comparator is None else as_float64("comparator", comparator)
     require(u.ndim >= 1, "comparator: expected shape (..., K), got a scalar")
-    keys = weighted_unit_keys(rng, u[..., None, :], shape)
-    return _assemble(rng, keys, value_dim, beta, noise, "interpolating", comparator=u)
+    keys = weighted_unit_keys(rng, u[..., None, :], shape, scales=_deviations(rng, lead, key_dim, condition))
+    metadata = {"condition": condition}
+    return _assemble(rng, keys, value_dim, beta, noise, "interpolating", comparator=u, metadata=metadata)
 
 
 def ill_conditioned(
@@ -121,8 +125,8 @@ def ill_conditioned(
     of the keys to multiples of 2^-grid_bits, and needs T >= K. The keys are not unit and no comparator
     interpolates.
     """
-    shape = _shape(lead, length, key_dim)
-    require(np.isfinite(condition) and condition >= 1, f"condition: expected >= 1, got {condition}")
+    shape = _shape(rng, lead, length, key_dim)
+    _require_condition(condition)
     require(np.isfinite(smallest) and smallest > 0, f"smallest: expected > 0, got {smallest}")
     require(0 <= grid_bits <= 24, f"grid_bits: expected 0 to 24, got {grid_bits}")
     _require_choice("spectrum", spectrum, ("expected", "sample"))
@@ -163,8 +167,8 @@ def orthogonal(
     range, or all 1, or an array (..., K) of positive numbers. The comparator is known when they are
     powers of two; it lies in the published box only for unit scales.
     """
-    shape = _shape(lead, length, key_dim)
-    require(np.isfinite(condition) and condition >= 1, f"condition: expected >= 1, got {condition}")
+    shape = _shape(rng, lead, length, key_dim)
+    _require_condition(condition)
     c = np.broadcast_to(_scales(rng, scales, lead, key_dim, condition), (*lead, key_dim))
     order = rng.permuted(
         np.broadcast_to(np.arange(key_dim), (*lead, -(-length // key_dim), key_dim)), axis=-1
@@ -199,7 +203,7 @@ def non_stationary(
     ``segments + 1`` waypoints along straight lines, rounded to multiples of 2^-4; four coordinates
     stay at 1. The comparator is the path, (*lead, T, K); metadata holds its `path_length`, (*lead).
     """
-    shape = _shape(lead, length, key_dim)
+    shape = _shape(rng, lead, length, key_dim)
     _require_choice("mode", mode, ("drift", "switch"))
     require(segments >= 1, f"segments: expected >= 1, got {segments}")
     path = _switching if mode == "switch" else _drifting
@@ -255,7 +259,7 @@ def associative_recall(
     needed = asked + queries
     length = needed if length is None else length
     require(length >= needed, f"length: {needed} tokens do not fit into {length}")
-    shape = _shape(lead, length, key_dim)
+    shape = _shape(rng, lead, length, key_dim)
     _check_values(value_dim, noise)
     pair_index = np.full(length, -1)
     pair_index[:written] = _shuffled_passes(rng, pairs, written)
@@ -315,7 +319,8 @@ def _assemble(
     )
 
 
-def _shape(lead: tuple[int, ...], length: int, key_dim: int) -> tuple[int, ...]:
+def _shape(rng: np.random.Generator, lead: tuple[int, ...], length: int, key_dim: int) -> tuple[int, ...]:
+    require_generator(rng)
     require(all(n >= 0 for n in lead), f"lead: expected sizes >= 0, got {lead}")
     require(length >= 0, f"length: expected >= 0, got {length}")
     require(key_dim >= 1, f"key_dim: expected >= 1, got {key_dim}")
@@ -366,6 +371,21 @@ def _scales(
         exponents = np.rint(np.linspace(0, deepest if scales == "geometric" else 0, key_dim)).astype(int)
     powers: Array = np.ldexp(1.0, -exponents)
     return powers
+
+
+def _deviations(
+    rng: np.random.Generator, lead: tuple[int, ...], key_dim: int, condition: float
+) -> Array | float:
+    """Standard deviations (*lead, 1, K) of anisotropic keys."""
+    _require_condition(condition)
+    if condition == 1:
+        return 1.0
+    ordered = np.broadcast_to(np.geomspace(1.0, condition**-0.5, key_dim), (*lead, 1, key_dim))
+    return rng.permuted(ordered, axis=-1)
+
+
+def _require_condition(condition: float) -> None:
+    require(bool(np.isfinite(condition)) and condition >= 1, f"condition: expected >= 1, got {condition}")
 
 
 def _switching(rng: np.random.Generator, shape: tuple[int, ...], segments: int) -> Array:

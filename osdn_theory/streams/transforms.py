@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from osdn_theory.base.validation import as_float64, require
+from osdn_theory.base.validation import as_float64, require, require_generator
 from osdn_theory.streams.exact_keys import uniform_on_grid
 from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.synthetic import path_length
@@ -58,6 +58,7 @@ def with_gates(
     ValueError
         An unknown choice (the known ones are listed), or a forget gate outside (0, 1].
     """
+    require_generator(rng)
     require(state in (None, "token", "feature"), f"state: expected 'token', 'feature' or None, got {state!r}")
     require(
         not isinstance(forget, str) or forget == "random",
