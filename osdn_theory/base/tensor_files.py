@@ -40,10 +40,12 @@ def open_tensors(path: Path) -> TensorFile:
     Raises
     ------
     FileNotFoundError
-        No such file.
+        No such file, or a folder.
     ValueError
         Unknown suffix; or the file is empty, truncated, or not of the format its suffix says.
     """
+    if path.is_dir():
+        raise FileNotFoundError(f"{path}: no such file, it is a folder")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     openers = {".safetensors": _open_safetensors, ".npz": _open_npz}

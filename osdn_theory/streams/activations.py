@@ -15,7 +15,7 @@ import numpy as np
 
 from osdn_theory.base.layouts import exchange_time_and_heads
 from osdn_theory.base.tensor_files import TensorFile, open_tensors
-from osdn_theory.base.validation import Array, as_float64, require
+from osdn_theory.base.validation import Array, as_float64, require, require_generator
 from osdn_theory.streams.exact_keys import uniform_on_grid
 from osdn_theory.streams.stream import Stream
 
@@ -24,7 +24,8 @@ FilePath = str | PathLike[str]
 
 # Bits of precision, and the exponent of the smallest positive number.
 _KEY_DTYPES = {"bfloat16": (8, -133), "float16": (11, -24), "float32": (24, -149), "float64": (53, -1074)}
-_TENSOR_NAME = re.compile(r"(?:(layer\d+)\.)?(q|k|v|beta|g|d0)")
+_PARTS = ("q", "k", "v", "beta", "g", "d0")
+_TENSOR_NAME = re.compile(rf"(?:(layer\d+)\.)?({'|'.join(_PARTS)})")
 _PACKAGED = "minilm_streams.safetensors"
 _BETA_BITS = 8
 
@@ -63,20 +64,21 @@ def load_activations(
     ======================  =====================  =============================================
     ``layerN.q``, ``.k``    (B, T, H, K)           queries and keys
     ``layerN.v``            (B, T, H, V)           values
-    ``layerN.beta``         (B, T, H), optional    write gate
+    ``layerN.beta``         (B, T, H), optional    write gate, in [0, 2]
     ``layerN.g``            (B, T, H), optional    log forget gate, <= 0: gamma = exp(g)
     ``layerN.d0``           (H, K) or (B, H, K)    optional; initial preconditioner d_1
     ======================  =====================  =============================================
 
     or the same names without ``layerN.`` for one layer, then called ``layer0``. Other tensors are
-    left alone. Everything is converted to float64, which represents every such number exactly.
+    left alone, see :func:`unread_tensors`. Everything is converted to float64, which represents every such
+    number exactly. A layer may have no tokens, see :func:`require_tokens`.
 
     Parameters
     ----------
     path : path, optional
         Default: the packaged MiniLM activations.
     layers : sequence of names or numbers, optional
-        Which layers, in this order. Default: all.
+        Which layers, in this order: ``"layer0"``, 0, or the name of its stream. Default: all.
     l2_normalize : bool
         Queries and keys divided by their norm, in float64.
     silu : bool
@@ -100,7 +102,8 @@ def load_activations(
         No such file.
     ValueError
         The file is empty, truncated, not of its format or holds no layer; a tensor is missing, of
-        the wrong rank, shape or dtype, or not finite; a zero key to normalise; contradictory options.
+        the wrong rank, shape or dtype, without heads, not finite or out of range; a zero key to
+        normalise; contradictory options.
     """
     options = _Options(l2_normalize, silu, beta, normalize_dtype)
     _check_options(options, rng)
@@ -109,6 +112,20 @@ def load_activations(
         return [
             _stream(file, layer, found[layer], options, rng) for layer in _chosen(file, list(found), layers)
         ]
+
+
+def require_tokens(streams: Sequence[Stream]) -> None:
+    """Raise ``ValueError``, naming the layer and its file, if a stream of captured activations has no tokens."""
+    for stream in streams:
+        where = f"{stream.metadata['path']}: {stream.metadata['layer']}" if stream.metadata else stream.name
+        require(stream.length > 0, f"{where}: no tokens (T = 0), there is nothing to measure")
+
+
+def unread_tensors(path: FilePath | None = None) -> list[str]:
+    """Names of the tensors in a file that :func:`load_activations` leaves alone; raises as it does."""
+    with _tensor_file(path) as file:
+        _layers(file)
+        return sorted(name for name in file.names if _TENSOR_NAME.fullmatch(name) is None)
 
 
 def normalize_keys(keys: Any, *, dtype: KeyDtype = "float64") -> Array:
@@ -156,7 +173,10 @@ def _layers(file: TensorFile) -> dict[str, dict[str, str]]:
             f"{file.path}: both {parts.get(match[2])} and {name} are {match[2]} of layer0",
         )
         parts[match[2]] = name
-    require(bool(layers), f"{file.path}: no tensor is named layerN.q, layerN.k, layerN.v or q, k, v")
+    require(
+        bool(layers),
+        f"{file.path}: no tensor is named layerN.q, layerN.k, layerN.v or q, k, v; the file has {_listing(file)}",
+    )
     return dict(sorted(layers.items(), key=lambda item: int(item[0].removeprefix("layer"))))
 
 
@@ -164,7 +184,8 @@ def _chosen(file: TensorFile, found: list[str], layers: Sequence[str | int] | No
     if layers is None:
         return found
     require(not isinstance(layers, str), f"layers: expected a sequence of names or numbers, got {layers!r}")
-    chosen = [layer if isinstance(layer, str) else f"layer{layer}" for layer in layers]
+    named = {_stream_name(file, layer): layer for layer in found}
+    chosen = [named.get(layer, layer) if isinstance(layer, str) else f"layer{layer}" for layer in layers]
     for layer in chosen:
         require(layer in found, f"{file.path}: no {layer}; the layers are {', '.join(found)}")
     return chosen
@@ -185,7 +206,6 @@ def _stream(
         q.shape[3] == k.shape[3],
         f"{file.path}: {parts['q']}: expected K = {k.shape[3]} as in {parts['k']}, got shape {q.shape}",
     )
-    name = f"{file.path.stem.removesuffix('_streams')}/{layer}"
     metadata = {**file.metadata, "path": str(file.path), "layer": layer, "options": asdict(options)}
     return Stream(
         keys=_heads_first(_prepared(k, f"{file.path}: {parts['k']}", options)),
@@ -194,9 +214,13 @@ def _stream(
         beta=_beta(file, parts, expected, options.beta, rng),
         forget_gate=_forget_gate(file, parts, expected),
         initial_preconditioner=_initial_preconditioner(file, parts, k.shape),
-        name=name,
+        name=_stream_name(file, layer),
         metadata=metadata,
     )
+
+
+def _stream_name(file: TensorFile, layer: str) -> str:
+    return f"{file.path.stem.removesuffix('_streams')}/{layer}"
 
 
 def _required(file: TensorFile, layer: str, parts: dict[str, str], part: str) -> Array:
@@ -206,12 +230,16 @@ def _required(file: TensorFile, layer: str, parts: dict[str, str], part: str) ->
         tensor.ndim == 4,
         f"{file.path}: {parts[part]}: expected (B, T, H, features), got shape {tensor.shape}",
     )
-    require(tensor.shape[3] > 0, f"{file.path}: {parts[part]}: the feature axis is empty")
+    for axis, name in ((0, "batch"), (2, "head"), (3, "feature")):
+        require(
+            tensor.shape[axis] > 0,
+            f"{file.path}: {parts[part]}: the {name} axis is empty, got shape {tensor.shape}",
+        )
     return tensor
 
 
 def _listing(file: TensorFile) -> str:
-    return ", ".join(sorted(file.names))
+    return ", ".join(sorted(file.names)) or "no tensor"
 
 
 def _read(file: TensorFile, name: str) -> Array:
@@ -238,11 +266,24 @@ def _beta(
 ) -> Array | float:
     if beta is None:
         stored = _per_token(file, parts, "beta", expected)
-        return 1.0 if stored is None else stored
+        if stored is None:
+            return 1.0
+        _require_gates(f"{file.path}: {parts['beta']}", stored)
+        return stored
     if rng is None or not isinstance(beta, str):
         return float(beta)
     batch, length, heads = expected
     return uniform_on_grid(rng, (batch, heads, length), _BETA_BITS)
+
+
+def _require_gates(label: str, beta: Array) -> None:
+    """A write gate beyond 2 makes every residual grow; what lies outside is most often a logit."""
+    outside = (beta < 0) | (beta > 2)
+    require(
+        not outside.any(),
+        f"{label}: expected write gates in [0, 2], got {beta.min(initial=0.0):g} to {beta.max(initial=0.0):g}, "
+        f"{np.count_nonzero(outside)} of {beta.size} outside; are these numbers before their sigmoid?",
+    )
 
 
 def _forget_gate(file: TensorFile, parts: dict[str, str], expected: tuple[int, ...]) -> Array | None:
@@ -309,8 +350,11 @@ def _check_options(options: _Options, rng: np.random.Generator | None) -> None:
     if isinstance(options.beta, str):
         require(options.beta == "random", f"beta: expected a number, 'random' or None, got {options.beta!r}")
         require(rng is not None, "rng: beta='random' needs a numpy.random.Generator")
+        require_generator(rng)
     elif options.beta is not None:
-        require(as_float64("beta", options.beta).ndim == 0, "beta: expected one number")
+        beta = as_float64("beta", options.beta)
+        require(beta.ndim == 0, "beta: expected one number")
+        _require_gates("beta", beta)
 
 
 def _require_dtype(name: str, dtype: str) -> None:

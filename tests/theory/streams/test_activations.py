@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from safetensors import TensorSpec, serialize_file
 
-from osdn_theory.streams.activations import activation_layers, load_activations, normalize_keys
+from osdn_theory.streams.activations import (
+    activation_layers,
+    load_activations,
+    normalize_keys,
+    require_tokens,
+    unread_tensors,
+)
 
 B, T, H, K, V = 2, 5, 3, 4, 6
 
@@ -157,6 +163,11 @@ def test_no_tokens_or_one(file, length):
     tensors = {name: tensor[:, :length] for name, tensor in layer().items()}
     (stream,) = load_activations(save(file, tensors))
     assert stream.keys.shape == (B, H, length, K)
+    if length:
+        require_tokens([stream])
+        return
+    with pytest.raises(ValueError, match=r"captured_streams.safetensors: layer0: no tokens \(T = 0\)"):
+        require_tokens([stream])
 
 
 def test_normalising_in_bfloat16_moves_the_norm_off_one():
@@ -301,7 +312,7 @@ def test_broken_safetensors(file, read, content, message):
 
 def test_safetensors_without_tensors(file):
     save(file, {})
-    with pytest.raises(ValueError, match="no tensor is named"):
+    with pytest.raises(ValueError, match=r"no tensor is named"):
         load_activations(file)
 
 
@@ -338,8 +349,8 @@ def test_npz_cannot_keep_bfloat16_and_says_so(tmp_path):
 
 
 def test_missing_file_directory_and_unknown_suffix(tmp_path):
-    for absent in (tmp_path / "absent.safetensors", tmp_path):
-        with pytest.raises(FileNotFoundError, match="no such file"):
+    for absent, said in ((tmp_path / "absent.safetensors", "no such file$"), (tmp_path, "it is a folder")):
+        with pytest.raises(FileNotFoundError, match=said):
             load_activations(absent)
     text = tmp_path / "captured.txt"
     text.write_text("q k v")
@@ -389,3 +400,44 @@ def test_the_module_loads_without_its_heavy_dependencies():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_no_batch_and_no_heads(file, axis):
+    tensors = {name: np.take(tensor, [], axis=axis) for name, tensor in layer().items()}
+    with pytest.raises(ValueError, match=r"the (batch|head) axis is empty, got shape"):
+        load_activations(save(file, tensors))
+
+
+@pytest.mark.parametrize("bad", [-0.25, 2.5])
+def test_write_gates_outside_0_to_2_are_named(file, bad):
+    beta = np.full((B, T, H), 0.5)
+    load_activations(save(file, {**layer(), "beta": 4 * beta}))
+    beta[0, 1, 2] = bad
+    with pytest.raises(
+        ValueError, match=rf"beta: expected write gates in \[0, 2\], .*{bad}.*1 of {beta.size}"
+    ):
+        load_activations(save(file, {**layer(), "beta": beta}))
+    with pytest.raises(ValueError, match=r"^beta: expected write gates in \[0, 2\]"):
+        load_activations(beta=bad)
+
+
+def test_tensors_that_are_not_read_are_named(file):
+    extra = {"layer0.bta": np.ones(3), "note": np.ones(1)}
+    assert unread_tensors(save(file, {**layer("layer0."), **extra})) == ["layer0.bta", "note"]
+    assert unread_tensors() == []
+    with pytest.raises(ValueError, match=r"no tensor is named .*; the file has bta, note"):
+        load_activations(save(file, {"bta": np.ones(3), "note": np.ones(1)}))
+
+
+def test_a_layer_may_be_called_as_its_stream_is(file):
+    save(file, {**layer("layer0."), **layer("layer3.")})
+    (stream,) = load_activations(file, layers=["captured/layer3"])
+    assert load_activations(file, layers=[stream.name, 0])[1].name == "captured/layer0"
+    with pytest.raises(ValueError, match="no other/layer3; the layers are layer0, layer3"):
+        load_activations(file, layers=["other/layer3"])
+
+
+def test_a_seed_for_a_generator(file):
+    with pytest.raises(TypeError, match=r"pass numpy\.random\.default_rng\(7\)"):
+        load_activations(beta="random", rng=7)
