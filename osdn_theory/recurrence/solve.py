@@ -317,7 +317,7 @@ def preconditioned_delta_net(
     decay : (..., T) or scalar in [0, 1]
         gamma^A.
     weight : (..., T) or scalar >= 0
-        b.
+        b, with which the square of a key enters A.
     squash : float > 1
         x: d stays in (1/x, x).
     center, epsilon : float
