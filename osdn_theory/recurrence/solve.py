@@ -308,7 +308,8 @@ def preconditioned_delta_net(
         S_t &= S_{t-1} + \beta_t (v_t - S_{t-1} k_t)(d_t \odot k_t)^T
 
     Token t is written with a d_t that includes its own key. The trajectory's ``rule`` is None, its final
-    preconditioner is d_T, and its initial one is that of A_0.
+    preconditioner is d_T, and its initial one is that of A_0. The parameters not listed here, the result and the
+    errors are those of :func:`osdn`.
 
     Parameters
     ----------
@@ -326,8 +327,6 @@ def preconditioned_delta_net(
         Decay the state by the stream's ``state_gate``, per token or per feature, before the residual.
     initial_gram_diagonal : (..., K) or scalar >= 0
         A_0.
-
-    The other parameters, the result and the errors are those of :func:`osdn`.
     """
     require(squash > 1, f"squash: expected > 1, got {squash}")
     require(epsilon > 0, f"epsilon: expected > 0, got {epsilon}")
