@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from osdn_theory import __version__
 from osdn_theory.base.command import command
-from osdn_theory.base.folders import ensure_writable, write_atomically
+from osdn_theory.base.folders import ensure_writable
 from osdn_theory.commands.console import known_names, progress_bar, split_names
 
 if TYPE_CHECKING:
     from osdn_theory.crosscheck.examination.results import Examination
     from osdn_theory.crosscheck.kernel.adapters import Adapter
-    from osdn_theory.crosscheck.results import CrossCheck
 
 EXIT_CODES = (
     "Exit code: 0 right; 1 wrong: something is outside its bound, contradicted, not invariant, or not as required; "
@@ -259,13 +257,11 @@ def _print_kernels() -> None:
 
 
 def _report(found: Examination, out: Path | None, *, as_json: bool) -> None:
-    from osdn_theory.base.jsonable import to_json
-    from osdn_theory.crosscheck.results import FORMAT
+    from osdn_theory.crosscheck.document import CROSSCHECK
 
-    document = to_json({"format": FORMAT, "osdn": __version__, "command": command(), **found.as_dict()})
-    written = [] if out is None else _write(out, found.streams, document)
+    written = [] if out is None else _write(out, found)
     if as_json:
-        typer.echo(document)
+        typer.echo(CROSSCHECK.encode(found, command()))
         return
     from osdn_theory.commands.crosscheck_tables import print_examination
 
@@ -274,13 +270,14 @@ def _report(found: Examination, out: Path | None, *, as_json: bool) -> None:
     print_examination(found)
 
 
-def _write(out: Path, checks: tuple[CrossCheck, ...], document: str) -> list[Path]:
+def _write(out: Path, found: Examination) -> list[Path]:
     from osdn_theory import plotting
+    from osdn_theory.crosscheck.document import CROSSCHECK
 
     path = out / "crosscheck.json"
-    write_atomically(path, (document + "\n").encode())
+    CROSSCHECK.write(path, found, command())
     files = [path]
-    for number, check in enumerate(checks):
+    for number, check in enumerate(found.streams):
         name = f"{number:02d}-" + "-".join(f"{check.stream} {check.rule}".replace("/", " ").split())
         figure, _ = plotting.crosscheck_errors(check)
         files += plotting.save_figure(figure, out / f"errors-{name}.png")

@@ -109,7 +109,7 @@ def _bases(checks: Iterable[CrossCheck]) -> list[str]:
 def _print_power(found: Examination) -> None:
     assert found.power is not None
     for reach in found.power.unseen:
-        say(f"would not have seen: {reach.alternative.sentence} ({reach.reason})")
+        say(f"would not have seen: {reach.fault.sentence} ({reach.reason})")
 
 
 def _print_invariances(found: Examination) -> None:

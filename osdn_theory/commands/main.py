@@ -10,6 +10,7 @@ import typer
 from osdn_theory import __version__
 from osdn_theory.commands.analyze import analyze
 from osdn_theory.commands.bench import bench
+from osdn_theory.commands.central import central
 from osdn_theory.commands.console import OneLineErrors
 from osdn_theory.commands.converge import converge
 from osdn_theory.commands.crosscheck import EXIT_CODES as CROSSCHECK_EXIT_CODES, crosscheck
@@ -76,6 +77,7 @@ for subcommand, exit_codes in (
     (streams, None),
     (analyze, DONE),
     (converge, DONE),
+    (central, DONE),
     (bench, DONE),
     (tighten, DONE),
     (sweep, SWEEP_EXIT_CODES),

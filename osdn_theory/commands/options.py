@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,3 +37,9 @@ def print_json(value: Any) -> None:
     from osdn_theory.base.jsonable import to_json
 
     typer.echo(to_json(value))
+
+
+def print_written(files: Iterable[Path]) -> None:
+    """Say on stdout which files were written, one a line."""
+    for file in files:
+        typer.echo(f"written: {file}")

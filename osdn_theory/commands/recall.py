@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from osdn_theory.base.command import command
 from osdn_theory.base.folders import ensure_writable
 from osdn_theory.commands.console import INTERRUPTED, progress_bar, split_names
+
+if TYPE_CHECKING:
+    from osdn_theory.recall.document import RecallSummary
 
 TRAINERS = "osdn_theory.experiments"
 """Entry point group: experiment -> module with `make_plan` and `run`."""
@@ -59,7 +62,7 @@ def recall(
     """
     from osdn_theory.commands.recall_table import print_summary
     from osdn_theory.recall import measure_run, write_summary
-    from osdn_theory.recall.data import FILE
+    from osdn_theory.recall.document import FILE, RECALL
 
     trainer = _trainer()
     plan = trainer.make_plan(
@@ -95,9 +98,7 @@ def recall(
     summary = write_summary(out)
     files = _figures(summary, out)
     if json:
-        from osdn_theory.base.jsonable import to_json
-
-        typer.echo(to_json(summary))
+        typer.echo(RECALL.encode(summary, summary.command))
         return
     print_summary(summary)
     typer.echo("written: " + ", ".join(map(str, [out / FILE, *files])))
@@ -113,7 +114,7 @@ def _trainer() -> Any:
         raise ValueError(f"training needs torch ({error}): pip install 'osdn[kernels]'") from error
 
 
-def _figures(summary: dict[str, Any], out: Path) -> list[Path]:
+def _figures(summary: RecallSummary, out: Path) -> list[Path]:
     from osdn_theory.plotting import save_figure
     from osdn_theory.plotting.recall import recall_figures
 

@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.jsonable import jsonable
-from osdn_theory.base.validation import Array, as_float64, require
+from osdn_theory.base.validation import Array, as_float64, require, require_generator
 from osdn_theory.context.comparators import best_context_diagonal, context_contraction
 from osdn_theory.context.newton import (
     ContextTrajectory,
@@ -25,7 +26,7 @@ Start = Literal["inverse_smoothness", "zero"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 LABELS: Mapping[str, str] = {
-    "gradient": "gradient descent, 1/L (DeltaNet)",
+    "gradient": "gradient descent, 1/L",
     "best_fixed_diagonal": "best fixed diagonal",
     "diagonal": "OSDN, diagonal P",
     "full": "OSDN, full P",
@@ -34,6 +35,7 @@ LABELS: Mapping[str, str] = {
 """What each rule is called in a legend."""
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class ConvergenceData:
     """Curves of one context under several rules, float64, natural logarithms.
@@ -120,6 +122,7 @@ def conditioned_keys(
     ValueError
         For parameters out of range.
     """
+    require_generator(rng)
     require(np.isfinite(condition) and condition >= 1, f"condition: expected >= 1, got {condition}")
     require(key_dim >= 1, f"key_dim: expected >= 1, got {key_dim}")
     require(np.isfinite(smoothness) and smoothness > 0, f"smoothness: expected > 0, got {smoothness}")

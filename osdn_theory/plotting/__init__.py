@@ -7,6 +7,7 @@ colour blindness and black-and-white print.
 
 from osdn_theory.plotting._style import save_figure
 from osdn_theory.plotting.calibration import forgetting, identity_fixed_point, preconditioner_heatmap
+from osdn_theory.plotting.central import central_figure, token_by_token
 from osdn_theory.plotting.convergence import convergence_rates, super_geometric
 from osdn_theory.plotting.crosscheck import crosscheck_curve, crosscheck_errors
 from osdn_theory.plotting.newton import newton_distance
@@ -27,6 +28,7 @@ __all__ = [
     "alignment_over_time",
     "calibration_loss",
     "calibration_spectrum",
+    "central_figure",
     "convergence_rates",
     "crosscheck_curve",
     "crosscheck_errors",
@@ -44,4 +46,5 @@ __all__ = [
     "slack_per_bound",
     "super_geometric",
     "sweep_counts",
+    "token_by_token",
 ]

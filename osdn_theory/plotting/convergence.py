@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from osdn_theory.base.validation import Array, require
 from osdn_theory.objective import residual_ratio
 from osdn_theory.plotting._style import (
+    BLACK,
     BLUE,
     RED,
     curve_styles,
@@ -24,9 +26,12 @@ from osdn_theory.plotting._style import (
 )
 from osdn_theory.recurrence.trajectory import Trajectory
 
+LOWEST = -40.0
+"""Where a figure of convergence ends at the latest, in decades below its start."""
+
 
 class RateCurves(Protocol):
-    """What :func:`convergence_rates` draws; :class:`osdn_theory.context.convergence.ConvergenceRates` is one.
+    """What :func:`convergence_rates` draws; :class:`osdn_theory.context.convergence.ConvergenceData` is one.
 
     Attributes
     ----------
@@ -51,70 +56,111 @@ class RateCurves(Protocol):
 
 
 def convergence_rates(
-    data: RateCurves, *, labels: Mapping[str, str] | None = None, title: str = "", floor: float = -40.0
+    data: RateCurves | Sequence[RateCurves],
+    *,
+    labels: Mapping[str, str] | None = None,
+    title: str = "",
+    floor: float | None = None,
 ) -> tuple[Figure, Axes]:
     r"""log10 of :math:`(F(S_j) - F^*) / (F(S_1) - F^*)` against steps for every rule, with T10's bound.
 
-    The stretch on which the bound is vacuous is greyed and says until which step. A curve that falls below
-    `floor` (reaching the minimum exactly included) stops at a triangle there.
+    The stretch on which the bound is vacuous is greyed and says until which step. A curve that falls below `floor`
+    (reaching the minimum exactly included) stops at a triangle there.
 
     Parameters
     ----------
-    data : RateCurves
+    data : RateCurves, or a sequence of them
+        Several, such as one per seed, are drawn as their median with a band from the lowest to the highest.
     labels : mapping from rule name to legend text, optional
     title : str
-    floor : float < 0
-        Lowest value drawn.
+    floor : float < 0, optional
+        Lowest value drawn. Default: where the lowest curve ends that does not reach the minimum exactly, -40 at most.
 
     Raises
     ------
     ValueError
-        If there is no curve, or `floor` is not negative.
+        If there is no curve, `floor` is not negative, or several data differ in rules or steps.
     """
-    curves = dict(data.log_suboptimality)
-    require(len(curves) > 0, "data: expected at least one curve")
-    require(floor < 0, f"floor: expected < 0, got {floor}")
-    start = next(iter(curves.values()))[0] / np.log(10)
     fig, (ax,) = new_figure(width=7.2, height=4.8)
-    bottom = -1.0
-    for number, ((name, curve), style) in enumerate(
-        zip(curves.items(), curve_styles(len(curves)), strict=True)
-    ):
-        y, low = floor_values(np.asarray(curve) / np.log(10) - start, floor)
-        stop = int(np.argmax(low)) + 1 if low.any() else y.size
-        steps = np.arange(stop)
-        ax.plot(
-            steps,
-            y[:stop],
-            label=(labels or {}).get(name, name),
-            markevery=sparse_markers(stop, number),
-            **style,
-        )
-        mark_floor(ax, steps, low[:stop], floor, style["color"])
-        bottom = min(bottom, float(y[stop - 1]))
-    if data.log_bound is not None:
-        bound = np.asarray(data.log_bound) / np.log(10) - start
-        name = data.bound_rules[0]
-        _draw_bound(ax, bound, data.vacuous_until, bottom, (labels or {}).get(name, name))
-    ax.set_ylim(max(1.05 * bottom, floor), -0.06 * bottom + 0.2)
-    ax.set(xlabel="step $j$", ylabel=r"$\log_{10}\,(F(S_j) - F^*)/(F(S_1) - F^*)$")
+    draw_rates(ax, data if isinstance(data, Sequence) else [data], labels or {}, floor)
     ax.set_title(title, fontsize="medium")
     legend_outside(ax)
     return fig, ax
 
 
-def _draw_bound(ax: Axes, bound: Array, vacuous_until: int | None, bottom: float, rule: str) -> None:
+def draw_rates(
+    ax: Axes,
+    data: Sequence[RateCurves],
+    labels: Mapping[str, str],
+    floor: float | None = None,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """The panel of :func:`convergence_rates`, without title and legend; `styles` by rule instead of by position."""
+    curves = _relative_curves(data)
+    require(floor is None or floor < 0, f"floor: expected < 0, got {floor}")
+    if floor is None:
+        ends = [y.min() for y in curves.values() if np.isfinite(y).all()]
+        floor = max(1.02 * min(ends, default=LOWEST), LOWEST)
+    for number, ((name, y), style) in enumerate(zip(curves.items(), curve_styles(len(curves)), strict=True)):
+        own = (styles or {}).get(name, style)
+        draw_band(ax, np.arange(y.shape[-1]), y, labels.get(name, name), own, floor=floor, number=number)
+    bottom = min(-1.0, *(float(np.asarray(line.get_ydata())[-1]) for line in ax.lines))
+    steps = max(int(np.asarray(line.get_xdata())[-1]) for line in ax.lines)
+    ax.set_xlim(0, max(steps, 1))
+    _draw_bound(ax, data, bottom, labels)
+    ax.set_ylim(max(1.05 * bottom, floor), -0.06 * bottom + 0.2)
+    ax.set(xlabel="step $j$", ylabel=r"$\log_{10}\,(F(S_j) - F^*)/(F(S_1) - F^*)$")
+
+
+def _relative_curves(data: Sequence[RateCurves]) -> dict[str, Array]:
+    """Per rule the curves of all data from 0 down, (N, J+1), base-10 logarithms."""
+    require(len(data) > 0 and len(data[0].log_suboptimality) > 0, "data: expected at least one curve")
+    rules = list(data[0].log_suboptimality)
+    shapes = {np.shape(curve) for each in data for curve in each.log_suboptimality.values()}
+    same = len(shapes) == 1 and all(list(each.log_suboptimality) == rules for each in data)
+    require(same, "data: expected the same rules and steps in all of them")
+    stacked = {rule: np.stack([each.log_suboptimality[rule] for each in data]) for rule in rules}
+    return {rule: (curves - curves[:, :1]) / np.log(10) for rule, curves in stacked.items()}
+
+
+def _draw_bound(ax: Axes, data: Sequence[RateCurves], bottom: float, labels: Mapping[str, str]) -> None:
+    """The weakest of the bounds of all data, from where each of them says something; grey before."""
+    bounds = [np.asarray(each.log_bound) / np.log(10) for each in data if each.log_bound is not None]
+    if len(bounds) < len(data):
+        return
+    bound = np.max([each - each[0] for each in bounds], axis=0)
     last = bound.size - 1
-    end = last if vacuous_until is None else min(vacuous_until, last)
-    note = (
-        f"T10 vacuous until step {vacuous_until}" if vacuous_until is not None else "T10 vacuous throughout"
+    starts = [last if each.vacuous_until is None else min(each.vacuous_until, last) for each in data]
+    throughout = any(each.vacuous_until is None for each in data)
+    shade_vacuous(
+        ax, 0, max(starts), "T10 vacuous " + ("throughout" if throughout else f"until step {max(starts)}")
     )
-    shade_vacuous(ax, 0, end, note)
     steps = np.arange(bound.size)
-    said = (steps >= end) & (bound <= 0) & (bound >= bottom)
-    ax.plot(
-        steps[said], bound[said], color="black", linestyle=":", linewidth=2.2, label=f"T10 bound on {rule}"
-    )
+    said = (steps >= max(starts)) & (bound <= 0) & (bound >= bottom)
+    if said.any():
+        rule = data[0].bound_rules[0]
+        label = f"T10 bound on {labels.get(rule, rule)}"
+        ax.plot(steps[said], bound[said], color=BLACK, linestyle=":", linewidth=2.2, label=label)
+
+
+def draw_band(
+    ax: Axes,
+    x: npt.NDArray[Any],
+    curves: Array,
+    label: str,
+    style: Mapping[str, Any],
+    *,
+    floor: float,
+    number: int = 0,
+) -> None:
+    """The median of `curves` (N, P), a band from the lowest to the highest, a triangle where it falls to `floor`."""
+    middle, low = floor_values(np.median(curves, axis=0), floor)
+    stop = int(np.argmax(low)) + 1 if low.any() else middle.size
+    if len(curves) > 1:
+        lowest, highest = (np.maximum(end(curves, axis=0), floor)[:stop] for end in (np.min, np.max))
+        ax.fill_between(x[:stop], lowest, highest, color=style["color"], alpha=0.2, linewidth=0)
+    ax.plot(x[:stop], middle[:stop], label=label, markevery=sparse_markers(stop, number), **style)
+    mark_floor(ax, x[:stop], low[:stop], floor, style["color"])
 
 
 def super_geometric(
@@ -179,7 +225,7 @@ def shade_vacuous(ax: Axes, start: float, stop: float, note: str) -> None:
     ax.axvspan(start, stop, color="#ececec", zorder=0)
     # A narrow band has no room for the note: it stands beside it instead.
     left, right = ax.get_xlim()
-    narrow = stop - left < 0.4 * (right - left)
+    narrow = stop - left < 0.6 * (right - left)
     ax.annotate(
         note,
         (stop, 1.0),

@@ -102,6 +102,36 @@ def test_convergence_rates_without_a_bound_and_with_nothing() -> None:
         plotting.convergence_rates(rates(), floor=0)
 
 
+def test_convergence_rates_end_where_the_curves_end() -> None:
+    steps = np.arange(101.0)
+    shallow = {"gradient": -0.01 * steps, "newton": np.r_[0.0, np.full(100, -np.inf)]}
+    _, ax = plotting.convergence_rates(rates(log_suboptimality=shallow, log_bound=None))
+    assert -1.2 < ax.get_ylim()[0] < -0.01 * 100 / np.log(10)
+    assert ax.get_xlim() == (0, 100)
+    assert curve(ax, "newton")[1][-1] < curve(ax, "gradient")[1][-1]
+    _, ax = plotting.convergence_rates(rates(log_suboptimality={"gradient": -10 * steps}, log_bound=None))
+    assert ax.get_ylim()[0] == -40
+
+
+def test_convergence_rates_of_several_seeds_are_bands_with_the_weakest_bound() -> None:
+    first, second = rates(), rates(log_bound=rates().log_bound + 0.1 * np.arange(101.0), vacuous_until=23)
+    second.log_suboptimality = {name: y - 1 for name, y in second.log_suboptimality.items()}
+    second.log_suboptimality["full"] = 2 * second.log_suboptimality["full"]
+    _, ax = plotting.convergence_rates([first, second])
+    x, y = curve(ax, "gradient")
+    assert_allclose(y, -0.1 * x / np.log(10), atol=1e-12)
+    (full,) = [line for line in ax.lines if line.get_label() == "full"]
+    assert_allclose(np.asarray(full.get_ydata())[1], 1.5 * -0.05 / np.log(10))
+    assert len(ax.collections) == 3
+    assert "T10 vacuous until step 23" in texts(ax)
+    x, y = curve(ax, "T10 bound on full")
+    assert_allclose(y, (second.log_bound - second.log_bound[0])[x.astype(int)] / np.log(10))
+    with pytest.raises(ValueError, match="the same rules and steps"):
+        plotting.convergence_rates([first, rates(log_suboptimality={"gradient": np.zeros(101)})])
+    with pytest.raises(ValueError, match="at least one curve"):
+        plotting.convergence_rates([])
+
+
 def test_super_geometric_shows_both_logarithms(run: Trajectory) -> None:
     _, ax = plotting.super_geometric(run, 5.0)
     t = np.arange(1, 41)
