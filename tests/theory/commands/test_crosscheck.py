@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.crosscheck.cases import ENTRY_POINTS, FAST, interpolating, register
-from theory.crosscheck.test_files import record
+from support.crosscheck.recorded import record
 from typer.testing import CliRunner
 
 from osdn_theory.commands.main import app

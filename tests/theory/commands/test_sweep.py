@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.sweep_cases import ids_in
-from theory.sweep.test_run import rows_on_disk, table_of, wait_until
+from support.sweep_folders import rows_on_disk, table_of, wait_until
 from typer.testing import CliRunner
 
 from osdn_theory.commands.main import app

@@ -2,111 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.crosscheck.eager_faults import kernel, preconditioned, preconditioner
+from support.crosscheck.alternatives import (
+    ASKED,
+    EVERY_ROW,
+    RECURRENCES,
+    SAME,
+    SHOWN,
+    adapter_of,
+    asked,
+    explained,
+    keys_of,
+    possible,
+    truths_of,
+)
+from support.crosscheck.eager_faults import kernel
 
 from osdn_theory.crosscheck.alternatives.alternative import Alternative
 from osdn_theory.crosscheck.alternatives.engine.evolve import evolve
-from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
+from osdn_theory.crosscheck.alternatives.naming import explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
 from osdn_theory.crosscheck.alternatives.rows.switching import switched
 from osdn_theory.crosscheck.alternatives.shown import Truth
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY, COMMON, alternative
 from osdn_theory.crosscheck.cases.case import Case
-from osdn_theory.crosscheck.evidence.limits import limits, models_of
 from osdn_theory.crosscheck.examination.exercises.draw import SMALL
-from osdn_theory.crosscheck.examination.exercises.question import Question, answer, started
+from osdn_theory.crosscheck.examination.exercises.question import answer, started
 from osdn_theory.crosscheck.examination.exercises.table import questions
-from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
+from osdn_theory.crosscheck.kernel.adapters import adapt
 
-RECURRENCES = ("osdn", "delta_net", "gated_delta_net", "kda", "preconditioned_delta_net", "preconditioner")
-ASKED = frozenset(
-    {
-        "everything at once",
-        "square",
-        "defaults",
-        "normalised feedback",
-        "negative eigenvalues",
-        "packed sequences",
-    }
-)
-"""Exercises that together show every row in float32."""
-
-SHOWN = {"osdn": ("o", "S", "d", "d handed on"), "preconditioner": ("d", "d handed on")}
-
-SAME: dict[str, frozenset[str]] = {
-    "clips at the end only": frozenset({"clips once per chunk"}),
-    "final state is S_0": frozenset({"final state without the last partial chunk"}),
-}
-"""What no sequence shorter than a chunk tells apart."""
-
-
-def adapter_of(recurrence: str, fault: str = "") -> Adapter:
-    makers = {"preconditioner": preconditioner, "preconditioned_delta_net": preconditioned}
-    made = makers[recurrence](fault) if recurrence in makers else kernel(recurrence, fault)
-    return replace(adapt(made, name="eager recurrent"), recurrence=recurrence)  # type: ignore[arg-type]
-
-
-def truths_of(adapter: Adapter, cases: Sequence[Case], dtype: str = "float32") -> list[Truth]:
-    models = models_of(adapter, dtype)
-    found = []
-    for case in cases:
-        exact = case.exact()
-        found.append((exact, limits(adapter, case, exact, models)))
-    return found
-
-
-@cache
-def asked(recurrence: str, dtype: Any = "float32") -> tuple[tuple[Question, ...], tuple[list[Truth], ...]]:
-    """Questions and their truths, once for all kernels of a recurrence."""
-    adapter = adapter_of(recurrence)
-    posed = tuple(each for each in questions(adapter, dtype, SMALL) if each.name in ASKED)
-    if recurrence == "preconditioned_delta_net":
-        posed = tuple(with_gram_diagonal(each) for each in posed)
-    return posed, tuple(truths_of(adapter, each.cases, dtype) for each in posed)
-
-
-def with_gram_diagonal(question: Question) -> Question:
-    """From an A_0 that is not zero: multiples of 1/1024, which all formats but bfloat16 hold."""
-    rng = np.random.default_rng(0)
-    cases = [
-        replace(each, initial_preconditioner=rng.integers(1, 2048, each.anchor.shape) / 1024.0)
-        for each in question.cases
-    ]
-    return replace(question, cases=tuple(cases))
-
-
-def explained(adapter: Adapter, dtype: Any = "float32", **options: Any) -> tuple[Explanation, ...]:
-    posed, truths = asked(adapter.recurrence, dtype)
-    return explain(adapter, posed, [answer(adapter, each, "cpu") for each in posed], truths, **options)
-
-
-def keys_of(found: Sequence[Explanation]) -> list[str]:
-    return ["+".join(each.key for each in one.alternatives) for one in found]
-
-
-def possible(recurrence: str) -> list[str]:
-    adapter = adapter_of(recurrence)
-    return [each.key for each in ALTERNATIVES if each.obstacle(adapter) is None]
-
-
-def every_row() -> list[tuple[str, str]]:
-    """Every row of the table once, in the first recurrence that can have it."""
-    found: dict[str, str] = {}
-    for recurrence in RECURRENCES:
-        for key in possible(recurrence):
-            found.setdefault(key, recurrence)
-    return [(recurrence, key) for key, recurrence in found.items()]
-
-
-EVERY_ROW = every_row()
 NORMS = "norms left in"
 """A fault of kernels that normalise, which these do not; it has a test of its own."""
 
@@ -264,7 +194,7 @@ def test_beta_of_one_hides_that_beta_is_ignored() -> None:
         return replace(case, stream=replace(case.stream, beta=np.ones_like(case.stream.beta)))
 
     found = summarise(adapter_of("delta_net"), measured("delta_net", with_ones))
-    hidden = {reach.alternative.key for reach in found.unseen}
+    hidden = {reach.fault.key for reach in found.unseen}
     assert {"beta ignored", "beta squared", "beta on the erase only", "beta of head 0"} <= hidden
     assert "reads before the write" not in hidden
     assert "beta ignored" in found.sentence()
@@ -282,11 +212,11 @@ def test_a_kernel_without_an_argument_cannot_have_its_faults() -> None:
     adapter = adapter_of("osdn")
     bare = replace(adapter, parameters=adapter.parameters - {"g", "cu_seqlens"})
     found = summarise(bare, {})
-    reasons = {reach.alternative.key: reach.reason for reach in found.reaches}
+    reasons = {reach.fault.key: reach.reason for reach in found.reaches}
     assert reasons["g ignored"] == "needs g, which the kernel does not take"
     assert reasons["cu_seqlens ignored"] == "needs cu_seqlens, which the kernel does not take"
     assert reasons["beta ignored"] == "makes no difference in any exercise"
-    assert "g ignored" not in {reach.alternative.key for reach in found.possible}
+    assert "g ignored" not in {reach.fault.key for reach in found.possible}
 
 
 def test_an_alternative_that_overflows_is_seen() -> None:
@@ -299,9 +229,9 @@ def test_an_alternative_that_overflows_is_seen() -> None:
 
 def test_the_reach_needed_is_more_than_one_bound() -> None:
     row = alternative("beta ignored")
-    assert not Reach(row, 1.9, "x").seen
-    assert Reach(row, 2.1, "x").seen
-    assert Reach(row, 1.9, "x").reason == "at most 1.9 bounds away, in 'x'"
+    assert not Reach(row.fault, 1.9, "x").seen
+    assert Reach(row.fault, 2.1, "x").seen
+    assert Reach(row.fault, 1.9, "x").reason == "at most 1.9 bounds away, in 'x'"
 
 
 def test_the_chain_of_a_continued_question_is_the_alternative_s_own() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.crosscheck.cases import ANCHORED, gated, interpolating
 from support.crosscheck.eager_faults import kernel
-from theory.crosscheck.test_tolerances import adapter, exercise
+from support.crosscheck.exercises import adapter, exercise
 
 from osdn_theory.crosscheck.cases.case import Case, packed, pose
 from osdn_theory.crosscheck.kernel.adapters import Adapter

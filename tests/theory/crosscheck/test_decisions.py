@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.crosscheck.cases import FAST, interpolating
-from theory.crosscheck.test_tolerances import adapter, exercise
+from support.crosscheck.exercises import adapter, exercise
 
 from osdn_theory.bounds import BoundCheck
 from osdn_theory.crosscheck.cases.case import Case, pose

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 import pytest
+from support.crosscheck.alternatives import EVERY_ROW, SAME, keys_of, possible
 from support.crosscheck.eager_faults import kernel
 from support.crosscheck.false_alarms import RIGHT, marks
-from theory.crosscheck.test_alternatives import EVERY_ROW, SAME, keys_of, possible
-from theory.crosscheck.test_public_kernels import FLA, TRANSFORMERS, _without_fla, needs_fla  # noqa: F401
+from support.crosscheck.public_kernels import FLA, TRANSFORMERS, needs_fla
 
 from osdn_theory.crosscheck.alternatives.naming import explain
 from osdn_theory.crosscheck.cases.case import DTYPES
@@ -81,7 +81,7 @@ def test_flash_linear_attentions_functions_are_right(name: str) -> None:
     assert sentence_of(name).startswith("right: ")
 
 
-@pytest.mark.usefixtures("_without_fla")
+@pytest.mark.usefixtures("without_fla")
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_transformers_functions_are_right(name: str) -> None:
     assert sentence_of(name).startswith("right: ")

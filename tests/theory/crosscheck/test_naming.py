@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from theory.crosscheck.test_alternatives import adapter_of, keys_of
-from theory.crosscheck.test_tolerances import exercise
+from support.crosscheck.alternatives import adapter_of, keys_of
+from support.crosscheck.exercises import exercise
 
 from osdn_theory.crosscheck.alternatives import agreement as module
 from osdn_theory.crosscheck.alternatives.alternative import Alternative
@@ -58,7 +58,7 @@ def test_rounding_may_leave_a_few_bounds_and_no_more(beyond: float, agrees: bool
     moved[0, 1, 20, 3] += beyond * bounds.outputs.norm[0, 1, 20]
     assert beyond * bounds.outputs.norm[0, 1, 20] < 0.05 * np.abs(found.outputs - exact.outputs).max()
     told = explained(replace(found, outputs=moved))
-    assert [each.agrees for each in told if each.alternatives[0].key == "beta ignored"] == [agrees]
+    assert [each.agrees for each in told if each.faults[0].key == "beta ignored"] == [agrees]
 
 
 def test_a_fault_that_leaves_most_of_the_error_explains_nothing() -> None:
@@ -75,7 +75,7 @@ def test_a_fault_that_leaves_most_of_the_error_explains_nothing() -> None:
 def test_of_two_that_agree_the_far_less_exact_one_is_left_out() -> None:
     near, far = (Alternative(name, "", name, {"": switched()}) for name in ("near", "far"))
     made = [
-        Explanation((one,), ("",), True, excess, 0.0)
+        Explanation((one.fault,), ("",), True, excess, 0.0)
         for one, excess in ((near, 0.1), (far, 0.25), (far, 0.35))
     ]
     from osdn_theory.crosscheck.alternatives.naming import _equals
@@ -182,8 +182,8 @@ def test_an_answer_beyond_its_bound_is_outside(part: float, outside: bool) -> No
 
 def test_more_than_two_bounds_are_visible() -> None:
     row = alternative("beta ignored")
-    assert not Reach(row, 2.0, "x").seen
-    assert Reach(row, 2.000001, "x").seen
+    assert not Reach(row.fault, 2.0, "x").seen
+    assert Reach(row.fault, 2.000001, "x").seen
 
 
 def test_power_is_that_of_the_best_exercise_and_of_the_most_visible_variant() -> None:

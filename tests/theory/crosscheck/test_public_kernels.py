@@ -6,16 +6,12 @@ flash-linear-attention, to which they hand over, is not installed.
 
 from __future__ import annotations
 
-import ast
-import logging
-import sys
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.crosscheck.public_kernels import FLA, OTHER_RECURRENCES, TRANSFORMERS, functions_of, needs_fla
 
 from osdn_theory.crosscheck import resolve
 from osdn_theory.crosscheck.kernel.adapters import Adapter
@@ -26,90 +22,6 @@ from osdn_theory.crosscheck.kernel.signature.samples import Sizes, sample
 
 SIZES = Sizes(batch=2, tokens=70, heads=3, key_dim=8, value_dim=6)
 """More than a chunk of 64, and no multiple of one."""
-
-FLA = {
-    "fla.ops.delta_rule.naive:delta_rule_recurrence": ("delta_net", "head first", 1),
-    "fla.ops.delta_rule.naive:delta_rule_chunkwise": ("delta_net", "head first", 32),
-    "fla.ops.delta_rule.naive:delta_rule_parallel": ("delta_net", "head first", 128),
-    "fla.ops.gated_delta_rule.naive:naive_recurrent_gated_delta_rule": ("gated_delta_net", "time first", 1),
-    "fla.ops.gated_delta_rule.naive:naive_chunk_gated_delta_rule": ("gated_delta_net", "time first", 1),
-    "fla.ops.gated_delta_product.naive:naive_recurrent_gated_delta_product": (
-        "gated_delta_net",
-        "time first",
-        1,
-    ),
-    "fla.ops.comba.naive:naive_recurrent_comba": ("gated_delta_net", "time first", 1),
-    "fla.ops.kda.naive:naive_recurrent_kda": ("kda", "time first", 1),
-    "fla.ops.kda.naive:naive_chunk_kda": ("kda", "time first", 64),
-    "fla.ops.precond_gated_delta_rule.naive:naive_recurrent_precond_gated_delta_rule": (
-        "preconditioned_delta_net",
-        "time first",
-        1,
-    ),
-    "fla.ops.precond_kda.naive:naive_recurrent_precond_kda": ("preconditioned_delta_net", "time first", 1),
-}
-"""Function -> recurrence, layout, and of how many tokens a sequence must be a multiple."""
-
-OTHER_RECURRENCES = {
-    "fla.ops.comba.naive:naive_chunk_comba": "decays the memory after the residual, unlike naive_recurrent_comba",
-    "fla.ops.delta_rule.parallel:naive_delta_rule_parallel": "its module imports what fla-core 0.6.0 lacks",
-}
-"""Functions that take the same arguments and are left out, with the reason."""
-
-needs_fla = pytest.mark.skipif(find_spec("fla") is None, reason="flash-linear-attention is not installed")
-
-
-def functions_of(package: str, pattern: str) -> list[str]:
-    """``module:function`` of every function of a package that takes queries, keys, values and beta, unimported."""
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
-        return []
-    root = Path(spec.origin).parent
-    found = []
-    for path in sorted(root.glob(pattern)):
-        module = ".".join((package, *path.relative_to(root).with_suffix("").parts))
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef) and _of_the_kind(node):
-                found.append(f"{module}:{node.name}")
-    return found
-
-
-def _of_the_kind(node: ast.FunctionDef) -> bool:
-    names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
-    required = set(names[: len(names) - len(node.args.defaults)])
-    known = {
-        "q",
-        "k",
-        "v",
-        "query",
-        "key",
-        "value",
-        "beta",
-        "g",
-        "scale",
-        "initial_state",
-        "output_final_state",
-    }
-    mine = required <= known | {"g_atk", "beta_atk", "p"}
-    return mine and {"beta"} <= required and bool({"k", "key"} & required) and bool({"v", "value"} & required)
-
-
-TRANSFORMERS = functions_of("transformers", "models/*/modeling_*.py")
-
-
-@pytest.fixture(scope="module")
-def _without_fla() -> Iterator[None]:
-    """transformers' modules, imported where flash-linear-attention is not installed, and forgotten again."""
-    modules = {name.partition(":")[0] for name in TRANSFORMERS}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "fla", None)
-        for name in modules:
-            patch.delitem(sys.modules, name, raising=False)
-        # Each says once that it falls back to plain PyTorch.
-        patch.setattr(logging.getLogger("transformers"), "disabled", True)
-        yield
-        for name in modules:
-            sys.modules.pop(name, None)
 
 
 def agrees(name: str) -> Adapter:
@@ -198,7 +110,7 @@ def test_a_gram_diagonal_is_handed_on_and_taken_up_again_also_packed() -> None:
         np.testing.assert_allclose(said_of.handed_on, one.exact_handed_on(one.exact()), atol=1e-5)
 
 
-@pytest.mark.usefixtures("_without_fla")
+@pytest.mark.usefixtures("without_fla")
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_transformers(name: str) -> None:
     found = agrees(name)

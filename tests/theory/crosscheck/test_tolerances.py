@@ -9,28 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.crosscheck.eager_faults import kernel
+from support.crosscheck.exercises import adapter, exercise
 
 from osdn_theory.crosscheck.cases.case import Case, following
 from osdn_theory.crosscheck.evidence import limits as module
 from osdn_theory.crosscheck.evidence.limits import Limit, Limits, limits, models_of, of_late, relative_limit
-from osdn_theory.crosscheck.examination.exercises.draw import SMALL
-from osdn_theory.crosscheck.examination.exercises.table import questions
-from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
+from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.rounding import FORMATS, Overflow, error_bounds, spacing
 
 ALLOWED = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """What is allowed where no bound is proved, as stated in the documentation: not read from the code under test."""
-
-
-def adapter(recurrence: str, order: Any = "recurrent") -> Adapter:
-    found = adapt(kernel(recurrence), recurrence=recurrence)  # type: ignore[arg-type]
-    return replace(found, order=order, gate_optional=found.gated)
-
-
-def exercise(name: str, recurrence: str = "osdn", dtype: Any = "float32") -> Case:
-    found = {each.name: each for each in questions(adapter(recurrence), dtype, SMALL)}
-    return found[name].cases[0]
 
 
 # Allowances

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from theory.recurrence.test_chunkwise import GATES, NAMES, RULES, SOLVERS, make
+from support.streams import GATES, NAMES, RULES, SOLVERS, make
 
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.recurrence.solve import osdn

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 from distributed import CancelledError, KilledWorker
 from support.sweep_cases import SMALL, Row, audit, executions, quick
-from theory.sweep.test_run import rows_on_disk, start_sweep, table_of, wait_until
+from support.sweep_folders import rows_on_disk, start_sweep, table_of, wait_until
 
 from osdn_theory.sweep import cluster
 from osdn_theory.sweep.grid import Grid

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import sweep_cases
 from support.sweep_cases import SMALL, Row, audit, executions, ids_in, logged, quick
+from support.sweep_folders import rows_on_disk, start_sweep, table_of, wait_until
 
 from osdn_theory.sweep import local, packages, run as run_module, store as store_module
 from osdn_theory.sweep.grid import Cell, Grid
@@ -23,34 +20,6 @@ from osdn_theory.sweep.journal import Journal
 from osdn_theory.sweep.local import WorkersLostError
 from osdn_theory.sweep.run import Progress, plan_sweep, run_sweep
 from osdn_theory.sweep.store import Store, read_rows
-
-
-def table_of(folder: Path) -> bytes:
-    return (folder / "sweep.parquet").read_bytes()
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    for _ in range(1200):
-        if condition():
-            return
-        assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    raise AssertionError("waited a minute in vain")
-
-
-def rows_on_disk(folder: Path) -> int:
-    path = folder / "journal.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def start_sweep(folder: Path, log: Path, jobs: int, scheduler: str = "") -> subprocess.Popen[str]:
-    """`sweep_cases` as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, sweep_cases.__file__, str(folder), str(log), str(jobs), scheduler],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def test_the_table_does_not_depend_on_the_number_of_jobs(tmp_path: Path) -> None:

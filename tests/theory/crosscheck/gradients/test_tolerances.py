@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from theory.crosscheck.test_tolerances import exercise
+from support.crosscheck.exercises import exercise
 
 from osdn_theory.crosscheck.evidence.comparison import per_token
 from osdn_theory.crosscheck.gradients.alternatives import GradientAlternative

@@ -1,0 +1,107 @@
+"""Kernels with one known fault each, asked and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from support.crosscheck.eager_faults import kernel, preconditioned, preconditioner
+
+from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
+from osdn_theory.crosscheck.alternatives.shown import Truth
+from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES
+from osdn_theory.crosscheck.cases.case import Case
+from osdn_theory.crosscheck.evidence.limits import limits, models_of
+from osdn_theory.crosscheck.examination.exercises.draw import SMALL
+from osdn_theory.crosscheck.examination.exercises.question import Question, answer
+from osdn_theory.crosscheck.examination.exercises.table import questions
+from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
+
+RECURRENCES = ("osdn", "delta_net", "gated_delta_net", "kda", "preconditioned_delta_net", "preconditioner")
+
+
+ASKED = frozenset(
+    {
+        "everything at once",
+        "square",
+        "defaults",
+        "normalised feedback",
+        "negative eigenvalues",
+        "packed sequences",
+    }
+)
+"""Exercises that together show every row in float32."""
+
+
+SHOWN = {"osdn": ("o", "S", "d", "d handed on"), "preconditioner": ("d", "d handed on")}
+
+
+SAME: dict[str, frozenset[str]] = {
+    "clips at the end only": frozenset({"clips once per chunk"}),
+    "final state is S_0": frozenset({"final state without the last partial chunk"}),
+}
+"""What no sequence shorter than a chunk tells apart."""
+
+
+def adapter_of(recurrence: str, fault: str = "") -> Adapter:
+    makers = {"preconditioner": preconditioner, "preconditioned_delta_net": preconditioned}
+    made = makers[recurrence](fault) if recurrence in makers else kernel(recurrence, fault)
+    return replace(adapt(made, name="eager recurrent"), recurrence=recurrence)  # type: ignore[arg-type]
+
+
+def truths_of(adapter: Adapter, cases: Sequence[Case], dtype: str = "float32") -> list[Truth]:
+    models = models_of(adapter, dtype)
+    found = []
+    for case in cases:
+        exact = case.exact()
+        found.append((exact, limits(adapter, case, exact, models)))
+    return found
+
+
+@cache
+def asked(recurrence: str, dtype: Any = "float32") -> tuple[tuple[Question, ...], tuple[list[Truth], ...]]:
+    """Questions and their truths, once for all kernels of a recurrence."""
+    adapter = adapter_of(recurrence)
+    posed = tuple(each for each in questions(adapter, dtype, SMALL) if each.name in ASKED)
+    if recurrence == "preconditioned_delta_net":
+        posed = tuple(with_gram_diagonal(each) for each in posed)
+    return posed, tuple(truths_of(adapter, each.cases, dtype) for each in posed)
+
+
+def with_gram_diagonal(question: Question) -> Question:
+    """From an A_0 that is not zero: multiples of 1/1024, which all formats but bfloat16 hold."""
+    rng = np.random.default_rng(0)
+    cases = [
+        replace(each, initial_preconditioner=rng.integers(1, 2048, each.anchor.shape) / 1024.0)
+        for each in question.cases
+    ]
+    return replace(question, cases=tuple(cases))
+
+
+def explained(adapter: Adapter, dtype: Any = "float32", **options: Any) -> tuple[Explanation, ...]:
+    posed, truths = asked(adapter.recurrence, dtype)
+    return explain(adapter, posed, [answer(adapter, each, "cpu") for each in posed], truths, **options)
+
+
+def keys_of(found: Sequence[Explanation]) -> list[str]:
+    return ["+".join(each.key for each in one.faults) for one in found]
+
+
+def possible(recurrence: str) -> list[str]:
+    adapter = adapter_of(recurrence)
+    return [each.key for each in ALTERNATIVES if each.obstacle(adapter) is None]
+
+
+def every_row() -> list[tuple[str, str]]:
+    """Every row of the table once, in the first recurrence that can have it."""
+    found: dict[str, str] = {}
+    for recurrence in RECURRENCES:
+        for key in possible(recurrence):
+            found.setdefault(key, recurrence)
+    return [(recurrence, key) for key, recurrence in found.items()]
+
+
+EVERY_ROW = every_row()
