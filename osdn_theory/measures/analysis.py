@@ -7,19 +7,28 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.jsonable import jsonable
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, require
 from osdn_theory.measures.calibration_times import CalibrationTimes, calibration_times
 from osdn_theory.measures.least_squares import recursive_least_squares, relative_distance
-from osdn_theory.recurrence.calibrate import calibrate_step, features, forgetting
+from osdn_theory.recurrence.calibrate import (
+    calibrate_step,
+    features,
+    forgetting,
+    resolve_anchor,
+    resolve_initial_preconditioner,
+)
 from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
 from osdn_theory.recurrence.solve import Method, delta_net, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.stream import Stream
 
 
+@show_briefly
 @dataclass(frozen=True)
 class RecurrenceMeasures:
     """One head under one recurrence.
@@ -64,6 +73,7 @@ class RecurrenceMeasures:
     clipped_fraction: float
 
 
+@show_briefly
 @dataclass(frozen=True)
 class HeadAnalysis:
     """One head of one layer: its keys, its calibration times, and both recurrences on it.
@@ -88,6 +98,8 @@ class HeadAnalysis:
         Share of the feature variance that calibrates within the context.
     calibrated_directions : int
         Number of directions that do, of K.
+    identity : bool
+        Whether T15 makes OSDN equal to DeltaNet here, see :func:`keeps_identity`.
     measures : mapping from "osdn" and "delta_net" to RecurrenceMeasures
     """
 
@@ -101,6 +113,7 @@ class HeadAnalysis:
     slowest_calibration: float
     calibrated_fraction: float
     calibrated_directions: int
+    identity: bool
     measures: Mapping[str, RecurrenceMeasures]
 
     def as_dict(self) -> dict[str, Any]:
@@ -144,6 +157,22 @@ def analyze(
         lacks.
     """
     return [head for stream in streams for head in _heads(stream, rule, ridge, method, chunk_size)]
+
+
+def keeps_identity(stream: Stream, rule: CalibrationRule) -> npt.NDArray[np.bool_]:
+    """Whether d stays at 1, so that OSDN is DeltaNet, (...) bool (T15).
+
+    It does from d_1 = 1 where 1 lies in the box, every key has unit norm up to the rounding of float64, forgetting is
+    off or leads back to 1, and the feedback is not beta-aware.
+    """
+    start = resolve_initial_preconditioner(stream)
+    anchored = resolve_anchor(rule, start)
+    kept = np.all(forgetting(stream, rule) == 1.0, axis=-1) | np.all(anchored == 1.0, axis=-1)
+    in_box = bool(np.all(np.less_equal(rule.d_min, 1.0)) and np.all(np.greater_equal(rule.d_max, 1.0)))
+    off = np.abs(np.sum(stream.squared_keys, axis=-1) - 1.0).max(axis=-1, initial=0.0)
+    unit = off <= 2 * stream.key_dim * np.finfo(np.float64).eps
+    kept = kept & unit & np.all(start == 1.0, axis=-1)
+    return np.asarray(kept & in_box & (not rule.beta_aware), dtype=bool)
 
 
 def key_spectrum(keys: Array) -> tuple[Array, Array, Array]:
@@ -276,6 +305,7 @@ def _heads(
     measured = {name: trajectory_measures(run, newton) for name, run in runs.items()}
     rank, condition, effective = key_spectrum(stream.keys)
     times = calibration_times(stream, rule)
+    identity = keeps_identity(stream, rule)
     return [
         HeadAnalysis(
             stream=stream.name,
@@ -284,6 +314,7 @@ def _heads(
             key_rank=int(rank[index]),
             key_condition=float(condition[index]),
             effective_rank=float(effective[index]),
+            identity=bool(identity[index]),
             measures={name: _pick(columns, index) for name, columns in measured.items()},
             **_times(times, index),
         )

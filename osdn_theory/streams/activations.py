@@ -24,8 +24,10 @@ FilePath = str | PathLike[str]
 
 # Bits of precision, and the exponent of the smallest positive number.
 _KEY_DTYPES = {"bfloat16": (8, -133), "float16": (11, -24), "float32": (24, -149), "float64": (53, -1074)}
-_PARTS = ("q", "k", "v", "beta", "g", "d0")
-_TENSOR_NAME = re.compile(rf"(?:(layer\d+)\.)?({'|'.join(_PARTS)})")
+PARTS = ("q", "k", "v", "beta", "g", "d0")
+"""Last parts of the names of the tensors that are read."""
+
+_TENSOR_NAME = re.compile(rf"(?:(layer\d+)\.)?({'|'.join(PARTS)})")
 _PACKAGED = "minilm_streams.safetensors"
 _BETA_BITS = 8
 

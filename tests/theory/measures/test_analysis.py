@@ -6,7 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from osdn_theory.measures.analysis import analyze, clipped_steps, geometric_mean_ratio, key_spectrum
+from osdn_theory.measures.analysis import (
+    analyze,
+    clipped_steps,
+    geometric_mean_ratio,
+    keeps_identity,
+    key_spectrum,
+)
 from osdn_theory.measures.least_squares import ridge_solution
 from osdn_theory.recurrence.calibrate import calibrate_step
 from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
@@ -158,3 +164,36 @@ def test_bad_arguments_are_named():
         analyze([stream()], ridge=0.0)
     with pytest.raises(ValueError, match=r"^forget_gate"):
         analyze([stream()], CalibrationRule(forgetting="token"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule", "kept"),
+    [
+        ({}, {}, True),
+        ({}, {"eta": 1.0}, True),
+        ({}, {"forgetting": 0.9, "anchor": 1.0}, True),
+        ({}, {"forgetting": 0.9, "anchor": "initial"}, True),
+        ({}, {"forgetting": 0.9}, False),
+        ({}, {"d_min": 1.1}, False),
+        ({}, {"beta_aware": True, "eta": 1.0}, False),
+        ({"initial_preconditioner": np.array([1.0, 1.0, 1.0, 1.25])}, {"eta": 1.0}, False),
+    ],
+)
+def test_identity_is_said_exactly_where_osdn_is_delta_net(changes, rule, kept):
+    data = replace(unit(stream(5, beta=0.5)), **changes)
+    heads = analyze([data], CalibrationRule(**rule))
+    assert {head.identity for head in heads} == {kept}
+    same = [
+        np.isclose(head.measures["osdn"].recall_ratio, head.measures["delta_net"].recall_ratio, rtol=1e-12)
+        for head in heads
+    ]
+    assert all(same) if kept else not any(same)
+
+
+def test_identity_needs_the_norm_of_every_key():
+    data = unit(stream(6))
+    keys = data.keys.copy()
+    keys[1, 2, 7] *= 1 + 1e-6
+    kept = keeps_identity(replace(data, keys=keys), PUBLISHED)
+    assert not kept[1, 2]
+    assert kept.sum() == kept.size - 1
