@@ -8,27 +8,56 @@ from .bounds import (
 from .context.comparators import (
     best_context_diagonal as best_context_diagonal,
     best_fixed_diagonal as best_fixed_diagonal,
+    context_contraction as context_contraction,
 )
 from .context.convergence import (
+    ConvergenceData as ConvergenceData,
+    conditioned_keys as conditioned_keys,
+    context_convergence as context_convergence,
     convergence_rates as convergence_rates,
 )
+from .context.files import (
+    Context as Context,
+    factor_gram as factor_gram,
+    load_context as load_context,
+)
 from .context.newton import (
+    ContextTrajectory as ContextTrajectory,
+    context_hessian as context_hessian,
+    context_hypergradient as context_hypergradient,
     context_osdn as context_osdn,
+    context_ratio as context_ratio,
     fixed_diagonal as fixed_diagonal,
     gradient_descent as gradient_descent,
     right_newton as right_newton,
 )
+from .context.newton_bounds import (
+    agnostic_bound as agnostic_bound,
+    agnostic_ratio_sum as agnostic_ratio_sum,
+    comparator_ratios as comparator_ratios,
+    newton_bound as newton_bound,
+    vacuous_until as vacuous_until,
+)
 from .measures.analysis import (
+    HeadAnalysis as HeadAnalysis,
+    RecurrenceMeasures as RecurrenceMeasures,
     analyze as analyze,
 )
 from .measures.calibration_times import (
+    CalibrationTimes as CalibrationTimes,
     calibration_times as calibration_times,
     isotropic_eigenvalues as isotropic_eigenvalues,
     moment_matrix as moment_matrix,
 )
 from .measures.least_squares import (
+    LeastSquaresTrajectory as LeastSquaresTrajectory,
+    newton_distance as newton_distance,
     recursive_least_squares as recursive_least_squares,
     ridge_solution as ridge_solution,
+)
+from .measures.token_curves import (
+    TokenCurves as TokenCurves,
+    token_curves as token_curves,
 )
 from .objective import (
     context_gradient as context_gradient,

@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 import flint
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.bounds.numbers import Number, as_float, ball
 
 Outcome = Literal["holds", "violated", "not applicable", "undecided"]
 
 
+@show_briefly
 @dataclass(frozen=True)
 class BoundCheck:
     """One bound on one stream under one rule.

@@ -2,74 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from osdn_theory.base.folders import ensure_writable
-from osdn_theory.commands.console import format_number, known_names, print_table
-from osdn_theory.commands.options import JsonFlag, SeedOption, print_json, write_json
+from osdn_theory.commands.console import format_number, known_names, print_table, split_names
+from osdn_theory.commands.options import JsonFlag, SeedOption, print_json, print_written, write_json
+
+if TYPE_CHECKING:
+    from osdn_theory.context.convergence import ConvergenceData
+
+CONDITIONS = (6.0, 100.0)
+"""Of the synthetic contexts, unless others are given."""
 
 
 def converge(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A context: a matrix of keys, one row per token (npy, csv, txt), or captured activations (npz, "
+            "safetensors). Default: synthetic contexts."
+        ),
+    ] = None,
     rule: Annotated[
         list[str] | None, typer.Option(help="gradient, best_fixed_diagonal, diagonal, full, newton.")
     ] = None,
     condition: Annotated[
-        list[float] | None, typer.Option(help="Condition number; repeat it for more.")
+        list[float] | None, typer.Option(help="Condition number of a synthetic context; repeat it for more.")
+    ] = None,
+    gram: Annotated[bool, typer.Option("--gram", help="The matrix in the file is the Gram matrix.")] = False,
+    layer: Annotated[str | None, typer.Option(help="Layer of the activations. Default: the first.")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Batch and head of the activations, such as 0,3. Default: 0,0.")
     ] = None,
     steps: Annotated[int, typer.Option(min=0, help="Steps on the context.")] = 1000,
-    key_dim: Annotated[int, typer.Option(min=1, help="K.")] = 8,
-    value_dim: Annotated[int, typer.Option(min=1, help="V.")] = 8,
+    key_dim: Annotated[int | None, typer.Option(min=1, help="K of a synthetic context. Default: 8.")] = None,
+    value_dim: Annotated[
+        int | None, typer.Option(min=1, help="V, unless the file has values. Default: 8.")
+    ] = None,
     rotate: Annotated[bool, typer.Option(help="A general Gram matrix; --no-rotate: a diagonal one.")] = True,
     eta: Annotated[float | None, typer.Option(help="Step of both OSDN rules. Default 1/(2 L^2).")] = None,
     seed: SeedOption = 0,
     out: Annotated[Path, typer.Option(help="Folder to write figures and data to.")] = Path("convergence"),
     json: JsonFlag = False,
 ) -> None:
-    """Draw suboptimality against steps for several rules, with T10's bound and where it is vacuous."""
-    import numpy as np
+    """Draw suboptimality against steps for several rules, with T10's bound and where it is vacuous.
 
+    The rules step on the loss of a whole context, of which the recurrence sees one token at a time.
+    """
     from osdn_theory import plotting
-    from osdn_theory.context.convergence import LABELS, RULES, convergence_rates
+    from osdn_theory.context.convergence import LABELS, RULES
 
-    chosen: Any = known_names("--rule", rule, RULES) or RULES
-    document: dict[str, Any] = {}
+    _check_source(file, condition, key_dim, gram, layer, head)
+    options: dict[str, Any] = {
+        "steps": steps, "rules": known_names("--rule", rule, RULES) or RULES, "eta": eta
+    }  # fmt: skip
+    ensure_writable(out)
+    if file is None:
+        sizes = {"key_dim": key_dim or 8, "value_dim": value_dim or 8, "rotate": rotate}
+        found = {
+            f"{kappa:g}": _synthetic(kappa, seed, {**sizes, **options}) for kappa in condition or CONDITIONS
+        }
+    else:
+        found = _from_file(file, layer, _index(head), gram, value_dim, seed, options)
     files: list[Path] = []
-    for kappa in condition or [6.0, 100.0]:
-        data = convergence_rates(
-            np.random.default_rng(seed),
-            condition=kappa,
-            key_dim=key_dim,
-            value_dim=value_dim,
-            steps=steps,
-            rotate=rotate,
-            rules=chosen,
-            eta=eta,
-        )
-        document[f"{kappa:g}"] = data.as_dict()
-        figure, _ = plotting.convergence_rates(
-            data, labels=LABELS, title=f"K = {key_dim}, condition number {kappa:g}"
-        )
-        files += plotting.save_figure(figure, ensure_writable(out) / f"convergence-{kappa:g}.png", svg=True)
+    for name, data in found.items():
+        figure, _ = plotting.convergence_rates(data, labels=LABELS, title=_title(name, data, file))
+        plain = re.sub(r"[^\w.-]+", "-", name).strip("-")
+        files += plotting.save_figure(figure, out / f"convergence-{plain}.png", svg=True)
+    document = {name: data.as_dict() for name, data in found.items()}
     files.append(write_json(out, "convergence.json", document))
     if json:
         print_json(document)
         return
     _print_convergence(document)
-    typer.echo("written: " + ", ".join(map(str, files)))
+    print_written(files)
+
+
+def _check_source(
+    file: Path | None,
+    condition: Sequence[float] | None,
+    key_dim: int | None,
+    gram: bool,
+    layer: str | None,
+    head: str | None,
+) -> None:
+    """Refuse options of the one source beside the other."""
+    synthetic = {"--condition": condition, "--key-dim": key_dim}
+    captured = {"--gram": gram or None, "--layer": layer, "--head": head}
+    for option, value in (synthetic if file is not None else captured).items():
+        if value is not None:
+            raise ValueError(
+                f"{option}: a file has its own" if file is not None else f"{option}: expected a file as well"
+            )
+
+
+def _index(head: str | None) -> tuple[int, ...]:
+    names = split_names(None if head is None else [head]) or []
+    if not all(name.isdecimal() for name in names):
+        raise ValueError(f"--head: expected numbers such as 0,3, got {head!r}")
+    return tuple(map(int, names))
+
+
+def _synthetic(condition: float, seed: int, options: Mapping[str, Any]) -> ConvergenceData:
+    import numpy as np
+
+    from osdn_theory.context.convergence import convergence_rates
+
+    return convergence_rates(np.random.default_rng(seed), condition=condition, **options)
+
+
+def _from_file(
+    file: Path,
+    layer: str | None,
+    head: tuple[int, ...],
+    gram: bool,
+    value_dim: int | None,
+    seed: int,
+    options: Mapping[str, Any],
+) -> dict[str, ConvergenceData]:
+    import numpy as np
+
+    from osdn_theory.context.convergence import context_convergence
+    from osdn_theory.context.files import load_context
+
+    named = int(layer) if layer is not None and layer.isdecimal() else layer
+    context = load_context(file, layer=named, head=head, gram=gram)
+    if context.values is not None and value_dim is not None:
+        raise ValueError(f"--value-dim: {str(file)!r} has values")
+    values = context.values
+    if values is None:
+        values = np.random.default_rng(seed).normal(size=(len(context.keys), value_dim or 8))
+    return {context.name: context_convergence(context.keys, values, **options)}
+
+
+def _title(name: str, data: ConvergenceData, file: Path | None) -> str:
+    sizes = f"K = {data.parameters['key_dim']}, condition number {data.parameters['condition']:.3g}"
+    return sizes if file is None else f"{name}: {sizes}"
 
 
 def _print_convergence(document: Mapping[str, Any]) -> None:
     """First and last suboptimality of every rule, and where the bound on it begins to say something."""
     print_table(
-        "log10(F - F*)",
-        ["condition, rule", "first", "last", "bound (T10)"],
+        "log10(F - F*), F the loss of the context and F* its minimum, before the first step and after the last",
+        ["context, rule", "first", "last", "bound (T10)"],
         (
-            [f"{kappa} {rule}", format_number(curve[0]), format_number(curve[-1]), _bound(data, rule)]
-            for kappa, data in document.items()
+            [f"{name} {rule}", format_number(curve[0]), format_number(curve[-1]), _bound(data, rule)]
+            for name, data in document.items()
             for rule, curve in data["log10_suboptimality"].items()
         ),
         left=["bound (T10)"],

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.context.problem import (
@@ -35,6 +36,7 @@ from osdn_theory.context.problem import (
 Label = Literal["gradient", "fixed_diagonal", "diagonal", "full", "newton"]
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class ContextTrajectory:
     """Iterates S_{j+1} = S_j - grad F(S_j) P_j of J steps on one context, float64.

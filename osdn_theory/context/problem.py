@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.objective import context_minimizer, gram
@@ -14,6 +15,7 @@ from osdn_theory.objective import context_minimizer, gram
 Form = Literal["diagonal", "full"]
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class ContextProblem:
     """Keys and values with G = R^T R, its pseudo-inverse, the minimiser and the extreme eigenvalues.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, require
 from osdn_theory.context.problem import reciprocal
@@ -15,6 +16,7 @@ from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.streams.stream import Stream
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class CalibrationTimes:
     """How fast each direction of the preconditioner calibrates on a stream, float64.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.context.problem import common_lead
@@ -17,6 +18,7 @@ from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.stream import Stream
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class LeastSquaresTrajectory:
     """Ridge least-squares states of the prefixes of a stream, float64.

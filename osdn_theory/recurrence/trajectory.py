@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import Array
 from osdn_theory.objective import residual_ratio
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.streams.stream import Stream
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Carry:
     """Where a stream was cut: pass it to the same solver to go on with the same bits.
@@ -28,6 +30,7 @@ class Carry:
     gram_diagonal: Array | None = None
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """A stream under a recurrence, token by token, float64.

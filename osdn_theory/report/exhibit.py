@@ -8,9 +8,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import require
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Exhibit:
     """A figure or a table of the report, with the sentence that says what to see in it.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.recurrence import calibrate as calibration
@@ -24,6 +25,7 @@ from osdn_theory.streams.stream import Stream
 Single = npt.NDArray[np.float32]
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Emulated:
     """What the emulated kernel computes, as float64: preconditioner (..., T, K), outputs (..., T, V), final_state

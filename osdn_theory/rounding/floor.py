@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import Array
 from osdn_theory.rounding.errors.lemmas import UNIT
 from osdn_theory.rounding.running import ErrorBounds
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class ResidualFloor:
     """What rounding leaves of the residuals, as roots of losses: norms, not squares.

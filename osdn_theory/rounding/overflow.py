@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import Array
 from osdn_theory.rounding.errors.error_set import Mask
 from osdn_theory.rounding.formats import Format
 
 
+@show_briefly
 @dataclass(frozen=True)
 class Overflow:
     """The first quantity of one leading entry that may leave its format.

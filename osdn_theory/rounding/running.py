@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.threads import single_threaded_blas
 from osdn_theory.base.validation import Array, require
 from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
@@ -27,6 +28,7 @@ from osdn_theory.rounding.setup import Setup
 from osdn_theory.streams.stream import Stream
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class ReadBounds:
     """Bounds on what another set of queries reads of the same memory.
@@ -47,6 +49,7 @@ class ReadBounds:
     overflows: tuple[Overflow, ...]
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class ErrorBounds:
     """How far a kernel that works as `model` says may be from the exact trajectory on the inputs it reads.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 
 ARRAYS = (
@@ -23,6 +24,7 @@ ARRAYS = (
 )
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Stream:
     """Keys, values, queries and gates of a token stream, float64, leading axes broadcast.

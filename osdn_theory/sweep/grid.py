@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import require
 from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
 
@@ -117,6 +118,7 @@ def _digest(parameters: dict[str, Any]) -> bytes:
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).digest()
 
 
+@show_briefly
 @dataclass(frozen=True)
 class Grid:
     """Axes of a sweep; the cells are all their combinations.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.sweep.grid import Cell, Grid
 from osdn_theory.sweep.local import local_rows
 from osdn_theory.sweep.measure import measure as measure_cell, tokens
@@ -29,6 +30,7 @@ class Progress:
     weight_total: float
 
 
+@show_briefly
 @dataclass(frozen=True)
 class Summary:
     """What one call of :func:`run_sweep` did.

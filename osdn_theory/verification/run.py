@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from osdn_theory import __version__
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.command import command
 from osdn_theory.base.jsonable import jsonable
 from osdn_theory.base.threads import single_threaded_blas
@@ -29,6 +30,7 @@ Progress = Callable[[str, int, int], None]
 EXIT_HOLDS, EXIT_VIOLATED, EXIT_UNDECIDED = 0, 1, 3
 
 
+@show_briefly
 @dataclass(frozen=True)
 class Verification:
     """Verdicts of one run of `verify`, and what it takes to repeat it.

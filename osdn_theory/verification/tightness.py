@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import minimize
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import Array, require
 from osdn_theory.bounds.check import Sides, log10_slack
 from osdn_theory.bounds.facts import Facts
@@ -33,6 +34,7 @@ _REFUSED = 50.0
 # Slack, in decades, given to a point where the bound does not apply, so that the optimiser turns back.
 
 
+@show_briefly
 @dataclass(frozen=True)
 class TightenResult:
     """The smallest slack found for one bound.

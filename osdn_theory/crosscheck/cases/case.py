@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR, Adapter, KeyNorm, Recurrence
 from osdn_theory.recurrence.gram_diagonal import running_diagonal
@@ -29,6 +30,7 @@ OWN = ("initial_state", "initial_preconditioner", "anchor", *TOKEN_INPUTS)
 """The arrays of a case beside those of its stream."""
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Case:
     """Inputs that a kernel and the exact recurrence share, bit by bit. Leading axes are (B, H).

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.crosscheck.cases.case import Dtype
 from osdn_theory.crosscheck.fuzz.drawing.draw import LARGE, SMALL, Sizes, draw
 from osdn_theory.crosscheck.fuzz.drawing.takes import Takes, find_out
@@ -46,6 +47,7 @@ class Plan:
     device: str = "cpu"
 
 
+@show_briefly
 @dataclass(frozen=True)
 class Failure:
     """One way in which a kernel fails, at the smallest case found.
@@ -75,6 +77,7 @@ class Failure:
     files: tuple[str, ...]
 
 
+@show_briefly
 @dataclass(frozen=True)
 class Summary:
     """What a run has found so far, earlier calls in the same folder included.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.layouts import exchange_time_and_heads
 from osdn_theory.base.validation import Array, require
 from osdn_theory.crosscheck.cases.case import Case
@@ -52,6 +53,7 @@ SEED = 0
 WHAT = "the call with gradients"
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Gradients:
     """Gradients of one random linear form of a kernel's results, and the right ones.

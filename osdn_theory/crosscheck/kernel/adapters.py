@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.kernel.signature.names import ARGUMENTS as ARGUMENTS, FACTORS, PRECONDITIONED
 from osdn_theory.crosscheck.kernel.signature.reading import read_signature
@@ -49,6 +50,7 @@ DECAY: Mapping[str, str] = {
 }
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Adapter:
     """A kernel and the statement of what it is taken to compute.
