@@ -40,7 +40,6 @@ def test_what_is_plain_exists_and_is_short() -> None:
         "CalibrationRule",
         "KernelModel",
         "Trajectory",
-        "CrossCheck",
         "ErrorBounds",
     }
     for plain in (ot.PUBLISHED, RECURRENT_FP32):
