@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from osdn_theory.base.folders import ensure_writable
-from osdn_theory.commands.console import number_or, print_table, progress_bar, split_names
+from osdn_theory.commands.console import note_unread, number_or, print_table, progress_bar, split_names
 from osdn_theory.commands.matrix import print_matrix
 from osdn_theory.commands.options import (
     JsonFlag,
@@ -127,7 +126,7 @@ def analyze(
         rng=np.random.default_rng(seed) if beta == "random" else None,
     )
     require_tokens(loaded)
-    _name_unread(file)
+    note_unread(file)
     once = {stream.name: stream if d1 is None else _from_start(stream, d1) for stream in loaded}
     streams = list(once.values())
     heads, verdicts = [], []
@@ -159,16 +158,6 @@ def _layers(given: Sequence[str] | None) -> list[str | int] | None:
     return (
         None if names is None else [int(name) if name.isdecimal() else name for name in dict.fromkeys(names)]
     )
-
-
-def _name_unread(file: Path | None) -> None:
-    """Say on stderr what the file has that is not read: it may be a gate under another name."""
-    from osdn_theory.streams.activations import PARTS, unread_tensors
-
-    for name in unread_tensors(file):
-        close = get_close_matches(name.rpartition(".")[2], PARTS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(PARTS)}"
-        typer.echo(f"note: tensor {name!r} is not read{hint}", err=True)
 
 
 def _from_start(stream: Stream, d1: float) -> Stream:

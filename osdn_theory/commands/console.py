@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -89,6 +90,16 @@ def number_or(option: str, text: str | None, words: Sequence[str]) -> Any:
         raise ValueError(
             f"{option}: expected a number or {' or '.join(map(repr, words))}, got {text!r}"
         ) from None
+
+
+def note_unread(file: Path | None) -> None:
+    """Say on stderr which tensors of a file of activations are not read: one may be a gate under another name."""
+    from osdn_theory.streams.activations import PARTS, unread_tensors
+
+    for name in unread_tensors(file):
+        close = get_close_matches(name.rpartition(".")[2], PARTS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"those that are: {', '.join(PARTS)}"
+        typer.echo(f"note: {file}: tensor {name!r} is not read; {hint}", err=True)
 
 
 def format_number(value: float | str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osdn_theory.base.folders import ensure_writable
-from osdn_theory.commands.console import format_number, known_names, print_table, split_names
+from osdn_theory.commands.console import format_number, known_names, note_unread, print_table, split_names
 from osdn_theory.commands.options import JsonFlag, SeedOption, print_json, print_written, write_json
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ def _from_file(
 
     named = int(layer) if layer is not None and layer.isdecimal() else layer
     context = load_context(file, layer=named, head=head, gram=gram)
+    if context.values is not None:
+        note_unread(file)
     if context.values is not None and value_dim is not None:
         raise ValueError(f"--value-dim: {str(file)!r} has values")
     values = context.values

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from osdn_theory.base.folders import ensure_writable
-from osdn_theory.commands.console import known_names, print_table, progress_bar
+from osdn_theory.commands.console import known_names, note_unread, print_table, progress_bar
 from osdn_theory.commands.matrix import STYLES, print_matrix
 from osdn_theory.commands.options import JsonFlag, SeedOption, print_json
 
@@ -38,6 +38,8 @@ def verify(
 
     streams = known_names("--stream", stream, STREAM_NAMES)
     theorems = known_names("--bounds", bounds, BOUND_IDS)
+    if file is not None:
+        note_unread(file)
     if report:
         # Found out now rather than after minutes of work.
         ensure_writable(out)

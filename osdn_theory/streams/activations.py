@@ -283,7 +283,7 @@ def _require_gates(label: str, beta: Array) -> None:
     outside = (beta < 0) | (beta > 2)
     require(
         not outside.any(),
-        f"{label}: expected write gates in [0, 2], got {beta.min(initial=0.0):g} to {beta.max(initial=0.0):g}, "
+        f"{label}: expected write gates in [0, 2], got {beta.min():g} to {beta.max():g}, "
         f"{np.count_nonzero(outside)} of {beta.size} outside; are these numbers before their sigmoid?",
     )
 
