@@ -29,13 +29,13 @@ import osdn_theory as ot
 from osdn_theory.recall import data as recall_data, tables as recall_tables
 
 summary = recall_data.load()
-status = "complete" if summary["complete"] else "not complete"
+status = "complete" if summary.complete else "not complete"
 rows = [
-    ("command", summary["command"]),
-    ("preset", f"{summary['preset']}, {status}"),
-    ("seeds", ", ".join(map(str, summary["seeds"]))),
-    ("time of all runs, added up", f"{summary['seconds']:,.0f} s"),
-    *summary["environment"].items(),
+    ("command", summary.command),
+    ("preset", f"{summary.preset}, {status}"),
+    ("seeds", ", ".join(map(str, summary.seeds))),
+    ("time of all runs, added up", f"{summary.seconds:,.0f} s"),
+    *summary.environment.items(),
 ]
 display(ot.plotting.Table(["", "this result"], rows))
 
@@ -47,7 +47,7 @@ display(ot.plotting.Table(["", "this result"], rows))
 
 # %%
 display(ot.plotting.Table(*recall_tables.model_table(summary)))
-display(Markdown("\n".join(f"- {sentence}" for sentence in summary["sentences"])))
+display(Markdown("\n".join(f"- {sentence}" for sentence in summary.sentences)))
 
 # %% [markdown]
 # ## Accuracy against the number of pairs
@@ -100,20 +100,20 @@ display(ot.plotting.Table(*recall_tables.ablation_table(summary)))
 labels = recall_data.labels(summary)
 found = {name: recall_data.overall(summary, name, "accuracy") for name in labels}
 changes = {
-    labels[name]: row["difference"]
+    labels[name]: row.difference
     for name, row in found.items()
-    if row and row["difference"] and name != "gated_deltanet"
+    if row and row.difference and name != "gated_deltanet"
 }
-best = max(changes, key=lambda label: changes[label]["mean"])
-better = sum(change["significant"] and change["mean"] > 0 for change in changes.values())
-worse = sum(change["significant"] and change["mean"] < 0 for change in changes.values())
-came_out = sum(row["outcome"] == "as predicted" for row in summary["predictions"])
+best = max(changes, key=lambda label: changes[label].mean)
+better = sum(change.significant and change.mean > 0 for change in changes.values())
+worse = sum(change.significant and change.mean < 0 for change in changes.values())
+came_out = sum(row.outcome == "as predicted" for row in summary.predictions)
 display(
     Markdown(
-        f"**Answer.** In these small models (preset {summary['preset']}, {recall_data.count_seeds(summary)}), of "
+        f"**Answer.** In these small models (preset {summary.preset}, {recall_data.count_seeds(summary)}), of "
         f"{len(changes)} models with a preconditioner {better} {'recalls' if better == 1 else 'recall'} significantly "
         f"better than DeltaNet and {worse} significantly worse, the best being {best} with "
-        f"{recall_tables.points(changes[best])}, in points of accuracy; and of {len(summary['predictions'])} "
+        f"{recall_tables.points(changes[best])}, in points of accuracy; and of {len(summary.predictions)} "
         f"predictions of theory on where OSDN can differ, {came_out} came out."
     )
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from osdn_theory.base.folders import ensure_writable, write_atomically
+from osdn_theory.base.folders import ensure_writable
 from osdn_theory.commands.console import known_names, progress_bar
 
 EXIT_CODES = (
@@ -34,7 +34,8 @@ def prove(
     ] = False,
 ) -> None:
     """Run the machine-checked proofs of all theorems; print what is proved, how, and in what scope."""
-    from osdn_theory.base.jsonable import to_json
+    from osdn_theory.base.command import command
+    from osdn_theory.proofs import FILE, PROOFS
     from proofs_check.claims import CLAIMS
     from proofs_check.proof import Method
     from proofs_check.registry import collect
@@ -55,11 +56,10 @@ def prove(
             processes=processes,
             progress=progress,
         )
-    document = to_json(run.as_dict())
     if out is not None:
-        write_atomically(out / "proofs.json", (document + "\n").encode())
+        PROOFS.write(out / FILE, run.document, command())
     if json:
-        typer.echo(document)
+        typer.echo(PROOFS.encode(run.document, command()))
     else:
         print_run(run)
     raise typer.Exit(run.exit_code)

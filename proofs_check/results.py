@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
+from osdn_theory.proofs import ProofLine, ProofsRun, ProvedClaim, Standing
 from proofs_check.proof import Claim, Evidence, Method, Proof, Verdict
-
-Standing = Literal["proved", "proved in part", "instances only", "failed", "not run"]
-"""Where a claim stands after a run.
-
-``proved``: all its general proofs passed, and the claim names nothing as missing. ``proved in part``: general proofs
-passed, but others were not run, or the claim says what has none. ``instances only``: it has no general proof.
-``failed``: one of its proofs failed. ``not run``: it has general proofs, and none of them was run.
-"""
-
-FAILED, NOT_RUN = 1, 3
-FORMAT = "osdn-proofs/1"
 
 
 @dataclass(frozen=True)
@@ -39,27 +28,22 @@ class ProofResult:
         return self.evidence.verdict
 
     @property
-    def killed(self) -> int:
-        """False variants refuted: a mutation proof is about one, unless its data counts them."""
-        if self.method != "mutation" or self.verdict != "passed":
-            return 0
-        return int(self.evidence.data.get("killed", 1))
-
-    def as_dict(self) -> dict[str, Any]:
-        evidence = self.evidence
-        return {
-            "claim": self.claim,
-            "method": self.method,
-            "scope": self.scope,
-            "general": self.general,
-            "name": self.name,
-            "statement": self.statement,
-            "verdict": evidence.verdict,
-            "detail": evidence.detail,
-            "instances": evidence.instances,
-            "seconds": self.seconds,
-            "data": dict(evidence.data),
-        }
+    def line(self) -> ProofLine:
+        """What ``proofs.json`` says of it."""
+        found = self.evidence
+        return ProofLine(
+            claim=self.claim,
+            method=self.method,
+            scope=self.scope,
+            general=self.general,
+            name=self.name,
+            statement=self.statement,
+            verdict=found.verdict,
+            detail=found.detail,
+            instances=found.instances,
+            seconds=self.seconds,
+            data=found.data,
+        )
 
 
 def result_of(proof: Proof, evidence: Evidence, seconds: float) -> ProofResult:
@@ -84,35 +68,18 @@ class ClaimResult:
         return [result for result in self.results if result.general and result.verdict == "passed"]
 
     @property
+    def document(self) -> ProvedClaim:
+        """What ``proofs.json`` says of it."""
+        lines = tuple(result.line for result in self.results)
+        return ProvedClaim(**vars(self.claim), general_known=self.general_known, proofs=lines)
+
+    @property
     def standing(self) -> Standing:
-        if any(result.verdict == "failed" for result in self.results):
-            return "failed"
-        if not self.general_known:
-            return "instances only"
-        if not self.general:
-            return "not run"
-        complete = len(self.general) == self.general_known and not self.claim.missing
-        return "proved" if complete else "proved in part"
+        return self.document.standing
 
     @property
     def killed(self) -> int:
-        return sum(result.killed for result in self.results)
-
-    def as_dict(self) -> dict[str, Any]:
-        claim = self.claim
-        return {
-            "id": claim.id,
-            "title": claim.title,
-            "latex": claim.latex,
-            "plain": claim.plain,
-            "hypotheses": list(claim.hypotheses),
-            "note": claim.note,
-            "missing": claim.missing,
-            "standing": self.standing,
-            "general_proofs": [{"method": result.method, "name": result.name} for result in self.general],
-            "mutants_killed": self.killed,
-            "proofs": [result.as_dict() for result in self.results],
-        }
+        return self.document.killed
 
 
 @dataclass(frozen=True)
@@ -142,30 +109,23 @@ class Run:
         return [result for claim in self.claims for result in claim.results]
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Verdict -> number of proofs."""
-        counted = Counter(result.verdict for result in self.results)
-        return {verdict: counted[verdict] for verdict in ("passed", "failed", "not run")}
+    def document(self) -> ProofsRun:
+        """What ``proofs.json`` says of it."""
+        return ProofsRun(
+            complete=self.complete,
+            seconds=self.seconds,
+            versions=self.versions,
+            problems=tuple(self.problems),
+            claims=tuple(claim.document for claim in self.claims),
+        )
+
+    @property
+    def counts(self) -> dict[Verdict, int]:
+        return self.document.counts
 
     @property
     def exit_code(self) -> int:
-        """1 if anything failed, else 3 if a proof was not run, else 0."""
-        if self.problems or self.counts["failed"]:
-            return FAILED
-        return NOT_RUN if self.counts["not run"] else 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """The document of ``proofs.json``, as ``schema.json`` describes it."""
-        return {
-            "format": FORMAT,
-            "complete": self.complete,
-            "exit_code": self.exit_code,
-            "seconds": self.seconds,
-            "versions": self.versions,
-            "counts": self.counts,
-            "problems": list(self.problems),
-            "claims": [claim.as_dict() for claim in self.claims],
-        }
+        return self.document.exit_code
 
 
 def summary_rows(run: Run) -> list[dict[str, str]]:

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+Getter = TypeVar("Getter", bound=Callable[..., object])
+
+_STATED = "_is_stated"
+
+
+def stated(getter: Getter) -> Getter:
+    """Mark the function of a property of a dataclass: its value follows from the fields, and JSON states it as well."""
+    setattr(getter, _STATED, True)
+    return getter
+
+
+@cache
+def stated_properties(kind: type) -> Mapping[str, Callable[..., Any]]:
+    """Name and function of every property of a class, inherited ones included, that is marked by :func:`stated`."""
+    members = {name: member for base in reversed(kind.__mro__) for name, member in vars(base).items()}
+    getters = {name: each.fget for name, each in members.items() if isinstance(each, property) and each.fget}
+    return {name: getter for name, getter in getters.items() if hasattr(getter, _STATED)}
 
 
 def jsonable(value: Any) -> Any:
     """`value` made of dicts, lists, strings, numbers and None only.
 
     Infinities become the strings ``"inf"`` and ``"-inf"``, NaN becomes ``"nan"``; arrays become nested lists,
-    dataclasses become dicts of their fields, tuples and sets (sorted) become lists.
+    dataclasses become dicts of their fields and `stated` properties, tuples and sets (sorted) become lists.
 
     Raises
     ------
@@ -30,11 +49,12 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, int):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
+        return value if math.isfinite(value) else str(float(value))
     if isinstance(value, Path):
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
+        names = (*(field.name for field in fields(value)), *stated_properties(type(value)))
+        return {name: jsonable(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,22 +1,20 @@
-"""What a cross-check returns."""
+"""What a cross-check returns; its fields and `stated` properties are what ``crosscheck.json`` says of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from osdn_theory.base.jsonable import jsonable
-from osdn_theory.base.validation import Array
+from osdn_theory.base.documents import Count, Number
+from osdn_theory.base.jsonable import stated
+from osdn_theory.base.validation import Array, require
 
 Outcome = Literal["confirmed", "contradicted", "not observable", "not applicable"]
 Tokens = npt.NDArray[np.int64]
-
-FORMAT = "osdn-crosscheck/2"
-"""Of the document that the command writes: a reader that knows another one leaves it alone."""
 
 EXIT_CONFIRMED, EXIT_CONTRADICTED, EXIT_UNOBSERVED = 0, 1, 3
 
@@ -53,19 +51,36 @@ class Comparison:
     error: Array
     bound: Array | None
     excess: Array | None
-    ulps: Mapping[str, int]
+    ulps: Mapping[str, Count]
     dtype: str
     basis: str
 
+    def __post_init__(self) -> None:
+        require(self.error.shape[-1:] == self.tokens.shape, "error: expected as many tokens as in tokens")
+        shapes = [None if each is None else each.shape for each in (self.bound, self.excess)]
+        require(
+            shapes in ([self.error.shape] * 2, [None] * 2),
+            f"bound, excess: expected the shape {self.error.shape} of error for both, got {shapes}",
+        )
+
     @property
-    def worst_error(self) -> float:
+    @stated
+    def within_bound(self) -> bool | None:
+        """None where nothing is claimed."""
+        return None if self.bound is None else self.within
+
+    @property
+    @stated
+    def worst_error(self) -> Number:
         return float(self.error.max(initial=0.0))
 
     @property
-    def median_error(self) -> float:
+    @stated
+    def median_error(self) -> Number:
         return float(np.median(self.error)) if self.error.size else 0.0
 
     @property
+    @stated
     def worst_head(self) -> tuple[int, ...]:
         """Leading index (batch, head) with the largest excess over its bound, or largest error."""
         measure = self.error if self.excess is None else self.excess
@@ -87,41 +102,25 @@ class Comparison:
         return self.outside.size == 0
 
     @property
-    def worst_excess(self) -> float:
-        """Largest error in units of its bound; 0 where no bound is known."""
-        return 0.0 if self.excess is None else float(self.excess.max(initial=0.0))
+    @stated
+    def worst_excess(self) -> Number | None:
+        """Largest error in units of its bound; None where no bound is known."""
+        return None if self.excess is None else float(self.excess.max(initial=0.0))
 
     @property
+    @stated
     def first_outside(self) -> int | None:
         """Number of the first token at which the quantity leaves its bound."""
         return int(self.outside[0]) if self.outside.size else None
 
     @property
-    def median_slack(self) -> float | None:
+    @stated
+    def median_slack(self) -> Number | None:
         """Median of bound / error over the tokens with an error."""
         if self.bound is None:
             return None
         known = (self.error > 0) & np.isfinite(self.error)
         return float(np.median(self.bound[known] / self.error[known])) if known.any() else None
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "title": self.title,
-            "within_bound": self.within if self.bound is not None else None,
-            "worst_error": self.worst_error,
-            "median_error": self.median_error,
-            "worst_excess": None if self.excess is None else self.worst_excess,
-            "worst_head": self.worst_head,
-            "first_outside": self.first_outside,
-            "median_slack": self.median_slack,
-            "ulps": self.ulps,
-            "dtype": self.dtype,
-            "basis": self.basis,
-            "tokens": self.tokens,
-            "error": self.error,
-            "bound": self.bound,
-        }
 
 
 @dataclass(frozen=True)
@@ -137,9 +136,9 @@ class Verdict:
     title: str
     outcome: Outcome
     reason: str
-    lhs: float | None = None
-    rhs: float | None = None
-    allowance: float | None = None
+    lhs: Number | None = None
+    rhs: Number | None = None
+    allowance: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ class Curve:
     guaranteed: Array
     least: Array
     bound: Array | None
-    constant: float | None
+    constant: Number | None
     ratio: Array
     exact_ratio: Array
     floor: Array
@@ -190,7 +189,8 @@ class Curve:
     departs: int | None
 
     @property
-    def decades(self) -> float:
+    @stated
+    def decades(self) -> Number:
         """Powers of ten that the product has certainly fallen by, at its best prefix."""
         return float(max(0.0, -np.min(self.guaranteed, initial=0.0)))
 
@@ -244,7 +244,7 @@ class CrossCheck:
     rule: str
     dtype: str
     device: str
-    shape: Mapping[str, int]
+    shape: Mapping[str, Count]
     comparisons: tuple[Comparison, ...]
     verdicts: tuple[Verdict, ...]
     symptoms: tuple[Symptom, ...] = ()
@@ -272,34 +272,10 @@ class CrossCheck:
         return all(comparison.within for comparison in self.comparisons)
 
     @property
+    @stated
     def exit_code(self) -> int:
         """0 all confirmed; 1 out of bound or contradicted; 3 neither, but something cannot be observed."""
         outcomes = {verdict.outcome for verdict in self.verdicts}
         if not self.within or "contradicted" in outcomes:
             return EXIT_CONTRADICTED
         return EXIT_UNOBSERVED if "not observable" in outcomes else EXIT_CONFIRMED
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything as JSON-ready values."""
-        curve = None
-        if self.curve is not None:
-            curve = {**vars(self.curve), "decades": self.curve.decades}
-        result: dict[str, Any] = jsonable(
-            {
-                "statement": self.statement,
-                "stream": self.stream,
-                "rule": self.rule,
-                "dtype": self.dtype,
-                "device": self.device,
-                "configuration": self.configuration,
-                "shape": self.shape,
-                "exit_code": self.exit_code,
-                "comparisons": [comparison.as_dict() for comparison in self.comparisons],
-                "verdicts": self.verdicts,
-                "symptoms": self.symptoms,
-                "curve": curve,
-                "newton": self.newton,
-                "notes": self.notes,
-            }
-        )
-        return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,10 +21,11 @@ from matplotlib.ticker import (
 
 from osdn_theory.base.validation import Array, require
 from osdn_theory.plotting._style import GREY, curve_styles, legend_outside, new_figure
-from osdn_theory.recall.data import BASELINE, Summary, count_seeds, labels, measured, overall
+from osdn_theory.recall.data import BASELINE, count_seeds, labels, measured, overall
+from osdn_theory.recall.document import CellRow, DistanceRow, Mean, OverallRow, RecallSummary
 from osdn_theory.recall.tables import MEASURES
 
-Entry = Mapping[str, Any]
+Row = TypeVar("Row", CellRow, DistanceRow)
 
 _RATIOS = ("token_residual_ratio", "recall_residual_ratio")
 _READ = {1: "read once", 2: "read twice"}
@@ -32,12 +33,12 @@ _DODGE = 0.008
 """How far the curves are moved apart, in parts of the width of the axes, so that their intervals can be told apart."""
 
 
-def recall_accuracy(summary: Summary) -> tuple[Figure, list[Axes]]:
+def recall_accuracy(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     """Accuracy against the number of pairs, one curve a model; key statistics are columns, readings rows.
 
     Parameters
     ----------
-    summary : mapping
+    summary : RecallSummary
         As `osdn_theory.recall.data.load` returns it. Points of one number of pairs are moved apart a little.
 
     Raises
@@ -45,7 +46,7 @@ def recall_accuracy(summary: Summary) -> tuple[Figure, list[Axes]]:
     ValueError
         If it holds no accuracies.
     """
-    rows = measured(summary["accuracy"])
+    rows = measured(summary.accuracy)
     require(len(rows) > 0, "summary: expected accuracies, got none")
     statistics, repeats = _different(rows, "statistic"), sorted(_different(rows, "repeats"))
     fig, axes = new_figure(
@@ -56,20 +57,20 @@ def recall_accuracy(summary: Summary) -> tuple[Figure, list[Axes]]:
     )
     panels = [(read, statistic) for read in repeats for statistic in statistics]
     for ax, (read, statistic) in zip(axes, panels, strict=True):
-        inside = [row for row in rows if (row["repeats"], row["statistic"]) == (read, statistic)]
-        _draw_curves(ax, summary, inside, "pairs", ("low", "high"))
+        inside = [row for row in rows if (row.repeats, row.statistic) == (read, statistic)]
+        _draw_curves(ax, summary, inside, lambda row: row.pairs)
         _label_ticks(ax, sorted(_different(inside, "pairs")))
         ax.set_title(f"{statistic}, {_reading(read)}", fontsize="medium")
     _finish_curves(fig, axes, len(statistics), summary, "pairs in the context")
     return fig, axes
 
 
-def recall_distance(summary: Summary) -> tuple[Figure, list[Axes]]:
+def recall_distance(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     """Accuracy against the tokens between the last write of a pair and its query, one panel a reading.
 
     Parameters
     ----------
-    summary : mapping
+    summary : RecallSummary
         As `osdn_theory.recall.data.load` returns it. A point stands in the geometric middle of its range,
         between the grid lines that are its ends.
 
@@ -78,15 +79,14 @@ def recall_distance(summary: Summary) -> tuple[Figure, list[Axes]]:
     ValueError
         If it holds no accuracies by distance.
     """
-    found = measured(summary["distance"])
-    require(len(found) > 0, "summary: expected accuracies by distance, got none")
-    rows = [{**row, "distance": math.sqrt(max(row["low"], 1) * max(row["high"], 1))} for row in found]
+    rows = measured(summary.distance)
+    require(len(rows) > 0, "summary: expected accuracies by distance, got none")
     repeats = sorted(_different(rows, "repeats"))
     fig, axes = new_figure(len(repeats), width=4.6 * len(repeats) + 1.2, height=4.2)
     for ax, read in zip(axes, repeats, strict=True):
-        inside = [row for row in rows if row["repeats"] == read]
-        _draw_curves(ax, summary, inside, "distance", ("ci_low", "ci_high"))
-        edges = sorted({max(row[end], 1) for row in inside for end in ("low", "high")})
+        inside = [row for row in rows if row.repeats == read]
+        _draw_curves(ax, summary, inside, lambda row: math.sqrt(max(row.nearest, 1) * max(row.farthest, 1)))
+        edges = sorted({max(end, 1) for row in inside for end in (row.nearest, row.farthest)})
         _label_ticks(ax, edges)
         ax.set_xlim(edges[0], edges[-1])
         ax.set_title(_reading(read), fontsize="medium")
@@ -94,12 +94,12 @@ def recall_distance(summary: Summary) -> tuple[Figure, list[Axes]]:
     return fig, axes
 
 
-def recall_residual_ratios(summary: Summary) -> tuple[Figure, list[Axes]]:
+def recall_residual_ratios(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     """Token and recall residual ratio of every model (T3), beside that of DeltaNet as a dashed line.
 
     Parameters
     ----------
-    summary : mapping
+    summary : RecallSummary
         As `osdn_theory.recall.data.load` returns it.
 
     Raises
@@ -115,7 +115,7 @@ def recall_residual_ratios(summary: Summary) -> tuple[Figure, list[Axes]]:
         entries = _by_model(summary, measure)
         _draw_models(ax, summary, names, entries, filled=set(entries))
         if BASELINE in entries:
-            ax.axvline(entries[BASELINE]["mean"], color=GREY, linestyle="--", linewidth=1.2)
+            ax.axvline(entries[BASELINE].value, color=GREY, linestyle="--", linewidth=1.2)
         _widen_scale(ax, entries)
         ax.set(xlabel=MEASURES[measure])
     fig.suptitle(
@@ -125,14 +125,14 @@ def recall_residual_ratios(summary: Summary) -> tuple[Figure, list[Axes]]:
     return fig, axes
 
 
-def recall_differences(summary: Summary) -> tuple[Figure, list[Axes]]:
+def recall_differences(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     """Accuracy minus DeltaNet's, paired by seed: over everything, by reading and by key statistic.
 
     Filled markers are significant at 5 % by the paired t test, Holm-adjusted over the models; open ones are not.
 
     Parameters
     ----------
-    summary : mapping
+    summary : RecallSummary
         As `osdn_theory.recall.data.load` returns it.
 
     Raises
@@ -147,9 +147,11 @@ def recall_differences(summary: Summary) -> tuple[Figure, list[Axes]]:
     fig, axes = _model_panels(summary, names, columns, math.ceil(len(measures) / columns))
     for ax, measure in zip(axes, measures, strict=False):
         entries = {
-            name: row["difference"] for name, row in _by_model(summary, measure).items() if _compared(row)
+            name: row.difference
+            for name, row in _by_model(summary, measure).items()
+            if row.difference and row.difference.mean is not None
         }
-        significant = {name for name, difference in entries.items() if difference["significant"]}
+        significant = {name for name, difference in entries.items() if difference.significant}
         _draw_models(ax, summary, names, entries, filled=significant)
         ax.axvline(0, color=GREY, linewidth=1.2)
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=""))
@@ -163,12 +165,12 @@ def recall_differences(summary: Summary) -> tuple[Figure, list[Axes]]:
     margin = 0.06 * np.ptp(ends)
     for ax in axes:
         ax.set_xlim(ends.min() - margin, ends.max() + margin)
-    tested = "" if len(summary["seeds"]) < 2 else "; filled: significant at 5 % (Holm)"
+    tested = "" if len(summary.seeds) < 2 else "; filled: significant at 5 % (Holm)"
     fig.suptitle(f"Accuracy minus DeltaNet's, {_intervals(summary)}{tested}", fontsize="medium")
     return fig, axes
 
 
-FIGURES: Mapping[str, Callable[[Summary], tuple[Figure, list[Axes]]]] = {
+FIGURES: Mapping[str, Callable[[RecallSummary], tuple[Figure, list[Axes]]]] = {
     "accuracy": recall_accuracy,
     "residual-ratios": recall_residual_ratios,
     "differences": recall_differences,
@@ -177,33 +179,33 @@ FIGURES: Mapping[str, Callable[[Summary], tuple[Figure, list[Axes]]]] = {
 """Every figure by the name of its file."""
 
 
-def recall_figures(summary: Summary) -> dict[str, Figure]:
+def recall_figures(summary: RecallSummary) -> dict[str, Figure]:
     """Every figure that the summary has numbers for, by the name of its file; of an incomplete one maybe none."""
     numbers: dict[str, Sequence[Any]] = {
-        "accuracy": measured(summary["accuracy"]),
+        "accuracy": measured(summary.accuracy),
         "residual-ratios": _measures(summary, _RATIOS),
         "differences": _accuracy_measures(summary),
-        "distance": measured(summary["distance"]),
+        "distance": measured(summary.distance),
     }
     return {name: draw(summary)[0] for name, draw in FIGURES.items() if numbers[name]}
 
 
 def _draw_curves(
-    ax: Axes, summary: Summary, rows: Sequence[Entry], axis: str, interval: tuple[str, str]
+    ax: Axes, summary: RecallSummary, rows: Sequence[Row], place: Callable[[Row], float]
 ) -> None:
     names = list(labels(summary))
-    places = sorted({row[axis] for row in rows})
+    places = sorted({place(row) for row in rows})
     step = _DODGE * math.log(max(places, default=2) / min(places, default=1) or 2)
     for number, (name, style) in enumerate(zip(names, curve_styles(len(names)), strict=True)):
-        mine = sorted((row for row in rows if row["model"] == name), key=lambda row: row[axis])
+        mine = sorted((row for row in rows if row.model == name), key=place)
         if mine:
             shift = math.exp((number - (len(names) - 1) / 2) * step)
-            x = shift * np.array([row[axis] for row in mine])
-            mean = np.array([row["mean"] for row in mine])
+            x = shift * np.array([place(row) for row in mine])
+            mean = np.array([row.value for row in mine])
             ax.errorbar(
                 x,
                 mean,
-                yerr=_reach(mine, *interval),
+                yerr=_reach(mine),
                 label=_mathematical(labels(summary)[name]),
                 elinewidth=1.0,
                 capsize=2,
@@ -218,7 +220,9 @@ def _label_ticks(ax: Axes, places: Sequence[float]) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def _finish_curves(fig: Figure, axes: Sequence[Axes], columns: int, summary: Summary, across: str) -> None:
+def _finish_curves(
+    fig: Figure, axes: Sequence[Axes], columns: int, summary: RecallSummary, across: str
+) -> None:
     low = min(ax.dataLim.y0 for ax in axes)
     high = max(ax.dataLim.y1 for ax in axes)
     # Too narrow above for another tick: no accuracy is over 100 %.
@@ -236,7 +240,7 @@ def _finish_curves(fig: Figure, axes: Sequence[Axes], columns: int, summary: Sum
 
 
 def _model_panels(
-    summary: Summary, names: Sequence[str], columns: int, rows: int = 1
+    summary: RecallSummary, names: Sequence[str], columns: int, rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
     """Panels with a line for each of these models, the first on top; their names stand at the left only."""
     fig, axes = new_figure(
@@ -251,7 +255,7 @@ def _model_panels(
 
 
 def _draw_models(
-    ax: Axes, summary: Summary, names: Sequence[str], entries: Mapping[str, Entry], filled: set[str]
+    ax: Axes, summary: RecallSummary, names: Sequence[str], entries: Mapping[str, Mean], filled: set[str]
 ) -> None:
     """A point and its interval for each entry, on the line of its model."""
     everyone = list(labels(summary))
@@ -260,26 +264,21 @@ def _draw_models(
         style = {**styles[name], "linestyle": "none", "markersize": 7}
         if name not in filled:
             style["markerfacecolor"] = "white"
-        reach = _reach([entry], "low", "high")
-        ax.errorbar([entry["mean"]], [names.index(name)], xerr=reach, capsize=3, **style)
+        ax.errorbar([entry.value], [names.index(name)], xerr=_reach([entry]), capsize=3, **style)
 
 
-def _widen_scale(ax: Axes, entries: Mapping[str, Entry]) -> None:
+def _widen_scale(ax: Axes, entries: Mapping[str, Mean]) -> None:
     """A logarithmic axis where the ratios differ by more than a factor of five."""
-    means = [entry["mean"] for entry in entries.values()]
+    means = [entry.value for entry in entries.values()]
     if min(means) > 0 and max(means) > 5 * min(means):
         ax.set_xscale("log")
         ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _reach(rows: Iterable[Entry], low: str, high: str) -> Array:
+def _reach(rows: Iterable[Mean]) -> Array:
     """How far an interval reaches below and above its mean, (2, points); NaN, which is not drawn, without one."""
-    return np.array(
-        [
-            [math.nan, math.nan] if row[low] is None else [row["mean"] - row[low], row[high] - row["mean"]]
-            for row in rows
-        ]
-    ).T
+    none = (math.nan, math.nan)
+    return np.array([np.abs(np.subtract(row.ends or none, row.value)) for row in rows]).T
 
 
 def _apart(places: Sequence[float]) -> list[float]:
@@ -294,26 +293,21 @@ def _apart(places: Sequence[float]) -> list[float]:
     return kept
 
 
-def _by_model(summary: Summary, measure: str) -> dict[str, dict[str, Any]]:
+def _by_model(summary: RecallSummary, measure: str) -> dict[str, OverallRow]:
     found = {name: overall(summary, name, measure) for name in labels(summary)}
     return {name: entry for name, entry in found.items() if entry is not None}
 
 
-def _measures(summary: Summary, among: Iterable[str]) -> list[str]:
+def _measures(summary: RecallSummary, among: Iterable[str]) -> list[str]:
     return [name for name in among if _by_model(summary, name)]
 
 
-def _accuracy_measures(summary: Summary) -> list[str]:
+def _accuracy_measures(summary: RecallSummary) -> list[str]:
     """The measures of accuracy in which some model was compared with DeltaNet: overall, readings, key statistics."""
-    rows = [row for row in summary["overall"] if row["measure"].startswith("accuracy") and _compared(row)]
+    rows = [row for row in summary.overall if row.difference and row.difference.mean is not None]
+    found = dict.fromkeys(row.measure for row in rows if row.measure.startswith("accuracy"))
     first = ("accuracy", "accuracy_once", "accuracy_twice")
-    return sorted(
-        _different(rows, "measure"), key=lambda name: first.index(name) if name in first else len(first)
-    )
-
-
-def _compared(row: Entry) -> bool:
-    return row["difference"] is not None and row["difference"]["mean"] is not None
+    return sorted(found, key=lambda name: first.index(name) if name in first else len(first))
 
 
 def _accuracy_title(measure: str) -> str:
@@ -321,12 +315,12 @@ def _accuracy_title(measure: str) -> str:
     return {"": "everything", "once": "read once", "twice": "read twice"}.get(part, f"{part} keys")
 
 
-def _different(rows: Sequence[Entry], name: str) -> list[Any]:
-    return list(dict.fromkeys(row[name] for row in rows))
+def _different(rows: Sequence[Row], name: str) -> list[Any]:
+    return list(dict.fromkeys(getattr(row, name) for row in rows))
 
 
-def _intervals(summary: Summary) -> str:
-    return f"{count_seeds(summary)}, {'no' if len(summary['seeds']) < 2 else '95 %'} intervals"
+def _intervals(summary: RecallSummary) -> str:
+    return f"{count_seeds(summary)}, {'no' if len(summary.seeds) < 2 else '95 %'} intervals"
 
 
 def _reading(repeats: int) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from osdn_theory.recall.data import LEVEL
+from osdn_theory.recall.document import Compared, Difference
 from osdn_theory.recall.statistics import PairedTest, holm_adjusted, paired_test, t_interval
 
 Series = Mapping[int, float]
@@ -15,10 +15,10 @@ Series = Mapping[int, float]
 
 Key = TypeVar("Key", bound=Hashable)
 
-UNKNOWN = {"mean": None, "low": None, "high": None}
+UNKNOWN: dict[str, float | None] = {"mean": None, "low": None, "high": None}
 
 
-def compared(series: Mapping[Key, Series], references: Mapping[Key, Series]) -> dict[Key, dict[str, Any]]:
+def compared(series: Mapping[Key, Series], references: Mapping[Key, Series]) -> dict[Key, Compared]:
     """Mean, interval and ``difference`` of every series; differences are one family for Holm's adjustment.
 
     A difference is paired by seed, over the seeds that both have, against the series of `references` under the same
@@ -27,11 +27,13 @@ def compared(series: Mapping[Key, Series], references: Mapping[Key, Series]) -> 
     tests = {key: _paired(series[key], references[key]) for key in series if key in references}
     adjusted = holm_adjusted([test.p if test else None for test in tests.values()])
     differences = {key: _difference(test, p) for (key, test), p in zip(tests.items(), adjusted, strict=True)}
-    return {key: {**_estimate(values), "difference": differences.get(key)} for key, values in series.items()}
+    return {
+        key: Compared(**_estimate(values), difference=differences.get(key)) for key, values in series.items()
+    }
 
 
-def _estimate(values: Series) -> dict[str, Any]:
-    return asdict(t_interval(list(values.values()))) if _usable(values) else dict(UNKNOWN)
+def _estimate(values: Series) -> dict[str, float | None]:
+    return asdict(t_interval(list(values.values()))) if _usable(values) else UNKNOWN
 
 
 def _paired(values: Series, reference: Series) -> PairedTest | None:
@@ -41,13 +43,10 @@ def _paired(values: Series, reference: Series) -> PairedTest | None:
     return paired_test([values[seed] for seed in seeds], [reference[seed] for seed in seeds])
 
 
-def _difference(test: PairedTest | None, adjusted: float | None) -> dict[str, Any]:
-    return {
-        **(dict(UNKNOWN) if test is None else asdict(test.difference)),
-        "p": None if test is None else test.p,
-        "p_adjusted": adjusted,
-        "significant": adjusted is not None and adjusted < LEVEL,
-    }
+def _difference(test: PairedTest | None, adjusted: float | None) -> Difference:
+    if test is None:
+        return Difference(**UNKNOWN, p=None, p_adjusted=adjusted)
+    return Difference(**asdict(test.difference), p=test.p, p_adjusted=adjusted)
 
 
 def _usable(values: Series) -> bool:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from osdn_theory.base.fields import Fields
+from osdn_theory.base.documents import read_typed
 from osdn_theory.base.validation import require
-from osdn_theory.recall.documents import read_document
-from osdn_theory.recall.runs import PLAN, RESULT, Run, read_runs
+from osdn_theory.recall.runs import PLAN, RESULT, Plan, Run, read_runs
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class ModelRuns:
     @property
     def label(self) -> str:
         """What the model is called: as its runs say, or by its name while there are none."""
-        return self.runs[0].label if self.runs else self.name
+        return self.runs[0].result.label if self.runs else self.name
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,13 @@ class Experiment:
     Attributes
     ----------
     folder : Path
-    plan : Fields
-    seeds : tuple of int
-    learning_rates : tuple of float
+    plan : Plan
     models : mapping from name to ModelRuns
         In the plan's order.
     """
 
     folder: Path
-    plan: Fields
-    seeds: tuple[int, ...]
-    learning_rates: tuple[float, ...]
+    plan: Plan
     models: dict[str, ModelRuns]
 
     @property
@@ -69,7 +64,7 @@ class Experiment:
 
     def _complete(self, model: ModelRuns) -> bool:
         measured = [seed for seed, run in model.tests.items() if run.measured is not None]
-        return set(measured) >= set(self.seeds) and set(model.tuning) >= set(self.learning_rates)
+        return set(measured) >= set(self.plan.seeds) and set(model.tuning) >= set(self.plan.learning_rates)
 
 
 def read_experiment(folder: Path) -> Experiment:
@@ -85,35 +80,26 @@ def read_experiment(folder: Path) -> Experiment:
     ValueError
         A file that is not what it should be, or two test runs of one seed.
     """
-    plan = read_document(folder / PLAN)
-    rates = tuple(plan.array("learning_rates", 1).tolist())
-    seeds = tuple(map(int, plan.array("seeds", 1)))
-    runs = read_runs(folder)
-    return Experiment(
-        folder=folder,
-        plan=plan,
-        seeds=seeds,
-        learning_rates=rates,
-        models={
-            name: _model(name, [run for run in runs if run.model == name], rates, seeds)
-            for name in plan.texts("models")
-        },
-    )
+    plan, runs = read_typed(folder / PLAN, Plan), read_runs(folder)
+    models = {
+        name: _model(name, [run for run in runs if run.result.model == name], plan) for name in plan.models
+    }
+    return Experiment(folder, plan, models)
 
 
-def _model(name: str, runs: list[Run], rates: tuple[float, ...], seeds: tuple[int, ...]) -> ModelRuns:
-    validations: dict[float, list[float]] = {rate: [] for rate in sorted(rates)}
+def _model(name: str, runs: list[Run], plan: Plan) -> ModelRuns:
+    validations: dict[float, list[float]] = {rate: [] for rate in sorted(plan.learning_rates)}
     for run in runs:
-        if not run.is_test and run.learning_rate in validations:
-            validations[run.learning_rate].append(run.result.number("validation"))
+        if not run.is_test and run.result.learning_rate in validations:
+            validations[run.result.learning_rate].append(run.result.validation)
     tuning = {rate: float(np.mean(found)) for rate, found in validations.items() if found}
     chosen = max(tuning, key=tuning.__getitem__, default=None)
-    tests = _by_seed(run for run in runs if run.is_test and run.learning_rate == chosen)
+    tests = _by_seed(run for run in runs if run.is_test and run.result.learning_rate == chosen)
     return ModelRuns(
         name=name,
         tuning=tuning,
         learning_rate=chosen,
-        tests={seed: tests[seed] for seed in seeds if seed in tests},
+        tests={seed: tests[seed] for seed in plan.seeds if seed in tests},
         runs=tuple(runs),
     )
 
@@ -121,9 +107,7 @@ def _model(name: str, runs: list[Run], rates: tuple[float, ...], seeds: tuple[in
 def _by_seed(runs: Iterable[Run]) -> dict[int, Run]:
     found: dict[int, Run] = {}
     for run in runs:
-        require(
-            run.seed not in found,
-            f"{run.folder / RESULT}: another test run of {run.model} has seed {run.seed} as well",
-        )
-        found[run.seed] = run
+        seed, file = run.result.seed, run.folder / RESULT
+        require(seed not in found, f"{file}: another test run of {run.result.model} has seed {seed} as well")
+        found[seed] = run
     return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from osdn_theory.base.fields import Fields
+from osdn_theory.base.documents import read_typed
 from osdn_theory.base.folders import write_atomically
 from osdn_theory.base.jsonable import to_json
 from osdn_theory.base.layouts import exchange_time_and_heads
@@ -26,8 +26,7 @@ from osdn_theory.measures.analysis import (
 )
 from osdn_theory.measures.calibration_times import calibration_times
 from osdn_theory.measures.least_squares import recursive_least_squares
-from osdn_theory.recall.documents import read_document
-from osdn_theory.recall.runs import MEASURES, RESULT, ROLES
+from osdn_theory.recall.runs import MEASURES, RESULT, MeasuredCell, Measures, TrainingResult
 from osdn_theory.recurrence.calibrate import calibration_scan
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.recurrence.solve import gated_delta_net, osdn
@@ -61,32 +60,31 @@ def measure_run(folder: Path) -> None:
     OSError
         If the measures cannot be written; nothing is left half written.
     """
-    result = read_document(folder / RESULT)
-    rule, gated = _rule(result), result.flag("gated_state")
+    result = read_typed(folder / RESULT, TrainingResult)
+    rule = _rule(folder / RESULT, result)
     files = sorted((folder / "activations").glob("*.safetensors"))
-    if result.text("role", among=ROLES) == "test" and not files:
+    if result.role == "test" and not files:
         raise FileNotFoundError(f"{folder / 'activations'}: no activations of a test run")
     with single_threaded_blas():
-        cells = [cell for path in files for cell in _measure_file(path, rule, gated, result)]
-    write_atomically(folder / MEASURES, to_json({"cells": cells}).encode())
+        cells = tuple(cell for path in files for cell in _measure_file(path, rule, result))
+    write_atomically(folder / MEASURES, to_json(Measures(cells)).encode())
 
 
-def _rule(result: Fields) -> CalibrationRule:
-    given = result.inside("rule")
+def _rule(file: Path, result: TrainingResult) -> CalibrationRule:
     try:
-        return CalibrationRule(**given.value)
+        return CalibrationRule(**result.rule)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{given.where}: {error}") from None
+        raise ValueError(f"{file}: rule: {error}") from None
 
 
-def _measure_file(path: Path, rule: CalibrationRule, gated: bool, result: Fields) -> Iterator[dict[str, Any]]:
+def _measure_file(path: Path, rule: CalibrationRule, result: TrainingResult) -> Iterator[MeasuredCell]:
     name = _NAME.fullmatch(path.stem)
     if name is None:
         raise ValueError(f"{path}: expected a name such as isotropic-r1-p16.safetensors")
-    place = {
-        "statistic": name["statistic"], "repeats": int(name["repeats"]), "pairs": int(name["pairs"])
-    }  # fmt: skip
-    context = result.inside("context").count(f"{place['repeats']}-{place['pairs']}")
+    repeats, pairs = int(name["repeats"]), int(name["pairs"])
+    context = result.context.get(f"{repeats}-{pairs}")
+    if context is None:
+        raise ValueError(f"{path.parents[1] / RESULT}: context.{repeats}-{pairs}: is missing")
     file = open_tensors(path)
     unit, raw = load_activations(path), load_activations(path, l2_normalize=False)
     for plain, given in zip(unit, raw, strict=True):
@@ -95,15 +93,17 @@ def _measure_file(path: Path, rule: CalibrationRule, gated: bool, result: Fields
             0 < context <= plain.length,
             f"{path}: expected at least the {context} tokens of the context, got {plain.length}",
         )
-        gate = _state_gate(file, layer, plain) if gated else None
+        gate = _state_gate(file, layer, plain) if result.gated_state else None
         stream, inputs = replace(plain, state_gate=gate), replace(given, state_gate=gate)
         outputs = _tensor(file, f"layer{layer}.o", stream.values.shape)
-        yield {
-            **place,
-            "layer": layer,
+        yield MeasuredCell(
+            name["statistic"],
+            repeats,
+            pairs,
+            layer,
             **layer_measures(stream, rule, context),
-            "output_error": output_error(inputs, rule, outputs),
-        }
+            output_error=output_error(inputs, rule, outputs),
+        )
 
 
 def layer_measures(stream: Stream, rule: CalibrationRule, context: int) -> dict[str, Any]:

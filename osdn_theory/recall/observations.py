@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from osdn_theory.base.fields import Fields
-from osdn_theory.base.validation import require
 from osdn_theory.measures.analysis import geometric_mean_ratio, root_mean_square
-from osdn_theory.recall.runs import Run, cell_of
+from osdn_theory.recall.runs import Cell, MeasuredCell, Run
 
-Cell = tuple[str, int, int]
 Range = tuple[int, int, int]
 
 
@@ -63,36 +60,30 @@ def title(measure: str) -> str:
 
 def cell_accuracies(run: Run) -> dict[Cell, float]:
     """Accuracy on the test set, cell by cell."""
-    return {cell_of(cell): _share(cell, "accuracy") for cell in run.result.each("cells")}
+    return {cell.key: cell.accuracy for cell in run.result.cells}
 
 
 def distance_accuracies(run: Run) -> dict[Range, float]:
     """Accuracy by (repeats, low, high), the distance of a query from the last write of its pair in tokens."""
     counts: dict[Range, list[int]] = {}
-    for entry in run.result.each("distances"):
-        key = entry.count("repeats"), entry.count("low"), entry.count("high")
-        correct, queries = entry.count("correct"), entry.count("queries")
-        require(
-            0 <= correct <= queries,
-            f"{entry.where}.correct: expected 0 to {queries}, got {correct}",
-        )
-        total = counts.setdefault(key, [0, 0])
-        total[0] += correct
-        total[1] += queries
+    for entry in run.result.distances:
+        total = counts.setdefault((entry.repeats, entry.low, entry.high), [0, 0])
+        total[0] += entry.correct
+        total[1] += entry.queries
     return {key: correct / queries for key, (correct, queries) in counts.items() if queries}
 
 
 def ablation_accuracies(run: Run) -> dict[str, float]:
     """Mean accuracy over the cells with d replaced, by ablation."""
     found: dict[str, list[float]] = {}
-    for entry in run.result.each("ablations"):
-        found.setdefault(entry.text("ablation"), []).append(_share(entry, "accuracy"))
+    for entry in run.result.ablations:
+        found.setdefault(entry.ablation, []).append(entry.accuracy)
     return {name: _mean(values) for name, values in found.items()}
 
 
 def overall(run: Run) -> dict[str, float]:
     """One number per measure: means over the cells of the test set, and `OVER_CELLS` of the layers."""
-    return _of_test_set(run) | _of_layers(run.measured or [])
+    return _of_test_set(run) | _of_layers(run.measured or ())
 
 
 def _of_test_set(run: Run) -> dict[str, float]:
@@ -106,23 +97,13 @@ def _of_test_set(run: Run) -> dict[str, float]:
     for statistic in dict.fromkeys(cell[0] for cell in accuracies):
         groups[f"accuracy_{statistic}"] = [cell for cell in accuracies if cell[0] == statistic]
     means = {name: _mean([accuracies[c] for c in cells]) for name, cells in groups.items() if cells}
-    return means | {"loss": _mean([cell.extended("loss") for cell in run.result.each("cells")])}
+    return means | {"loss": _mean([cell.loss for cell in run.result.cells])}
 
 
-def _of_layers(cells: Iterable[Fields]) -> dict[str, float]:
-    columns: dict[str, list[float]] = {}
-    for cell in cells:
-        for name in OVER_CELLS:
-            columns.setdefault(name, []).append(cell.extended(name))
-    return {name: _over(name, values) for name, values in columns.items()}
+def _of_layers(cells: Sequence[MeasuredCell]) -> dict[str, float]:
+    return {name: _over(name, [getattr(cell, name) for cell in cells]) for name in OVER_CELLS if cells}
 
 
 def _over(name: str, values: list[float]) -> float:
     # min and max of a list with NaN depend on its order.
     return math.nan if any(map(math.isnan, values)) else OVER_CELLS[name](values)
-
-
-def _share(entry: Fields, name: str) -> float:
-    value = entry.number(name)
-    require(0 <= value <= 1, f"{entry.where}.{name}: expected a share in [0, 1], got {value}")
-    return value

@@ -41,33 +41,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
-from osdn_theory.base.fields import Fields
 from osdn_theory.recall.comparisons import Series, compared
-from osdn_theory.recall.data import LEVEL
+from osdn_theory.recall.document import LEVEL, AblationRow, Difference, Outcome, Prediction
 from osdn_theory.recall.experiment import ModelRuns
 from osdn_theory.recall.observations import overall
+from osdn_theory.recall.runs import MeasuredCell
 
 SLOW, FAST, FROZEN = "osdn", "osdn_eta1", "static"
 SLOW_STEP = 0.003
 
-Row = dict[str, Any]
 Models = Mapping[str, ModelRuns]
 
 _MOVABLE = 1e-6
 """Least rms |d_1 - 1| of which shares are taken: below it d_1 is 1 in float32."""
 
 
-def tested_predictions(models: Models, ablations: Iterable[Row]) -> list[Row]:
+def tested_predictions(models: Models, ablations: Iterable[AblationRow]) -> tuple[Prediction, ...]:
     """Every prediction that the finished runs allow to test, see the module; `ablations` are the summary's rows.
 
-    Returns
-    -------
-    list of {"theorem", "statement", "measured", "value", "limit", "outcome"}
-        Of several cells `value` and `limit` are those of the one that comes closest to its limit.
+    Of several cells `value` and `limit` are those of the one that comes closest to its limit.
     """
     tests = (
         *_identities(models),
@@ -77,10 +72,10 @@ def tested_predictions(models: Models, ablations: Iterable[Row]) -> list[Row]:
         _ablation(models, ablations),
         _frozen(models),
     )
-    return [row for row in tests if row is not None]
+    return tuple(row for row in tests if row is not None)
 
 
-def _identities(models: Models) -> Iterator[Row | None]:
+def _identities(models: Models) -> Iterator[Prediction | None]:
     cells = [cell for name in models for cell in _cells(models, name)]
     for eta in ("0.003", "1"):
         pairs = [(_identity_drift(cell, eta), _rounding(cell, float(eta))) for cell in cells]
@@ -92,21 +87,18 @@ def _identities(models: Models) -> Iterator[Row | None]:
         )
 
 
-def _identity_drift(cell: Fields, eta: str) -> float:
-    return cell.inside("identity_drift").extended(eta)
+def _identity_drift(cell: MeasuredCell, eta: str) -> float:
+    return cell.identity_drift[eta]
 
 
-def _rounding(cell: Fields, eta: float) -> float:
-    tokens, dim = cell.count("tokens"), cell.count("key_dim")
+def _rounding(cell: MeasuredCell, eta: float) -> float:
+    tokens, dim = cell.tokens, cell.key_dim
     return tokens * (eta * (2 * dim + 8) + math.sqrt(dim)) * float(np.finfo(np.float64).eps)
 
 
-def _approaches(models: Models) -> Iterator[Row | None]:
+def _approaches(models: Models) -> Iterator[Prediction | None]:
     for name in (SLOW, FAST):
-        pairs = [
-            (cell.extended("drift_from_one") / cell.extended("start_from_one"), 1.0)
-            for cell in _movable(models, name)
-        ]
+        pairs = [(cell.drift_from_one / cell.start_from_one, 1.0) for cell in _movable(models, name)]
         yield _at_most(
             "T15",
             f"{_label(models, name)}: with keys of norm 1, no d is farther from 1 than the learned d_1",
@@ -116,15 +108,15 @@ def _approaches(models: Models) -> Iterator[Row | None]:
         )
 
 
-def _times(models: Models) -> Iterator[Row | None]:
-    slow = [(cell.count("context") / _time(cell), 1.0) for cell in _cells(models, SLOW)]
+def _times(models: Models) -> Iterator[Prediction | None]:
+    slow = [(cell.context / _time(cell), 1.0) for cell in _cells(models, SLOW)]
     yield _at_most(
         "T19",
         f"{_label(models, SLOW)}: the context ends before the fastest direction of d calibrates",
         slow,
         "a context is at most {value:.3g} of the time of its fastest direction",
     )
-    fast = [(_time(cell), float(cell.count("key_dim"))) for cell in _cells(models, FAST)]
+    fast = [(_time(cell), float(cell.key_dim)) for cell in _cells(models, FAST)]
     yield _at_most(
         "T19",
         f"{_label(models, FAST)}: the fastest direction of d calibrates within K tokens",
@@ -134,7 +126,7 @@ def _times(models: Models) -> Iterator[Row | None]:
     )
 
 
-def _reaches(models: Models) -> Iterator[Row | None]:
+def _reaches(models: Models) -> Iterator[Prediction | None]:
     slow = [(_covered(cell), _reach(cell, SLOW_STEP, _time(cell))) for cell in _movable(models, SLOW)]
     yield _at_most(
         "T19",
@@ -153,24 +145,26 @@ def _reaches(models: Models) -> Iterator[Row | None]:
     )
 
 
-def _covered(cell: Fields) -> float:
-    return cell.extended("drift_from_start") / cell.extended("start_from_one")
+def _covered(cell: MeasuredCell) -> float:
+    return cell.drift_from_start / cell.start_from_one
 
 
-def _reach(cell: Fields, eta: float, time: float) -> float:
-    return math.sqrt(cell.count("context") / time / (2.0 - eta))
+def _reach(cell: MeasuredCell, eta: float, time: float) -> float:
+    return math.sqrt(cell.context / time / (2.0 - eta))
 
 
-def _time(cell: Fields) -> float:
-    return cell.extended("calibration_tokens")
+def _time(cell: MeasuredCell) -> float:
+    return cell.calibration_tokens
 
 
-def _ablation(models: Models, ablations: Iterable[Row]) -> Row | None:
-    changes = {row["ablation"]: row["difference"] for row in ablations if row["model"] == SLOW}
+def _ablation(models: Models, ablations: Iterable[AblationRow]) -> Prediction | None:
+    changes = {row.ablation: row.difference for row in ablations if row.model == SLOW and row.difference}
     movable = _movable(models, SLOW)
-    if not movable or any((changes.get(name) or {}).get("mean") is None for name in ("initial", "ones")):
+    means = [changes[name].mean for name in ("initial", "ones") if name in changes]
+    known = [abs(mean) for mean in means if mean is not None]
+    if not movable or len(known) < 2:
         return None
-    held, removed = (abs(changes[name]["mean"]) for name in ("initial", "ones"))
+    held, removed = known
     return _at_most(
         "T19",
         f"{_label(models, SLOW)}: holding d at d_1 changes a trained model's accuracy little beside setting it to 1",
@@ -185,28 +179,28 @@ def _ablation(models: Models, ablations: Iterable[Row]) -> Row | None:
     )
 
 
-def _frozen(models: Models) -> Row | None:
+def _frozen(models: Models) -> Prediction | None:
     if SLOW not in models or FROZEN not in models:
         return None
     series: dict[str, Series] = {
         name: {seed: value["accuracy"] for seed, run in models[name].tests.items() if (value := overall(run))}
         for name in (SLOW, FROZEN)
     }
-    difference = compared({SLOW: series[SLOW]}, {SLOW: series[FROZEN]})[SLOW]["difference"]
+    difference = compared({SLOW: series[SLOW]}, {SLOW: series[FROZEN]})[SLOW].difference
     statement = f"{_label(models, SLOW)} is as accurate as {_label(models, FROZEN)}"
     return _no_difference(statement, difference)
 
 
-def _no_difference(statement: str, difference: Row | None) -> Row | None:
+def _no_difference(statement: str, difference: Difference | None) -> Prediction | None:
     """None where nothing could be tested: no pairs, or a single one."""
-    if difference is None or difference["low"] is None:
+    if difference is None or difference.ends is None:
         return None
-    points = " ".join(f"{100 * difference[name]:+.2f}" for name in ("mean", "low", "high")).split()
-    interval = f"difference {points[0]} points, interval {points[1]} to {points[2]}".replace("-", "−")
-    p = difference["p"]
+    mean, low, high = (f"{100 * end:+.2f}" for end in (difference.value, *difference.ends))
+    interval = f"difference {mean} points, interval {low} to {high}".replace("-", "−")
+    p = difference.p
     if p is None:
         # Every seed differs by the same amount, which leaves nothing to test but whether it is zero.
-        met, said = difference["mean"] == 0, f"{interval}, the same for every seed"
+        met, said = difference.mean == 0, f"{interval}, the same for every seed"
     else:
         met, said = p >= LEVEL, f"{interval}, p = {p:.2g}"
     return _row("T19", statement, said, p, LEVEL, met)
@@ -214,7 +208,7 @@ def _no_difference(statement: str, difference: Row | None) -> Row | None:
 
 def _at_most(
     theorem: str, statement: str, pairs: list[tuple[float, float]], said: str, *, slack: float = 0.0
-) -> Row | None:
+) -> Prediction | None:
     """`slack` is relative, for the rounding of what is attained exactly."""
     if not pairs:
         return None
@@ -229,7 +223,7 @@ def _at_most(
     )
 
 
-def _at_least(theorem: str, statement: str, pairs: list[tuple[float, float]], said: str) -> Row | None:
+def _at_least(theorem: str, statement: str, pairs: list[tuple[float, float]], said: str) -> Prediction | None:
     if not pairs:
         return None
     value, limit = min(pairs, key=lambda pair: _share(pair, -math.inf))
@@ -242,24 +236,20 @@ def _share(pair: tuple[float, float], undefined: float) -> float:
     return undefined if math.isnan(share) else share
 
 
-def _row(theorem: str, statement: str, measured: str, value: float | None, limit: float, met: bool) -> Row:
-    return {
-        "theorem": theorem,
-        "statement": statement,
-        "measured": measured,
-        "value": value,
-        "limit": limit,
-        "outcome": "as predicted" if met else "not as predicted",
-    }
+def _row(
+    theorem: str, statement: str, measured: str, value: float | None, limit: float, met: bool
+) -> Prediction:
+    outcome: Outcome = "as predicted" if met else "not as predicted"
+    return Prediction(theorem, statement, measured, value, limit, outcome)
 
 
-def _cells(models: Models, name: str) -> list[Fields]:
+def _cells(models: Models, name: str) -> list[MeasuredCell]:
     tests = models[name].tests.values() if name in models else ()
     return [cell for run in tests for cell in run.measured or ()]
 
 
-def _movable(models: Models, name: str) -> list[Fields]:
-    return [cell for cell in _cells(models, name) if cell.extended("start_from_one") > _MOVABLE]
+def _movable(models: Models, name: str) -> list[MeasuredCell]:
+    return [cell for cell in _cells(models, name) if cell.start_from_one > _MOVABLE]
 
 
 def _label(models: Models, name: str) -> str:

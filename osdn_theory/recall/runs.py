@@ -2,47 +2,137 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from osdn_theory.base.fields import Fields
-from osdn_theory.recall.documents import read_document
+from osdn_theory.base.documents import Count, Number, Positive, Share, read_typed
+from osdn_theory.base.validation import require
 
 RESULT = "result.json"
 MEASURES = "measures.json"
 PLAN = "plan.json"
-ROLES = ("tune", "test")
+
+Cell = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class TestedCell:
+    """Accuracy and loss on one cell of the test set."""
+
+    __test__ = False
+
+    statistic: str
+    repeats: Count
+    pairs: Count
+    accuracy: Share
+    loss: Number
+
+    @property
+    def key(self) -> Cell:
+        return self.statistic, self.repeats, self.pairs
+
+
+@dataclass(frozen=True)
+class DistanceCount:
+    """Queries that are `low` to `high` tokens from the last write of their pair, and how many were correct."""
+
+    repeats: Count
+    low: Count
+    high: Count
+    correct: Count
+    queries: Count
+
+    def __post_init__(self) -> None:
+        require(self.correct <= self.queries, f"correct: expected 0 to {self.queries}, got {self.correct}")
+
+
+@dataclass(frozen=True)
+class AblatedCell:
+    """Accuracy on one cell with d replaced."""
+
+    ablation: str
+    accuracy: Share
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """``result.json`` of a run, as the trainer writes it; `context` has tokens by "repeats-pairs"."""
+
+    model: str
+    label: str
+    learning_rate: float
+    seed: Count
+    role: Literal["tune", "test"]
+    parameters: Count
+    seconds: Positive
+    rule: Mapping[str, Any]
+    gated_state: bool
+    context: Mapping[str, Count]
+    validation: float
+    cells: tuple[TestedCell, ...]
+    distances: tuple[DistanceCount, ...]
+    ablations: tuple[AblatedCell, ...]
+
+
+@dataclass(frozen=True)
+class MeasuredCell:
+    """What one layer did on one cell; see `measures.measure_run`."""
+
+    statistic: str
+    repeats: Count
+    pairs: Count
+    layer: Count
+    context: Count
+    tokens: Count
+    key_dim: Count
+    token_residual_ratio: Number
+    recall_residual_ratio: Number
+    d_low: Number
+    d_high: Number
+    start_from_one: Number
+    drift_from_one: Number
+    drift_from_start: Number
+    clipped_fraction: Number
+    mean_alignment: Number
+    newton_distance: Number
+    calibration_tokens: Number
+    identity_drift: Mapping[str, Number]
+    output_error: Number
+
+
+@dataclass(frozen=True)
+class Measures:
+    """``measures.json`` of a run."""
+
+    cells: tuple[MeasuredCell, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``plan.json`` of an experiment, as the trainer writes it."""
+
+    preset: str
+    command: str
+    environment: Mapping[str, Any]
+    task: Mapping[str, Any]
+    models: tuple[str, ...]
+    learning_rates: tuple[float, ...]
+    seeds: tuple[Count, ...]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished training run.
-
-    Attributes
-    ----------
-    folder : Path
-    result : Fields
-        Its result.json.
-    model, label, role : str
-        `role` is one of `ROLES`.
-    learning_rate : float
-    seed : int
-    measured : list of Fields or None
-        The cells of its measures.json; None before it is measured.
-    """
+    """One finished training run; `measured` is None before its layers are measured."""
 
     folder: Path
-    result: Fields
-    model: str
-    label: str
-    role: str
-    learning_rate: float
-    seed: int
-    measured: list[Fields] | None
+    result: TrainingResult
+    measured: tuple[MeasuredCell, ...] | None
 
     @property
     def is_test(self) -> bool:
-        return self.role == "test"
+        return self.result.role == "test"
 
 
 def read_runs(experiment: Path) -> list[Run]:
@@ -53,35 +143,12 @@ def read_runs(experiment: Path) -> list[Run]:
     ValueError
         A file that is not what it should be; the file and the field are named.
     """
-    found = [read_run(path.parent) for path in sorted(experiment.glob(f"runs/*/*/{RESULT}"))]
-    found.sort(key=lambda run: (run.model, run.learning_rate, run.seed))
+    found = [_read_run(path.parent) for path in sorted(experiment.glob(f"runs/*/*/{RESULT}"))]
+    found.sort(key=lambda run: (run.result.model, run.result.learning_rate, run.result.seed))
     return found
 
 
-def read_run(folder: Path) -> Run:
-    """A finished run by its folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        It has no result.json.
-    ValueError
-        A file that is not what it should be; the file and the field are named.
-    """
-    result = read_document(folder / RESULT)
+def _read_run(folder: Path) -> Run:
     measures = folder / MEASURES
-    return Run(
-        folder=folder,
-        result=result,
-        model=result.text("model"),
-        label=result.text("label"),
-        role=result.text("role", among=ROLES),
-        learning_rate=result.number("learning_rate"),
-        seed=result.count("seed"),
-        measured=list(read_document(measures).each("cells")) if measures.is_file() else None,
-    )
-
-
-def cell_of(entry: Fields) -> tuple[str, int, int]:
-    """(statistic, repeats, pairs) of an entry."""
-    return entry.text("statistic"), entry.count("repeats"), entry.count("pairs")
+    measured = read_typed(measures, Measures).cells if measures.is_file() else None
+    return Run(folder, read_typed(folder / RESULT, TrainingResult), measured)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from osdn_theory.base.validation import Array, as_float64, require
-from osdn_theory.recall.data import LEVEL
+from osdn_theory.recall.document import LEVEL
 
 
 @dataclass(frozen=True)

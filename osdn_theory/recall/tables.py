@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from osdn_theory.recall.data import BASELINE, Summary, count_seeds, labels, overall
+from osdn_theory.recall.data import BASELINE, count_seeds, labels, overall
+from osdn_theory.recall.document import Difference, Mean, OverallRow, RecallModel, RecallSummary
 
-Rows = list[tuple[str, ...]]
+Rows = Sequence[tuple[str, ...]]
 
 NONE = "–"
 """What a cell says that was not measured."""
@@ -25,7 +25,7 @@ MEASURES = {
 }
 
 
-def model_table(summary: Summary) -> tuple[tuple[str, ...], Rows]:
+def model_table(summary: RecallSummary) -> tuple[tuple[str, ...], Rows]:
     """Header and rows: every model with its size, its learning rate and what it reached over all cells."""
     header = (
         "model",
@@ -36,32 +36,32 @@ def model_table(summary: Summary) -> tuple[tuple[str, ...], Rows]:
         "token residual ratio",
         "recall residual ratio",
     )
-    return header, [_model_row(summary, model) for model in summary["models"]]
+    return header, [_model_row(summary, model) for model in summary.models]
 
 
-def _model_row(summary: Summary, model: Mapping[str, Any]) -> tuple[str, ...]:
-    accuracy = overall(summary, model["name"], "accuracy")
-    ratios = (overall(summary, model["name"], f"{kind}_residual_ratio") for kind in ("token", "recall"))
+def _model_row(summary: RecallSummary, model: RecallModel) -> tuple[str, ...]:
+    accuracy = overall(summary, model.name, "accuracy")
+    ratios = (overall(summary, model.name, f"{kind}_residual_ratio") for kind in ("token", "recall"))
     return (
-        model["label"],
-        NONE if model["parameters"] is None else f"{model['parameters']:,}",
-        NONE if model["learning_rate"] is None else f"{model['learning_rate']:g}",
+        model.label,
+        NONE if model.parameters is None else f"{model.parameters:,}",
+        NONE if model.learning_rate is None else f"{model.learning_rate:g}",
         percent(accuracy),
-        points(accuracy["difference"] if accuracy else None),
+        points(accuracy.difference if accuracy else None),
         *(_ratio(entry) for entry in ratios),
     )
 
 
-def ablation_table(summary: Summary) -> tuple[tuple[str, ...], Rows]:
+def ablation_table(summary: RecallSummary) -> tuple[tuple[str, ...], Rows]:
     """Header and rows: accuracy of every model that has a d, and its change with d replaced; no rows without any."""
-    found = {(row["model"], row["ablation"]): row for row in summary["ablations"]}
+    found = {(row.model, row.ablation): row for row in summary.ablations}
     replaced = [name for name in dict.fromkeys(name for _, name in found) if name != "none"]
     header = ("model", "as trained, %", *(f"d replaced: {name}" for name in replaced))
     rows = [
         (
             label,
             percent(found.get((model, "none"))),
-            *(points((found.get((model, name)) or {}).get("difference")) for name in replaced),
+            *(points(found[model, name].difference if (model, name) in found else None) for name in replaced),
         )
         for model, label in labels(summary).items()
         if any(each == model for each, _ in found)
@@ -69,45 +69,42 @@ def ablation_table(summary: Summary) -> tuple[tuple[str, ...], Rows]:
     return header, rows
 
 
-def prediction_table(summary: Summary) -> tuple[tuple[str, ...], Rows]:
+def prediction_table(summary: RecallSummary) -> tuple[tuple[str, ...], Rows]:
     """Header and rows: what the theory predicts of these runs, what was measured, and whether it came out so."""
-    names = ("theorem", "statement", "measured", "outcome")
-    rows = [tuple(str(row[name]) for name in names) for row in summary["predictions"]]
+    rows = [(row.theorem, row.statement, row.measured, row.outcome) for row in summary.predictions]
     return ("theorem", "prediction", "measured", "outcome"), rows
 
 
-def percent(entry: Mapping[str, Any] | None) -> str:
+def percent(entry: Mean | None) -> str:
     """A share with its interval in percent, ``61.2 [60.1, 62.3]``."""
     return _with_interval(entry, lambda value: f"{100 * value:.1f}".replace("-", "−"))
 
 
-def points(difference: Mapping[str, Any] | None) -> str:
+def points(difference: Difference | None) -> str:
     """A difference of shares with its interval in points, and what the test says of it."""
-    if difference is None or difference["mean"] is None:
+    if difference is None or difference.mean is None:
         return NONE
     # Two decimals: differences are smaller than the shares they are of.
     shown = _with_interval(difference, lambda value: _signed(value, 2))
     return f"{shown}, {significance(difference)}{_p_value(difference)}"
 
 
-def significance(difference: Mapping[str, Any] | None) -> str:
+def significance(difference: Difference | None) -> str:
     """What the paired test says of a difference."""
-    if difference is None or difference["p_adjusted"] is None:
+    if difference is None or difference.p_adjusted is None:
         return "not tested"
-    return "significant" if difference["significant"] else "not significant"
+    return "significant" if difference.significant else "not significant"
 
 
-def _p_value(difference: Mapping[str, Any]) -> str:
-    p = difference["p_adjusted"]
+def _p_value(difference: Difference) -> str:
+    p = difference.p_adjusted
     return "" if p is None else " (p < 0.001)" if p < 0.001 else f" (p = {p:.3f})"
 
 
-def against_baseline(summary: Summary, measure: str) -> str:
+def against_baseline(summary: RecallSummary, measure: str) -> str:
     """One sentence: a measure of DeltaNet, and of every other model with its distance from that in percent of it."""
-    status = "" if summary["complete"] else ", not complete"
-    where = (
-        f"At small scale (preset {summary['preset']}, {count_seeds(summary)}{status}), {MEASURES[measure]}: "
-    )
+    status = "" if summary.complete else ", not complete"
+    where = f"At small scale (preset {summary.preset}, {count_seeds(summary)}{status}), {MEASURES[measure]}: "
     base = overall(summary, BASELINE, measure)
     if base is None:
         return f"{where}DeltaNet was not measured."
@@ -116,30 +113,26 @@ def against_baseline(summary: Summary, measure: str) -> str:
         for name, label in labels(summary).items()
         if name != BASELINE
     ]
-    parts = [f"{labels(summary)[BASELINE]} {base['mean']:.3f}"]
-    parts += [f"{label} {_relative(entry, base['mean'])}" for label, entry in others if entry is not None]
+    parts = [f"{labels(summary)[BASELINE]} {base.value:.3f}"]
+    parts += [f"{label} {_relative(entry, base.value)}" for label, entry in others if entry is not None]
     return f"{where}{'; '.join(parts)}."
 
 
-def _relative(entry: Mapping[str, Any], base: float) -> str:
-    change = f"{_signed(entry['mean'] / base - 1, 1)} %, " if base else ""
-    return f"{entry['mean']:.3f} ({change}{significance(entry['difference'])})"
+def _relative(entry: OverallRow, base: float) -> str:
+    change = f"{_signed(entry.value / base - 1, 1)} %, " if base else ""
+    return f"{entry.value:.3f} ({change}{significance(entry.difference)})"
 
 
-def _with_interval(entry: Mapping[str, Any] | None, shown: Callable[[float], str]) -> str:
-    if entry is None or entry["mean"] is None:
+def _with_interval(entry: Mean | None, shown: Callable[[float], str]) -> str:
+    if entry is None or entry.mean is None:
         return NONE
-    mean = shown(entry["mean"])
-    return (
-        mean
-        if entry["low"] is None
-        else f"{mean}{_SPACE}[{shown(entry['low'])},{_SPACE}{shown(entry['high'])}]"
-    )
+    mean = shown(entry.mean)
+    return mean if entry.ends is None else f"{mean}{_SPACE}[{f',{_SPACE}'.join(map(shown, entry.ends))}]"
 
 
 def _signed(value: float, decimals: int) -> str:
     return f"{100 * value:+.{decimals}f}".replace("-", "−")
 
 
-def _ratio(entry: Mapping[str, Any] | None) -> str:
+def _ratio(entry: Mean | None) -> str:
     return _with_interval(entry, lambda value: f"{value:#.3g}".rstrip("."))

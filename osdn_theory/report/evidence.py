@@ -8,7 +8,7 @@ from typing import Literal
 
 from osdn_theory.bounds import bound_ids
 from osdn_theory.crosscheck.results import CrossCheck
-from osdn_theory.recall.data import Summary
+from osdn_theory.recall.document import RecallSummary
 from osdn_theory.recall.tables import against_baseline
 from osdn_theory.report.checks import label
 from osdn_theory.report.paper_claims import PAPER_CLAIMS, PaperClaim
@@ -133,14 +133,14 @@ def _kernel_outcomes(theorem: str, kernels: Sequence[CrossCheck]) -> dict[str, t
 
 
 def judged_claims(
-    rows: Mapping[str, TheoremRow], found: Digest, recalls: Sequence[Summary] = ()
+    rows: Mapping[str, TheoremRow], found: Digest, recalls: Sequence[RecallSummary] = ()
 ) -> tuple[JudgedClaim, ...]:
     """All claims of the paper, each judged by the theorems that it names; with what small trained models showed."""
     return tuple(judge(claim, rows, found, recalls) for claim in PAPER_CLAIMS)
 
 
 def judge(
-    claim: PaperClaim, rows: Mapping[str, TheoremRow], found: Digest, recalls: Sequence[Summary] = ()
+    claim: PaperClaim, rows: Mapping[str, TheoremRow], found: Digest, recalls: Sequence[RecallSummary] = ()
 ) -> JudgedClaim:
     """What a run says about a claim.
 
@@ -159,11 +159,11 @@ def judge(
     return JudgedClaim(claim, judgement, tuple(_evidence(claim, rows, found)), _measured(claim, recalls))
 
 
-def _untested(claim: PaperClaim, recalls: Sequence[Summary]) -> Judgement:
+def _untested(claim: PaperClaim, recalls: Sequence[RecallSummary]) -> Judgement:
     return "not tested at this scale" if claim.measures and recalls else "not tested"
 
 
-def _measured(claim: PaperClaim, recalls: Sequence[Summary]) -> tuple[str, ...]:
+def _measured(claim: PaperClaim, recalls: Sequence[RecallSummary]) -> tuple[str, ...]:
     if claim.measures and not recalls:
         return (NO_RECALL,)
     return tuple(against_baseline(summary, measure) for summary in recalls for measure in claim.measures)

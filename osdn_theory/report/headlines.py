@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from osdn_theory.crosscheck.examination.results import EXIT_CODES, Examination
+from osdn_theory.proofs import ProofsRun, Standing
 from osdn_theory.recall.data import count_seeds
+from osdn_theory.recall.document import RecallSummary
 from osdn_theory.report.model import ReportModel
-from osdn_theory.report.proofs import ProofsRun
-from osdn_theory.report.recall import RecallRun
+from osdn_theory.report.recall import count_missed
 
 Kind = Literal["holds", "violated", "undecided", "not applicable"]
 
@@ -61,7 +62,7 @@ def _proofs(model: ReportModel) -> Headline:
 
 def _proofs_run(run: ProofsRun) -> Headline:
     standings = run.standings
-    named = {
+    named: dict[Standing, str] = {
         "proved": "proved",
         "proved in part": "proved in part",
         "instances only": "checked on instances only",
@@ -105,7 +106,7 @@ def _examined(found: Sequence[Examination]) -> Headline:
         f"{_number(len(found), 'kernel')} beside float64, {_number(exercises, 'exercise')} and "
         f"{_number(streams, 'stream')}"
     )
-    named = {word: [_kernel(each) for each in found if each.word == word] for word in EXIT_CODES}
+    named = {word: [_kernel(each) for each in found if each.verdict == word] for word in EXIT_CODES}
     if named["wrong"]:
         return Headline(
             "violated", f"{size}: {len(named['wrong'])} wrong ({_list(named['wrong'])}).", "kernels"
@@ -147,17 +148,15 @@ def _recalls(model: ReportModel) -> list[Headline]:
     return [*lines, *map(_recall_run, model.recall_runs)]
 
 
-def _recall_run(run: RecallRun) -> Headline:
-    summary, total = run.summary, len(run.summary["predictions"])
+def _recall_run(summary: RecallSummary) -> Headline:
+    total, missed = len(summary.predictions), count_missed(summary)
     size = (
-        f"In-context recall, {len(summary['models'])} small trained models (preset {summary['preset']}, "
+        f"In-context recall, {len(summary.models)} small trained models (preset {summary.preset}, "
         f"{count_seeds(summary)})"
     )
-    found = f"{total - run.missed} of {total} predictions of the theory came out"
-    if not summary["complete"]:
+    found = f"{total - missed} of {total} predictions of the theory came out"
+    if not summary.complete:
         return Headline("undecided", f"{size}: not complete; {found} so far.", "recall")
-    if run.missed:
-        return Headline(
-            "violated", f"{size}: {run.missed} of {total} predictions did not come out.", "recall"
-        )
+    if missed:
+        return Headline("violated", f"{size}: {missed} of {total} predictions did not come out.", "recall")
     return Headline("holds" if total else "not applicable", f"{size}: {found}.", "recall")

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from osdn_theory import __version__
-from osdn_theory.base.jsonable import jsonable
 from osdn_theory.crosscheck.examination.results import Examination
 from osdn_theory.crosscheck.results import CrossCheck
+from osdn_theory.proofs import ProofsRun
+from osdn_theory.recall.document import RecallSummary
 from osdn_theory.report.checks import outcome
-from osdn_theory.report.crosschecks import CrossCheckRun, read_crosschecks
+from osdn_theory.report.crosschecks import read_crosschecks
 from osdn_theory.report.documents import Document
 from osdn_theory.report.evidence import JudgedClaim, TheoremRow, judged_claims, theorem_row
-from osdn_theory.report.examinations import examination_data, stream_data
 from osdn_theory.report.exhibit import Exhibit
-from osdn_theory.report.proofs import ProofsRun, proof_status, read_proofs
+from osdn_theory.report.proofs import proof_status, read_proofs
 from osdn_theory.report.provenance import machine_facts
 from osdn_theory.report.published import PUBLISHED_TABLES, PublishedTable
-from osdn_theory.report.recall import RecallRun, contents, read_recalls
+from osdn_theory.report.recall import read_recalls
 from osdn_theory.theorems import THEOREMS
 from osdn_theory.verification.digest import Digest, digest
 
 if TYPE_CHECKING:
     from osdn_theory.verification.run import Verification
 
-FORMAT = "osdn-report/2"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class ReportModel:
     digest : Digest
         Its checks, condensed.
     proofs : Document of ProofsRun
-    crosschecks : list of documents of CrossCheckRun
-    recalls : list of documents of RecallRun
+    crosschecks : list of documents of Examination
+    recalls : list of documents of RecallSummary
     rows : dict from theorem id to TheoremRow
         T1 to T19 and T29, in order.
     others : list of str
@@ -58,8 +57,8 @@ class ReportModel:
     verification: Verification
     digest: Digest
     proofs: Document[ProofsRun]
-    crosschecks: Sequence[Document[CrossCheckRun]]
-    recalls: Sequence[Document[RecallRun]]
+    crosschecks: Sequence[Document[Examination]]
+    recalls: Sequence[Document[RecallSummary]]
     rows: Mapping[str, TheoremRow]
     others: Sequence[str]
     paper: Sequence[JudgedClaim]
@@ -71,7 +70,7 @@ class ReportModel:
     @property
     def examinations(self) -> list[Examination]:
         """Those of all documents that were read."""
-        return _examinations(self.crosschecks)
+        return contents(self.crosschecks)
 
     @property
     def kernel_runs(self) -> list[CrossCheck]:
@@ -79,55 +78,9 @@ class ReportModel:
         return [run for each in self.examinations for run in each.streams]
 
     @property
-    def recall_runs(self) -> list[RecallRun]:
+    def recall_runs(self) -> list[RecallSummary]:
         """The recall experiments of all documents that were read."""
         return contents(self.recalls)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The document of ``report.json``, as ``schema.json`` describes it."""
-        result: dict[str, Any] = jsonable(
-            {
-                "format": FORMAT,
-                "osdn": __version__,
-                "environment": self.facts,
-                "commands": self.commands,
-                "seed": self.verification.seed,
-                "seeds": self.verification.seeds,
-                "elapsed_s": self.verification.elapsed_s,
-                "checks": self.digest.counts,
-                "exit_code": self.verification.exit_code,
-                "documents": [
-                    _document(self.proofs),
-                    *map(_document, self.crosschecks),
-                    *map(_document, self.recalls),
-                ],
-                "proof_problems": self.proofs.content.problems if self.proofs.content else [],
-                "theorems": [_theorem(row) for row in self.rows.values()],
-                "paper_claims": [_paper_claim(judged) for judged in self.paper],
-                "kernels": [
-                    {"file": each.file, **examination_data(each.content.examination)}
-                    for each in self.crosschecks
-                    if each.content
-                ],
-                "kernel_runs": [stream_data(run) for run in self.kernel_runs],
-                "recall": [
-                    {"file": each.file, "packaged": each.content.packaged, "summary": each.content.summary}
-                    for each in self.recalls
-                    if each.content
-                ],
-                "published": self.published,
-                "exhibits": [
-                    {
-                        "name": exhibit.name,
-                        "title": exhibit.title,
-                        "caption": exhibit.caption,
-                        "figure": f"figures/{exhibit.name}.png" if exhibit.figure is not None else None,
-                    }
-                    for exhibit in self.exhibits
-                ],
-            }
-        )
-        return result
 
 
 def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exhibit]) -> ReportModel:
@@ -142,7 +95,7 @@ def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exh
     """
     found = digest(verification.checks)
     proofs, crosschecks, recalls = read_proofs(folder), read_crosschecks(folder), read_recalls(folder)
-    kernels = [check for each in _examinations(crosschecks) for check in _bearing(each)]
+    kernels = [check for each in contents(crosschecks) for check in _bearing(each)]
     rows = {
         name: theorem_row(theorem, proof_status(proofs, name), found, kernels)
         for name, theorem in THEOREMS.items()
@@ -155,7 +108,7 @@ def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exh
         recalls=recalls,
         rows=rows,
         others=[theorem.name for theorem in found.theorems if theorem.name not in rows],
-        paper=judged_claims(rows, found, [run.summary for run in contents(recalls)]),
+        paper=judged_claims(rows, found, contents(recalls)),
         published=PUBLISHED_TABLES,
         exhibits=exhibits,
         facts={**verification.environment, **machine_facts()},
@@ -163,8 +116,9 @@ def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exh
     )
 
 
-def _examinations(documents: Sequence[Document[CrossCheckRun]]) -> list[Examination]:
-    return [each.content.examination for each in documents if each.content]
+def contents(documents: Sequence[Document[T]]) -> list[T]:
+    """Of those that were read."""
+    return [each.content for each in documents if each.content is not None]
 
 
 def _bearing(found: Examination) -> list[CrossCheck]:
@@ -176,45 +130,9 @@ def _bearing(found: Examination) -> list[CrossCheck]:
 def _commands(
     verification: Verification,
     folder: Path,
-    documents: Sequence[Document[CrossCheckRun]],
-    recalls: Sequence[Document[RecallRun]],
+    documents: Sequence[Document[Examination]],
+    recalls: Sequence[Document[RecallSummary]],
 ) -> list[str]:
-    made = [each.content.command for each in documents if each.content]
-    trained = [run.summary["command"] for run in contents(recalls) if not run.packaged]
-    return [f"osdn-theory prove --out {folder}", *made, *trained, verification.command]
-
-
-def _document(document: Document[Any]) -> dict[str, str]:
-    return {name: getattr(document, name) for name in ("file", "state", "notice", "written")}
-
-
-def _theorem(row: TheoremRow) -> dict[str, Any]:
-    claim = row.proof.claim
-    return {
-        **asdict(row.theorem),
-        "proof": {
-            "standing": row.proof.standing,
-            "summary": row.proof.summary,
-            "general": claim.general if claim else {},
-            "instances": claim.instances if claim else 0,
-            "false_variants_refuted": claim.killed if claim else 0,
-            "missing": claim.missing if claim else "",
-            "note": claim.note if claim else "",
-        },
-        "streams": {
-            "outcome": row.streams.outcome,
-            "by_outcome": row.streams.streams,
-            "log10_smallest_slack": row.streams.log10_slack,
-            "reason": row.streams.reason,
-        },
-        "kernels": row.kernels,
-    }
-
-
-def _paper_claim(judged: JudgedClaim) -> dict[str, Any]:
-    return {
-        **asdict(judged.claim),
-        "judgement": judged.judgement,
-        "evidence": [{"theorem": name, "found": sentence} for name, sentence in judged.evidence],
-        "measured": judged.measured,
-    }
+    everything: Sequence[Document[Any]] = (*documents, *recalls)
+    made = [each.command for each in everything if each.content and not each.packaged]
+    return [f"osdn-theory prove --out {folder}", *made, verification.command]

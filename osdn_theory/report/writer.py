@@ -16,6 +16,7 @@ from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.plotting import crosscheck_curve, crosscheck_errors, recall_figures
 from osdn_theory.report.checks import outcome
+from osdn_theory.report.document import REPORT, report_document
 from osdn_theory.report.exhibit import Exhibit
 from osdn_theory.report.model import build_model
 from osdn_theory.report.page import render
@@ -33,7 +34,7 @@ def write_report(
     """Write ``index.html``, ``report.json``, ``results.json`` and ``figures/*.png`` into a folder.
 
     What ``osdn-theory prove`` and ``osdn-theory crosscheck`` left there, ``proofs.json`` and ``crosscheck*.json``,
-    goes into the page. A document that is missing, broken, of another version or older than the code is said to be
+    goes into the page. A document that is missing, broken, of another format or made by other code is said to be
     so, and counts for nothing. The in-context recall experiment is ``recall.json`` in the folder or a folder inside
     it; without one, the result delivered with the package.
 
@@ -67,8 +68,7 @@ def write_report(
     images = {exhibit.name: png(exhibit.figure) for exhibit in exhibits if exhibit.figure is not None}
     kernel_images = {place: _kernel_figures(run) for place, run in _drawn(model.kernel_runs)}
     recall_images = [
-        {name: png(figure) for name, figure in recall_figures(run.summary).items()}
-        for run in model.recall_runs
+        {name: png(figure) for name, figure in recall_figures(run).items()} for run in model.recall_runs
     ]
     _write_figures(out, images, "")
     for place, drawn in kernel_images.items():
@@ -77,7 +77,7 @@ def write_report(
         _write_figures(out, drawn, f"recall-{place + 1}-")
     results = {**verification.as_dict(), "exhibits": {exhibit.name: exhibit.data for exhibit in exhibits}}
     write_atomically(out / "results.json", (to_json(results) + "\n").encode())
-    write_atomically(out / "report.json", (to_json(model.as_dict()) + "\n").encode())
+    REPORT.write(out / "report.json", report_document(model), verification.command)
     page = out / "index.html"
     write_atomically(page, render(model, images, kernel_images, recall_images).encode())
     return page

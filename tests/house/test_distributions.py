@@ -97,7 +97,7 @@ def test_the_sdist_holds_what_it_takes_to_build(built: Built) -> None:
     with tarfile.open(built.sdist) as held:
         names = {name.partition("/")[2] for name in held.getnames()}
     assert {"setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"} <= names
-    assert {"osdn_theory/report/schema.json", "proofs_check/coq/definitions.v", "kernels/ops.py"} <= names
+    assert {"osdn_theory/report/document.py", "proofs_check/coq/definitions.v", "kernels/ops.py"} <= names
 
 
 def test_it_is_the_installed_package_that_runs(installed: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,14 @@ import pytest
 import support.proofs.fake_proofs as fakes
 from typer.testing import CliRunner
 
-import proofs_check
-from osdn_theory.base.jsonable import to_json
+from osdn_theory.proofs import PROOFS
 from proofs_check import claims, cli, registry
 from proofs_check.proof import ALL, INSTANCES, THIS_INSTANCE, Claim, Proof, passed
 from proofs_check.results import Run, summary_rows
 from proofs_check.runner import run_proofs
 from proofs_check.table import print_run
 
-SCHEMA = json.loads((Path(proofs_check.__file__).parent / "schema.json").read_text())
+SCHEMA = PROOFS.schema()
 
 
 def run(source: Callable[[], fakes.Collection], **options: Any) -> Run:
@@ -78,7 +78,7 @@ def test_a_failure_outweighs_a_missing_prover() -> None:
 def test_instances_are_never_a_general_proof(capsys: pytest.CaptureFixture[str]) -> None:
     result = run(fakes.good)
     assert summary_rows(result)[1]["general proof"] == "no general proof"
-    assert result.claims[1].as_dict()["general_proofs"] == []
+    assert result.claims[1].document.general == {}
     print_run(result)
     printed = capsys.readouterr().out
     assert "no general proof" in printed
@@ -160,7 +160,7 @@ def test_progress_counts_to_the_end() -> None:
     "source", [fakes.good, fakes.one_fails, fakes.one_lacks_its_prover, fakes.odd_data, fakes.general_missing]
 )
 def test_the_document_is_strict_json_and_follows_the_schema(source: Callable[[], fakes.Collection]) -> None:
-    document = strict_json(to_json(run(source).as_dict()))
+    document = strict_json(PROOFS.encode(run(source).document, "osdn-theory prove"))
     jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
 
 
@@ -169,11 +169,10 @@ def test_odd_data_become_text() -> None:
     assert data == {"number": "1/3", "worst": "nan", "most": "inf"}
 
 
-def test_the_schema_refuses_a_general_proof_by_instances() -> None:
-    document = run(fakes.good).as_dict()
-    document["claims"][1]["proofs"][0]["general"] = True
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
+def test_the_document_refuses_a_general_proof_by_instances() -> None:
+    found = run(fakes.good).claims[1].document.proofs[0]
+    with pytest.raises(ValueError, match="general: no proof by exact is"):
+        replace(found, general=True)
 
 
 def strict_json(text: str) -> Any:

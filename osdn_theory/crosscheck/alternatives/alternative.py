@@ -24,9 +24,18 @@ NORM = "use_qk_l2norm_in_kernel"
 """Needed by faults of kernels that divide queries and keys by their norms."""
 
 
+@dataclass(frozen=True)
+class KnownFault:
+    """What a document tells of an alternative: its short name, what the kernel would do in words, and as a formula."""
+
+    key: str
+    sentence: str
+    formula: str
+
+
 @dataclass(frozen=True, eq=False)
 class Alternative:
-    """A known fault.
+    """A known fault, and how to make it.
 
     Attributes
     ----------
@@ -52,6 +61,10 @@ class Alternative:
     recurrences: frozenset[str] = READING
     needs: frozenset[str] = frozenset()
     approximate: bool = False
+
+    @property
+    def fault(self) -> KnownFault:
+        return KnownFault(self.key, self.sentence, self.formula)
 
     def obstacle(self, adapter: Adapter) -> str | None:
         """Why the kernel cannot have this fault; None where it can."""

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations, product
 
+from osdn_theory.base.documents import Number
+from osdn_theory.base.jsonable import stated
 from osdn_theory.base.threads import cores
 from osdn_theory.crosscheck.alternatives.agreement import Agreement, Heard, agreement, hear
-from osdn_theory.crosscheck.alternatives.alternative import Alternative, applicable
+from osdn_theory.crosscheck.alternatives.alternative import Alternative, KnownFault, applicable
 from osdn_theory.crosscheck.alternatives.fault import Fault
 from osdn_theory.crosscheck.alternatives.shown import Truth
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, COMMON
@@ -32,7 +34,7 @@ class Explanation:
 
     Attributes
     ----------
-    alternatives : tuple of Alternative
+    faults : tuple of KnownFault
     labels : tuple of str
         Their variants; "" where there is one alone.
     agrees : bool
@@ -43,26 +45,29 @@ class Explanation:
         Part of the errors that it leaves.
     """
 
-    alternatives: tuple[Alternative, ...]
+    faults: tuple[KnownFault, ...]
     labels: tuple[str, ...]
     agrees: bool
-    excess: float
-    left: float
+    excess: Number
+    left: Number
 
     @property
+    @stated
     def name(self) -> str:
         """Keys, with their variants."""
-        parts = zip(self.alternatives, self.labels, strict=True)
+        parts = zip(self.faults, self.labels, strict=True)
         return " and ".join(f"{each.key} ({label})" if label else each.key for each, label in parts)
 
     @property
+    @stated
     def formula(self) -> str:
-        return " and ".join(each.formula for each in self.alternatives)
+        return " and ".join(each.formula for each in self.faults)
 
     @property
+    @stated
     def sentence(self) -> str:
         """In words, with its formula and the evidence."""
-        words = "; ".join(each.sentence for each in self.alternatives)
+        words = "; ".join(each.sentence for each in self.faults)
         if self.agrees:
             return f"{words}: {self.formula}; leaves {self.left:.2g} of the error"
         return f"nearest: {words} ({self.formula}), which leaves {self.left:.0%} of the error"
@@ -93,7 +98,8 @@ def explain(
     if agreeing:
         return _equals(agreeing)
     single = _scored(_singles(rows), heard)
-    close = [each for each in single if each.alternatives[0].approximate and each.left <= EXPLAINED]
+    approximate = {row.key for row in rows if row.approximate}
+    close = [each for each in single if each.faults[0].key in approximate and each.left <= EXPLAINED]
     if close:
         return _equals([_accepted(each) for each in close])
     pairs = [each for each in _scored(_pairs(rows), heard, give_up=True) if each.agrees]
@@ -126,13 +132,13 @@ def _scored(
     def score(candidate: Candidate) -> Explanation:
         rows, labels, fault = candidate
         found = agreement(fault, ordered, give_up=give_up)
-        return Explanation(rows, labels, _agrees(found), found.excess, found.left)
+        return Explanation(tuple(row.fault for row in rows), labels, _agrees(found), found.excess, found.left)
 
     with ThreadPoolExecutor(cores()) as pool:
         scored = list(pool.map(score, candidates))
     best: dict[tuple[str, ...], Explanation] = {}
     for each in scored:
-        keys = tuple(row.key for row in each.alternatives)
+        keys = tuple(row.key for row in each.faults)
         if keys not in best or _rank(each) < _rank(best[keys]):
             best[keys] = each
     return list(best.values())
@@ -153,4 +159,4 @@ def _equals(agreeing: Sequence[Explanation]) -> tuple[Explanation, ...]:
 
 
 def _accepted(each: Explanation) -> Explanation:
-    return Explanation(each.alternatives, each.labels, True, each.excess, each.left)
+    return Explanation(each.faults, each.labels, True, each.excess, each.left)

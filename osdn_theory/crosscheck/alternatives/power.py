@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osdn_theory.base.documents import Number
+from osdn_theory.base.jsonable import stated
 from osdn_theory.base.threads import cores
-from osdn_theory.crosscheck.alternatives.alternative import Alternative, applicable
+from osdn_theory.crosscheck.alternatives.alternative import Alternative, KnownFault, applicable
 from osdn_theory.crosscheck.alternatives.fault import Fault, answer
 from osdn_theory.crosscheck.alternatives.shown import Shown, Truth, quantities, shown
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES
@@ -31,7 +33,7 @@ class Reach:
 
     Attributes
     ----------
-    alternative : Alternative
+    fault : KnownFault
     excess : float
         Its largest distance from the right result, over the kernel's bound.
     exercise : str
@@ -40,17 +42,19 @@ class Reach:
         Why the kernel cannot have it.
     """
 
-    alternative: Alternative
-    excess: float = 0.0
+    fault: KnownFault
+    excess: Number = 0.0
     exercise: str = ""
     obstacle: str | None = None
 
     @property
+    @stated
     def seen(self) -> bool:
         """Whether a kernel with this fault would leave its bound, however it rounds."""
         return self.excess > VISIBLE
 
     @property
+    @stated
     def reason(self) -> str:
         """Why it would not be seen; "" where it would."""
         if self.obstacle is not None:
@@ -86,7 +90,7 @@ class Power:
         head = f"would have seen {len(self.seen)} of {len(self.possible)} known faults"
         if not self.unseen:
             return head
-        return f"{head}; not: " + ", ".join(reach.alternative.key for reach in self.unseen)
+        return f"{head}; not: " + ", ".join(reach.fault.key for reach in self.unseen)
 
 
 def power(
@@ -145,8 +149,8 @@ def _concerns(adapter: Adapter, alternative: Alternative) -> bool:
 def _best(adapter: Adapter, alternative: Alternative, found: Mapping[str, Mapping[str, float]]) -> Reach:
     obstacle = alternative.obstacle(adapter)
     if obstacle is not None:
-        return Reach(alternative, obstacle=obstacle)
+        return Reach(alternative.fault, obstacle=obstacle)
     reached = {name: each.get(alternative.key, 0.0) for name, each in found.items()}
     best = max(reached, key=lambda name: reached[name], default="")
     most = reached.get(best, 0.0)
-    return Reach(alternative, most, best if most > NOTHING else "")
+    return Reach(alternative.fault, most, best if most > NOTHING else "")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from osdn_theory.base.jsonable import jsonable
+from osdn_theory.base.documents import Number
+from osdn_theory.base.jsonable import stated
+from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.alternatives.naming import Explanation
-from osdn_theory.crosscheck.alternatives.power import Power, Reach
+from osdn_theory.crosscheck.alternatives.power import Power
 from osdn_theory.crosscheck.gradients.explanations import GradientExplanation
 from osdn_theory.crosscheck.invariance import Invariance
 from osdn_theory.crosscheck.results import (
@@ -46,7 +48,11 @@ class ExerciseResult:
     uses: tuple[str, ...]
     checks: tuple[CrossCheck, ...]
 
+    def __post_init__(self) -> None:
+        require(bool(self.checks), "checks: nothing was compared")
+
     @property
+    @stated
     def within(self) -> bool:
         return all(check.within for check in self.checks)
 
@@ -56,7 +62,7 @@ class ExerciseResult:
         found = [
             (check, each) for check in self.checks for each in check.comparisons if each.excess is not None
         ]
-        return max(found, key=lambda pair: pair[1].worst_excess, default=None)
+        return max(found, key=lambda pair: pair[1].worst_excess or 0.0, default=None)
 
     @property
     def hidden(self) -> tuple[str, ...]:
@@ -67,15 +73,6 @@ class ExerciseResult:
             for verdict in check.verdicts
             if verdict.theorem == "T18" and verdict.outcome in ("not applicable", "not observable")
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "about": self.about,
-            "uses": self.uses,
-            "within": self.within,
-            "checks": [check.as_dict() for check in self.checks],
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +91,7 @@ class BackwardResult:
 
     exercise: str
     comparisons: tuple[Comparison, ...]
-    power: Mapping[str, float]
+    power: Mapping[str, Number]
     explanations: tuple[GradientExplanation, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -146,7 +143,8 @@ class Examination:
     not_exercised: tuple[str, ...] = ()
 
     @property
-    def word(self) -> Word:
+    @stated
+    def verdict(self) -> Word:
         """The verdict: wrong where anything is; right where all that was asked had power."""
         if any(True for _ in self.faults()):
             return "wrong"
@@ -156,8 +154,9 @@ class Examination:
         return "cannot tell" if unobserved or powerless or not asked else "right"
 
     @property
+    @stated
     def exit_code(self) -> int:
-        return EXIT_CODES[self.word]
+        return EXIT_CODES[self.verdict]
 
     def faults(self) -> Iterator[str]:
         """What is wrong, and where."""
@@ -179,12 +178,13 @@ class Examination:
         yield from self.unmet
 
     @property
+    @stated
     def sentence(self) -> str:
         """The last line of the command: the verdict in words."""
-        return f"{self.word}: {'; '.join(self._clauses())}"
+        return f"{self.verdict}: {'; '.join(self._clauses())}"
 
     def _clauses(self) -> Iterator[str]:
-        if self.word == "wrong":
+        if self.verdict == "wrong":
             faults = list(self.faults())
             more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
             yield faults[0] + more
@@ -192,7 +192,7 @@ class Examination:
         elif self.exercises:
             count = len(self.exercises)
             yield f"{count} exercises inside their bounds" if count > 1 else "1 exercise inside its bound"
-        if self.streams and self.word != "wrong":
+        if self.streams and self.verdict != "wrong":
             yield from self._theorems()
         if self.power is not None:
             yield _would_have_seen(self.power)
@@ -238,56 +238,6 @@ class Examination:
         if hidden:
             yield f"{_list(hidden)} cannot be observed at this precision"
 
-    def as_dict(self) -> dict[str, Any]:
-        """Everything as JSON-ready values."""
-        result: dict[str, Any] = jsonable(
-            {
-                "statement": self.statement,
-                "dtype": self.dtype,
-                "device": self.device,
-                "verdict": self.word,
-                "sentence": self.sentence,
-                "exit_code": self.exit_code,
-                "exercises": [exercise.as_dict() for exercise in self.exercises],
-                "streams": [check.as_dict() for check in self.streams],
-                "power": None if self.power is None else [_reach(each) for each in self.power.reaches],
-                "explanations": [_explanation(item) for item in self.explanations],
-                "backward": None if self.backward is None else _backward(self.backward),
-                "invariances": [item.as_dict() for item in self.invariances],
-                "unmet": self.unmet,
-                "not_exercised": self.not_exercised,
-            }
-        )
-        return result
-
-
-def _reach(reach: Reach) -> dict[str, Any]:
-    alternative = reach.alternative
-    return {
-        "fault": alternative.key,
-        "sentence": alternative.sentence,
-        "formula": alternative.formula,
-        "seen": reach.seen,
-        "excess": reach.excess,
-        "exercise": reach.exercise,
-        "reason": reach.reason,
-    }
-
-
-def _explanation(item: Explanation) -> dict[str, Any]:
-    names = ("name", "sentence", "formula", "agrees", "excess", "left")
-    return {name: getattr(item, name) for name in names}
-
-
-def _backward(found: BackwardResult) -> dict[str, Any]:
-    return {
-        "exercise": found.exercise,
-        "comparisons": [item.as_dict() for item in found.comparisons],
-        "power": found.power,
-        "explanations": found.explanations,
-        "notes": found.notes,
-    }
-
 
 def examined_alone(checks: Sequence[CrossCheck]) -> Examination:
     """Checks of runs that were not posed here: nothing is known of what they would have seen."""
@@ -302,7 +252,7 @@ def examined_alone(checks: Sequence[CrossCheck]) -> Examination:
 
 
 def _would_have_seen(power: Power) -> str:
-    names = [reach.alternative.key for reach in power.unseen]
+    names = [reach.fault.key for reach in power.unseen]
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
     counted = f"would have seen {len(power.seen)} of {len(power.possible)} known faults"
     return f"{counted} (not: {shown})" if names else counted

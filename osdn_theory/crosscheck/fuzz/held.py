@@ -150,6 +150,7 @@ def _least(dtype: str) -> float:
 
 def _fault(item: Comparison, place: int) -> Fault:
     worst = item.worst_excess
+    assert worst is not None
     at = f"token {item.first_outside}"
     if not np.isfinite(item.error).all():
         return Fault(

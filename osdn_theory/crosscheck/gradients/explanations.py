@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osdn_theory.base.documents import Number
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.evidence.comparison import per_token
 from osdn_theory.crosscheck.gradients.alternatives import GradientAlternative
@@ -34,7 +35,7 @@ class GradientExplanation:
     name: str
     sentence: str
     inputs: tuple[str, ...]
-    left: float
+    left: Number
     explains: bool
 
 

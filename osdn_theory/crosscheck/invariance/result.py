@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
+from osdn_theory.base.documents import Count, Number
+from osdn_theory.base.jsonable import stated
 from osdn_theory.base.validation import require
 
 Outcome = Literal["equal bit for bit", "inside the bound", "wrong", "not exercised"]
+
+EQUAL = "equal bit for bit"
 
 TITLES: Mapping[str, str] = {
     "deterministic": "the same call again, after another one",
@@ -46,11 +50,11 @@ class Difference:
 
     how: str
     quantity: str
-    size: float
-    excess: float
-    batch: int
-    head: int
-    token: int
+    size: Number
+    excess: Number
+    batch: Count
+    head: Count
+    token: Count
 
     def __str__(self) -> str:
         place = f"batch row {self.batch}, head {self.head}, token {self.token}"
@@ -71,23 +75,24 @@ class Invariance:
     difference: Difference | None = None
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        require(self.name in TITLES, f"name: expected one of {', '.join(TITLES)}, got {self.name!r}")
+        if self.difference is None:
+            follows = self.outcome != "inside the bound" and (self.reason == "") == (self.outcome == EQUAL)
+        else:
+            follows = self.outcome == ("wrong" if self.difference.excess > 1 else "inside the bound")
+        require(follows, f"outcome: {self.outcome!r} does not follow from the difference and the reason")
+
     @property
+    @stated
     def title(self) -> str:
         return TITLES[self.name]
 
     @property
+    @stated
     def detail(self) -> str:
         """The largest difference, or the reason; empty where all is equal."""
         return self.reason if self.difference is None else str(self.difference)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "title": self.title,
-            "outcome": self.outcome,
-            "detail": self.detail,
-            "difference": None if self.difference is None else asdict(self.difference),
-        }
 
 
 def required(results: Iterable[Invariance], names: Sequence[str]) -> list[str]:
@@ -100,11 +105,6 @@ def required(results: Iterable[Invariance], names: Sequence[str]) -> list[str]:
     """
     unknown = [name for name in names if name not in TITLES]
     require(not unknown, f"require: unknown {', '.join(map(repr, unknown))}; known: {', '.join(TITLES)}")
-    found = {result.name: result for result in results}
-    missing = Invariance("", "not exercised", reason="it was not asked for")
-    failures = [(name, found.get(name, missing)) for name in names]
-    return [
-        f"{name}: {result.outcome}: {result.detail}"
-        for name, result in failures
-        if result.outcome != "equal bit for bit"
-    ]
+    held = {each.name: "" if each.outcome == EQUAL else f"{each.outcome}: {each.detail}" for each in results}
+    told = [(name, held.get(name, "not exercised: it was not asked for")) for name in names]
+    return [f"{name}: {failure}" for name, failure in told if failure]

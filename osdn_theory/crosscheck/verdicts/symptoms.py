@@ -164,7 +164,7 @@ def _explained(e: Evidence) -> tuple[Explanation, ...]:
 
 
 def _named(found: Explanation) -> Symptom:
-    sentence = " and ".join(each.sentence for each in found.alternatives)
+    sentence = " and ".join(each.sentence for each in found.faults)
     evidence = f"computed in float64, {found.formula} leaves {found.left:.2g} of the error"
     return Symptom(found.name, f"{sentence}?", evidence)
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from osdn_theory import __version__
 from osdn_theory.crosscheck.alternatives.naming import Explanation
 from osdn_theory.crosscheck.alternatives.power import Power, Reach
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, alternative
+from osdn_theory.crosscheck.document import CROSSCHECK
 from osdn_theory.crosscheck.examination.results import BackwardResult, Examination, ExerciseResult
 from osdn_theory.crosscheck.gradients.explanations import GradientExplanation
 from osdn_theory.crosscheck.invariance.result import Difference, Invariance
-from osdn_theory.crosscheck.results import FORMAT, Comparison, CrossCheck, Curve, Symptom, Verdict
+from osdn_theory.crosscheck.results import Comparison, CrossCheck, Curve, Symptom, Verdict
 
 TOKENS = np.arange(1, 9)
 STATEMENT = {
@@ -104,14 +104,15 @@ def power(seen: str = "square") -> Power:
     for row in ALTERNATIVES:
         if "osdn" in row.recurrences:
             excess, obstacle = special.get(row.key, (np.inf, None))
-            reaches.append(Reach(row, excess, "" if obstacle else seen, obstacle))
+            reaches.append(Reach(row.fault, excess, "" if obstacle else seen, obstacle))
     return Power(tuple(reaches))
 
 
 def explanation(*keys: str, agrees: bool = True) -> Explanation:
     """The first variants of known faults, named as what explains an answer."""
     rows = tuple(map(alternative, keys))
-    return Explanation(rows, tuple(next(iter(row.variants)) for row in rows), agrees, 0.25, 0.125)
+    faults = tuple(row.fault for row in rows)
+    return Explanation(faults, tuple(next(iter(row.variants)) for row in rows), agrees, 0.25, 0.125)
 
 
 def backward(excess: float = 0.5) -> BackwardResult:
@@ -153,7 +154,7 @@ def examination(**changes: Any) -> Examination:
 
 def document_of(found: Examination) -> dict[str, Any]:
     """crosscheck.json of an examination."""
-    return {"format": FORMAT, "osdn": __version__, "command": COMMAND, **found.as_dict()}
+    return CROSSCHECK.as_dict(found, COMMAND)
 
 
 def crosscheck_document(excess: float = 0.5, verdict: Any = "confirmed") -> dict[str, Any]:

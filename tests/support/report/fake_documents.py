@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from osdn_theory import __version__
-from osdn_theory.base.jsonable import jsonable
+from osdn_theory.base.documents import convert
+from osdn_theory.proofs import PROOFS, ProofsRun
 from proofs_check.claims import CLAIMS
 from proofs_check.proof import ALL, INSTANCES, Evidence, failed, passed
 from proofs_check.results import ClaimResult, ProofResult, Run
@@ -42,8 +41,12 @@ def proofs_document(changed: Mapping[str, Evidence] | None = None, **fields: Any
         for claim in CLAIMS.values()
     ]
     run = Run(claims, [], 12.0, {"python": "3.11", "coq": "8.16", "osdn": __version__}, complete=True)
-    document: dict[str, Any] = {**jsonable(run.as_dict()), **fields}
-    return document
+    return {**PROOFS.as_dict(run.document, "osdn-theory prove --out report"), **fields}
+
+
+def restated(document: dict[str, Any]) -> dict[str, Any]:
+    """proofs.json with all that follows from its fields stated anew."""
+    return PROOFS.as_dict(convert(document, ProofsRun), document["command"])
 
 
 def failed_proof() -> Evidence:
@@ -51,15 +54,8 @@ def failed_proof() -> Evidence:
 
 
 def leave(folder: Path, name: str, document: Any) -> Path:
-    """Write a document into a folder, as text or as JSON, with a date after that of every source file."""
+    """Write a document into a folder, as text or as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     path.write_text(document if isinstance(document, str) else json.dumps(document))
-    date(path, days=1)
     return path
-
-
-def date(path: Path, days: float) -> None:
-    """Set the date of a file to so many days from now: sources may change while the tests run."""
-    moment = time.time() + 86400 * days
-    os.utime(path, (moment, moment))

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from osdn_theory.base.documents import convert
+from osdn_theory.base.source import source_hash
+from osdn_theory.recall.document import RECALL, RecallSummary
+
 MODELS = {
     "deltanet": "DeltaNet (d = 1)",
     "osdn": "OSDN (eta 0.003, learned d_1)",
@@ -37,7 +41,9 @@ def recall_summary(
     """recall.json of these models and as many seeds; `fields` replace parts of it."""
     draws = Draws(seeds, models)
     summary: dict[str, Any] = {
-        "schema": 1,
+        "format": RECALL.format,
+        "osdn": "0.1.0",
+        "code": {name: source_hash(name) for name in RECALL.code},
         "preset": "cpu",
         "command": "osdn-theory recall --preset cpu --out report/recall",
         "environment": {"osdn": "0.1.0", "torch": "2.13.0", "processor": "a made-up processor", "threads": 2},
@@ -62,6 +68,11 @@ def recall_summary(
     return {**summary, **fields}
 
 
+def summary_of(**options: Any) -> RecallSummary:
+    """:func:`recall_summary`, read."""
+    return convert(recall_summary(**options), RecallSummary)
+
+
 class Draws:
     """Means, intervals and paired differences over seeds of drawn numbers, reproducibly."""
 
@@ -82,17 +93,12 @@ class Draws:
     def distance(self) -> Iterator[dict[str, Any]]:
         for repeats in (1, 2):
             for low, high in RANGES:
-                place = {"repeats": repeats, "low": low, "high": high}
+                place = {"repeats": repeats, "nearest": low, "farthest": high}
                 for row in self._rows(
                     {}, lambda name, high=high: 0.9 - 0.08 * np.log2(high) + GAINS.get(name, 0)
                 ):
-                    yield {
-                        "model": row["model"],
-                        **place,
-                        "mean": row["mean"],
-                        "ci_low": row["low"],
-                        "ci_high": row["high"],
-                    }
+                    del row["difference"]
+                    yield {**row, **place}
 
     def overall(self) -> Iterator[dict[str, Any]]:
         parts = ("", "_once", "_twice", *(f"_{statistic}" for statistic in STATISTICS))
@@ -140,6 +146,7 @@ def _model(name: str) -> dict[str, Any]:
         },
         "learning_rate": 0.003,
         "tuning": [{"learning_rate": 0.001, "validation": 0.7}, {"learning_rate": 0.003, "validation": 0.8}],
+        "accuracy_by_seed": [{"seed": 1, "accuracy": 0.6}],
     }
 
 
@@ -168,4 +175,4 @@ def _difference(values: np.ndarray) -> dict[str, Any]:
         return {**_interval(values), "p": None, "p_adjusted": None, "significant": False}
     p = float(stats.ttest_1samp(values, 0).pvalue)
     adjusted = min(1.0, 6 * p)
-    return {**_interval(values), "p": p, "p_adjusted": adjusted, "significant": adjusted <= 0.05}
+    return {**_interval(values), "p": p, "p_adjusted": adjusted, "significant": adjusted < 0.05}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from support.report.html_page import Page
 
 from osdn_theory.recall import data as recall_data
 from osdn_theory.report import Exhibit, write_report
+from osdn_theory.report.document import REPORT
 from osdn_theory.report.model import ReportModel, build_model
 
-SCHEMA = json.loads((files("osdn_theory.report") / "schema.json").read_text())
+SCHEMA = REPORT.schema()
 
 
 @pytest.fixture(autouse=True)
@@ -35,10 +35,11 @@ def strict(path: Path) -> Any:
 
 
 def written(folder: Path, verification: Any = None, exhibits: tuple[Exhibit, ...] = ()) -> tuple[Page, Any]:
-    """The page and its JSON twin, which must fit the schema."""
+    """The page and its JSON twin, which must fit the schema and be read."""
     page = Page(write_report(verification or good(), folder, exhibits=exhibits).read_text())
     twin = strict(folder / "report.json")
     jsonschema.validate(twin, SCHEMA)
+    REPORT.read(folder / "report.json")
     return page, twin
 
 

@@ -49,7 +49,7 @@ def right() -> Examination:
 
 def test_a_right_kernel_is_right() -> None:
     found = examined(eager_kernels.right, invariant=True)
-    assert (found.word, found.exit_code) == ("right", 0)
+    assert (found.verdict, found.exit_code) == ("right", 0)
     assert found.explanations == ()
     assert found.power is not None
     assert found.power.unseen == ()
@@ -62,14 +62,14 @@ def test_a_right_kernel_is_right() -> None:
 
 def test_a_wrong_kernel_is_wrong_and_its_fault_named() -> None:
     found = examined(eager_kernels.beta_ignored, "everything at once")
-    assert (found.word, found.exit_code) == ("wrong", 1)
+    assert (found.verdict, found.exit_code) == ("wrong", 1)
     assert [item.name for item in found.explanations] == ["beta ignored"]
     assert "exercise 'everything at once'" in next(found.faults())
 
 
 def test_what_nothing_was_asked_of_cannot_be_told() -> None:
     found = examined(eager_kernels.right, "no such exercise")
-    assert (found.word, found.exit_code) == ("cannot tell", 3)
+    assert (found.verdict, found.exit_code) == ("cannot tell", 3)
     assert found.power is None
 
 
@@ -81,7 +81,7 @@ def test_power_is_that_of_the_exercises_put() -> None:
     assert more is not None
     assert 0 < len(little.seen) < len(more.seen)
     # With one token there is none before it to be kept.
-    reasons = {reach.alternative.key: reach.reason for reach in little.reaches}
+    reasons = {reach.fault.key: reach.reason for reach in little.reaches}
     assert reasons["beta ignored"] == ""
     assert "makes no difference in any exercise" in reasons.values()
 
@@ -102,9 +102,11 @@ def test_what_is_required_is_a_condition() -> None:
     found = examined(
         eager_kernels.right, "square", invariant=True, require=["deterministic", "packed-invariant"]
     )
-    assert found.word == "wrong"
+    assert found.verdict == "wrong"
     assert [line.partition(":")[0] for line in found.unmet] == ["packed-invariant"]
-    assert examined(eager_kernels.right, "square", invariant=True, require=["deterministic"]).word == "right"
+    assert (
+        examined(eager_kernels.right, "square", invariant=True, require=["deterministic"]).verdict == "right"
+    )
 
 
 def overflowing(recurrence: str = "osdn") -> tuple[Adapter, Question]:
@@ -183,9 +185,9 @@ def test_a_sequence_without_tokens_hands_its_state_through_bit_for_bit(part: str
         return (o, final, *path)
 
     plain = adapt(kernel("osdn"), "an eager recurrent loop", recurrence="osdn")
-    assert examined(plain, "packed sequences").word == "right"
+    assert examined(plain, "packed sequences").verdict == "right"
     found = examined(replace(plain, call=nudged), "packed sequences")
-    assert found.word == "wrong"
+    assert found.verdict == "wrong"
     name = "S" if part == "state" else "d handed on"
     wrong = [
         (at, each.name)
@@ -204,9 +206,7 @@ def test_pieces_have_power_over_what_is_handed_on() -> None:
     # Pieces start where the kernel was; the alternatives from the exact chain: rounding apart, the same.
     found = power_of(silent, [marked], models_of(silent, "float32"))
     assert found.unseen != found.possible
-    nothing = {
-        reach.alternative.key for reach in found.reaches if reach.obstacle is None and reach.excess < 1
-    }
+    nothing = {reach.fault.key for reach in found.reaches if reach.obstacle is None and reach.excess < 1}
     assert "beta ignored" not in nothing
     # Of a right recurrence nothing is left but rounding: no row is seen that makes no difference here.
     assert nothing
@@ -221,7 +221,7 @@ def test_a_kernel_that_hands_on_another_state_has_truths_of_its_own_start() -> N
 
     adapter = replace(adapt(eager_kernels.right), call=forgetting)
     found = examined(adapter, "continued")
-    assert found.word == "wrong"
+    assert found.verdict == "wrong"
     assert {
         each.name for check in found.exercises[0].checks for each in check.comparisons if not each.within
     } == {"S"}
@@ -258,9 +258,9 @@ CHANGES: dict[str, tuple[Any, str]] = {
 def test_a_verdict_is_right_only_where_everything_is(change: str) -> None:
     changes, word = CHANGES[change]
     found = replace(right(), **changes())
-    assert found.word == word
+    assert found.verdict == word
     assert found.exit_code == {"right": 0, "wrong": 1, "cannot tell": 3}[word]
-    assert found.exit_code == EXIT_CODES[found.word]
+    assert found.exit_code == EXIT_CODES[found.verdict]
     assert found.sentence.startswith(f"{word}: ")
 
 
@@ -297,8 +297,8 @@ def test_theorems_of_streams_are_held_as_well() -> None:
     rng = np.random.default_rng(0)
     still = synthetic.isotropic(rng, length=24, key_dim=8, value_dim=6)
     found = examined(kernel("osdn"), "square", problems=[(still, "fast", FAST)])
-    assert found.word == "cannot tell"
-    assert examined(kernel("osdn"), "square", problems=[(interpolating(24), "fast", FAST)]).word == "right"
+    assert found.verdict == "cannot tell"
+    assert examined(kernel("osdn"), "square", problems=[(interpolating(24), "fast", FAST)]).verdict == "right"
 
 
 # Gradients
@@ -306,12 +306,12 @@ def test_theorems_of_streams_are_held_as_well() -> None:
 
 def test_gradients_are_a_part_of_the_verdict() -> None:
     found = examined(eager_kernels.right, "square", gradients=True)
-    assert found.word == "right"
+    assert found.verdict == "right"
     assert found.backward is not None
     assert found.backward.power
     assert found.backward.seen == len(found.backward.power)
     half = examined(eager_kernels.half_of_the_key_gradient, "square", gradients=True)
-    assert half.word == "wrong"
+    assert half.verdict == "wrong"
     assert half.backward is not None
     assert [item.name for item in half.backward.wrong] == ["grad k"]
     assert replace(half.backward, power={"a": 0.9, "b": 1.0, "c": 1.1}).seen == 1

@@ -13,6 +13,7 @@ import torch
 from support.crosscheck.faulty_kernels import State, Trajectory, correct
 from torch import Tensor
 
+from osdn_theory.base.jsonable import jsonable
 from osdn_theory.crosscheck import Adapter, adapt, pose
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import Limit, limits, models_of
@@ -299,7 +300,7 @@ def test_the_largest_difference_and_its_place() -> None:
     assert found.difference.size == pytest.approx(0.5, rel=1e-5)
     assert (found.difference.batch, found.difference.head, found.difference.token) == (1, 0, 20)
     assert found.detail.startswith("o with each head alone: 0.5 apart at batch row 1, head 0, token 20, ")
-    document = found.as_dict()
+    document = jsonable(found)
     assert document["outcome"] == WRONG
     assert document["difference"]["token"] == 20
 

@@ -10,6 +10,7 @@ import pytest
 from support.crosscheck.cases import ANCHORED, CHUNK_REFERENCE, FAST, REFERENCE, gated, interpolating
 from support.crosscheck.faulty_kernels import Fault, correct, recurrent
 
+from osdn_theory.base.jsonable import to_json
 from osdn_theory.crosscheck import CrossCheck, crosscheck, pose, resolve
 from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
 from osdn_theory.streams import synthetic
@@ -200,6 +201,5 @@ def test_leading_axes_and_lengths() -> None:
 def test_the_result_is_json_ready() -> None:
     import json
 
-    document = check(gradients=True, reference=REFERENCE).as_dict()
-    text = json.dumps(document, allow_nan=False)
+    text = to_json(check(gradients=True, reference=REFERENCE))
     assert {"statement", "comparisons", "verdicts", "curve", "newton", "exit_code"} <= json.loads(text).keys()

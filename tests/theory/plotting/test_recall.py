@@ -14,7 +14,13 @@ from numpy.testing import assert_allclose
 from support.report.recall_summaries import MODELS, PAIRS, STATISTICS, recall_summary
 
 from osdn_theory import plotting
+from osdn_theory.base.documents import convert
 from osdn_theory.plotting.recall import FIGURES
+from osdn_theory.recall.document import RecallSummary
+
+
+def read(summary: dict[str, Any]) -> RecallSummary:
+    return convert(summary, RecallSummary)
 
 
 def bars(ax: Axes) -> list[ErrorbarContainer]:
@@ -52,7 +58,7 @@ def title(ax: Axes) -> str:
 
 def test_accuracy_has_a_panel_for_each_statistic_and_reading_and_a_curve_for_each_model() -> None:
     summary = recall_summary()
-    _, axes = plotting.recall_accuracy(summary)
+    _, axes = plotting.recall_accuracy(read(summary))
     wanted = [f"{name}, read {times}" for times in ("once", "twice") for name in STATISTICS]
     assert [ax.get_title() for ax in axes] == wanted
     assert all(len(bars(ax)) == len(MODELS) for ax in axes)
@@ -66,7 +72,7 @@ def test_accuracy_has_a_panel_for_each_statistic_and_reading_and_a_curve_for_eac
 
 def test_accuracy_draws_the_means_and_the_ends_of_the_summary() -> None:
     summary = recall_summary()
-    _, axes = plotting.recall_accuracy(summary)
+    _, axes = plotting.recall_accuracy(read(summary))
     for number, model in enumerate(MODELS):
         wanted = rows(summary, "accuracy", model=model, statistic="anisotropic", repeats=2)
         bar = bars(axes[4])[number]
@@ -79,18 +85,17 @@ def test_an_interval_that_grows_is_drawn_longer() -> None:
     summary = recall_summary()
     cell = rows(summary, "accuracy", model="osdn", statistic="isotropic", repeats=1)[0]
     cell.update(low=0.1, high=0.99)
-    _, axes = plotting.recall_accuracy(summary)
+    _, axes = plotting.recall_accuracy(read(summary))
     assert_allclose(ends(bars(axes[0])[1], 1)[0], [0.1, 0.99])
     assert axes[0].get_ylim()[0] < 0.1
 
 
 def test_no_tick_stands_over_a_hundred_percent() -> None:
     summary = recall_summary()
-    for part, names in (("accuracy", ("mean", "low", "high")), ("distance", ("mean", "ci_low", "ci_high"))):
-        for row in rows(summary, part):
-            row.update({name: 1 - (1 - row[name]) / 8 for name in names})
+    for row in (*rows(summary, "accuracy"), *rows(summary, "distance")):
+        row.update({name: 1 - (1 - row[name]) / 8 for name in ("mean", "low", "high")})
     for draw in (plotting.recall_accuracy, plotting.recall_distance):
-        fig, axes = draw(summary)
+        fig, axes = draw(read(summary))
         fig.draw_without_rendering()
         for ax in axes:
             low, high = ax.get_ylim()
@@ -98,7 +103,7 @@ def test_no_tick_stands_over_a_hundred_percent() -> None:
 
 
 def test_models_differ_in_colour_in_dash_and_in_marker() -> None:
-    _, axes = plotting.recall_accuracy(recall_summary())
+    _, axes = plotting.recall_accuracy(read(recall_summary()))
     lines = [bar.lines[0] for bar in bars(axes[0])]
     assert len({to_hex(line.get_color()) for line in lines}) == len(MODELS)
     assert len({line.get_marker() for line in lines}) == len(MODELS)
@@ -107,15 +112,15 @@ def test_models_differ_in_colour_in_dash_and_in_marker() -> None:
 
 def test_a_model_looks_the_same_in_every_figure() -> None:
     summary = recall_summary()
-    curves = [bar.lines[0] for bar in bars(plotting.recall_accuracy(summary)[1][0])]
-    points = [bar.lines[0] for bar in bars(plotting.recall_differences(summary)[1][0])]
+    curves = [bar.lines[0] for bar in bars(plotting.recall_accuracy(read(summary))[1][0])]
+    points = [bar.lines[0] for bar in bars(plotting.recall_differences(read(summary))[1][0])]
     for curve, point in zip(curves[1:], points, strict=True):
         assert (curve.get_color(), curve.get_marker()) == (point.get_color(), point.get_marker())
 
 
 def test_residual_ratios_stand_on_the_line_of_their_model_beside_deltanet() -> None:
     summary = recall_summary()
-    _, axes = plotting.recall_residual_ratios(summary)
+    _, axes = plotting.recall_residual_ratios(read(summary))
     assert [ax.get_xlabel() for ax in axes] == ["token residual ratio", "recall residual ratio"]
     for ax, measure in zip(axes, ("token_residual_ratio", "recall_residual_ratio"), strict=True):
         for place, model in enumerate(MODELS):
@@ -131,16 +136,16 @@ def test_residual_ratios_stand_on_the_line_of_their_model_beside_deltanet() -> N
 
 def test_ratios_of_different_sizes_get_a_logarithmic_axis() -> None:
     summary = recall_summary()
-    assert plotting.recall_residual_ratios(summary)[1][0].get_xscale() == "linear"
+    assert plotting.recall_residual_ratios(read(summary))[1][0].get_xscale() == "linear"
     rows(summary, "overall", model="osdn", measure="token_residual_ratio")[0].update(
         mean=1e-4, low=5e-5, high=2e-4
     )
-    assert plotting.recall_residual_ratios(summary)[1][0].get_xscale() == "log"
+    assert plotting.recall_residual_ratios(read(summary))[1][0].get_xscale() == "log"
 
 
 def test_differences_show_the_significant_filled_beside_zero_on_one_scale() -> None:
     summary = recall_summary()
-    _, axes = plotting.recall_differences(summary)
+    _, axes = plotting.recall_differences(read(summary))
     titles = ["everything", "read once", "read twice", *(f"{name} keys" for name in STATISTICS)]
     assert [ax.get_title() for ax in axes] == titles
     assert len({ax.get_xlim() for ax in axes}) == 1
@@ -157,22 +162,22 @@ def test_differences_show_the_significant_filled_beside_zero_on_one_scale() -> N
 
 def test_distance_has_a_point_in_each_range() -> None:
     summary = recall_summary()
-    _, axes = plotting.recall_distance(summary)
+    _, axes = plotting.recall_distance(read(summary))
     assert [ax.get_title() for ax in axes] == ["read once", "read twice"]
     wanted = rows(summary, "distance", model="osdn", repeats=1)
     bar = bars(axes[0])[1]
-    assert_allclose(ends(bar, 1), [[row["ci_low"], row["ci_high"]] for row in wanted])
+    assert_allclose(ends(bar, 1), [[row["low"], row["high"]] for row in wanted])
     for row, x in zip(wanted, bar.lines[0].get_xdata(), strict=True):
-        assert row["low"] < x < row["high"]
+        assert row["nearest"] < x < row["farthest"]
 
 
 def test_one_seed_has_points_and_no_intervals() -> None:
     summary = recall_summary(seeds=1)
     for name, draw in FIGURES.items():
-        _, axes = draw(summary)
+        _, axes = draw(read(summary))
         assert all(intervals(bar) == 0 for ax in axes for bar in bars(ax)), name
         assert "1 seed, no intervals" in title(axes[0])
-    for bar in bars(plotting.recall_differences(summary)[1][0]):
+    for bar in bars(plotting.recall_differences(read(summary))[1][0]):
         assert bar.lines[0].get_markerfacecolor() == "white"
 
 
@@ -181,12 +186,12 @@ def test_an_incomplete_summary_shows_what_there_is() -> None:
     summary = recall_summary(models=("deltanet", "osdn"), distance=[])
     for row in (*rows(summary, "overall", model="osdn"), *rows(summary, "accuracy", model="osdn")):
         row.update(nothing)
-    assert list(plotting.recall_figures(summary)) == ["accuracy", "residual-ratios"]
-    _, axes = plotting.recall_accuracy(summary)
+    assert list(plotting.recall_figures(read(summary))) == ["accuracy", "residual-ratios"]
+    _, axes = plotting.recall_accuracy(read(summary))
     assert legend(axes[0]) == ["DeltaNet (d = 1)"]
     empty = recall_summary(accuracy=[], overall=[], distance=[])
-    assert plotting.recall_figures(empty) == {}
-    assert list(plotting.recall_figures(recall_summary())) == list(FIGURES)
+    assert plotting.recall_figures(read(empty)) == {}
+    assert list(plotting.recall_figures(read(recall_summary()))) == list(FIGURES)
 
 
 @pytest.mark.parametrize(
@@ -200,11 +205,11 @@ def test_an_incomplete_summary_shows_what_there_is() -> None:
 )
 def test_nothing_to_draw_is_refused(draw: Callable[..., Any], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
-        draw(recall_summary(accuracy=[], overall=[], distance=[]))
+        draw(read(recall_summary(accuracy=[], overall=[], distance=[])))
 
 
 def test_a_dollar_in_a_label_is_text() -> None:
     summary = recall_summary()
     summary["models"][0]["label"] = "costs $5 or $6"
-    fig, _ = plotting.recall_accuracy(summary)
+    fig, _ = plotting.recall_accuracy(read(summary))
     fig.draw_without_rendering()

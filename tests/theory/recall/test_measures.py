@@ -202,12 +202,12 @@ def test_wrong_activations_are_named_in_one_line(fault: str, tmp_path: Path) -> 
     ("content", "message"),
     [
         (None, "result.json: no such file"),
-        ("{", "result.json: not a JSON file"),
-        ("[]", "result.json: document: expected an object"),
-        ({"role": "trial"}, "result.json: document.role: expected one of tune, test"),
-        ({"rule": {"eta": -1.0}}, "result.json: document.rule: eta: expected finite and >= 0"),
-        ({"rule": {"speed": 1}}, "result.json: document.rule: "),
-        ({"context": {}}, "result.json: document.context: '2-8' is missing"),
+        ("{", "result.json: not a JSON document"),
+        ("[]", "result.json: document: Expected `object`"),
+        ({"role": "trial"}, "result.json: role: Invalid enum value 'trial'"),
+        ({"rule": {"eta": -1.0}}, "result.json: rule: eta: expected finite and >= 0"),
+        ({"rule": {"speed": 1}}, "result.json: rule: "),
+        ({"context": {}}, "result.json: context.2-8: is missing"),
     ],
 )
 def test_a_wrong_result_is_named(content: Any, message: str, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from support.recall.cases import (
     write_tuning,
 )
 
+from osdn_theory.base.jsonable import jsonable
 from osdn_theory.recall import measure_run, summarise
 
 MODELS = ["deltanet", "osdn", "osdn_eta1", "static"]
@@ -57,7 +58,7 @@ def folder(template: Path, tmp_path: Path) -> Path:
 
 
 def predicted(folder: Path) -> dict[str, dict[str, Any]]:
-    return {row["statement"]: row for row in summarise(folder)["predictions"]}
+    return {row["statement"]: row for row in jsonable(summarise(folder).predictions)}
 
 
 def the(rows: dict[str, dict[str, Any]], words: str) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def test_layers_that_follow_the_rule_do_as_predicted(folder: Path) -> None:
     for words, theorem in STATEMENTS.items():
         row = the(rows, words)
         assert (row["theorem"], row["outcome"]) == (theorem, "as predicted"), row
-    assert "All 10 predictions of T15 and T19 came out as predicted." in summarise(folder)["sentences"]
+    assert "All 10 predictions of T15 and T19 came out as predicted." in summarise(folder).sentences
 
 
 def test_the_limits_are_the_theorys(folder: Path) -> None:
@@ -123,7 +124,7 @@ def test_one_cell_that_contradicts_the_theory_is_seen(
 ) -> None:
     base = {"start_from_one": 0.1, "drift_from_one": 0.1, "drift_from_start": 0.05, "calibration_tokens": 3.5}
     write_measures(run_folder(folder, model, 2), {**base, **change})
-    summary = summarise(folder)
+    summary = jsonable(summarise(folder))
     row = the({row["statement"]: row for row in summary["predictions"]}, words)
     assert row["outcome"] == "not as predicted"
     assert any(line.startswith(f"Not as predicted by {row['theorem']}: ") for line in summary["sentences"])

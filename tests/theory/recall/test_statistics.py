@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from osdn_theory.recall.comparisons import compared
+from osdn_theory.recall.document import Compared, Difference
 from osdn_theory.recall.statistics import holm_adjusted, paired_test, t_interval
 
 X = np.array([0.61, 0.58, 0.66, 0.60, 0.63])
@@ -73,26 +74,31 @@ def test_what_is_no_probability_is_refused(p: float) -> None:
         holm_adjusted([0.5, p])
 
 
+def difference(row: Compared) -> Difference:
+    assert row.difference is not None
+    return row.difference
+
+
 def test_differences_are_of_the_seeds_that_both_have() -> None:
     values = {0: 0.6, 1: 0.7, 2: 0.9, 7: 0.1}
     reference = {2: 0.8, 1: 0.65, 0: 0.5, 9: 0.9}
     row = compared({"a": values}, {"a": reference})["a"]
     expected = stats.ttest_rel([0.6, 0.7, 0.9], [0.5, 0.65, 0.8])
-    assert row["difference"]["p"] == pytest.approx(expected.pvalue)
-    assert row["mean"] == pytest.approx(np.mean([0.6, 0.7, 0.9, 0.1]))
+    assert difference(row).p == pytest.approx(expected.pvalue)
+    assert row.mean == pytest.approx(np.mean([0.6, 0.7, 0.9, 0.1]))
 
 
 def test_all_differences_given_together_are_one_family() -> None:
     reference = dict(enumerate(Y))
     series = {"a": dict(enumerate(X)), "b": dict(enumerate(X[::-1])), "c": reference}
     rows = compared(series, {"a": reference, "b": reference})
-    p = [rows[name]["difference"]["p"] for name in "ab"]
-    assert [rows[name]["difference"]["p_adjusted"] for name in "ab"] == holm_adjusted(p)
-    assert rows["c"]["difference"] is None
+    p = [difference(rows[name]).p for name in "ab"]
+    assert [difference(rows[name]).p_adjusted for name in "ab"] == holm_adjusted(p)
+    assert rows["c"].difference is None
 
 
 def test_a_number_that_is_not_finite_is_nobodys_mean() -> None:
     row = compared({"a": {0: np.nan, 1: 0.5}}, {"a": {0: 0.5, 1: 0.5}})["a"]
-    assert row["mean"] is None
-    assert row["difference"]["p"] is None
-    assert not row["difference"]["significant"]
+    assert row.mean is None
+    assert difference(row).p is None
+    assert not difference(row).significant

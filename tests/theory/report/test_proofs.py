@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.report.fake_crosschecks import crosscheck_document
-from support.report.fake_documents import NOT_RUN, date, failed_proof, leave, proofs_document
+from support.report.fake_documents import NOT_RUN, failed_proof, leave, proofs_document, restated
 from support.report.fake_verification import HOSTILE, good
 from support.report.html_page import Page
 from support.report.report_cases import no_packaged_results as no_packaged_results, standing, written
 
+from osdn_theory.base.documents import convert
+from osdn_theory.crosscheck.document import CROSSCHECK
+from osdn_theory.crosscheck.examination.results import Examination
 from osdn_theory.report import write_report
 from proofs_check.claims import CLAIMS
 
@@ -63,7 +67,7 @@ def test_a_proof_that_was_not_run_is_not_a_proof(tmp_path: Path) -> None:
 
 
 def test_problems_of_the_collection_are_failures(tmp_path: Path) -> None:
-    leave(tmp_path, "proofs.json", proofs_document(problems=["T3: no proof at all"], exit_code=1))
+    leave(tmp_path, "proofs.json", restated(proofs_document(problems=["T3: no proof at all"])))
     page, _ = written(tmp_path)
     assert "✗ Proofs failed: 0; problems of the collection itself: 1" in page.text
     assert "Problem of the collection of proofs: T3: no proof at all" in page.text
@@ -72,8 +76,7 @@ def test_problems_of_the_collection_are_failures(tmp_path: Path) -> None:
 def test_a_part_of_the_proofs_is_called_a_part(tmp_path: Path) -> None:
     document = proofs_document(complete=False)
     document["claims"] = [claim for claim in document["claims"] if claim["id"] == "T3"]
-    document["counts"] = {"passed": 3, "failed": 0, "not run": 0}
-    leave(tmp_path, "proofs.json", document)
+    leave(tmp_path, "proofs.json", restated(document))
     page, twin = written(tmp_path)
     assert "Only a part of the proofs was asked for" in page.text
     assert standing(twin, "T3") == "proved"
@@ -92,6 +95,12 @@ def missing_but_proved() -> dict[str, Any]:
     return document
 
 
+def reworded() -> dict[str, Any]:
+    document = proofs_document()
+    document["claims"][4]["latex"] += " + 1"
+    return document
+
+
 def with_proof(**changes: Any) -> dict[str, Any]:
     document = proofs_document()
     document["claims"][0]["proofs"][0].update(changes)
@@ -99,33 +108,35 @@ def with_proof(**changes: Any) -> dict[str, Any]:
 
 
 CORRUPT: dict[str, tuple[Any, str]] = {
-    "cut off": ('{"format": "osdn-proo', "Unterminated string"),
-    "empty": ("", "Expecting value"),
-    "not an object": ([], "expected an object, got list"),
-    "NaN": ('{"seconds": NaN}', "NaN is not JSON"),
-    "nested without end": ("[" * 100_000, "recursion"),
-    "a field is missing": ({"format": "osdn-proofs/1"}, "'claims' is missing"),
-    "a number for a text": (with_proof(name=3), "claims[0].proofs[0].name: expected text, got int"),
-    "an unknown verdict": (with_proof(verdict="fine"), "expected one of passed, failed, not run"),
-    "fewer than nothing": (with_proof(instances=-1), "expected an integer >= 0"),
-    "a flag for a count": (with_proof(instances=True), "expected an integer >= 0"),
-    "a flag for a number": (with_proof(seconds=True), "expected a number"),
-    "failed, called proved": (claim_with(standing="proved"), "but 1 proofs failed"),
-    "not run, called proved": (claim_with(evidence=NOT_RUN, standing="proved"), "without a general proof"),
-    "missing, called proved": (missing_but_proved(), "something is missing or was not run"),
+    "cut off": ('{"format": "osdn-proo', "not a JSON document, or a truncated one"),
+    "empty": ("", "not a JSON document, or a truncated one"),
+    "not an object": ([], "document: Expected `object`, got `array`"),
+    "NaN": ('{"seconds": NaN}', "not a JSON document"),
+    "nested without end": ("[" * 100_000, "not a JSON document"),
+    "an unknown verdict": (
+        with_proof(verdict="fine"),
+        "claims[0].proofs[0].verdict: Invalid enum value 'fine'",
+    ),
+    "failed, called proved": (claim_with(standing="proved"), "claims[4].standing: 'proved' does not follow"),
+    "not run, called proved": (
+        claim_with(evidence=NOT_RUN, standing="proved"),
+        "claims[4].standing: 'proved'",
+    ),
+    "missing, called proved": (missing_but_proved(), "claims[0].standing: 'proved' does not follow"),
+    "general by instances": (with_proof(method="link"), "claims[0].proofs[0]: general: no proof by link is"),
+    "too few general proofs": (claim_with(general_known=0), "claims[4]: general_known: 0 are fewer"),
     "wrong counts": (
         proofs_document(counts={"passed": 99, "failed": 0, "not run": 0}),
-        "99 passed, but 60 are",
+        "counts.passed: 99 does not follow",
     ),
-    "wrong exit code": (proofs_document(exit_code=1), "does not follow from the verdicts"),
-    "called complete": (
-        proofs_document(claims=[], counts={"passed": 0, "failed": 0, "not run": 0}),
-        "called complete",
+    "wrong exit code": (proofs_document(exit_code=1), "exit_code: 1 does not follow from the rest"),
+    "called complete": (restated(proofs_document(claims=[])), "called complete with 0 of 20 theorems"),
+    "a theorem twice": (restated(proofs_document(claims=proofs_document()["claims"] * 2)), "appears twice"),
+    "other words": (reworded(), "claims[4]: it is not the statement T5 of this version"),
+    "versions of no kind": (
+        proofs_document(versions={"osdn": 1}),
+        "versions.osdn: Expected `str`, got `int`",
     ),
-    "a theorem twice": (proofs_document(claims=proofs_document()["claims"] * 2), "appears twice"),
-    "versions of no kind": (proofs_document(versions={"osdn": 1}), "versions.osdn: expected text"),
-    "a list for a table": (proofs_document(versions=[]), "versions: expected an object, got list"),
-    "problems of no kind": (proofs_document(problems=[1]), "problems[0]: expected text, got int"),
 }
 
 
@@ -147,35 +158,39 @@ def test_a_folder_in_the_place_of_the_document_is_corrupt(tmp_path: Path) -> Non
     assert "proofs.json cannot be read: Is a directory" in page.text
 
 
-def restated() -> dict[str, Any]:
-    document = proofs_document()
-    document["claims"][4]["latex"] += " + 1"
-    return document
-
-
 @pytest.mark.parametrize(
-    ("document", "days", "reason"),
+    ("document", "reason"),
     [
-        (proofs_document(versions={"osdn": "0.0.1"}), 1, "it was made by osdn 0.0.1"),
-        (proofs_document(versions={}), 1, "it was made by a version of osdn that it does not name"),
-        (proofs_document(format="osdn-proofs/9"), 1, "its format is 'osdn-proofs/9'"),
-        (restated(), 1, "its T5 is not the statement T5 of this version"),
-        (proofs_document(), -9999, "it is older than the code"),
+        (
+            proofs_document(osdn="0.0.1", code={"proofs_check": "0"}),
+            "made by other code (osdn 0.0.1, another",
+        ),
+        (proofs_document(code={}), "made by other code (osdn 0.1.0, another proofs_check)"),
+        (
+            proofs_document(format="osdn-proofs/1"),
+            "format: expected 'osdn-proofs/2', got 'osdn-proofs/1'; make it",
+        ),
+        ({"seconds": 1}, "format: expected 'osdn-proofs/2', got None; make it anew by `osdn-theory prove"),
     ],
 )
-def test_a_stale_document_counts_for_nothing(tmp_path: Path, document: Any, days: float, reason: str) -> None:
-    date(leave(tmp_path, "proofs.json", document), days)
+def test_a_stale_document_counts_for_nothing(tmp_path: Path, document: Any, reason: str) -> None:
+    leave(tmp_path, "proofs.json", document)
     page, twin = written(tmp_path)
     assert f"✗ Proofs count for nothing on this page: proofs.json is stale: {reason}" in page.text
     assert {each["proof"]["standing"] for each in twin["theorems"]} == {"not usable"}
     assert twin["documents"][0]["state"] == "stale"
 
 
+def test_the_date_of_a_document_does_not_matter(tmp_path: Path) -> None:
+    os.utime(leave(tmp_path, "proofs.json", proofs_document()), (0, 0))
+    _, twin = written(tmp_path)
+    assert twin["documents"][0]["state"] == "read"
+
+
 def test_a_theorem_of_which_nothing_passed_says_so(tmp_path: Path) -> None:
     document = proofs_document({"T5": NOT_RUN})
     del document["claims"][4]["proofs"][1:]
-    document["counts"]["passed"] -= 2
-    leave(tmp_path, "proofs.json", document)
+    leave(tmp_path, "proofs.json", restated(document))
     page, _ = written(tmp_path)
     assert "not run, nothing passed" in page.text
 
@@ -191,7 +206,7 @@ def test_hostile_documents_are_escaped_everywhere(tmp_path: Path) -> None:
     asked["about"] = asked["uses"][0] = stream["statement"]["kernel"] = HOSTILE
     stream["verdicts"][0]["reason"] = stream["symptoms"][0]["evidence"] = HOSTILE
     leave(tmp_path, "proofs.json", proofs)
-    leave(tmp_path, "crosscheck.json", kernels)
+    leave(tmp_path, "crosscheck.json", CROSSCHECK.as_dict(convert(kernels, Examination), HOSTILE))
     source = write_report(good(), tmp_path).read_text()
     assert "<script" not in source
     assert Page(source).text.count(HOSTILE) > 15

@@ -8,12 +8,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-from support.report.fake_documents import date, leave
+from support.report.fake_documents import leave
 from support.report.fake_verification import good
 from support.report.html_page import Page
-from support.report.recall_summaries import MODELS, recall_summary
+from support.report.recall_summaries import MODELS, recall_summary, summary_of
 from support.report.report_cases import SCHEMA, no_packaged_results as no_packaged_results, strict, written
 
+from osdn_theory.base.jsonable import jsonable
 from osdn_theory.plotting.recall import FIGURES
 from osdn_theory.report import write_report
 from osdn_theory.report.recall import CAPTIONS, facts
@@ -57,7 +58,7 @@ def test_a_result_is_shown_with_its_table_sentences_predictions_and_provenance(t
     assert "? one seed" not in page.text
     assert "osdn-theory recall --preset cpu --out report/recall" in twin["commands"][:-1]
     (run,) = twin["recall"]
-    assert run == {"file": "recall/recall.json", "packaged": False, "summary": recall_summary()}
+    assert run == {"file": "recall/recall.json", "packaged": False, "summary": jsonable(summary_of())}
     assert {"file": "recall/recall.json", "state": "read"}.items() <= twin["documents"][-1].items()
 
 
@@ -122,9 +123,10 @@ def test_two_results_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_an_old_result_still_counts(tmp_path: Path) -> None:
-    date(leave(tmp_path, "recall.json", recall_summary()), days=-400)
-    _, twin = written(tmp_path)
+    leave(tmp_path, "recall.json", recall_summary(osdn="0.0.1", code={}))
+    page, twin = written(tmp_path)
     assert twin["documents"][-1]["state"] == "read"
+    assert "recall.json was made by other code (osdn 0.0.1, another osdn_theory.recall" in page.text
 
 
 def test_an_incomplete_result_of_one_seed_is_said_to_be_so(tmp_path: Path) -> None:
@@ -161,9 +163,13 @@ def test_the_headline_counts_predictions(tmp_path: Path, outcomes: tuple[str, ..
 @pytest.mark.parametrize(
     ("document", "state", "reason"),
     [
-        (recall_summary(schema=7), "stale", "its schema is 7, not 1"),
-        (recall_summary(models=()), "corrupt", "summary.models: expected at least one"),
-        ({**recall_summary(), "complete": None}, "corrupt", "summary.complete: expected true or false"),
+        (
+            recall_summary(format="osdn-recall/7"),
+            "stale",
+            "format: expected 'osdn-recall/2', got 'osdn-recall/7'",
+        ),
+        (recall_summary(models=()), "corrupt", "models: expected at least one"),
+        ({**recall_summary(), "complete": None}, "corrupt", "complete: Expected `bool`, got `null`"),
         ("{", "corrupt", "recall.json is corrupt"),
     ],
 )

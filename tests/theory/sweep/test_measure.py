@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from osdn_theory.base import source
+from osdn_theory.base.source import source_hash, sources
 from osdn_theory.bounds import check_bounds
 from osdn_theory.measures.analysis import analyze
 from osdn_theory.recurrence.solve import osdn
-from osdn_theory.sweep import version
 from osdn_theory.sweep.columns import COLUMNS, MEASURES
 from osdn_theory.sweep.grid import PARAMETERS, STREAMS, Cell, Grid
 from osdn_theory.sweep.measure import measure, tokens
-from osdn_theory.sweep.version import code_version, measuring_sources
+from osdn_theory.sweep.version import MEASURING, code_version
 from osdn_theory.sweep.work import row_of
 
 
@@ -133,21 +134,17 @@ def test_the_version_covers_everything_that_measuring_loads() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    sources = measuring_sources()
-    assert set(done.stdout.split()) <= set(sources)
-    assert not {"osdn_theory.commands.main", "osdn_theory.commands.sweep", "osdn_theory.plotting"} & set(
-        sources
-    )
+    found = set(sources(MEASURING))
+    assert set(done.stdout.split()) <= found
+    assert not {"osdn_theory.commands.main", "osdn_theory.commands.sweep", "osdn_theory.plotting"} & found
 
 
 def test_the_version_moves_with_the_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    before = code_version()
-    sources = measuring_sources()
+    before, found = source_hash(MEASURING), sources(MEASURING)
+    assert before in code_version()
     changed = tmp_path / "rules.py"
-    changed.write_bytes(sources["osdn_theory.recurrence.rules"].read_bytes() + b"\n")
-    monkeypatch.setattr(
-        version, "measuring_sources", lambda: {**sources, "osdn_theory.recurrence.rules": changed}
-    )
-    assert code_version.__wrapped__() != before
-    monkeypatch.setattr(version, "measuring_sources", lambda: sources)
-    assert code_version.__wrapped__() == before
+    changed.write_bytes(found["osdn_theory.recurrence.rules"].read_bytes() + b"\n")
+    monkeypatch.setattr(source, "sources", lambda root: {**found, "osdn_theory.recurrence.rules": changed})
+    assert source_hash.__wrapped__(MEASURING) != before
+    monkeypatch.setattr(source, "sources", lambda root: found)
+    assert source_hash.__wrapped__(MEASURING) == before

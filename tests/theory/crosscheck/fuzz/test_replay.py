@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from support.crosscheck import fuzz_kernels
 
+from osdn_theory.base.jsonable import to_json
 from osdn_theory.crosscheck.fuzz.failures.replay import FORMAT, replay
 from osdn_theory.crosscheck.fuzz.run import Plan, fuzz
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
@@ -46,7 +47,7 @@ def test_the_kernel_of_the_file_is_found_by_its_name(recorded: Path) -> None:
     assert not check.within
     assert check["o"].worst_error > 0.1
     assert check.notes[-1] == "replay: the kernel gave the bits that were recorded"
-    json.dumps(check.as_dict(), allow_nan=False)
+    to_json(check)
 
 
 def test_another_kernel_that_takes_what_is_needed(recorded: Path) -> None:
