@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from osdn_theory import __version__
 from osdn_theory.base.folders import write_atomically
-from osdn_theory.base.jsonable import jsonable, stated_properties, to_json
+from osdn_theory.base.jsonable import array_fields, jsonable, stated_properties, to_json
 from osdn_theory.base.source import source_hash
 
 T = TypeVar("T")
@@ -87,6 +87,8 @@ class DocumentKind(Generic[T]):
         Raises ValueError where the parts contradict each other in what types and properties do not tell.
     outlives_code : bool
         Whether it records an experiment, which stays what it was whatever the code has become.
+    arrays : bool
+        Whether arrays are in it; one without them is not read.
     """
 
     format: str
@@ -96,6 +98,7 @@ class DocumentKind(Generic[T]):
     code: tuple[str, ...]
     check: Callable[[T], None] | None = None
     outlives_code: bool = False
+    arrays: bool = True
 
     def encode(self, content: T, command: str) -> str:
         """The document as strictly valid JSON."""
@@ -105,7 +108,7 @@ class DocumentKind(Generic[T]):
         """The document as JSON-ready values."""
         known = {name: found for name in self.code if (found := source_hash(name))}
         stamp = Stamp(self.format, __version__, known, command)
-        return {**jsonable(stamp), **jsonable(content)}
+        return {**jsonable(stamp), **jsonable(content, arrays=self.arrays)}
 
     def other_code(self, stamp: Stamp) -> str:
         """How the code that made a document differs from `code`, in words; "" where it does not.
@@ -180,6 +183,9 @@ class DocumentKind(Generic[T]):
         names = [next(schemas)["$ref"].rpartition("/")[2] for _ in kinds]
         for name, kind in zip(names, kinds, strict=True):
             parts[name] = _object(parts[name], {each: next(schemas) for each in hints[kind]})
+            for array in () if self.arrays else array_fields(kind):
+                del parts[name]["properties"][array]
+                parts[name]["required"].remove(array)
         stamp, content = parts.pop(names[0]), parts.pop(names[kinds.index(self.content)])
         stamp["properties"]["format"] = {"const": self.format}
         return {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -31,11 +31,18 @@ def stated_properties(kind: type) -> Mapping[str, Callable[..., Any]]:
     return {name: getter for name, getter in getters.items() if hasattr(getter, _STATED)}
 
 
-def jsonable(value: Any) -> Any:
+@cache
+def array_fields(kind: type) -> frozenset[str]:
+    """Names of the fields of a dataclass that are arrays."""
+    return frozenset(name for name, hint in get_type_hints(kind).items() if "ndarray" in str(hint))
+
+
+def jsonable(value: Any, *, arrays: bool = True) -> Any:
     """`value` made of dicts, lists, strings, numbers and None only.
 
     Infinities become the strings ``"inf"`` and ``"-inf"``, NaN becomes ``"nan"``; arrays become nested lists,
-    dataclasses become dicts of their fields and `stated` properties, tuples and sets (sorted) become lists.
+    dataclasses become dicts of their fields and `stated` properties, tuples and sets (sorted) become lists. Without
+    `arrays` the `array_fields` of dataclasses are left out.
 
     Raises
     ------
@@ -53,14 +60,17 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
-        names = (*(field.name for field in fields(value)), *stated_properties(type(value)))
-        return {name: jsonable(getattr(value, name)) for name in names}
+        kept = [
+            field.name for field in fields(value) if arrays or field.name not in array_fields(type(value))
+        ]
+        names = (*kept, *stated_properties(type(value)))
+        return {name: jsonable(getattr(value, name), arrays=arrays) for name in names}
     if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
+        return {str(key): jsonable(item, arrays=arrays) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
+        return [jsonable(item, arrays=arrays) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted(jsonable(item) for item in value)
+        return sorted(jsonable(item, arrays=arrays) for item in value)
     raise TypeError(f"value: cannot be written as JSON: {type(value).__name__}")
 
 

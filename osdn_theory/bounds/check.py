@@ -39,6 +39,8 @@ class BoundCheck:
         The hypothesis that fails, with its value; or why it stays undecided.
     scope : str
         What was covered: the whole trajectory, or which tokens.
+    key : str
+        That of the bound; "" for what is checked outside the registry.
     """
 
     theorem: str
@@ -55,6 +57,7 @@ class BoundCheck:
     method: str = ""
     reason: str = ""
     scope: str = "whole trajectory"
+    key: str = ""
 
 
 @dataclass(frozen=True)

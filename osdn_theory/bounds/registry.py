@@ -60,8 +60,9 @@ SidesOf = Callable[[Evidence], list[Sides]]
 
 @dataclass(frozen=True)
 class Bound:
-    """One inequality or identity of THEORY.md about the calibrate trajectory."""
+    """One inequality or identity of THEORY.md about the calibrate trajectory; `key` is the name of its function."""
 
+    key: str
     theorem: str
     title: str
     statement: str
@@ -78,7 +79,7 @@ def bound(
     """Register a function that returns both sides of a bound under its theorem id."""
 
     def register(sides: SidesOf) -> SidesOf:
-        BOUNDS.append(Bound(theorem, title, statement, tuple(hypotheses), sides))
+        BOUNDS.append(Bound(sides.__name__, theorem, title, statement, tuple(hypotheses), sides))
         return sides
 
     return register
@@ -157,6 +158,7 @@ def _blank(bound: Bound, evidence: Evidence, outcome: Outcome, reason: str = "")
         outcome=outcome,
         reason=reason,
         method="" if outcome == "not applicable" else evidence.run.label,
+        key=bound.key,
     )
 
 

@@ -6,20 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from osdn_theory.base.documents import Count, DocumentKind, Number, Positive, pick
-from osdn_theory.crosscheck.alternatives.naming import Explanation
-from osdn_theory.crosscheck.alternatives.power import Power, Reach
-from osdn_theory.crosscheck.examination.results import BackwardResult, Examination, ExerciseResult, Word
-from osdn_theory.crosscheck.gradients.explanations import GradientExplanation
-from osdn_theory.crosscheck.invariance.result import Invariance
-from osdn_theory.crosscheck.results import Comparison, CrossCheck, Symptom, Verdict
-from osdn_theory.proofs import Method
+from osdn_theory.crosscheck.examination.results import Examination
 from osdn_theory.recall.document import RecallSummary
-from osdn_theory.report.checks import outcome
 from osdn_theory.report.documents import State
 from osdn_theory.report.evidence import JudgedClaim, Judgement, TheoremRow
-from osdn_theory.report.examinations import ExerciseLine, exercise_line
 from osdn_theory.report.model import ReportModel
-from osdn_theory.report.proofs import ShownStanding
+from osdn_theory.report.proofs import ProofStatus
 from osdn_theory.report.published import PublishedTable
 
 
@@ -31,23 +23,6 @@ class DocumentLine:
     state: State
     notice: str
     written: str
-
-
-@dataclass(frozen=True)
-class TheoremProof:
-    """Where a theorem stands with its proofs.
-
-    `standing` as in ``proofs.json``; "not run here": there is none, or it leaves the theorem out; "not usable": it is
-    corrupt or stale. `general`: method -> proofs in all dimensions that passed.
-    """
-
-    standing: ShownStanding
-    summary: str
-    general: Mapping[Method, Count]
-    instances: Count
-    false_variants_refuted: Count
-    missing: str
-    note: str
 
 
 @dataclass(frozen=True)
@@ -69,24 +44,16 @@ class TheoremEntry:
     latex: str
     plain: str
     hypotheses: tuple[str, ...]
-    proof: TheoremProof
+    proof: ProofStatus
     streams: TheoremStreams
     kernels: Mapping[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class FoundEvidence:
-    """What was found of a theorem."""
-
-    theorem: str
-    found: str
 
 
 @dataclass(frozen=True)
 class PaperEntry:
     """A claim of the paper, its fields as in `paper_claims`, with what follows for it.
 
-    `measured`: what small trained models showed, or that nothing was measured.
+    `evidence`: theorems and what was found of them. `measured`: what small trained models showed.
     """
 
     id: str
@@ -98,100 +65,15 @@ class PaperEntry:
     kernel: bool
     measures: tuple[str, ...]
     judgement: Judgement
-    evidence: tuple[FoundEvidence, ...]
+    evidence: tuple[tuple[str, str], ...]
     measured: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ComparisonLine:
-    """A quantity of a kernel against float64, see `crosscheck.results.Comparison`; null: no bound is claimed."""
-
-    name: str
-    title: str
-    dtype: str
-    basis: str
-    within_bound: bool | None
-    worst_error: Number
-    worst_excess: Number | None
-    first_outside: int | None
-    median_slack: Number | None
-
-
-@dataclass(frozen=True)
-class ExerciseEntry:
-    """An exercise; `hidden`: cases of which nothing can be said, and why."""
-
-    name: str
-    about: str
-    uses: tuple[str, ...]
-    within: bool
-    hidden: tuple[str, ...]
-    cases: Count
-    worst: ExerciseLine
-
-
-@dataclass(frozen=True)
-class PowerEntry:
-    """How many of the possible faults the exercises would have seen, and the others."""
-
-    seen: Count
-    possible: Count
-    unseen: tuple[Reach, ...]
-    impossible: tuple[Reach, ...]
-
-
-@dataclass(frozen=True)
-class BackwardEntry:
-    """Gradients; `seen`, `possible`: known faults of a backward pass."""
-
-    exercise: str
-    comparisons: tuple[ComparisonLine, ...]
-    seen: Count
-    possible: Count
-    unseen: tuple[str, ...]
-    explanations: tuple[GradientExplanation, ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class KernelEntry:
-    """A cross-check document that was read; `streams`: how many of the kernel runs are its."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class KernelEntry(Examination):
+    """A cross-check document that was read; its arrays are in `file` alone."""
 
     file: str
-    kernel: str
-    statement: Mapping[str, str]
-    dtype: str
-    device: str
-    verdict: Word
-    sentence: str
-    exercises: tuple[ExerciseEntry, ...]
-    streams: Count
-    power: PowerEntry | None
-    explanations: tuple[Explanation, ...]
-    backward: BackwardEntry | None
-    invariances: tuple[Invariance, ...]
-    unmet: tuple[str, ...]
-    not_exercised: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class KernelRun:
-    """A kernel on a stream that the theorems speak of."""
-
-    kernel: str
-    computes: str
-    stream: str
-    rule: str
-    dtype: str
-    device: str
-    configuration: str
-    shape: Mapping[str, Count]
-    outcome: str
-    verdicts: tuple[Verdict, ...]
-    symptoms: tuple[Symptom, ...]
-    notes: tuple[str, ...]
-    comparisons: tuple[ComparisonLine, ...]
-    decades: Number | None
 
 
 @dataclass(frozen=True)
@@ -231,7 +113,7 @@ class Report:
         Of the checks alone. 0: every bound that applies holds. 1: one is violated. 3: some are undecided.
     documents : tuple of DocumentLine
     proof_problems : tuple of str
-    theorems, paper_claims, kernels, kernel_runs, recall, published, exhibits
+    theorems, paper_claims, kernels, recall, published, exhibits
         In the order of the page.
     """
 
@@ -247,7 +129,6 @@ class Report:
     theorems: tuple[TheoremEntry, ...]
     paper_claims: tuple[PaperEntry, ...]
     kernels: tuple[KernelEntry, ...]
-    kernel_runs: tuple[KernelRun, ...]
     recall: tuple[RecallEntry, ...]
     published: tuple[PublishedTable, ...]
     exhibits: tuple[ExhibitEntry, ...]
@@ -259,6 +140,7 @@ REPORT = DocumentKind(
     about="report.json: the page of a verification report as data",
     remake="osdn-theory verify --report DIR",
     code=("osdn_theory.verification",),
+    arrays=False,
 )
 
 
@@ -277,8 +159,7 @@ def report_document(model: ReportModel) -> Report:
         proof_problems=model.proofs.content.problems if model.proofs.content else (),
         theorems=tuple(map(_theorem, model.rows.values())),
         paper_claims=tuple(map(_paper_claim, model.paper)),
-        kernels=tuple(_kernel(file, found) for file, found in kernels),
-        kernel_runs=tuple(map(_run, model.kernel_runs)),
+        kernels=tuple(KernelEntry(file=file, **vars(found)) for file, found in kernels),
         recall=tuple(RecallEntry(each.file, each.packaged, found) for each, found in recalls),
         published=tuple(model.published),
         exhibits=tuple(
@@ -289,74 +170,11 @@ def report_document(model: ReportModel) -> Report:
 
 
 def _theorem(row: TheoremRow) -> TheoremEntry:
-    known, claim, found = row.proof, row.proof.claim, row.streams
-    return pick(
-        TheoremEntry,
-        row.theorem,
-        proof=TheoremProof(known.standing, known.summary, {}, 0, 0, "", "")
-        if claim is None
-        else pick(
-            TheoremProof,
-            claim,
-            standing=known.standing,
-            summary=known.summary,
-            false_variants_refuted=claim.killed,
-        ),
-        streams=TheoremStreams(found.outcome, found.streams, found.log10_slack, found.reason),
-        kernels=row.kernels,
-    )
+    found = row.streams
+    streams = TheoremStreams(found.outcome, found.streams, found.log10_slack, found.reason)
+    return pick(TheoremEntry, row.theorem, proof=row.proof, streams=streams, kernels=row.kernels)
 
 
 def _paper_claim(judged: JudgedClaim) -> PaperEntry:
-    evidence = tuple(FoundEvidence(*each) for each in judged.evidence)
-    return pick(
-        PaperEntry, judged.claim, judgement=judged.judgement, evidence=evidence, measured=judged.measured
-    )
-
-
-def _kernel(file: str, found: Examination) -> KernelEntry:
-    return pick(
-        KernelEntry,
-        found,
-        file=file,
-        kernel=found.statement["kernel"],
-        exercises=tuple(map(_exercise, found.exercises)),
-        streams=len(found.streams),
-        power=None if found.power is None else _power(found.power),
-        backward=None if found.backward is None else _backward(found.backward),
-    )
-
-
-def _exercise(found: ExerciseResult) -> ExerciseEntry:
-    return pick(ExerciseEntry, found, cases=len(found.checks), worst=exercise_line(found))
-
-
-def _power(found: Power) -> PowerEntry:
-    impossible = tuple(reach for reach in found.reaches if reach.obstacle is not None)
-    return PowerEntry(len(found.seen), len(found.possible), found.unseen, impossible)
-
-
-def _backward(found: BackwardResult) -> BackwardEntry:
-    return pick(
-        BackwardEntry,
-        found,
-        comparisons=_comparisons(found.comparisons),
-        possible=len(found.power),
-        unseen=tuple(name for name, excess in found.power.items() if excess <= 1),
-    )
-
-
-def _run(check: CrossCheck) -> KernelRun:
-    return pick(
-        KernelRun,
-        check,
-        kernel=check.statement["kernel"],
-        computes=check.statement["computes"],
-        outcome=outcome(check),
-        comparisons=_comparisons(check.comparisons),
-        decades=check.curve.decades if check.curve else None,
-    )
-
-
-def _comparisons(found: tuple[Comparison, ...]) -> tuple[ComparisonLine, ...]:
-    return tuple(pick(ComparisonLine, each) for each in found)
+    found = {name: getattr(judged, name) for name in ("judgement", "evidence", "measured")}
+    return pick(PaperEntry, judged.claim, **found)

@@ -65,6 +65,7 @@ class ExerciseResult:
         return max(found, key=lambda pair: pair[1].worst_excess or 0.0, default=None)
 
     @property
+    @stated
     def hidden(self) -> tuple[str, ...]:
         """Why nothing can be said of a case: an overflow that the format explains."""
         return tuple(

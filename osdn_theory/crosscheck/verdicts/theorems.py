@@ -52,9 +52,9 @@ def theorem_checks(exact: Trajectory) -> tuple[BoundCheck, ...]:
 def constants(checks: Sequence[BoundCheck], lead: tuple[int, ...]) -> Array | None:
     """C of T5 per head (B, H), NaN where T6 does not apply; None where it applies to no head."""
     found = np.full(lead, np.nan)
-    applies = {check.index for check in checks if check.theorem == "T6" and check.rhs is not None}
+    applies = {check.index for check in checks if check.key == "super_geometric" and check.rhs is not None}
     for check in checks:
-        if check.theorem == "T5" and check.rhs is not None and check.index in applies:
+        if check.key == "interpolating_regret" and check.rhs is not None and check.index in applies:
             found[check.index] = check.rhs
     return None if np.isnan(found).all() else found
 
@@ -142,15 +142,14 @@ Sides = tuple[float, float, float]
 
 def _bounded(e: Evidence) -> Iterator[Verdict]:
     """T5 to T8, T14, T15: left sides from the kernel, hypotheses and right sides from the theory."""
-    measures: dict[tuple[str, str], Callable[[Evidence, tuple[int, ...]], Sides | None]] = {
-        ("T5", "Interpolating regret"): lambda e, i: _regret(e, i, 1.0),
-        ("T7", "Mean contraction, any gate"): _mean_contraction,
-        ("T8", "Agnostic regret"): lambda e, i: _regret(e, i, 0.5),
-        ("T14", "Tracking a moving comparator"): lambda e, i: _regret(e, i, 0.5),
+    measures: dict[str, Callable[[Evidence, tuple[int, ...]], Sides | None]] = {
+        "interpolating_regret": lambda e, i: _regret(e, i, 1.0),
+        "mean_contraction": _mean_contraction,
+        "agnostic_regret": lambda e, i: _regret(e, i, 0.5),
+        "tracking": lambda e, i: _regret(e, i, 0.5),
     }
-    for (theorem, title), measure in measures.items():
-        checks = [check for check in e.checks if (check.theorem, check.title) == (theorem, title)]
-        heads = [_held_against(e, check, measure) for check in checks]
+    for key, measure in measures.items():
+        heads = [_held_against(e, check, measure) for check in e.checks if check.key == key]
         told = [verdict for verdict in heads if verdict is not None]
         if told:
             yield gravest(told)
@@ -210,7 +209,7 @@ def _alignment(e: Evidence) -> tuple[Array, Array] | None:
 
 def _super_geometric(e: Evidence) -> Iterator[Verdict]:
     """T6, which holds for every prefix: the longest one on which the kernel's reads prove it."""
-    checks = [check for check in e.checks if check.theorem == "T6"]
+    checks = [check for check in e.checks if check.key == "super_geometric"]
     if not checks or e.residuals is None:
         return
     heads = []
@@ -266,7 +265,7 @@ def _mean_contraction(e: Evidence, index: tuple[int, ...]) -> Sides | None:
 
 def _fixed_point(e: Evidence) -> Iterator[Verdict]:
     """T15: the kernel's d stays at 1, up to rounding."""
-    checks = [check for check in e.checks if check.theorem == "T15"]
+    checks = [check for check in e.checks if check.key == "identity_fixed_point"]
     d = e.seen.preconditioner
     if d is None or not checks:
         return

@@ -10,7 +10,7 @@ import pytest
 from support.crosscheck.cases import FAST, interpolating
 from support.crosscheck.exercises import adapter, exercise
 
-from osdn_theory.bounds import BoundCheck
+from osdn_theory.bounds import BOUNDS, BoundCheck
 from osdn_theory.crosscheck.cases.case import Case, pose
 from osdn_theory.crosscheck.check import Truth, judge, truth
 from osdn_theory.crosscheck.evidence.comparison import compare, excess, per_token, ulp_histogram
@@ -304,6 +304,18 @@ def evidence(**changes: Any) -> rules.Evidence:
     return rules.Evidence(
         kind, known.case, known.exact, seen, known.limits, compared_all, reads_of, known.checks
     )
+
+
+def test_verdicts_are_joined_to_bounds_by_key() -> None:
+    assert len({bound.key for bound in BOUNDS}) == len(BOUNDS)
+    found = evidence()
+    bounded = {"T5", "T6", "T7", "T8", "T14", "T15"}
+    told = {verdict.theorem: verdict.outcome for verdict in rules.verdicts(found)}
+    assert bounded <= told.keys()
+    renamed = replace(found, checks=tuple(replace(check, title="?") for check in found.checks))
+    assert {verdict.theorem: verdict.outcome for verdict in rules.verdicts(renamed)} == told
+    lost = replace(found, checks=tuple(replace(check, key="") for check in found.checks))
+    assert {verdict.theorem for verdict in rules.verdicts(lost)} == told.keys() - bounded
 
 
 def test_a_regret_is_known_as_far_as_the_alignment_is() -> None:
