@@ -51,6 +51,8 @@ def _is_extended_float(dtype: np.dtype[Any]) -> bool:
 
 
 def _first_non_finite(array: Array) -> str:
+    if array.ndim == 0:
+        return str(array)
     index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
     return f"{array[index]} at index {index}"
 

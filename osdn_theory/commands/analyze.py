@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osdn_theory.base.folders import ensure_writable
-from osdn_theory.commands.console import note_unread, number_or, print_table, progress_bar, split_names
+from osdn_theory.base.names import given_names
+from osdn_theory.commands.console import note_unread, number_or, print_table, progress_bar
 from osdn_theory.commands.matrix import print_matrix
 from osdn_theory.commands.options import (
     JsonFlag,
@@ -56,7 +57,7 @@ COLUMNS: Mapping[str, tuple[str, Callable[[HeadAnalysis], float]]] = {
     ),
     "rank": ("effective rank of the keys, between 1 and K", lambda head: head.effective_rank),
     "tau min": (
-        "tokens that the fastest direction of d takes to calibrate (T19), to be held against T",
+        "tokens that the fastest direction of d takes to calibrate, to be held against T",
         lambda head: head.fastest_calibration,
     ),
     "T": ("tokens", lambda head: head.length),
@@ -154,10 +155,8 @@ def _check_start(d1: float | None, d_min: float, d_max: float) -> None:
 
 
 def _layers(given: Sequence[str] | None) -> list[str | int] | None:
-    names = split_names(given)
-    return (
-        None if names is None else [int(name) if name.isdecimal() else name for name in dict.fromkeys(names)]
-    )
+    names = given_names("--layer", given)
+    return None if names is None else [int(name) if name.isdecimal() else name for name in names]
 
 
 def _from_start(stream: Stream, d1: float) -> Stream:

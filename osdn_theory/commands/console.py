@@ -17,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from osdn_theory.base.names import known_names as known_names, split_names as split_names
+
 USAGE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -43,35 +45,14 @@ class OneLineErrors(TyperGroup):
         except (ValueError, TypeError, OSError, ArithmeticError) as error:
             if ctx.params.get("debug"):
                 raise
-            typer.echo(f"error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
+            typer.echo(f"error: {_one_line(error)}", err=True)
             raise typer.Exit(USAGE) from error
 
 
-def split_names(given: Sequence[str] | None) -> list[str] | None:
-    """Names from an option that may repeat and may hold commas; None if it was not given."""
-    if not given:
-        return None
-    return [name.strip() for item in given for name in item.split(",") if name.strip()]
-
-
-def known_names(option: str, given: Sequence[str] | None, valid: Iterable[str]) -> list[str] | None:
-    """The names of an option, each one of `valid` in its spelling; upper and lower case are the same.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name: the closest valid one, and all of them.
-    """
-    names = split_names(given)
-    if names is None:
-        return None
-    spelling = {name.lower(): name for name in valid}
-    for name in names:
-        if name.lower() not in spelling:
-            close = get_close_matches(name.lower(), spelling, n=1)
-            hint = f"; did you mean {spelling[close[0]]!r}?" if close else ""
-            raise ValueError(f"{option}: unknown name {name!r}{hint} Valid: {', '.join(spelling.values())}")
-    return [spelling[name.lower()] for name in names]
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def number_or(option: str, text: str | None, words: Sequence[str]) -> Any:

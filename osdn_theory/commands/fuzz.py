@@ -81,7 +81,7 @@ def fuzz(
 
 
 def _folder(out: Path, adapter: Adapter, plan: Plan) -> Folder:
-    from osdn_theory.crosscheck.check import interpreted
+    from osdn_theory.crosscheck.check import is_interpreted
     from osdn_theory.crosscheck.fuzz.failures.origin import source_digest
     from osdn_theory.crosscheck.fuzz.failures.replay import versions
     from osdn_theory.crosscheck.fuzz.folder import Folder
@@ -94,7 +94,7 @@ def _folder(out: Path, adapter: Adapter, plan: Plan) -> Folder:
         "seed": plan.seed,
         "dtypes": list(plan.dtypes) or "all",
         "device": plan.device,
-        "Triton's interpreter": interpreted(plan.device),
+        "Triton's interpreter": is_interpreted(plan.device),
         **versions(),
     }
     return Folder(out, identity)

@@ -89,6 +89,8 @@ def sweep(
         "seed": seed,
     }
     cells, processes = grid_of(axes, grid), jobs or cores()
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: {str(out)!r} is not a folder")
     if dry_run:
         _print_plan(plan_sweep(cells, out, jobs=processes, mix_versions=mix_versions), json)
         return

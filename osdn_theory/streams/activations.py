@@ -281,6 +281,7 @@ def _beta(
 def _require_gates(label: str, beta: Array) -> None:
     """A write gate beyond 2 makes every residual grow; what lies outside is most often a logit."""
     outside = (beta < 0) | (beta > 2)
+    require(beta.ndim > 0 or not outside, f"{label}: expected a write gate in [0, 2], got {beta}")
     require(
         not outside.any(),
         f"{label}: expected write gates in [0, 2], got {beta.min():g} to {beta.max():g}, "

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from osdn_theory.commands.console import split_names
+from osdn_theory.base.names import split_names
 from osdn_theory.sweep.grid import BOXES, Grid
 
 Given = Mapping[str, Any]

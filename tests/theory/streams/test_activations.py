@@ -418,7 +418,7 @@ def test_write_gates_outside_0_to_2_are_named(file, bad):
         ValueError, match=rf"beta: expected write gates in \[0, 2\], .*{bad}.*1 of {beta.size}"
     ):
         load_activations(save(file, {**layer(), "beta": beta}))
-    with pytest.raises(ValueError, match=r"^beta: expected write gates in \[0, 2\]"):
+    with pytest.raises(ValueError, match=rf"^beta: expected a write gate in \[0, 2\], got {bad}"):
         load_activations(beta=bad)
 
 
