@@ -112,7 +112,7 @@ def crosscheck(
     place = default_device() if device is None else device
     run = Run(adapter, case, place, gradients=resolve(reference) if gradients else None, cuts=cuts)
     seen, graded, notes = run.look(copies)
-    rounding = models_of(adapter, dtype, interpreted=interpreted(place)) if model is None else (model,)
+    rounding = models_of(adapter, dtype, interpreted=is_interpreted(place)) if model is None else (model,)
     labels = {"rule_label": rule_label, "device": place, "configuration": configuration}
     known = truth(adapter, case, rounding, prefixes=seen.tokens.tolist())
     return judge(adapter, known, seen, gradients=graded, notes=notes, **labels)
@@ -248,7 +248,7 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() and not interpreted else "cpu"
 
 
-def interpreted(device: str) -> bool:
+def is_interpreted(device: str) -> bool:
     """Whether a Triton kernel there runs in Triton's interpreter: on the CPU, with Triton loaded and told so."""
     return device == "cpu" and "triton" in sys.modules and os.environ.get("TRITON_INTERPRET", "0") == "1"
 

@@ -22,8 +22,8 @@ from osdn_theory.base.threads import map_leading
 from osdn_theory.base.validation import Array
 from osdn_theory.recurrence import calibrate as calibration
 from osdn_theory.recurrence.decay import Faded, fade, padded_length
-from osdn_theory.recurrence.problem import Problem, Run, detached
-from osdn_theory.recurrence.scan import fixed
+from osdn_theory.recurrence.problem import Problem, Run, detach
+from osdn_theory.recurrence.scan import freeze
 from osdn_theory.recurrence.trajectory import Carry
 
 GROUP_BYTES = 1 << 19
@@ -55,7 +55,7 @@ def solve_chunks(problem: Problem, chunk_size: int) -> Run:
     whole = length - length % chunk_size
     pending = None
     if whole < length:
-        pending = detached(problem, whole, path)
+        pending = detach(problem, whole, path)
     carry = Carry(
         state=final_state if pending is None else open_state.reshape(shape),
         preconditioner=final_d if pending is None else np.array(path[..., whole, :]),
@@ -179,12 +179,12 @@ def _run_leads(
     for b in range(part.start, part.stop):
         inputs = parts.keys[b], parts.queries[b], parts.values[b], parts.beta[b], parts.path[b]
         results = parts.outputs[b], parts.residuals[b], parts.alignment[b]
-        head = [fixed(array[:whole]) for array in inputs]
+        head = [freeze(array[:whole]) for array in inputs]
         held = np.array(state[b].T, order="C")
         run_chunks(chunk_size, *head, scale, held, *(array[:whole] for array in results))
         if whole < length:
             open_state[b] = held.T
-            tail = [fixed(_padded(array[whole:], chunk_size)) for array in inputs]
+            tail = [freeze(_padded(array[whole:], chunk_size)) for array in inputs]
             padded = [np.empty((chunk_size, *array.shape[1:])) for array in results]
             run_chunks(chunk_size, *tail, scale, held, *padded)
             for array, rows in zip(results, padded, strict=True):

@@ -155,7 +155,7 @@ def _join(first: Stream, second: Stream) -> Stream:
     return Stream(**joined)
 
 
-def detached(problem: Problem, start: int, path: Array) -> Stream:
+def detach(problem: Problem, start: int, path: Array) -> Stream:
     """The tokens from `start` on, in memory of their own: a carry must not keep the whole stream alive."""
     tokens = problem.tokens.tokens(start, problem.tokens.length).arrays()
     copies: dict[str, Any] = {name: np.array(tokens[name]) for name in READ if name in tokens}

@@ -44,8 +44,8 @@ def wy_scan(
 
     count, length, dim = keys.shape
     final = np.empty((count, dim))
-    inputs = [None if array is None else fixed(array) for array in (keys, beta, gamma, initial, anchor)]
-    box = fixed(lower), fixed(upper)
+    inputs = [None if array is None else freeze(array) for array in (keys, beta, gamma, initial, anchor)]
+    box = freeze(lower), freeze(upper)
     numbers = float(rule.eta), bool(rule.normalize_feedback), bool(rule.beta_aware), float(rule.epsilon)
 
     def work(part: slice) -> None:
@@ -55,7 +55,7 @@ def wy_scan(
     return final
 
 
-def fixed(array: Array) -> Array:
+def freeze(array: Array) -> Array:
     """A contiguous read-only view: a compiled function is compiled again for every layout it meets."""
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False

@@ -13,7 +13,7 @@ Usage::
 
 Feed `bounds.stream` (its entries are numbers of the input format) to the kernel, and compare what it returns with
 `bounds.trajectory`: a kernel that works as the model says stays below the bounds on every stream. Run through Triton's
-interpreter, use ``in_interpreter(model)``. `rounded_stream` alone says what a kernel reads, and
+interpreter, use ``in_interpreter(model)``. `round_stream` alone says what a kernel reads, and
 ``np.abs(osdn(stream).outputs - bounds.trajectory.outputs)`` what rounding the inputs alone does.
 
 Layouts are the theory's: (..., T, K), states (..., V, K).
@@ -45,7 +45,7 @@ from osdn_theory.rounding.formats import (
     truncate_to,
     ulp_distance,
 )
-from osdn_theory.rounding.inputs import rounded_rule, rounded_stream
+from osdn_theory.rounding.inputs import round_rule, round_stream
 from osdn_theory.rounding.models import (
     CHUNK_ANY_ORDER,
     CHUNK_BF16,
@@ -96,9 +96,9 @@ __all__ = [
     "in_interpreter",
     "is_representable",
     "residual_floor",
+    "round_rule",
+    "round_stream",
     "round_to",
-    "rounded_rule",
-    "rounded_stream",
     "spacing",
     "truncate_to",
     "ulp_distance",

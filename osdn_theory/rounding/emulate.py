@@ -18,7 +18,7 @@ from osdn_theory.base.validation import Array
 from osdn_theory.recurrence import calibrate as calibration
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.rounding.formats import FLOAT32, Format, round_to, truncate_to
-from osdn_theory.rounding.inputs import rounded_rule, rounded_stream
+from osdn_theory.rounding.inputs import round_rule, round_stream
 from osdn_theory.rounding.models import KernelModel
 from osdn_theory.streams.stream import Stream
 
@@ -54,7 +54,7 @@ def emulate(
     TypeError, ValueError
         As `osdn`.
     """
-    given, rule = rounded_stream(stream, model, rule), rounded_rule(rule)
+    given, rule = round_stream(stream, model, rule), round_rule(rule)
     d = round_to(calibration.resolve_initial_preconditioner(given, initial_preconditioner), FLOAT32)
     shape = (*given.lead, given.value_dim, given.key_dim)
     state = np.zeros(shape) if initial_state is None else np.broadcast_to(initial_state, shape)

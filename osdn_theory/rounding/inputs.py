@@ -14,12 +14,12 @@ from osdn_theory.rounding.models import KernelModel
 from osdn_theory.streams.stream import Stream
 
 
-def rounded_stream(stream: Stream, model: KernelModel, rule: CalibrationRule) -> Stream:
+def round_stream(stream: Stream, model: KernelModel, rule: CalibrationRule) -> Stream:
     """The stream as a kernel reads it.
 
     Queries, keys and values are rounded to ``model.inputs``; the write gate and d_1 to float32. Kernels take
     forgetting as log gates: ``forget_gate`` becomes exp(float32(log gamma)), one number per token even where the rule
-    has one constant (see `rounded_rule`). What a bound never reads is left out: ground truth and the state gate.
+    has one constant (see `round_rule`). What a bound never reads is left out: ground truth and the state gate.
     """
     gamma = calibration.forgetting_or_none(stream.forget_gate, stream.lead, stream.length, rule)
     start = stream.initial_preconditioner
@@ -28,21 +28,21 @@ def rounded_stream(stream: Stream, model: KernelModel, rule: CalibrationRule) ->
         values=round_to(stream.values, model.inputs),
         queries=round_to(np.asarray(stream.queries), model.inputs),
         beta=round_to(np.asarray(stream.beta), FLOAT32),
-        forget_gate=None if gamma is None else rounded_gate(gamma),
+        forget_gate=None if gamma is None else round_gate(gamma),
         initial_preconditioner=None if start is None else round_to(start, FLOAT32),
         name=stream.name,
         metadata=stream.metadata,
     )
 
 
-def rounded_gate(gamma: Array) -> Array:
+def round_gate(gamma: Array) -> Array:
     """exp(float32(log gamma)), (...) like gamma."""
     result: Array = np.exp(round_to(np.log(gamma), FLOAT32))
     return result
 
 
-def rounded_rule(rule: CalibrationRule) -> CalibrationRule:
-    """The rule that goes with `rounded_stream`: forgetting read per token, an anchor of float32 numbers.
+def round_rule(rule: CalibrationRule) -> CalibrationRule:
+    """The rule that goes with `round_stream`: forgetting read per token, an anchor of float32 numbers.
 
     The step and the box stay as they are: what float32 does to them is part of the bound.
     """

@@ -17,13 +17,13 @@ from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.rounding.errors.error_set import Mask
 from osdn_theory.rounding.errors.lemmas import SAFETY, UNIT, sum_error
 from osdn_theory.rounding.formats import FLOAT32, round_to
-from osdn_theory.rounding.inputs import rounded_rule, rounded_stream
-from osdn_theory.rounding.memory.bound import Written, written
+from osdn_theory.rounding.inputs import round_rule, round_stream
+from osdn_theory.rounding.memory.bound import Written, bound_memory
 from osdn_theory.rounding.memory.reading import Reads
 from osdn_theory.rounding.models import CHUNK_FP32, KernelModel
 from osdn_theory.rounding.overflow import Overflow, Watch, earliest, tokens_of
 from osdn_theory.rounding.preconditioner.calibrated import Calibrated
-from osdn_theory.rounding.preconditioner.calibration import calibrated
+from osdn_theory.rounding.preconditioner.calibration import bound_preconditioner
 from osdn_theory.rounding.setup import Setup
 from osdn_theory.streams.stream import Stream
 
@@ -59,7 +59,7 @@ class ErrorBounds:
     model : KernelModel
     chunk_size : int
     stream : Stream
-        The inputs as the kernel reads them (`rounded_stream`).
+        The inputs as the kernel reads them (`round_stream`).
     rule : CalibrationRule
         The rule whose trajectory `trajectory` is.
     trajectory : Trajectory
@@ -173,20 +173,20 @@ def error_bounds(
     """
     require(not rule.beta_aware, "rule: expected beta_aware=False, which kernels compute")
     require(chunk_size >= 1, f"chunk_size: expected >= 1, got {chunk_size}")
-    given = rounded_stream(stream, model, rule)
+    given = round_stream(stream, model, rule)
     start = initial_preconditioner
     run = osdn(
         given,
-        rounded_rule(rule),
+        round_rule(rule),
         scale=scale,
         initial_state=None if initial_state is None else round_to(initial_state, FLOAT32),
         initial_preconditioner=None if start is None else round_to(start, FLOAT32),
     )
-    setup = Setup.of(run, rounded_rule(rule), model, chunk_size, _rounded_queries(reading, given, model))
+    setup = Setup.of(run, round_rule(rule), model, chunk_size, _rounded_queries(reading, given, model))
     # A bound that overflows is infinite, which is what it then says.
     with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
-        moved = calibrated(setup)
-        memory = written(setup, moved)
+        moved = bound_preconditioner(setup)
+        memory = bound_memory(setup, moved)
         return _bounds(setup, run, chunk_size, moved, memory)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from osdn_theory.sweep.grid import Cell
 from osdn_theory.sweep.packages import need
-from osdn_theory.sweep.work import Row, Rows, Work, failed_row, settle_worker
+from osdn_theory.sweep.work import Row, Rows, Work, make_failed_row, settle_worker
 
 _ADDRESS = re.compile(r"(\w+://)?(\[[^]]+\]|[^/:\s]+):\d+")
 
@@ -68,7 +68,9 @@ def _row(future: Any, cell: Cell, scheduler: str) -> Row:
         row: Row = future.result()
     except KilledWorker as error:
         deaths = error.allowed_failures + 1
-        return failed_row(cell, f"KilledWorker: {deaths} workers died while they ran it (out of memory?)")
+        return make_failed_row(
+            cell, f"KilledWorker: {deaths} workers died while they ran it (out of memory?)"
+        )
     except (CancelledError, OSError) as error:
         raise OSError(f"lost the Dask scheduler at {scheduler}; finished cells are saved") from error
     except Exception as error:

@@ -55,7 +55,7 @@ def tokens(cell: Cell) -> Stream:
     """
     rng = np.random.default_rng(np.random.SeedSequence(cell.entropy))
     sizes: dict[str, Any] = {"length": cell.length, "key_dim": cell.key_dim, "value_dim": cell.value_dim}
-    return rounded(_draw(cell, rng, sizes), cell.precision)
+    return round_inputs(_draw(cell, rng, sizes), cell.precision)
 
 
 def _draw(cell: Cell, rng: np.random.Generator, sizes: dict[str, Any]) -> Stream:
@@ -86,7 +86,7 @@ def _shortened(stream: Stream) -> Stream:
     return replace(stream, keys=stream.keys * scale, values=stream.values * scale)
 
 
-def rounded(stream: Stream, precision: str) -> Stream:
+def round_inputs(stream: Stream, precision: str) -> Stream:
     """Keys, values and queries rounded to a format, ties to even; the arithmetic on them stays float64.
 
     A known comparator is kept: whether it still interpolates is for the bounds to find out.

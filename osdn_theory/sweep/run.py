@@ -123,7 +123,7 @@ def run_sweep(
     cells, code = grid.cells(), code_version()
     _check_sizes(cells, None if scheduler else jobs)
     with open_store(Path(folder), code=code, mix_versions=mix_versions) as store:
-        waiting = unfinished(cells, store)
+        waiting = find_unfinished(cells, store)
         with store.writing(), closing(_rows(waiting, measure, jobs, scheduler)) as rows:
             _collect(rows, store, code, waiting, len(cells), progress)
         table = store.compact(cell.id for cell in cells)
@@ -156,7 +156,7 @@ def plan_sweep(grid: Grid, folder: Path | str, *, jobs: int = 1, mix_versions: b
     if Path(folder).is_dir():
         need("pyarrow", "sweep")
         with open_store(Path(folder), code=code_version(), mix_versions=mix_versions) as store:
-            waiting = unfinished(cells, store)
+            waiting = find_unfinished(cells, store)
     return Plan(
         cells=len(cells),
         finished=len(cells) - len(waiting),
@@ -166,7 +166,7 @@ def plan_sweep(grid: Grid, folder: Path | str, *, jobs: int = 1, mix_versions: b
     )
 
 
-def unfinished(cells: Sequence[Cell], store: Store) -> list[Cell]:
+def find_unfinished(cells: Sequence[Cell], store: Store) -> list[Cell]:
     """The cells without a result in the store, heaviest first: none of those is left for the end."""
     finished = store.finished()
     return sorted((cell for cell in cells if cell.id not in finished), key=lambda cell: -cell.weight)

@@ -22,11 +22,11 @@ def row_of(cell: Cell, *, measure: Measure) -> Row:
     try:
         measured = measure(cell)
     except Exception as error:
-        return failed_row(cell, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return make_failed_row(cell, f"{type(error).__name__}: {' '.join(str(error).split())}")
     return {"cell": cell.id, **asdict(cell), **measured, "error": None, "code": code_version()}
 
 
-def failed_row(cell: Cell, reason: str) -> Row:
+def make_failed_row(cell: Cell, reason: str) -> Row:
     """The row of a cell that has no measures, and why."""
     return {"cell": cell.id, **asdict(cell), "error": reason, "code": code_version()}
 

@@ -298,8 +298,8 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("d is not held", '    "preconditioner": "d",\n', ""),
     ],
     "invariance/result.py": [
-        ("inside the bound is enough", 'if result.outcome != "equal bit for bit"', 'if result.outcome not in ("equal bit for bit", "inside the bound")'),
-        ("not exercised is enough", 'if result.outcome != "equal bit for bit"', 'if result.outcome not in ("equal bit for bit", "not exercised")'),
+        ("inside the bound is enough", '"" if each.outcome == EQUAL else', '"" if each.outcome in (EQUAL, "inside the bound") else'),
+        ("not exercised is enough", '"" if each.outcome == EQUAL else', '"" if each.outcome in (EQUAL, "not exercised") else'),
         ("unknown names are met", '    require(not unknown, f"require:', '    require(True, f"require:'),
     ],
     "invariance/watched.py": [
@@ -332,11 +332,11 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("d may be anything", '"d": (said.returned.preconditioner, known.limits.preconditioner.norm),\n', ""),
         ("d handed on may be anything", '"the d handed on": (said.returned.handed_on, known.limits.handed_on.norm[..., -1:]),\n', ""),
         ("pieces have the truths of their own start", "known = _chained(adapter, item.question, models)", "known = item.truths"),
-        ("pieces do not start from the one before", "case = started(case, before.final_state, before.final_preconditioner)", "pass"),
+        ("pieces do not start from the one before", "case = restart(case, before.final_state, before.final_preconditioner)", "pass"),
         ("a clip that is open is a fault", 'AS_GOOD = ("clip open",)', "AS_GOOD = ()"),
     ],
     "examination/run.py": [
-        ("nothing is explained", "explanations=explained(adapter, marked) if wrong else ()", "explanations=()"),
+        ("nothing is explained", "explanations=explain_answers(adapter, marked) if wrong else ()", "explanations=()"),
         ("nothing is required", "unmet=tuple(required(held, require))", "unmet=()"),
         ("no power is measured", "power=power_of(adapter, marked, models) if marked else None", "power=None"),
         ("the dtype that was found is not used", "found: Any = wanted or adapter.dtype", "found: Any = wanted"),
@@ -382,12 +382,12 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("packed sequences put apart", '        put="packed",\n', ""),
         ("pieces put apart", '        put="continued",\n', ""),
         ("feedback not normalised", "normalized=True, box=(0.4, 2.5)", "normalized=False, box=(0.4, 2.5)"),
-        ("what a kernel leaves alone is not said", "    for name in left_alone(adapter):\n", "    for name in ():\n"),
+        ("what a kernel leaves alone is not said", "    for name in find_unused_arguments(adapter):\n", "    for name in ():\n"),
         ("keys not shared by heads", "keys=np.broadcast_to(stream.keys[:, :1], stream.keys.shape)", "keys=stream.keys"),
     ],
     "examination/exercises/question.py": [
         ("pieces start as posed", 'if question.put == "continued" and answers:', "if False:"),
-        ("the preconditioner is not handed on", "return started(case, before.state, before.handed_on)", "return started(case, before.state, None)"),
+        ("the preconditioner is not handed on", "return restart(case, before.state, before.handed_on)", "return restart(case, before.state, None)"),
     ],
     "cases/case.py": [
         ("inputs are not rounded", "lambda array: round_to(array, FORMATS[dtype])", "lambda array: array"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.alternatives.fault import Fault, answer_cases
-from osdn_theory.crosscheck.alternatives.shown import Shown, Truth, quantities, shown
+from osdn_theory.crosscheck.alternatives.shown import Shown, Truth, quantities, select_shown
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.comparison import excess, per_token
 from osdn_theory.crosscheck.evidence.limits import RELATIVE_ALLOWANCE
@@ -84,7 +84,7 @@ def hear(question: Question, answers: Sequence[Answer], truths: Sequence[Truth])
 
 def _seen(given: Answer, truth: Truth) -> list[Seen]:
     found = quantities(given.returned)
-    return [_one(given.case, found[wanted.name], wanted) for wanted in shown(truth, found)]
+    return [_one(given.case, found[wanted.name], wanted) for wanted in select_shown(truth, found)]
 
 
 def _one(case: Case, found: Array, wanted: Shown) -> Seen:

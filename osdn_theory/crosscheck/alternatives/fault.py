@@ -13,7 +13,7 @@ from osdn_theory.crosscheck.alternatives.engine.inputs import (
     Inputs,
     apart,
     cut,
-    joined,
+    join,
     read_inputs,
     together,
 )
@@ -141,5 +141,5 @@ def boundary_late(sequences: list[Inputs]) -> list[Inputs]:
     if len(sequences) < 2 or sequences[-1].length == 0:
         return sequences
     *rest, before, last = sequences
-    grown = joined([before, cut(last, 0, 1)])
+    grown = join([before, cut(last, 0, 1)])
     return [*rest, grown, cut(last, 1, last.length)]

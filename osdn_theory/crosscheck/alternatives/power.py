@@ -13,7 +13,7 @@ from osdn_theory.base.jsonable import stated
 from osdn_theory.base.threads import cores
 from osdn_theory.crosscheck.alternatives.alternative import Alternative, KnownFault, applicable
 from osdn_theory.crosscheck.alternatives.fault import Fault, answer
-from osdn_theory.crosscheck.alternatives.shown import Shown, Truth, quantities, shown
+from osdn_theory.crosscheck.alternatives.shown import Shown, Truth, quantities, select_shown
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES
 from osdn_theory.crosscheck.evidence.comparison import excess
 from osdn_theory.crosscheck.examination.exercises.question import Question
@@ -109,7 +109,7 @@ def power(
     names : out of "o", "S", "d", "d handed on"
         What the kernel shows.
     """
-    places = [list(shown(truth, names)) for truth in truths]
+    places = [list(select_shown(truth, names)) for truth in truths]
 
     def reach(alternative: Alternative) -> float:
         return max(_distance(fault, question, places) for fault in alternative.variants.values())

@@ -40,7 +40,7 @@ def quantities(told: Outcome | Returned) -> dict[str, Array]:
     return {name: array for name, array in found.items() if array is not None}
 
 
-def shown(truth: Truth, names: Collection[str]) -> Iterator[Shown]:
+def select_shown(truth: Truth, names: Collection[str]) -> Iterator[Shown]:
     """Those quantities that a kernel shows."""
     exact, limits = truth
     gram = exact.carry.gram_diagonal

@@ -15,7 +15,7 @@ from osdn_theory.recurrence.gram_diagonal import running_diagonal
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, gated_delta_net, kda, osdn, preconditioned_delta_net
 from osdn_theory.recurrence.trajectory import Trajectory
-from osdn_theory.rounding import FLOAT32, FORMATS, round_to, rounded_rule
+from osdn_theory.rounding import FLOAT32, FORMATS, round_rule, round_to
 from osdn_theory.streams.stream import Stream
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -200,7 +200,7 @@ def _of_norm_one(vectors: Array, floor: float) -> Array:
     return unit
 
 
-def packed(cases: Sequence[Case]) -> Case:
+def pack(cases: Sequence[Case]) -> Case:
     """Sequences of one batch row each in one row, one after the other; states keep one batch row for each."""
     first = cases[0]
     names = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
@@ -298,7 +298,7 @@ def _rounded_rule(rule: CalibrationRule) -> CalibrationRule:
     for name in ("d_min", "d_max"):
         side = as_float64(name, getattr(rule, name), check_finite=False)
         require(side.ndim == 0, f"rule: kernels take one number as {name}, got shape {side.shape}")
-    return rounded_rule(rule)
+    return round_rule(rule)
 
 
 def _log_gate(stream: Stream, rule: CalibrationRule) -> Array | None:

@@ -71,7 +71,7 @@ def observe(adapter: Adapter, case: Case, *, device: str, cuts: int = CUTS, copi
 
 def _observe(adapter: Adapter, case: Case, device: str, cuts: int) -> Observation:
     length = case.stream.length
-    whole = observed(ask(adapter, case, device, what="the call on the whole stream"), length)
+    whole = observe_answer(ask(adapter, case, device, what="the call on the whole stream"), length)
     if not adapter.reads:
         notes = ("the kernel is the preconditioner alone: no memory, no output, no residuals",)
         return replace(whole, notes=notes)
@@ -125,7 +125,7 @@ def _with_states(adapter: Adapter, case: Case, device: str, seen: Observation, c
         return replace(seen, notes=(*seen.notes, "S: the kernel hands no state on, so none was compared"))
     positions = checkpoints(case.stream.length, cuts)
     pieces = [
-        observed(ask(adapter, case.first(t), device, what=f"the call on the first {t} tokens"), t)
+        observe_answer(ask(adapter, case.first(t), device, what=f"the call on the first {t} tokens"), t)
         for t in positions[:-1]
     ]
     pieces.append(seen)
@@ -139,7 +139,7 @@ def _with_states(adapter: Adapter, case: Case, device: str, seen: Observation, c
     )
 
 
-def observed(returned: Returned, length: int) -> Observation:
+def observe_answer(returned: Returned, length: int) -> Observation:
     """One call's results, with what it hands on as seen after its last token."""
 
     def at_end(array: Array | None) -> Array | None:

@@ -11,8 +11,8 @@ from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
 from osdn_theory.crosscheck.alternatives.power import Power, power, summarise
 from osdn_theory.crosscheck.alternatives.shown import QUANTITIES, quantities
 from osdn_theory.crosscheck.check import Truth, judge, truth
-from osdn_theory.crosscheck.evidence.observation import observed
-from osdn_theory.crosscheck.examination.exercises.question import Answer, Question, answer, started
+from osdn_theory.crosscheck.evidence.observation import observe_answer
+from osdn_theory.crosscheck.examination.exercises.question import Answer, Question, answer, restart
 from osdn_theory.crosscheck.examination.results import BackwardResult, ExerciseResult
 from osdn_theory.crosscheck.gradients.alternatives import gradient_alternatives
 from osdn_theory.crosscheck.gradients.check import kernel_gradients
@@ -74,7 +74,7 @@ def _refuse_not_finite(said: Answer, known: Truth) -> None:
 def exercise_result(adapter: Adapter, item: Marked, device: str) -> ExerciseResult:
     """Every case of a question beside float64."""
     checks = tuple(
-        judge(adapter, known, observed(said.returned, said.case.stream.length), device=device)
+        judge(adapter, known, observe_answer(said.returned, said.case.stream.length), device=device)
         for said, known in zip(item.answers, item.truths, strict=True)
     )
     return ExerciseResult(
@@ -97,7 +97,7 @@ def power_of(adapter: Adapter, marked: Sequence[Marked], models: Sequence[Kernel
     return summarise(adapter, found)
 
 
-def explained(adapter: Adapter, marked: Sequence[Marked]) -> tuple[Explanation, ...]:
+def explain_answers(adapter: Adapter, marked: Sequence[Marked]) -> tuple[Explanation, ...]:
     """Known faults that explain all answers together."""
     questions = [item.question for item in marked]
     answers = [item.answers for item in marked]
@@ -105,7 +105,7 @@ def explained(adapter: Adapter, marked: Sequence[Marked]) -> tuple[Explanation, 
     return explain(adapter, questions, answers, truths)
 
 
-def graded(adapter: Adapter, question: Question, device: str, reference: Adapter) -> BackwardResult:
+def grade_gradients(adapter: Adapter, question: Question, device: str, reference: Adapter) -> BackwardResult:
     """Gradients of a question's first case, and the known faults that they would show or that explain them."""
     found = kernel_gradients(adapter, question.cases[0], device, reference=reference)
     known = (
@@ -128,6 +128,6 @@ def _chained(adapter: Adapter, question: Question, models: Sequence[KernelModel]
     for case in question.cases:
         if found:
             before = found[-1].exact
-            case = started(case, before.final_state, before.final_preconditioner)
+            case = restart(case, before.final_state, before.final_preconditioner)
         found.append(truth(adapter, case, models, theorems=False))
     return tuple(found)

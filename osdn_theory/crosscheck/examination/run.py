@@ -8,12 +8,18 @@ from typing import Any
 
 from osdn_theory.crosscheck.cases.case import DTYPES, Dtype
 from osdn_theory.crosscheck.cases.problems import Problem
-from osdn_theory.crosscheck.check import crosscheck, default_device, interpreted
+from osdn_theory.crosscheck.check import crosscheck, default_device, is_interpreted
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of, models_of
 from osdn_theory.crosscheck.examination.exercises.draw import LARGE, SMALL, Sizes
 from osdn_theory.crosscheck.examination.exercises.question import Question
-from osdn_theory.crosscheck.examination.exercises.table import alone_and_together, not_exercised, questions
-from osdn_theory.crosscheck.examination.marking import exercise_result, explained, graded, mark, power_of
+from osdn_theory.crosscheck.examination.exercises.table import alone_and_together, find_unexercised, questions
+from osdn_theory.crosscheck.examination.marking import (
+    exercise_result,
+    explain_answers,
+    grade_gradients,
+    mark,
+    power_of,
+)
 from osdn_theory.crosscheck.examination.results import Examination, examined_alone
 from osdn_theory.crosscheck.gradients.check import REFERENCE
 from osdn_theory.crosscheck.invariance import Invariance, invariances, required
@@ -87,7 +93,7 @@ def examine(
     chosen = sizes_for(adapter, place, key_dim, value_dim)
     asked = questions(adapter, dtype, chosen, seed)
     wanted = [question for question in asked if only is None or question.name in only]
-    models = models_of(adapter, dtype, interpreted=interpreted(place))
+    models = models_of(adapter, dtype, interpreted=is_interpreted(place))
     peer = resolve(REFERENCE if reference is None else reference)
     steps = _Steps(progress, len(wanted) + len(problems) + invariant)
     marked = [mark(adapter, question, place, models) for question in steps.over(wanted)]
@@ -126,11 +132,11 @@ def examine(
         exercises=exercises,
         streams=tuple(streams),
         power=power_of(adapter, marked, models) if marked else None,
-        explanations=explained(adapter, marked) if wrong else (),
-        backward=graded(adapter, wanted[0], place, peer) if gradients and wanted else None,
+        explanations=explain_answers(adapter, marked) if wrong else (),
+        backward=grade_gradients(adapter, wanted[0], place, peer) if gradients and wanted else None,
         invariances=held,
         unmet=tuple(required(held, require)),
-        not_exercised=(*refused, *not_exercised(adapter, asked)),
+        not_exercised=(*refused, *find_unexercised(adapter, asked)),
     )
 
 

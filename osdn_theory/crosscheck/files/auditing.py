@@ -23,7 +23,7 @@ from osdn_theory.crosscheck.files.reading import read_calls
 from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, Adapter
 from osdn_theory.crosscheck.results import Comparison, CrossCheck
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
-from osdn_theory.rounding import KernelModel, in_interpreter, rounded_rule
+from osdn_theory.rounding import KernelModel, in_interpreter, round_rule
 from osdn_theory.rounding.declared import declared_model
 from osdn_theory.streams.stream import Stream
 
@@ -193,7 +193,7 @@ def _rule(call: SavedCall, arrays: Mapping[str, Array]) -> CalibrationRule:
         anchor=arrays.get("anchor", 0.0),
         normalize_feedback=call.normalize_feedback,
     )
-    return rounded_rule(rule)
+    return round_rule(rule)
 
 
 def _observation(case: Case, arrays: Mapping[str, Array]) -> Observation:

@@ -15,13 +15,13 @@ import numpy as np
 
 from osdn_theory.base.jsonable import jsonable
 from osdn_theory.base.validation import require
-from osdn_theory.crosscheck.check import interpreted as runs_interpreted
+from osdn_theory.crosscheck.check import is_interpreted as runs_interpreted
 from osdn_theory.crosscheck.files.format import TENSORS, VERSION, RawArray, SavedCall, check_call
 from osdn_theory.crosscheck.kernel.adapters import Order, Recurrence, StateLayout
 
 
 def save_run(path: str | PathLike[str], **call: Any) -> None:
-    """Write one call of a kernel for `audit_run`; arguments as in `saved_call`.
+    """Write one call of a kernel for `audit_run`; arguments as in `make_saved_call`.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def save_run(path: str | PathLike[str], **call: Any) -> None:
 
 
 def save_runs(path: str | PathLike[str], calls: Sequence[Mapping[str, Any]]) -> None:
-    """Write several calls to one file for `audit_runs`: mappings of arguments as in `saved_call`.
+    """Write several calls to one file for `audit_runs`: mappings of arguments as in `make_saved_call`.
 
     Raises
     ------
@@ -46,14 +46,14 @@ def save_runs(path: str | PathLike[str], calls: Sequence[Mapping[str, Any]]) -> 
     metadata = {"osdn_run": str(VERSION), "calls": str(len(calls))}
     for number, given in enumerate(calls):
         several = len(calls) > 1
-        call = saved_call(f"call {number + 1}: " if several else "", **given)
+        call = make_saved_call(f"call {number + 1}: " if several else "", **given)
         place = f"{number}/" if several else ""
         tensors |= {f"{place}{name}": tensor for name, tensor in call.tensors.items()}
         metadata |= {f"{place}{name}": text for name, text in _metadata(call).items()}
     save_file(tensors, str(path), metadata)
 
 
-def saved_call(
+def make_saved_call(
     label: str = "",
     *,
     recurrence: Recurrence = "osdn",

@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 
 from osdn_theory.crosscheck.cases.case import Case
-from osdn_theory.crosscheck.check import Truth, interpreted, truth
+from osdn_theory.crosscheck.check import Truth, is_interpreted, truth
 from osdn_theory.crosscheck.evidence.comparisons import comparisons
 from osdn_theory.crosscheck.evidence.limits import RELATIVE_ALLOWANCE, Limits, models_of, relative_limit
-from osdn_theory.crosscheck.evidence.observation import observed
+from osdn_theory.crosscheck.evidence.observation import observe_answer
 from osdn_theory.crosscheck.examination.exercises.question import Answer, answer
 from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial
 from osdn_theory.crosscheck.kernel.adapters import Adapter
@@ -110,13 +110,13 @@ def hold(adapter: Adapter, trial: Trial, device: str) -> Held:
 def compare_case(adapter: Adapter, item: Answer, device: str) -> tuple[Comparison, ...]:
     """Everything that the kernel returned for one case, beside float64."""
     known = known_of(adapter, item.case, device)
-    seen = observed(item.returned, item.case.stream.length)
+    seen = observe_answer(item.returned, item.case.stream.length)
     return tuple(comparisons(item.case, known.exact, seen, known.limits, None))
 
 
 def known_of(adapter: Adapter, case: Case, device: str) -> Truth:
     """The exact run, and what rounding explains; where the memory decays, a part of what was summed."""
-    models = models_of(adapter, case.dtype, interpreted=interpreted(device))
+    models = models_of(adapter, case.dtype, interpreted=is_interpreted(device))
     known = truth(adapter, case, models, theorems=False)
     return replace(known, limits=_of_summands(case, known)) if adapter.gated and case.stream.length else known
 

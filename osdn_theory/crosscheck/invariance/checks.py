@@ -14,7 +14,7 @@ from osdn_theory.crosscheck.evidence.limits import chunk_size_of, limits
 from osdn_theory.crosscheck.examination.exercises.question import continuing
 from osdn_theory.crosscheck.gradients.check import kernel_gradients
 from osdn_theory.crosscheck.invariance.difference import Allowed, conclude, difference, hold, together, total
-from osdn_theory.crosscheck.invariance.parts import copied, in_reverse, joined, part, side_by_side
+from osdn_theory.crosscheck.invariance.parts import copy, in_reverse, join, part, side_by_side
 from osdn_theory.crosscheck.invariance.result import Invariance
 from osdn_theory.crosscheck.invariance.watched import Watched
 from osdn_theory.crosscheck.kernel.adapters import Adapter
@@ -134,7 +134,7 @@ class _Run:
         return late + 1 if self.edge > 1 and late % self.edge == 0 else late
 
     def ask(self, case: Case, what: str, form: Form = "contiguous") -> Returned:
-        return copied(ask(self.kernel, case, self.device, form=form, what=what))
+        return copy(ask(self.kernel, case, self.device, form=form, what=what))
 
     def piece(self, start: int, stop: int, before: Returned | None = None) -> Returned:
         """Tokens ``start:stop``, from what the piece before handed on."""
@@ -211,7 +211,7 @@ def _packed(run: _Run) -> Answers | str:
     if len(rows) < 2:
         return ONE_ROW
     found = ask_packed(run.kernel, rows, run.device, what="the call on packed batch rows")
-    return {"packed batch rows": side_by_side([copied(one) for one in found], axis=0)}
+    return {"packed batch rows": side_by_side([copy(one) for one in found], axis=0)}
 
 
 def _pieces(run: _Run) -> Answers | str:
@@ -222,7 +222,7 @@ def _pieces(run: _Run) -> Answers | str:
     if cut >= run.length:
         return f"the case has {run.length} tokens, and a chunk {run.edge}"
     first = run.piece(0, cut)
-    return {f"a cut after token {cut}": joined([first, run.piece(cut, run.length, first)])}
+    return {f"a cut after token {cut}": join([first, run.piece(cut, run.length, first)])}
 
 
 def _off_edge_pieces(run: _Run) -> Answers | str:
@@ -230,7 +230,7 @@ def _off_edge_pieces(run: _Run) -> Answers | str:
     if reason:
         return reason
     last = run.piece(run.off_edge, run.length, run.prefill)
-    return {f"a cut after token {run.off_edge}": joined([run.prefill, last])}
+    return {f"a cut after token {run.off_edge}": join([run.prefill, last])}
 
 
 def _steps(run: _Run) -> Answers | str:
@@ -240,7 +240,7 @@ def _steps(run: _Run) -> Answers | str:
     pieces = [run.prefill]
     for t in range(run.off_edge, run.length):
         pieces.append(run.piece(t, t + 1, pieces[-1]))
-    return {f"single steps after token {run.off_edge}": joined(pieces)}
+    return {f"single steps after token {run.off_edge}": join(pieces)}
 
 
 def _too_short(run: _Run) -> str:

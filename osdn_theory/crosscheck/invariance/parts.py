@@ -32,13 +32,13 @@ def side_by_side(answers: Sequence[Returned], axis: int) -> Returned:
     return _made(answers, FIELDS, lambda arrays: np.concatenate(arrays, axis))
 
 
-def joined(pieces: Sequence[Returned]) -> Returned:
+def join(pieces: Sequence[Returned]) -> Returned:
     """Answers to consecutive tokens; what is handed on is the last one's."""
     tokens = _made(pieces, PER_TOKEN, lambda arrays: np.concatenate(arrays, axis=2))
     return replace(tokens, state=pieces[-1].state, handed_on=pieces[-1].handed_on)
 
 
-def copied(answer: Returned) -> Returned:
+def copy(answer: Returned) -> Returned:
     """The same numbers in memory that no kernel writes to."""
     return _made([answer], FIELDS, lambda arrays: arrays[0].copy())
 

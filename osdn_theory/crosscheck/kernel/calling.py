@@ -13,7 +13,7 @@ import numpy as np
 
 from osdn_theory.base.layouts import exchange_time_and_heads, transpose
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.cases.case import Case, packed
+from osdn_theory.crosscheck.cases.case import Case, pack
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def ask_packed(
     """One call on sequences of one batch row each, packed into one by `cu_seqlens`; some may have no tokens."""
     import torch
 
-    given = arguments(adapter, packed(cases), device)
+    given = arguments(adapter, pack(cases), device)
     bounds = np.cumsum([0, *(case.stream.length for case in cases)])
     given["cu_seqlens"] = torch.tensor(bounds, dtype=torch.int64, device=device)
     return _read(adapter, call(adapter, given, what=what), cases, what)

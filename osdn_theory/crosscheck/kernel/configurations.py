@@ -14,7 +14,7 @@ from typing import Any
 
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.cases.case import Dtype, pose
-from osdn_theory.crosscheck.check import Run, default_device, interpreted, judge, truth
+from osdn_theory.crosscheck.check import Run, default_device, is_interpreted, judge, truth
 from osdn_theory.crosscheck.evidence.limits import models_of
 from osdn_theory.crosscheck.evidence.observation import CUTS
 from osdn_theory.crosscheck.gradients.check import REFERENCE
@@ -68,7 +68,7 @@ def crosscheck_configurations(
     case = pose(adapter, stream, rule, dtype, tokens=tokens)
     run = Run(adapter, case, place, gradients=resolve(reference) if gradients else None, cuts=CUTS)
     cuts = checkpoints(case.stream.length, CUTS)
-    known = truth(adapter, case, models_of(adapter, dtype, interpreted=interpreted(place)), prefixes=cuts)
+    known = truth(adapter, case, models_of(adapter, dtype, interpreted=is_interpreted(place)), prefixes=cuts)
     for count in grids(case.stream, place) if copies is None else copies:
         for label, (seen, graded, notes) in walk(partial(run.look, count)):
             grid = f"{label}; batch x {count}"
@@ -78,7 +78,7 @@ def crosscheck_configurations(
 
 def grids(stream: Stream, device: str) -> tuple[int, ...]:
     """Repetitions of the batch that make a small and a large grid."""
-    if interpreted(device):
+    if is_interpreted(device):
         return (1,)
     batch, heads = stream.lead
     return (1, -(-PROGRAMS // (batch * heads)))

@@ -131,7 +131,7 @@ class ErrorSet:
         )
 
 
-def chosen(condition: Mask, first: ErrorSet, second: ErrorSet) -> ErrorSet:
+def choose(condition: Mask, first: ErrorSet, second: ErrorSet) -> ErrorSet:
     """`first` where the condition (N,) holds, else `second`."""
     count = max(first.radii.shape[1], second.radii.shape[1])
     (lines, radii), (other_lines, other_radii) = first.padded(count), second.padded(count)

@@ -44,7 +44,7 @@ class Written:
     overflow: Watch
 
 
-def written(setup: Setup, calibrated: Calibrated) -> Written:
+def bound_memory(setup: Setup, calibrated: Calibrated) -> Written:
     """Bounds on write keys, memory and outputs of the model's kernel."""
     keys = _write_key_error(setup, calibrated)
     found = Written(

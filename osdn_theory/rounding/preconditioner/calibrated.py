@@ -74,7 +74,7 @@ class Calibrated:
             self.alignment[:, t] = errors.along(s) + np.sum(extra * s, -1)
 
 
-def unprojected(setup: Setup, t: int, d: Array) -> Array:
+def step_freely(setup: Setup, t: int, d: Array) -> Array:
     """The exact step from d (N, K) before the clip."""
     s = setup.features[:, t]
     kept = d

@@ -15,14 +15,14 @@ import numpy as np
 from osdn_theory.rounding.errors.error_set import ErrorSet
 from osdn_theory.rounding.errors.lemmas import arithmetic, rounding
 from osdn_theory.rounding.formats import FLOAT32
-from osdn_theory.rounding.preconditioner.calibrated import Calibrated, unprojected
+from osdn_theory.rounding.preconditioner.calibrated import Calibrated, step_freely
 from osdn_theory.rounding.preconditioner.chunk_calibration import by_chunks
 from osdn_theory.rounding.preconditioner.clipping import through_clip
 from osdn_theory.rounding.preconditioner.single_step import advance
 from osdn_theory.rounding.setup import Setup
 
 
-def calibrated(setup: Setup) -> Calibrated:
+def bound_preconditioner(setup: Setup) -> Calibrated:
     """Bounds on every d_t of the model's kernel."""
     found = Calibrated.zeros(setup)
     if setup.moves:
@@ -42,7 +42,7 @@ def _token_by_token(setup: Setup, found: Calibrated) -> None:
         rest = rounding(np.abs(d) + errors.rows(), FLOAT32) if model.compensated else np.zeros_like(d)
         found.record(t, setup, errors, rest)
         advance(setup, t, errors, found, rest)
-        exact = unprojected(setup, t, d)
+        exact = step_freely(setup, t, d)
         errors = through_clip(errors, exact, setup.lower, setup.upper)
         if not model.compensated:
             size = np.abs(setup.path[:, t + 1]) + errors.rows()

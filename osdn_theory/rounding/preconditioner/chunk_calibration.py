@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.rounding.errors.error_set import ErrorSet, Mask, chosen
+from osdn_theory.rounding.errors.error_set import ErrorSet, Mask, choose
 from osdn_theory.rounding.errors.lemmas import arithmetic
 from osdn_theory.rounding.memory.triangular import BLOCK
-from osdn_theory.rounding.preconditioner.calibrated import Calibrated, unprojected
+from osdn_theory.rounding.preconditioner.calibrated import Calibrated, step_freely
 from osdn_theory.rounding.preconditioner.chunk_system import System
 from osdn_theory.rounding.preconditioner.clipping import sure, through_clip
 from osdn_theory.rounding.preconditioner.formed import Formed
@@ -56,7 +56,7 @@ def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> Er
         system.sizes = np.where(doubtful[:, None], system.sizes, 0.0)
         path, clipped = setup.path[:, window], Calibrated.zeros(setup)
         stepped, _ = _walk(setup, chunk, entry, path, system, clipped, excess * doubtful[:, None], doubtful)
-        free = chosen(inside, free, stepped)
+        free = choose(inside, free, stepped)
         found.take(clipped, ~inside, chunk)
     return free
 
@@ -65,7 +65,7 @@ def _free_run(setup: Setup, chunk: slice) -> Array:
     """Exact iterates of the chunk without the clip, from its exact entry, (N, C + 1, K)."""
     path = [setup.path[:, chunk.start]]
     for t in range(chunk.start, chunk.stop):
-        path.append(unprojected(setup, t, path[-1]))
+        path.append(step_freely(setup, t, path[-1]))
     return np.stack(path, axis=1)
 
 
@@ -148,7 +148,7 @@ def _stepped(setup: Setup, t: int, errors: ErrorSet, found: Calibrated) -> Error
         errors.add_ball(_STEPPED * np.linalg.norm(setup.path[:, t], axis=-1))
     else:
         advance(setup, t, errors, found, np.zeros(setup.path[:, t].shape))
-    exact = unprojected(setup, t, setup.path[:, t])
+    exact = step_freely(setup, t, setup.path[:, t])
     if not setup.model.wide_steps:
         errors.add_ball(np.linalg.norm(arithmetic(np.abs(exact) + errors.rows()), axis=-1))
     return through_clip(errors, exact, setup.lower, setup.upper)

@@ -28,12 +28,12 @@ from osdn_theory.crosscheck.alternatives.alternative import Alternative
 from osdn_theory.crosscheck.alternatives.engine.evolve import evolve
 from osdn_theory.crosscheck.alternatives.naming import explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
-from osdn_theory.crosscheck.alternatives.rows.switching import switched
+from osdn_theory.crosscheck.alternatives.rows.switching import switch
 from osdn_theory.crosscheck.alternatives.shown import Truth
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY, COMMON, alternative
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.examination.exercises.draw import SMALL
-from osdn_theory.crosscheck.examination.exercises.question import answer, started
+from osdn_theory.crosscheck.examination.exercises.question import answer, restart
 from osdn_theory.crosscheck.examination.exercises.table import questions
 from osdn_theory.crosscheck.kernel.adapters import adapt
 
@@ -220,10 +220,10 @@ def test_a_kernel_without_an_argument_cannot_have_its_faults() -> None:
 
 
 def test_an_alternative_that_overflows_is_seen() -> None:
-    wild = Alternative("wild", "d runs away", "-", {"": switched(gain=-1e200)})
+    wild = Alternative("wild", "d runs away", "-", {"": switch(gain=-1e200)})
     adapter = replace(adapter_of("osdn"), recurrence="osdn")
     posed, truths = asked("osdn")
-    boundless = replace(wild, variants={"": switched(gain=-1e200) & alternative("never clips").variants[""]})
+    boundless = replace(wild, variants={"": switch(gain=-1e200) & alternative("never clips").variants[""]})
     assert power(adapter, posed[0], truths[0], ("o",), [boundless])["wild"] == np.inf
 
 
@@ -241,7 +241,7 @@ def test_the_chain_of_a_continued_question_is_the_alternative_s_own() -> None:
     truths: list[Truth] = []
     for case in posed.cases:
         if truths:
-            case = started(case, truths[-1][0].final_state, truths[-1][0].final_preconditioner)
+            case = restart(case, truths[-1][0].final_state, truths[-1][0].final_preconditioner)
         chained.append(case)
         truths += truths_of(adapter, [case])
     # The outputs alone show it, though it touches nothing but what is handed on.
@@ -250,4 +250,4 @@ def test_the_chain_of_a_continued_question_is_the_alternative_s_own() -> None:
 
 def test_an_unknown_switch_is_refused() -> None:
     with pytest.raises(TypeError, match="wrong"):
-        switched(wrong=1)
+        switch(wrong=1)

@@ -12,7 +12,7 @@ from support.crosscheck.cases import ANCHORED, gated, interpolating
 from support.crosscheck.eager_faults import kernel
 from support.crosscheck.exercises import adapter, exercise
 
-from osdn_theory.crosscheck.cases.case import Case, packed, pose
+from osdn_theory.crosscheck.cases.case import Case, pack, pose
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import KernelError, Returned, arguments, ask, ask_packed, read
 from osdn_theory.recurrence.rules import CalibrationRule
@@ -72,7 +72,7 @@ def test_pieces_and_packs_keep_every_input_of_their_own_tokens() -> None:
     np.testing.assert_array_equal(later.log_gate, case.log_gate[:, :, 5:9])
     np.testing.assert_array_equal(later.stream.keys, case.stream.keys[:, :, 5:9])
     rows = [replace(exercise_row(case, b), initial_state=case.initial_state[b : b + 1]) for b in range(2)]
-    together = packed(rows)
+    together = pack(rows)
     length = case.stream.length
     assert together.log_gate is not None
     for b in range(2):

@@ -16,7 +16,7 @@ from osdn_theory.crosscheck.check import Truth, judge, truth
 from osdn_theory.crosscheck.evidence.comparison import compare, excess, per_token, ulp_histogram
 from osdn_theory.crosscheck.evidence.comparisons import _spread, comparisons
 from osdn_theory.crosscheck.evidence.limits import Limit, models_of
-from osdn_theory.crosscheck.evidence.observation import Observation, observed
+from osdn_theory.crosscheck.evidence.observation import Observation, observe_answer
 from osdn_theory.crosscheck.evidence.residuals import Residuals, _smallest, residuals
 from osdn_theory.crosscheck.kernel.calling import Returned
 from osdn_theory.crosscheck.results import Comparison, CrossCheck, Verdict
@@ -103,7 +103,7 @@ def test_without_tokens_a_decaying_state_may_be_stored_otherwise(part: float, wi
     known = truth(kind, case, models_of(kind, "float32"), theorems=False)
     state = case.initial_state.copy()
     state[1, 2, 3, 4] += part * 1e-4 * np.linalg.norm(state[1, 2])
-    assert judge(kind, known, observed(Returned(np.zeros((2, 3, 0, 12)), state), 0)).within == within
+    assert judge(kind, known, observe_answer(Returned(np.zeros((2, 3, 0, 12)), state), 0)).within == within
 
 
 def empty() -> Case:
@@ -115,11 +115,11 @@ def test_without_tokens_the_state_comes_back_bit_for_bit(field: str) -> None:
     case, kind = empty(), adapter("osdn")
     right = Returned(np.zeros((2, 3, 0, 12)), case.initial_state, case.initial_preconditioner)
     known = truth(kind, case, models_of(kind, "float32"), theorems=False)
-    assert judge(kind, known, observed(right, 0)).within
+    assert judge(kind, known, observe_answer(right, 0)).within
     start = getattr(right, field)
     moved = start.copy()
     moved[1, 2].flat[3] = np.nextafter(np.float32(moved[1, 2].flat[3]), np.float32(9))
-    wrong = judge(kind, known, observed(replace(right, **{field: moved}), 0))
+    wrong = judge(kind, known, observe_answer(replace(right, **{field: moved}), 0))
     assert [found.name for found in wrong.comparisons if not found.within] == [
         "S" if field == "state" else "d handed on"
     ]

@@ -22,7 +22,7 @@ from osdn_theory.crosscheck.examination import run as examination
 from osdn_theory.crosscheck.examination.exercises.draw import SMALL
 from osdn_theory.crosscheck.examination.exercises.question import Question
 from osdn_theory.crosscheck.examination.exercises.table import questions
-from osdn_theory.crosscheck.examination.marking import exercise_result, graded, mark, power_of
+from osdn_theory.crosscheck.examination.marking import exercise_result, grade_gradients, mark, power_of
 from osdn_theory.crosscheck.examination.results import EXIT_CODES, Examination
 from osdn_theory.crosscheck.examination.run import examine
 from osdn_theory.crosscheck.gradients.check import REFERENCE as OWN_REFERENCE
@@ -320,7 +320,7 @@ def test_gradients_are_a_part_of_the_verdict() -> None:
 def test_where_the_derivative_is_a_matter_of_choice_nothing_is_a_fault() -> None:
     adapter = resolve(REFERENCE)
     (posed,) = (each for each in questions(adapter, "float32", SMALL) if each.name == "everything at once")
-    found = graded(adapter, posed, "cpu", resolve(OWN_REFERENCE))
+    found = grade_gradients(adapter, posed, "cpu", resolve(OWN_REFERENCE))
     assert found.power
     assert "clip open" not in found.power
     assert found.wrong == ()

@@ -16,7 +16,7 @@ from osdn_theory.crosscheck.examination.exercises.question import Question, answ
 from osdn_theory.crosscheck.examination.exercises.table import (
     EXERCISES,
     exercise_names,
-    not_exercised,
+    find_unexercised,
     questions,
 )
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
@@ -47,7 +47,7 @@ def test_together_they_use_all_that_the_signature_takes(recurrence: str) -> None
     others = {"g_atk", "beta_atk"}  # of another recurrence that the test's kernel knows
     assert kernel.parameters - always - others <= used
     assert not [
-        line for line in not_exercised(kernel, asked) if "does not take" in line and "norm" not in line
+        line for line in find_unexercised(kernel, asked) if "does not take" in line and "norm" not in line
     ]
 
 
@@ -55,7 +55,7 @@ def test_what_a_kernel_does_not_take_is_said_not_to_be_exercised() -> None:
     kernel = adapter("osdn")
     bare = replace(kernel, parameters=kernel.parameters - {"cu_seqlens", "g", "anchor", "normalize_feedback"})
     asked = questions(bare, "float32", SIZES)
-    left_out = set(not_exercised(bare, asked))
+    left_out = set(find_unexercised(bare, asked))
     for name in ("anchor", "cu_seqlens", "g", "normalize_feedback"):
         assert f"{name} (the kernel does not take it)" in left_out
     assert {"packed sequences", "normalised feedback", "strong gates"}.isdisjoint(each.name for each in asked)
@@ -66,12 +66,12 @@ def test_arguments_that_nothing_passes_are_said_to_be_left_alone() -> None:
         raise AssertionError
 
     read = adapt(kernel)
-    assert "head_first (left at its default)" in list(not_exercised(read, []))
+    assert "head_first (left at its default)" in list(find_unexercised(read, []))
 
 
 def test_a_delta_net_is_not_asked_for_what_concerns_calibration_alone() -> None:
     kernel = replace(adapter("delta_net"), parameters=frozenset({"q", "k", "v", "beta"}))
-    left_out = " ".join(not_exercised(kernel, questions(kernel, "float32", SIZES)))
+    left_out = " ".join(find_unexercised(kernel, questions(kernel, "float32", SIZES)))
     assert "eta" not in left_out
     assert "initial_state (the kernel does not take it)" in left_out
 

@@ -16,7 +16,7 @@ from osdn_theory.crosscheck.alternatives import agreement as module
 from osdn_theory.crosscheck.alternatives.alternative import Alternative
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
-from osdn_theory.crosscheck.alternatives.rows.switching import switched
+from osdn_theory.crosscheck.alternatives.rows.switching import switch
 from osdn_theory.crosscheck.alternatives.shown import Shown, Truth
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, alternative
 from osdn_theory.crosscheck.cases.case import Case
@@ -73,7 +73,7 @@ def test_a_fault_that_leaves_most_of_the_error_explains_nothing() -> None:
 
 
 def test_of_two_that_agree_the_far_less_exact_one_is_left_out() -> None:
-    near, far = (Alternative(name, "", name, {"": switched()}) for name in ("near", "far"))
+    near, far = (Alternative(name, "", name, {"": switch()}) for name in ("near", "far"))
     made = [
         Explanation((one.fault,), ("",), True, excess, 0.0)
         for one, excess in ((near, 0.1), (far, 0.25), (far, 0.35))
@@ -195,7 +195,7 @@ def test_power_is_that_of_the_best_exercise_and_of_the_most_visible_variant() ->
     assert nothing.exercise == ""
     case, known = posed()
     question = Question("one", "", frozenset(), (case,))
-    both = replace(row, variants={"nothing": switched(), **row.variants})
+    both = replace(row, variants={"nothing": switch(), **row.variants})
     assert power(ADAPTER, question, [known], ("o",), [both])[row.key] > 100
 
 
@@ -211,7 +211,7 @@ def test_where_the_exact_value_overflows_nothing_can_be_told() -> None:
     outputs = exact.outputs.copy()
     outputs[0, 0, 5] = np.inf
     question = Question("one", "", frozenset(), (case,))
-    row = Alternative("nothing", "", "", {"": switched()})
+    row = Alternative("nothing", "", "", {"": switch()})
     assert (
         power(ADAPTER, question, [(replace(exact, outputs=outputs), bounds)], ("o",), [row])["nothing"] < 1e-6
     )

@@ -91,8 +91,8 @@ def test_a_hundredth_of_a_bound_is_exceeded(name):
 )
 def test_a_kernel_of_a_coarser_format_exceeds_the_bound_of_a_finer_one(model, kernel):
     """On inputs that both formats hold, so that only the arithmetic differs."""
-    tokens = rounding.rounded_stream(cases.stream("isotropic", 40), kernel, PUBLISHED)
-    tokens = rounding.rounded_stream(tokens, model, PUBLISHED)
+    tokens = rounding.round_stream(cases.stream("isotropic", 40), kernel, PUBLISHED)
+    tokens = rounding.round_stream(tokens, model, PUBLISHED)
     bounds = cases.bounded(tokens, PUBLISHED, model)
     assert "o" in cases.exceeded(cases.errors(bounds, emulated(bounds, kernel)))
 

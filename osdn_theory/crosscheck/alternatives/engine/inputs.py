@@ -102,7 +102,7 @@ def read_inputs(case: Case) -> Inputs:
     )
 
 
-def joined(parts: list[Inputs]) -> Inputs:
+def join(parts: list[Inputs]) -> Inputs:
     """Sequences one after the other, from the states of the first."""
     arrays: dict[str, Any] = {}
     for name in PER_TOKEN:
@@ -116,7 +116,7 @@ def together(parts: list[Inputs]) -> Inputs:
     states: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_SEQUENCE
     }
-    return replace(joined(parts), **states)
+    return replace(join(parts), **states)
 
 
 def apart(call: Inputs, parts: list[Inputs]) -> list[Inputs]:

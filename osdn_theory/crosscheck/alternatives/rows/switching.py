@@ -23,7 +23,7 @@ def row(
     **switches: Any,
 ) -> Alternative:
     """A row with one variant; `switches` are those of a Mechanism."""
-    return Alternative(key, sentence, formula, {"": switched(**switches)}, of, needs, approximate)
+    return Alternative(key, sentence, formula, {"": switch(**switches)}, of, needs, approximate)
 
 
 def per_chunk(
@@ -35,11 +35,11 @@ def per_chunk(
     size: str = "chunk",
 ) -> Alternative:
     """A row with one variant for each size of chunk, which goes to the switch `size`."""
-    variants = {f"C = {c}": switched(**switches, **{size: c}) for c in CHUNKS}
+    variants = {f"C = {c}": switch(**switches, **{size: c}) for c in CHUNKS}
     return Alternative(key, sentence, formula, variants, of)
 
 
-def switched(**switches: Any) -> Fault:
+def switch(**switches: Any) -> Fault:
     """The fault of a mechanism; unknown switches raise."""
     Mechanism(**switches)
     return Fault(mechanism=switches)

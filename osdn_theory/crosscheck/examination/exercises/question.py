@@ -82,10 +82,10 @@ def answer(adapter: Adapter, question: Question, device: str) -> list[Answer]:
 
 def continuing(case: Case, before: Returned) -> Case:
     """The case from the state that a kernel handed on, which is a float32 number and so exact."""
-    return started(case, before.state, before.handed_on)
+    return restart(case, before.state, before.handed_on)
 
 
-def started(case: Case, state: Array | None, preconditioner: Array | None) -> Case:
+def restart(case: Case, state: Array | None, preconditioner: Array | None) -> Case:
     """The case from another state, and another d_1 where one is given."""
     if state is not None:
         case = replace(case, initial_state=state)

@@ -86,7 +86,7 @@ def exercise_names() -> list[str]:
     return [exercise.name for exercise in EXERCISES]
 
 
-def not_exercised(adapter: Adapter, asked: list[Question]) -> Iterator[str]:
+def find_unexercised(adapter: Adapter, asked: list[Question]) -> Iterator[str]:
     """What no question used, with the reason."""
     used = frozenset().union(*(question.uses for question in asked))
     wanted = frozenset().union(
@@ -95,11 +95,11 @@ def not_exercised(adapter: Adapter, asked: list[Question]) -> Iterator[str]:
     for name in sorted(wanted - used - PROPERTIES):
         if _makes_sense(adapter, name):
             yield f"{name} (the kernel does not take it)"
-    for name in left_alone(adapter):
+    for name in find_unused_arguments(adapter):
         yield f"{name} (left at its default)"
 
 
-def left_alone(adapter: Adapter) -> list[str]:
+def find_unused_arguments(adapter: Adapter) -> list[str]:
     """Arguments of the kernel that no call passes."""
     known = {adapter.names.get(name, name) for name in adapter.parameters}
     known |= {*adapter.aliases, *adapter.options}

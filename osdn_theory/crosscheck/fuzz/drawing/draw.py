@@ -15,7 +15,7 @@ from osdn_theory.crosscheck.examination.exercises.question import Question
 from osdn_theory.crosscheck.fuzz.drawing import values
 from osdn_theory.crosscheck.fuzz.drawing.menu import Hand, menu_of
 from osdn_theory.crosscheck.fuzz.drawing.takes import Takes
-from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial, changed
+from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial, change_arrays
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.recurrence.rules import FROZEN, PUBLISHED, CalibrationRule
 from osdn_theory.streams.stream import Stream
@@ -152,7 +152,7 @@ class _Setting:
         rule = self._rule(stream, eta) if self.adapter.calibrates else FROZEN
         case = pose(self.adapter, stream, rule, self.dtype, scale=scale, initial_state=self._state())
         # The arrays of the case are all that counts from here on.
-        return changed(case)
+        return change_arrays(case)
 
     def _scale(self) -> float:
         kinds = {"1": 1.0, "drawn": float(self.hand.rng.uniform(0.1, 2.0)), "negative": -0.5}

@@ -19,11 +19,11 @@ from osdn_theory.base.folders import write_atomically
 from osdn_theory.base.tensor_files import TensorFile, open_tensors
 from osdn_theory.base.validation import Array, require
 from osdn_theory.crosscheck.cases.case import DTYPES, Case
-from osdn_theory.crosscheck.check import default_device, interpreted, judge
-from osdn_theory.crosscheck.evidence.observation import observed
+from osdn_theory.crosscheck.check import default_device, is_interpreted, judge
+from osdn_theory.crosscheck.evidence.observation import observe_answer
 from osdn_theory.crosscheck.examination.exercises.question import Answer, Question, answer
 from osdn_theory.crosscheck.fuzz.held import Fault, known_of
-from osdn_theory.crosscheck.fuzz.shrinking.parts import AXES, Trial, parts, rebuilt
+from osdn_theory.crosscheck.fuzz.shrinking.parts import AXES, Trial, parts, rebuild
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 from osdn_theory.crosscheck.kernel.calling import FORMS
 from osdn_theory.crosscheck.kernel.registry import resolve
@@ -113,7 +113,7 @@ def save_recording(
         "stated": {name: getattr(adapter, name) for name in adapter.stated},
         "options": {**adapter.options, **trial.options},
         "device": device,
-        "interpreted": interpreted(device),
+        "interpreted": is_interpreted(device),
         "versions": versions(),
         "fault": fault.detail,
         "answered": digest(answers),
@@ -247,7 +247,7 @@ def _case(
         log_gate=None,
         log_state_gate=None,
     )
-    return rebuilt(empty, own)
+    return rebuild(empty, own)
 
 
 def _settle_device(known: Recording, device: str | None, path: str) -> str:
@@ -306,7 +306,7 @@ def _needed(known: Recording) -> set[str]:
 
 
 def _differences(known: Recording, device: str) -> tuple[str, ...]:
-    here = {**versions(), "device": device, "Triton's interpreter": str(interpreted(device))}
+    here = {**versions(), "device": device, "Triton's interpreter": str(is_interpreted(device))}
     then = {**known.versions, "device": known.device, "Triton's interpreter": str(known.interpreted)}
     return tuple(
         f"replay: recorded with {name} {value}, here {here.get(name)}"
@@ -323,6 +323,6 @@ def _repeated(known: Recording, found: str) -> str:
 
 
 def _judged(adapter: Adapter, item: Answer, trial: Trial, device: str, notes: tuple[str, ...]) -> CrossCheck:
-    seen = observed(item.returned, item.case.stream.length)
+    seen = observe_answer(item.returned, item.case.stream.length)
     found = judge(adapter, known_of(adapter, item.case, device), seen, device=device, notes=notes)
     return replace(found, stream=trial.question.name)

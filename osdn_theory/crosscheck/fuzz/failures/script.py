@@ -13,7 +13,7 @@ import numpy as np
 from osdn_theory.base.layouts import exchange_time_and_heads
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
-from osdn_theory.crosscheck.check import interpreted
+from osdn_theory.crosscheck.check import is_interpreted
 from osdn_theory.crosscheck.evidence.limits import Limit
 from osdn_theory.crosscheck.examination.exercises.question import Answer
 from osdn_theory.crosscheck.fuzz.failures.literals import tensor_literal
@@ -68,7 +68,9 @@ def write_script(
     call = _failing_call(kernel, trial, fault, answers)
     quantity = fault.what if fault.kind != "raised" else "o" if adapter.reads else "d"
     interpreter = (
-        'os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported\n' if interpreted(device) else ""
+        'os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported\n'
+        if is_interpreted(device)
+        else ""
     )
     inputs = _inputs(call)
     check = CHECK.format(

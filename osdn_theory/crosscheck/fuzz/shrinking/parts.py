@@ -63,7 +63,7 @@ def parts(case: Case) -> dict[str, Array]:
     return {name: np.asarray(value) for name, value in found.items() if value is not None}
 
 
-def rebuilt(case: Case, arrays: Mapping[str, Array]) -> Case:
+def rebuild(case: Case, arrays: Mapping[str, Array]) -> Case:
     """The case with these arrays, which are all that it has, and everything else as it is."""
     gate, state_gate = arrays.get("log_gate"), arrays.get("log_state_gate")
     tokens: dict[str, Any] = {name: arrays[name] for name in _OF_STREAM}
@@ -82,10 +82,10 @@ def rebuilt(case: Case, arrays: Mapping[str, Array]) -> Case:
     )
 
 
-def changed(case: Case, **arrays: Array | None) -> Case:
+def change_arrays(case: Case, **arrays: Array | None) -> Case:
     """The case with some arrays changed; None removes one."""
     found = {**parts(case), **arrays}
-    return rebuilt(case, {name: value for name, value in found.items() if value is not None})
+    return rebuild(case, {name: value for name, value in found.items() if value is not None})
 
 
 def cut(case: Case, axis: str, kept: Sequence[int]) -> Case:
@@ -94,4 +94,4 @@ def cut(case: Case, axis: str, kept: Sequence[int]) -> Case:
         name: np.take(value, kept, axis=AXES[name].index(axis)) if axis in AXES[name][: value.ndim] else value
         for name, value in parts(case).items()
     }
-    return rebuilt(case, cut)
+    return rebuild(case, cut)

@@ -11,7 +11,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
-from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial, changed, cut, parts
+from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial, change_arrays, cut, parts
 from osdn_theory.recurrence.rules import PUBLISHED
 
 Pass = Callable[[Trial], Iterator[Trial]]
@@ -77,7 +77,7 @@ def simpler_values(trial: Trial) -> Iterator[Trial]:
     for place, case in enumerate(trial.question.cases):
         for name, value in parts(case).items():
             for other in _simpler(name, value):
-                simpler = changed(case, **{name: other})
+                simpler = change_arrays(case, **{name: other})
                 if _simplicity(other) < _simplicity(value) and _grows_no_more(simpler):
                     yield _other(trial, place, simpler)
 
@@ -153,24 +153,28 @@ def _ruled(**changes: Any) -> Callable[[Case], Case]:
 def _started_plainly(case: Case) -> Case:
     ones = np.ones_like(case.initial_preconditioner)
     inside = _calibrates(case) and case.rule.d_min <= 1 <= case.rule.d_max
-    return changed(case, initial_preconditioner=ones) if inside else case
+    return change_arrays(case, initial_preconditioner=ones) if inside else case
 
 
 def _forgetting_nothing(case: Case) -> Case:
-    return case if case.log_gate is None else changed(case, log_gate=None, anchor=np.zeros_like(case.anchor))
+    return (
+        case
+        if case.log_gate is None
+        else change_arrays(case, log_gate=None, anchor=np.zeros_like(case.anchor))
+    )
 
 
 _PLAIN: tuple[Callable[[Case], Case], ...] = (
-    lambda case: changed(case, initial_state=np.zeros_like(case.initial_state)),
+    lambda case: change_arrays(case, initial_state=np.zeros_like(case.initial_state)),
     _started_plainly,
     _forgetting_nothing,
-    lambda case: changed(case, anchor=np.zeros_like(case.anchor)),
+    lambda case: change_arrays(case, anchor=np.zeros_like(case.anchor)),
     _ruled(normalize_feedback=False),
     _ruled(eta=0.0),
     _ruled(d_min=PUBLISHED.d_min, d_max=PUBLISHED.d_max),
     _ruled(eta=PUBLISHED.eta),
     lambda case: replace(case, scale=case.stream.key_dim**-0.5) if case.scale != 1 else case,
-    lambda case: changed(case, queries=case.stream.keys),
+    lambda case: change_arrays(case, queries=case.stream.keys),
 )
 
 
