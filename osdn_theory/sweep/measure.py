@@ -98,7 +98,7 @@ def round_inputs(stream: Stream, precision: str) -> Stream:
 
 def _of_head(head: HeadAnalysis) -> Row:
     row = asdict(head)
-    for absent in ("stream", "index", "length", "measures"):
+    for absent in ("stream", "index", "length", "identity", "measures"):
         del row[absent]
     ours: RecurrenceMeasures = head.measures["osdn"]
     theirs: RecurrenceMeasures = head.measures["delta_net"]
