@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.documents import Count, Number
 from osdn_theory.base.jsonable import stated
 from osdn_theory.base.validation import Array, require
@@ -19,6 +20,7 @@ Tokens = npt.NDArray[np.int64]
 EXIT_CONFIRMED, EXIT_CONTRADICTED, EXIT_UNOBSERVED = 0, 1, 3
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """One quantity of a kernel against float64.
@@ -123,6 +125,7 @@ class Comparison:
         return float(np.median(self.bound[known] / self.error[known])) if known.any() else None
 
 
+@show_briefly
 @dataclass(frozen=True)
 class Verdict:
     """A theorem held against the kernel's own numbers.
@@ -141,6 +144,7 @@ class Verdict:
     allowance: Number | None = None
 
 
+@show_briefly
 @dataclass(frozen=True)
 class Symptom:
     """A fault that explains what is off, with the evidence for it."""
@@ -150,6 +154,7 @@ class Symptom:
     evidence: str
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Curve:
     """log10 of the product of residual ratios so far, one head, from the kernel's own reads (T6).
@@ -195,6 +200,7 @@ class Curve:
         return float(max(0.0, -np.min(self.guaranteed, initial=0.0)))
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class NewtonDistances:
     """Relative distance of states from the ridge least squares of the same prefix, and from the right-Newton write.
@@ -217,6 +223,7 @@ class NewtonDistances:
     exact_right_newton: Array
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class CrossCheck:
     """A kernel beside the exact trajectory on one stream.

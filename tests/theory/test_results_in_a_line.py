@@ -17,6 +17,7 @@ from osdn_theory.rounding import RECURRENT_FP32, error_bounds, residual_floor
 PUBLIC = (
     "osdn_theory",
     "osdn_theory.bounds",
+    "osdn_theory.crosscheck",
     "osdn_theory.rounding",
     "osdn_theory.streams",
 )

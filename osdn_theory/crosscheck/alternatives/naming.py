@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations, product
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.documents import Number
 from osdn_theory.base.jsonable import stated
 from osdn_theory.base.threads import cores
@@ -28,6 +29,7 @@ NEAREST = 3
 """Alternatives that are listed where none explains."""
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """One alternative, or two at once, held against everything that a kernel returned.

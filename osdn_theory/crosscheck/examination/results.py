@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.documents import Number
 from osdn_theory.base.jsonable import stated
 from osdn_theory.base.validation import require
@@ -30,6 +31,7 @@ EXIT_CODES: Mapping[Word, int] = {
 }
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class ExerciseResult:
     """One exercise: what it asked, and every case of it beside float64.
@@ -76,6 +78,7 @@ class ExerciseResult:
         )
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class BackwardResult:
     """Gradients of one exercise beside float64.
@@ -106,6 +109,7 @@ class BackwardResult:
         return tuple(item for item in self.comparisons if not item.within)
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Examination:
     """All that was asked of a kernel, what would have been seen, and what was.

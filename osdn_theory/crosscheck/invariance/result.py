@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.documents import Count, Number
 from osdn_theory.base.jsonable import stated
 from osdn_theory.base.validation import require
@@ -30,6 +31,7 @@ TITLES: Mapping[str, str] = {
 """The names of the checks, as `required` takes them, and what is held against what."""
 
 
+@show_briefly
 @dataclass(frozen=True)
 class Difference:
     """Where two answers that should be one are farthest apart.
@@ -66,6 +68,7 @@ class Difference:
         )
 
 
+@show_briefly
 @dataclass(frozen=True)
 class Invariance:
     """One check. `reason`: why it was not exercised, or what is wrong where that is no number."""

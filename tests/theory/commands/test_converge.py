@@ -120,5 +120,3 @@ def test_central_writes_its_figures_and_their_data(tmp_path: Path) -> None:
     (row,) = (line for line in result.stdout.splitlines() if "│ isotropic" in line and "η = 1/M" in line)
     assert f"{np.median(curves.log10_product['osdn'][:, -1]):.4g}" in row
     assert f"{np.median(curves.log10_bound['osdn'][:, -1]):.4g}" in row
-    again = run("central", *small, "--out", str(tmp_path), "--json")
-    assert json.loads(again.stdout) == document
