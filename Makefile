@@ -1,13 +1,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Another Triton than the pinned one: make test VENV=.venv-3.8 TRITON=3.8
+CONSTRAINTS := $(if $(TRITON),$(VENV)/constraints.txt,constraints.txt)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 REPORT ?= report
 KERNELS ?= chunk_osdn fused_recurrent_osdn
 # CI sets SLOW=1 to run the tests marked slow as well and to measure coverage, which takes half as long again.
 CHOICE := $(if $(SLOW),--cov --cov-report=term --cov-fail-under=95,-m "not slow")
 
-.PHONY: verify test lint clean
+.PHONY: verify test lint site clean
 
 # Every step runs and the page is written, whatever the outcome; a failure is the exit code at the end. Exit code 3 is
 # none: where Coq may not be installed its proofs are not run, and what a precision cannot show is not observed. The
@@ -32,16 +34,31 @@ lint: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Warnings are errors, and so is a link to a page, a place or a file that is not there.
+site: $(VENV)/.site-installed
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --quiet --doctree-dir build/doctrees notebooks site
+	$(BIN)/python notebooks/check_links.py site
+	@echo "site: site/index.html"
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: setup.cfg constraints.txt | $(BIN)/python
+# Torch brings a Triton of its own choice: with another one it is not pinned either.
+$(VENV)/constraints.txt: constraints.txt | $(BIN)/python
+	grep -viE '^(torch|triton)==' constraints.txt >$@
+	echo 'triton == $(TRITON).*' >>$@
+
+$(VENV)/.installed: setup.cfg $(CONSTRAINTS) | $(BIN)/python
 	$(PIP) -e '.[theory,kernels]'
 	touch $@
 
-$(VENV)/.test-installed: setup.cfg constraints.txt | $(BIN)/python
+$(VENV)/.test-installed: setup.cfg $(CONSTRAINTS) | $(BIN)/python
 	$(PIP) -e '.[test]'
+	touch $@ $(VENV)/.installed $(VENV)/.site-installed
+
+$(VENV)/.site-installed: setup.cfg $(CONSTRAINTS) | $(BIN)/python
+	$(PIP) -e '.[docs]'
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) $(REPORT) build *.egg-info
+	rm -rf $(VENV) $(REPORT) site notebooks/generated build *.egg-info

@@ -1,0 +1,137 @@
+"""Tables of what was measured on GPUs, read from the files in which the measuring commands left them."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import osdn_kernels
+
+from generate.markdown import table
+from osdn_theory.recall.data import load, packaged_files
+from osdn_theory.recall.tables import against_baseline, model_table
+
+MEASURED = Path(osdn_kernels.__file__).parent / "benchmarks" / "measured"
+LONGEST = 60
+"""Rows up to which a file that no table is made for is shown whole."""
+
+Rows = list[dict[str, str]]
+
+
+def pages() -> dict[str, str]:
+    """A page of everything that was measured, and the tables that other pages show."""
+    recalls = {"cpu": packaged_files()[0], "h100": MEASURED / "recall_h100.json"}
+    made = {f"parts/recall-{name}.md": _recall(path) for name, path in recalls.items()}
+    made |= {f"parts/{path.stem}.md": made_of(path) + "\n" for path in sorted(MEASURED.glob("*.csv"))}
+    return made | {"measured.md": _page()}
+
+
+def _recall(path: Path) -> str:
+    summary = load(path)
+    ratios = (against_baseline(summary, f"{kind}_residual_ratio") for kind in ("token", "recall"))
+    return "\n\n".join([table(*model_table(summary)), *ratios]) + "\n"
+
+
+def read(path: Path) -> Rows:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def made_of(path: Path) -> str:
+    """The table of a file: one made for it, or all of it where it is short."""
+    rows = read(path)
+    if path.name in TABLES:
+        return TABLES[path.name](rows)
+    if len(rows) > LONGEST or not rows:
+        return f"{len(rows):,} rows."
+    return table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+def examinations(rows: Rows) -> str:
+    """Verdicts of the cross-check, with the worst error of every quantity over all exercises."""
+    worst: dict[tuple[str, str], float] = {}
+    for row in read(MEASURED / "crosscheck.csv"):
+        key = row["run"], row["quantity"]
+        worst[key] = max(worst.get(key, 0.0), float(row["worst error"]))
+    return table(
+        ("kernel", "dtype", "verdict", "exercises", "known faults seen", "o", "S", "d"),
+        [
+            (
+                f"`{row['run'].removesuffix('-' + row['dtype'])}`",
+                row["dtype"],
+                row["verdict"],
+                row["exercises"],
+                f"{row['faults seen']} of {row['faults possible']}",
+                *(f"{worst[row['run'], name]:.1e}" if (row["run"], name) in worst else "" for name in "oSd"),
+            )
+            for row in rows
+        ],
+    )
+
+
+def selftest(rows: Rows) -> str:
+    """Findings of the self-test by kernel, with the largest error in units of what is allowed."""
+    kernels = dict.fromkeys(row["kernel"] for row in rows)
+    return table(
+        ("kernel", "findings", "verdicts", "largest error over the allowed one"),
+        [
+            (
+                f"`{kernel}`",
+                len(own := [row for row in rows if row["kernel"] == kernel]),
+                ", ".join(
+                    f"{count} {verdict}" for verdict, count in Counter(row["verdict"] for row in own).items()
+                ),
+                f"{max((float(row['error']) / float(row['allowed']) for row in own if _is_error(row)), default=0):.2g}",
+            )
+            for kernel in kernels
+        ],
+    )
+
+
+def _is_error(row: dict[str, str]) -> bool:
+    try:
+        return float(row["allowed"]) > 0 and float(row["error"]) >= 0
+    except ValueError:
+        return False
+
+
+def tuning(rows: Rows) -> str:
+    """The fastest configuration of each launch."""
+    launches: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        key = row["kernel"], row["launch"]
+        if key not in launches or float(row["milliseconds"]) < float(launches[key]["milliseconds"]):
+            launches[key] = row
+    return table(
+        ("kernel", "launch", "fastest configuration", "milliseconds"),
+        [
+            (f"`{row['kernel']}`", row["launch"], row["configuration"], row["milliseconds"])
+            for row in launches.values()
+        ],
+    )
+
+
+TABLES: dict[str, Callable[[Rows], str]] = {
+    "examinations.csv": examinations,
+    "selftest.csv": selftest,
+    "tuning.csv": tuning,
+}
+
+
+def _page() -> str:
+    """What the folder of measurements says of itself, then each file."""
+    files = [path for path in sorted(MEASURED.iterdir()) if path.suffix in (".csv", ".json", ".txt")]
+    parts = ["```{include} ../../kernels/benchmarks/measured/README.md\n```"]
+    for path in files:
+        parts.append(
+            f"## {path.name}\n\n{{download}}`{path.name} <../../kernels/benchmarks/measured/{path.name}>`"
+        )
+        if path.suffix == ".csv":
+            parts.append(f"```{{include}} parts/{path.stem}.md\n```")
+        if path.suffix == ".txt":
+            parts.append(
+                f"```{{literalinclude}} ../../kernels/benchmarks/measured/{path.name}\n:language: text\n```"
+            )
+    return "\n\n".join(parts) + "\n"
