@@ -6,15 +6,18 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .boundary.inputs import check_inputs, check_preconditioner_inputs
+from .boundary.inputs import KERNELS, Arguments, ScanArguments, check_call, check_scan
 from .boundary.numerics import CHUNK, RECURRENT, SCAN, declare
-from .boundary.results import State, Trajectory
+from .boundary.results import Results, State, follow
+from .boundary.signature import takes
 from .chunk.registration import chunk_forward
-from .chunk.stages import key_mode
+from .chunk.stages import ChunkOptions, key_mode
+from .launch.recurrence import Inputs
 from .launch.tuning import settle_cache_keys
 from .layers.norm import l2norm
+from .recurrent.forward import RecurrentOptions
 from .recurrent.registration import recurrent
-from .scan.registration import preconditioner
+from .scan.registration import ScanInputs, ScanOptions, preconditioner
 
 settle_cache_keys()
 
@@ -33,28 +36,8 @@ def sequential_scan() -> Iterator[None]:
 
 
 @declare(CHUNK)
-def chunk_osdn(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    beta: Tensor,
-    *,
-    g: Tensor | None = None,
-    scale: float | None = None,
-    eta: float = 0.003,
-    d_min: float = 2 / 3,
-    d_max: float = 3 / 2,
-    anchor: Tensor | float | None = None,
-    normalize_feedback: bool = False,
-    initial_state: Tensor | State | None = None,
-    initial_preconditioner: Tensor | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False,
-    cu_seqlens: Tensor | None = None,
-    chunk_size: int = 64,
-    return_trajectory: bool = False,
-    check_values: bool = True,
-) -> tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]:
+@takes(check_call, KERNELS)
+def chunk_osdn(call: Arguments) -> Results:
     r"""Online Scaled DeltaNet over whole sequences, in chunks (T11, T12).
 
     .. math::
@@ -119,88 +102,38 @@ def chunk_osdn(
     ``torch.set_float32_matmul_precision`` allows TF32. ``chunk_osdn.numerics`` declares it all as data, of which the
     rounding bounds follow: see `osdn_kernels.boundary.numerics`.
     """
-    given = check_inputs(
-        q, k, v, beta, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
-        normalize_feedback=normalize_feedback, initial_state=initial_state,
-        initial_preconditioner=initial_preconditioner, cu_seqlens=cu_seqlens, chunk_size=chunk_size,
-        check_values=check_values,
-    )  # fmt: skip
-    q, k = _normalised(q, k, use_qk_l2norm_in_kernel)
-    start = given.initial_preconditioner
+    inputs = _inputs(call)
+    start = call.initial_preconditioner
     mode = key_mode(
-        given.rule,
-        gated=g is not None,
+        call.rule,
+        gated=call.g is not None,
         started=start is not None,
         start_learns=start is not None and start.requires_grad and torch.is_grad_enabled(),
     )
-    o, state, final, *_, path = chunk_forward(
-        q, k, v, beta, g, given.anchor, given.initial_state, start, cu_seqlens, given.scale,
-        *_numbers(given), chunk_size, mode, _sequential, return_trajectory,
-    )  # fmt: skip
-    trajectory = _trajectory(path, k, beta) if return_trajectory else None
-    return _results(o, State(state, final), output_final_state, trajectory)
+    keep = call.return_trajectory
+    found = chunk_forward(
+        inputs, ChunkOptions(call.scale, call.rule, call.chunk_size, mode, _sequential, keep)
+    )
+    return _results(call, inputs.k, found.o, State(found.state, found.preconditioner), found.path)
 
 
 @declare(RECURRENT)
-def fused_recurrent_osdn(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    beta: Tensor,
-    *,
-    g: Tensor | None = None,
-    scale: float | None = None,
-    eta: float = 0.003,
-    d_min: float = 2 / 3,
-    d_max: float = 3 / 2,
-    anchor: Tensor | float | None = None,
-    normalize_feedback: bool = False,
-    initial_state: Tensor | State | None = None,
-    initial_preconditioner: Tensor | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False,
-    cu_seqlens: Tensor | None = None,
-    chunk_size: int = 64,
-    return_trajectory: bool = False,
-    check_values: bool = True,
-) -> tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]:
+@takes(check_call, KERNELS)
+def fused_recurrent_osdn(call: Arguments) -> Results:
     """Online Scaled DeltaNet token by token, in one kernel: for short sequences, and as a second implementation.
 
     Arguments, results, gradients and errors are those of `chunk_osdn`; `chunk_size` is checked and has no effect. All
     arithmetic is float32. For single tokens with a carried state, `osdn_kernels.decode_step_` allocates nothing.
     """
-    given = check_inputs(
-        q, k, v, beta, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
-        normalize_feedback=normalize_feedback, initial_state=initial_state,
-        initial_preconditioner=initial_preconditioner, cu_seqlens=cu_seqlens, chunk_size=chunk_size,
-        check_values=check_values,
-    )  # fmt: skip
-    q, k = _normalised(q, k, use_qk_l2norm_in_kernel)
-    tensors = (q, k, v, beta, g, given.anchor, given.initial_state, given.initial_preconditioner)
-    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
-    o, state, final, path, *_ = recurrent(
-        *tensors, cu_seqlens, given.scale, *_numbers(given), learns or return_trajectory
-    )
-    trajectory = _trajectory(path, k, beta) if return_trajectory else None
-    return _results(o, State(state, final), output_final_state, trajectory)
+    inputs = _inputs(call)
+    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    found = recurrent(inputs, RecurrentOptions(call.scale, call.rule, learns or call.return_trajectory))
+    return _results(call, inputs.k, found.o, State(found.state, found.preconditioner), found.path)
 
 
 @declare(SCAN)
-def osdn_preconditioner(
-    k: Tensor,
-    *,
-    g: Tensor | None = None,
-    eta: float = 0.003,
-    d_min: float = 2 / 3,
-    d_max: float = 3 / 2,
-    anchor: Tensor | float | None = None,
-    normalize_feedback: bool = False,
-    initial_preconditioner: Tensor | None = None,
-    cu_seqlens: Tensor | None = None,
-    chunk_size: int = 64,
-    sequential: bool = False,
-    check_values: bool = True,
-) -> tuple[Tensor, Tensor]:
+@takes(check_scan, KERNELS)
+def osdn_preconditioner(call: ScanArguments) -> tuple[Tensor, Tensor]:
     """The preconditioner that each token is written with: the calibrate scan alone (T4, T11).
 
     A chunk's gains come from one triangular system; where its iterates provably stay in the box that is exact, and the
@@ -214,36 +147,23 @@ def osdn_preconditioner(
     final : [N, H, K] float32
         The d handed on.
     """
-    given = check_preconditioner_inputs(
-        k, g=g, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor, normalize_feedback=normalize_feedback,
-        initial_preconditioner=initial_preconditioner, cu_seqlens=cu_seqlens, chunk_size=chunk_size,
-        check_values=check_values,
-    )  # fmt: skip
-    d, final, *_ = preconditioner(
-        k, g, given.anchor, given.initial_preconditioner, cu_seqlens, *_numbers(given), chunk_size, sequential
-    )
-    return d, final
+    inputs = ScanInputs(call.k, call.g, call.anchor, call.initial_preconditioner, call.cu_seqlens)
+    found = preconditioner(inputs, ScanOptions(call.rule, call.chunk_size, call.sequential))
+    return found.d, found.final
 
 
-def _normalised(q: Tensor, k: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
-    return (l2norm(q)[0], l2norm(k)[0]) if wanted else (q, k)
+def _inputs(call: Arguments) -> Inputs:
+    q, k = call.q, call.k
+    if call.use_qk_l2norm_in_kernel:
+        q, k = l2norm(q), l2norm(k)
+    states = call.anchor, call.initial_state, call.initial_preconditioner
+    return Inputs(q, k, call.v, call.beta, call.g, *states, call.cu_seqlens)
 
 
-def _numbers(given) -> tuple[float, float, float, bool]:
-    rule = given.rule
-    return rule.eta, rule.d_min, rule.d_max, rule.normalize_feedback
-
-
-def _results(
-    o: Tensor, state: State, output_final_state: bool, trajectory: Trajectory | None
-) -> tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]:
-    final = state if output_final_state else None
-    return (o, final) if trajectory is None else (o, final, trajectory)
-
-
-@torch.no_grad()
-def _trajectory(d: Tensor, k: Tensor, beta: Tensor) -> Trajectory:
-    """What follows from the d_t of a run; sums of products rather than matrix products, which TF32 would round."""
-    # Contiguous, so that the order of the sum does not depend on how k lies in memory.
-    alignment = k.contiguous().float().square().mul_(d).sum(-1)
-    return Trajectory(d, alignment, (1.0 - beta.float() * alignment) ** 2)
+def _results(call: Arguments, k: Tensor, o: Tensor, state: State, path: Tensor | None) -> Results:
+    final = state if call.output_final_state else None
+    if path is None or not call.return_trajectory:
+        return o, final
+    with torch.no_grad():
+        # Contiguous, so that the order of the sum does not depend on how k lies in memory.
+        return o, final, follow(path, k.contiguous().float(), call.beta.float())

@@ -146,7 +146,7 @@ def declare(numerics: Numerics) -> Callable[[Operator], Operator]:
     """Attach `numerics` to an operator."""
 
     def attach(operator: Operator) -> Operator:
-        operator.numerics = numerics
+        vars(operator)["numerics"] = numerics
         return operator
 
     return attach

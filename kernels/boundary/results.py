@@ -1,4 +1,4 @@
-"""What the operators return beside the output."""
+"""What the operators return."""
 
 from typing import NamedTuple
 
@@ -36,3 +36,13 @@ class Trajectory(NamedTuple):
     preconditioner: Tensor
     alignment: Tensor
     residual_ratio: Tensor
+
+
+Results = tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]
+"""(o, final state), the latter None unless asked for; with `return_trajectory` also the trajectory."""
+
+
+def follow(d: Tensor, k: Tensor, beta: Tensor) -> Trajectory:
+    """What follows from the d_t of a run; sums of products rather than matrix products, which TF32 would round."""
+    alignment = (d * k.square()).sum(-1)
+    return Trajectory(d, alignment, (1.0 - beta * alignment).square())

@@ -1,10 +1,9 @@
 """The calibrate rule: how far the preconditioner steps, and inside which box."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """Constants of d_{t+1} = clip[c + gamma_t (d_t - c) + eta w_t (1 - <d_t, s_t>) s_t, d_min, d_max].
 
     `normalize_feedback` makes w_t = 1 / (|k_t|^2 + 1e-5) instead of 1.
@@ -19,3 +18,7 @@ class Rule:
     def pinned(self) -> bool:
         """Whether the box is a single point: d is then a constant, and the clip passes no gradient."""
         return self.d_min == self.d_max
+
+
+PUBLISHED = Rule(0.003, 2 / 3, 3 / 2, False)
+"""The published values, the defaults of every operator and layer."""

@@ -42,7 +42,13 @@ def exact_precision(dtype: torch.dtype) -> str:
 
 def tile(size: int) -> int:
     """Smallest tile edge that covers `size` and that a matrix product accepts: a power of two, at least 16."""
-    return max(16, triton.next_power_of_2(size))
+    power: int = triton.next_power_of_2(size)
+    return max(16, power)
+
+
+def single(like: torch.Tensor, *shape: int) -> torch.Tensor:
+    """New memory for float32 numbers, beside `like`."""
+    return like.new_empty(shape, dtype=torch.float32)
 
 
 def on_device_of(tensor: torch.Tensor) -> AbstractContextManager[object]:

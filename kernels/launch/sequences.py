@@ -50,7 +50,8 @@ class Chunks:
     @property
     def per_sequence(self) -> int:
         """Chunks in each sequence of a batch of equal lengths."""
-        return triton.cdiv(self.length, self.size)
+        chunks: int = triton.cdiv(self.length, self.size)
+        return chunks
 
     @property
     def pointers(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -58,15 +59,26 @@ class Chunks:
         return self.bounds, self.first, self.owner
 
 
+def count(tokens: Tensor, cu_seqlens: Tensor | None) -> int:
+    """N: the B of tokens [B, T, ...], or the number of packed sequences."""
+    return tokens.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+
+
+def count_slots(batch: int, length: int, size: int, cu_seqlens: Tensor | None) -> int:
+    """Slots for the chunks of B sequences of T tokens, or of packed ones; see `Chunks`."""
+    chunks: int = triton.cdiv(length, size)
+    return batch * chunks if cu_seqlens is None else chunks + cu_seqlens.shape[0] - 2
+
+
 def cut(batch: int, length: int, size: int, cu_seqlens: Tensor | None) -> Chunks:
     """Cut B sequences of T tokens, or the packed ones of `cu_seqlens`, into chunks, without a read by the host."""
+    slots = count_slots(batch, length, size, cu_seqlens)
     if cu_seqlens is None:
-        return Chunks(batch, length, batch, size, batch * triton.cdiv(length, size))
+        return Chunks(batch, length, batch, size, slots)
     bounds = cu_seqlens.to(torch.int64)
     sequences = bounds.numel() - 1
     counts = (bounds.diff() + (size - 1)) // size
     first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    slots = triton.cdiv(length, size) + sequences - 1
     numbers = torch.arange(slots, device=bounds.device)
     owner = torch.searchsorted(first[1:], numbers, right=True)
     owner = torch.where(owner < sequences, owner, -1).to(torch.int32)
@@ -109,7 +121,8 @@ def sequence_of(sequence, bounds, first, length, C: tl.constexpr, PACKED: tl.con
 
 def sum_by_sequence(per_slot: Tensor, chunks: Chunks) -> Tensor:
     """[slots, ...] summed over the chunks of each sequence, [N, ...]; slots left over must hold zeros."""
-    if not chunks.packed:
-        return per_slot.unflatten(0, (chunks.batch, chunks.per_sequence)).sum(1)
+    if chunks.owner is None:
+        per_sequence: Tensor = per_slot.unflatten(0, (chunks.batch, chunks.per_sequence)).sum(1)
+        return per_sequence
     owner = chunks.owner.clamp(min=0)
     return per_slot.new_zeros(chunks.sequences, *per_slot.shape[1:]).index_add_(0, owner, per_slot)

@@ -24,7 +24,7 @@ class LayerCache:
     """
 
     def __init__(self) -> None:
-        self.tails: tuple[Tensor, Tensor, Tensor] | None = None
+        self.tails: tuple[Tensor, ...] | None = None
         self.state: State | None = None
 
     @property
@@ -69,7 +69,7 @@ class LayerCache:
         if state is not None:
             self.tails = None if tails is None else tuple(tail.clone() for tail in tails)
             self.state = state
-        elif tails is not None:
+        elif tails is not None and self.tails is not None:
             for mine, tail in zip(self.tails, tails, strict=True):
                 mine.copy_(tail)
 

@@ -58,7 +58,7 @@ class ShortConvolution(nn.Conv1d):
         """Tokens seen beside the present one, and rows of a tail."""
         return self.kernel_size[0] - 1
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, x: Tensor, tail: Tensor | None = None, packed: Packing | None = None
     ) -> tuple[Tensor, Tensor]:
         """Filter x [B, T, D], or with `packed` sequences in one row, and return y of that shape with the next tails.

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, logsigmoid, rms_norm, silu
 
+from ..boundary.checks import count_sequences, read_rule, refuse
 from ..boundary.inputs import MAX_FEATURES
 from ..boundary.results import State
-from ..boundary.rule import Rule
+from ..boundary.rule import PUBLISHED
 from ..boundary.values import check_values
 from .cache import LayerCache
 from .convolution import Packing, ShortConvolution, packing
@@ -94,23 +95,25 @@ class OnlineScaledDeltaNet(nn.Module):
         use_forget_gate: bool = False,
         anchored: bool = False,
         learnable_preconditioner: bool = True,
-        eta: float = 0.003,
-        d_min: float = 2 / 3,
-        d_max: float = 3 / 2,
-        normalize_feedback: bool = False,
+        eta: float = PUBLISHED.eta,
+        d_min: float = PUBLISHED.d_min,
+        d_max: float = PUBLISHED.d_max,
+        normalize_feedback: bool = PUBLISHED.normalize_feedback,
         use_gate: bool = False,
         norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         if mode not in MODES:
-            raise _wrong("mode", " or ".join(MODES), mode)
+            refuse("mode", " or ".join(MODES), mode)
         if hidden_size < 1 or num_heads < 1:
-            raise _wrong("hidden_size, num_heads", "positive numbers", (hidden_size, num_heads))
+            refuse("hidden_size, num_heads", "positive numbers", (hidden_size, num_heads))
         self.hidden_size, self.num_heads, self.mode = hidden_size, num_heads, mode
         self.head_k_dim = _head_dim("k", head_k_dim, expand_k, hidden_size, num_heads)
         self.head_v_dim = _head_dim("v", head_v_dim, expand_v, hidden_size, num_heads)
         self.allow_neg_eigval, self.anchored = allow_neg_eigval, anchored
-        self.rule = _checked_rule(eta, d_min, d_max, normalize_feedback)
+        self.rule = read_rule(eta, d_min, d_max, normalize_feedback)
+        if not d_min <= 1.0 <= d_max:
+            refuse("d_min, d_max", "a box around 1, where d_1 starts", (d_min, d_max))
 
         key_dim, value_dim = num_heads * self.head_k_dim, num_heads * self.head_v_dim
         self.q_proj = nn.Linear(hidden_size, key_dim, bias=False)
@@ -120,7 +123,7 @@ class OnlineScaledDeltaNet(nn.Module):
         self.use_short_conv = use_short_conv
         if use_short_conv:
             if conv_size < 2:
-                raise _wrong("conv_size", "at least 2, or use_short_conv=False", conv_size)
+                refuse("conv_size", "at least 2, or use_short_conv=False", conv_size)
             self.q_conv1d = ShortConvolution(key_dim, conv_size, conv_bias)
             self.k_conv1d = ShortConvolution(key_dim, conv_size, conv_bias)
             self.v_conv1d = ShortConvolution(value_dim, conv_size, conv_bias)
@@ -189,21 +192,16 @@ class OnlineScaledDeltaNet(nn.Module):
 
     def _check_call(self, x: Tensor, mask: Tensor | None, cu_seqlens: Tensor | None) -> None:
         if x.dim() != 3 or x.shape[2] != self.hidden_size:
-            raise _wrong("hidden_states", f"[B, T, {self.hidden_size}]", list(x.shape))
+            refuse("hidden_states", f"[B, T, {self.hidden_size}]", list(x.shape))
         if mask is not None:
             if cu_seqlens is not None:
-                raise _wrong("attention_mask", "None beside cu_seqlens", "both")
+                refuse("attention_mask", "None beside cu_seqlens", "both")
             if mask.dim() != 2 or mask.shape[0] != x.shape[0] or mask.shape[1] < x.shape[1]:
-                raise _wrong("attention_mask", f"[{x.shape[0]}, {x.shape[1]} or more]", list(mask.shape))
+                refuse("attention_mask", f"[{x.shape[0]}, {x.shape[1]} or more]", list(mask.shape))
             if mask.is_floating_point():
-                raise _wrong("attention_mask", "bool or integer", mask.dtype)
+                refuse("attention_mask", "bool or integer", mask.dtype)
         if cu_seqlens is not None:
-            if cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 2:
-                raise _wrong("cu_seqlens", "[N + 1] with N >= 1 sequences", list(cu_seqlens.shape))
-            if cu_seqlens.dtype not in (torch.int32, torch.int64):
-                raise _wrong("cu_seqlens", "int32 or int64", cu_seqlens.dtype)
-            if x.shape[0] != 1:
-                raise _wrong("cu_seqlens", "B = 1, all sequences in one row", f"B = {x.shape[0]}")
+            count_sequences(cu_seqlens, x)
             check_values(None, None, None, cu_seqlens, self.rule, x.shape[1])
 
     def _mix_unpadded(self, x: Tensor, kept: Tensor, cache: LayerCache | None) -> Tensor:
@@ -217,7 +215,7 @@ class OnlineScaledDeltaNet(nn.Module):
         sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
         # Dynamo answers `in` on sizes that it traces as symbols by identity, so this is spelt out.
         if cache is not None and cache.sequences is not None and cache.sequences != sequences:
-            raise _wrong("cache", f"one of {sequences} sequences, as in this call", cache)
+            refuse("cache", f"one of {sequences} sequences, as in this call", cache)
         q, k, v, tails = self._queries_keys_values(x, cache, cu_seqlens)
         beta = self.b_proj(x).to(widest(x)).sigmoid()
         if self.allow_neg_eigval:
@@ -229,7 +227,8 @@ class OnlineScaledDeltaNet(nn.Module):
         o = self.o_norm(o).flatten(2)
         if self.g_proj is not None:
             o = o * silu(self.g_proj(x))
-        return self.o_proj(o.to(v.dtype))
+        y: Tensor = self.o_proj(o.to(v.dtype))
+        return y
 
     def _queries_keys_values(
         self, x: Tensor, cache: LayerCache | None, cu_seqlens: Tensor | None
@@ -272,28 +271,19 @@ class OnlineScaledDeltaNet(nn.Module):
             start = start.expand(sequences, -1, -1).contiguous()
         options = {
             "g": g,
-            "eta": self.rule.eta,
-            "d_min": self.rule.d_min,
-            "d_max": self.rule.d_max,
-            "normalize_feedback": self.rule.normalize_feedback,
+            **self.rule._asdict(),
             "anchor": start if self.anchored else None,
             "use_qk_l2norm_in_kernel": True,
         }
-        if cache is not None and cache.writable and cu_seqlens is None and steps_in_place(q):
+        writable = cache is not None and cache.writable and cu_seqlens is None
+        if writable and state is not None and steps_in_place(q):
             return step_(q, k, v, beta, state, **options), None
-        return self.operator(q)(
-            q,
-            k,
-            v,
-            beta,
-            initial_state=state,
-            initial_preconditioner=start if state is None else None,
-            output_final_state=cache is not None,
-            cu_seqlens=cu_seqlens,
-            # What the layer passes is in range by construction, and cu_seqlens was checked.
-            check_values=False,
-            **options,
-        )
+        # What the layer passes is in range by construction, and cu_seqlens was checked.
+        o, final = self.operator(q)(
+            q, k, v, beta, initial_state=state, initial_preconditioner=start if state is None else None,
+            output_final_state=cache is not None, cu_seqlens=cu_seqlens, check_values=False, **options,
+        )  # fmt: skip
+        return o, final
 
     def operator(self, q: Tensor) -> Callable[..., Any]:
         """What a call with these queries goes through; a subclass may watch or replace it."""
@@ -345,29 +335,16 @@ class HeadNorm(nn.RMSNorm):
 
 def _keep(parameter: nn.Parameter) -> None:
     """Mark a parameter, in the ways that libraries look for, as not to be decayed and not to be initialised again."""
-    parameter._no_weight_decay = True
-    parameter._no_reinit = True
-    parameter._is_hf_initialized = True
+    for mark in ("_no_weight_decay", "_no_reinit", "_is_hf_initialized"):
+        setattr(parameter, mark, True)
 
 
 def _head_dim(which: str, given: int | None, expand: float, hidden_size: int, num_heads: int) -> int:
     if given is None:
         features = int(hidden_size * expand)
         if features % num_heads:
-            raise _wrong("num_heads", f"a divisor of hidden_size * expand_{which} = {features}", num_heads)
+            refuse("num_heads", f"a divisor of hidden_size * expand_{which} = {features}", num_heads)
         given = features // num_heads
     if not 1 <= given <= MAX_FEATURES:
-        raise _wrong(f"head_{which}_dim", f"1 to {MAX_FEATURES}", given)
+        refuse(f"head_{which}_dim", f"1 to {MAX_FEATURES}", given)
     return given
-
-
-def _checked_rule(eta: float, d_min: float, d_max: float, normalize_feedback: bool) -> Rule:
-    if not 0.0 <= eta < float("inf"):
-        raise _wrong("eta", "a finite step >= 0", eta)
-    if not d_min <= 1.0 <= d_max:
-        raise _wrong("d_min, d_max", "a box around 1, where d_1 starts", (d_min, d_max))
-    return Rule(float(eta), float(d_min), float(d_max), bool(normalize_feedback))
-
-
-def _wrong(name: str, expected: str, got: Any) -> ValueError:
-    return ValueError(f"{name}: expected {expected}, got {got}")

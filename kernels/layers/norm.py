@@ -1,11 +1,15 @@
 """L2 normalisation of queries and keys, x / sqrt(|x|^2 + 1e-6), as one registered operator with its gradient."""
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.runtime import on_device_of, tile
+from ..launch.registration import Operator
+from ..launch.runtime import single, tile
 from ..launch.tuning import autotune, configurations
 
 
@@ -40,50 +44,57 @@ def norm_backward_kernel(
     tl.store(grad_x + cell, result.to(grad_x.dtype.element_ty), mask=mask)
 
 
-@torch.library.custom_op("osdn::l2norm", mutates_args=())
-def l2norm(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(x / sqrt(|x|^2 + 1e-6) in x's dtype, its factor in float32), norms over the last axis, computed in float32."""
-    x = x.contiguous()
-    y = torch.empty_like(x)
-    factor = torch.empty(x.shape[:-1], dtype=torch.float32, device=x.device)
-    if x.numel():
-        with on_device_of(x):
-            norm_kernel[lambda meta: (triton.cdiv(factor.numel(), meta["ROWS"]),)](
-                x, y, factor, factor.numel(), K=x.shape[-1], BK=tile(x.shape[-1])
-            )
-    return y, factor
+class NormInputs(NamedTuple):
+    """x [..., K]."""
+
+    x: Tensor
 
 
-@l2norm.register_fake
-def _(x: Tensor) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(x.shape[:-1], dtype=torch.float32)
+class NormOptions(NamedTuple):
+    """None."""
 
 
-@torch.library.custom_op("osdn::l2norm_backward", mutates_args=())
-def l2norm_backward(x: Tensor, factor: Tensor, grad: Tensor) -> Tensor:
-    """Gradient of x [..., K] from that of its normalised form."""
-    x, grad = x.contiguous(), grad.contiguous()
-    grad_x = torch.empty_like(x)
-    if x.numel():
-        with on_device_of(x):
-            norm_backward_kernel[lambda meta: (triton.cdiv(factor.numel(), meta["ROWS"]),)](
-                x, factor, grad, grad_x, factor.numel(), K=x.shape[-1], BK=tile(x.shape[-1])
-            )
-    return grad_x
+class NormOutputs(NamedTuple):
+    """y = x / sqrt(|x|^2 + 1e-6) in x's dtype, and the factor [...] of x in float32."""
+
+    y: Tensor
+    factor: Tensor
 
 
-@l2norm_backward.register_fake
-def _(x: Tensor, factor: Tensor, grad: Tensor) -> Tensor:
-    return x.new_empty(x.shape)
+class NormOperator(Operator[NormInputs, NormOptions, NormOutputs]):
+    """Registered as osdn::l2norm_forward and osdn::l2norm_backward."""
+
+    name = "l2norm"
+    inputs, options, outputs = NormInputs, NormOptions, NormOutputs
+    differentiable, results, saved = 1, 1, 1
+
+    def allocate(self, inputs: NormInputs, options: NormOptions) -> NormOutputs:
+        return NormOutputs(inputs.x.new_empty(inputs.x.shape), single(inputs.x, *inputs.x.shape[:-1]))
+
+    def forward(self, inputs: NormInputs, options: NormOptions) -> NormOutputs:
+        outputs = self.allocate(inputs, options)
+        _launch(norm_kernel, inputs.x, *outputs)
+        return outputs
+
+    def backward(
+        self, inputs: NormInputs, options: NormOptions, saved: Sequence[Any], grads: Sequence[Any]
+    ) -> Sequence[Tensor]:
+        grad_x = torch.empty_like(inputs.x)
+        _launch(norm_backward_kernel, inputs.x, *saved, *grads, grad_x)
+        return (grad_x,)
 
 
-def _save(ctx, inputs, output):
-    ctx.save_for_backward(inputs[0], output[1])
-    ctx.mark_non_differentiable(output[1])
+def _launch(kernel: Any, x: Tensor, *others: Tensor) -> None:
+    rows, features = x.shape[:-1].numel(), x.shape[-1]
+    if rows:
+        kernel[lambda meta: (triton.cdiv(rows, meta["ROWS"]),)](
+            x, *others, rows, K=features, BK=tile(features)
+        )
 
 
-def _differentiate(ctx, grad, _):
-    return l2norm_backward(*ctx.saved_tensors, grad)
+norm = NormOperator()
 
 
-l2norm.register_autograd(_differentiate, setup_context=_save)
+def l2norm(x: Tensor) -> Tensor:
+    """x / sqrt(|x|^2 + 1e-6) over the last axis, computed in float32 and rounded to x's dtype."""
+    return norm(NormInputs(x), NormOptions()).y

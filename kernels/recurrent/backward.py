@@ -13,9 +13,10 @@ import triton.language as tl
 from torch import Tensor
 
 from ..boundary.rule import Rule
-from ..launch.runtime import tile
+from ..launch.recurrence import Cotangents, Gradients, Inputs
+from ..launch.runtime import single, tile
 from ..launch.tuning import autotune, configurations
-from .forward import Recurrence, forgotten, outside, tokens_of, unclipped
+from .forward import RecurrentOptions, forgotten, outside, tokens_of, unclipped
 
 VALUE_BLOCK = 64
 """Widest block of V: sums over V are stored once per block, so that narrow blocks would cost memory."""
@@ -25,17 +26,12 @@ VALUE_BLOCK = 64
 CHAIN = configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8))
 
 
-class Gradients(NamedTuple):
-    """Of a loss for each input, in the input's dtype and shape; None where there is no such input."""
+class Saved(NamedTuple):
+    """The part of `RecurrentOutputs` that the gradient needs."""
 
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    beta: Tensor
-    g: Tensor | None
-    initial_state: Tensor | None
-    initial_preconditioner: Tensor
-    anchor: Tensor | None
+    path: Tensor
+    residual: Tensor
+    gain: Tensor
 
 
 @autotune(CHAIN, ["H", "K", "V"])
@@ -177,21 +173,15 @@ def calibration_gradient_kernel(
 
 
 def recurrent_backward(
-    q: Tensor, k: Tensor, beta: Tensor, g: Tensor | None, anchor: Tensor | None, initial_state: Tensor | None,
-    saved: Recurrence, rule: Rule, scale: float, cu_seqlens: Tensor | None,
-    grad_o: Tensor, grad_state: Tensor | None, grad_preconditioner: Tensor | None,
-) -> Gradients:  # fmt: skip
-    """Gradients from those of the output and, unless None, of the final state and preconditioner; all contiguous.
-
-    `saved` is what `recurrent_forward` returned with `save=True`; of it path, residual and gain are read. The gradient
-    of the initial preconditioner is that of d_1, whether it was given or ones.
-    """
-    memory = _memory_gradients(q, k, beta, initial_state, saved, scale, cu_seqlens, grad_o, grad_state)
+    inputs: Inputs, options: RecurrentOptions, saved: Saved, grads: Cotangents
+) -> Gradients:
+    """Gradients of contiguous inputs; that of the initial preconditioner is of d_1, whether it was given or ones."""
+    memory = _memory_gradients(inputs, options.scale, saved, grads)
     grad_k, grad_g, grad_initial, grad_anchor = _calibration_gradients(
-        k, g, anchor, saved, rule, cu_seqlens, memory.write_key, memory.erase_key, grad_preconditioner
+        inputs, options.rule, saved, memory.write_key, memory.erase_key, grads.preconditioner
     )
     return Gradients(
-        memory.q, grad_k, memory.v, memory.beta, grad_g, memory.initial_state, grad_initial, grad_anchor
+        memory.q, grad_k, memory.v, memory.beta, grad_g, grad_anchor, memory.initial_state, grad_initial
     )
 
 
@@ -206,31 +196,29 @@ class _MemoryGradients(NamedTuple):
     initial_state: Tensor | None
 
 
-def _memory_gradients(
-    q: Tensor, k: Tensor, beta: Tensor, initial_state: Tensor | None, saved: Recurrence, scale: float,
-    cu_seqlens: Tensor | None, grad_o: Tensor, grad_state: Tensor | None,
-) -> _MemoryGradients:  # fmt: skip
+def _memory_gradients(inputs: Inputs, scale: float, saved: Saved, grads: Cotangents) -> _MemoryGradients:
+    q, k, beta, initial_state = inputs.q, inputs.k, inputs.beta, inputs.initial_state
     batch, length, heads, key_dim = k.shape
-    value_dim = grad_o.shape[3]
+    value_dim = inputs.v.shape[3]
     block = min(tile(value_dim), VALUE_BLOCK)
-    grid = (_sequences(k, cu_seqlens) * heads, triton.cdiv(value_dim, block))
-    make = {"dtype": torch.float32, "device": k.device}
-    by_query, by_erase_key, by_write_key = (torch.empty(grid[1], *k.shape, **make) for _ in range(3))
-    by_beta = torch.empty(grid[1], *beta.shape, **make)
-    grad_x = torch.empty(grad_o.shape, **make)
-    grad_v = torch.empty_like(grad_o)
+    grid = (inputs.sequences * heads, triton.cdiv(value_dim, block))
+
+    by_query, by_erase_key, by_write_key = (single(k, grid[1], *k.shape) for _ in range(3))
+    by_beta, grad_x = single(k, grid[1], *beta.shape), single(k, *grads.o.shape)
+    grad_v = torch.empty_like(grads.o)
     grad_initial = None if initial_state is None else torch.empty_like(initial_state)
+    packed = inputs.cu_seqlens is not None
     shared = {
-        "H": heads, "K": key_dim, "V": value_dim, "BK": tile(key_dim), "BV": block, "PACKED": cu_seqlens is not None,
+        "H": heads, "K": key_dim, "V": value_dim, "BK": tile(key_dim), "BV": block, "PACKED": packed,
         "HAS_INITIAL": initial_state is not None,
     }  # fmt: skip
-    where = (cu_seqlens, length, batch * length * heads, scale)
+    where = (inputs.cu_seqlens, length, batch * length * heads, scale)
     write_gradient_kernel[grid](
-        q, k, beta, saved.path, saved.residual, grad_o, grad_state, grad_x, grad_v, by_write_key, by_beta,
-        grad_initial, *where, **shared, HAS_FINAL=grad_state is not None,
+        q, k, beta, saved.path, saved.residual, grads.o, grads.state, grad_x, grad_v, by_write_key, by_beta,
+        grad_initial, *where, **shared, HAS_FINAL=grads.state is not None,
     )  # fmt: skip
     read_gradient_kernel[grid](
-        k, beta, saved.path, saved.residual, grad_o, grad_x, initial_state, by_query, by_erase_key, *where, **shared
+        k, beta, saved.path, saved.residual, grads.o, grad_x, initial_state, by_query, by_erase_key, *where, **shared
     )  # fmt: skip
     return _MemoryGradients(
         by_query.sum(0).to(q.dtype), by_erase_key.sum(0), by_write_key.sum(0), grad_v,
@@ -239,17 +227,17 @@ def _memory_gradients(
 
 
 def _calibration_gradients(
-    k: Tensor, g: Tensor | None, anchor: Tensor | None, saved: Recurrence, rule: Rule, cu_seqlens: Tensor | None,
-    grad_write_key: Tensor, grad_erase_key: Tensor, grad_preconditioner: Tensor | None,
+    inputs: Inputs, rule: Rule, saved: Saved, grad_write_key: Tensor, grad_erase_key: Tensor,
+    grad_preconditioner: Tensor | None,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:  # fmt: skip
     """Gradients of k (all of it), g, d_1 and the anchor, the last zero where nothing is forgotten."""
+    k, g, anchor, cu_seqlens = inputs.k, inputs.g, inputs.anchor, inputs.cu_seqlens
     heads, key_dim = k.shape[2:]
-    sequences = _sequences(k, cu_seqlens)
     grad_k = torch.empty_like(k)
     grad_g = None if g is None else torch.empty_like(g)
-    grad_initial = torch.empty(sequences, heads, key_dim, dtype=torch.float32, device=k.device)
+    grad_initial = single(k, inputs.sequences, heads, key_dim)
     grad_anchor = None if anchor is None else torch.zeros_like(anchor)
-    calibration_gradient_kernel[(sequences * heads,)](
+    calibration_gradient_kernel[(inputs.sequences * heads,)](
         k, g, anchor, saved.path, saved.gain, grad_write_key, grad_erase_key, grad_preconditioner, grad_k, grad_g,
         grad_initial, grad_anchor, cu_seqlens, k.shape[1], rule.eta, rule.d_min, rule.d_max,
         H=heads, K=key_dim, BK=tile(key_dim), HAS_GATE=g is not None,
@@ -257,7 +245,3 @@ def _calibration_gradients(
         NORMALIZE=rule.normalize_feedback, PACKED=cu_seqlens is not None,
     )  # fmt: skip
     return grad_k, grad_g, grad_initial, grad_anchor
-
-
-def _sequences(k: Tensor, cu_seqlens: Tensor | None) -> int:
-    return k.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1

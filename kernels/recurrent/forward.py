@@ -2,17 +2,25 @@
 
 from typing import NamedTuple
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from ..boundary.rule import Rule
-from ..launch.runtime import tile
+from ..launch.recurrence import Inputs
+from ..launch.runtime import single, tile
 from ..launch.tuning import autotune, configurations
 
 
-class Recurrence(NamedTuple):
+class RecurrentOptions(NamedTuple):
+    """Numbers of one call; `save` keeps what the backward pass needs."""
+
+    scale: float
+    rule: Rule
+    save: bool
+
+
+class RecurrentOutputs(NamedTuple):
     """What a run over all tokens leaves; the last three are what its gradient needs, None where not asked for.
 
     Attributes
@@ -181,35 +189,33 @@ def recurrent_kernel(
     tl.store(final_preconditioner + own, d, mask=known & writes)
 
 
-def recurrent_forward(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, anchor: Tensor | None,
-    initial_state: Tensor | None, initial_preconditioner: Tensor | None, rule: Rule, scale: float,
-    cu_seqlens: Tensor | None, *, save: bool,
-) -> Recurrence:  # fmt: skip
-    """All tokens one after the other, from contiguous inputs.
+def allocate(inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
+    """Memory for the outputs."""
+    k, v = inputs.k, inputs.v
+    heads, key_dim = k.shape[2:]
 
-    q, k [B, T, H, K]; v [B, T, H, V]; beta, g [B, T, H] (g None: nothing is forgotten); anchor [N, H, K] float32 or
-    None (0); initial_state [N, H, K, V] and initial_preconditioner [N, H, K] float32 or None (zeros, ones). `save`
-    keeps what `recurrent_backward` needs.
-    """
-    batch, length, heads, key_dim = k.shape
-    value_dim = v.shape[3]
-    sequences = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
-    make = {"dtype": torch.float32, "device": k.device}
-    result = Recurrence(
-        torch.empty_like(v),
-        torch.empty(sequences, heads, key_dim, value_dim, **make),
-        torch.empty(sequences, heads, key_dim, **make),
-        torch.empty(k.shape, **make) if save else None,
-        torch.empty(v.shape, **make) if save else None,
-        torch.empty(k.shape[:3], **make) if save else None,
+    return RecurrentOutputs(
+        o=v.new_empty(v.shape),
+        state=single(k, inputs.sequences, heads, key_dim, v.shape[3]),
+        preconditioner=single(k, inputs.sequences, heads, key_dim),
+        path=single(k, *k.shape) if options.save else None,
+        residual=single(k, *v.shape) if options.save else None,
+        gain=single(k, *k.shape[:3]) if options.save else None,
     )
-    recurrent_kernel[lambda meta: (sequences * heads, triton.cdiv(value_dim, meta["BV"]))](
-        q, k, v, beta, g, anchor, initial_state, initial_preconditioner, *result, cu_seqlens, length,
-        scale, rule.eta, rule.d_min, rule.d_max,
+
+
+def recurrent_forward(inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
+    """All tokens one after the other, from contiguous inputs."""
+    q, k, v, beta, g, anchor, initial_state, initial_preconditioner, cu_seqlens = inputs
+    heads, key_dim = k.shape[2:]
+    value_dim = v.shape[3]
+    rule, result = options.rule, allocate(inputs, options)
+    recurrent_kernel[lambda meta: (inputs.sequences * heads, triton.cdiv(value_dim, meta["BV"]))](
+        q, k, v, beta, g, anchor, initial_state, initial_preconditioner, *result, cu_seqlens, k.shape[1],
+        options.scale, rule.eta, rule.d_min, rule.d_max,
         H=heads, K=key_dim, V=value_dim, BK=tile(key_dim), HAS_GATE=g is not None,
         HAS_ANCHOR=g is not None and anchor is not None, HAS_STATE=initial_state is not None,
         HAS_PRECONDITIONER=initial_preconditioner is not None, NORMALIZE=rule.normalize_feedback,
-        PACKED=cu_seqlens is not None, SAVE=save,
+        PACKED=cu_seqlens is not None, SAVE=options.save,
     )  # fmt: skip
     return result

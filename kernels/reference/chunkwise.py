@@ -1,59 +1,33 @@
 """The chunkwise form in plain PyTorch: the operator for machines without a GPU, and a second reading of T11 and T12.
 
-Same arithmetic types and gradients as `reference.py`, and many times its speed: per chunk one triangular solve for the
+Same arithmetic types and gradients as `tokenwise.py`, and many times its speed: per chunk one triangular solve for the
 preconditioner and one for the memory, all chunks, sequences and heads of them at once.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..boundary.inputs import check_inputs
+from ..boundary.inputs import ANYWHERE, Arguments, check_call
 from ..boundary.numerics import CHUNK_REFERENCE, declare
-from ..boundary.results import State, Trajectory
+from ..boundary.results import Results
 from ..boundary.rule import Rule
+from ..boundary.signature import takes
 from .tokenwise import Memory, Scan, calibrate, feedback_weight, forget, project, run
 
 
 @declare(CHUNK_REFERENCE)
-def chunk_osdn_reference(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    beta: Tensor,
-    *,
-    g: Tensor | None = None,
-    scale: float | None = None,
-    eta: float = 0.003,
-    d_min: float = 2 / 3,
-    d_max: float = 3 / 2,
-    anchor: Tensor | float | None = None,
-    normalize_feedback: bool = False,
-    initial_state: Tensor | State | None = None,
-    initial_preconditioner: Tensor | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False,
-    cu_seqlens: Tensor | None = None,
-    chunk_size: int = 64,
-    return_trajectory: bool = False,
-    check_values: bool = True,
-) -> tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]:
+@takes(check_call, ANYWHERE)
+def chunk_osdn_reference(call: Arguments) -> Results:
     """OSDN chunk by chunk, arguments, results, errors and remarks as in `osdn_kernels.osdn_reference`.
 
     A chunk in which any head of any sequence clips is stepped token by token for all of them, so that the result is
     exact (T11). Whether it does is read once per chunk: on a GPU that waits for the device.
     """
-    inputs = check_inputs(
-        q, k, v, beta, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
-        normalize_feedback=normalize_feedback, initial_state=initial_state,
-        initial_preconditioner=initial_preconditioner, cu_seqlens=cu_seqlens, chunk_size=chunk_size,
-        check_values=check_values, for_kernels=False,
-    )  # fmt: skip
-    return run(
-        inputs, scan_chunks, remember_chunks, use_qk_l2norm_in_kernel, output_final_state, return_trajectory
-    )
+    return run(call, scan_chunks, remember_chunks)
 
 
 def scan_chunks(scan: Scan, rule: Rule, chunk_size: int) -> tuple[Tensor, Tensor]:
@@ -68,17 +42,17 @@ def scan_chunks(scan: Scan, rule: Rule, chunk_size: int) -> tuple[Tensor, Tensor
     """
     if scan.k.shape[1] == 0:
         return scan.k, scan.start
-    if rule.d_min == rule.d_max or (rule.eta == 0 and scan.g is None):
+    if rule.pinned or (rule.eta == 0 and scan.g is None):
         return _held(scan, rule)
     k = chunked(scan.k, chunk_size)
     g = None if scan.g is None else chunked(scan.g[..., None], chunk_size)[..., 0]
     s = k.square()
-    decays = (None, None) if g is None else _decays(g)
-    gains = _gains(s, *decays, scan.anchor, rule)
+    kept, passed = (None, None) if g is None else _decays(g)
+    gains = _gains(s, kept, passed, scan.anchor, rule)
 
     d, path = scan.start, []
     gammas = None if g is None else g.exp()
-    for key, gamma, *chunk in zip(*unbound(k, gammas, s, *decays, *gains), strict=True):
+    for key, gamma, *chunk in zip(*unbound(k, gammas, s, kept, passed, *gains), strict=True):
         iterates = _unclipped(d, scan.anchor, *chunk)
         if not bool(((iterates >= rule.d_min) & (iterates <= rule.d_max)).all()):
             iterates = _stepped(d, key, gamma, scan.anchor, rule)
@@ -111,7 +85,7 @@ def _gains(
     fixed = step = rule.eta * feedback_weight(s, rule) * s.new_ones(s.shape[:-1])
     coupling = step[..., None] * (s @ s.mT)
     linear = step[..., None] * s
-    if kept is not None:
+    if kept is not None and passed is not None:
         coupling = passed[..., :-1, :] * coupling
         linear = kept[..., :-1, None] * linear
     if anchor is not None:
@@ -169,10 +143,11 @@ def remember_chunks(memory: Memory, path: Tensor, scale: float, chunk_size: int)
 
 def solve_unit_lower(a: Tensor, b: Tensor) -> Tensor:
     """(I + A)^-1 b with A the part of `a` strictly below the diagonal; the solver reads no other."""
-    return torch.linalg.solve_triangular(a, b, upper=False, unitriangular=True)
+    solved: Tensor = torch.linalg.solve_triangular(a, b, upper=False, unitriangular=True)
+    return solved
 
 
-def unbound(*tensors: Tensor | None) -> list[Sequence[Tensor | None]]:
+def unbound(*tensors: Tensor | None) -> list[Sequence[Any]]:
     """The slices of each along its third axis, chunks or tokens; for None as many None."""
     number = next(len(x[0, 0]) for x in tensors if x is not None)
     return [[None] * number if x is None else x.unbind(2) for x in tensors]
@@ -181,7 +156,8 @@ def unbound(*tensors: Tensor | None) -> list[Sequence[Tensor | None]]:
 def chunked(x: Tensor, size: int) -> Tensor:
     """[N, T, H, F] as [N, H, n, size, F]; tokens of zeros, which change nothing, fill the last chunk."""
     filled = pad(x, (0, 0, 0, 0, 0, -x.shape[1] % size))
-    return filled.unflatten(1, (-1, size)).permute(0, 3, 1, 2, 4)
+    chunks: Tensor = filled.unflatten(1, (-1, size))
+    return chunks.permute(0, 3, 1, 2, 4)
 
 
 def unchunked(x: Tensor, length: int) -> Tensor:

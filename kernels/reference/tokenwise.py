@@ -4,16 +4,17 @@ float64 throughout for float64 inputs, else float32 on inputs widened to it. Aut
 trajectory included.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..boundary.inputs import Inputs, PreconditionerInputs, check_inputs, check_preconditioner_inputs
+from ..boundary.inputs import ANYWHERE, Arguments, ScanArguments, check_call, check_scan
 from ..boundary.numerics import REFERENCE, declare
-from ..boundary.results import State, Trajectory
+from ..boundary.results import Results, State, follow
 from ..boundary.rule import Rule
+from ..boundary.signature import takes
 
 FEEDBACK_EPSILON = 1e-5
 """Added to |k|^2 in the normalised feedback."""
@@ -55,28 +56,8 @@ MemorySolver = Callable[[Memory, Tensor, float, int], tuple[Tensor, Tensor]]
 
 
 @declare(REFERENCE)
-def osdn_reference(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    beta: Tensor,
-    *,
-    g: Tensor | None = None,
-    scale: float | None = None,
-    eta: float = 0.003,
-    d_min: float = 2 / 3,
-    d_max: float = 3 / 2,
-    anchor: Tensor | float | None = None,
-    normalize_feedback: bool = False,
-    initial_state: Tensor | State | None = None,
-    initial_preconditioner: Tensor | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False,
-    cu_seqlens: Tensor | None = None,
-    chunk_size: int = 64,
-    return_trajectory: bool = False,
-    check_values: bool = True,
-) -> tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]:
+@takes(check_call, ANYWHERE)
+def osdn_reference(call: Arguments) -> Results:
     r"""OSDN token by token, arguments and results as in `osdn_kernels.chunk_osdn`.
 
     .. math::
@@ -90,81 +71,43 @@ def osdn_reference(
     Raises
     ------
     TypeError, ValueError
-        See `osdn_kernels.boundary.inputs.check_inputs`.
+        See `osdn_kernels.boundary.inputs.check_call`.
     """
-    inputs = check_inputs(
-        q, k, v, beta, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
-        normalize_feedback=normalize_feedback, initial_state=initial_state,
-        initial_preconditioner=initial_preconditioner, cu_seqlens=cu_seqlens, chunk_size=chunk_size,
-        check_values=check_values, for_kernels=False,
-    )  # fmt: skip
-    return run(
-        inputs, scan_tokens, remember_tokens, use_qk_l2norm_in_kernel, output_final_state, return_trajectory
-    )
+    return run(call, scan_tokens, remember_tokens)
 
 
 @declare(REFERENCE)
-def preconditioner_reference(
-    k: Tensor,
-    *,
-    g: Tensor | None = None,
-    eta: float = 0.003,
-    d_min: float = 2 / 3,
-    d_max: float = 3 / 2,
-    anchor: Tensor | float | None = None,
-    normalize_feedback: bool = False,
-    initial_preconditioner: Tensor | None = None,
-    cu_seqlens: Tensor | None = None,
-    chunk_size: int = 64,
-    sequential: bool = False,
-    check_values: bool = True,
-) -> tuple[Tensor, Tensor]:
+@takes(check_scan, ANYWHERE)
+def preconditioner_reference(call: ScanArguments) -> tuple[Tensor, Tensor]:
     """The preconditioner alone: d_t [B, T, H, K] and the d handed on [N, H, K], in float32 (float64 for float64 keys).
 
     Arguments as in `osdn_kernels.osdn_preconditioner`; `chunk_size` is checked and not used, nor is `sequential`.
     """
-    inputs = check_preconditioner_inputs(
-        k, g=g, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor, normalize_feedback=normalize_feedback,
-        initial_preconditioner=initial_preconditioner, cu_seqlens=cu_seqlens, chunk_size=chunk_size,
-        check_values=check_values, for_kernels=False,
-    )  # fmt: skip
-    pieces = [scan_tokens(scan, inputs.rule, inputs.chunk_size) for scan in scans(inputs, widened(inputs.k))]
+    pieces = [scan_tokens(scan, call.rule, call.chunk_size) for scan in scans(call, widened(call.k))]
     path, final = zip(*pieces, strict=True)
     return torch.cat(path, 1), torch.cat(final)
 
 
-def run(
-    inputs: Inputs,
-    solve_scan: ScanSolver,
-    solve_memory: MemorySolver,
-    normalize: bool,
-    output_final_state: bool,
-    return_trajectory: bool,
-) -> tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]:
+def run(call: Arguments, solve_scan: ScanSolver, solve_memory: MemorySolver) -> Results:
     """Both recurrences over every sequence, by the solvers given, and the results of `chunk_osdn` from them."""
-    q, k = (unit(x) if normalize else widened(x) for x in (inputs.q, inputs.k))
-    outputs, paths, states, finals = [], [], [], []
-    for scan, memory in zip(scans(inputs, k), memories(inputs, q, k), strict=True):
-        path, final = solve_scan(scan, inputs.rule, inputs.chunk_size)
-        output, state = solve_memory(memory, path, inputs.scale, inputs.chunk_size)
-        for results, result in zip(
-            (outputs, paths, states, finals), (output, path, state, final), strict=True
-        ):
-            results.append(result)
-    o = torch.cat(outputs, 1).to(inputs.v.dtype)
-    final_state = State(torch.cat(states), torch.cat(finals)) if output_final_state else None
-    if not return_trajectory:
+    q, k = (unit(x) if call.use_qk_l2norm_in_kernel else widened(x) for x in (call.q, call.k))
+    pieces = []
+    for scan, memory in zip(scans(call, k), memories(call, q, k), strict=True):
+        path, final = solve_scan(scan, call.rule, call.chunk_size)
+        pieces.append((*solve_memory(memory, path, call.scale, call.chunk_size), path, final))
+    outputs, states, paths, finals = zip(*pieces, strict=True)
+    o = torch.cat(outputs, 1).to(call.v.dtype)
+    final_state = State(torch.cat(states), torch.cat(finals)) if call.output_final_state else None
+    if not call.return_trajectory:
         return o, final_state
-    preconditioner = torch.cat(paths, 1)
-    alignment = (preconditioner * k.square()).sum(-1)
-    residual_ratio = (1 - widened(inputs.beta, k.dtype) * alignment).square()
-    return o, final_state, Trajectory(preconditioner, alignment, residual_ratio)
+    return o, final_state, follow(torch.cat(paths, 1), k, widened(call.beta, k.dtype))
 
 
 def scan_tokens(scan: Scan, rule: Rule, chunk_size: int) -> tuple[Tensor, Tensor]:
     """d_t of every token, one after the other (T4, T13)."""
     gates = [None] * scan.k.shape[1] if scan.g is None else scan.g.exp().unbind(1)
-    d, path = scan.start, []
+    d = scan.start
+    path: list[Tensor] = []
     for k, gamma in zip(scan.k.unbind(1), gates, strict=True):
         path.append(d)
         d = calibrate(d, k, gamma, scan.anchor, rule)
@@ -193,14 +136,15 @@ def feedback_weight(s: Tensor, rule: Rule) -> Tensor | float:
 
 def project(d: Tensor, rule: Rule) -> Tensor:
     """Clip to the box; a box of one point has no gradient, for there the clip is a constant."""
-    if rule.d_min == rule.d_max:
+    if rule.pinned:
         return torch.full_like(d, rule.d_min)
     return d.clamp(rule.d_min, rule.d_max)
 
 
 def remember_tokens(memory: Memory, path: Tensor, scale: float, chunk_size: int) -> tuple[Tensor, Tensor]:
     """Write, then read, one token after the other; `path` holds d_t."""
-    state, outputs = memory.start, []
+    state = memory.start
+    outputs: list[Tensor] = []
     tokens = (memory.q, memory.k, path * memory.k, memory.v, memory.beta)
     for q, k, write_key, v, beta in zip(*(x.unbind(1) for x in tokens), strict=True):
         residual = v - torch.einsum("nhkv,nhk->nhv", state, k)
@@ -214,42 +158,33 @@ def stack_tokens(rows: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack(rows, 1) if rows else like
 
 
-def scans(inputs: PreconditionerInputs, k: Tensor) -> list[Scan]:
+def scans(call: ScanArguments, k: Tensor) -> list[Scan]:
     """The batch, or its packed sequences one by one, with `k` the widened keys."""
-    g = None if inputs.g is None else widened(inputs.g, k.dtype)
-    start = inputs.initial_preconditioner
+    g = None if call.g is None else widened(call.g, k.dtype)
+    start = call.initial_preconditioner
     if start is None:
-        start = k.new_ones(inputs.sequences, *k.shape[2:])
-    tokens = cut(inputs.cu_seqlens, k, g)
-    sequences = rows(inputs.cu_seqlens, inputs.anchor, start)
-    return [Scan(*piece, *row) for piece, row in zip(tokens, sequences, strict=True)]
+        start = k.new_ones(call.sequences, *k.shape[2:])
+    return [Scan(*piece) for piece in split(call.cu_seqlens, (k, g), (call.anchor, start))]
 
 
-def memories(inputs: Inputs, q: Tensor, k: Tensor) -> list[Memory]:
+def memories(call: Arguments, q: Tensor, k: Tensor) -> list[Memory]:
     """Likewise for the memory."""
-    v, beta = widened(inputs.v), widened(inputs.beta, k.dtype)
-    start = inputs.initial_state
+    v, beta = widened(call.v), widened(call.beta, k.dtype)
+    start = call.initial_state
     if start is None:
-        start = k.new_zeros(inputs.sequences, *k.shape[2:], v.shape[3])
-    tokens = cut(inputs.cu_seqlens, q, k, v, beta)
-    return [Memory(*piece, *row) for piece, row in zip(tokens, rows(inputs.cu_seqlens, start), strict=True)]
+        start = k.new_zeros(call.sequences, *k.shape[2:], v.shape[3])
+    return [Memory(*piece) for piece in split(call.cu_seqlens, (q, k, v, beta), (start,))]
 
 
-def cut(cu_seqlens: Tensor | None, *tensors: Tensor | None) -> list[tuple[Tensor | None, ...]]:
-    """[B, T, ...] by sequence: themselves for a batch, one [1, T_n, ...] for each packed sequence."""
+def split(
+    cu_seqlens: Tensor | None, tokens: Sequence[Tensor | None], rows: Sequence[Tensor | None]
+) -> list[tuple[Any, ...]]:
+    """Tokens [B, T, ...] and rows [N, ...] by sequence: themselves for a batch, one sequence each where packed."""
     if cu_seqlens is None:
-        return [tensors]
-    lengths = cu_seqlens.diff().tolist()
-    pieces = [[None] * len(lengths) if x is None else x.split(lengths, 1) for x in tensors]
-    return list(zip(*pieces, strict=True))
-
-
-def rows(cu_seqlens: Tensor | None, *tensors: Tensor | None) -> list[tuple[Tensor | None, ...]]:
-    """[N, ...] by sequence: themselves for a batch, one [1, ...] for each packed sequence."""
-    if cu_seqlens is None:
-        return [tensors]
-    number = len(cu_seqlens) - 1
-    pieces = [[None] * number if x is None else x.split(1) for x in tensors]
+        return [(*tokens, *rows)]
+    lengths: list[int] = cu_seqlens.diff().tolist()
+    cuts = [(x, 1, lengths) for x in tokens] + [(x, 0, [1] * len(lengths)) for x in rows]
+    pieces = [[None] * len(sizes) if x is None else x.split(sizes, axis) for x, axis, sizes in cuts]
     return list(zip(*pieces, strict=True))
 
 

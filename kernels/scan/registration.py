@@ -1,98 +1,94 @@
 """The calibrate scan alone, as PyTorch sees it."""
 
-from typing import Optional
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
 from ..boundary.rule import Rule
-from ..chunk.stages import optional
-from ..launch.runtime import on_device_of
-from ..launch.sequences import cut
+from ..launch.registration import Operator
+from ..launch.runtime import single
+from ..launch.sequences import Chunks, count, count_slots, cut
 from .backward import scan_backward
 from .forward import Gains, expand, scan_forward
 
-Maybe = Optional[Tensor]  # noqa: UP045  (the schema's parser knows no other spelling)
+
+class ScanInputs(NamedTuple):
+    """Tensors of one call of the scan; shapes as in `osdn_kernels.osdn_preconditioner`, the last but one d_1."""
+
+    k: Tensor
+    g: Tensor | None
+    anchor: Tensor | None
+    initial: Tensor | None
+    cu_seqlens: Tensor | None
 
 
-@torch.library.custom_op("osdn::preconditioner_forward", mutates_args=())
-def preconditioner(
-    k: Tensor, g: Maybe, anchor: Maybe, initial: Maybe, cu_seqlens: Maybe, eta: float, d_min: float, d_max: float,
-    normalize_feedback: bool, chunk_size: int, sequential: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """d_t and the d handed on; then gain, entry and clipped of the scan, for the backward pass."""
-    rule = Rule(eta, d_min, d_max, normalize_feedback)
-    k, g, anchor, initial = map(optional, (k, g, anchor, initial))
-    d = torch.empty(k.shape, dtype=torch.float32, device=k.device)
-    with on_device_of(k):
-        chunks = cut(k.shape[0], k.shape[1], chunk_size, cu_seqlens)
-        gains = scan_forward(k, g, anchor, initial, rule, chunks, d, scale_key=False, sequential=sequential)
+class ScanOptions(NamedTuple):
+    """Numbers of one call."""
+
+    rule: Rule
+    chunk_size: int
+    sequential: bool
+
+
+class ScanOutputs(NamedTuple):
+    """d_t [B, T, H, K] and the d handed on [N, H, K]; then what the backward pass needs, see `Gains`."""
+
+    d: Tensor
+    final: Tensor
+    gain: Tensor
+    entry: Tensor
+    clipped: Tensor
+
+
+class ScanOperator(Operator[ScanInputs, ScanOptions, ScanOutputs]):
+    """Registered as osdn::preconditioner_forward and osdn::preconditioner_backward."""
+
+    name = "preconditioner"
+    inputs, options, outputs = ScanInputs, ScanOptions, ScanOutputs
+    differentiable, results, saved = 4, 2, 3
+
+    def allocate(self, inputs: ScanInputs, options: ScanOptions) -> ScanOutputs:
+        k, cu_seqlens = inputs.k, inputs.cu_seqlens
+        batch, length, heads, key_dim = k.shape
+        slots = count_slots(batch, length, options.chunk_size, cu_seqlens)
+
+        return ScanOutputs(
+            single(k, *k.shape), single(k, count(k, cu_seqlens), heads, key_dim), single(k, batch, length, heads),
+            single(k, slots, heads, key_dim), k.new_empty((slots, heads), dtype=torch.int8),
+        )  # fmt: skip
+
+    def unreached(self, inputs: ScanInputs, options: ScanOptions) -> Collection[str]:
+        return () if inputs.g is not None else ("anchor",)
+
+    def forward(self, inputs: ScanInputs, options: ScanOptions) -> ScanOutputs:
+        k, g, anchor, initial, _ = inputs
+        chunks, sequential = _chunks(inputs, options), options.sequential
+        d = single(k, *k.shape)
+        gains = scan_forward(
+            k, g, anchor, initial, options.rule, chunks, d, scale_key=False, sequential=sequential
+        )
         if not sequential:
             expand(k, g, anchor, chunks, gains, d)
-    return d, gains.final, gains.gain, gains.entry, gains.clipped
+        return ScanOutputs(d, gains.final, gains.gain, gains.entry, gains.clipped)
 
-
-@preconditioner.register_fake
-def _(k, g, anchor, initial, cu_seqlens, eta, d_min, d_max, normalize_feedback, chunk_size, sequential):
-    batch, length, heads, key_dim = k.shape
-    sequences, slots = batch, batch * triton.cdiv(length, chunk_size)
-    if cu_seqlens is not None:
-        sequences = cu_seqlens.shape[0] - 1
-        slots = triton.cdiv(length, chunk_size) + sequences - 1
-    wide = {"dtype": torch.float32}
-    return (
-        k.new_empty(k.shape, **wide),
-        k.new_empty(sequences, heads, key_dim, **wide),
-        k.new_empty(batch, length, heads, **wide),
-        k.new_empty(slots, heads, key_dim, **wide),
-        k.new_empty(slots, heads, dtype=torch.int8),
-    )
-
-
-@torch.library.custom_op("osdn::preconditioner_backward", mutates_args=())
-def preconditioner_gradient(
-    k: Tensor, g: Maybe, anchor: Maybe, initial: Maybe, cu_seqlens: Maybe, gain: Tensor, entry: Tensor,
-    clipped: Tensor, grad: Tensor, grad_final: Maybe, eta: float, d_min: float, d_max: float,
-    normalize_feedback: bool, chunk_size: int, sequential: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of k, g, the anchor and the initial preconditioner; empty for those not given."""
-    rule = Rule(eta, d_min, d_max, normalize_feedback)
-    given = tuple(map(optional, (k, g, anchor, initial)))
-    gains = Gains(gain, entry, clipped, entry.new_empty(0))
-    with on_device_of(k):
-        chunks = cut(k.shape[0], k.shape[1], chunk_size, cu_seqlens)
+    def backward(
+        self, inputs: ScanInputs, options: ScanOptions, saved: Sequence[Any], grads: Sequence[Any]
+    ) -> Sequence[Tensor | None]:
+        gain, entry, clipped = saved
+        grad, grad_final = grads
         grad_k, grad_g, grad_initial, grad_anchor = scan_backward(
-            *given[:3], rule, chunks, gains, grad.contiguous(), optional(grad_final), None,
-            scale_key=False, sequential=sequential,
+            inputs.k, inputs.g, inputs.anchor, options.rule, _chunks(inputs, options),
+            Gains(gain, entry, clipped, entry.new_empty(0)), grad, grad_final, None,
+            scale_key=False, sequential=options.sequential,
         )  # fmt: skip
-    return tuple(
-        k.new_empty(0) if x is None or found is None else found.to(x.dtype)
-        for x, found in zip(given, (grad_k, grad_g, grad_anchor, grad_initial), strict=True)
-    )
+        return grad_k, grad_g, grad_anchor, grad_initial
 
 
-@preconditioner_gradient.register_fake
-def _(k, g, anchor, initial, *rest):
-    given = (k, g, None if g is None else anchor, initial)
-    return tuple(k.new_empty(0) if x is None else x.new_empty(x.shape) for x in given)
+def _chunks(inputs: ScanInputs, options: ScanOptions) -> Chunks:
+    batch, length = inputs.k.shape[:2]
+    return cut(batch, length, options.chunk_size, inputs.cu_seqlens)
 
 
-def _save(ctx, inputs, output):
-    ctx.save_for_backward(*inputs[:5], *output[2:])
-    ctx.options = inputs[5:]
-    ctx.mark_non_differentiable(*output[2:])
-    ctx.set_materialize_grads(False)
-
-
-def _differentiate(ctx, grad, grad_final, *_):
-    saved = ctx.saved_tensors
-    if grad is None:
-        grad = torch.zeros(saved[0].shape, dtype=torch.float32, device=saved[0].device)
-    grads = preconditioner_gradient(*saved, grad, grad_final, *ctx.options)
-    wanted = zip(grads, saved[:4], ctx.needs_input_grad[:4], strict=True)
-    reached = [found if need and found.shape == x.shape else None for found, x, need in wanted]
-    return (*reached, *[None] * (1 + len(ctx.options)))
-
-
-preconditioner.register_autograd(_differentiate, setup_context=_save)
+preconditioner = ScanOperator()

@@ -49,7 +49,7 @@ class Case:
         return self.dtype == torch.float32
 
 
-BOX = {"eta": 0.4, "d_min": 0.56, "d_max": 1.18}
+BOX: dict[str, Any] = {"eta": 0.4, "d_min": 0.56, "d_max": 1.18}
 """A fast rule whose box some chunks leave and some do not."""
 
 HALF, FULL = torch.bfloat16, torch.float32
@@ -95,8 +95,8 @@ def draw(case: Case, seed: int = 0) -> Problem:
         return held(low + (high - low) * torch.rand(*shape, generator=rng, dtype=torch.float64), dtype)
 
     sequences = len(case.lengths)
-    tokens = (1, sum(case.lengths)) if case.packed else (sequences, case.lengths[0])
-    tokens = (*tokens, HEADS)
+    rows, length = (1, sum(case.lengths)) if case.packed else (sequences, case.lengths[0])
+    tokens = (rows, length, HEADS)
     key_dim, value_dim = case.key_dim, case.value_dim
     keys = normalize(normal(*tokens, key_dim, dtype=torch.float64), dim=-1) * uniform(0.8, 1.2, *tokens, 1)
     tensors = {"k": held(keys, case.dtype)}
@@ -126,11 +126,11 @@ def operator_of(case: Case, *, exact: bool) -> Operator:
     if case.operator == "norm":
         return normalised_exactly if exact else normalised
     if case.operator == "preconditioner":
-        function = reference.preconditioner_reference if exact else ops.osdn_preconditioner
-        return lambda **given: dict(zip(("d", "preconditioner"), function(**given), strict=True))
-    function = ops.fused_recurrent_osdn if case.operator == "recurrent" else ops.chunk_osdn
-    if exact:
-        function = reference.osdn_reference
+        scan = reference.preconditioner_reference if exact else ops.osdn_preconditioner
+        return lambda **given: dict(zip(("d", "preconditioner"), scan(**given), strict=True))
+    function: Callable[..., Any] = reference.osdn_reference
+    if not exact:
+        function = ops.fused_recurrent_osdn if case.operator == "recurrent" else ops.chunk_osdn
 
     def call(**given: Any) -> dict[str, Tensor]:
         with ops.sequential_scan() if case.operator == "sequential" else nullcontext():
@@ -142,7 +142,7 @@ def operator_of(case: Case, *, exact: bool) -> Operator:
 
 
 def normalised(k: Tensor, **options: Any) -> dict[str, Tensor]:
-    return {"y": l2norm(k)[0]}
+    return {"y": l2norm(k)}
 
 
 def normalised_exactly(k: Tensor, **options: Any) -> dict[str, Tensor]:

@@ -98,7 +98,8 @@ def run_kernel(bounds: ErrorBounds) -> Any:
     import torch
     from osdn_kernels import chunk_osdn, osdn_preconditioner
     from osdn_kernels.boundary.rule import Rule
-    from osdn_kernels.recurrent.forward import recurrent_forward
+    from osdn_kernels.launch.recurrence import Inputs
+    from osdn_kernels.recurrent.forward import RecurrentOptions, recurrent_forward
 
     exact, model, rule, tokens = bounds.trajectory, bounds.model, bounds.rule, bounds.stream
     dtype = getattr(torch, model.inputs.name)
@@ -133,9 +134,8 @@ def run_kernel(bounds: ErrorBounds) -> Any:
         memory = final.state
     else:
         constants = Rule(rule.eta, rule.d_min, rule.d_max, rule.normalize_feedback)
-        run = recurrent_forward(
-            q, k, v, beta, gate, anchor, state.contiguous(), d, constants, exact.scale, None, save=True
-        )
+        inputs = Inputs(q, k, v, beta, gate, anchor, state.contiguous(), d)
+        run = recurrent_forward(inputs, RecurrentOptions(exact.scale, constants, save=True))
         o, path, last, memory = run.o, run.path, run.preconditioner, run.state
     return rounding.Emulated(
         preconditioner=back(path).swapaxes(0, 1),

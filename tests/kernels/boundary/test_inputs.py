@@ -1,6 +1,5 @@
 """Every bad argument is refused by name before anything runs; every good one comes out canonical."""
 
-import dataclasses
 import gc
 import math
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from osdn_kernels.boundary import values as input_values
-from osdn_kernels.boundary.inputs import Inputs, check_inputs, check_preconditioner_inputs
+from osdn_kernels.boundary.inputs import ANYWHERE, KERNELS, Arguments, check_call, check_scan
 from osdn_kernels.boundary.results import State
 from osdn_kernels.launch import runtime
 from osdn_kernels.reference.chunkwise import chunk_osdn_reference
@@ -99,11 +98,11 @@ BAD_VALUES = [
 def test_a_bad_argument_is_named_with_what_was_expected(name, value):
     call = arguments(**{name: value})
     with pytest.raises(ValueError, match=rf"^{name}: expected .+, got ."):
-        check_inputs(**call)
+        check_call(KERNELS, **call)
     # q comes first, so the k alone that does not fit q may be right, and d_1 alone that fits k.
     if name not in ("q", "k", "v", "beta", "scale", "initial_state"):
         with pytest.raises(ValueError, match=rf"^{name}: expected .+, got ."):
-            check_preconditioner_inputs(**of_preconditioner(call))
+            check_scan(KERNELS, **of_preconditioner(call))
 
 
 @pytest.mark.parametrize(("interpreted", "wanted"), [(False, "a CUDA tensor"), (True, "a CPU tensor")])
@@ -111,8 +110,8 @@ def test_a_device_without_kernels_is_named_before_any_launch(interpreted, wanted
     monkeypatch.setattr(runtime, "can_launch", lambda device: False)
     monkeypatch.setattr(runtime, "INTERPRETED", interpreted)
     with pytest.raises(ValueError, match=rf"^q: expected {wanted}.*osdn_reference.*, got one on cpu"):
-        check_inputs(**arguments())
-    check_inputs(**arguments(), for_kernels=False)
+        check_call(KERNELS, **arguments())
+    check_call(ANYWHERE, **arguments())
 
 
 @pytest.mark.parametrize(
@@ -126,7 +125,7 @@ def test_a_device_without_kernels_is_named_before_any_launch(interpreted, wanted
 )
 def test_bad_keys_of_the_preconditioner_alone(k):
     with pytest.raises(ValueError, match=r"^k: expected .+, got ."):
-        check_preconditioner_inputs(**of_preconditioner(arguments(k=k)))
+        check_scan(KERNELS, **of_preconditioner(arguments(k=k)))
 
 
 @pytest.mark.parametrize("name", [*TENSORS, "cu_seqlens"])
@@ -134,7 +133,7 @@ def test_bad_keys_of_the_preconditioner_alone(k):
 def test_what_must_be_a_tensor(name, value):
     kind = ValueError if name == "anchor" else TypeError
     with pytest.raises(kind, match=rf"^{name}: expected .+, got ."):
-        check_inputs(**packed(**{name: value}))
+        check_call(KERNELS, **packed(**{name: value}))
 
 
 @pytest.mark.parametrize(
@@ -156,19 +155,19 @@ def test_bad_bounds(bounds):
     sequences = max(bounds.numel() - 1, 0)
     states = {"anchor": torch.ones(sequences, H, K), "initial_preconditioner": torch.ones(sequences, H, K)}
     call = packed(cu_seqlens=bounds, initial_state=None, **states)
-    for check, bad in (check_inputs, call), (check_preconditioner_inputs, of_preconditioner(call)):
+    for check, bad in (check_call, call), (check_scan, of_preconditioner(call)):
         for _ in range(2):
             with pytest.raises(ValueError, match=r"^cu_seqlens: expected .+, got ."):
-                check(**bad)
+                check(KERNELS, **bad)
 
 
 def test_packed_sequences_lie_in_one_row():
     with pytest.raises(ValueError, match=r"^cu_seqlens: expected B = 1, .+, got B = 2"):
-        check_inputs(**arguments(cu_seqlens=torch.tensor([0, 2, T])))
+        check_call(KERNELS, **arguments(cu_seqlens=torch.tensor([0, 2, T])))
     with pytest.raises(
         ValueError, match=r"^initial_state: expected \[N, H, K, V\] = \[2, 3, 8, 4\], got \[1"
     ):
-        check_inputs(**packed(initial_state=torch.ones(1, H, K, V)))
+        check_call(KERNELS, **packed(initial_state=torch.ones(1, H, K, V)))
 
 
 def test_ones_outside_the_box_need_a_start():
@@ -176,22 +175,22 @@ def test_ones_outside_the_box_need_a_start():
     with pytest.raises(
         ValueError, match=r"^initial_preconditioner: expected a tensor, .* \[1\.25, 1\.5\], got None"
     ):
-        check_inputs(**arguments(initial_preconditioner=None, **box))
-    check_inputs(**arguments(initial_preconditioner=torch.full((B, H, K), 1.25), **box))
+        check_call(KERNELS, **arguments(initial_preconditioner=None, **box))
+    check_call(KERNELS, **arguments(initial_preconditioner=torch.full((B, H, K), 1.25), **box))
 
 
 def test_a_state_brings_its_own_preconditioner():
     state = State(torch.ones(B, H, K, V), torch.full((B, H, K), 1.2))
     with pytest.raises(ValueError, match=r"^initial_preconditioner: expected None"):
-        check_inputs(**arguments(initial_state=state))
-    found = check_inputs(**arguments(initial_state=state, initial_preconditioner=None))
+        check_call(KERNELS, **arguments(initial_state=state))
+    found = check_call(KERNELS, **arguments(initial_state=state, initial_preconditioner=None))
     assert found.initial_state is state.state
     assert found.initial_preconditioner is state.preconditioner
     outside = State(state.state, 2 * state.preconditioner)
     with pytest.raises(
         ValueError, match=r"^initial_preconditioner: expected .* got 2\.4.* \(48 such values\)"
     ):
-        check_inputs(**arguments(initial_state=outside, initial_preconditioner=None))
+        check_call(KERNELS, **arguments(initial_state=outside, initial_preconditioner=None))
 
 
 def test_values_are_not_read_where_told_so():
@@ -199,17 +198,17 @@ def test_values_are_not_read_where_told_so():
         g=torch.full((1, T, H), NAN), initial_preconditioner=torch.full((B, H, K), 9.0), check_values=False
     )
     wrong["cu_seqlens"] = torch.tensor([3, 1, 0])
-    assert check_inputs(**wrong).sequences == 2
-    assert check_preconditioner_inputs(**of_preconditioner(wrong)).sequences == 2
+    assert check_call(KERNELS, **wrong).sequences == 2
+    assert check_scan(KERNELS, **of_preconditioner(wrong)).sequences == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_canonical_values(dtype):
     changes = {name: arguments()[name].to(dtype) for name in TENSORS}
-    found = check_inputs(**arguments(**changes), for_kernels=dtype != torch.float64)
+    found = check_call(ANYWHERE if dtype == torch.float64 else KERNELS, **arguments(**changes))
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     assert found.scale == K**-0.5
-    assert dataclasses.astuple(found.rule) == (0.003, 2 / 3, 3 / 2, False)
+    assert tuple(found.rule) == (0.003, 2 / 3, 3 / 2, False)
     assert found.sequences == B
     assert found.chunk_size == 64
     for name in ("q", "k", "v", "beta", "g"):
@@ -220,31 +219,31 @@ def test_canonical_values(dtype):
 
 def test_absent_arguments_stay_absent():
     absent = {"g": None, "anchor": None, "initial_state": None, "initial_preconditioner": None}
-    found = check_inputs(**arguments(**absent))
-    assert isinstance(found, Inputs)
+    found = check_call(KERNELS, **arguments(**absent))
+    assert isinstance(found, Arguments)
     assert {name: getattr(found, name) for name in absent} == absent
 
 
 def test_anchors_become_tensors_where_they_matter():
-    assert torch.equal(check_inputs(**arguments(anchor=0.5)).anchor, torch.full((B, H, K), 0.5))
-    assert check_inputs(**arguments(anchor=0)).anchor is None
-    assert check_inputs(**arguments(anchor=0.5, g=None)).anchor is None
-    assert check_inputs(**arguments(g=None)).anchor is None
+    assert torch.equal(check_call(KERNELS, **arguments(anchor=0.5)).anchor, torch.full((B, H, K), 0.5))
+    assert check_call(KERNELS, **arguments(anchor=0)).anchor is None
+    assert check_call(KERNELS, **arguments(anchor=0.5, g=None)).anchor is None
+    assert check_call(KERNELS, **arguments(g=None)).anchor is None
     with pytest.raises(ValueError, match=r"^anchor: "):
-        check_inputs(**arguments(g=None, anchor=torch.ones(H, K)))
+        check_call(KERNELS, **arguments(g=None, anchor=torch.ones(H, K)))
 
 
 def test_gradients_reach_what_is_converted():
     start = torch.ones(B, H, K, dtype=torch.bfloat16, requires_grad=True)
-    check_inputs(**arguments(initial_preconditioner=start)).initial_preconditioner.sum().backward()
+    check_call(KERNELS, **arguments(initial_preconditioner=start)).initial_preconditioner.sum().backward()
     assert torch.equal(start.grad, torch.ones_like(start))
 
 
 def test_strided_inputs_and_no_tokens_are_fine():
     strided = torch.ones(B, H, T, K).transpose(1, 2)
-    assert check_inputs(**arguments(q=strided, k=strided)).k is strided
+    assert check_call(KERNELS, **arguments(q=strided, k=strided)).k is strided
     none = {name: arguments()[name][:, :0] for name in ("q", "k", "v", "beta", "g")}
-    assert check_inputs(**arguments(**none)).q.shape[1] == 0
+    assert check_call(KERNELS, **arguments(**none)).q.shape[1] == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -253,7 +252,7 @@ def test_what_a_clip_hands_on_is_inside_the_box(value, width):
     """The bounds are float64 and d is float32: rounding a bound must not put the clipped d outside of it."""
     low, high = -width / 3, width / 7
     clipped = torch.full((B, H, K), value).clamp(low, high)
-    found = check_inputs(**arguments(d_min=low, d_max=high, initial_preconditioner=clipped))
+    found = check_call(KERNELS, **arguments(d_min=low, d_max=high, initial_preconditioner=clipped))
     assert found.initial_preconditioner is clipped
 
 
@@ -270,23 +269,23 @@ def test_bounds_are_read_once_per_tensor_version_and_length(monkeypatch):
     bounds = torch.tensor([0, 2, T])
     call = of_preconditioner(packed(cu_seqlens=bounds, g=None, anchor=None, initial_preconditioner=None))
     for _ in range(3):
-        check_preconditioner_inputs(**call)
+        check_scan(KERNELS, **call)
     assert counts == [1, 0, 0]
     with pytest.raises(ValueError, match=r"^cu_seqlens: "):
-        check_preconditioner_inputs(**call | {"k": torch.ones(1, T + 1, H, K)})
+        check_scan(KERNELS, **call | {"k": torch.ones(1, T + 1, H, K)})
     bounds[1] = 9
     with pytest.raises(ValueError, match=r"^cu_seqlens: "):
-        check_preconditioner_inputs(**call)
+        check_scan(KERNELS, **call)
     bounds[1] = 3
-    check_preconditioner_inputs(**call)
-    check_preconditioner_inputs(**call | {"cu_seqlens": bounds.clone()})
+    check_scan(KERNELS, **call)
+    check_scan(KERNELS, **call | {"cu_seqlens": bounds.clone()})
     assert counts == [1, 0, 0, 1, 1, 1, 1]
 
 
 def test_verdicts_go_with_their_tensors():
     before = len(input_values._ACCEPTED)
     for _ in range(5):
-        check_inputs(**packed())
+        check_call(KERNELS, **packed())
     gc.collect()
     assert len(input_values._ACCEPTED) <= before
 
@@ -296,7 +295,7 @@ def test_bounds_of_inference_mode_are_read_every_time(monkeypatch):
     with torch.inference_mode():
         call = of_preconditioner(packed(g=None, anchor=None, initial_preconditioner=None))
         for _ in range(2):
-            check_preconditioner_inputs(**call)
+            check_scan(KERNELS, **call)
     assert counts == [1, 1]
 
 
@@ -304,7 +303,7 @@ def test_bounds_of_inference_mode_are_read_every_time(monkeypatch):
 def test_checks_trace_without_a_graph_break(dynamic):
     def scaled(k: torch.Tensor, g: torch.Tensor, eta: float, state: State) -> torch.Tensor:
         call = arguments(q=k, k=k, v=k, beta=-g, g=g, eta=eta, anchor=0.5)
-        found = check_inputs(**call | {"initial_state": state, "initial_preconditioner": None})
+        found = check_call(KERNELS, **call | {"initial_state": state, "initial_preconditioner": None})
         return found.k * found.scale * found.rule.eta + found.anchor.sum() + found.initial_state.sum()
 
     compiled = torch.compile(scaled, fullgraph=True, backend="eager", dynamic=dynamic)

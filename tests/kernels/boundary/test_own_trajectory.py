@@ -6,7 +6,9 @@ from osdn_kernels import chunk_osdn, fused_recurrent_osdn, ops
 from osdn_kernels.boundary.rule import Rule
 from osdn_kernels.chunk import wy
 from osdn_kernels.chunk.registration import chunk_forward
+from osdn_kernels.chunk.stages import ChunkOptions
 from osdn_kernels.chunk.write_keys import LEARNED
+from osdn_kernels.launch.recurrence import Inputs
 from osdn_kernels.recurrent import forward as recurrent
 from osdn_kernels.reference import tokenwise as reference
 from osdn_kernels.reference.tokenwise import Memory, remember_tokens
@@ -101,12 +103,14 @@ def test_write_keys_are_the_products_with_the_d_returned(rule, dtype):
         )
         given = call_of(rule, cu_seqlens=bounds).options
         for sequential in (False, True):
+            constants = Rule(given["eta"], given["d_min"], given["d_max"], False)
             found = chunk_forward(
-                t["q"], t["k"], t["v"], t["beta"], t["g"], anchor, state, start, given.get("cu_seqlens"), 0.4,
-                given["eta"], given["d_min"], given["d_max"], False, 16, LEARNED, sequential, True,
-            )  # fmt: skip
-            write_key, path = found[3], found[-1]
-            assert torch.equal(write_key, (path * t["k"].float()).to(dtype))
+                Inputs(
+                    t["q"], t["k"], t["v"], t["beta"], t["g"], anchor, state, start, given.get("cu_seqlens")
+                ),
+                ChunkOptions(0.4, constants, 16, LEARNED, sequential, keep=True),
+            )
+            assert torch.equal(found.write_key, (found.path * t["k"].float()).to(dtype))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

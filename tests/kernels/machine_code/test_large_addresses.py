@@ -15,15 +15,16 @@ import torch
 from osdn_kernels.boundary.rule import Rule
 from osdn_kernels.chunk import stages as chunk
 from osdn_kernels.chunk.write_keys import LEARNED
+from osdn_kernels.launch.recurrence import Cotangents, Inputs
 from osdn_kernels.launch.sequences import Chunks
-from osdn_kernels.recurrent.forward import recurrent_forward
+from osdn_kernels.recurrent.forward import RecurrentOptions, recurrent_forward
 from torch import Tensor
 
 FEATURES, TOKENS, SIZE = 128, 20, 16
 OFFSET = 2**24 + 7
 RULE = Rule(0.4, 0.9945, 1.05, False)
 """The second chunk leaves its box, the first does not."""
-BY_TOKEN = ("q", "k", "v", "beta", "gate")
+BY_TOKEN = ("q", "k", "v", "beta", "g")
 
 
 class Place(NamedTuple):
@@ -52,7 +53,7 @@ class Place(NamedTuple):
 NEAR, FAR = Place(0), Place(OFFSET)
 
 
-def drawn(place: Place) -> chunk.Inputs:
+def drawn(place: Place) -> Inputs:
     rng = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -60,9 +61,9 @@ def drawn(place: Place) -> chunk.Inputs:
 
     row = (1, TOKENS, 1)
     key = torch.nn.functional.normalize(normal(*row, FEATURES), dim=-1)
-    inputs = chunk.Inputs(
+    inputs = Inputs(
         q=normal(*row, FEATURES), k=key, v=normal(*row, FEATURES), beta=normal(*row).sigmoid(),
-        gate=-normal(*row).abs() / 100, anchor=torch.full((1, 1, FEATURES), 0.95),
+        g=-normal(*row).abs() / 100, anchor=torch.full((1, 1, FEATURES), 0.95),
         initial_state=normal(1, 1, FEATURES, FEATURES), initial_preconditioner=torch.ones(1, 1, FEATURES),
     )  # fmt: skip
     return inputs._replace(**{name: place.put(getattr(inputs, name)) for name in BY_TOKEN})
@@ -71,19 +72,20 @@ def drawn(place: Place) -> chunk.Inputs:
 def chunkwise(place: Place) -> list[Tensor]:
     """Outputs and gradients, from a chunk that stays in the box and one that clips."""
     inputs, chunks = drawn(place), place.chunks()
-    result = chunk.forward(inputs, RULE, LEARNED, 0.1, chunks)
-    assert result.gains.clipped.flatten().tolist() == [0, 1]
-    grads = chunk.Outputs(
+    options = chunk.ChunkOptions(0.1, RULE, SIZE, LEARNED)
+    result = chunk.forward(inputs, options, chunks)
+    assert result.clipped.flatten().tolist() == [0, 1]
+    grads = Cotangents(
         place.put(torch.ones(1, TOKENS, 1, FEATURES)), result.state, torch.ones_like(result.preconditioner)
     )
-    saved = chunk.Saved(result.write_key, result.inverse, result.gains)
-    found = chunk.backward(inputs, saved, RULE, LEARNED, 0.1, chunks, grads)
+    found = chunk.backward(inputs, options, chunk.Saved(*result[3:8]), grads, chunks)
     return [place.take(x) for x in (result.o, result.state, result.preconditioner, *found)]
 
 
 def recurrent(place: Place) -> list[Tensor]:
     bounds = torch.tensor([place.start, place.length])
-    result = recurrent_forward(*drawn(place), RULE, 0.1, bounds, save=True)
+    inputs = drawn(place)._replace(cu_seqlens=bounds)
+    result = recurrent_forward(inputs, RecurrentOptions(0.1, RULE, save=True))
     return [place.take(x) for x in result]
 
 

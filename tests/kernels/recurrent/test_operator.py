@@ -4,9 +4,10 @@ import pytest
 import torch
 from osdn_kernels.boundary.results import State
 from osdn_kernels.boundary.rule import Rule
-from osdn_kernels.recurrent.backward import recurrent_backward
+from osdn_kernels.launch.recurrence import Cotangents, Inputs
+from osdn_kernels.recurrent.backward import Saved, recurrent_backward
 from osdn_kernels.recurrent.decode import decode_step_
-from osdn_kernels.recurrent.forward import Recurrence, recurrent_forward
+from osdn_kernels.recurrent.forward import RecurrentOptions, RecurrentOutputs, recurrent_forward
 from osdn_kernels.reference import tokenwise as reference
 from osdn_kernels.reference.tokenwise import osdn_reference
 from support.kernels.reference_cases import Call, draw, relative_error, results
@@ -31,19 +32,18 @@ SHAPES = {
 RULES = ("published", "normalised", "some clip", "most clip", "historic", "no box", "frozen", "one point")
 
 
-def options_of(call: Call) -> dict:
+def inputs_of(call: Call) -> Inputs:
+    return Inputs(**call.tensors, cu_seqlens=call.options.get("cu_seqlens"))
+
+
+def options_of(call: Call) -> RecurrentOptions:
     o = call.options
-    return {
-        "rule": Rule(o["eta"], o["d_min"], o["d_max"], o.get("normalize_feedback", False)),
-        "scale": o.get("scale", call.tensors["k"].shape[-1] ** -0.5),
-        "cu_seqlens": o.get("cu_seqlens"),
-    }
+    rule = Rule(o["eta"], o["d_min"], o["d_max"], o.get("normalize_feedback", False))
+    return RecurrentOptions(o.get("scale", call.tensors["k"].shape[-1] ** -0.5), rule, save=True)
 
 
-def run(call: Call, *, save: bool = True) -> Recurrence:
-    t, optional = call.tensors, ("g", "anchor", "initial_state", "initial_preconditioner")
-    given = {name: t.get(name) for name in optional}
-    return recurrent_forward(t["q"], t["k"], t["v"], t["beta"], **given, **options_of(call), save=save)
+def run(call: Call, *, save: bool = True) -> RecurrentOutputs:
+    return recurrent_forward(inputs_of(call), options_of(call)._replace(save=save))
 
 
 def widened(call: Call) -> Call:
@@ -61,11 +61,9 @@ def kernel_gradients(call: Call, weights: dict[str, Tensor]) -> dict[str, Tensor
     """By the kernels, for the linear form of the results with `weights`; no weight, no gradient passed in."""
     t = call.tensors
     grad_o = weights.get("o", torch.zeros(t["v"].shape)).to(t["v"].dtype)
-    found = recurrent_backward(
-        t["q"], t["k"], t["beta"], t.get("g"), t.get("anchor"), t.get("initial_state"), run(call),
-        **options_of(call), grad_o=grad_o, grad_state=weights.get("state"),
-        grad_preconditioner=weights.get("preconditioner"),
-    )  # fmt: skip
+    path, residual, gain = run(call)[3:]
+    cotangents = Cotangents(grad_o, weights.get("state"), weights.get("preconditioner"))
+    found = recurrent_backward(inputs_of(call), options_of(call), Saved(path, residual, gain), cotangents)
     return found._asdict()
 
 

@@ -244,20 +244,21 @@ def test_what_is_stored_has_the_formats_declared(dtype):
     from osdn_kernels.boundary.rule import Rule
     from osdn_kernels.chunk import stages as chunk
     from osdn_kernels.chunk.write_keys import LEARNED
+    from osdn_kernels.launch.recurrence import Inputs
     from osdn_kernels.launch.sequences import cut
 
     stated = getattr(torch, dtype)
     q, k, v = (torch.randn(1, 20, 1, 8).to(stated) for _ in range(3))
     beta = torch.rand(1, 20, 1)
     chunks = cut(1, 20, 16, None)
-    inputs = chunk.contiguous(q, k, v, beta, None, None, None, None)
-    found = chunk.forward(inputs, Rule(0.5, 0.0, 2.0, False), LEARNED, 1.0, chunks, keep=True)
+    options = chunk.ChunkOptions(1.0, Rule(0.5, 0.0, 2.0, False), 16, LEARNED, keep=True)
+    found = chunk.forward(Inputs(q, k, v, beta), options, chunks)
     declared = chunk_osdn.numerics[dtype]
     states, written = keep_states(found.write_key, k, v, None, chunks)
     for stored in (found.write_key, found.inverse, states, written):
         assert stored.dtype == getattr(torch, declared["storage"])
     assert found.o.dtype == getattr(torch, declared["outputs"])
-    for d in (found.path, found.preconditioner, found.gains.entry):
+    for d in (found.path, found.preconditioner, found.entry):
         assert d.dtype == getattr(torch, declared["preconditioner"])
     for operator in (chunk_osdn, fused_recurrent_osdn, chunk_osdn_reference, osdn_reference):
         o, final, path = operator(q, k, v, beta, output_final_state=True, return_trajectory=True)

@@ -1,0 +1,185 @@
+"""Operators as PyTorch's dispatcher, compiler and autograd see them, registered from what each of them declares.
+
+What is registered takes tensors and numbers one by one and returns tensors alone: one that is absent is empty.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache
+from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
+
+import torch
+from torch import Tensor
+
+from .runtime import on_device_of
+
+Inputs = TypeVar("Inputs", bound=tuple[Any, ...])
+Options = TypeVar("Options", bound=tuple[Any, ...])
+Outputs = TypeVar("Outputs", bound=tuple[Any, ...])
+
+KINDS = {Tensor: "Tensor", Tensor | None: "Tensor?", float: "float", int: "SymInt", bool: "bool"}
+"""Types of arguments, in the language of PyTorch's schemas."""
+
+
+class Operator(ABC, Generic[Inputs, Options, Outputs]):
+    """A function of tensors and numbers with a gradient, registered as osdn::{name}_forward and osdn::{name}_backward.
+
+    Arguments and outputs are named tuples, which a subclass declares; making an instance of it registers them.
+
+    Attributes
+    ----------
+    inputs : type
+        Of tensors, the first of which is always given. The first `differentiable` have gradients.
+    options : type
+        Of numbers, and of named tuples of numbers.
+    outputs : type
+        Of tensors: `results` that have gradients, then `saved` ones for the backward pass, then others.
+    """
+
+    name: ClassVar[str]
+    inputs: type[Inputs]
+    options: type[Options]
+    outputs: type[Outputs]
+    differentiable: ClassVar[int]
+    results: ClassVar[int]
+    saved: ClassVar[int]
+
+    @abstractmethod
+    def allocate(self, inputs: Inputs, options: Options) -> Outputs:
+        """New tensors of the shapes and dtypes that `forward` returns; None where it returns none."""
+
+    @abstractmethod
+    def forward(self, inputs: Inputs, options: Options) -> Outputs:
+        """Compute the outputs, none of which is an input, from contiguous tensors on the current device."""
+
+    @abstractmethod
+    def backward(
+        self, inputs: Inputs, options: Options, saved: Sequence[Any], grads: Sequence[Any]
+    ) -> Sequence[Tensor | None]:
+        """Gradients of the differentiable inputs, from what was saved and from the gradients of the results.
+
+        The first of the latter is given, others are None where the loss does not depend on the result.
+        """
+
+    def unreached(self, inputs: Inputs, options: Options) -> Collection[str]:
+        """Names of inputs on which no result depends: they have no gradient."""
+        return ()
+
+    def __init__(self) -> None:
+        tensors, numbers = _declared(self.inputs), _declared(self.options)
+        results, saved, _ = self._parts(list(_fields(self.outputs)))
+        between = [*(f"Tensor {name}" for name in saved), *(f"Tensor? grad_{name}" for name in results)]
+        returned = ", ".join(["Tensor"] * len(_fields(self.outputs)))
+        self._forward = _define(
+            f"{self.name}_forward",
+            f"({', '.join(tensors + numbers)}) -> ({returned})",
+            self._run,
+            self._trace,
+        )
+        self._backward = _define(
+            f"{self.name}_backward", f"({', '.join(tensors + between + numbers)}) -> Tensor[]",
+            self._run_backward, self._trace_backward,
+        )  # fmt: skip
+        self._forward.register_autograd(self._differentiate, setup_context=self._save)
+
+    def __call__(self, inputs: Inputs, options: Options) -> Outputs:
+        """Call the registered operator; outputs that it leaves out are empty."""
+        return self.outputs(*self._forward(*inputs, *_flat(options)))
+
+    def _parts(self, outputs: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+        """Results, what is saved, and the rest."""
+        end = self.results + self.saved
+        return outputs[: self.results], outputs[self.results : end], outputs[end:]
+
+    def _parse(self, flat: Sequence[Any]) -> tuple[Inputs, Options, Sequence[Any]]:
+        """The named tuples, and what stands between them."""
+        first, last = len(_fields(self.inputs)), len(flat) - len(_declared(self.options))
+        options = _rebuilt(self.options, iter(flat[last:]))
+        return self.inputs(*flat[:first]), options, flat[first:last]
+
+    def _run(self, *flat: Any) -> tuple[Tensor, ...]:
+        with on_device_of(flat[0]):
+            inputs, options, _ = self._parse([_contiguous(x) for x in flat])
+            return _present(inputs[0], self.forward(inputs, options))
+
+    def _trace(self, *flat: Any) -> tuple[Tensor, ...]:
+        inputs, options, _ = self._parse(flat)
+        return _present(inputs[0], self.allocate(inputs, options))
+
+    def _run_backward(self, *flat: Any) -> list[Tensor]:
+        with on_device_of(flat[0]):
+            inputs, options, between = self._parse([_contiguous(x) for x in flat])
+            first, *others = between[self.saved :]
+            if first is None:
+                first = self.allocate(inputs, options)[0].zero_()
+            found: Sequence[Any] = self.backward(inputs, options, between[: self.saved], (first, *others))
+            return self._gradients(inputs, options, lambda place, x: found[place].to(x.dtype))
+
+    def _trace_backward(self, *flat: Any) -> list[Tensor]:
+        inputs, options, _ = self._parse(flat)
+        return self._gradients(inputs, options, lambda place, x: x.new_empty(x.shape))
+
+    def _gradients(
+        self, inputs: Inputs, options: Options, gradient: Callable[[int, Tensor], Tensor]
+    ) -> list[Tensor]:
+        """What `gradient` makes of the place and value of the differentiable inputs; empty where they have none."""
+        unreached = self.unreached(inputs, options)
+        given = list(zip(_fields(self.inputs), inputs, strict=True))[: self.differentiable]
+        found = [
+            None if x is None or name in unreached else gradient(place, x)
+            for place, (name, x) in enumerate(given)
+        ]
+        return list(_present(inputs[0], found))
+
+    def _save(self, ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
+        given, _, _ = self._parse(inputs)
+        _, saved, others = self._parts(output)
+        ctx.save_for_backward(*given, *saved)
+        ctx.options = inputs[len(given) :]
+        ctx.mark_non_differentiable(*saved, *others)
+        ctx.set_materialize_grads(False)
+
+    def _differentiate(self, ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        found = self._backward(*ctx.saved_tensors, *grads[: self.results], *ctx.options)
+        wanted = zip(found, ctx.saved_tensors, ctx.needs_input_grad, strict=False)
+        reached = [grad if need and grad.shape == x.shape else None for grad, x, need in wanted]
+        return (*reached, *[None] * (len(ctx.needs_input_grad) - len(reached)))
+
+
+def _define(name: str, schema: str, run: Callable[..., Any], trace: Callable[..., Any]) -> Any:
+    operator = torch.library.custom_op(f"osdn::{name}", run, mutates_args=(), schema=schema)
+    operator.register_fake(trace)
+    return operator
+
+
+@cache
+def _fields(kind: Any) -> dict[str, Any]:
+    """Types of the fields of a named tuple, by name."""
+    return get_type_hints(kind)
+
+
+@cache
+def _declared(kind: Any) -> list[str]:
+    """Arguments of a schema for the fields of a named tuple, and of those in it."""
+    found: list[str] = []
+    for name, hint in _fields(kind).items():
+        found += _declared(hint) if hint not in KINDS else [f"{KINDS[hint]} {name}"]
+    return found
+
+
+def _flat(values: Sequence[Any]) -> list[Any]:
+    return [x for value in values for x in (value if isinstance(value, tuple) else (value,))]
+
+
+def _rebuilt(kind: Any, flat: Iterator[Any]) -> Any:
+    """The inverse of `_flat` for the named tuple `kind`."""
+    hints = _fields(kind).values()
+    return kind(*[_rebuilt(hint, flat) if hint not in KINDS else next(flat) for hint in hints])
+
+
+def _contiguous(x: Any) -> Any:
+    return x.contiguous() if isinstance(x, Tensor) else x
+
+
+def _present(like: Tensor, outputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    return tuple(like.new_empty(0) if x is None else x for x in outputs)
