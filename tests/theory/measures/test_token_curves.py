@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from osdn_theory.base.brief import LONGEST_LINE
+from osdn_theory.base.jsonable import to_json
 from osdn_theory.bounds import check_bounds
 from osdn_theory.measures.central import (
     CAPTURED_START,
@@ -204,3 +207,37 @@ def test_streams_that_say_nothing_are_refused(changes: dict[str, Any], message: 
         token_curves(Stream(**{**arrays, **changes}))
     with pytest.raises(ValueError, match="length, seeds: expected >= 1"):
         central_streams(seeds=0)
+
+
+FIGURES = Path(__file__).parents[3] / "notebooks" / "figures"
+
+
+def test_the_stored_figure_is_of_the_stored_numbers() -> None:
+    document = json.loads((FIGURES / "central.json").read_text())
+    assert document["tokens"]["isotropic"]["key_dim"] == 64
+    assert document["tokens"]["captured"]["count"] == 12
+    assert {path.name for path in FIGURES.glob("*.png")} == {
+        "central.png",
+        "central-narrow.png",
+        "tokens.png",
+    }
+    # One token is quick to compute: it already tells whether the streams are still those of the figure.
+    stored = document["tokens"]["isotropic"]["log10_product"]["delta_net"][0]
+    first = central_streams()["isotropic"].tokens(0, 1)
+    fresh = np.log10(delta_net(first).residual_ratio[:, 0])
+    assert_allclose([stored[0], stored[2]], [fresh.min(), fresh.max()])
+
+
+@pytest.mark.slow
+def test_the_stored_numbers_are_those_of_a_fresh_run() -> None:
+    document = json.loads((FIGURES / "central.json").read_text())
+    for kind, stream in central_streams().items():
+        fresh = json.loads(to_json(token_curves(stream).as_dict()))
+        for name in ("log10_product", "log10_suboptimality", "log10_bound"):
+            for recurrence, ranges in fresh[name].items():
+                stored = np.array(document["tokens"][kind][name][recurrence], dtype=float)
+                assert_allclose(np.array(ranges, dtype=float), stored, rtol=1e-3, atol=1e-3)
+    contexts = json.loads(to_json(summarise_contexts(central_contexts())))
+    for rule, ranges in contexts["log10_suboptimality"].items():
+        stored = np.array(document["contexts"]["log10_suboptimality"][rule], dtype=float)
+        assert_allclose(np.array(ranges, dtype=float), stored, rtol=1e-6)
