@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from osdn_theory.base.threads import cores
-from osdn_theory.base.validation import Array
+from osdn_theory.base.validation import Array, require_generator
 from osdn_theory.recurrence.calibrate import calibration_scan
 from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
 from osdn_theory.recurrence.solve import osdn
@@ -65,6 +65,7 @@ def run_benchmarks(*, quick: bool = False, rng: np.random.Generator | None = Non
         ``ratio``, the ``goal`` for that ratio and whether it was ``met``.
     """
     rng = np.random.default_rng(0) if rng is None else rng
+    require_generator(rng)
     sizes = QUICK if quick else FULL
     dgemm = _gemm_rate(sizes, rng)
     return {

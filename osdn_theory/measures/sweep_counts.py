@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
-from osdn_theory.base.validation import Array, require
+from osdn_theory.base.validation import Array, require, require_generator
 from osdn_theory.recurrence.calibrate import calibration_scan
 from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
 from osdn_theory.recurrence.sweeps import GainDrivenScan, drive, gain_driven, wanted_gains
@@ -49,6 +49,7 @@ class SweepCount:
 
 def draw_keys(kind: str, rng: np.random.Generator, length: int, key_dim: int) -> Array:
     """Unit keys (T, K) of one of the `KEYS`."""
+    require_generator(rng)
     require(kind in KEYS, f"kind: expected one of {', '.join(KEYS)}, got {kind!r}")
     normal = rng.standard_normal((length, key_dim))
     if kind == "SiLU":
@@ -93,6 +94,7 @@ def count_sweeps(
     tolerance : float
         Largest distance of an iterate from the scan's, over all tokens and features.
     """
+    require_generator(rng)
     return list(_count(rng, length, key_dim, etas, keys, forgetting, boxes, most, tolerance))
 
 

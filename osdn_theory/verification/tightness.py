@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from osdn_theory.base.brief import show_briefly
-from osdn_theory.base.validation import Array, require
+from osdn_theory.base.validation import Array, require, require_generator
 from osdn_theory.bounds.check import Sides, log10_slack
 from osdn_theory.bounds.facts import Facts
 from osdn_theory.bounds.numbers import Floats
@@ -121,6 +121,7 @@ def tighten(
     ValueError
         For an identity or an unknown theorem, or counts below 1.
     """
+    require_generator(rng)
     require(restarts >= 1 and evaluations >= 1, "restarts, evaluations: expected at least 1")
     require(
         theorem in TIGHTENABLE,
