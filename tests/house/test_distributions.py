@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.checkout import copy_tracked, tracked
 
-ROOT = Path(__file__).parents[2]
 FOLDERS = {"osdn_theory": "osdn_theory", "kernels": "osdn_kernels", "proofs_check": "proofs_check"}
 # What is of use in the checkout alone: measurements of other machines, and scripts that write them.
 ONLY_IN_THE_CHECKOUT = ("osdn_kernels/benchmarks/", "proofs_check/README.md", "proofs_check/coq/.")
@@ -31,10 +30,6 @@ def call(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-def tracked() -> list[Path]:
-    return [Path(name) for name in call("git", "ls-files", cwd=ROOT).splitlines() if (ROOT / name).is_file()]
-
-
 @dataclass(frozen=True)
 class Built:
     sdist: Path
@@ -45,11 +40,9 @@ class Built:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """An sdist of the tracked files alone, and the wheel that pip makes of it."""
     place = tmp_path_factory.mktemp("built")
-    for path in tracked():
-        (place / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / path, place / "tree" / path)
+    tree = copy_tracked(place / "tree")
     make = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
-    sdist = place / call(sys.executable, "-c", make, place, cwd=place / "tree").splitlines()[-1]
+    sdist = place / call(sys.executable, "-c", make, place, cwd=tree).splitlines()[-1]
     pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation")
     call(*pip, "--wheel-dir", place, sdist, cwd=place)
     (wheel,) = place.glob("*.whl")
