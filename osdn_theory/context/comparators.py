@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.threads import map_leading
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
-from osdn_theory.context.problem import reciprocal
+from osdn_theory.context.problem import invert
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -70,7 +70,7 @@ def optimality_gap(features: Any, solution: Any, d_min: Any, d_max: Any, *, targ
     excess = np.einsum("...tk,...k->...t", x, u) - y
     gradient = np.einsum("...t,...tk->...k", excess, x)
     curvature = np.sum(np.square(x), axis=(-2, -1))
-    stepped = np.clip(u - gradient * reciprocal(curvature)[..., None], low, high)
+    stepped = np.clip(u - gradient * invert(curvature)[..., None], low, high)
     gap: Array = np.max(np.abs(u - stepped), axis=-1) / np.maximum(1.0, np.max(np.abs(u), axis=-1))
     return gap
 
@@ -225,8 +225,8 @@ def _best_scaling(gram: Array, low: Array, high: Array) -> Array:
     if root.shape[0] == 0:
         return np.array(np.clip(0.0, low, high))
     diagonal = np.diagonal(gram)
-    scaled = _balanced(root, np.where(diagonal > 0, reciprocal(diagonal), 0.0))
-    shapes = [np.ones(gram.shape[-1]), reciprocal(diagonal), scaled]
+    scaled = _balanced(root, np.where(diagonal > 0, invert(diagonal), 0.0))
+    shapes = [np.ones(gram.shape[-1]), invert(diagonal), scaled]
     candidates = [np.clip(_centred(root, shape) * shape, low, high) for shape in shapes]
     scalar = np.clip(_centred(root, shapes[0]), np.max(low), np.max([np.max(low), np.min(high)]))
     candidates.append(np.clip(scalar * shapes[0], low, high))

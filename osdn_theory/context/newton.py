@@ -18,19 +18,19 @@ from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.context.problem import (
-    ContextProblem,
+    FactoredContext,
     Form,
-    apply,
-    axes,
-    common_lead,
-    context_problem,
-    cross,
-    given_preconditioner,
+    append_axes,
+    broadcast_leads,
+    check_preconditioner,
+    correlate,
+    count_axes,
+    factor_context,
+    invert,
     normalise,
-    reciprocal,
-    scalar_preconditioner,
-    square_sum,
-    trailing,
+    precondition,
+    scale_identity,
+    sum_squares,
 )
 
 Label = Literal["gradient", "fixed_diagonal", "diagonal", "full", "newton"]
@@ -116,9 +116,9 @@ def context_ratio(
         Non-numeric or non-finite arguments, or shapes that do not match.
     """
     problem, error, p = _at_state(state, preconditioner, keys, values, form)
-    after = error - apply(error @ problem.root, p, form) @ transpose(problem.root)
+    after = error - precondition(error @ problem.root, p, form) @ transpose(problem.root)
     with np.errstate(invalid="ignore"):
-        ratio: Array = square_sum(after) / square_sum(error)
+        ratio: Array = sum_squares(after) / sum_squares(error)
     return ratio
 
 
@@ -135,10 +135,10 @@ def context_hypergradient(
     """
     problem, error, p = _at_state(state, preconditioner, keys, values, form)
     g = error @ problem.root
-    after = error - apply(g, p, form) @ transpose(problem.root)
+    after = error - precondition(g, p, form) @ transpose(problem.root)
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = -2.0 / square_sum(error)
-        return trailing(scale, axes(form)) * cross(g, after @ problem.root, form)
+        scale = -2.0 / sum_squares(error)
+        return append_axes(scale, count_axes(form)) * correlate(g, after @ problem.root, form)
 
 
 def context_hessian(state: Any, keys: Any, values: Any) -> Array:
@@ -153,7 +153,7 @@ def context_hessian(state: Any, keys: Any, values: Any) -> Array:
     problem, error, _ = _at_state(state, np.zeros(key_dim), keys, values, "diagonal")
     g = error @ problem.root
     with np.errstate(invalid="ignore", divide="ignore"):
-        scale = 2.0 / square_sum(error)
+        scale = 2.0 / sum_squares(error)
         hessian: Array = scale[..., None, None] * (transpose(g) @ g) * problem.gram
     return np.where(np.isfinite(hessian), hessian, np.nan)
 
@@ -200,16 +200,16 @@ def context_osdn(
         Non-numeric or non-finite arguments, shapes that do not match, a negative step or number of
         steps, or iterates that overflow because `eta` is too large.
     """
-    lead = common_lead(
+    lead = broadcast_leads(
         keys=(keys, 2), values=(values, 2), initial_state=(initial_state, 2), eta=(eta, 0),
-        smoothness=(smoothness, 0), initial_preconditioner=(initial_preconditioner, axes(form)),
+        smoothness=(smoothness, 0), initial_preconditioner=(initial_preconditioner, count_axes(form)),
     )  # fmt: skip
-    problem = context_problem(keys, values, lead, smoothness)
+    problem = factor_context(keys, values, lead, smoothness)
     if initial_preconditioner is None:
-        first = scalar_preconditioner(reciprocal(problem.smoothness), problem.key_dim, form)
+        first = scale_identity(invert(problem.smoothness), problem.key_dim, form)
     else:
-        first = given_preconditioner("initial_preconditioner", initial_preconditioner, problem, form)
-    step = 0.5 * reciprocal(problem.smoothness**2) if eta is None else as_float64("eta", eta)
+        first = check_preconditioner("initial_preconditioner", initial_preconditioner, problem, form)
+    step = 0.5 * invert(problem.smoothness**2) if eta is None else as_float64("eta", eta)
     require(bool(np.all(step >= 0)), "eta: expected a step >= 0")
     return _iterate(problem, form, form, first, steps, initial_state, np.broadcast_to(step, lead))
 
@@ -243,15 +243,17 @@ def gradient_descent(
         As :func:`context_osdn`.
     """
     given = None if isinstance(step, str) else step
-    lead = common_lead(keys=(keys, 2), values=(values, 2), initial_state=(initial_state, 2), step=(given, 0))
-    problem = context_problem(keys, values, lead)
+    lead = broadcast_leads(
+        keys=(keys, 2), values=(values, 2), initial_state=(initial_state, 2), step=(given, 0)
+    )
+    problem = factor_context(keys, values, lead)
     if isinstance(step, str):
         require(step in ("inverse_smoothness", "best"), f"step: expected a known choice, got {step!r}")
         low = problem.smoothness if step == "inverse_smoothness" else problem.least
-        size = 2.0 * reciprocal(problem.smoothness + low)
+        size = 2.0 * invert(problem.smoothness + low)
     else:
         size = np.broadcast_to(as_float64("step", step), lead)
-    fixed = scalar_preconditioner(size, problem.key_dim, "diagonal")
+    fixed = scale_identity(size, problem.key_dim, "diagonal")
     return _iterate(problem, "gradient", "diagonal", fixed, steps, initial_state, None)
 
 
@@ -259,12 +261,12 @@ def fixed_diagonal(
     keys: Any, values: Any, preconditioner: Any, *, steps: int, initial_state: Any = None
 ) -> ContextTrajectory:
     """Steps with one fixed diagonal preconditioner, (..., K). Otherwise as :func:`gradient_descent`."""
-    lead = common_lead(
+    lead = broadcast_leads(
         keys=(keys, 2), values=(values, 2), initial_state=(initial_state, 2),
         preconditioner=(preconditioner, 1),
     )  # fmt: skip
-    problem = context_problem(keys, values, lead)
-    fixed = given_preconditioner("preconditioner", preconditioner, problem, "diagonal")
+    problem = factor_context(keys, values, lead)
+    fixed = check_preconditioner("preconditioner", preconditioner, problem, "diagonal")
     return _iterate(problem, "fixed_diagonal", "diagonal", fixed, steps, initial_state, None)
 
 
@@ -274,13 +276,13 @@ def right_newton(keys: Any, values: Any, *, steps: int, initial_state: Any = Non
     With a singular Gram matrix the pseudo-inverse acts on its range, which is all that the loss sees.
     Otherwise as :func:`gradient_descent`.
     """
-    lead = common_lead(keys=(keys, 2), values=(values, 2), initial_state=(initial_state, 2))
-    problem = context_problem(keys, values, lead)
+    lead = broadcast_leads(keys=(keys, 2), values=(values, 2), initial_state=(initial_state, 2))
+    problem = factor_context(keys, values, lead)
     return _iterate(problem, "newton", "full", problem.newton, steps, initial_state, None)
 
 
 def _iterate(
-    problem: ContextProblem,
+    problem: FactoredContext,
     label: Label,
     form: Form,
     first: Array,
@@ -301,12 +303,14 @@ def _iterate(
     with threadpool_limits(1, user_api="blas"):
         for _ in range(steps):
             g = error @ root
-            after = error @ transition - apply(g, deviation, form) @ root_t
-            moved = apply(g, reference + deviation, form) @ problem.null
-            unseen = unseen - trailing(np.exp(log_norm), 2) * moved
+            after = error @ transition - precondition(g, deviation, form) @ root_t
+            moved = precondition(g, reference + deviation, form) @ problem.null
+            unseen = unseen - append_axes(np.exp(log_norm), 2) * moved
             if eta is not None:
                 # `error` has norm one, so the denominator of the hypergradient is one as well.
-                deviation = deviation + 2.0 * trailing(eta, axes(form)) * cross(g, after @ root, form)
+                deviation = deviation + 2.0 * append_axes(eta, count_axes(form)) * correlate(
+                    g, after @ root, form
+                )
                 _require_finite(deviation, "eta: the preconditioner overflows, take a smaller step")
             ratios.append(np.where(np.isneginf(log_norm), np.nan, 0.0))
             error, norm = normalise(after)
@@ -324,7 +328,7 @@ def _iterate(
         eta=eta,
         smoothness=problem.smoothness,
         states=np.stack(states, axis=-3),
-        preconditioners=np.stack(preconditioners, axis=-1 - axes(form)),
+        preconditioners=np.stack(preconditioners, axis=-1 - count_axes(form)),
         ratios=np.stack(ratios, axis=-1) if ratios else np.empty((*problem.lead, 0)),
         log_suboptimality=2.0 * log_norms - np.log(2.0),
         initial_suboptimality=0.5 * np.exp(2.0 * log_norms[..., 0]),
@@ -339,17 +343,17 @@ def _iterate(
     )
 
 
-def _reference(problem: ContextProblem, label: Label) -> tuple[Array, Array]:
+def _reference(problem: FactoredContext, label: Label) -> tuple[Array, Array]:
     """U and I - R U R^T: U = P* and exactly zero where P* is in the class, else U = 0 and I."""
     rank = problem.root.shape[-2]
     if label in ("full", "newton"):
         return problem.newton, np.zeros((*problem.lead, rank, rank))
     inside = problem.diagonal
-    inverse = reciprocal(np.diagonal(problem.gram, axis1=-2, axis2=-1))
-    return np.where(inside[..., None], inverse, 0.0), np.where(trailing(inside, 2), 0.0, np.eye(rank))
+    inverse = invert(np.diagonal(problem.gram, axis1=-2, axis2=-1))
+    return np.where(inside[..., None], inverse, 0.0), np.where(append_axes(inside, 2), 0.0, np.eye(rank))
 
 
-def _start(initial_state: Any, problem: ContextProblem) -> Array:
+def _start(initial_state: Any, problem: FactoredContext) -> Array:
     shape = problem.minimizer.shape
     if initial_state is None:
         return np.zeros(shape)
@@ -360,13 +364,16 @@ def _start(initial_state: Any, problem: ContextProblem) -> Array:
 
 def _at_state(
     state: Any, preconditioner: Any, keys: Any, values: Any, form: Form
-) -> tuple[ContextProblem, Array, Array]:
-    lead = common_lead(
-        state=(state, 2), keys=(keys, 2), values=(values, 2), preconditioner=(preconditioner, axes(form))
+) -> tuple[FactoredContext, Array, Array]:
+    lead = broadcast_leads(
+        state=(state, 2),
+        keys=(keys, 2),
+        values=(values, 2),
+        preconditioner=(preconditioner, count_axes(form)),
     )
-    problem = context_problem(keys, values, lead)
+    problem = factor_context(keys, values, lead)
     error = (_start(state, problem) - problem.minimizer) @ transpose(problem.root)
-    return problem, error, given_preconditioner("preconditioner", preconditioner, problem, form)
+    return problem, error, check_preconditioner("preconditioner", preconditioner, problem, form)
 
 
 def _log(norm: Array) -> Array:
@@ -377,7 +384,7 @@ def _log(norm: Array) -> Array:
 
 def _scaled(matrix: Array, log_scale: Array) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
-        return matrix * trailing(np.exp(log_scale), 2)
+        return matrix * append_axes(np.exp(log_scale), 2)
 
 
 def _require_finite(values: Array, message: str) -> None:

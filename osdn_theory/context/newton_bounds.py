@@ -9,7 +9,7 @@ import numpy as np
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
 from osdn_theory.context.newton import ContextTrajectory
-from osdn_theory.context.problem import Form, apply, axes, square_sum
+from osdn_theory.context.problem import Form, count_axes, precondition, sum_squares
 
 Argument = Literal["quadratic", "convex"]
 
@@ -93,11 +93,11 @@ def comparator_ratios(run: ContextTrajectory, comparator: Any) -> Array:
         Non-numeric or non-finite comparator, or a shape that does not match.
     """
     form = _form(run)
-    u = np.expand_dims(_comparator(run, comparator, form), -1 - axes(form))
+    u = np.expand_dims(_comparator(run, comparator, form), -1 - count_axes(form))
     errors = run.directions[..., :-1, :, :]
     root = run.root[..., None, :, :]
-    after = errors - apply(errors @ root, u, form) @ transpose(root)
-    return np.where(np.isneginf(run.log_suboptimality[..., :-1]), np.nan, square_sum(after))
+    after = errors - precondition(errors @ root, u, form) @ transpose(root)
+    return np.where(np.isneginf(run.log_suboptimality[..., :-1]), np.nan, sum_squares(after))
 
 
 def agnostic_ratio_sum(run: ContextTrajectory, comparator: Any, *, argument: Argument = "quadratic") -> Array:
@@ -183,15 +183,15 @@ def _newton(run: ContextTrajectory, form: Form) -> Array:
 
 
 def _comparator(run: ContextTrajectory, value: Any, form: Form) -> Array:
-    array = as_float64("comparator", value, min_ndim=axes(form))
-    target = run.smoothness.shape + (run.keys.shape[-1],) * axes(form)
+    array = as_float64("comparator", value, min_ndim=count_axes(form))
+    target = run.smoothness.shape + (run.keys.shape[-1],) * count_axes(form)
     broadcastable("comparator", array.shape, target)
     return np.broadcast_to(array, target)
 
 
 def _distance(run: ContextTrajectory, other: Array, form: Form) -> Array:
     first = run.preconditioners[..., 0, :] if form == "diagonal" else run.preconditioners[..., 0, :, :]
-    distance: Array = np.sum(np.square(first - other), axis=tuple(range(-axes(form), 0)))
+    distance: Array = np.sum(np.square(first - other), axis=tuple(range(-count_axes(form), 0)))
     return distance
 
 

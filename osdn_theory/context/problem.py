@@ -17,7 +17,7 @@ Form = Literal["diagonal", "full"]
 
 @show_briefly
 @dataclass(frozen=True, eq=False)
-class ContextProblem:
+class FactoredContext:
     """Keys and values with G = R^T R, its pseudo-inverse, the minimiser and the extreme eigenvalues.
 
     `null` projects onto the null space of G and is exactly zero if there is none; `diagonal` says
@@ -43,7 +43,7 @@ class ContextProblem:
         return int(self.keys.shape[-1])
 
 
-def context_problem(keys: Any, values: Any, lead: tuple[int, ...], smoothness: Any = None) -> ContextProblem:
+def factor_context(keys: Any, values: Any, lead: tuple[int, ...], smoothness: Any = None) -> FactoredContext:
     """Factorise a context through the singular values of its keys, whose condition is the root of G's."""
     k = as_float64("keys", keys, min_ndim=2)
     v = as_float64("values", values, min_ndim=2)
@@ -54,7 +54,7 @@ def context_problem(keys: Any, values: Any, lead: tuple[int, ...], smoothness: A
     tolerance = max(k.shape[-2:]) * np.finfo(np.float64).eps
     keep = sigma > tolerance * np.max(sigma, axis=-1, keepdims=True, initial=0.0)
     sigma = np.where(keep, sigma, 0.0)
-    root_pinv = transpose(rotation) * reciprocal(sigma)[..., None, :]
+    root_pinv = transpose(rotation) * invert(sigma)[..., None, :]
     onto = transpose(rotation) @ (rotation * keep[..., None])
     deficient = np.sum(keep, axis=-1) < k.shape[-1]
     g = gram(k)
@@ -63,7 +63,7 @@ def context_problem(keys: Any, values: Any, lead: tuple[int, ...], smoothness: A
         largest = np.array(np.broadcast_to(as_float64("smoothness", smoothness), lead))
         require(bool(np.all(largest > 0)), "smoothness: expected a number > 0")
     least = np.square(np.min(sigma, axis=-1, initial=np.inf, where=keep))
-    return ContextProblem(
+    return FactoredContext(
         keys=k,
         values=np.broadcast_to(v, (*lead, *v.shape[-2:])),
         lead=lead,
@@ -79,7 +79,7 @@ def context_problem(keys: Any, values: Any, lead: tuple[int, ...], smoothness: A
     )
 
 
-def common_lead(**arguments: tuple[Any, int]) -> tuple[int, ...]:
+def broadcast_leads(**arguments: tuple[Any, int]) -> tuple[int, ...]:
     """Broadcast leading axes of the given ``name=(array, core axes)``; None is skipped."""
     lead: tuple[int, ...] = ()
     for name, (value, core) in arguments.items():
@@ -94,27 +94,27 @@ def common_lead(**arguments: tuple[Any, int]) -> tuple[int, ...]:
     return lead
 
 
-def axes(form: Form) -> int:
+def count_axes(form: Form) -> int:
     """Core axes of a preconditioner: 1 for a diagonal, 2 for a full matrix."""
     require(form in ("diagonal", "full"), f"form: expected 'diagonal' or 'full', got {form!r}")
     return 1 if form == "diagonal" else 2
 
 
-def scalar_preconditioner(size: Array, key_dim: int, form: Form) -> Array:
+def scale_identity(size: Array, key_dim: int, form: Form) -> Array:
     """`size` times the identity."""
     identity = np.ones(key_dim) if form == "diagonal" else np.eye(key_dim)
-    return trailing(size, axes(form)) * identity
+    return append_axes(size, count_axes(form)) * identity
 
 
-def given_preconditioner(name: str, value: Any, problem: ContextProblem, form: Form) -> Array:
+def check_preconditioner(name: str, value: Any, problem: FactoredContext, form: Form) -> Array:
     """A preconditioner handed in by the caller, checked and broadcast to the problem's leading axes."""
-    array = as_float64(name, value, min_ndim=axes(form))
-    target = (*problem.lead, *(problem.key_dim,) * axes(form))
+    array = as_float64(name, value, min_ndim=count_axes(form))
+    target = (*problem.lead, *(problem.key_dim,) * count_axes(form))
     broadcastable(name, array.shape, target)
     return np.broadcast_to(array, target)
 
 
-def apply(rows: Array, preconditioner: Array, form: Form) -> Array:
+def precondition(rows: Array, preconditioner: Array, form: Form) -> Array:
     """``rows @ P`` for a diagonal or a full P."""
     if form == "diagonal":
         return rows * preconditioner[..., None, :]
@@ -122,7 +122,7 @@ def apply(rows: Array, preconditioner: Array, form: Form) -> Array:
     return product
 
 
-def cross(left: Array, right: Array, form: Form) -> Array:
+def correlate(left: Array, right: Array, form: Form) -> Array:
     """``left^T right``, or its diagonal."""
     if form == "diagonal":
         diagonal: Array = np.sum(left * right, axis=-2)
@@ -134,22 +134,22 @@ def cross(left: Array, right: Array, form: Form) -> Array:
 def normalise(matrix: Array) -> tuple[Array, Array]:
     """A matrix over its Frobenius norm, and the norm; zero stays zero. No under- or overflow in between."""
     largest = np.max(np.abs(matrix), axis=(-2, -1), initial=0.0)
-    scaled = matrix / trailing(np.where(largest > 0, largest, 1.0), 2)
-    length = np.sqrt(square_sum(scaled))
-    return scaled / trailing(np.where(length > 0, length, 1.0), 2), largest * length
+    scaled = matrix / append_axes(np.where(largest > 0, largest, 1.0), 2)
+    length = np.sqrt(sum_squares(scaled))
+    return scaled / append_axes(np.where(length > 0, length, 1.0), 2), largest * length
 
 
-def square_sum(matrix: Array) -> Array:
+def sum_squares(matrix: Array) -> Array:
     """Squared Frobenius norm."""
     total: Array = np.sum(np.square(matrix), axis=(-2, -1))
     return total
 
 
-def reciprocal(values: Array) -> Array:
+def invert(values: Array) -> Array:
     """1/x, and 0 for 0: the pseudo-inverse of a number."""
     return np.divide(1.0, values, out=np.zeros_like(values, dtype=np.float64), where=values != 0)
 
 
-def trailing(values: Array, count: int) -> Array:
+def append_axes(values: Array, count: int) -> Array:
     """`values` with `count` axes of length 1 appended."""
     return np.reshape(values, (*np.shape(values), *(1,) * count))

@@ -10,7 +10,7 @@ import numpy as np
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, require
-from osdn_theory.context.problem import reciprocal
+from osdn_theory.context.problem import invert
 from osdn_theory.recurrence.calibrate import features, forgetting
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.streams.stream import Stream
@@ -218,7 +218,7 @@ def isotropic_alignment(key_dim: int, *, eta: Any, gamma: Any, anchor: float = 0
 
 def _settled(held: Array, drive: Array, decay: Array) -> Array:
     total = decay + drive
-    settled: Array = (decay * held + drive) * reciprocal(total)
+    settled: Array = (decay * held + drive) * invert(total)
     return np.where(total > 0, settled, np.nan)
 
 

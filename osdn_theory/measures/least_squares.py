@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
-from osdn_theory.context.problem import common_lead
+from osdn_theory.context.problem import broadcast_leads
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.stream import Stream
 
@@ -133,7 +133,7 @@ def ridge_solution(keys: Any, values: Any, ridge: float, *, initial_state: Any =
         Non-numeric or non-finite arguments, shapes that do not match, or a ridge that is not positive.
     """
     lam = _ridge(ridge)
-    lead = common_lead(keys=(keys, 2), values=(values, 2), initial_state=(initial_state, 2))
+    lead = broadcast_leads(keys=(keys, 2), values=(values, 2), initial_state=(initial_state, 2))
     context = Stream(keys=keys, values=values)
     start = np.zeros((context.value_dim, context.key_dim))
     if initial_state is not None:

@@ -28,7 +28,7 @@ BURST = 3
 
 
 @dataclass(frozen=True)
-class Sizes:
+class BenchmarkSizes:
     """Problem sizes of one benchmark run."""
 
     gemm: int
@@ -39,10 +39,12 @@ class Sizes:
     repeats: int
 
 
-FULL = Sizes(
+FULL = BenchmarkSizes(
     gemm=2048, scan=(64, 8192, 128), chunk=(8, 4096, 128), chunk_size=32, memory_length=4096, repeats=3
 )
-QUICK = Sizes(gemm=128, scan=(4, 64, 16), chunk=(2, 64, 16), chunk_size=16, memory_length=4096, repeats=2)
+QUICK = BenchmarkSizes(
+    gemm=128, scan=(4, 64, 16), chunk=(2, 64, 16), chunk_size=16, memory_length=4096, repeats=2
+)
 
 
 def run_benchmarks(*, quick: bool = False, rng: np.random.Generator | None = None) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def _comparison(times: dict[str, list[float]], over: str, under: str, goal: floa
     return {"of": over, "to": under, "ratio": ratio, "goal": f">= {goal:g}", "met": ratio >= goal}
 
 
-def _gemm_rate(sizes: Sizes, rng: np.random.Generator) -> dict[str, Any]:
+def _gemm_rate(sizes: BenchmarkSizes, rng: np.random.Generator) -> dict[str, Any]:
     n = sizes.gemm
     a, b, out = rng.random((n, n)), rng.random((n, n)), np.empty((n, n))
     times = _alternate({"dgemm": lambda: np.matmul(a, b, out=out)}, sizes.repeats)
@@ -137,7 +139,7 @@ def _unit_keys(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return keys
 
 
-def _scan(sizes: Sizes, rng: np.random.Generator) -> dict[str, Any]:
+def _scan(sizes: BenchmarkSizes, rng: np.random.Generator) -> dict[str, Any]:
     lead, length, dim = sizes.scan
     keys = _unit_keys(rng, (lead, length, dim))
     # Written once before the clock starts: the first touch of fresh memory costs as much as the scan.
@@ -176,7 +178,7 @@ def _stream(rng: np.random.Generator, lead: int, length: int, dim: int) -> Strea
     )
 
 
-def _chunk(sizes: Sizes, rng: np.random.Generator, dgemm: dict[str, Any]) -> dict[str, Any]:
+def _chunk(sizes: BenchmarkSizes, rng: np.random.Generator, dgemm: dict[str, Any]) -> dict[str, Any]:
     lead, length, dim = sizes.chunk
     stream = _stream(rng, lead, length, dim)
     times = _alternate(
@@ -203,7 +205,7 @@ def _chunk(sizes: Sizes, rng: np.random.Generator, dgemm: dict[str, Any]) -> dic
     }
 
 
-def _memory(sizes: Sizes, rng: np.random.Generator) -> dict[str, Any]:
+def _memory(sizes: BenchmarkSizes, rng: np.random.Generator) -> dict[str, Any]:
     """Peaks of a run at two lengths, whole and in pieces that are dropped once continued."""
     length, dim = sizes.memory_length, 16
     streams = {n: _stream(rng, 1, n, dim) for n in (length, 2 * length)}
