@@ -23,8 +23,8 @@ from osdn_theory.context.problem import (
     append_axes,
     broadcast_leads,
     check_preconditioner,
-    correlate,
     count_axes,
+    cross,
     factor_context,
     invert,
     normalise,
@@ -138,7 +138,7 @@ def context_hypergradient(
     after = error - precondition(g, p, form) @ transpose(problem.root)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = -2.0 / sum_squares(error)
-        return append_axes(scale, count_axes(form)) * correlate(g, after @ problem.root, form)
+        return append_axes(scale, count_axes(form)) * cross(g, after @ problem.root, form)
 
 
 def context_hessian(state: Any, keys: Any, values: Any) -> Array:
@@ -308,7 +308,7 @@ def _iterate(
             unseen = unseen - append_axes(np.exp(log_norm), 2) * moved
             if eta is not None:
                 # `error` has norm one, so the denominator of the hypergradient is one as well.
-                deviation = deviation + 2.0 * append_axes(eta, count_axes(form)) * correlate(
+                deviation = deviation + 2.0 * append_axes(eta, count_axes(form)) * cross(
                     g, after @ root, form
                 )
                 _require_finite(deviation, "eta: the preconditioner overflows, take a smaller step")

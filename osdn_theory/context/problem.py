@@ -122,7 +122,7 @@ def precondition(rows: Array, preconditioner: Array, form: Form) -> Array:
     return product
 
 
-def correlate(left: Array, right: Array, form: Form) -> Array:
+def cross(left: Array, right: Array, form: Form) -> Array:
     """``left^T right``, or its diagonal."""
     if form == "diagonal":
         diagonal: Array = np.sum(left * right, axis=-2)
