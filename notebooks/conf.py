@@ -7,7 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from generate import formulas, write_pages  # noqa: E402
+from generate import coq_pages, formulas, write_pages  # noqa: E402
 
 import osdn_theory  # noqa: E402
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES  # noqa: E402
@@ -25,7 +25,13 @@ root_doc = "index"
 nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
 myst_enable_extensions = ["dollarmath", "amsmath", "substitution"]
-myst_substitutions = {"known_faults": len(ALTERNATIVES)}
+coq = [name for names in coq_pages.theorems().values() for name in names]
+refuted = sum("_needs_" in name for name in coq)
+myst_substitutions = {
+    "known_faults": len(ALTERNATIVES),
+    "coq_theorems": len(coq) - refuted,
+    "coq_refuted": refuted,
+}
 myst_heading_anchors = 3
 
 autodoc_typehints = "none"

@@ -210,6 +210,6 @@ def test_counts_are_those_of_the_code() -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_links_to_files_lead_somewhere(name: str) -> None:
     folder = ROOT if name == "README.md" else ROOT / "notebooks" / "pages"
-    for link in re.findall(r"\]\(([^)#]+)", TEXTS[name]):
+    for link in re.findall(r'(?:\]\(|src(?:set)?=")([^)#"]+)', TEXTS[name]):
         if not link.startswith("http") and "../generated/" not in link:
             assert (folder / link).exists(), link
