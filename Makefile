@@ -37,7 +37,7 @@ lint: $(VENV)/.test-installed
 # Warnings are errors, and so is a link to a page, a place or a file that is not there.
 site: $(VENV)/.site-installed
 	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --quiet --doctree-dir build/doctrees notebooks site
-	$(BIN)/python notebooks/check_links.py site
+	$(BIN)/python notebooks/generate/check_links.py site
 	@echo "site: site/index.html"
 
 $(BIN)/python:

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 
-import check_links  # noqa: E402
-from generate import api_pages, coq_pages, formulas, measured_tables, write_pages  # noqa: E402
+
+from generate import api_pages, check_links, coq_pages, formulas, measured_tables, write_pages  # noqa: E402
 from generate.markdown import table  # noqa: E402
 
 

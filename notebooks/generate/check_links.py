@@ -1,6 +1,6 @@
 """Check every link of the built site that leads to a page, a place in a page, or a file.
 
-python notebooks/check_links.py site    exit code 1, and a line for each, if one leads nowhere
+python notebooks/generate/check_links.py site    exit code 1, and a line for each, if one leads nowhere
 
 Other sites are not asked: they may be out of reach where this runs.
 """
