@@ -107,11 +107,11 @@ def recall(
 def _trainer() -> Any:
     found = tuple(entry_points(group=TRAINERS, name="recall"))
     if not found:
-        raise ValueError("no trainer is installed: pip install 'osdn[kernels]'")
+        raise ValueError("no trainer is installed: pip install -e '.[kernels]'")
     try:
         return found[0].load()
     except ImportError as error:
-        raise ValueError(f"training needs torch ({error}): pip install 'osdn[kernels]'") from error
+        raise ValueError(f"training needs torch ({error}): pip install -e '.[kernels]'") from error
 
 
 def _figures(summary: RecallSummary, out: Path) -> list[Path]:

@@ -14,4 +14,4 @@ def need(package: str, extra: str) -> None:
         With the command that installs it.
     """
     if find_spec(package) is None:
-        raise OSError(f"{package} is not installed: pip install 'osdn[{extra}]'")
+        raise OSError(f"{package} is not installed: pip install -e '.[{extra}]'")

@@ -30,7 +30,7 @@ def require_tensorboard() -> None:
     """
     if importlib.util.find_spec("tensorboard") is None:
         raise ValueError(
-            "tensorboard is not installed: pip install 'osdn[experiments]', or leave --tensorboard out"
+            "tensorboard is not installed: pip install -e '.[experiments]', or leave --tensorboard out"
         )
 
 

@@ -118,4 +118,4 @@ def test_without_a_trainer_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(cli, "entry_points", lambda **selection: ())
     result = run("--out", str(tmp_path))
     assert result.exit_code == 2
-    assert "pip install 'osdn[kernels]'" in result.stderr
+    assert "pip install -e '.[kernels]'" in result.stderr

@@ -269,6 +269,6 @@ def test_what_cannot_work_is_refused_before_any_work(
 
 def test_a_missing_package_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
-    with pytest.raises(OSError, match=r"pyarrow is not installed: pip install 'osdn\[sweep\]'"):
+    with pytest.raises(OSError, match=r"pyarrow is not installed: pip install -e '.\[sweep\]'"):
         run_sweep(SMALL, tmp_path / "s")
     assert not (tmp_path / "s").exists()
