@@ -7,9 +7,11 @@ from typing import Literal
 
 import numpy as np
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import Array, as_float64, require
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class CalibrationRule:
     r"""Parameters of the calibrate step.
@@ -53,6 +55,7 @@ class CalibrationRule:
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
+        self._take_arrays()
         require(
             bool(np.isfinite(self.eta)) and self.eta >= 0, f"eta: expected finite and >= 0, got {self.eta}"
         )
@@ -65,6 +68,16 @@ class CalibrationRule:
         )
         self._check_forgetting()
         self._check_anchor()
+
+    def _take_arrays(self) -> None:
+        """Whatever is neither a number nor a word, such as a tensor, becomes float64."""
+        for name in ("eta", "d_min", "d_max", "forgetting", "anchor", "epsilon"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float | str):
+                array = as_float64(name, value, check_finite=False)
+                object.__setattr__(self, name, array if array.ndim else float(array))
+        for name in ("eta", "epsilon"):
+            require(isinstance(getattr(self, name), int | float), f"{name}: expected one number")
 
     def _check_forgetting(self) -> None:
         if isinstance(self.forgetting, str):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osdn_theory.base.validation import Array, require
+from osdn_theory.base.validation import Array, as_float64, require
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def spacing(x: Array | float, fmt: Format) -> Array:
 
     For other x it is the distance between the two numbers of the format around it. NaN for infinities and NaN.
     """
-    _, exponent = np.frexp(np.asarray(x, dtype=np.float64))
+    _, exponent = np.frexp(as_float64("x", x, check_finite=False))
     # frexp: 1/2 <= significand < 1, and exponent 0 for zero; subnormals share the smallest normal's spacing.
     low = fmt.min_exponent - fmt.significand + 1
     power = np.maximum(exponent - fmt.significand, low)
@@ -79,7 +79,7 @@ def round_to(x: Array | float, fmt: Format) -> Array:
     Beyond the largest number by half a spacing or more it overflows to infinity. Zeros keep their sign, and a negative
     number that underflows becomes -0. NaN stays NaN.
     """
-    x = np.asarray(x, dtype=np.float64)
+    x = as_float64("x", x, check_finite=False)
     if fmt == FLOAT64:
         return x.copy()
     step = np.where(np.isfinite(x), spacing(x, fmt), 1.0)
@@ -91,7 +91,7 @@ def round_to(x: Array | float, fmt: Format) -> Array:
 
 def truncate_to(x: Array | float, fmt: Format) -> Array:
     """`x` rounded towards zero, as float64: what a conversion that drops bits does. Finite numbers stay finite."""
-    x = np.asarray(x, dtype=np.float64)
+    x = as_float64("x", x, check_finite=False)
     step = np.where(np.isfinite(x), spacing(x, fmt), 1.0)
     chopped = np.trunc(np.where(np.isfinite(x), x, 0.0) / step) * step
     capped = np.where(np.abs(chopped) > fmt.largest, np.copysign(fmt.largest, x), chopped)
@@ -100,7 +100,7 @@ def truncate_to(x: Array | float, fmt: Format) -> Array:
 
 def is_representable(x: Array | float, fmt: Format) -> bool:
     """Whether every entry is a number of the format (infinities are; NaN counts as one)."""
-    return bool(np.array_equal(round_to(x, fmt), np.asarray(x, dtype=np.float64), equal_nan=True))
+    return bool(np.array_equal(round_to(x, fmt), as_float64("x", x, check_finite=False), equal_nan=True))
 
 
 def ulp_distance(a: Array | float, b: Array | float, fmt: Format) -> Array:
@@ -122,7 +122,7 @@ def ulp_distance(a: Array | float, b: Array | float, fmt: Format) -> Array:
 
 def _ordinal(x: Array | float, fmt: Format) -> Array:
     """Position among the numbers of the format, 0 at zero, odd in x; exact in float64."""
-    x = np.asarray(x, dtype=np.float64)
+    x = as_float64("x", x, check_finite=False)
     beyond = np.ldexp(1.0, fmt.max_exponent + 1)
     size = np.where(np.isinf(x), beyond, np.abs(x))
     step = spacing(size, fmt)

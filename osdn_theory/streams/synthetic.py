@@ -217,7 +217,8 @@ def non_stationary(
 
 def path_length(comparator: Array) -> Array:
     """P_T = sum_t ||u_{t+1} - u_t||_2 of a path (..., T, K), (...) float64 (T14)."""
-    total: Array = np.sum(np.linalg.norm(np.diff(comparator, axis=-2), axis=-1), axis=-1)
+    path = as_float64("comparator", comparator, min_ndim=2)
+    total: Array = np.sum(np.linalg.norm(np.diff(path, axis=-2), axis=-1), axis=-1)
     return total
 
 
