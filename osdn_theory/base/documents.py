@@ -320,7 +320,7 @@ def _number(value: Any) -> float:
 
 def _describe(kind: Any) -> dict[str, Any]:
     numbers = {"type": "array", "items": {"anyOf": [NUMBER, {"type": "array"}]}}
-    return numbers if get_origin(kind) is np.ndarray else NUMBER
+    return numbers if kind is np.ndarray else NUMBER
 
 
 def _object(schema: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from typing import TypeVar
 
-from osdn_theory.recall.document import Compared, Difference
+from osdn_theory.recall.document import Compared, PairedDifference
 from osdn_theory.recall.statistics import PairedTest, holm_adjusted, paired_test, t_interval
 
 Series = Mapping[int, float]
@@ -43,10 +43,10 @@ def _paired(values: Series, reference: Series) -> PairedTest | None:
     return paired_test([values[seed] for seed in seeds], [reference[seed] for seed in seeds])
 
 
-def _difference(test: PairedTest | None, adjusted: float | None) -> Difference:
+def _difference(test: PairedTest | None, adjusted: float | None) -> PairedDifference:
     if test is None:
-        return Difference(**UNKNOWN, p=None, p_adjusted=adjusted)
-    return Difference(**asdict(test.difference), p=test.p, p_adjusted=adjusted)
+        return PairedDifference(**UNKNOWN, p=None, p_adjusted=adjusted)
+    return PairedDifference(**asdict(test.difference), p=test.p, p_adjusted=adjusted)
 
 
 def _usable(values: Series) -> bool:

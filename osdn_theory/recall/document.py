@@ -56,7 +56,7 @@ class Mean:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference(Mean):
+class PairedDifference(Mean):
     """A mean difference, paired by seed; `p` of a t test and Holm-adjusted, None where nothing could be tested."""
 
     p: Share | None
@@ -73,7 +73,7 @@ class Difference(Mean):
 class Compared(Mean):
     """A mean and its difference from DeltaNet's, or of an ablation from the model as trained; None: there is none."""
 
-    difference: Difference | None
+    difference: PairedDifference | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class AblationRow(Compared):
 
 
 @dataclass(frozen=True)
-class Trial:
+class TuningTrial:
     """Mean validation accuracy at a learning rate."""
 
     learning_rate: float
@@ -137,7 +137,7 @@ class RecallModel:
     parameters: Count | None
     rule: Mapping[str, Any] | None
     learning_rate: float | None
-    tuning: tuple[Trial, ...]
+    tuning: tuple[TuningTrial, ...]
     accuracy_by_seed: tuple[SeedAccuracy, ...]
 
 

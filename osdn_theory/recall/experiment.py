@@ -10,7 +10,7 @@ import numpy as np
 
 from osdn_theory.base.documents import read_typed
 from osdn_theory.base.validation import require
-from osdn_theory.recall.runs import PLAN, RESULT, Plan, Run, read_runs
+from osdn_theory.recall.runs import PLAN, RESULT, ExperimentPlan, TrainingRun, read_runs
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,17 @@ class ModelRuns:
     tuning : mapping from learning rate to mean validation accuracy
     learning_rate : float or None
         The one that validates best, the smallest of equals; None before any tuning.
-    tests : mapping from seed to Run
+    tests : mapping from seed to TrainingRun
         The test runs at that rate, in the order of the plan's seeds.
-    runs : tuple of Run
+    runs : tuple of TrainingRun
         All of them, tuning and test.
     """
 
     name: str
     tuning: dict[float, float]
     learning_rate: float | None
-    tests: dict[int, Run]
-    runs: tuple[Run, ...]
+    tests: dict[int, TrainingRun]
+    runs: tuple[TrainingRun, ...]
 
     @property
     def label(self) -> str:
@@ -48,13 +48,13 @@ class Experiment:
     Attributes
     ----------
     folder : Path
-    plan : Plan
+    plan : ExperimentPlan
     models : mapping from name to ModelRuns
         In the plan's order.
     """
 
     folder: Path
-    plan: Plan
+    plan: ExperimentPlan
     models: dict[str, ModelRuns]
 
     @property
@@ -80,14 +80,14 @@ def read_experiment(folder: Path) -> Experiment:
     ValueError
         A file that is not what it should be, or two test runs of one seed.
     """
-    plan, runs = read_typed(folder / PLAN, Plan), read_runs(folder)
+    plan, runs = read_typed(folder / PLAN, ExperimentPlan), read_runs(folder)
     models = {
         name: _model(name, [run for run in runs if run.result.model == name], plan) for name in plan.models
     }
     return Experiment(folder, plan, models)
 
 
-def _model(name: str, runs: list[Run], plan: Plan) -> ModelRuns:
+def _model(name: str, runs: list[TrainingRun], plan: ExperimentPlan) -> ModelRuns:
     validations: dict[float, list[float]] = {rate: [] for rate in sorted(plan.learning_rates)}
     for run in runs:
         if not run.is_test and run.result.learning_rate in validations:
@@ -104,8 +104,8 @@ def _model(name: str, runs: list[Run], plan: Plan) -> ModelRuns:
     )
 
 
-def _by_seed(runs: Iterable[Run]) -> dict[int, Run]:
-    found: dict[int, Run] = {}
+def _by_seed(runs: Iterable[TrainingRun]) -> dict[int, TrainingRun]:
+    found: dict[int, TrainingRun] = {}
     for run in runs:
         seed, file = run.result.seed, run.folder / RESULT
         require(seed not in found, f"{file}: another test run of {run.result.model} has seed {seed} as well")

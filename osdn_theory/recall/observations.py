@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from osdn_theory.measures.analysis import geometric_mean_ratio, root_mean_square
-from osdn_theory.recall.runs import Cell, MeasuredCell, Run
+from osdn_theory.recall.runs import Cell, MeasuredCell, TrainingRun
 
 Range = tuple[int, int, int]
 
@@ -58,12 +58,12 @@ def title(measure: str) -> str:
     return TITLES.get(measure) or f"accuracy on {measure.removeprefix('accuracy_')} keys"
 
 
-def cell_accuracies(run: Run) -> dict[Cell, float]:
+def cell_accuracies(run: TrainingRun) -> dict[Cell, float]:
     """Accuracy on the test set, cell by cell."""
     return {cell.key: cell.accuracy for cell in run.result.cells}
 
 
-def distance_accuracies(run: Run) -> dict[Range, float]:
+def distance_accuracies(run: TrainingRun) -> dict[Range, float]:
     """Accuracy by (repeats, low, high), the distance of a query from the last write of its pair in tokens."""
     counts: dict[Range, list[int]] = {}
     for entry in run.result.distances:
@@ -73,7 +73,7 @@ def distance_accuracies(run: Run) -> dict[Range, float]:
     return {key: correct / queries for key, (correct, queries) in counts.items() if queries}
 
 
-def ablation_accuracies(run: Run) -> dict[str, float]:
+def ablation_accuracies(run: TrainingRun) -> dict[str, float]:
     """Mean accuracy over the cells with d replaced, by ablation."""
     found: dict[str, list[float]] = {}
     for entry in run.result.ablations:
@@ -81,12 +81,12 @@ def ablation_accuracies(run: Run) -> dict[str, float]:
     return {name: _mean(values) for name, values in found.items()}
 
 
-def overall(run: Run) -> dict[str, float]:
+def overall(run: TrainingRun) -> dict[str, float]:
     """One number per measure: means over the cells of the test set, and `OVER_CELLS` of the layers."""
     return _of_test_set(run) | _of_layers(run.measured or ())
 
 
-def _of_test_set(run: Run) -> dict[str, float]:
+def _of_test_set(run: TrainingRun) -> dict[str, float]:
     accuracies = cell_accuracies(run)
     if not accuracies:
         return {}

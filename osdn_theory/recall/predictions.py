@@ -45,7 +45,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from osdn_theory.recall.comparisons import Series, compared
-from osdn_theory.recall.document import LEVEL, AblationRow, Difference, Outcome, Prediction
+from osdn_theory.recall.document import LEVEL, AblationRow, Outcome, PairedDifference, Prediction
 from osdn_theory.recall.experiment import ModelRuns
 from osdn_theory.recall.observations import overall
 from osdn_theory.recall.runs import MeasuredCell
@@ -191,7 +191,7 @@ def _frozen(models: Models) -> Prediction | None:
     return _no_difference(statement, difference)
 
 
-def _no_difference(statement: str, difference: Difference | None) -> Prediction | None:
+def _no_difference(statement: str, difference: PairedDifference | None) -> Prediction | None:
     """None where nothing could be tested: no pairs, or a single one."""
     if difference is None or difference.ends is None:
         return None

@@ -110,7 +110,7 @@ class Measures:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperimentPlan:
     """``plan.json`` of an experiment, as the trainer writes it."""
 
     preset: str
@@ -123,7 +123,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """One finished training run; `measured` is None before its layers are measured."""
 
     folder: Path
@@ -135,7 +135,7 @@ class Run:
         return self.result.role == "test"
 
 
-def read_runs(experiment: Path) -> list[Run]:
+def read_runs(experiment: Path) -> list[TrainingRun]:
     """Every finished run of an experiment, by model, learning rate and seed.
 
     Raises
@@ -148,7 +148,7 @@ def read_runs(experiment: Path) -> list[Run]:
     return found
 
 
-def _read_run(folder: Path) -> Run:
+def _read_run(folder: Path) -> TrainingRun:
     measures = folder / MEASURES
     measured = read_typed(measures, Measures).cells if measures.is_file() else None
-    return Run(folder, read_typed(folder / RESULT, TrainingResult), measured)
+    return TrainingRun(folder, read_typed(folder / RESULT, TrainingResult), measured)

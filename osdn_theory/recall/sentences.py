@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from osdn_theory.recall.data import count_seeds, labels
 from osdn_theory.recall.document import (
     AblationRow,
-    Difference,
     OverallRow,
+    PairedDifference,
     Prediction,
     RecallModel,
     RecallSummary,
@@ -128,7 +128,7 @@ def _outcomes(rows: Sequence[Prediction]) -> Iterator[str]:
         yield f"Not as predicted by {row.theorem}: {row.statement}; {row.measured}."
 
 
-def _difference(found: Difference, measure: str) -> str:
+def _difference(found: PairedDifference, measure: str) -> str:
     """One that was tested, and so has an interval and a p."""
     assert found.ends is not None
     assert found.p_adjusted is not None

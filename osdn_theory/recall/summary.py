@@ -19,7 +19,7 @@ from osdn_theory.recall.document import (
     RecallModel,
     RecallSummary,
     SeedAccuracy,
-    Trial,
+    TuningTrial,
 )
 from osdn_theory.recall.experiment import Experiment, ModelRuns, read_experiment
 from osdn_theory.recall.observations import (
@@ -29,7 +29,7 @@ from osdn_theory.recall.observations import (
     overall,
 )
 from osdn_theory.recall.predictions import tested_predictions
-from osdn_theory.recall.runs import Run
+from osdn_theory.recall.runs import TrainingRun
 from osdn_theory.recall.sentences import sentences
 
 Key = TypeVar("Key", bound=Hashable)
@@ -84,7 +84,7 @@ def summarise(folder: Path) -> RecallSummary:
     return replace(tested, sentences=sentences(tested))
 
 
-def _finished(experiment: Experiment) -> list[Run]:
+def _finished(experiment: Experiment) -> list[TrainingRun]:
     return [run for model in experiment.models.values() for run in model.runs]
 
 
@@ -97,7 +97,7 @@ def _model_row(model: ModelRuns) -> RecallModel:
         parameters=result.parameters if result else None,
         rule=result.rule if result else None,
         learning_rate=model.learning_rate,
-        tuning=tuple(Trial(rate, value) for rate, value in sorted(model.tuning.items())),
+        tuning=tuple(TuningTrial(rate, value) for rate, value in sorted(model.tuning.items())),
         accuracy_by_seed=tuple(SeedAccuracy(seed, value) for seed, value in sorted(accuracies.items())),
     )
 
@@ -163,7 +163,7 @@ def _ablation_rows(models: Mapping[str, ModelRuns]) -> tuple[AblationRow, ...]:
     )
 
 
-def _by_seed(model: ModelRuns, observe: Callable[[Run], Mapping[Key, float]]) -> dict[Key, Series]:
+def _by_seed(model: ModelRuns, observe: Callable[[TrainingRun], Mapping[Key, float]]) -> dict[Key, Series]:
     """What `observe` gives of every test run, gathered under its keys."""
     found: dict[Key, dict[int, float]] = {}
     for seed, run in model.tests.items():

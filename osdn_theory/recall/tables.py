@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from osdn_theory.recall.data import BASELINE, count_seeds, labels, overall
-from osdn_theory.recall.document import Difference, Mean, OverallRow, RecallModel, RecallSummary
+from osdn_theory.recall.document import Mean, OverallRow, PairedDifference, RecallModel, RecallSummary
 
 Rows = Sequence[tuple[str, ...]]
 
@@ -80,7 +80,7 @@ def percent(entry: Mean | None) -> str:
     return _with_interval(entry, lambda value: f"{100 * value:.1f}".replace("-", "−"))
 
 
-def points(difference: Difference | None) -> str:
+def points(difference: PairedDifference | None) -> str:
     """A difference of shares with its interval in points, and what the test says of it."""
     if difference is None or difference.mean is None:
         return NONE
@@ -89,14 +89,14 @@ def points(difference: Difference | None) -> str:
     return f"{shown}, {significance(difference)}{_p_value(difference)}"
 
 
-def significance(difference: Difference | None) -> str:
+def significance(difference: PairedDifference | None) -> str:
     """What the paired test says of a difference."""
     if difference is None or difference.p_adjusted is None:
         return "not tested"
     return "significant" if difference.significant else "not significant"
 
 
-def _p_value(difference: Difference) -> str:
+def _p_value(difference: PairedDifference) -> str:
     p = difference.p_adjusted
     return "" if p is None else " (p < 0.001)" if p < 0.001 else f" (p = {p:.3f})"
 

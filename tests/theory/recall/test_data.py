@@ -10,7 +10,7 @@ import pytest
 from support.report.recall_summaries import MODELS, recall_summary, summary_of
 
 from osdn_theory.recall import data as recall_data
-from osdn_theory.recall.document import RECALL, Difference, Mean
+from osdn_theory.recall.document import RECALL, Mean, PairedDifference
 from osdn_theory.recall.tables import (
     ablation_table,
     against_baseline,
@@ -132,7 +132,7 @@ def test_numbers_are_shown_as_they_are() -> None:
         "61.2\N{NO-BREAK SPACE}[60.0,\N{NO-BREAK SPACE}62.5]"
     )
     assert percent(None) == points(None) == "–"
-    difference = Difference(mean=-0.004, low=None, high=None, p=None, p_adjusted=None)
+    difference = PairedDifference(mean=-0.004, low=None, high=None, p=None, p_adjusted=None)
     assert points(difference) == "−0.40, not tested"
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from osdn_theory.recall.comparisons import compared
-from osdn_theory.recall.document import Compared, Difference
+from osdn_theory.recall.document import Compared, PairedDifference
 from osdn_theory.recall.statistics import holm_adjusted, paired_test, t_interval
 
 X = np.array([0.61, 0.58, 0.66, 0.60, 0.63])
@@ -74,7 +74,7 @@ def test_what_is_no_probability_is_refused(p: float) -> None:
         holm_adjusted([0.5, p])
 
 
-def difference(row: Compared) -> Difference:
+def difference(row: Compared) -> PairedDifference:
     assert row.difference is not None
     return row.difference
 
