@@ -1,17 +1,17 @@
 """The functions that are timed, from a provider and inputs: what is done outside of them is not measured."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from osdn_kernels.boundary.results import State
-from osdn_kernels.boundary.rule import Rule
-from osdn_kernels.launch.sequences import cut
-from osdn_kernels.ops import fused_recurrent_osdn
-from osdn_kernels.recurrent.decode import decode_step_
-from osdn_kernels.scan.forward import scan_forward
 from torch import Tensor
 
+from ..boundary.results import State
+from ..boundary.rule import Rule
+from ..launch.sequences import cut
+from ..ops import fused_recurrent_osdn
+from ..recurrent.decode import decode_step_
+from ..scan.forward import scan_forward
 from . import names
 from .floors import CHUNK, Work, decode, forward, forward_backward, scan
 from .inputs import CLIPPING_BOX, D_MAX, D_MIN, Drawn
@@ -106,7 +106,7 @@ def decode_calls(sets: list[Drawn], shape: Shape, *, graph: bool) -> list[Call]:
     def zeros() -> Tensor:
         return torch.zeros(shape.batch, heads, key_dim, value_dim, device=sets[0].q.device)
 
-    def plain(drawn: Drawn) -> dict[str, Tensor]:
+    def plain(drawn: Drawn) -> dict[str, Any]:
         return {name: getattr(drawn, name) for name in ("q", "k", "v", "beta")}
 
     def step() -> Callable[[], tuple[Tensor, ...]]:

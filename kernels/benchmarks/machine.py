@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from osdn_kernels.launch.runtime import INTERPRETED
 
+from ..launch.runtime import INTERPRETED
 from .floors import Ceilings
 from .timing import timer_of
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +17,8 @@ from .shapes import Shape
 from .timing import Timer, timer_of
 
 REPETITIONS = 2
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def timed_records(task: Task, calls: list[Call], timer: Timer, *, cpu: bool = Fa
         call.provider: Record(task.measure, call.provider, task.shape, work=call.work) for call in calls
     }
 
-    def attempt(call: Call, action: Callable[[], object]) -> object:
+    def attempt(call: Call, action: Callable[[], Made]) -> Made | None:
         try:
             return action()
         except Exception as error:
@@ -74,14 +78,14 @@ def timed_records(task: Task, calls: list[Call], timer: Timer, *, cpu: bool = Fa
             return None
 
     for call in calls:
-        run = attempt(call, lambda call=call: ready(call, cpu=cpu))
+        run = attempt(call, partial(ready, call, cpu=cpu))
         if run is not None:
             runs[call.provider] = run
     samples: dict[str, list[Sample]] = {call.provider: [] for call in calls}
     for _ in range(REPETITIONS):
         for call in calls:
             if call.provider in runs:
-                sample = attempt(call, lambda call=call: timer(runs[call.provider], call.repeats))
+                sample = attempt(call, partial(timer, runs[call.provider], call.repeats))
                 samples[call.provider] += [sample] if sample else []
     for name, record in records.items():
         if record.status == MEASURED:

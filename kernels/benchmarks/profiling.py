@@ -1,5 +1,6 @@
 """Time per kernel of one forward and backward pass, ours and flash-linear-attention's."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,14 +47,14 @@ def section(provider: Provider, shape: Shape, device: torch.device) -> str:
     return f"## {provider.name}\n\n" + table(kernels)
 
 
-def measured(run) -> list[Kernel]:
+def measured(run: Callable[[], object]) -> list[Kernel]:
     run()
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as trace:
         for _ in range(ACTIVE):
             run()
         torch.cuda.synchronize()
-    events = [event for event in trace.key_averages() if event.device_type == torch.autograd.DeviceType.CUDA]
+    events = [event for event in trace.key_averages() if event.device_type.name == "CUDA"]
     return [
         Kernel(event.key, event.count / ACTIVE, event.self_device_time_total / ACTIVE)
         for event in events

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import osdn_kernels
 from torch import Tensor
 
+from .. import ops
 from . import names
 
 Operator = Callable[..., Any]
@@ -42,9 +42,10 @@ def fla(module: str, name: str) -> Callable[[], Operator]:
 
     def load() -> Operator:
         try:
-            return getattr(importlib.import_module(f"fla.ops.{module}"), name)
+            operator: Operator = getattr(importlib.import_module(f"fla.ops.{module}"), name)
         except ImportError as error:
             raise Missing(f"not installed: {error}") from error
+        return operator
 
     return load
 
@@ -55,9 +56,10 @@ def first(operator: Operator, **options: Any) -> Callable[[], Operator]:
 
 
 def stepped() -> Operator:
-    def call(**tensors: Tensor) -> Tensor:
-        with osdn_kernels.sequential_scan():
-            return osdn_kernels.chunk_osdn(**tensors, check_values=False)[0]
+    def call(**tensors: Any) -> Tensor:
+        with ops.sequential_scan():
+            o: Tensor = ops.chunk_osdn(**tensors, check_values=False)[0]
+            return o
 
     return call
 
@@ -76,7 +78,7 @@ STARTED = {**PLAIN, "initial_preconditioner": "start"}
 
 def chunkwise() -> list[Provider]:
     """Forward, backward and memory."""
-    ours = osdn_kernels.chunk_osdn
+    ours = ops.chunk_osdn
     return [
         Provider(names.OURS, first(ours), STARTED),
         Provider(names.DELTA, theirs("delta_rule", "chunk_delta_rule"), PLAIN),

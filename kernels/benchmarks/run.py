@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 import triton
-from osdn_kernels.launch.tuning import quick_bench
 from rich.console import Console
 
 from ..launch.files import write_whole
+from ..launch.tuning import quick_bench
 from . import figures, machine, plan, tables
 from .measure import Task, run_task
 from .records import Record, Results
@@ -34,8 +34,7 @@ def run(
     results = Results(folder, machine.note(smoke=smoke), machine.environment(), smoke=smoke)
     console.print(results.note, markup=False, style="bold")
     if workers and device.type == "cuda" and not smoke:
-        from osdn_kernels.launch.precompile import precompile
-
+        from ..launch.precompile import precompile
         from .short import calls
 
         count = precompile(calls, only, size, workers=workers, seconds=seconds / 2)

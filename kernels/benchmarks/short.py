@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from . import machine, names, plan, shapes
+from .calls import Call
 from .measure import Task, calls_of
 from .shapes import Shape
 
@@ -17,8 +19,13 @@ def calls(only: set[str], size: str) -> Iterator[Callable[[], object]]:
     """Everything that the rows of a run call."""
     for task in rows(only, size):
         for call in calls_of(task, machine.device()):
-            yield lambda call=call: call.prepare()()
+            yield partial(run, call)
         torch.cuda.empty_cache()
+
+
+def run(call: Call) -> object:
+    """Prepare a call and make it."""
+    return call.prepare()()
 
 
 def rows(only: set[str], size: str) -> list[Task]:

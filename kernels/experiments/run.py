@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ Options = tuple[Plan, Path, Measure, Settings]
 def in_order(jobs: list[Job], options: Options, group: Group, counter: Counter) -> None:
     plan, *_ = options
     for job in jobs:
-        run_job(job, *options, group, lambda step, job=job: counter.tick(job.label, step))
+        run_job(job, *options, group, partial(counter.tick, job.label))
         counter.tick(job.label, plan.steps)
 
 

@@ -11,7 +11,7 @@ TUNED: dict[str, Any] = {}
 """Every autotuned kernel by name, in order of definition."""
 
 
-class Unrolled(triton.Config):  # type: ignore[misc]
+class Unrolled(triton.Config):
     """A configuration for products in full float32.
 
     Tensor cores do not take these; the compiler unrolls them into multiply-adds, so that the tiles that suit tensor

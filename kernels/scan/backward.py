@@ -1,5 +1,7 @@
 """Gradients of the calibrate scan: what precedes and what follows its chain of adjoints, and the three together."""
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -143,7 +145,7 @@ def scan_backward(
     Those of g and of the anchor are None without g, the anchor's also without an anchor.
     """
     heads, dim = k.shape[2:]
-    make = {"dtype": torch.float32, "device": k.device}
+    make: dict[str, Any] = {"dtype": torch.float32, "device": k.device}
     precision = operand_precision(k.dtype)
     # Full float32 products run outside the tensor cores and would spill on wider blocks.
     block = min(16 if precision == "ieee" else 64, tile(dim))
@@ -190,5 +192,6 @@ def scan_backward(
                 *known, gains.clipped, grad, grad_key, grad_k, grad_g, pulls, rho, exits, *slots,
                 k.shape[0] * k.shape[1], 1.0 / eta if eta else 0.0, **shared, BK=block, PRECISION=precision,
             )  # fmt: skip
-    grad_anchor = sum_by_sequence(pulls, chunks) if anchored else None
-    return grad_k, grad_g.sum(0).to(g.dtype) if gated else None, grad_initial, grad_anchor
+    grad_anchor = None if pulls is None else sum_by_sequence(pulls, chunks)
+    summed = None if grad_g is None or g is None else grad_g.sum(0).to(g.dtype)
+    return grad_k, summed, grad_initial, grad_anchor

@@ -5,7 +5,7 @@ a certificate that no iterate leaves the box, decided on the device, accepts the
 token by token. The result is that of the clipped recurrence in both cases.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -302,7 +302,7 @@ def scan_forward(
     `scale_key`. The same rows of `path` [B, T, H, K] float32, if given, get d_t.
     """
     heads, dim = k.shape[2:]
-    make = {"dtype": torch.float32, "device": k.device}
+    make: dict[str, Any] = {"dtype": torch.float32, "device": k.device}
     # The slots left over by packed sequences are part of what a registered operator returns.
     per_slot = torch.zeros if chunks.packed else torch.empty
     gains = Gains(

@@ -1,6 +1,7 @@
 """The self-test of the decoding step, which is not autotuned: its tile depends on the number of heads."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,13 +35,15 @@ def cases() -> list[Case]:
         for sequences in (FEW, MANY)
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     ]
-    small = {size: SMALL[size] for size in ("key_dim", "value_dim")}
+    small: dict[str, Any] = {size: SMALL[size] for size in ("key_dim", "value_dim")}
     return [replace(case, **small) for case in made] if INTERPRETED else made
 
 
 def step_by_step(problem: Problem, device: torch.device) -> dict[str, Tensor]:
     """Outputs of single steps, and where they leave the state."""
-    given = {name: placed(x, name, problem.case, device) for name, x in problem.tensors.items()}
+    given: dict[str, Any] = {
+        name: placed(x, name, problem.case, device) for name, x in problem.tensors.items()
+    }
     state = State(given.pop("initial_state"), given.pop("initial_preconditioner"))
     anchor = given.pop("anchor")
     outputs = [
@@ -70,7 +73,7 @@ def judge(case: Case, device: torch.device) -> Finding:
 
 def relative(found: Tensor, expected: Tensor) -> float:
     """Frobenius."""
-    return ((found.double() - expected).norm() / expected.norm()).nan_to_num(torch.inf).item()
+    return float(((found.double() - expected).norm() / expected.norm()).nan_to_num(torch.inf))
 
 
 def findings(device: torch.device) -> list[Finding]:

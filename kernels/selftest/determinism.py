@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ def cases() -> list[Case]:
         for case in CASES
         if case.name in ("chunk bf16", "recurrent bf16")
     ]
-    small = {**SMALL, "lengths": (20, 20)}
+    small: dict[str, Any] = {**SMALL, "lengths": (20, 20)}
     return [replace(case, **small) for case in made] if INTERPRETED else made
 
 

@@ -265,7 +265,8 @@ def expect_into(file: Path, case: Case) -> tuple[list[Finding], list[Job]]:
 
 @lru_cache(maxsize=2)
 def loaded(file: Path) -> Expected:
-    return torch.load(file, weights_only=False)
+    expected: Expected = torch.load(file, weights_only=False)
+    return expected
 
 
 def job(task: Job) -> tuple[list[Finding], list[Job]]:

@@ -43,7 +43,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.mixer(self.mixer_norm(x))[0]
-        return x + self.narrow(silu(self.widen(self.mlp_norm(x))))
+        y: Tensor = x + self.narrow(silu(self.widen(self.mlp_norm(x))))
+        return y
 
 
 class RecallModel(nn.Module):
@@ -52,6 +53,8 @@ class RecallModel(nn.Module):
     The vectors of the key tokens are the task's and fixed; those of the separator and of the values are learned.
     Models of one seed start from the same values of the parameters that they share.
     """
+
+    key_vectors: Tensor
 
     def __init__(self, task: RecallTask, spec: ModelSpec, size: ModelSize) -> None:
         super().__init__()
@@ -69,7 +72,8 @@ class RecallModel(nn.Module):
         x = self.embed(tokens)
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x[:, -queries:]))
+        logits: Tensor = self.head(self.norm(x[:, -queries:]))
+        return logits
 
     def embed(self, tokens: Tensor) -> Tensor:
         table = torch.cat([self.learned.weight[:1], self.key_vectors, self.learned.weight[1:]])
@@ -78,8 +82,9 @@ class RecallModel(nn.Module):
     @torch.no_grad()
     def project_(self) -> None:
         """Every d_1 back into its box, after an optimizer step."""
-        for block in self.blocks:
-            block.mixer.project_()
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.mixer.project_()
 
     @property
     def trained_parameters(self) -> int:

@@ -75,7 +75,8 @@ def train(
 
 def adamw(plan: Plan, model: nn.Module, learning_rate: float) -> AdamW:
     """AdamW; parameters that layers mark so, and vectors, are not decayed."""
-    kept, decayed = [], []
+    kept: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
             free = parameter.dim() < 2 or getattr(parameter, "_no_weight_decay", False)
