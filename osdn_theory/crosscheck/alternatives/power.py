@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.documents import Number
 from osdn_theory.base.jsonable import stated
 from osdn_theory.base.threads import cores
@@ -27,6 +28,7 @@ NOTHING = 1e-6
 """Bounds below which an alternative is the right result, but for the order of float64 operations."""
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Reach:
     """How well the exercises would show one alternative.
@@ -66,6 +68,7 @@ class Reach:
         return f"at most {self.excess:.2g} bounds away, in '{self.exercise}'"
 
 
+@show_briefly
 @dataclass(frozen=True, eq=False)
 class Power:
     """What a set of exercises would have seen, alternative by alternative."""

@@ -51,19 +51,23 @@ def test_anything_else_is_named(value: Any, error: type[Exception], message: str
 
 
 def test_public_functions_take_bfloat16_tensors() -> None:
-    keys, values = (torch.randn(6, n, generator=torch.Generator().manual_seed(0)).bfloat16() for n in (3, 2))
-    as_arrays = keys.double().numpy(), values.double().numpy()
-    start = torch.full((3,), 1.25).bfloat16()
-    rule = ot.CalibrationRule(
-        eta=torch.tensor(0.125).bfloat16(), d_min=torch.zeros(3).bfloat16(), d_max=[2.0] * 3
-    )  # type: ignore[arg-type]
+    draw = torch.Generator().manual_seed(0)
+    keys: Any = torch.randn(6, 3, generator=draw).bfloat16()
+    values: Any = torch.randn(6, 2, generator=draw).bfloat16()
+    start: Any = torch.full((3,), 1.25).bfloat16()
+    arrays: Any = keys.double().numpy(), values.double().numpy()
+    given: Any = {
+        "eta": torch.tensor(0.125).bfloat16(),
+        "d_min": torch.zeros(3).bfloat16(),
+        "d_max": [2.0] * 3,
+    }
     plain = ot.CalibrationRule(eta=0.125, d_min=0.0, d_max=2.0)
-    run = ot.osdn(ot.Stream(keys=keys, values=values), rule, initial_preconditioner=start)  # type: ignore[arg-type]
-    expected = ot.osdn(ot.Stream(*as_arrays), plain, initial_preconditioner=1.25)
-    assert_array_equal(run.outputs, expected.outputs)
-    assert_array_equal(ot.ridge_solution(keys, values, 1e-3), ot.ridge_solution(*as_arrays, 1e-3))
-    assert_array_equal(ot.round_to(keys, ot.BFLOAT16), as_arrays[0])  # type: ignore[arg-type]
-    assert ot.path_length(keys) == ot.path_length(as_arrays[0])  # type: ignore[arg-type]
+    stream = ot.Stream(keys=keys, values=values)
+    run = ot.osdn(stream, ot.CalibrationRule(**given), initial_preconditioner=start)
+    assert_array_equal(run.outputs, ot.osdn(ot.Stream(*arrays), plain, initial_preconditioner=1.25).outputs)
+    assert_array_equal(ot.ridge_solution(keys, values, 1e-3), ot.ridge_solution(*arrays, 1e-3))
+    assert_array_equal(ot.round_to(keys, ot.BFLOAT16), arrays[0])
+    assert ot.path_length(keys) == ot.path_length(arrays[0])
 
 
 @pytest.mark.parametrize(
