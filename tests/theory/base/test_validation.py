@@ -65,7 +65,7 @@ def test_public_functions_take_bfloat16_tensors() -> None:
     stream = ot.Stream(keys=keys, values=values)
     run = ot.osdn(stream, ot.CalibrationRule(**given), initial_preconditioner=start)
     assert_array_equal(run.outputs, ot.osdn(ot.Stream(*arrays), plain, initial_preconditioner=1.25).outputs)
-    assert_array_equal(ot.ridge_solution(keys, values, 1e-3), ot.ridge_solution(*arrays, 1e-3))
+    assert_array_equal(ot.ridge_solution(keys, values, 1e-3), ot.ridge_solution(arrays[0], arrays[1], 1e-3))
     assert_array_equal(ot.round_to(keys, ot.BFLOAT16), arrays[0])
     assert ot.path_length(keys) == ot.path_length(arrays[0])
 
