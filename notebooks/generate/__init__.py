@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from generate import api_pages, coq_pages, measured_tables, theorem_pages
+from generate import api_pages, coq_pages, measured_tables, notebook_table, theorem_pages
 
 Pages = Mapping[str, str | bytes]
 """File name within the folder -> content."""
@@ -17,7 +17,7 @@ def write_pages(folder: Path) -> None:
     A file that would not change is not touched, so that Sphinx reads only what is new.
     """
     pages: dict[str, str | bytes] = {}
-    for made in (theorem_pages, coq_pages, measured_tables, api_pages):
+    for made in (theorem_pages, coq_pages, measured_tables, notebook_table, api_pages):
         pages |= made.pages()
     for name, content in pages.items():
         _write(folder / name, content if isinstance(content, bytes) else content.encode())

@@ -89,7 +89,7 @@ def test_every_block_runs_in_a_new_shell_of_a_fresh_clone(tmp_path: Path) -> Non
 
 def test_there_are_examples_and_no_other_kind_of_block() -> None:
     assert len(examples()) == 5
-    assert sum(bool(example.printed) for example in examples()) == 2
+    assert sum(bool(example.printed) for example in examples()) == 3
     assert len(blocks(README)) == len(blocks(README, "bash|text|diff"))
     assert len(README.splitlines()) <= 160
 

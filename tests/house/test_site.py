@@ -23,7 +23,7 @@ NOTEBOOKS = ROOT / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 
 
-from generate import api_pages, check_links, coq_pages, formulas, measured_tables, write_pages  # noqa: E402
+from generate import api_pages, check_links, coq_pages, formulas, measured_tables, notebook_table, write_pages  # noqa: E402
 from generate.markdown import table  # noqa: E402
 
 
@@ -110,6 +110,17 @@ def test_a_new_measured_file_is_shown_whole_where_it_is_short(tmp_path: Path) ->
     assert measured_tables.made_of(path) == "1,000 rows."
 
 
+def test_every_notebook_is_listed_with_its_question(tmp_path: Path) -> None:
+    (listed,) = notebook_table.pages().values()
+    for source in NOTEBOOKS.glob("[0-9]*.py"):
+        assert f"(../{source.stem}.ipynb)" in listed
+    assert listed.count("?") >= len(list(NOTEBOOKS.glob("[0-9]*.py")))
+    silent = tmp_path / "09.ipynb"
+    silent.write_text('{"cells": [{"source": ["# Title"]}]}')
+    with pytest.raises(ValueError, match=r"09\.ipynb: its first cell asks no question"):
+        notebook_table.question(silent)
+
+
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
     (tmp_path / "a.html").write_text(
@@ -180,7 +191,7 @@ def test_no_page_is_wider_than_the_screen_or_asks_another_host(
 def test_pages_that_did_not_change_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import generate
 
-    for name in ("theorem_pages", "measured_tables", "api_pages"):
+    for name in ("theorem_pages", "measured_tables", "notebook_table", "api_pages"):
         monkeypatch.setattr(getattr(generate, name), "pages", dict)
     write_pages(tmp_path)
     kept = tmp_path / "coq" / "index.md"
