@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from osdn_theory.base.threads import cores
 from osdn_theory.commands.console import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -70,6 +69,7 @@ def sweep(
     ] = False,
 ) -> None:
     """Measure OSDN on a grid of streams, rules and precisions; resumable, one Parquet table."""
+    from osdn_theory.base.threads import cores
     from osdn_theory.sweep.local import WorkersLostError
     from osdn_theory.sweep.options import grid_of
     from osdn_theory.sweep.run import plan_sweep, run_sweep

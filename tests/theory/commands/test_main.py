@@ -174,7 +174,7 @@ def test_version_and_help() -> None:
     assert run("--version").stdout == f"osdn-theory {__version__}\n"
     result = run("--help")
     assert result.exit_code == 0
-    for name in ("verify", "analyze", "converge", "bench", "tighten", "streams"):
+    for name in ("verify", "analyze", "converge", "central", "bench", "tighten", "streams"):
         assert name in result.stdout
 
 
@@ -294,6 +294,26 @@ def test_installed_command_in_its_own_process(tmp_path: Path) -> None:
     assert failed.stderr == "error: no.npz: no such file\n"
 
 
+def test_the_package_runs_as_the_command() -> None:
+    for arguments, said in (
+        (["--version"], f"osdn-theory {__version__}\n"),
+        (["streams", "--json"], "isotropic"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "osdn_theory", *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert said in done.stdout
+    wrong = subprocess.run(
+        [sys.executable, "-m", "osdn_theory", "nonsense"], capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 2
+    assert "Usage: osdn-theory" in wrong.stderr
+
+
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -306,10 +326,13 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
+    heavy = ("numpy", "scipy", "sympy", "numba", "matplotlib", "torch", "triton", "flint", "threadpoolctl")
     code = (
         "import sys; from typer.testing import CliRunner; from osdn_theory.commands.main import app;"
-        "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
-        "print([name for name in ('scipy', 'matplotlib', 'torch', 'flint') if name in sys.modules])"
+        "names = [command.callback.__name__ for command in app.registered_commands];"
+        "helps = [['--help'], *([name, '--help'] for name in names)];"
+        "assert len(names) == 11 and not any(CliRunner().invoke(app, help).exit_code for help in helps);"
+        f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
