@@ -15,7 +15,7 @@ from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES  # noqa: E402
 project = "osdn"
 author = "the osdn authors"
 version = release = osdn_theory.__version__
-project_copyright = "MIT licence"
+project_copyright = "2026, the osdn authors, MIT licence"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["generated/parts/*"]
