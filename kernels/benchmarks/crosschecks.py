@@ -16,7 +16,8 @@ Row = dict[str, Any]
 
 
 def examinations(name: str, document: Row) -> Iterator[Row]:
-    possible = [row for row in document["power"] or () if "needs" not in row["reason"]]
+    reaches = document["power"]["reaches"] if document["power"] else ()
+    possible = [row for row in reaches if row["obstacle"] is None]
     yield {
         "run": name,
         "command": document["command"],
@@ -26,7 +27,7 @@ def examinations(name: str, document: Row) -> Iterator[Row]:
         "exercises": len(document["exercises"]),
         "faults seen": sum(row["seen"] for row in possible),
         "faults possible": len(possible),
-        "faults unseen": "; ".join(row["fault"] for row in possible if not row["seen"]),
+        "faults unseen": "; ".join(row["fault"]["key"] for row in possible if not row["seen"]),
         "not bit for bit": "; ".join(
             f"{item['name']}: {item['outcome']}"
             for item in document["invariances"]
