@@ -61,7 +61,6 @@ def converge(
     options: dict[str, Any] = {
         "steps": steps, "rules": known_names("--rule", rule, RULES) or RULES, "eta": eta
     }  # fmt: skip
-    ensure_writable(out)
     if file is None:
         sizes = {"key_dim": key_dim or 8, "value_dim": value_dim or 8, "rotate": rotate}
         found = {
@@ -69,6 +68,7 @@ def converge(
         }
     else:
         found = _from_file(file, layer, _index(head), gram, value_dim, seed, options)
+    ensure_writable(out)
     files: list[Path] = []
     for name, data in found.items():
         figure, _ = plotting.convergence_rates(data, labels=LABELS, title=_title(name, data, file))

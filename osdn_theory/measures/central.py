@@ -37,8 +37,8 @@ def central_streams(
     """Streams by kind of key, to all of which T5 applies, to the bit.
 
     Isotropic and anisotropic keys have a hidden comparator in the published box, and values that one state explains;
-    the leading axis counts the seeds. Captured keys are those of the packaged MiniLM layer 0 (K = 32, one head as one
-    seed), moved to the nearest of exactly unit norm: their comparator is 1, and OSDN starts at `CAPTURED_START`.
+    the leading axis counts the seeds. Captured keys are those of the packaged MiniLM layer 0 (K = 32, 384 tokens at
+    most, one head as one seed), moved to the nearest of exactly unit norm: their comparator is 1, and OSDN starts at `CAPTURED_START`.
 
     Raises
     ------
@@ -49,6 +49,7 @@ def central_streams(
     rng = np.random.default_rng(seed)
     sizes: dict[str, Any] = {"length": length, "key_dim": key_dim, "value_dim": value_dim}
     (layer,) = load_activations(layers=[0])
+    layer = layer.tokens(0, length)
     captured = replace(
         layer,
         keys=nearest_unit_keys(rng, layer.keys),

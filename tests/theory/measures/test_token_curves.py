@@ -160,6 +160,7 @@ def test_the_kinds_of_keys(streams: dict[str, Stream]) -> None:
     spread = {kind: values.max() / values.min() for kind, values in variance.items()}
     assert spread["isotropic"] < 4 < 20 < spread["anisotropic"]
     captured = streams["captured"]
+    assert captured.length == 60
     assert_array_equal(np.sum(captured.squared_keys, axis=-1), 1.0)
     assert captured.initial_preconditioner is not None
     assert np.all(captured.initial_preconditioner == CAPTURED_START)
