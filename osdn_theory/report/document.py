@@ -138,7 +138,7 @@ REPORT = DocumentKind(
     format="osdn-report/3",
     content=Report,
     about="report.json: the page of a verification report as data",
-    remake="osdn-theory verify --report DIR",
+    remake="osdn-theory verify --out DIR",
     code=("osdn_theory.verification",),
     arrays=False,
 )
