@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from osdn_theory import __version__
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.command import command
@@ -19,6 +21,7 @@ from osdn_theory.base.jsonable import jsonable
 from osdn_theory.base.threads import single_threaded_blas
 from osdn_theory.bounds import BoundCheck, bound_ids, check_bounds
 from osdn_theory.bounds.checking import CONTEXT
+from osdn_theory.streams.activations import require_tokens
 from osdn_theory.verification.suite import Entry, activation_entries, stream_names, suite, trajectories
 
 STREAM_DESCRIPTIONS: Mapping[str, str] = stream_names()
@@ -114,7 +117,7 @@ def verify(
     Raises
     ------
     ValueError
-        Unknown stream or bound, seeds < 1, seed < 0, or a file that cannot be read as activations.
+        Unknown stream or bound, seeds < 1, seed < 0, or a file that cannot be read as activations or has no tokens.
     """
     started = time.perf_counter()
     _check_counts(seeds, seed)
@@ -124,7 +127,9 @@ def verify(
         chosen = list(STREAM_NAMES)
     entries = list(suite(chosen, seed, seeds))
     if file is not None:
-        entries.extend(activation_entries(Path(file)))
+        given = list(activation_entries(Path(file)))
+        require_tokens([entry.build(np.random.default_rng(seed)) for entry in given])
+        entries.extend(given)
     # Every matrix here is small: a second BLAS thread costs more in waiting than it computes.
     with single_threaded_blas():
         checks, described = _run(entries, wanted, progress)

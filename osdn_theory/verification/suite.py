@@ -12,7 +12,7 @@ from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
 from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams import synthetic
-from osdn_theory.streams.activations import activation_layers, load_activations, require_tokens
+from osdn_theory.streams.activations import activation_layers, load_activations
 from osdn_theory.streams.exact_keys import nearest_unit_keys
 from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.transforms import repeated, with_gates
@@ -255,9 +255,7 @@ def _seeded(entry: Entry, entropy: list[int], draw: int | None) -> Build:
 
 def activation_entries(path: Path | None, layers: list[str] | None = None) -> Iterator[Entry]:
     """One entry per layer of captured activations, or per layer asked for."""
-    streams = load_activations(path, layers=layers)
-    require_tokens(streams)
-    for stream in streams:
+    for stream in load_activations(path, layers=layers):
         yield Entry(
             stream.name,
             f"captured activations, {stream.length} tokens, {'x'.join(map(str, stream.lead))} heads",
