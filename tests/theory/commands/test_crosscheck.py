@@ -15,6 +15,7 @@ from support.crosscheck.recorded import record
 from typer.testing import CliRunner
 
 from osdn_theory.commands.main import app
+from osdn_theory.crosscheck.document import CROSSCHECK
 
 TESTS = Path(__file__).parents[2]
 SMALL = ["--stream", "interpolating", "--tokens", "24"]
@@ -54,7 +55,7 @@ def test_json_is_one_document_on_stdout() -> None:
     result = run("--kernel", "osdn_reference", *SMALL, "--rule", "published,fast", "--json", "--gradients")
     document = json.loads(result.stdout)
     assert result.exit_code == document["exit_code"]
-    assert document["format"] == "osdn-crosscheck/2"
+    assert document["format"] == CROSSCHECK.format
     assert [check["rule"] for check in document["streams"]] == ["published", "fast"]
     assert any(item["name"] == "grad k" for item in document["streams"][0]["comparisons"])
 
@@ -178,7 +179,7 @@ def test_the_default_call_examines(right: Any) -> None:
     assert document["verdict"] == "right"
     assert len(document["exercises"]) >= 12
     assert [check["stream"] for check in document["streams"]] == ["interpolating", "noisy", "minilm/layer0"]
-    assert all(row["seen"] or row["reason"] for row in document["power"])
+    assert all(row["seen"] or row["reason"] for row in document["power"]["reaches"])
     assert {item["name"] for item in document["invariances"]} >= {"deterministic", "batch-invariant"}
     assert "cu_seqlens (the kernel does not take it)" in document["not_exercised"]
 
