@@ -7,7 +7,7 @@ from torch import Tensor
 
 from . import values
 from .checks import check_tensor, count_sequences, read_finite, read_rule, refuse
-from .results import State
+from .results import State, widen
 from .rule import PUBLISHED, Rule
 
 CHUNK_SIZES = (16, 32, 64)
@@ -212,7 +212,7 @@ def _anchor(
     if anchor is None:
         return None
     anchor = read_finite("anchor", anchor)
-    return k.new_full(shape, anchor, dtype=_wide(k)) if gated and anchor != 0.0 else None
+    return k.new_full(shape, anchor, dtype=widen(k.dtype)) if gated and anchor != 0.0 else None
 
 
 def _state(name: str, value: Tensor, k: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -220,11 +220,7 @@ def _state(name: str, value: Tensor, k: Tensor, shape: tuple[int, ...]) -> Tenso
     check_tensor(
         name, value, "[N, H, K, V]" if len(shape) == 4 else "[N, H, K]", REFERENCE_DTYPES, shape, k.device
     )
-    return value.to(_wide(k))
-
-
-def _wide(k: Tensor) -> torch.dtype:
-    return torch.float64 if k.dtype == torch.float64 else torch.float32
+    return value.to(widen(k.dtype))
 
 
 def _check_size(name: str, tensor: Tensor, limits: Limits) -> None:

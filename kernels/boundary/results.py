@@ -2,7 +2,13 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+
+def widen(dtype: torch.dtype) -> torch.dtype:
+    """Of states, gates and preconditioners beside inputs of `dtype`: float32, or float64 beside float64."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 class State(NamedTuple):

@@ -9,12 +9,12 @@ from torch.nn.functional import linear, logsigmoid, rms_norm, silu
 
 from ..boundary.checks import count_sequences, read_rule, refuse
 from ..boundary.inputs import MAX_FEATURES
-from ..boundary.results import State
+from ..boundary.results import State, widen
 from ..boundary.rule import PUBLISHED
 from ..boundary.values import check_values
 from .cache import LayerCache
 from .convolution import Packing, ShortConvolution, packing
-from .operator import choose, step_, steps_in_place, widest
+from .operator import can_launch, choose, step_
 
 MODES = ("chunk", "fused_recurrent")
 
@@ -217,7 +217,7 @@ class OnlineScaledDeltaNet(nn.Module):
         if cache is not None and cache.sequences is not None and cache.sequences != sequences:
             refuse("cache", f"one of {sequences} sequences, as in this call", cache)
         q, k, v, tails = self._queries_keys_values(x, cache, cu_seqlens)
-        beta = self.b_proj(x).to(widest(x)).sigmoid()
+        beta = self.b_proj(x).to(widen(x.dtype)).sigmoid()
         if self.allow_neg_eigval:
             beta = 2 * beta
         g = None if self.forget_gate is None else self.forget_gate(x)
@@ -267,7 +267,7 @@ class OnlineScaledDeltaNet(nn.Module):
         state = None if cache is None else cache.state
         start = None
         if state is None or self.anchored:
-            start = self.initial_preconditioner.to(widest(q)).clamp(self.rule.d_min, self.rule.d_max)
+            start = self.initial_preconditioner.to(widen(q.dtype)).clamp(self.rule.d_min, self.rule.d_max)
             start = start.expand(sequences, -1, -1).contiguous()
         options = {
             "g": g,
@@ -276,7 +276,7 @@ class OnlineScaledDeltaNet(nn.Module):
             "use_qk_l2norm_in_kernel": True,
         }
         writable = cache is not None and cache.writable and cu_seqlens is None
-        if writable and state is not None and steps_in_place(q):
+        if writable and state is not None and q.shape[1] == 1 and can_launch(q):
             return step_(q, k, v, beta, state, **options), None
         # What the layer passes is in range by construction, and cu_seqlens was checked.
         o, final = self.operator(q)(
@@ -319,7 +319,7 @@ class ForgetGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits = linear(x, self.weight)
         # Near 6.9 bfloat16 has a spacing of 0.03, that is 3% of 1 - gamma.
-        wide = widest(logits)
+        wide = widen(logits.dtype)
         return logsigmoid(logits.to(wide) + self.bias.to(wide))
 
 

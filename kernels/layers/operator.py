@@ -35,11 +35,6 @@ def choose(mode: str, q: Tensor) -> Callable[..., Any]:
     return ops.fused_recurrent_osdn if mode == "fused_recurrent" or short else ops.chunk_osdn
 
 
-def steps_in_place(q: Tensor) -> bool:
-    """Whether `step_` takes the call: one token, on the kernels."""
-    return q.shape[1] == 1 and can_launch(q)
-
-
 def step_(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: State, **options: Any) -> Tensor:
     """`decode_step_`, imported when first needed."""
     from ..recurrent.decode import decode_step_
@@ -78,8 +73,3 @@ def _warn_once(reason: str) -> None:
             f"{reason}.",
             stacklevel=2,
         )
-
-
-def widest(x: Tensor) -> torch.dtype:
-    """dtype of gates and preconditioners beside `x`: float32, or float64 for float64."""
-    return torch.promote_types(x.dtype, torch.float32)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..boundary.inputs import ANYWHERE, Arguments, ScanArguments, check_call, check_scan
 from ..boundary.numerics import REFERENCE, declare
-from ..boundary.results import Results, State, follow
+from ..boundary.results import Results, State, follow, widen
 from ..boundary.rule import Rule
 from ..boundary.signature import takes
 
@@ -190,7 +190,7 @@ def split(
 
 def widened(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """`x` in `dtype`, by default float64 if it has it and float32 if not."""
-    return x.to(dtype or (torch.float64 if x.dtype == torch.float64 else torch.float32))
+    return x.to(dtype or widen(x.dtype))
 
 
 def unit(x: Tensor) -> Tensor:
