@@ -108,7 +108,7 @@ def draw_rates(
     steps = max(int(np.asarray(line.get_xdata())[-1]) for line in ax.lines)
     ax.set_xlim(0, max(steps, 1))
     _draw_bound(ax, data, bottom, labels)
-    ax.set_ylim(max(1.05 * bottom, floor), -0.06 * bottom + 0.2)
+    ax.set_ylim(max(1.05 * bottom, floor), -0.07 * bottom)
     ax.set(xlabel="step $j$", ylabel=r"$\log_{10}\,(F(S_j) - F^*)/(F(S_1) - F^*)$")
 
 
