@@ -11,6 +11,7 @@ from osdn_theory.plotting.central import central_figure, token_by_token
 from osdn_theory.plotting.convergence import convergence_rates, super_geometric
 from osdn_theory.plotting.crosscheck import crosscheck_curve, crosscheck_errors
 from osdn_theory.plotting.newton import newton_distance
+from osdn_theory.plotting.overview import contraction, smallest_slack
 from osdn_theory.plotting.recall import (
     recall_accuracy,
     recall_differences,
@@ -29,6 +30,7 @@ __all__ = [
     "calibration_loss",
     "calibration_spectrum",
     "central_figure",
+    "contraction",
     "convergence_rates",
     "crosscheck_curve",
     "crosscheck_errors",
@@ -44,6 +46,7 @@ __all__ = [
     "regret",
     "save_figure",
     "slack_per_bound",
+    "smallest_slack",
     "super_geometric",
     "sweep_counts",
     "token_by_token",

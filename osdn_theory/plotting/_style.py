@@ -26,6 +26,12 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = (
 )
 GREY = "#767676"
 
+DPI = 200
+"""Dots per inch of every PNG."""
+
+PAGE = 8.4
+"""Inches: the width of the widest figures, at which their text is readable on a page and in print."""
+
 _COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK)
 _LINES: tuple[Any, ...] = (
     "-",
@@ -58,7 +64,7 @@ def new_figure(
     columns: int = 1, *, rows: int = 1, width: float | None = None, height: float = 4.0
 ) -> tuple[Figure, list[Axes]]:
     """A figure with `columns` times `rows` plain axes, row by row: no top and right frame, a faint grid."""
-    fig = Figure(figsize=(width or 6.4 * columns**0.7, height), layout="constrained")
+    fig = Figure(figsize=(width or min(6.4 * columns**0.7, PAGE), height), layout="constrained")
     axes = [fig.add_subplot(rows, columns, place + 1) for place in range(rows * columns)]
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
@@ -67,18 +73,37 @@ def new_figure(
     return fig, axes
 
 
-def legend_outside(ax: Axes, *, columns: int = 3, place: Literal["lower", "upper"] = "lower") -> None:
-    """A legend for `ax` beyond the axes of its figure, where it covers no data."""
-    fig = ax.get_figure(root=True)
+def legend_outside(*axes: Axes, columns: int = 3, place: Literal["lower", "upper"] = "lower") -> None:
+    """A legend for `axes` beyond all axes of their figure, where it covers no data."""
+    fig = axes[0].get_figure(root=True)
     assert fig is not None, "axes made by new_figure belong to a figure"
+    known = [ax.get_legend_handles_labels() for ax in axes]
     fig.legend(
-        *ax.get_legend_handles_labels(),
+        [handle for handles, _ in known for handle in handles],
+        [label for _, labels in known for label in labels],
         loc="outside lower center" if place == "lower" else "outside upper center",
         ncols=columns,
         frameon=False,
         fontsize="small",
         handlelength=3.6 if place == "lower" else 2.0,
     )
+
+
+def scientific(value: float) -> str:
+    """A number as a factor and a power of ten, for a label."""
+    factor, _, power = f"{value:.1e}".partition("e")
+    return rf"${factor} \times 10^{{{int(power)}}}$"
+
+
+def percent(value: float, _: int) -> str:
+    """A share of one as the text of a tick: as many digits as it has, never rounded to another number."""
+    return f"{round(100 * value, 9):g}%".replace("-", "\N{MINUS SIGN}")
+
+
+def power_ticks(edge: float) -> tuple[list[float], list[str]]:
+    """0, 1, 10 and so on up to `edge`, with their texts, for an axis that is linear up to 1."""
+    ticks = [0.0, *10.0 ** np.arange(0, np.log10(edge) + 0.5)]
+    return ticks, [f"{tick:g}" if tick < 1e3 else f"$10^{{{np.log10(tick):.0f}}}$" for tick in ticks]
 
 
 def pick_index(array: Array, index: tuple[int, ...], core_ndim: int) -> Array:
@@ -134,5 +159,5 @@ def save_figure(fig: Figure, path: str | Path, *, svg: bool = False) -> list[Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_suffix(suffix) for suffix in ([".png", ".svg"] if svg else [".png"])]
     for file in files:
-        fig.savefig(file, dpi=200, facecolor="white")
+        fig.savefig(file, dpi=DPI, facecolor="white")
     return files

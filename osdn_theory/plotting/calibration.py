@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 
+from osdn_theory.base.places import describe_place
 from osdn_theory.base.validation import Array, as_float64, require
 from osdn_theory.plotting._style import (
     BLUE,
@@ -20,6 +21,7 @@ from osdn_theory.plotting._style import (
     legend_outside,
     new_figure,
     pick_index,
+    scientific,
     sparse_markers,
 )
 from osdn_theory.recurrence.trajectory import Trajectory
@@ -60,7 +62,7 @@ def preconditioner_heatmap(trajectory: Trajectory, *, index: tuple[int, ...] = (
     bar.set_label("preconditioner $d_{t,i}$ (1 = DeltaNet)")
     ax.set_xlabel("token $t$")
     ax.set_ylabel("feature $i$")
-    where = f"{trajectory.stream.name}[{','.join(map(str, index))}]" if index else trajectory.stream.name
+    where = describe_place(trajectory.stream.name, index)
     ax.set_title(f"{where}: largest $|d_{{t,i}} - 1|$ = {reach:.2g}", fontsize="medium")
     return fig, ax
 
@@ -119,7 +121,7 @@ def forgetting(
     right.set_title(rf"What forgetting costs ($\eta$ = {eta:g}, K = {key_dim})", fontsize="medium")
     for ax in (left, right):
         ax.set_xlabel(r"$1 - \gamma$ (forgetting per token)")
-    legend_outside(right, columns=4)
+    legend_outside(right, columns=2)
     return fig, [left, right]
 
 
@@ -173,13 +175,13 @@ def identity_fixed_point(drifts: Mapping[str, Array], *, floor: float = 1e-18) -
         ax.plot(
             np.arange(1, drift.size + 1),
             np.maximum(drift, floor),
-            label=f"{label}: exactly 0 throughout" if zero else f"{label}: ends at {drift[-1]:.1e}",
+            label=f"{label}: exactly 0 throughout" if zero else f"{label}: ends at {scientific(drift[-1])}",
             markevery=sparse_markers(drift.size, number),
             clip_on=not zero,
             **style,
         )
     ax.set(yscale="log", xlabel="token $t$", ylabel=r"$\max_i\,|d_{t,i} - 1|$")
     ax.set_ylim(bottom=floor)
-    ax.set_title("With $d_1 = 1$, the precision of key normalisation alone moves d", fontsize="medium")
+    ax.set_title("With $d_1 = 1$, the precision of key normalisation alone moves $d$", fontsize="medium")
     legend_outside(ax, columns=2)
     return fig, ax

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from osdn_theory.base.places import describe_index
 from osdn_theory.base.validation import Array, require
 from osdn_theory.plotting._style import (
     BLUE,
@@ -24,7 +25,7 @@ from osdn_theory.plotting.convergence import shade_vacuous
 if TYPE_CHECKING:
     from osdn_theory.crosscheck.results import Comparison, CrossCheck, Curve
 
-_SHOWN = ("o", "S", "d", "a")
+_SHOWN = {"o": "output $o$", "S": "state $S$", "d": "preconditioner $d$", "a": "alignment $a$"}
 _TINY = 1e-20
 
 
@@ -44,10 +45,14 @@ def crosscheck_errors(check: CrossCheck) -> tuple[Figure, list[Axes]]:
     """
     found = [item for item in check.comparisons if item.name in _SHOWN]
     require(len(found) > 0, "check: nothing was compared token by token")
-    fig, axes = new_figure(len(found), width=3.6 * len(found) + 0.8, height=3.8)
+    columns, rows = min(2, len(found)), (len(found) + 1) // 2
+    fig, axes = new_figure(columns, rows=rows, width=3.8 * columns + 0.6, height=2.5 * rows + 1.0)
+    for ax in axes[len(found) :]:
+        ax.remove()
+    del axes[len(found) :]
     for ax, item in zip(axes, found, strict=True):
         _draw_errors(ax, item)
-    axes[0].set_ylabel("relative error of a token's norm")
+    fig.supylabel("relative error of a token's norm", fontsize="medium")
     fig.suptitle(
         f"{check.statement['kernel']} on {check.stream}, {check.rule}, {check.dtype}", fontsize="medium"
     )
@@ -74,7 +79,7 @@ def _draw_errors(ax: Axes, found: Comparison) -> None:
             color=GREY,
         )
     ax.set(yscale="log", xlabel="token $t$")
-    ax.set_title(found.name, fontsize="medium")
+    ax.set_title(_SHOWN[found.name], fontsize="medium")
     low = np.min(error[error > 0], initial=1e-8)
     ax.set_ylim(bottom=low / 10)
 
@@ -105,28 +110,29 @@ def crosscheck_curve(check: CrossCheck) -> tuple[Figure, list[Axes]]:
     curve = check.curve
     require(curve is not None, "check: the kernel has no memory, so there is no curve")
     assert curve is not None
-    fig, (left, right) = new_figure(2, width=11.0, height=4.4)
+    fig, (left, right) = new_figure(2, height=4.2)
     _draw_products(left, curve)
     _draw_ratios(right, curve)
-    where = f"{check.stream}, {check.rule}, {check.dtype}, head {curve.index}"
+    where = f"{check.stream}, {check.rule}, {check.dtype}, {describe_index(curve.index)}"
     fig.suptitle(f"{check.statement['kernel']} on {where}", fontsize="medium")
-    legend_outside(left, columns=4)
+    legend_outside(left, right)
     return fig, [left, right]
 
 
 def _draw_products(ax: Axes, curve: Curve) -> None:
     tokens = np.arange(1, curve.exact.size + 1)
     curves = [
-        ("exact", curve.exact, GREEN, "-"),
-        ("kernel's own reads", curve.kernel, BLUE, "--"),
-        ("certain in spite of rounding", curve.guaranteed, GREY, "-."),
+        ("exact product", curve.exact, GREEN, "-", 5.0),
+        ("of the kernel's own reads", curve.kernel, BLUE, "--", 2.4),
+        ("certain in spite of rounding", curve.guaranteed, "black", ":", 1.6),
     ]
-    bounded = [] if curve.bound is None else [(r"T6: $t \log_{10}(C/t)$", curve.bound, RED, ":")]
+    bounded = [] if curve.bound is None else [(r"T6: $t \log_{10}(C/t)$", curve.bound, RED, "-.", 1.8)]
     finite = np.concatenate([values[np.isfinite(values)] for _, values, *_ in (*curves, *bounded)])
     floor = float(np.min(finite, initial=0.0)) * 1.04 - 0.5
-    for name, values, colour, line in (*curves, *bounded):
+    # The curves mostly lie on each other: the lower ones are wider.
+    for name, values, colour, line, width in (*curves, *bounded):
         shown, low = floor_values(np.where(np.isposinf(values), np.nan, values), floor)
-        ax.plot(tokens, shown, color=colour, linestyle=line, linewidth=1.8, label=name)
+        ax.plot(tokens, shown, color=colour, linestyle=line, linewidth=width, label=name)
         mark_floor(ax, tokens, low, floor, colour)
     if curve.ends is not None:
         ax.axvline(curve.ends, color=GREY, linewidth=0.8)
@@ -150,7 +156,10 @@ def _draw_ratios(ax: Axes, curve: Curve) -> None:
     tokens = np.arange(1, curve.exact.size + 1)
     finite = [values[np.isfinite(values)] for values in (curve.ratio, curve.exact_ratio, curve.floor)]
     bottom = float(np.min(np.concatenate(finite), initial=0.0)) - 1
-    points = (("exact", curve.exact_ratio, GREEN, "o", 6), ("kernel", curve.ratio, BLUE, "x", 5))
+    points = (
+        ("exact ratio", curve.exact_ratio, GREEN, "o", 6),
+        ("kernel's ratio", curve.ratio, BLUE, "x", 5),
+    )
     for name, values, colour, marker, size in points:
         shown, low = floor_values(values, bottom)
         style: dict[str, Any] = {
@@ -162,6 +171,5 @@ def _draw_ratios(ax: Axes, curve: Curve) -> None:
         ax.plot(tokens, shown, color=colour, label=name, **style)
         mark_floor(ax, tokens, low, bottom, colour)
     ax.plot(tokens, curve.floor, color=RED, linewidth=1.0, label="rounding may leave this much")
-    ax.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
     ax.set(xlabel="token $t$", ylabel=r"$\log_{10} q_t$")
     ax.set_title("ratio by ratio", fontsize="medium")

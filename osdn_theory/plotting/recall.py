@@ -12,15 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
     FixedLocator,
+    FuncFormatter,
     MaxNLocator,
     NullFormatter,
     NullLocator,
-    PercentFormatter,
     ScalarFormatter,
 )
 
 from osdn_theory.base.validation import Array, require
-from osdn_theory.plotting._style import GREY, curve_styles, legend_outside, new_figure
+from osdn_theory.plotting._style import GREY, curve_styles, legend_outside, new_figure, percent
 from osdn_theory.recall.data import BASELINE, count_seeds, labels, measured, overall
 from osdn_theory.recall.document import CellRow, DistanceRow, Mean, OverallRow, RecallSummary
 from osdn_theory.recall.tables import MEASURES
@@ -52,8 +52,8 @@ def recall_accuracy(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     fig, axes = new_figure(
         len(statistics),
         rows=len(repeats),
-        width=3.5 * len(statistics) + 1.2,
-        height=2.9 * len(repeats) + 1.3,
+        width=2.4 * len(statistics) + 1.2,
+        height=2.5 * len(repeats) + 1.4,
     )
     panels = [(read, statistic) for read in repeats for statistic in statistics]
     for ax, (read, statistic) in zip(axes, panels, strict=True):
@@ -82,7 +82,7 @@ def recall_distance(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     rows = measured(summary.distance)
     require(len(rows) > 0, "summary: expected accuracies by distance, got none")
     repeats = sorted(_different(rows, "repeats"))
-    fig, axes = new_figure(len(repeats), width=4.6 * len(repeats) + 1.2, height=4.2)
+    fig, axes = new_figure(len(repeats), width=3.6 * len(repeats) + 1.2, height=4.0)
     for ax, read in zip(axes, repeats, strict=True):
         inside = [row for row in rows if row.repeats == read]
         _draw_curves(ax, summary, inside, lambda row: math.sqrt(max(row.nearest, 1) * max(row.farthest, 1)))
@@ -154,8 +154,8 @@ def recall_differences(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
         significant = {name for name, difference in entries.items() if difference.significant}
         _draw_models(ax, summary, names, entries, filled=significant)
         ax.axvline(0, color=GREY, linewidth=1.2)
-        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=""))
-        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value, 0).rstrip("%")))
+        ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.set(xlabel="points of accuracy")
         ax.set_title(_accuracy_title(measure), fontsize="medium")
     for ax in axes[len(measures) :]:
@@ -229,14 +229,14 @@ def _finish_curves(
     margin = max(0.07 * (high - low), 0.004)
     for place, ax in enumerate(axes):
         ax.set_ylim(max(low - margin, -margin), min(high, 1.0) + margin)
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None if high - low < 0.05 else 0))
+        ax.yaxis.set_major_formatter(FuncFormatter(percent))
         if place >= len(axes) - columns:
             ax.set_xlabel(across)
         if place % columns == 0:
             ax.set_ylabel("accuracy")
     fig.suptitle(f"In-context recall, {_intervals(summary)}", fontsize="medium")
     fullest = max(axes, key=lambda ax: len(ax.get_legend_handles_labels()[1]))
-    legend_outside(fullest, columns=min(4, max(2, columns)))
+    legend_outside(fullest, columns=max(2, columns))
 
 
 def _model_panels(
@@ -244,7 +244,7 @@ def _model_panels(
 ) -> tuple[Figure, list[Axes]]:
     """Panels with a line for each of these models, the first on top; their names stand at the left only."""
     fig, axes = new_figure(
-        columns, rows=rows, width=3.3 * columns + 2.4, height=rows * (0.36 * len(names) + 1.3)
+        columns, rows=rows, width=2.0 * columns + 2.4, height=rows * (0.36 * len(names) + 1.3)
     )
     for place, ax in enumerate(axes):
         ax.set_ylim(len(names) - 0.5, -0.5)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from osdn_theory.base.validation import Array, as_float64, require
-from osdn_theory.plotting._style import BLUE, GREY, RED, legend_outside, new_figure, pick_index
+from osdn_theory.plotting._style import BLUE, GREY, RED, legend_outside, new_figure, pick_index, power_ticks
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.verification.digest import theorem_order
 
@@ -103,9 +103,11 @@ def slack_per_bound(checks: Iterable[BoundCheck]) -> tuple[Figure, Axes]:
     everything = [check for row in rows.values() for check in row]
     slacks = [check.log10_slack for check in everything if check.log10_slack is not None]
     edge = _edge([slack for slack in slacks if slack >= 0])
-    fig, (ax,) = new_figure(width=8.2, height=1.5 + 0.32 * len(names))
+    fig, (ax,) = new_figure(width=7.6, height=1.5 + 0.32 * len(names))
     ax.set_yticks(range(len(names)), [" ".join(name) for name in reversed(names)], fontsize="small")
     ax.set_xscale("symlog", linthresh=1.0, linscale=1.0)
+    ax.set_xticks(*power_ticks(edge))
+    ax.minorticks_off()
     negative = [slack for slack in slacks if slack < 0]
     ax.set_xlim(-_edge(negative) if negative else -0.12, edge)
     ax.set_ylim(-0.6, len(names) - 0.4)
@@ -135,14 +137,16 @@ def _slack_row(ax: Axes, y: int, checks: Sequence[BoundCheck]) -> None:
     unbounded = np.isposinf(slack)
     plain = ~violated & ~unbounded
     ax.plot(slack[plain], height[plain], linestyle="none", marker="o", markersize=4, color=BLUE, alpha=0.55)
-    ax.plot(
-        np.full(int(unbounded.sum()), edge),
-        height[unbounded],
-        linestyle="none",
-        marker=">",
-        color=BLUE,
-        clip_on=False,
-    )
+    # An empty line that is not clipped widens the picture.
+    if unbounded.any():
+        ax.plot(
+            np.full(int(unbounded.sum()), edge),
+            height[unbounded],
+            linestyle="none",
+            marker=">",
+            color=BLUE,
+            clip_on=False,
+        )
     ax.plot(
         np.maximum(slack[violated], left),
         height[violated],
@@ -159,16 +163,18 @@ def _slack_row(ax: Axes, y: int, checks: Sequence[BoundCheck]) -> None:
         (1.04, y),
         xycoords=("axes fraction", "data"),
         va="center",
-        fontsize="x-small",
+        fontsize="small",
         color=GREY,
         annotation_clip=False,
     )
 
 
 def _counts(checks: Sequence[BoundCheck]) -> str:
+    """How many hold of all that were made, and every problem."""
     outcomes = [check.outcome for check in checks]
-    named = ("holds", "violated", "undecided", "not applicable")
-    return ", ".join(f"{outcomes.count(name)} {name}" for name in named if name in outcomes)
+    problems = [name for name in ("violated", "undecided") if name in outcomes]
+    holds = f"holds {outcomes.count('holds')} of {len(outcomes)}"
+    return ", ".join([holds, *(f"{outcomes.count(name)} {name}" for name in problems)])
 
 
 def _slack_legend(ax: Axes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from osdn_theory.base.brief import show_briefly
@@ -133,6 +133,8 @@ class Examination:
         Requirements that are not met, in words.
     not_exercised : tuple of str
         What no exercise used, with the reason.
+    versions : mapping from library to version
+        What the kernel ran with; empty where that is not known.
     """
 
     statement: Mapping[str, str]
@@ -146,6 +148,7 @@ class Examination:
     invariances: tuple[Invariance, ...] = ()
     unmet: tuple[str, ...] = ()
     not_exercised: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     @stated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -137,6 +138,7 @@ def examine(
         invariances=held,
         unmet=tuple(required(held, require)),
         not_exercised=(*refused, *find_unexercised(adapter, asked)),
+        versions=library_versions(),
     )
 
 
@@ -170,7 +172,12 @@ def examine_configurations(
                 reference=REFERENCE if reference is None else reference,
             )
         )
-    return examined_alone(found)
+    return replace(examined_alone(found), versions=library_versions())
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that kernels run with, of those that are loaded."""
+    return {name: str(sys.modules[name].__version__) for name in ("torch", "triton") if name in sys.modules}
 
 
 class _Steps:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from osdn_theory.base.places import describe_index
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.alternatives.alternative import CHUNKS
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
@@ -226,7 +227,8 @@ RULES: tuple[Callable[[Evidence], Iterator[Symptom]], ...] = (
 
 def _unexplained(e: Evidence, nearest: tuple[Explanation, ...]) -> Symptom:
     parts = [
-        f"{c.name} from token {c.first_outside} on (worst head {c.worst_head}, relative error {c.worst_error:.1e})"
+        f"{c.name} from token {c.first_outside} on (worst in {describe_index(c.worst_head)}, relative error "
+        f"{c.worst_error:.1e})"
         for c in e.comparisons
         if not c.within
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from osdn_theory.base.places import describe_index
 from osdn_theory.base.validation import Array
 from osdn_theory.bounds import BoundCheck, check_bounds
 from osdn_theory.crosscheck.cases.case import Case
@@ -168,7 +169,7 @@ def _held_against(
     least, most, shown = sides
     rhs = check.rhs / np.log(10) if check.is_log else check.rhs
     unit = "log10, " if check.is_log else ""
-    where = f"head {check.index}"
+    where = describe_index(check.index)
     result = Verdict(check.theorem, check.title, "confirmed", f"{unit}{where}", shown, rhs, most - shown)
     if most <= rhs:
         return result
@@ -232,7 +233,7 @@ def _prefixes(found: Residuals, check: BoundCheck) -> Verdict:
         least = np.cumsum(np.log10(found.least_ratio[check.index]))
         most = np.cumsum(np.log10(found.largest_ratio[check.index]))
         shown = np.cumsum(np.log10(np.nan_to_num(found.ratio[check.index], nan=1.0)))
-    where = f"log10, head {check.index}"
+    where = f"log10, {describe_index(check.index)}"
     broken = np.flatnonzero(least > bound)
     if broken.size:
         at = int(broken[0])
@@ -278,7 +279,7 @@ def _fixed_point(e: Evidence) -> Iterator[Verdict]:
         allowed = e.limits.preconditioner.norm[check.index]
         at = int(np.argmax(_excess(drift, allowed)))
         outcome: Outcome = "confirmed" if drift[at] <= allowed[at] else "contradicted"
-        reason = f"head {check.index}, token {at + 1}"
+        reason = f"{describe_index(check.index)}, token {at + 1}"
         heads.append(
             Verdict("T15", "Identity fixed point", outcome, reason, float(drift[at]), 0.0, float(allowed[at]))
         )
@@ -340,7 +341,7 @@ def _worst(excess: Array) -> tuple[int, ...]:
 
 
 def _where(at: tuple[int, ...]) -> str:
-    return f"token {at[-1] + 1} of head {at[:-1]}"
+    return f"token {at[-1] + 1} of {describe_index(at[:-1])}"
 
 
 def _median(bound: Array | None) -> float:
