@@ -13,14 +13,16 @@ CHOICE := $(if $(SLOW),--cov --cov-report=term --cov-fail-under=95,-m "not slow"
 
 # Every step runs and the page is written, whatever the outcome; a failure is the exit code at the end. Exit code 3 is
 # none: where Coq may not be installed its proofs are not run, and what a precision cannot show is not observed. The
-# page says so.
+# page says so. What proofs and cross-checks print lies beside their documents: what verify prints sums them up.
 verify: $(VENV)/.installed
 	@code=0; \
 	step() { "$$@" || [ $$? -eq 3 ] || code=1; }; \
 	step .ci/install-coq; \
-	step $(BIN)/osdn-theory prove --out $(REPORT); \
+	mkdir -p $(REPORT)/crosscheck; \
+	step $(BIN)/osdn-theory prove --out $(REPORT) >$(REPORT)/proofs.txt; \
 	for kernel in $(KERNELS); do \
-		step $(BIN)/osdn-theory crosscheck --kernel $$kernel --out $(REPORT)/crosscheck/$$kernel; \
+		folder=$(REPORT)/crosscheck/$$kernel; \
+		step $(BIN)/osdn-theory crosscheck --kernel $$kernel --out $$folder >$$folder.txt; \
 	done; \
 	step $(BIN)/osdn-theory verify --out $(REPORT); \
 	exit $$code

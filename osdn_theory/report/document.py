@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from osdn_theory.base.documents import Count, DocumentKind, Number, Positive, pick
 from osdn_theory.crosscheck.examination.results import Examination
 from osdn_theory.recall.document import RecallSummary
-from osdn_theory.report.documents import State
-from osdn_theory.report.evidence import JudgedClaim, Judgement, TheoremRow
+from osdn_theory.report.claims.evidence import JudgedClaim, Judgement, TheoremRow
+from osdn_theory.report.claims.published import PublishedTable
 from osdn_theory.report.model import ReportModel
-from osdn_theory.report.proofs import ProofStatus
-from osdn_theory.report.published import PublishedTable
+from osdn_theory.report.reading.documents import State
+from osdn_theory.report.reading.proofs import ProofStatus
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,10 @@ class Report:
     checks : mapping from outcome to count
     exit_code : int
         Of the checks alone. 0: every bound that applies holds. 1: one is violated. 3: some are undecided.
+    complete : bool
+        Whether every stream and every bound of this version was asked for.
+    not_run : tuple of str
+        What was not run, one phrase each.
     documents : tuple of DocumentLine
     proof_problems : tuple of str
     theorems, paper_claims, kernels, recall, published, exhibits
@@ -124,6 +128,8 @@ class Report:
     elapsed_s: Positive
     checks: Mapping[str, Count]
     exit_code: int
+    complete: bool
+    not_run: tuple[str, ...]
     documents: tuple[DocumentLine, ...]
     proof_problems: tuple[str, ...]
     theorems: tuple[TheoremEntry, ...]
@@ -155,6 +161,8 @@ def report_document(model: ReportModel) -> Report:
         environment=model.facts,
         commands=tuple(model.commands),
         checks=model.digest.counts,
+        complete=model.verification.selection.complete,
+        not_run=tuple(model.not_run),
         documents=tuple(pick(DocumentLine, each) for each in documents),
         proof_problems=model.proofs.content.problems if model.proofs.content else (),
         theorems=tuple(map(_theorem, model.rows.values())),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,11 +43,6 @@ def _where(found: Comparison, case: str) -> str:
         return ""
     batch, head = found.worst_head
     return f"{case}from token {found.first_outside} on, worst in batch row {batch}, head {head}"
-
-
-def counted(outcomes: Sequence[str]) -> str:
-    """How often each occurs, in words, the most frequent first."""
-    return ", ".join(f"{number} {name}" for name, number in Counter(outcomes).most_common())
 
 
 def numbered(examinations: Sequence[Examination]) -> list[tuple[Examination, list[tuple[int, CrossCheck]]]]:

@@ -21,6 +21,7 @@ from osdn_theory.report import Exhibit
 from osdn_theory.streams.activations import KeyDtype, activation_layers, load_activations
 from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.synthetic import interpolating, isotropic
+from osdn_theory.verification.digest import format_slack
 from osdn_theory.verification.suite import activation_entries, half_step, suite
 from osdn_theory.verification.tightness import TIGHTENABLE, tighten
 
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 
 PRECISIONS: tuple[KeyDtype, ...] = ("bfloat16", "float32", "float64")
 EXACT = "exactly normalised"
-HISTORIC_BFLOAT16 = "bfloat16, eta = 1"
+HISTORIC_BFLOAT16 = "bfloat16, η = 1"
 
 
 def exhibits(verification: Verification, *, seed: int = 0, file: Path | None = None) -> list[Exhibit]:
-    """Everything the report shows beside its verdicts, in reading order.
+    """Everything the report shows beside its verdicts, in reading order; of a part, what is about its streams.
 
     Parameters
     ----------
@@ -44,11 +45,13 @@ def exhibits(verification: Verification, *, seed: int = 0, file: Path | None = N
     file : path, optional
         The activations that `verification` was given.
     """
+    own = [slack_exhibit(verification), calibration_exhibit(verification, file)]
+    if not verification.selection.complete:
+        return own
     return [
-        slack_exhibit(verification),
+        *own,
         tightness_exhibit(seed),
         fixed_point_exhibit(seed),
-        calibration_exhibit(verification, file),
         *interpolating_exhibits(seed),
         convergence_exhibit(seed),
         forgetting_exhibit(seed),
@@ -142,8 +145,6 @@ def calibration_exhibit(verification: Verification, file: Path | None) -> Exhibi
     header = ("stream", "tokens", "K", "fastest direction", "slowest direction", "calibrated directions")
     rows, data = [], {}
     for stream in _streams(verification, file):
-        if stream.length == 0:
-            continue
         times = calibration_times(stream, PUBLISHED)
         fastest, slowest = float(times.times.min()), float(times.times.max())
         directions = float(np.mean(times.calibrated_directions))
@@ -152,8 +153,8 @@ def calibration_exhibit(verification: Verification, file: Path | None) -> Exhibi
                 stream.name,
                 f"{stream.length}",
                 f"{stream.key_dim}",
-                f"{fastest:,.3g}",
-                f"{slowest:,.3g}",
+                format_slack(fastest),
+                format_slack(slowest),
                 f"{directions:.3g} of {stream.key_dim}",
             )
         )
@@ -188,7 +189,7 @@ def _streams(verification: Verification, file: Path | None) -> Iterator[Stream]:
 
 
 def interpolating_exhibits(seed: int) -> Sequence[Exhibit]:
-    """T5, T6 and the preconditioner itself on one interpolating stream."""
+    """T5 and the preconditioner itself on one interpolating stream."""
     stream = interpolating(np.random.default_rng(seed), length=400, key_dim=16)
     rule = CalibrationRule(eta=half_step(stream))
     run = osdn(stream, rule)
@@ -198,7 +199,6 @@ def interpolating_exhibits(seed: int) -> Sequence[Exhibit]:
     setting = f"{stream.length} tokens, K = {stream.key_dim}, eta = {rule.eta:g}, the published box"
     heat, _ = plotting.preconditioner_heatmap(run)
     regret, _ = plotting.regret(run, check.rhs)
-    product, _ = plotting.super_geometric(run, check.rhs)
     data = {"lhs": check.lhs, "rhs": check.rhs, "eta": rule.eta, "outcome": check.outcome}
     return [
         Exhibit(
@@ -212,14 +212,6 @@ def interpolating_exhibits(seed: int) -> Sequence[Exhibit]:
             "T5: regret against its bound",
             f"The sum of (1 - a)^2 on the same stream ends at {check.lhs:.3g}; the bound C is {check.rhs:.3g}.",
             regret,
-            data=data,
-        ),
-        Exhibit(
-            "super-geometric",
-            "T6: the product of residual ratios against (C/T)^T",
-            f"Base-10 logarithms on the same stream, C = {check.rhs:.3g}. Kept as a sum of logarithms, the "
-            "product cannot underflow.",
-            product,
             data=data,
         ),
     ]

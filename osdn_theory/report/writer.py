@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from matplotlib.figure import Figure
 
 from osdn_theory.base.folders import ensure_writable, write_atomically
 from osdn_theory.base.jsonable import to_json
 from osdn_theory.base.validation import require
-from osdn_theory.crosscheck.results import CrossCheck
-from osdn_theory.plotting import crosscheck_curve, crosscheck_errors, recall_figures
-from osdn_theory.report.checks import outcome
 from osdn_theory.report.document import REPORT, report_document
 from osdn_theory.report.exhibit import Exhibit
-from osdn_theory.report.model import build_model
-from osdn_theory.report.page import render
+from osdn_theory.report.model import ReportModel, build_model
+from osdn_theory.report.page.pictures import draw_pictures
+from osdn_theory.report.page.render import render
 
 if TYPE_CHECKING:
     from osdn_theory.verification.run import Verification
-
-MAX_FIGURES, MAX_WITH_CONTRADICTED = 12, 36
-"""Kernel runs that are drawn, so that the page stays small where there is one run for each configuration."""
+    from osdn_theory.verification.selection import Selection
 
 
 def write_report(
@@ -59,58 +52,47 @@ def write_report(
     OSError
         If the folder cannot be made or written.
     ValueError
-        If two exhibits have one name.
+        If two exhibits have one name, or a part would take the place of a full report.
     """
-    names = [exhibit.name for exhibit in exhibits]
+    return write_model(build_model(verification, Path(out_dir), exhibits), out_dir)
+
+
+def write_model(model: ReportModel, out_dir: str | Path) -> Path:
+    """Write a model that was built from the same folder; all else as :func:`write_report` does."""
+    names = [exhibit.name for exhibit in model.exhibits]
     require(len(set(names)) == len(names), f"exhibits: expected different names, got {names}")
-    out = ensure_writable(out_dir)
-    model = build_model(verification, out, exhibits)
-    images = {exhibit.name: png(exhibit.figure) for exhibit in exhibits if exhibit.figure is not None}
-    kernel_images = {place: _kernel_figures(run) for place, run in _drawn(model.kernel_runs)}
-    recall_images = [
-        {name: png(figure) for name, figure in recall_figures(run).items()} for run in model.recall_runs
-    ]
-    _write_figures(out, images, "")
-    for place, drawn in kernel_images.items():
-        _write_figures(out, drawn, f"kernel-{place + 1}-")
-    for place, drawn in enumerate(recall_images):
-        _write_figures(out, drawn, f"recall-{place + 1}-")
-    results = {**verification.as_dict(), "exhibits": {exhibit.name: exhibit.data for exhibit in exhibits}}
+    out = ensure_replaceable(out_dir, model.verification.selection)
+    pictures = draw_pictures(model)
+    for name, image in pictures.files():
+        write_atomically(out / "figures" / f"{name}.png", image)
+    exhibits = {exhibit.name: exhibit.data for exhibit in model.exhibits}
+    results = {**model.verification.as_dict(), "exhibits": exhibits}
     write_atomically(out / "results.json", (to_json(results) + "\n").encode())
-    REPORT.write(out / "report.json", report_document(model), verification.command)
+    REPORT.write(out / "report.json", report_document(model), model.verification.command)
     page = out / "index.html"
-    write_atomically(page, render(model, images, kernel_images, recall_images).encode())
+    write_atomically(page, render(model, pictures).encode())
     return page
 
 
-def _write_figures(out: Path, images: Mapping[str, bytes], prefix: str) -> None:
-    for name, image in images.items():
-        write_atomically(out / "figures" / f"{prefix}{name}.png", image)
+def ensure_replaceable(out_dir: str | Path, selection: Selection) -> Path:
+    """Make a folder, and refuse one whose full report a part would take the place of.
 
-
-def _drawn(runs: Sequence[CrossCheck]) -> list[tuple[int, CrossCheck]]:
-    """The runs that get a figure, with their places: the first ones, and any that is contradicted."""
-    wanted = [
-        (place, run)
-        for place, run in enumerate(runs)
-        if place < MAX_FIGURES or outcome(run) == "contradicted"
-    ]
-    return wanted[:MAX_WITH_CONTRADICTED]
-
-
-def _kernel_figures(run: CrossCheck) -> dict[str, bytes]:
-    """What can be drawn of a run: errors that were compared token by token, and the decay where there is a memory."""
-    figures = {}
-    # A cross-check of gradients or of ratios alone has no errors to draw; they stand in its table.
-    with suppress(ValueError):
-        figures["errors"] = png(crosscheck_errors(run)[0])
-    if run.curve is not None:
-        figures["decay"] = png(crosscheck_curve(run)[0])
-    return figures
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as PNG at 200 dots per inch, on white."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200, facecolor="white", bbox_inches="tight", pad_inches=0.1)
-    return buffer.getvalue()
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written.
+    ValueError
+        If it holds a report, `selection` is a part, and that report is not known to be one too.
+    """
+    out = Path(out_dir)
+    if not selection.complete and any((out / name).exists() for name in ("index.html", "report.json")):
+        try:
+            part = json.loads((out / "report.json").read_bytes())["complete"] is False
+        except (OSError, ValueError, TypeError, KeyError):
+            part = False
+        require(
+            part,
+            f"out: {str(out)!r} holds a full report, and a part must not take its place; its own folder would be "
+            f"{str(selection.folder())!r}",
+        )
+    return ensure_writable(out)

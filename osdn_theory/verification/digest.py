@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -52,24 +53,23 @@ class Theorem:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """Statements that say nothing about a stream under a rule, all for the same reasons.
+    """Checks that say nothing because of the same hypothesis, whatever its value.
 
     Attributes
     ----------
-    stream, rule : str
+    reason : str
+        Which hypothesis fails, with its value in the first of these checks.
     statements : tuple of str
-        "T5 Interpolating regret" and so on.
+        "T5 Interpolating regret" and so on, in the order of the theorems.
+    streams : tuple of str
     count : int
-        Checks, over all heads and seeds.
-    reasons : tuple of str
-        The distinct ones: which hypothesis fails, with its value.
+        Checks, over all rules, heads and seeds.
     """
 
-    stream: str
-    rule: str
+    reason: str
     statements: tuple[str, ...]
+    streams: tuple[str, ...]
     count: int
-    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -128,25 +128,25 @@ def digest(checks: Iterable[BoundCheck]) -> Digest:
     )
 
 
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
+
+
 def _exclusions(checks: Sequence[BoundCheck]) -> tuple[Exclusion, ...]:
-    reasons: dict[tuple[str, str, str], list[str]] = {}
+    """The most frequent first."""
+    groups: dict[str, list[BoundCheck]] = {}
     for check in checks:
         if check.outcome == "not applicable":
-            key = (check.stream, check.rule, f"{check.theorem} {check.title}")
-            reasons.setdefault(key, []).append(check.reason)
-    merged: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    for (stream, rule, statement), given in reasons.items():
-        merged.setdefault((stream, rule, tuple(dict.fromkeys(given))), []).append(statement)
-    return tuple(
+            groups.setdefault(_NUMBER.sub("#", check.reason), []).append(check)
+    found = [
         Exclusion(
-            stream,
-            rule,
-            tuple(sorted(statements, key=theorem_order)),
-            sum(len(reasons[stream, rule, s]) for s in statements),
-            distinct,
+            group[0].reason,
+            tuple(sorted({f"{check.theorem} {check.title}" for check in group}, key=theorem_order)),
+            tuple(dict.fromkeys(check.stream for check in group)),
+            len(group),
         )
-        for (stream, rule, distinct), statements in merged.items()
-    )
+        for group in groups.values()
+    ]
+    return tuple(sorted(found, key=lambda each: -each.count))
 
 
 def theorem_order(theorem: str) -> tuple[int, str]:

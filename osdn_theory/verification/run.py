@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from osdn_theory.base.threads import single_threaded_blas
 from osdn_theory.bounds import BoundCheck, bound_ids, check_bounds
 from osdn_theory.bounds.checking import CONTEXT
 from osdn_theory.streams.activations import require_tokens
+from osdn_theory.verification.selection import Selection, select
 from osdn_theory.verification.suite import Entry, activation_entries, stream_names, suite, trajectories
 
 STREAM_DESCRIPTIONS: Mapping[str, str] = stream_names()
@@ -50,6 +50,8 @@ class Verification:
     command : str
     elapsed_s : float
         Wall-clock seconds.
+    selection : Selection
+        What was asked for.
     """
 
     checks: list[BoundCheck]
@@ -59,6 +61,7 @@ class Verification:
     environment: dict[str, str]
     command: str
     elapsed_s: float
+    selection: Selection
 
     @property
     def exit_code(self) -> int:
@@ -77,6 +80,7 @@ class Verification:
                 "command": self.command,
                 "elapsed_s": self.elapsed_s,
                 "exit_code": self.exit_code,
+                "complete": self.selection.complete,
                 "environment": self.environment,
                 "streams": self.streams,
                 "checks": self.checks,
@@ -121,18 +125,15 @@ def verify(
     """
     started = time.perf_counter()
     _check_counts(seeds, seed)
-    chosen = _known("streams", streams, STREAM_NAMES)
-    wanted = _known("bounds", bounds, BOUND_IDS) or list(BOUND_IDS)
-    if not chosen and file is None:
-        chosen = list(STREAM_NAMES)
-    entries = list(suite(chosen, seed, seeds))
-    if file is not None:
-        given = list(activation_entries(Path(file)))
+    selection = select(streams=streams, file=file, bounds=bounds)
+    entries = list(suite(selection.streams, seed, seeds))
+    if selection.file is not None:
+        given = list(activation_entries(selection.file))
         require_tokens([entry.build(np.random.default_rng(seed)) for entry in given])
         entries.extend(given)
     # Every matrix here is small: a second BLAS thread costs more in waiting than it computes.
     with single_threaded_blas():
-        checks, described = _run(entries, wanted, progress)
+        checks, described = _run(entries, selection.bounds, progress)
     return Verification(
         checks=checks,
         streams=described,
@@ -141,6 +142,7 @@ def verify(
         environment=environment(),
         command=command(),
         elapsed_s=time.perf_counter() - started,
+        selection=selection,
     )
 
 
@@ -167,16 +169,6 @@ def _check_counts(seeds: int, seed: int) -> None:
         raise ValueError(f"seeds: expected at least 1, got {seeds}")
     if seed < 0:
         raise ValueError(f"seed: expected >= 0, got {seed}")
-
-
-def _known(name: str, asked: Iterable[str] | None, known: Sequence[str]) -> list[str]:
-    wanted = list(asked or ())
-    for item in wanted:
-        if item not in known:
-            close = get_close_matches(item, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
-            raise ValueError(f"{name}: unknown {item!r}{hint}")
-    return wanted
 
 
 def environment() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -220,7 +220,7 @@ def stream_names() -> dict[str, str]:
     return described
 
 
-def suite(names: list[str], seed: int, repeat: int) -> Iterator[Entry]:
+def suite(names: Sequence[str], seed: int, repeat: int) -> Iterator[Entry]:
     """The entries called `names`; every synthetic one `repeat` times, each from a seed of its own."""
     for position, entry in enumerate(SYNTHETIC):
         if entry.name not in names:

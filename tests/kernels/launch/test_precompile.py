@@ -45,7 +45,7 @@ class Driver:
 
 
 driver.set_active(Driver())
-from osdn_kernels.launch import precompile, runtime
+from osdn_kernels import precompile, runtime
 from osdn_kernels.selftest.cases import CASES, draw, evaluate
 from osdn_kernels.selftest.runs import launches
 from osdn_kernels.launch.tuning import TUNED

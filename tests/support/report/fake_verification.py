@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from osdn_theory.bounds.check import BoundCheck
+from osdn_theory.verification.selection import Selection, select
 
 HOSTILE = '<script>alert("x")</script> & "name"'
 
@@ -46,6 +47,7 @@ class FakeVerification:
     environment: dict[str, str] = field(default_factory=lambda: {"numpy": "2.4.6", "machine": "x86_64"})
     command: str = "osdn-theory verify --seed 7"
     elapsed_s: float = 12.34
+    selection: Selection = field(default_factory=select)
 
     @property
     def exit_code(self) -> int:
@@ -53,7 +55,7 @@ class FakeVerification:
         return 1 if "violated" in outcomes else 3 if "undecided" in outcomes else 0
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "exit_code": self.exit_code}
+        return {**asdict(self), "exit_code": self.exit_code, "complete": self.selection.complete}
 
 
 def good() -> FakeVerification:

@@ -35,5 +35,10 @@ class Page(HTMLParser):
             self.words.append(data)
 
     @property
+    def spaced(self) -> str:
+        """The text with a space between elements, so that no two of them read as one word."""
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    @property
     def text(self) -> str:
         return re.sub(r"\s+", " ", "".join(self.words))

@@ -10,9 +10,9 @@ from support.report.fake_documents import leave, proofs_document
 from support.report.fake_verification import FakeVerification, bad, check, good
 from support.report.report_cases import model, no_packaged_results as no_packaged_results, written
 
-from osdn_theory.report.evidence import judge
+from osdn_theory.report.claims.evidence import judge
+from osdn_theory.report.claims.paper import PAPER_CLAIMS
 from osdn_theory.report.model import ReportModel
-from osdn_theory.report.paper_claims import PAPER_CLAIMS
 from osdn_theory.theorems import THEOREMS
 from osdn_theory.verification.digest import digest
 
@@ -21,7 +21,7 @@ def test_a_violated_bound_is_seen_in_the_headline_the_row_and_the_claims(tmp_pat
     violated = replace(good(), checks=[*good().checks, check("T5", "mqar", "violated")])
     page, twin = written(tmp_path, violated)
     assert "✗ 1 check is violated" in page.text
-    assert "violated on 1: mqar" in page.text
+    assert "✗ 1 of 2" in page.text
     row = next(each for each in twin["theorems"] if each["id"] == "T5")["streams"]
     assert row["by_outcome"] == {"violated": ["mqar"], "holds": ["isotropic"]}
     assert row["log10_smallest_slack"] < 0
@@ -31,7 +31,7 @@ def test_a_violated_bound_is_seen_in_the_headline_the_row_and_the_claims(tmp_pat
 def test_a_theorem_without_checks_says_why(tmp_path: Path) -> None:
     _, twin = written(tmp_path)
     reasons = {each["id"]: each["streams"]["reason"] for each in twin["theorems"]}
-    assert reasons["T1"] == "has no bound to check on streams"
+    assert reasons["T1"] == "no bound to check on streams"
     assert reasons["T8"] == "not checked in this run"
     assert reasons["T5"] == ""
 

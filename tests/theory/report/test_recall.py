@@ -17,7 +17,8 @@ from support.report.report_cases import SCHEMA, no_packaged_results as no_packag
 from osdn_theory.base.jsonable import jsonable
 from osdn_theory.plotting.recall import FIGURES
 from osdn_theory.report import write_report
-from osdn_theory.report.recall import CAPTIONS, facts
+from osdn_theory.report.page.captions import RECALL
+from osdn_theory.report.reading.recall import facts
 
 
 def claim(twin: Any, name: str) -> Any:
@@ -66,11 +67,11 @@ def test_every_figure_is_on_the_page_and_in_the_folder(tmp_path: Path) -> None:
     leave(tmp_path, "recall.json", recall_summary())
     page, _ = written(tmp_path)
     images = [attrs["alt"] or "" for tag, attrs in page.tags if tag == "img"]
-    assert images == [f"In-context recall, preset cpu: {name.replace('-', ' ')}" for name in FIGURES]
+    assert images[2:] == [f"In-context recall, preset cpu: {name.replace('-', ' ')}" for name in FIGURES]
     for name in FIGURES:
         assert (tmp_path / "figures" / f"recall-1-{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert CAPTIONS[name] in page.text
-    assert list(CAPTIONS) == list(FIGURES)
+        assert RECALL[name] in page.text
+    assert list(RECALL) == list(FIGURES)
 
 
 def test_claims_cite_the_numbers_of_the_summary(tmp_path: Path) -> None:

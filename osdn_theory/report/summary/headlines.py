@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from osdn_theory.crosscheck.examination.results import EXIT_CODES, Examination
 from osdn_theory.proofs import ProofsRun, Standing
 from osdn_theory.recall.data import count_seeds
 from osdn_theory.recall.document import RecallSummary
 from osdn_theory.report.model import ReportModel
-from osdn_theory.report.recall import count_missed
-
-Kind = Literal["holds", "violated", "undecided", "not applicable"]
+from osdn_theory.report.reading.recall import count_missed
+from osdn_theory.report.summary.not_run import FEW, number
+from osdn_theory.report.summary.outcomes import Kind
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def _bounds(model: ReportModel) -> Headline:
         f"{len(model.digest.theorems)} groups of bounds on {len(model.digest.streams)} streams, "
         f"{len(model.verification.checks)} checks"
     )
-    return Headline(kind, f"{text}: {size}.", "overview")
+    return Headline(kind, f"{text}: {size}.", "checks")
 
 
 def _checks(count: int) -> str:
@@ -56,31 +55,40 @@ def _proofs(model: ReportModel) -> Headline:
     document = model.proofs
     if document.content is None:
         kind: Kind = "undecided" if document.state == "absent" else "violated"
-        return Headline(kind, f"Proofs count for nothing on this page: {document.notice}.", "proofs")
+        return Headline(kind, f"Proofs count for nothing on this page: {document.notice}.", "theorems")
     return _proofs_run(document.content)
 
 
 def _proofs_run(run: ProofsRun) -> Headline:
-    standings = run.standings
-    named: dict[Standing, str] = {
-        "proved": "proved",
-        "proved in part": "proved in part",
+    scope = f"{len(run.claims)} theorems: {_standings(run)}"
+    if run.problems or run.count("failed"):
+        problems = (
+            f"; problems of the collection of proofs itself: {len(run.problems)}" if run.problems else ""
+        )
+        return Headline("violated", f"{scope}{problems}.", "theorems")
+    if not run.complete:
+        return Headline("undecided", f"{scope}; only a part of the proofs was asked for.", "theorems")
+    if run.count("not run"):
+        return Headline("undecided", f"{scope}; {number(run.count('not run'), 'proof')} not run.", "theorems")
+    return Headline("holds", f"{scope}.", "theorems")
+
+
+def _standings(run: ProofsRun) -> str:
+    """How many theorems are proved; the others by name."""
+    words: dict[Standing, str] = {
+        "proved": "proved in all dimensions",
+        "proved in part": "in part",
         "instances only": "checked on instances only",
-        "not run": "with their general proofs not run",
+        "not run": "with a general proof not run",
         "failed": "with a failed proof",
     }
-    words = ", ".join(f"{standings[name]} {text}" for name, text in named.items() if standings[name])
-    scope = f"Of {len(run.claims)} theorems: {words}."
-    if run.problems or standings["failed"]:
-        wrong = (
-            f"Proofs failed: {run.count('failed')}; problems of the collection itself: {len(run.problems)}"
-        )
-        return Headline("violated", f"{wrong}. {scope}", "proofs")
-    if not run.complete:
-        return Headline("undecided", f"Only a part of the proofs was asked for. {scope}", "proofs")
-    if run.count("not run"):
-        return Headline("undecided", f"No proof failed; not run: {run.count('not run')}. {scope}", "proofs")
-    return Headline("holds", f"All {run.count('passed')} machine-checked proofs passed. {scope}", "proofs")
+    told = []
+    for standing, text in words.items():
+        names = [claim.id for claim in run.claims if claim.standing == standing]
+        if names:
+            spelled = standing != "proved" and len(names) <= FEW
+            told.append(f"{', '.join(names) if spelled else len(names)} {text}")
+    return ", ".join(told)
 
 
 def _kernels(model: ReportModel) -> list[Headline]:
@@ -103,8 +111,8 @@ def _examined(found: Sequence[Examination]) -> Headline:
     exercises = sum(len(each.exercises) for each in found)
     streams = sum(len(each.streams) for each in found)
     size = (
-        f"{_number(len(found), 'kernel')} beside float64, {_number(exercises, 'exercise')} and "
-        f"{_number(streams, 'stream')}"
+        f"{number(len(found), 'kernel')} beside float64, {number(exercises, 'exercise')} and "
+        f"{number(streams, 'stream')}"
     )
     named = {word: [_kernel(each) for each in found if each.verdict == word] for word in EXIT_CODES}
     if named["wrong"]:
@@ -123,10 +131,6 @@ def _kernel(found: Examination) -> str:
 
 def _list(kernels: Sequence[str]) -> str:
     return "; ".join(dict.fromkeys(kernels))
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _power(found: Sequence[Examination]) -> str:

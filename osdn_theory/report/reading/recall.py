@@ -9,16 +9,7 @@ from typing import Any
 
 from osdn_theory.recall.data import packaged_files
 from osdn_theory.recall.document import FILE, RECALL, RecallSummary
-from osdn_theory.report.documents import PACKAGED, Document, read_document
-
-CAPTIONS: Mapping[str, str] = {
-    "accuracy": "Accuracy against the number of pairs, by key statistic and reading. Points of one number of pairs are "
-    "moved apart a little, so that their intervals can be told apart.",
-    "residual-ratios": "Token and recall residual ratio of every model; the dashed line is DeltaNet's.",
-    "differences": "Accuracy minus DeltaNet's, paired by seed. A filled marker is significant, an open one is not.",
-    "distance": "Accuracy against the number of tokens between the last write of a pair and its query.",
-}
-"""What to see in each figure of `osdn_theory.plotting.recall_figures`."""
+from osdn_theory.report.reading.documents import PACKAGED, Document, read_document
 
 
 def read_recalls(folder: Path) -> list[Document[RecallSummary]]:

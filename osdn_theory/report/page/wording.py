@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-_GREEK = {"eta": "η", "beta": "β", "gamma": "γ", "lambda": "λ", "alpha": "α"}
+_GREEK = {"eta": "η", "beta": "β", "gamma": "γ", "lambda": "λ", "alpha": "α", "rho": "ρ"}
 _GREEK_NAME = re.compile(rf"(?<![A-Za-z])({'|'.join(_GREEK)})(?![A-Za-z])")
 
 # On escaped text: what stands between angle brackets is an inner product.
@@ -19,18 +19,24 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"!="), "≠"),
     (re.compile(r"&lt;([^&;]+, [^&;]+)&gt;"), r"⟨\1⟩"),
     (re.compile(r"([A-Za-z])~"), "\\1\N{COMBINING TILDE}"),
+    (re.compile(r"\|\|"), "‖"),
+    (re.compile(r"(?<=[A-Za-z])(?:'|&#39;)(?=_)"), "′"),
     (re.compile(r"(?<= )\*(?= )"), "⊙"),
-    (re.compile(r"(?<= )-(?= )"), "−"),
-    (re.compile(r"(?<=[^\W\d_])_\{([^}]*)\}"), r"<sub>\1</sub>"),
-    (re.compile(r"(?<![^\W\d_]{2})(?<=[^\W\d_])_([a-z0-9])(?![A-Za-z])"), r"<sub>\1</sub>"),
+    (re.compile(r"(?<= )-(?= )|(?<![\w)^])-(?=\d)"), "−"),
+    (re.compile(r"(?<![\w.])1e\+?(-?)0*(\d+)\b"), r"10^\1\2"),
+    (re.compile(r"(?<=\d)e\+?(-?)0*(\d+)\b"), r"·10^\1\2"),
+    (re.compile(r"(?<=[^\W\d_])(′?)_\{([^}]*)\}"), r"\1<sub>\2</sub>"),
+    (re.compile(r"(?<![^\W\d_]{2})(?<=[^\W\d_])(′?)_([a-z0-9]{1,2})(?![A-Za-z_])"), r"\1<sub>\2</sub>"),
     (re.compile(r"\^-([A-Z0-9]+)"), r"<sup>−\1</sup>"),
-    (re.compile(r"\^([A-Z0-9]+)"), r"<sup>\1</sup>"),
+    (re.compile(r"\^([A-Z0-9]+|[a-z]\b)"), r"<sup>\1</sup>"),
 )
 
 
-def readable(text: str) -> Markup:
+def readable(text: object) -> Markup:
     """Greek letters, relations, indices and powers of a text, and what stands between backticks as code."""
-    parts = text.split("`")
+    if isinstance(text, Markup):
+        return text
+    parts = str(text).split("`")
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if place % 2 else _mathematics(part)
         for place, part in enumerate(parts)
@@ -47,8 +53,7 @@ def _mathematics(text: str) -> Markup:
 _NUMBER = re.compile(r"[-−+]?[\d.,]+(e[-+]?\d+)?|[∞–]?")
 
 
-def number_columns(rows: Sequence[Sequence[str]]) -> set[int]:
+def number_columns(rows: Sequence[Sequence[object]]) -> set[int]:
     """The columns of a table in which every cell is a number, or a sign that there is none."""
-    return {
-        place for place, column in enumerate(zip(*rows, strict=True)) if all(map(_NUMBER.fullmatch, column))
-    }
+    columns = enumerate(zip(*rows, strict=True))
+    return {place for place, column in columns if all(_NUMBER.fullmatch(str(cell)) for cell in column)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from osdn_theory.proofs import FILE, METHODS, PROOFS, ProofsRun, ProvedClaim, Standing
-from osdn_theory.report.documents import Document, read_document
+from osdn_theory.report.reading.documents import Document, read_document
 
 ShownStanding = Standing | Literal["not run here", "not usable"]
 

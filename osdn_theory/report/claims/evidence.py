@@ -10,15 +10,18 @@ from osdn_theory.bounds import bound_ids
 from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.recall.document import RecallSummary
 from osdn_theory.recall.tables import against_baseline
-from osdn_theory.report.checks import label
-from osdn_theory.report.paper_claims import PAPER_CLAIMS, PaperClaim
-from osdn_theory.report.proofs import ProofStatus
+from osdn_theory.report.claims.paper import PAPER_CLAIMS, PaperClaim
+from osdn_theory.report.reading.checks import label
+from osdn_theory.report.reading.proofs import ProofStatus
 from osdn_theory.theorems import Theorem
 from osdn_theory.verification.digest import SEVERITY, Digest, Theorem as CheckedTheorem
 
 Judgement = Literal[
     "supported", "supported in part", "undecided", "contradicted", "not tested at this scale", "not tested"
 ]
+
+ROUNDING = "T18"
+"""What the errors of kernels are held to: it bears on every claim about a kernel, as what measures, not as a part."""
 
 NO_RECALL = "No result of `osdn-theory recall` is at hand, so nothing was measured."
 
@@ -103,7 +106,7 @@ def stream_status(found: Digest, theorem: str, only: Sequence[str] = ()) -> Stre
             slack.append(cell.log10_slack)
     if not by_outcome:
         known = theorem in bound_ids()
-        reason = "not checked in this run" if known else "has no bound to check on streams"
+        reason = "not checked in this run" if known else "no bound to check on streams"
         return StreamStatus("not checked", {}, None, reason)
     outcome = next(outcome for outcome in SEVERITY if outcome in by_outcome)
     return StreamStatus(
@@ -151,6 +154,8 @@ def judge(
     support = [
         _support(rows[name], stream_status(found, name, claim.streams), claim) for name in claim.theorems
     ]
+    if claim.kernel and "contradicted" in rows[ROUNDING].kernels:
+        support.append("contradicted")
     for judgement in ("contradicted", "undecided"):
         if judgement in support:
             break
@@ -191,10 +196,18 @@ def _support(row: TheoremRow, streams: StreamStatus, claim: PaperClaim) -> str:
 def _evidence(claim: PaperClaim, rows: Mapping[str, TheoremRow], found: Digest) -> Iterator[tuple[str, str]]:
     for name in claim.theorems:
         row, streams = rows[name], stream_status(found, name, claim.streams)
-        parts = [_proof_words(row.proof), _stream_words(streams, claim.streams)]
-        if claim.kernel and row.kernels:
-            parts.append(", ".join(f"{outcome} on {_runs(runs)}" for outcome, runs in row.kernels.items()))
-        yield name, "; ".join(parts)
+        parts = [_proof_words(row.proof), _stream_words(streams, claim.streams), _kernel_words(claim, row)]
+        yield name, "; ".join(part for part in parts if part)
+    if claim.kernel:
+        yield ROUNDING, _kernel_words(claim, rows[ROUNDING]) or "no verdict of a kernel"
+
+
+def _kernel_words(claim: PaperClaim, row: TheoremRow) -> str:
+    return (
+        ", ".join(f"{outcome} on {_runs(runs)}" for outcome, runs in row.kernels.items())
+        if claim.kernel
+        else ""
+    )
 
 
 def _runs(runs: Sequence[str]) -> str:
@@ -202,9 +215,8 @@ def _runs(runs: Sequence[str]) -> str:
 
 
 def _proof_words(proof: ProofStatus) -> str:
-    if proof.claim is not None and proof.claim.general and proof.standing != "failed":
-        return f"{proof.standing} {proof.summary}"
-    return f"proof: {proof.standing}"
+    proved = proof.claim is not None and proof.claim.general and proof.standing != "failed"
+    return proof.standing if proved else f"proof: {proof.standing}"
 
 
 def _stream_words(streams: StreamStatus, only: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ class PaperClaim:
     streams : tuple of str
         The streams on which they must be seen to hold; empty: any.
     kernel : bool
-        Whether it is also about what a kernel computes.
+        Whether it is also about what a kernel computes: then its errors are held to the rounding bound of T18.
     measures : tuple of str
         What the in-context recall experiment measures that bears on it, at a far smaller scale; empty: nothing.
     tested : str
@@ -77,8 +77,8 @@ PAPER_CLAIMS: tuple[PaperClaim, ...] = (
         "The inner loss stays exactly quadratic, the hypergradient update keeps the chunkwise parallel pipeline, and "
         "no high-dimensional state is added.",
         "The quadratic (T1); that calibration is itself a delta rule with a chunk form, and by which certificate "
-        "clipped and unclipped iterates agree (T11); that the chunk form equals the recurrence (T12). The state added "
-        "is one vector of K numbers for each head.",
+        "clipped and unclipped iterates agree (T11); that the chunk form equals the recurrence (T12); that kernels "
+        "give its numbers but for rounding (T18). The state added is one vector of K numbers for each head.",
         "How fast a kernel is: that needs a GPU, and is measured by `python -m osdn_kernels.benchmarks`, not here.",
         theorems=("T1", "T11", "T12"),
         kernel=True,
@@ -87,7 +87,8 @@ PAPER_CLAIMS: tuple[PaperClaim, ...] = (
         "C3",
         "Preconditioning from the right is a scaling of the write key, feature by feature, and keeps chunkwise "
         "parallelism.",
-        "The identity (T2) and the chunk form with scaled write keys (T12).",
+        "The identity (T2), the chunk form with scaled write keys (T12), and that kernels give its numbers but for "
+        "rounding (T18).",
         "How fast a kernel is, as for C2.",
         theorems=("T2", "T12"),
         kernel=True,

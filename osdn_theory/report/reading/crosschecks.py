@@ -6,7 +6,7 @@ from pathlib import Path
 
 from osdn_theory.crosscheck.document import CROSSCHECK
 from osdn_theory.crosscheck.examination.results import Examination
-from osdn_theory.report.documents import Document, read_document
+from osdn_theory.report.reading.documents import Document, read_document
 
 PATTERN = "crosscheck*.json"
 """Name of such documents, in the report folder and in folders inside it, one for each kernel."""
