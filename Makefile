@@ -63,4 +63,4 @@ $(VENV)/.site-installed: setup.cfg $(CONSTRAINTS) | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) $(REPORT) site notebooks/generated build *.egg-info
+	rm -rf $(VENV) $(REPORT) site jupyter_execute notebooks/generated build *.egg-info
