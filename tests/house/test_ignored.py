@@ -46,10 +46,10 @@ def ignored(path: str) -> bool:
 
 
 def test_the_commands_have_folders() -> None:
-    assert {"report", "recall", "sweep", "convergence", "benchmark"} <= folders()
+    assert {"recall", "sweep", "convergence", "benchmark", "central"} <= folders()
 
 
-@pytest.mark.parametrize("folder", sorted({*folders(), str(fuzz.FILES)}))
+@pytest.mark.parametrize("folder", sorted({*folders(), str(fuzz.FILES), "report", "report/partial"}))
 def test_what_a_command_writes_is_ignored(folder: str) -> None:
     assert ignored(f"{folder}/anything.json")
 
