@@ -9,7 +9,7 @@ from ..launch.recurrence import Cotangents, Gradients, Inputs, RecurrenceOperato
 from ..launch.runtime import single
 from ..launch.sequences import Chunks, count_slots, cut
 from . import stages
-from .stages import ChunkOptions, ChunkOutputs, Saved
+from .stages import ChunkOptions, ChunkOutputs, ChunkSaved
 from .write_keys import FIXED, IDENTITY, LEARNED
 
 
@@ -17,7 +17,7 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
     """Registered as osdn::chunk_forward and osdn::chunk_backward."""
 
     name = "chunk"
-    options, outputs, saved = ChunkOptions, ChunkOutputs, len(Saved._fields)
+    options, outputs, saved = ChunkOptions, ChunkOutputs, len(ChunkSaved._fields)
 
     def allocate(self, inputs: Inputs, options: ChunkOptions) -> ChunkOutputs:
         k, v = inputs.k, inputs.v
@@ -48,7 +48,7 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
     def differentiate(
         self, inputs: Inputs, options: ChunkOptions, saved: Sequence[Tensor], grads: Cotangents
     ) -> Gradients:
-        return stages.backward(inputs, options, Saved(*saved), grads, _chunks(inputs, options))
+        return stages.backward(inputs, options, ChunkSaved(*saved), grads, _chunks(inputs, options))
 
 
 def _chunks(inputs: Inputs, options: ChunkOptions) -> Chunks:

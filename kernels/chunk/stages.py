@@ -47,7 +47,7 @@ class ChunkOutputs(NamedTuple):
     path: Tensor | None
 
 
-class Saved(NamedTuple):
+class ChunkSaved(NamedTuple):
     """The part of `ChunkOutputs` that the backward pass needs; empty tensors for what is not there."""
 
     write_key: Tensor
@@ -118,7 +118,7 @@ def new_path(k: Tensor, mode: int) -> Tensor:
 
 
 def backward(
-    inputs: Inputs, options: ChunkOptions, saved: Saved, grads: Cotangents, chunks: Chunks
+    inputs: Inputs, options: ChunkOptions, saved: ChunkSaved, grads: Cotangents, chunks: Chunks
 ) -> Gradients:
     """Gradients of every input; W, U and the states are formed again rather than kept."""
     q, k, v, beta, g, anchor, initial_state, _, _ = inputs

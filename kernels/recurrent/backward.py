@@ -26,7 +26,7 @@ VALUE_BLOCK = 64
 CHAIN = configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8))
 
 
-class Saved(NamedTuple):
+class RecurrentSaved(NamedTuple):
     """The part of `RecurrentOutputs` that the gradient needs."""
 
     path: Tensor
@@ -173,7 +173,7 @@ def calibration_gradient_kernel(
 
 
 def recurrent_backward(
-    inputs: Inputs, options: RecurrentOptions, saved: Saved, grads: Cotangents
+    inputs: Inputs, options: RecurrentOptions, saved: RecurrentSaved, grads: Cotangents
 ) -> Gradients:
     """Gradients of contiguous inputs; that of the initial preconditioner is of d_1, whether it was given or ones."""
     memory = _memory_gradients(inputs, options.scale, saved, grads)
@@ -196,7 +196,9 @@ class _MemoryGradients(NamedTuple):
     initial_state: Tensor | None
 
 
-def _memory_gradients(inputs: Inputs, scale: float, saved: Saved, grads: Cotangents) -> _MemoryGradients:
+def _memory_gradients(
+    inputs: Inputs, scale: float, saved: RecurrentSaved, grads: Cotangents
+) -> _MemoryGradients:
     q, k, beta, initial_state = inputs.q, inputs.k, inputs.beta, inputs.initial_state
     batch, length, heads, key_dim = k.shape
     value_dim = inputs.v.shape[3]
@@ -227,7 +229,7 @@ def _memory_gradients(inputs: Inputs, scale: float, saved: Saved, grads: Cotange
 
 
 def _calibration_gradients(
-    inputs: Inputs, rule: Rule, saved: Saved, grad_write_key: Tensor, grad_erase_key: Tensor,
+    inputs: Inputs, rule: Rule, saved: RecurrentSaved, grad_write_key: Tensor, grad_erase_key: Tensor,
     grad_preconditioner: Tensor | None,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:  # fmt: skip
     """Gradients of k (all of it), g, d_1 and the anchor, the last zero where nothing is forgotten."""

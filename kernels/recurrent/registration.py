@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..launch.recurrence import Cotangents, Gradients, Inputs, RecurrenceOperator
-from .backward import Saved, recurrent_backward
+from .backward import RecurrentSaved, recurrent_backward
 from .forward import RecurrentOptions, RecurrentOutputs, allocate, recurrent_forward
 
 
@@ -13,7 +13,7 @@ class RecurrentOperator(RecurrenceOperator[RecurrentOptions, RecurrentOutputs]):
     """Registered as osdn::recurrent_forward and osdn::recurrent_backward."""
 
     name = "recurrent"
-    options, outputs, saved = RecurrentOptions, RecurrentOutputs, len(Saved._fields)
+    options, outputs, saved = RecurrentOptions, RecurrentOutputs, len(RecurrentSaved._fields)
 
     def allocate(self, inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
         return allocate(inputs, options)
@@ -24,7 +24,7 @@ class RecurrentOperator(RecurrenceOperator[RecurrentOptions, RecurrentOutputs]):
     def differentiate(
         self, inputs: Inputs, options: RecurrentOptions, saved: Sequence[Tensor], grads: Cotangents
     ) -> Gradients:
-        return recurrent_backward(inputs, options, Saved(*saved), grads)
+        return recurrent_backward(inputs, options, RecurrentSaved(*saved), grads)
 
 
 recurrent = RecurrentOperator()

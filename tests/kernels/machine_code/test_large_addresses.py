@@ -78,7 +78,7 @@ def chunkwise(place: Place) -> list[Tensor]:
     grads = Cotangents(
         place.put(torch.ones(1, TOKENS, 1, FEATURES)), result.state, torch.ones_like(result.preconditioner)
     )
-    found = chunk.backward(inputs, options, chunk.Saved(*result[3:8]), grads, chunks)
+    found = chunk.backward(inputs, options, chunk.ChunkSaved(*result[3:8]), grads, chunks)
     return [place.take(x) for x in (result.o, result.state, result.preconditioner, *found)]
 
 

@@ -5,7 +5,7 @@ import torch
 from osdn_kernels.boundary.results import State
 from osdn_kernels.boundary.rule import Rule
 from osdn_kernels.launch.recurrence import Cotangents, Inputs
-from osdn_kernels.recurrent.backward import Saved, recurrent_backward
+from osdn_kernels.recurrent.backward import RecurrentSaved, recurrent_backward
 from osdn_kernels.recurrent.decode import decode_step_
 from osdn_kernels.recurrent.forward import RecurrentOptions, RecurrentOutputs, recurrent_forward
 from osdn_kernels.reference import tokenwise as reference
@@ -63,7 +63,9 @@ def kernel_gradients(call: Call, weights: dict[str, Tensor]) -> dict[str, Tensor
     grad_o = weights.get("o", torch.zeros(t["v"].shape)).to(t["v"].dtype)
     path, residual, gain = run(call)[3:]
     cotangents = Cotangents(grad_o, weights.get("state"), weights.get("preconditioner"))
-    found = recurrent_backward(inputs_of(call), options_of(call), Saved(path, residual, gain), cotangents)
+    found = recurrent_backward(
+        inputs_of(call), options_of(call), RecurrentSaved(path, residual, gain), cotangents
+    )
     return found._asdict()
 
 
