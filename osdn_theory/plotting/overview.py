@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def smallest_slack(found: Digest) -> tuple[Figure, Axes]:
     fig, (ax,) = new_figure(width=WIDTH, height=0.9 + 0.23 * len(rows))
     for row, values in enumerate(rows.values()):
         shown = np.minimum(values, edge)
-        style = {"linestyle": "none", "clip_on": False, "color": BLUE, "markersize": 5}
+        style: dict[str, Any] = {"linestyle": "none", "clip_on": False, "color": BLUE, "markersize": 5}
         ax.plot(shown, np.full(shown.size, row), marker="o", alpha=0.5, **style)
         ax.plot(
             shown.min(), row, marker="|", markeredgewidth=2.5, **{**style, "color": "black", "markersize": 12}

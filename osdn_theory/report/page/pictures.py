@@ -81,7 +81,7 @@ def summary_figures(found: Digest) -> dict[str, Figure]:
     run = osdn(stream, rule)
     (check,) = check_bounds(run, ["T5"])
     assert check.rhs is not None, check.reason
-    tokens = np.arange(1, stream.length + 1)
+    tokens = np.arange(1.0, stream.length + 1)
     runs = {"OSDN": run, "DeltaNet": delta_net(stream)}
     products = {name: cumulative_log10(each.residual_ratio) for name, each in runs.items()}
     figures = {"contraction": contraction(products, tokens * np.log10(check.rhs / tokens))[0]}

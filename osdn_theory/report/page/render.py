@@ -127,7 +127,8 @@ def _excluded(item: Exclusion, found: Digest) -> tuple[str, str, str, str]:
 
 
 def _documents(model: ReportModel) -> list[tuple[str, str, str, str]]:
-    return [_document(each) for each in (model.proofs, *model.crosschecks, *model.recalls)]
+    documents: list[Document[Any]] = [model.proofs, *model.crosschecks, *model.recalls]
+    return [_document(each) for each in documents]
 
 
 def _document(document: Document[Any]) -> tuple[str, str, str, str]:
