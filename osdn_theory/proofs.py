@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from osdn_theory.base.documents import Count, DocumentKind, Positive
 from osdn_theory.base.jsonable import stated
 from osdn_theory.base.validation import require
 from osdn_theory.theorems import THEOREMS
 
-Method = Literal["coq", "symbolic", "certificate", "exact", "link", "mutation"]
+Method = Literal["coq", "symbolic", "exact", "link", "mutation"]
 """Strongest first."""
 
 Verdict = Literal["passed", "failed", "not run"]
@@ -30,7 +30,6 @@ FAILED, NOT_RUN = 1, 3
 METHODS: Mapping[Method, str] = {
     "coq": "Coq",
     "symbolic": "SymPy",
-    "certificate": "certificates",
     "exact": "exact instances",
     "link": "links to the code",
     "mutation": "false variants",
@@ -47,9 +46,9 @@ class ProofLine:
     claim : str
         Id of the theorem.
     method, name, statement : str
-        A Coq theorem, a function, a certificate, and what it says.
+        A Coq theorem or a function, and what it says.
     scope : str
-        "all dimensions", "instances", "this instance" or "dimension 3", ...
+        "all dimensions" or "instances".
     general : bool
         Whether it holds in all dimensions.
     verdict, detail : str
@@ -57,6 +56,8 @@ class ProofLine:
         On how many exact instances it was evaluated.
     seconds : float
         Of this check; of its whole file for a Coq theorem.
+    tied : bool
+        Whether it is a Coq theorem whose statement was held against the law of its name, on the law's instances.
     data : mapping
         Counterexamples, assumptions, versions; exact numbers as text.
     """
@@ -71,11 +72,14 @@ class ProofLine:
     detail: str
     instances: Count
     seconds: Positive
+    tied: bool
     data: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         instance = self.method in ("exact", "link", "mutation")
         require(not (self.general and instance), f"general: no proof by {self.method} is")
+        coq = self.method == "coq" and self.verdict == "passed"
+        require(coq or not self.tied, f"tied: no proof by {self.method} that is {self.verdict} is")
 
     @property
     def method_name(self) -> str:
@@ -155,6 +159,13 @@ class ProvedClaim:
         """False variants refuted."""
         return sum(proof.killed for proof in self.proofs)
 
+    @property
+    @stated
+    def untied(self) -> dict[str, str]:
+        """Coq theorems that passed without being held against a law -> why."""
+        passed = [each for each in self.proofs if each.verdict == "passed"]
+        return {each.name: str(reason) for each in passed if (reason := each.data.get("not_tied"))}
+
 
 @dataclass(frozen=True)
 class ProofsRun:
@@ -194,9 +205,22 @@ class ProofsRun:
     def standings(self) -> dict[Standing, int]:
         """Standing -> number of theorems, none left out."""
         found = Counter(claim.standing for claim in self.claims)
-        return {
-            each: found[each] for each in ("proved", "proved in part", "instances only", "failed", "not run")
+        return {each: found[each] for each in get_args(Standing)}
+
+    @property
+    @stated
+    def headline(self) -> str:
+        """How many theorems there are, and where they stand; those that are not proved by name."""
+        names = {
+            each: [claim.id for claim in self.claims if claim.standing == each] for each in get_args(Standing)
         }
+        parts = [
+            f"{len(ids)} {standing}" + (f" ({', '.join(ids)})" if standing != "proved" else "")
+            for standing, ids in names.items()
+            if ids
+        ]
+        count = len(self.claims)
+        return f"{count} theorem{'s' * (count != 1)}: {', '.join(parts)}"
 
     @property
     @stated
@@ -220,7 +244,7 @@ def check_proofs(run: ProofsRun) -> None:
 
 
 PROOFS = DocumentKind(
-    format="osdn-proofs/2",
+    format="osdn-proofs/3",
     content=ProofsRun,
     about="proofs.json: a run of the machine-checked proofs of OSDN",
     remake="osdn-theory prove --out DIR",

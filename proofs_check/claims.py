@@ -24,7 +24,7 @@ NOTES = {
     "T17": "The decay may be a number for the whole state or one for each feature.",
     "T19": (
         "With forgetting, (1 - gamma) I is added to eta R. In Coq the keys are drawn from a finite probability "
-        "space; the moments of isotropic keys, which are not, are SymPy's integrals."
+        "space; the moments of keys uniform on the sphere, which are not, are SymPy's integrals."
     ),
     "T29": (
         "N takes features without their signs: with write gates of both signs in beta-aware feedback the inner "

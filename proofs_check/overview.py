@@ -1,4 +1,4 @@
-"""``python -m proofs_check.overview``: README's map from each theorem to its general proofs, from the collection."""
+"""``python -m proofs_check.overview``: README's map from each theorem to its proofs, from the collection."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from proofs_check.claims import CLAIMS
-from proofs_check.proof import Claim, Method, Proof
+from proofs_check.proof import Claim, Proof
 from proofs_check.registry import Proofs, collect
 
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- map: begin -->\n", "<!-- map: end -->\n"
-_HEADER = "| theorem | Coq, in general | SymPy, in general | proved false by Coq | also by |\n|---|---|---|---|---|\n"
+_HEADER = (
+    "| theorem | proved by Coq, in all dimensions | false, by Coq, without a hypothesis | missing |\n"
+    "|---|---|---|---|\n"
+)
 
 
 def markdown_map(proofs: Proofs) -> str:
@@ -20,17 +23,16 @@ def markdown_map(proofs: Proofs) -> str:
 
 
 def _row(claim: Claim, proofs: Sequence[Proof]) -> str:
-    coq = _names(claim, (proof for proof in proofs if proof.method == "coq"))
-    symbolic = _names(claim, (proof for proof in proofs if proof.method == "symbolic" and proof.is_general))
+    general = _names(claim, (proof for proof in proofs if proof.method == "coq"))
+    by_sympy = _names(claim, (proof for proof in proofs if proof.method == "symbolic"))
     false = _names(claim, (proof for proof in proofs if proof.group == "coq" and proof.method == "mutation"))
-    weaker: tuple[Method, ...] = ("certificate", "exact", "link", "mutation")
-    others = [method for method in weaker if any(proof.method == method for proof in proofs)]
-    return f"| {claim.id} {claim.title} | {coq} | {symbolic} | {false} | {', '.join(others)} |"
+    also = f"; by SymPy: {by_sympy}" if by_sympy else ""
+    return f"| {claim.id} {claim.title} | {general}{also} | {false or '–'} | {claim.missing or '–'} |"
 
 
 def _names(claim: Claim, proofs: Iterable[Proof]) -> str:
     """Their names, without the id that the row starts with."""
-    return ", ".join(proof.name.removeprefix(f"{claim.id}_") for proof in proofs) or "–"
+    return ", ".join(proof.name.removeprefix(f"{claim.id}_") for proof in proofs)
 
 
 def with_map(readme: str, table: str) -> str:

@@ -7,21 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Method = Literal["coq", "symbolic", "certificate", "exact", "link", "mutation"]
+Method = Literal["coq", "symbolic", "exact", "link", "mutation"]
 """How a proof is checked.
 
-``coq``: Coq's kernel. ``symbolic``: SymPy. ``certificate``: an identity or a sum of squares verified exactly.
-``exact``: rational instances. ``link``: the proven formula against the function of osdn_theory.
-``mutation``: false variants, each refuted by the checkers of the other methods.
+``coq``: Coq's kernel. ``symbolic``: SymPy. ``exact``: rational instances. ``link``: the proven formula against the
+function of osdn_theory. ``mutation``: false variants, each refuted by a counterexample or by Coq.
 """
 
 Verdict = Literal["passed", "failed", "not run"]
 
 ALL = "all dimensions"
 INSTANCES = "instances"
-THIS_INSTANCE = "this instance"
-
-_SCOPE = re.compile(rf"{ALL}|{INSTANCES}|{THIS_INSTANCE}|dimension \d.*")
 
 _NEVER_GENERAL: tuple[Method, ...] = ("exact", "link", "mutation")
 """Methods that evaluate instances: no number of them proves a theorem."""
@@ -42,6 +38,8 @@ class Evidence:
         More, for the JSON document: counterexamples, assumptions, versions.
     seconds : float, optional
         Time of this check alone, where the wall clock would not tell: work shared with other checks.
+    tied : bool
+        Whether the statement was held, both sides of every comparison, against its law on instances.
     """
 
     verdict: Verdict
@@ -49,6 +47,7 @@ class Evidence:
     instances: int = 0
     data: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
+    tied: bool = False
 
     def __post_init__(self) -> None:
         if self.verdict not in get_args(Verdict):
@@ -76,15 +75,13 @@ class Proof:
     claim : str
         Theorem id, such as "T5".
     method : Method
-    scope : str
-        "all dimensions", "dimension ..." (starting with a number, such as "dimension 2, T = 2"),
-        "this instance" or "instances".
+    scope : "all dimensions" or "instances"
     statement : str
         What exactly is checked, in one line.
     check : function without arguments that returns Evidence
         It may raise: ProverMissingError counts as not run, anything else as failed.
     name : str
-        Where the proof is to be found: a Coq theorem, a function, a certificate.
+        Where the proof is to be found: a Coq theorem, a law, a function.
     group : str
         Proofs of one group share costly work, such as a compilation: they run one after the other in one process.
 
@@ -107,7 +104,7 @@ class Proof:
             raise ValueError(f"claim: expected a theorem id such as T5, got {self.claim!r}")
         if self.method not in get_args(Method):
             raise ValueError(f"method: expected one of {get_args(Method)}, got {self.method!r}")
-        if not _SCOPE.fullmatch(self.scope):
+        if self.scope not in (ALL, INSTANCES):
             raise ValueError(f"scope: expected a known scope, got {self.scope!r}")
         if self.scope == ALL and self.method in _NEVER_GENERAL:
             raise ValueError(f"scope: the method {self.method!r} covers instances only, never all dimensions")

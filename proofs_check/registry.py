@@ -7,8 +7,8 @@ from importlib import import_module
 
 from proofs_check.proof import Claim, Proof
 
-PACKAGES = ("coq_prover", "symbolic", "certificates", "exact", "links")
-"""Packages of proofs_check with a `PROOFS` of their own, strongest method first."""
+SOURCES = ("coq_prover", "integrals", "exact.collection", "links")
+"""Modules of proofs_check with a `PROOFS` of their own, strongest method first."""
 
 MAY_LACK_A_GENERAL_PROOF = frozenset({"T18"})
 """Required as exact numeric checks only; every other claim has a general proof or says what is missing."""
@@ -18,10 +18,10 @@ Proofs = dict[str, list[Proof]]
 
 
 def collect() -> Proofs:
-    """The proofs of all packages, by claim. Imports them all, SymPy among what they bring along."""
+    """The proofs of all sources, by claim. Imports them all, SymPy among what they bring along."""
     together: Proofs = {}
-    for package in PACKAGES:
-        for claim, proofs in import_module(f"proofs_check.{package}").PROOFS.items():
+    for source in SOURCES:
+        for claim, proofs in import_module(f"proofs_check.{source}").PROOFS.items():
             together.setdefault(claim, []).extend(proofs)
     return together
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from osdn_theory.proofs import ProofLine, ProofsRun, ProvedClaim, Standing
+from osdn_theory.proofs import METHODS, ProofLine, ProofsRun, ProvedClaim, Standing
 from proofs_check.proof import Claim, Evidence, Method, Proof, Verdict
 
 
@@ -42,6 +41,7 @@ class ProofResult:
             detail=found.detail,
             instances=found.instances,
             seconds=self.seconds,
+            tied=found.tied,
             data=found.data,
         )
 
@@ -76,6 +76,10 @@ class ClaimResult:
     @property
     def standing(self) -> Standing:
         return self.document.standing
+
+    @property
+    def untied(self) -> dict[str, str]:
+        return self.document.untied
 
     @property
     def killed(self) -> int:
@@ -124,6 +128,10 @@ class Run:
         return self.document.counts
 
     @property
+    def headline(self) -> str:
+        return self.document.headline
+
+    @property
     def exit_code(self) -> int:
         return self.document.exit_code
 
@@ -134,16 +142,11 @@ def summary_rows(run: Run) -> list[dict[str, str]]:
 
 
 def _summary_row(claim: ClaimResult) -> dict[str, str]:
-    verdicts = Counter(result.verdict for result in claim.results)
-    instances = sum(result.evidence.instances for result in claim.results if result.verdict == "passed")
     return {
         "claim": claim.claim.id,
         "title": claim.claim.title,
         "standing": claim.standing,
-        "general proof": _general_text(claim),
-        "instances": str(instances),
-        "mutants killed": str(claim.killed),
-        "proofs": f"{verdicts['passed']} passed, {verdicts['failed']} failed, {verdicts['not run']} not run",
+        "proved in all dimensions": _general_text(claim),
         "missing": claim.claim.missing,
     }
 
@@ -151,7 +154,8 @@ def _summary_row(claim: ClaimResult) -> dict[str, str]:
 def _general_text(claim: ClaimResult) -> str:
     if not claim.general_known:
         return "no general proof"
-    by_method = Counter(result.method for result in claim.general)
-    passed = ", ".join(f"{method} ({count})" for method, count in by_method.items()) or "none passed"
+    names = ", ".join(dict.fromkeys(METHODS[result.method] for result in claim.general))
     others = claim.general_known - len(claim.general)
-    return f"{passed}; {others} more not passed" if others and claim.general else passed
+    return (f"by {names}" if names else "none passed") + (
+        f"; {others} not passed" if others and names else ""
+    )

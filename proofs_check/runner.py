@@ -31,7 +31,7 @@ def run_proofs(
     *,
     only_claims: Sequence[str] | None = None,
     only_methods: Sequence[Method] | None = None,
-    mutants_wanted: int = 3,
+    mutants_wanted: int = 1,
     processes: int = 2,
     progress: Progress = lambda what, done, total: None,
 ) -> Run:

@@ -23,20 +23,21 @@ def _styled(word: str) -> Text:
 
 
 def print_run(run: Run) -> None:
-    """All proofs, then each claim's standing, then what needs attention."""
-    print_table(
-        "Proofs",
-        ["claim", "method", "scope", "what", "instances", "seconds", "verdict", "detail"],
-        [_proof_row(result) for result in run.results],
-        left=["method", "scope", "what", "verdict", "detail"],
-    )
+    """Where each theorem stands, and what needs attention; every check too where only a part was asked for."""
+    if not run.complete:
+        print_table(
+            "Checks",
+            ["claim", "method", "scope", "what", "instances", "seconds", "verdict", "detail"],
+            [_proof_row(result) for result in run.results],
+            left=["method", "scope", "what", "verdict", "detail"],
+        )
     rows = summary_rows(run)
     header = [name for name in rows[0] if name != "missing"]
     print_table(
-        "Claims",
+        "Theorems",
         header,
         [[_styled(row[name]) if name == "standing" else row[name] for name in header] for row in rows],
-        left=["title", "standing", "general proof", "proofs"],
+        left=["title", "standing", "proved in all dimensions"],
     )
     for line in _closing_lines(run):
         typer.echo(line)
@@ -57,7 +58,6 @@ def _proof_row(result: ProofResult) -> list[str | Text]:
 
 
 def _closing_lines(run: Run) -> list[str]:
-    counts = run.counts
     lines = [
         f"missing: {claim.claim.id}: {claim.claim.missing}" for claim in run.claims if claim.claim.missing
     ]
@@ -70,10 +70,16 @@ def _closing_lines(run: Run) -> list[str]:
         {f"not run: {result.evidence.detail}" for result in run.results if result.verdict == "not run"}
     )
     lines += [f"problem: {problem}" for problem in run.problems]
+    lines += _untied_lines(run)
     if not run.complete:
         lines.append("only a part of the proofs was asked for")
-    lines.append(
-        f"{counts['passed']} proofs passed, {counts['failed']} failed, {counts['not run']} not run, "
-        f"in {run.seconds:.0f} s"
-    )
-    return lines
+    return [*lines, f"{run.headline}, in {run.seconds:.0f} s"]
+
+
+def _untied_lines(run: Run) -> list[str]:
+    """Coq's statements that are held against no law, by the reason."""
+    untied: dict[str, list[str]] = {}
+    for claim in run.claims:
+        for name, reason in claim.untied.items():
+            untied.setdefault(reason, []).append(name)
+    return [f"not tied to the code, {reason}: {', '.join(names)}" for reason, names in untied.items()]

@@ -199,27 +199,28 @@ Section IsotropicKeys.
 Variables (R : realFieldType) (n N : nat).
 Implicit Types (eta gamma x : R) (s : 'I_N -> 'rV[R]_n).
 
-(** kappa = (eta/K) / ((1 - gamma) + eta/K) *)
-Definition isotropic_limit eta gamma : R := (eta / n%:R) / ((1 - gamma) + eta / n%:R).
+(** kappa = ((1 - gamma) y + eta/K) / ((1 - gamma) + eta/K) for the anchor y (all ones) *)
+Definition isotropic_limit eta gamma y : R := ((1 - gamma) * y + eta / n%:R) / ((1 - gamma) + eta / n%:R).
 
-(** T13. N equally likely keys of norm one (<1, s_i> = 1) whose features average to 1/K, and c = 0: from x (all ones)
-    the mean of the unprojected step is (gamma x + (eta/K)(1 - x)) (all ones), whose one fixed point is kappa. *)
-Theorem T13_isotropic_mean eta gamma x s :
+(** T13. N equally likely keys of norm one (<1, s_i> = 1) whose features average to 1/K, and c = y (all ones): from
+    x (all ones) the mean of the unprojected step is (y + gamma (x - y) + (eta/K)(1 - x)) (all ones), whose one fixed
+    point is kappa. *)
+Theorem T13_isotropic_mean eta gamma x y s :
   (0 < N)%N -> (forall i, dot (ones R n) (s i) = 1) ->
   N%:R^-1 *: (\sum_i s i) = n%:R^-1 *: ones R n ->
-  N%:R^-1 *: (\sum_i calibrate_free eta 1 gamma 0 (x *: ones R n) (s i)) =
-  (gamma * x + eta / n%:R * (1 - x)) *: ones R n.
+  N%:R^-1 *: (\sum_i calibrate_free eta 1 gamma (y *: ones R n) (x *: ones R n) (s i)) =
+  (y + gamma * (x - y) + eta / n%:R * (1 - x)) *: ones R n.
 Proof.
 move=> N_gt0 unit_keys mean_key.
 have N_neq0 : N%:R != 0 :> R by rewrite pnatr_eq0 -lt0n.
-under eq_bigr => i _ do rewrite /calibrate_free add0r subr0 dotZl unit_keys !mulr1 scalerA.
+under eq_bigr => i _ do rewrite /calibrate_free -scalerBl dotZl unit_keys !mulr1 scalerA -scalerDl.
 rewrite big_split sumr_const card_ord -scaler_sumr scalerDr -scaler_nat (scalerA N%:R^-1 N%:R) mulVf // scale1r.
 by rewrite (scalerA _ (eta * _)) (mulrC N%:R^-1) -(scalerA (eta * _)) mean_key scalerA -scalerDl mulrAC.
 Qed.
 
 (** T13. kappa is that fixed point. *)
-Theorem T13_isotropic_fixed_point eta gamma x : (1 - gamma) + eta / n%:R != 0 ->
-  (gamma * x + eta / n%:R * (1 - x) = x) <-> (x = isotropic_limit eta gamma).
+Theorem T13_isotropic_fixed_point eta gamma x y : (1 - gamma) + eta / n%:R != 0 ->
+  (y + gamma * (x - y) + eta / n%:R * (1 - x) = x) <-> (x = isotropic_limit eta gamma y).
 Proof.
 rewrite /isotropic_limit; move: (eta / n%:R) => h nz; split=> [fixed|->]; last by field.
 apply: (mulIf nz); rewrite divfK //; apply/eqP; rewrite eq_sym -subr_eq0 -(subrr x) -{2}fixed.

@@ -1,6 +1,7 @@
 (** T17: gated recurrences. The gate acts before the residual; measured against the gated state the surrogate is still
     a function of d alone. *)
 From mathcomp Require Import all_ssreflect all_algebra.
+From mathcomp.algebra_tactics Require Import ring.
 From OSDN Require Import definitions vectors token.
 Set Implicit Arguments.
 Unset Strict Implicit.
@@ -55,6 +56,17 @@ Theorem T17_ungated_residual (alpha : R) S k v d beta :
 Proof.
 rewrite T3_residual_identity; congr (_ *: _); rewrite /residual linearZ /= -scalemxAr scalerBl scale1r.
 by rewrite addrA subrK.
+Qed.
+
+(** T17. So measured against f(S_{t-1}) the loss keeps terms of the memory and the value, whatever d is: with
+    m = (1 - alpha) S_{t-1} k, f(S_t) = (1 - beta a)^2 (f(S_{t-1}) + <v - S_{t-1} k, m> + |m|^2 / 2). *)
+Theorem T17_ungated_loss (alpha : R) S k v d beta :
+  let m := (1 - alpha) *: (k *m S^T) in
+  token_loss (gated_write alpha S k v d beta) k v =
+  (1 - beta * alignment d (feature k)) ^+ 2 * (token_loss S k v + dot (residual S k v) m + norm_sq m / 2).
+Proof.
+move=> m; rewrite /token_loss T17_ungated_residual norm_sqZ norm_sqD.
+by move: (dot _ m) (norm_sq m) (norm_sq (residual _ _ _)) => x y z; field.
 Qed.
 
 End Gated.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from proofs_check.coq_prover.theorems import proofs_of
+from proofs_check.exact.collection import LAWS, NOT_TIED
 from proofs_check.proof import Proof
 
 FOLDER = Path(__file__).resolve().parent.parent / "coq"
@@ -17,7 +18,7 @@ PROOFS: dict[str, list[Proof]]
 
 @cache
 def _proofs() -> dict[str, list[Proof]]:
-    return proofs_of(FOLDER)
+    return proofs_of(FOLDER, LAWS, NOT_TIED)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 
 from proofs_check.coq_prover.library import Compiled, compile_library
 from proofs_check.coq_prover.statements import Register, differences, read_register
+from proofs_check.exact.law import Law
+from proofs_check.gallina.evaluate import Definitions
+from proofs_check.gallina.tie import untied
 from proofs_check.proof import ALL, INSTANCES, Evidence, Proof, failed
 
 REALS = frozenset(
@@ -29,8 +33,10 @@ _CLOSED = "Closed under the global context"
 class Session:
     """One compilation of a library, shared by the proofs of all its theorems."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, laws: Mapping[str, Law], not_tied: Mapping[str, str]) -> None:
         self._folder = folder
+        self._laws = laws
+        self.not_tied = not_tied
 
     @cached_property
     def register(self) -> Register:
@@ -51,6 +57,19 @@ class Session:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    @cached_property
+    def _definitions(self) -> Definitions:
+        return Definitions(
+            {name: printed.full for name, printed in self.compiled.answers.definitions.items()}
+        )
+
+    def differs_from_its_law(self, theorem: str) -> str:
+        """How a statement that is to be tied differs from the law of its name, or ""."""
+        if theorem not in self._laws:
+            return "no law says what it must say"
+        statement = self.compiled.answers.statements[theorem].full
+        return untied(self._laws[theorem], statement, self._definitions)
 
     @cached_property
     def library_problems(self) -> list[str]:
@@ -82,15 +101,19 @@ def check(session: Session, theorem: str) -> Evidence:
         *(f"assumes {name}" for name in sorted(refused)),
         *differences(session.register, compiled, theorem),
     ]
+    if not found and theorem not in session.not_tied:
+        found = list(filter(None, [session.differs_from_its_law(theorem)]))
     if found:
         return failed("; ".join(found))
+    reason = session.not_tied.get(theorem, "")
     detail = f"{source.name}.v; assumes {', '.join(sorted(assumptions)) or 'nothing'}"
     return Evidence(
         "passed",
-        detail,
+        f"{detail}; {f'not tied: {reason}' if reason else 'tied to its law'}",
         instances=int(is_negative(theorem)),
-        data={"assumptions": sorted(assumptions), "coq": compiled.version},
+        data={"assumptions": sorted(assumptions), "coq": compiled.version, "not_tied": reason},
         seconds=compiled.seconds[source.name],
+        tied=not reason,
     )
 
 
@@ -111,9 +134,18 @@ def is_negative(theorem: str) -> bool:
     return theorem.split("_")[1] == "needs"
 
 
-def proofs_of(folder: Path) -> dict[str, list[Proof]]:
-    """The proofs of a library, by claim: one for each theorem of its register. Compiles nothing yet."""
-    session = Session(folder)
+def proofs_of(
+    folder: Path, laws: Mapping[str, Law], not_tied: Mapping[str, str] | None = None
+) -> dict[str, list[Proof]]:
+    """The proofs of a library, by claim: one for each theorem of its register. Compiles nothing yet.
+
+    Parameters
+    ----------
+    folder : Path
+    laws : theorem -> what it must say on instances
+    not_tied : theorem -> why it is held against no law
+    """
+    session = Session(folder, laws, not_tied or {})
     found: dict[str, list[Proof]] = {}
     for theorem, entry in session.register.statements.items():
         negative = is_negative(theorem)

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from flint import fmpq
 
-from proofs_check.exact import linear as la
-from proofs_check.exact.linear import Matrix, Number, Vector
+from proofs_check.exact.numbers import Array, Number, array, identity
+
+Instance = SimpleNamespace
+"""Named numbers, arrays, and lists of them over the tokens; the names are those of Coq's theorems."""
+
+
+@dataclass(frozen=True)
+class Finite:
+    """A type of finitely many elements, such as the outcomes of a probability space."""
+
+    elements: Sequence[Any]
+
 
 KINDS = ("random", "limit", "boxed", "zeros", "single", "tight")
 """What is extreme about an instance: nothing; the step size at its limit; a box that is active; keys with zeros;
@@ -27,10 +40,9 @@ class Draw:
     kind: str = "random"
     dyadic: bool = False
 
-    @property
-    def published(self) -> tuple[Number, Number]:
-        """The published box [2/3, 3/2]; a float64 number for the lower face where dyadic ones are asked for."""
-        return fmpq(683, 1024) if self.dyadic else fmpq(2, 3), fmpq(3, 2)
+    def plain(self) -> Draw:
+        """The same source without anything extreme."""
+        return Draw(self.rng, "random", self.dyadic)
 
     def number(self, low: Number = -2, high: Number = 2) -> Number:
         """A rational in [low, high] with a small denominator."""
@@ -48,82 +60,89 @@ class Draw:
         # A bare int would make 1 / picked a float.
         return fmpq(picked) if isinstance(picked, int) else picked
 
-    def vector(self, n: int, low: Number = -2, high: Number = 2) -> Vector:
-        """n numbers."""
-        return [self.number(low, high) for _ in range(n)]
+    def integer(self, low: int, high: int) -> int:
+        return self.rng.randint(low, high)
 
-    def matrix(self, m: int, n: int, low: Number = -2, high: Number = 2) -> Matrix:
+    def numbers(self, count: int, low: Number = -2, high: Number = 2) -> list[Number]:
+        """One number for each token."""
+        return [self.number(low, high) for _ in range(count)]
+
+    def vector(self, n: int, low: Number = -2, high: Number = 2) -> Array:
+        """n numbers."""
+        return array(self.numbers(n, low, high))
+
+    def vectors(self, count: int, n: int, low: Number = -2, high: Number = 2) -> list[Array]:
+        """One vector for each token."""
+        return [self.vector(n, low, high) for _ in range(count)]
+
+    def matrix(self, m: int, n: int, low: Number = -2, high: Number = 2) -> Array:
         """m rows of n numbers."""
-        return [self.vector(n, low, high) for _ in range(m)]
+        return array([self.numbers(n, low, high) for _ in range(m)])
 
     def key_dim(self, most: int = 4) -> int:
         """K: at least two, one for "tight"."""
-        return 1 if self.kind == "tight" else self.rng.randint(1 + (most > 1), most)
+        return 1 if self.kind == "tight" else self.integer(1 + (most > 1), most)
 
     def value_dim(self) -> int:
         """V."""
-        return self.rng.randint(1, 3)
+        return self.integer(1, 3)
 
     def length(self, most: int = 5) -> int:
         """T: one for "single"."""
-        return 1 if self.kind == "single" else self.rng.randint(2, most)
+        return 1 if self.kind == "single" else self.integer(2, most)
 
-    def key(self, n: int, size: Number = 1) -> Vector:
+    def key(self, n: int, size: Number = 1) -> Array:
         """A key with entries in [-size, size]; kind "zeros" blanks about half of them."""
-        return self.blanked(self.vector(n, -fmpq(size), size))
+        return self._blanked(self.vector(n, -fmpq(size), size))
 
-    def keys(self, length: int, n: int, size: Number = 1) -> Matrix:
+    def keys(self, count: int, n: int, size: Number = 1) -> list[Array]:
         """Keys of which at least one entry of the first is not zero."""
-        rows = [self.key(n, size) for _ in range(length)]
+        rows = [self.key(n, size) for _ in range(count)]
         if not any(rows[0]):
             rows[0][self.rng.randrange(n)] = fmpq(size)
         return rows
 
-    def blanked(self, v: Vector) -> Vector:
-        """Some entries made zero, for "zeros"."""
+    def _blanked(self, v: Array) -> Array:
         if self.kind != "zeros":
             return v
-        return [a if self.rng.random() < 0.5 else 0 * a for a in v]
+        return array([a if self.rng.random() < 0.5 else 0 * a for a in v])
 
-    def unit(self, n: int) -> Vector:
+    def unit(self, n: int) -> Array:
         """A rational vector of Euclidean length exactly one."""
         if self.dyadic:
             return self._dyadic_unit(n)
         if n == 1:
-            return [fmpq(self.rng.choice((-1, 1)))]
+            return array([self.choice(-1, 1)])
         # Inverse stereographic projection of a rational point, and a random order of the entries.
-        y = self.blanked(self.vector(n - 1, -1, 1))
-        square = la.norm_sq(y)
-        v = [2 * a / (1 + square) for a in y] + [(1 - square) / (1 + square)]
-        self.rng.shuffle(v)
-        return v
+        y = self._blanked(self.vector(n - 1, -1, 1))
+        square = y @ y
+        entries = [*(2 * y / (1 + square)), (1 - square) / (1 + square)]
+        self.rng.shuffle(entries)
+        return array(entries)
 
-    def _dyadic_unit(self, n: int) -> Vector:
+    def _dyadic_unit(self, n: int) -> Array:
         # Signed unit vectors, halves on four coordinates: sums of squares that are powers of four.
-        v = [fmpq(0)] * n
+        v = array([fmpq(0)] * n)
         if n >= 4 and self.rng.random() < 0.8:
             for i in self.rng.sample(range(n), 4):
-                v[i] = fmpq(self.rng.choice((-1, 1)), 2)
+                v[i] = self.choice(-1, 1) / 2
         else:
-            v[self.rng.randrange(n)] = fmpq(self.rng.choice((-1, 1)))
+            v[self.rng.randrange(n)] = self.choice(-1, 1)
         return v
 
-    def orthogonal(self, n: int) -> Matrix:
+    def orthogonal(self, n: int) -> Array:
         """A rational reflection times a permutation."""
         v = self.vector(n, -2, 2)
         if not any(v):
             v[0] = fmpq(1)
-        q = la.msub(la.identity(n, fmpq(1)), la.mscale(2 / la.norm_sq(v), la.outer(v, v)))
+        q = list(identity(n) - 2 / (v @ v) * np.outer(v, v))
         self.rng.shuffle(q)
-        return q
+        return array(q)
 
     def step(self, limit: Number) -> Number:
         """A step in the open interval (0, limit): next to it for "limit", half of it for "tight"."""
-        if self.kind == "limit":
-            return self._short(limit * fmpq(1023, 1024))
-        if self.kind == "tight":
-            return self._short(limit / 2)
-        return self._short(limit * fmpq(self.rng.randint(1, 15), 16))
+        shares = {"limit": fmpq(1023, 1024), "tight": fmpq(1, 2)}
+        return self._short(limit * shares.get(self.kind, fmpq(self.integer(1, 15), 16)))
 
     def _short(self, step: Number) -> Number:
         """A dyadic number no larger than `step`, where dyadic numbers are asked for."""
@@ -133,17 +152,14 @@ class Draw:
         """A step in (0, limit], equal to it for "limit"."""
         return self._short(limit) if self.kind == "limit" else self.step(limit)
 
-    def box_around(self, u: Vector) -> tuple[Vector, Vector]:
+    def box_around(self, u: Array) -> tuple[Array, Array]:
         """A box that holds `u`: wide, or for "boxed" with u on or near its faces."""
-        if self.kind != "boxed":
-            return [a - 40 for a in u], [a + 40 for a in u]
-        return (
-            [a - self.choice(0, fmpq(1, 8), fmpq(1, 2)) for a in u],
-            [a + self.choice(0, fmpq(1, 8), fmpq(1, 2)) for a in u],
-        )
+        margins = (0, fmpq(1, 8), fmpq(1, 2)) if self.kind == "boxed" else (fmpq(40),)
+        low = array([a - self.choice(*margins) for a in u])
+        return low, array([a + self.choice(*margins) for a in u])
 
-    def start(self, low: Vector, high: Vector, centre: Vector) -> Vector:
+    def start(self, low: Array, high: Array, centre: Array) -> Array:
         """d_1: a corner of an active box, else somewhere around `centre`."""
         if self.kind == "boxed":
-            return [self.choice(lo, hi) for lo, hi in zip(low, high, strict=True)]
-        return [c + self.number(-1, 1) for c in centre]
+            return array([self.choice(lo, hi) for lo, hi in zip(low, high, strict=True)])
+        return centre + self.vector(len(centre), -1, 1)

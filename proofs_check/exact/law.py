@@ -1,216 +1,139 @@
-"""A law: a theorem as something that can be evaluated on a rational instance, and its false variants.
+"""A law: a theorem of the Coq library once more in Python, as what it says about one rational instance.
 
-The checker of a law is the same for the law and for its mutants: draw an instance, see that the hypotheses hold on
-it, evaluate every relation exactly. A relation that fails is a counterexample. It counts once the instance has been
-evaluated a second time in `fractions.Fraction`, from Python's own integers, with the same two sides.
+A law is held against the statement that Coq prints, both sides of every comparison; it is what links hold the code
+against; and it has false variants, each refuted by a counterexample.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from types import SimpleNamespace
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 from flint import fmpq
 
-from proofs_check.exact.draw import KINDS, Draw
-from proofs_check.exact.roots import RootSum, fraction
+from proofs_check.exact.draw import KINDS, Draw, Instance
+from proofs_check.exact.propositions import Proposition, described, implies, premises_of, true
 
-Instance = SimpleNamespace
-MutantKind = Literal["wrong constant", "dropped hypothesis", "flipped sign", "index shift", "wrong formula"]
+Says = Callable[[Instance], Proposition]
+Source = Callable[[Draw], Instance]
 
-
-@dataclass(frozen=True)
-class Relation:
-    """lhs == rhs or lhs <= rhs between exact numbers."""
-
-    name: str
-    lhs: Any
-    op: Literal["==", "<="]
-    rhs: Any
-
-    def holds(self) -> bool:
-        """Decided exactly; a float on either side is a TypeError, roots too close to tell an ArithmeticError."""
-        if isinstance(self.lhs, float) or isinstance(self.rhs, float):
-            raise TypeError(f"{self.name}: a float slipped into exact arithmetic")
-        if isinstance(self.lhs, RootSum) or isinstance(self.rhs, RootSum):
-            sign = (RootSum.of(self.lhs) - self.rhs).sign()
-            return bool(sign == 0 if self.op == "==" else sign <= 0)
-        return bool(self.lhs == self.rhs if self.op == "==" else self.lhs <= self.rhs)
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.lhs} {self.op} {self.rhs}"
-
-
-def equal(name: str, lhs: Any, rhs: Any) -> Relation:
-    """lhs == rhs."""
-    return Relation(name, lhs, "==", rhs)
-
-
-def at_most(name: str, lhs: Any, rhs: Any) -> Relation:
-    """lhs <= rhs."""
-    return Relation(name, lhs, "<=", rhs)
-
-
-def equal_vectors(name: str, lhs: Iterable[Any], rhs: Iterable[Any]) -> Iterator[Relation]:
-    """Equal entry by entry."""
-    for i, (a, b) in enumerate(zip(lhs, rhs, strict=True)):
-        yield equal(f"{name}[{i}]", a, b)
-
-
-def equal_matrices(name: str, lhs: Iterable[Any], rhs: Iterable[Any]) -> Iterator[Relation]:
-    """Equal entry by entry."""
-    for i, (a, b) in enumerate(zip(lhs, rhs, strict=True)):
-        yield from equal_vectors(f"{name}[{i}]", a, b)
-
-
-Hypotheses = Mapping[str, Callable[[Instance], bool]]
+SEED = 20260513
 
 
 @dataclass(frozen=True)
-class Mutant:
-    """A false variant of a law: what was changed, the law with the change, and the hypotheses it does without."""
+class Variant:
+    """A law with a mistake in it, and where to look for a counterexample."""
 
-    kind: MutantKind
     change: str
-    law: Law
-    dropped: tuple[str, ...] = ()
+    says: Says
+    draw: Source
 
 
-@dataclass(frozen=True)
+@dataclass
 class Law:
-    """A theorem that can be evaluated.
+    """A theorem on instances.
 
     Attributes
     ----------
-    claim : str
-        Theorem id.
     name : str
-        Unique; also the seed of its instances.
-    statement : str
+        That of the Coq theorem, or, for a law that Coq does not state, one that starts with its claim.
     draw : function of a Draw
-        An instance; it must satisfy the hypotheses.
-    hypotheses : name -> predicate, evaluated exactly
-    relations : function of an instance
-        What the theorem says about it.
-    mutants : tuple of Mutant
+        An instance; the premises must hold on it.
+    says : function of an instance
+        The theorem's premises and conclusion there.
+    variants : list of Variant
     """
 
-    claim: str
     name: str
-    statement: str
-    draw: Callable[[Draw], Instance]
-    relations: Callable[[Instance], Iterable[Relation]]
-    hypotheses: Hypotheses
-    mutants: tuple[Mutant, ...] = ()
+    draw: Source
+    says: Says
+    variants: list[Variant] = field(default_factory=list)
 
-    def mutant(
-        self,
-        kind: MutantKind,
-        change: str,
-        *,
-        relations: Callable[[Instance], Iterable[Relation]] | None = None,
-        draw: Callable[[Draw], Instance] | None = None,
-        without: Iterable[str] = (),
-    ) -> Law:
-        """This law with one more false variant: other relations, or fewer hypotheses and instances that break them."""
-        dropped = tuple(without)
-        for name in dropped:
-            if name not in self.hypotheses:
-                raise KeyError(f"{self.name}: no hypothesis called {name!r} to drop")
-        false = replace(
-            self,
-            name=f"{self.name} [{change}]",
-            draw=draw or self.draw,
-            relations=relations or self.relations,
-            hypotheses={k: v for k, v in self.hypotheses.items() if k not in dropped},
-            mutants=(),
-        )
-        return replace(self, mutants=(*self.mutants, Mutant(kind, change, false, dropped)))
+    @property
+    def claim(self) -> str:
+        return self.name.split("_", 1)[0]
+
+    def false(self, change: str, says: Says | None = None, draw: Source | None = None) -> None:
+        """Add a false variant: it says something else, or it is drawn where a dropped premise does not hold."""
+        self.variants.append(Variant(change, says or self.says, draw or self.draw))
+
+    def without(self, change: str, premise: int, draw: Source) -> None:
+        """Add the false variant that does without a premise, given by its place."""
+
+        def says(x: Instance) -> Proposition:
+            premises, conclusion = premises_of(self.says(x))
+            return implies(*premises[:premise], *premises[premise + 1 :], conclusion)
+
+        self.false(change, says, draw)
+
+    def conclusion(self, x: Instance) -> Proposition:
+        return premises_of(self.says(x))[1]
 
 
-@dataclass(frozen=True)
-class Counterexample:
-    """An instance that satisfies the hypotheses of a law, and the relation that fails on it."""
-
-    instance: Instance
-    relation: Relation
-
-    def __str__(self) -> str:
-        entries = ", ".join(f"{name} = {printed(value)}" for name, value in vars(self.instance).items())
-        return f"{self.relation} is false at {entries}"
+def law(draw: Source) -> Callable[[Says], Law]:
+    """A function of an instance as a law of its name, tried on what `draw` gives."""
+    return lambda says: Law(says.__name__, draw, says)
 
 
-@dataclass(frozen=True)
-class BrokenHypothesis:
-    """An instance that a generator should not have made."""
-
-    instance: Instance
-    hypothesis: str
-
-
-Finding = Counterexample | BrokenHypothesis | None
-
-
-def examine(law: Law, instance: Instance) -> Finding:
-    """None if the law holds on the instance; otherwise what is wrong.
-
-    Raises
-    ------
-    ValueError
-        If the law says nothing about the instance: that is no evidence for it.
-    """
-    for name, predicate in law.hypotheses.items():
-        if not predicate(instance):
-            return BrokenHypothesis(instance, name)
-    silent = True
-    for relation in law.relations(instance):
-        silent = False
-        if not relation.holds():
-            return Counterexample(instance, relation)
-    if silent:
-        raise ValueError(f"{law.name}: no relation on an instance")
-    return None
-
-
-def instances(law: Law, count: int, seed: int, *, dyadic: bool = False) -> Iterator[Instance]:
+def instances(law: Law | Variant, name: str, count: int, *, dyadic: bool = False) -> Iterator[Instance]:
     """`count` instances, the kinds of `draw.KINDS` taking turns; `dyadic` ones are made of float64 numbers."""
     for i in range(count):
-        rng = random.Random(f"{seed} {law.claim} {law.name} {i}")
-        yield law.draw(Draw(rng, KINDS[i % len(KINDS)], dyadic))
+        yield law.draw(Draw(random.Random(f"{SEED} {name} {i}"), KINDS[i % len(KINDS)], dyadic))
 
 
-def search(law: Law, count: int, seed: int) -> tuple[int, Finding]:
-    """Examine instances until something is wrong; how many were examined, and what it is."""
-    examined = 0
-    for instance in instances(law, count, seed):
-        examined += 1
-        finding = examine(law, instance)
-        if finding is not None:
-            return examined, finding
-    return examined, None
+def broken(says: Says, x: Instance) -> str:
+    """What is wrong with a law on an instance, or "": a premise or the conclusion does not hold."""
+    premises, conclusion = premises_of(says(x))
+    for premise in premises:
+        if not true(premise):
+            return f"the premise {described(premise)} does not hold"
+    return "" if true(conclusion) else f"{described(conclusion)} is false"
 
 
-def confirmed(law: Law, found: Counterexample) -> bool:
-    """Whether the counterexample is one in `fractions.Fraction` too: same hypotheses, same relation, same sides."""
-    again = examine(law, converted(found.instance))
-    return isinstance(again, Counterexample) and str(again.relation) == str(found.relation)
+def refutes(says: Says, x: Instance) -> bool:
+    """Whether the premises hold and the conclusion does not."""
+    premises, conclusion = premises_of(says(x))
+    return all(map(true, premises)) and not true(conclusion)
 
 
-def converted(value: Any, number: Callable[[Fraction], Any] = Fraction) -> Any:
-    """An instance, or anything in it, with every fmpq made a Fraction and passed to `number`; integers stay."""
-    if isinstance(value, SimpleNamespace):
-        return SimpleNamespace(**{k: converted(v, number) for k, v in vars(value).items()})
+def refute(law: Law, variant: Variant, count: int) -> tuple[int, str]:
+    """Instances tried until one refutes the variant, and that one; "" if none does.
+
+    It must not refute the law itself.
+    """
+    tried = 0
+    for x in instances(variant, f"{law.name} {variant.change}", count):
+        tried += 1
+        if refutes(variant.says, x):
+            return tried, "" if refutes(law.says, x) else printed(x)
+    return tried, ""
+
+
+def converted(value: Any, number: Callable[[Any], Any]) -> Any:
+    """An instance, or anything in it, with every rational passed to `number`; integers stay."""
+    if isinstance(value, Instance):
+        return Instance(**{name: converted(part, number) for name, part in vars(value).items()})
+    if isinstance(value, dict):
+        return {name: converted(part, number) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(converted(v, number) for v in value)
-    return number(fraction(value)) if isinstance(value, fmpq) else value
+        return type(value)(converted(part, number) for part in value)
+    if isinstance(value, np.ndarray):
+        result = np.empty(value.shape, dtype=object)
+        result.flat[:] = [converted(part, number) for part in value.flat]
+        return result
+    return number(value) if isinstance(value, fmpq) else value
 
 
-def printed(value: Any) -> str:
+def printed(x: Instance) -> str:
+    """An instance in one line."""
+    return ", ".join(f"{name} = {_text(value)}" for name, value in vars(x).items())
+
+
+def _text(value: Any) -> str:
     """Rationals as p/q, lists in brackets."""
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(printed, value))}]"
-    return str(value)
+    if isinstance(value, np.ndarray | list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    return "a function" if callable(value) else str(value)

@@ -1,4 +1,4 @@
-"""The code's formulas against the proven ones: the same rational instances through both, and through SymPy's."""
+"""The code's formulas against the laws: the same rational instances through both, and through SymPy's objects."""
 
 from __future__ import annotations
 

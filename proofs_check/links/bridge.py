@@ -1,11 +1,11 @@
-"""From an exact instance to what the code takes: arrays, streams, rules, and SymPy points."""
+"""From an exact instance to what the code takes: arrays, streams, rules; and from a bound of the code to its sides."""
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from flint import fmpq
 
 from osdn_theory.bounds.check import decide
 from osdn_theory.bounds.facts import Facts
@@ -16,51 +16,50 @@ from osdn_theory.bounds.runs.exact import ExactRun
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.stream import Stream
-from proofs_check.exact.law import Instance, converted
-from proofs_check.exact.roots import fraction
-from proofs_check.links.link import rational
+from proofs_check.exact.draw import Instance
+from proofs_check.exact.law import converted
+from proofs_check.exact.numbers import array
+from proofs_check.links.link import as_float, rational
 from proofs_check.links.sized import Sized
-from proofs_check.symbolic.evaluate import Point, evaluate
 
-Array = np.ndarray[Any, Any]
+Floats = np.ndarray[Any, Any]
 
 
 def floats(x: Any) -> Any:
-    """Nested lists of exact numbers as a float64 array, a number as a float.
+    """Exact numbers, in arrays or lists, as a float64 array; a number as a float.
 
     Raises
     ------
     ValueError
         If one of them is no float64 number: the code would not be given the instance that is proved about.
     """
-    if isinstance(x, list):
+    if isinstance(x, list | np.ndarray):
         return np.array([floats(a) for a in x], dtype=np.float64)
-    value = fraction(x)
-    near = float(value)
-    if Fraction(near) != value:
-        raise ValueError(f"{value} is not a float64 number")
+    near = as_float(fmpq(x))
+    if fmpq(*near.as_integer_ratio()) != x:
+        raise ValueError(f"{x} is not a float64 number")
     return near
 
 
 def exact(x: Any) -> Any:
-    """An array or a float as exact numbers, nested in lists."""
-    return [exact(a) for a in x] if isinstance(x, np.ndarray) and x.ndim else rational(float(x))
+    """An array or a float in exact numbers."""
+    return array([exact(a) for a in x]) if isinstance(x, np.ndarray) and x.ndim else rational(float(x))
 
 
 def sized(x: Any) -> Any:
     """An instance, or anything in it, with sized numbers."""
-    return converted(x, lambda number: Sized.of(rational(number)))
+    return converted(x, Sized.of)
 
 
 def rule_of(x: Instance, **options: Any) -> CalibrationRule:
     """eta and the box of an instance."""
-    return CalibrationRule(eta=floats(x.eta), d_min=floats(x.low), d_max=floats(x.high), **options)
+    return CalibrationRule(eta=floats(x.eta), d_min=floats(x.lo), d_max=floats(x.hi), **options)
 
 
 def stream_of(x: Instance, **options: Any) -> Stream:
     """The keys of an instance, with its values where it has some."""
-    values = floats(x.values) if hasattr(x, "values") else np.zeros((len(x.keys), 1))
-    return Stream(keys=floats(x.keys), values=values, **options)
+    values = floats(x.v) if hasattr(x, "v") else np.zeros((len(x.k), 1))
+    return Stream(keys=floats(x.k), values=values, **options)
 
 
 def evidence(trajectory: Trajectory) -> Evidence:
@@ -90,19 +89,7 @@ def bound_sides(trajectory: Trajectory, theorem: str, title: str) -> tuple[Evide
         return e, pairs
 
 
-def symbolic_value(expression: Any, sizes: dict[str, int], **values: Any) -> Any:
-    """A SymPy expression at an instance: a number, a vector for a column, or a matrix."""
-    scalars = {k: v for k, v in values.items() if not isinstance(v, list)}
-    matrices = {
-        k: v if isinstance(v[0], list) else [[a] for a in v] for k, v in values.items() if isinstance(v, list)
-    }
-    result = evaluate(expression, Point(sizes, scalars, matrices, {}))
-    if not hasattr(expression, "shape"):
-        return result[0][0]
-    return [row[0] for row in result] if expression.shape[1] == 1 else result
-
-
-def by_condition(keys: Array) -> Any:
+def by_condition(keys: Floats) -> Any:
     """1024 u cond(keys)^2: what is granted where the code goes through singular values.
 
     Not a proven bound, unlike `sized`: LAPACK's constants are not known. Relative to the size of the result.

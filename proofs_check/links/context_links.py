@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import flint
 import numpy as np
 from flint import fmpq
 
@@ -17,12 +18,15 @@ from osdn_theory.bounds.numbers import Rationals
 from osdn_theory.bounds.statements import context
 from osdn_theory.context import newton, newton_bounds
 from osdn_theory.context.problem import Form
-from proofs_check.exact import context_laws, linear as la
-from proofs_check.exact.draw import Draw
-from proofs_check.exact.law import Instance
+from proofs_check.exact.draw import Draw, Instance
+from proofs_check.exact.laws import context as laws
+from proofs_check.exact.numbers import BITS, Array, array, diagonal, identity, inverse
+from proofs_check.exact.propositions import Compares
+from proofs_check.exact.rules import sq
 from proofs_check.links.bound_links import logarithm
-from proofs_check.links.bridge import by_condition, floats, symbolic_value
+from proofs_check.links.bridge import by_condition, floats
 from proofs_check.links.link import Agreement, Link, numbers
+from proofs_check.links.sympy_values import symbolic_value
 from proofs_check.links.token_links import NAMES, draw_regular_context
 
 RATIO = symbolic.context_ratio(NAMES.S, NAMES.P, NAMES.keys)
@@ -33,142 +37,119 @@ DIAGONAL_GRADIENT = symbolic.context_ratio_gradient(NAMES.S, NAMES.d, NAMES.keys
 def draw_ratio(draw: Draw) -> Instance:
     """A regular context, a state that is no minimiser, a preconditioner in full and its diagonal."""
     x = draw_regular_context(draw)
-    n = len(x.keys[0])
-    x.gram, x.p = la.gram(x.keys), draw.matrix(n, n, fmpq(-1, 2), fmpq(1, 2))
-    x.error = la.msub(x.state, x.minimizer)
-    while context_laws.energy(x.error, x.gram) == 0:
-        x.state = draw.matrix(len(x.state), n)
-        x.error = la.msub(x.state, x.minimizer)
+    x.P = draw.matrix(x.n, x.n, fmpq(-1, 2), fmpq(1, 2))
+    while laws.energy(x, laws.of_error(x)) == 0:
+        x.S0 = draw.matrix(x.p, x.n)
     return x
 
 
 def scale_of(x: Instance) -> Any:
     """What the rounding of a ratio scales with: cancellation in E = S - S*, and the size of I - G P."""
-    start = sum(a * a for a in la.flat(x.state) + la.flat(x.minimizer))
-    steps = 1 + la.trace(x.gram) * max(map(abs, la.flat(x.p)))
-    return start * la.trace(x.gram) / context_laws.energy(x.error, x.gram) * steps**2
+    start, trace = sq(x.S0.ravel()) + sq(x.Sstar.ravel()), np.trace(laws.gram(x))
+    return start * trace / laws.energy(x, laws.of_error(x)) * (1 + trace * abs(x.P).max()) ** 2
 
 
 def ratio(x: Instance) -> Iterator[Agreement]:
     """context_ratio, context_hypergradient and context_hessian, and SymPy's ratio and derivative."""
-    arrays = floats(x.keys), floats(x.values)
-    state, slack, trace = floats(x.state), by_condition(arrays[0]) * scale_of(x), 1 + la.trace(x.gram)
-    diagonal = [row[i] for i, row in enumerate(x.p)]
-    forms: list[tuple[Form, Any]] = [("full", x.p), ("diagonal", diagonal)]
-    for form, p in forms:
+    arrays, state, error = (floats(x.k), floats(x.v)), floats(x.S0), laws.of_error(x)
+    slack, trace, d = by_condition(arrays[0]) * scale_of(x), 1 + np.trace(laws.gram(x)), np.diag(x.P)
+    slopes = {"full": laws.ratio_gradient(x, error, x.P),
+              "diagonal": np.diag(laws.ratio_gradient(x, error, diagonal(d)))}  # fmt: skip
+    forms: list[tuple[Form, Array, Array]] = [("full", x.P, x.P), ("diagonal", d, diagonal(d))]
+    for form, p, whole in forms:
         found = newton.context_ratio(state, floats(p), *arrays, form=form)
-        yield from numbers(f"{form} context_ratio", found, context_laws.ratio(x.error, x.gram, p), slack)
-        found = newton.context_hypergradient(state, floats(p), *arrays, form=form)
-        expected = context_laws.ratio_gradient(x.error, x.gram, p)
-        yield from numbers(f"{form} context_hypergradient", found, expected, slack * trace)
-    yield from numbers(
-        "context_hessian", newton.context_hessian(state, *arrays), hessian(x), slack * trace**2
-    )
-    sizes = {"V": len(x.state), "K": len(x.p), "T": len(x.keys)}
-    values = {"S": x.error, "K_rows": x.keys, "P": x.p, "d": diagonal}
+        yield from numbers(f"{form} context_ratio", found, laws.ratio(x, error, whole), slack)
+        slope = newton.context_hypergradient(state, floats(p), *arrays, form=form)
+        yield from numbers(f"{form} context_hypergradient", slope, slopes[form], slack * trace)
+    bend = newton.context_hessian(state, *arrays)
+    yield from numbers("context_hessian", bend, laws.hessian(x, error), slack * trace**2)
+    values = {"V": x.p, "K": x.n, "T": x.m, "S": error, "K_rows": x.k, "P": x.P, "d": d}
     for name, expression, expected in (
-        ("context_ratio", RATIO, context_laws.ratio(x.error, x.gram, x.p)),
-        ("context_ratio_gradient", RATIO_GRADIENT, context_laws.ratio_gradient(x.error, x.gram, x.p)),
-        ("diagonal gradient", DIAGONAL_GRADIENT, context_laws.ratio_gradient(x.error, x.gram, diagonal)),
+        ("context_ratio", RATIO, laws.ratio(x, error, x.P)),
+        ("context_ratio_gradient", RATIO_GRADIENT, slopes["full"]),
+        ("diagonal gradient", DIAGONAL_GRADIENT, slopes["diagonal"]),
     ):
-        yield from numbers(f"symbolic {name}", symbolic_value(expression, sizes, **values), expected)
-
-
-def hessian(x: Instance) -> la.Matrix:
-    """2 (g^T g o G) / tr(E G E^T)."""
-    g = la.matmul(x.error, x.gram)
-    both = [la.had(a, b) for a, b in zip(la.matmul(la.transpose(g), g), x.gram, strict=True)]
-    return la.mscale(2 / context_laws.energy(x.error, x.gram), both)
+        yield from numbers(f"symbolic {name}", symbolic_value(expression, **values), expected)
 
 
 def draw_newton(draw: Draw) -> Instance:
     """A regular context from S_1 = 0 with S* not zero, its L, a start, a form; orthogonal keys for diagonal P."""
-    form = draw.rng.choice(("full", "diagonal", "agnostic"))
     x = draw_regular_context(draw)
-    n = len(x.keys[0])
-    if form == "diagonal":
-        sizes = [draw.choice(fmpq(1, 2), 1, 2) for _ in range(n)]
-        x.keys, x.values = la.diagonal(sizes), draw.matrix(n, len(x.values[0]))
-    while not any(la.flat(x.values)):
-        x.values = draw.matrix(len(x.keys), len(x.values[0]))
-    x.gram = la.gram(x.keys)
-    moments = la.matmul(la.transpose(x.values), x.keys)
-    x.error = la.mscale(-1, la.matmul(moments, la.inverse(x.gram)))
-    while context_laws.energy(x.error, x.gram) == 0:
+    x.form = draw.rng.choice(("full", "diagonal", "agnostic"))
+    if x.form == "diagonal":
+        x.h = array([draw.choice(fmpq(1, 2), 1, 2) for _ in range(x.n)])
+        x.k, x.m, x.v = list(diagonal(x.h)), x.n, draw.vectors(x.n, x.p)
+        x.h = x.h**2
+    x.S0, x.Sstar = 0 * x.S0, laws.minimiser(x)
+    if laws.energy(x, laws.of_error(x)) == 0:
         return draw_newton(draw)
-    x.form, x.largest = form, la.trace(x.gram)
-    x.begin, x.comparator = draw.number(fmpq(1, 16), fmpq(1, 2)), draw.vector(n, 0, 1)
-    x.steps = 1 if draw.kind == "single" else 3
+    g = laws.gram(x)
+    x.L, x.begin, x.u = np.trace(g), draw.number(fmpq(1, 16), fmpq(1, 2)), draw.vector(x.n, 0, 1)
+    x.T = 1 if draw.kind == "single" else 3
+    x.d, x.P, x.U = array([x.begin] * x.n), x.begin * identity(x.n), inverse(g)
+    x.eta, x.domains = 1 / ((4 if x.form == "agnostic" else 2) * x.L**2), {"x": []}
     return x
 
 
-def exact_law(x: Instance) -> Instance:
-    """The instance as the context laws have it."""
-    n = len(x.gram)
-    y = Instance(**vars(x))
-    y.p = [x.begin] * n if x.form != "full" else la.diagonal([x.begin] * n)
-    y.newton = la.inverse(x.gram)
-    if x.form == "diagonal":
-        y.newton = [y.newton[i][i] for i in range(n)]
-    y.u = x.comparator
-    y.eta = 1 / ((4 if x.form == "agnostic" else 2) * x.largest**2)
-    return y
+def start_of(x: Instance) -> Array:
+    """P_1 in full, or the vector of its diagonal."""
+    return x.P if x.form == "full" else x.d
+
+
+def sides_of(x: Instance) -> list[Compares]:
+    """What T10 compares: the sum of ratios, and but for the agnostic form the decay of F."""
+    if x.form == "agnostic":
+        found = [laws.T10_diagonal_agnostic]
+    elif x.form == "full":
+        found = [laws.T10_full_ratio_sum, laws.T10_full_super_geometric]
+    else:
+        found = [laws.T10_diagonal_ratio_sum, laws.T10_diagonal_super_geometric]
+    with flint.ctx.workprec(BITS):
+        return [fact for law in found if isinstance(fact := law.conclusion(x), Compares)]
 
 
 def solver(x: Instance) -> Iterator[Agreement]:
     """ContextSolver in exact rationals: ratios, and both sides of every bound."""
-    y, field = exact_law(x), Rationals()
-    problem = context.ContextProblem(floats(x.keys), floats(x.values), floats(x.largest), floats(x.begin))
+    field = Rationals()
+    problem = context.ContextProblem(floats(x.k), floats(x.v), floats(x.L), floats(x.begin))
     with field.working():
         own = context.ContextSolver(problem, field)
-        run = own.run(x.form, x.steps, floats(x.comparator))
+        run = own.run(x.form, x.T, floats(x.u))
         sides = context._sides(run, x.form)
-    ratios, errors = context_laws.run(y, x.steps)
-    yield from numbers("rho", run.ratios, ratios)
-    law = context_laws.against_diagonal(y) if x.form == "agnostic" else context_laws.against_newton(y)
-    relations = {relation.name: relation for relation in law}
-    total = relations["convex form" if x.form == "agnostic" else "sum rho_j"]
-    yield Agreement("sum of rho", sides[0].lhs, total.lhs)
-    yield Agreement("its bound", sides[0].rhs, total.rhs)
+    ratios, errors = laws.run(x, start_of(x), x.eta)
+    compared, count = sides_of(x), len(run.ratios)
+    yield from numbers("rho", run.ratios, ratios[:count])
+    yield Agreement("sum of rho", sides[0].lhs, compared[0].lhs)
+    yield Agreement("its bound", sides[0].rhs, compared[0].rhs)
     if x.form == "agnostic":
         return
-    decay, start = relations["F(S_{T+1}) - F*"], context_laws.energy(errors[0], x.gram)
-    yield Agreement("log prod rho", sides[1].lhs, logarithm(decay.lhs / start))
-    yield Agreement("log of its bound", sides[1].rhs, logarithm(decay.rhs / start))
+    start = laws.energy(x, errors[0]) / 2
+    yield Agreement("log prod rho", sides[1].lhs, logarithm(compared[1].lhs / start))
+    if count == x.T:  # the code stops where nothing is left to converge
+        yield Agreement("log of its bound", sides[1].rhs, logarithm(compared[1].rhs / start))
 
 
 def iterates(x: Instance) -> Iterator[Agreement]:
     """newton.context_osdn and newton_bounds.vacuous_until in float64."""
-    y = exact_law(x)
     form: Form = "full" if x.form == "full" else "diagonal"
     run = newton.context_osdn(
-        floats(x.keys), floats(x.values), steps=1, form=form, smoothness=floats(x.largest),
-        initial_preconditioner=floats(y.p))  # fmt: skip
-    y.eta = 1 / (2 * x.largest**2)
-    ratios, _ = context_laws.run(y, 1)
-    slack = by_condition(floats(x.keys)) * (1 + la.trace(x.gram) * x.begin) ** 2
-    yield from numbers("rho_1", run.ratios, ratios, slack)
-    gradient = context_laws.ratio_gradient(x.error, x.gram, y.p)
-    moved = context_laws.moved(y.p, gradient, -y.eta)
-    yield from numbers("P_2", run.preconditioners[1], moved, slack * (1 + la.trace(x.gram)))
-    if x.form == "agnostic" and not is_diagonal(x.gram):
-        yield Agreement(
-            "no bound for diagonal P and general G", int(np.isnan(newton_bounds.vacuous_until(run))), 1
-        )
+        floats(x.k), floats(x.v), steps=1, form=form, smoothness=floats(x.L),
+        initial_preconditioner=floats(start_of(x)))  # fmt: skip
+    error, g, step = laws.of_error(x), laws.gram(x), laws.half_step(x)
+    slack = by_condition(floats(x.k)) * (1 + np.trace(g) * x.begin) ** 2
+    yield from numbers("rho_1", run.ratios, [laws.ratio(x, error, x.P)], slack)
+    slope = laws.ratio_gradient(x, error, x.P)
+    moved = start_of(x) - step * (slope if form == "full" else np.diag(slope))
+    yield from numbers("P_2", run.preconditioners[1], moved, slack * (1 + np.trace(g)))
+    until = newton_bounds.vacuous_until(run)
+    if x.form == "agnostic" and any(a != 0 for a in (g - diagonal(np.diag(g))).ravel()):
+        yield Agreement("no bound for diagonal P and general G", int(np.isnan(until)), 1)
         return
-    y.newton = la.inverse(x.gram)
-    if form == "diagonal":
-        y.newton = [row[i] for i, row in enumerate(y.newton)]
-    budget = context_laws.newton_budget(y)
+    newton_p = x.U if form == "full" else np.diag(x.U)
+    budget = x.L**2 * sq((start_of(x) - newton_p).ravel())
     # P* is off by its own size at most, so |P_1 - P*|^2 by twice the sum of squares.
-    entries = [*context_laws.entries(y.p), *context_laws.entries(y.newton)]
-    slack = by_condition(floats(x.keys)) * 2 * x.largest**2 * la.norm_sq(entries)
-    yield from numbers("vacuous_until", newton_bounds.vacuous_until(run), budget, slack)
-
-
-def is_diagonal(g: la.Matrix) -> bool:
-    """Whether every other entry is zero."""
-    return all(a == 0 for i, row in enumerate(g) for j, a in enumerate(row) if i != j)
+    size = sq(start_of(x).ravel()) + sq(newton_p.ravel())
+    yield from numbers("vacuous_until", until, budget, by_condition(floats(x.k)) * 2 * x.L**2 * size)
 
 
 LINKS = (

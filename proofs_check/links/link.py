@@ -12,15 +12,12 @@ import flint
 import numpy as np
 from flint import fmpq
 
-from proofs_check.exact.draw import KINDS, Draw
-from proofs_check.exact.law import Instance
-from proofs_check.exact.roots import RootSum, fraction
+from proofs_check.exact.draw import KINDS, Draw, Instance
+from proofs_check.exact.law import SEED
+from proofs_check.exact.numbers import BITS
+from proofs_check.exact.propositions import same
 from proofs_check.links.sized import Sized
 from proofs_check.proof import Evidence, failed, passed
-
-_BITS = 256
-_NEGLIGIBLE = flint.arb(2) ** -200
-# Balls that agree at this precision enclose the same number for every purpose here.
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Agreement:
 
     def holds(self) -> bool:
         """Whether they agree as far as allowed; enclosures must be narrow and overlap."""
-        if isinstance(self.found, flint.arb) or isinstance(self.expected, RootSum | flint.arb):
+        if isinstance(self.found, flint.arb) or isinstance(self.expected, flint.arb):
             return balls_agree(self.found, self.expected)
         return is_finite(self.found) and bool(self.error <= self.allowed)
 
@@ -54,33 +51,22 @@ def is_finite(x: Any) -> bool:
 
 def rational(x: Any) -> Any:
     """A float64, or any exact number, as an fmpq."""
-    value = Fraction(x) if isinstance(x, float) else fraction(x)
-    return fmpq(value.numerator, value.denominator)
-
-
-def ball(x: Any) -> Any:
-    """An enclosure of a rational, a sum of roots, or what is a ball already; of high precision."""
-    if isinstance(x, flint.arb):
-        return x
-    total = RootSum.of(rational(x) if not isinstance(x, RootSum) else x)
-    result = flint.arb(rational(total.rational))
-    for c, r in total.terms:
-        result += flint.arb(rational(c)) * flint.arb(rational(r)).sqrt()
-    return result
+    if isinstance(x, float):
+        return fmpq(*x.as_integer_ratio())
+    return fmpq(x.numerator, x.denominator) if isinstance(x, Fraction) else fmpq(x)
 
 
 def balls_agree(found: Any, expected: Any) -> bool:
-    """Whether two enclosures overlap and are narrow; infinities must be the same."""
-    with flint.ctx.workprec(_BITS):
-        a, b = ball(found), ball(expected)
-        if not (a.is_finite() and b.is_finite()):
-            return bool(a == b)  # true of two exact infinities of one sign only
-        return bool(abs(a - b).upper() <= _NEGLIGIBLE * (1 + abs(a).upper()))
+    """Whether two enclosures agree to 2^-200; infinities must be the same."""
+    with flint.ctx.workprec(BITS):
+        a, b = (x if isinstance(x, flint.arb) else flint.arb(rational(x)) for x in (found, expected))
+        # Exact infinities of one sign are equal.
+        return same(a, b) if a.is_finite() and b.is_finite() else bool(a == b)
 
 
 def numbers(name: str, found: Any, expected: Any, allowed: Any = 0) -> Iterator[Agreement]:
-    """Agreements entry by entry: an array or nested list against nested lists of exact or of sized numbers."""
-    if isinstance(expected, list):
+    """Agreements entry by entry: an array or nested list against arrays or lists of exact or of sized numbers."""
+    if isinstance(expected, list | np.ndarray):
         if len(found) != len(expected):
             raise ValueError(f"{name}: {len(found)} numbers against {len(expected)}")
         for i, (a, b) in enumerate(zip(found, expected, strict=True)):
@@ -123,14 +109,15 @@ class Link:
     count: int = 120
 
 
-SEED = 20260513
-
-
 def instances(link: Link, count: int | None = None, seed: int = SEED) -> Iterator[Instance]:
     """The rational instances of a link, float64 numbers all, the kinds of `draw.KINDS` taking turns."""
     for i in range(link.count if count is None else count):
         rng = random.Random(f"{seed} {link.claim} {link.name} {i}")
         yield link.draw(Draw(rng, KINDS[i % len(KINDS)], dyadic=True))
+
+
+def as_float(x: Any) -> float:
+    return int(x.p) / int(x.q)
 
 
 def check_link(link: Link, count: int | None = None, seed: int = SEED) -> Evidence:
@@ -146,8 +133,8 @@ def check_link(link: Link, count: int | None = None, seed: int = SEED) -> Eviden
             if agreement.allowed == 0:
                 exact += 1
             else:
-                worst = max(worst, float(fraction(agreement.error / agreement.allowed)))
-                coarsest = max(coarsest, float(fraction(agreement.allowed / (1 + abs(agreement.expected)))))
+                worst = max(worst, as_float(agreement.error / agreement.allowed))
+                coarsest = max(coarsest, as_float(agreement.allowed / (1 + abs(agreement.expected))))
         if compared == before:
             return failed("an instance compares nothing", examined)
     detail = f"{compared} numbers, {exact} of them exact or to 2^-200"

@@ -9,9 +9,8 @@ import numpy as np
 from flint import fmpq
 
 from osdn_theory.bounds.runs import enclosed as float_run
-from proofs_check.exact import rounding_laws
-from proofs_check.exact.draw import Draw
-from proofs_check.exact.law import Instance
+from proofs_check.exact.draw import Draw, Instance
+from proofs_check.exact.laws.rounding import gamma_n, to_nearest, unit
 from proofs_check.links.bridge import floats
 from proofs_check.links.link import Agreement, Link, rational
 
@@ -38,18 +37,17 @@ def formats(x: Instance) -> Iterator[Agreement]:
     """Casting rounds to nearest even, and so do float64's own operations."""
     a, b = floats(x.a), floats(x.b)
     cast = float(FORMATS[x.bits](a))
-    yield Agreement(f"cast to {x.bits} bits", cast, rounding_laws.to_nearest(x.a, x.bits))
-    yield Agreement("a + b", a + b, rounding_laws.to_nearest(x.a + x.b, 53))
-    yield Agreement("a - b", a - b, rounding_laws.to_nearest(x.a - x.b, 53))
-    yield Agreement("a b", a * b, rounding_laws.to_nearest(x.a * x.b, 53))
+    yield Agreement(f"cast to {x.bits} bits", cast, to_nearest(x.a, x.bits))
+    yield Agreement("a + b", a + b, to_nearest(x.a + x.b, 53))
+    yield Agreement("a - b", a - b, to_nearest(x.a - x.b, 53))
+    yield Agreement("a b", a * b, to_nearest(x.a * x.b, 53))
 
 
 def error_terms(x: Instance) -> Iterator[Agreement]:
     """The code's unit roundoff is 2^-53 and its gamma_n is that of the law, to its own rounding."""
     n = x.terms
-    yield Agreement("u", float_run.UNIT, fmpq(1, 1 << 53))
-    exact = rounding_laws.gamma_n(n, 53)
-    expected = fmpq(exact.numerator, exact.denominator)
+    yield Agreement("u", float_run.UNIT, unit(53))
+    expected = gamma_n(n, 53)
     yield Agreement("gamma_n", float_run.dot_error(n), expected, expected * fmpq(4, 1 << 53))
 
 
@@ -67,9 +65,7 @@ def near_one(x: Instance) -> Iterator[Agreement]:
     yield Agreement("spacing below", below, fmpq(1, 256))
     step = floats(x.step)
     for name, moved, exact in (("up", 1 + step, 1 + x.step), ("down", 1 - step, 1 - x.step)):
-        yield Agreement(
-            f"a step {name}", float(ml_dtypes.bfloat16(moved)), rounding_laws.to_nearest(exact, 8)
-        )
+        yield Agreement(f"a step {name}", float(ml_dtypes.bfloat16(moved)), to_nearest(exact, 8))
     yield Agreement("the step up is lost", float(ml_dtypes.bfloat16(1 + step)), fmpq(1))
 
 

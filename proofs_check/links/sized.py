@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from flint import fmpq
 
 UNIT = fmpq(1, 1 << 53)
@@ -41,20 +42,22 @@ class Sized:
         n = self.roundings * UNIT
         return n / (1 - n) * self.size
 
-    def _sum(self, other: Any, sign: int) -> Sized:
+    def _sum(self, other: Any, sign: int) -> Any:
+        if isinstance(other, np.ndarray):
+            return NotImplemented  # NumPy goes through its entries
         y = Sized.of(other)
         roundings = max(self.roundings, y.roundings) + PER_OPERATION
         return Sized(self.value + sign * y.value, self.size + y.size, roundings)
 
-    def __add__(self, other: Any) -> Sized:
+    def __add__(self, other: Any) -> Any:
         return self._sum(other, 1)
 
     __radd__ = __add__
 
-    def __sub__(self, other: Any) -> Sized:
+    def __sub__(self, other: Any) -> Any:
         return self._sum(other, -1)
 
-    def __rsub__(self, other: Any) -> Sized:
+    def __rsub__(self, other: Any) -> Any:
         return Sized.of(other)._sum(self, -1)
 
     def __neg__(self) -> Sized:
@@ -63,7 +66,9 @@ class Sized:
     def __abs__(self) -> Sized:
         return Sized(abs(self.value), self.size, self.roundings)
 
-    def __mul__(self, other: Any) -> Sized:
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         y = Sized.of(other)
         return Sized(self.value * y.value, self.size * y.size, self.roundings + y.roundings + PER_OPERATION)
 

@@ -9,15 +9,16 @@ from flint import fmpq
 
 from osdn_theory import objective, symbolic
 from osdn_theory.recurrence import calibrate as preconditioner
-from proofs_check.exact import linear as la, rules, token_laws
-from proofs_check.exact.draw import Draw
-from proofs_check.exact.law import Instance
-from proofs_check.exact.scan_laws import draw_scan
-from proofs_check.links.bridge import by_condition, floats, rule_of, sized, symbolic_value
+from proofs_check.exact import rules
+from proofs_check.exact.draw import Draw, Instance
+from proofs_check.exact.laws import context
+from proofs_check.exact.laws.scan import draw_scan
+from proofs_check.exact.laws.token import draw_token
+from proofs_check.links.bridge import by_condition, floats, rule_of, sized
 from proofs_check.links.link import Agreement, Link, numbers
+from proofs_check.links.sympy_values import symbolic_value
 
 NAMES = symbolic.Names()
-
 
 TOKEN = {
     "loss": symbolic.token_loss(NAMES.S, NAMES.k, NAMES.v),
@@ -42,152 +43,120 @@ CONTEXT = {
 """SymPy's expressions in a context."""
 
 
-def token_sizes(x: Instance) -> dict[str, int]:
-    """V and K of a token."""
-    return {"V": len(x.value), "K": len(x.key)}
+def of_token(name: str, x: Instance) -> object:
+    """SymPy's expression at a token; s is its own, not its key's square."""
+    known = {name: getattr(x, name) for name in ("k", "v", "d", "beta", "s", "c", "eta") if hasattr(x, name)}
+    extra = {"S": x.S0, "V": x.p, "K": x.n} if hasattr(x, "S0") else {"K": x.n, "gamma": x.gamma, "w": x.w}
+    return symbolic_value(TOKEN[name], **known, **extra)
 
 
 def token_quadratic(x: Instance) -> Iterator[Agreement]:
     """Loss and gradient of a token."""
-    y, arrays = sized(x), (floats(x.state), floats(x.key), floats(x.value))
-    yield from numbers("token_loss", objective.token_loss(*arrays), rules.token_loss(y.state, y.key, y.value))
-    gradient = rules.token_gradient(y.state, y.key, y.value)
-    yield from numbers("token_gradient", objective.token_gradient(*arrays), gradient)
-    values = {"S": x.state, "k": x.key, "v": x.value}
-    loss = symbolic_value(TOKEN["loss"], token_sizes(x), **values)
-    yield from numbers("symbolic token_loss", loss, rules.token_loss(x.state, x.key, x.value))
-    slope = symbolic_value(TOKEN["gradient"], token_sizes(x), **values)
-    yield from numbers("symbolic token_gradient", slope, rules.token_gradient(x.state, x.key, x.value))
+    y, arrays = sized(x), (floats(x.S0), floats(x.k), floats(x.v))
+    yield from numbers("token_loss", objective.token_loss(*arrays), rules.token_loss(y.S0, y.k, y.v))
+    yield from numbers(
+        "token_gradient", objective.token_gradient(*arrays), rules.token_gradient(y.S0, y.k, y.v)
+    )
+    yield from numbers("symbolic token_loss", of_token("loss", x), rules.token_loss(x.S0, x.k, x.v))
+    yield from numbers(
+        "symbolic token_gradient", of_token("gradient", x), rules.token_gradient(x.S0, x.k, x.v)
+    )
 
 
 def draw_regular_context(draw: Draw) -> Instance:
-    """A context whose Gram matrix is invertible and not too close to a singular one."""
+    """A context of any keys whose Gram matrix is invertible and not too close to a singular one."""
+    n, p = draw.key_dim(3), draw.value_dim()
+    kind = Draw(draw.rng, "random" if draw.kind == "single" else draw.kind, draw.dyadic)
     for _ in range(1000):
-        kind = "random" if draw.kind == "single" else draw.kind
-        x = token_laws.draw_context(Draw(draw.rng, kind, draw.dyadic))
-        if np.linalg.matrix_rank(floats(x.keys)) == len(x.keys[0]) and np.linalg.cond(floats(x.keys)) < 100:
+        count = kind.integer(n, n + 2)
+        x = Instance(n=n, p=p, m=count, k=kind.keys(count, n), v=kind.vectors(count, p), S0=kind.matrix(p, n))
+        near = floats(x.k)
+        if np.linalg.matrix_rank(near) == n and np.linalg.cond(near) < 100:
+            x.Sstar = context.minimiser(x)
             return x
     raise RuntimeError("no regular context in a thousand draws")
 
 
 def context_quadratic(x: Instance) -> Iterator[Agreement]:
     """Loss, gradient, Gram matrix, minimiser and suboptimality of a context."""
-    y, arrays = sized(x), (floats(x.state), floats(x.keys), floats(x.values))
-    loss = token_laws.context_loss(y.state, y.keys, y.values)
-    yield from numbers("context_loss", objective.context_loss(*arrays), loss)
-    yield from numbers("context_gradient", objective.context_gradient(*arrays), summed_gradient(y))
-    yield from numbers("gram", objective.gram(arrays[1]), la.gram(y.keys))
-    error, g = la.msub(x.state, x.minimizer), la.gram(x.keys)
-    gap = la.inner(la.matmul(error, g), error) / 2
-    size = 1 + max(map(abs, la.flat(x.minimizer)))
-    slack = by_condition(arrays[1])
-    minimizer = objective.context_minimizer(*arrays[1:])
-    yield from numbers("context_minimizer", minimizer, x.minimizer, slack * size)
+    y, arrays = sized(x), (floats(x.S0), floats(x.k), floats(x.v))
+    yield from numbers("context_loss", objective.context_loss(*arrays), context.loss(y, y.S0))
+    gradient = objective.context_gradient(*arrays)
+    yield from numbers("context_gradient", gradient, context.summed_gradient(y, y.S0))
+    yield from numbers("gram", objective.gram(arrays[1]), context.gram(y))
+    error, g = x.S0 - x.Sstar, context.gram(x)
+    gap, size, slack = context.energy(x, error) / 2, 1 + abs(x.Sstar).max(), by_condition(arrays[1])
+    yield from numbers("context_minimizer", objective.context_minimizer(*arrays[1:]), x.Sstar, slack * size)
     # The gap is quadratic in the minimiser: its error enters twice, times what it is multiplied with.
-    scale = (size + max(map(abs, la.flat(x.state)))) ** 2 * la.trace(g) * len(x.state)
+    scale = (size + abs(x.S0).max()) ** 2 * np.trace(g) * x.p
     yield from numbers("suboptimality", objective.suboptimality(*arrays), gap, slack * scale)
-    yield from symbolic_context(x)
-
-
-def summed_gradient(x: Instance) -> la.Matrix:
-    """The sum of the token gradients."""
-    total = [[0] * len(x.keys[0]) for _ in x.values[0]]
-    for k, v in zip(x.keys, x.values, strict=True):
-        total = la.madd(total, rules.token_gradient(x.state, k, v))
-    return total
-
-
-def symbolic_context(x: Instance) -> Iterator[Agreement]:
-    """SymPy's context objects, evaluated exactly."""
-    sizes = {"V": len(x.values[0]), "K": len(x.keys[0]), "T": len(x.keys)}
-    values = {"S": x.state, "K_rows": x.keys, "V_rows": x.values}
-    g, error = la.gram(x.keys), la.msub(x.state, x.minimizer)
-    expected = {
-        "loss": token_laws.context_loss(x.state, x.keys, x.values),
-        "gradient": la.matmul(error, g),
-        "gram": g,
-        "right Hessian": g,
-        "Newton step": x.minimizer,
-    }
+    expected = {"loss": context.loss(x, x.S0), "gradient": error @ g, "gram": g, "right Hessian": g,
+                "Newton step": x.Sstar}  # fmt: skip
+    values = {"V": x.p, "K": x.n, "T": x.m, "S": x.S0, "K_rows": x.k, "V_rows": x.v}
     for name, expression in CONTEXT.items():
-        yield from numbers(f"symbolic {name}", symbolic_value(expression, sizes, **values), expected[name])
-    gap = symbolic_value(symbolic.context_gap(NAMES.S, NAMES.keys), sizes, S=error, K_rows=x.keys)
-    yield from numbers("symbolic context_gap", gap, la.inner(la.matmul(error, g), error))
+        yield from numbers(f"symbolic {name}", symbolic_value(expression, **values), expected[name])
+    found = symbolic_value(symbolic.context_gap(NAMES.S, NAMES.keys), **{**values, "S": error})
+    yield from numbers("symbolic context_gap", found, 2 * gap)
 
 
 def key_scaling(x: Instance) -> Iterator[Agreement]:
     """The write, and the gradient times Diag(d)."""
-    y, d = sized(x), floats(x.d)
-    arrays = floats(x.state), floats(x.key), floats(x.value)
-    expected = rules.write(y.state, y.key, y.value, y.d, y.beta)
+    y, d, arrays = sized(x), floats(x.d), (floats(x.S0), floats(x.k), floats(x.v))
+    expected = rules.write(y.S0, y.k, y.v, y.d, y.beta)
     yield from numbers("write", objective.write(*arrays, d, floats(x.beta)), expected)
-    right = la.outer(la.sub(la.apply(y.state, y.key), y.value), la.had(y.d, y.key))
+    right = np.outer(y.S0 @ y.k - y.v, y.d * y.k)
     yield from numbers("token_gradient Diag(d)", objective.token_gradient(*arrays) * d, right)
-    values = {"S": x.state, "k": x.key, "v": x.value, "d": x.d, "beta": x.beta}
-    written = symbolic_value(TOKEN["write"], token_sizes(x), **values)
-    yield from numbers("symbolic write", written, rules.write(x.state, x.key, x.value, x.d, x.beta))
+    yield from numbers("symbolic write", of_token("write", x), rules.write(x.S0, x.k, x.v, x.d, x.beta))
 
 
 def residual_ratio(x: Instance) -> Iterator[Agreement]:
     """(1 - beta a)^2."""
-    a = rules.alignment(x.d, x.key)
-    near = floats(a)  # few bits: still a float64 number
-    y = sized(Instance(a=a, beta=x.beta))
-    yield from numbers(
-        "residual_ratio", objective.residual_ratio(near, floats(x.beta)), (1 - y.beta * y.a) ** 2
-    )
-    found = symbolic_value(TOKEN["ratio"], token_sizes(x), k=x.key, d=x.d, beta=x.beta)
-    yield from numbers("symbolic residual_ratio", found, (1 - x.beta * a) ** 2)
+    a = rules.alignment(x.d, x.k)
+    y = sized(Instance(a=a, beta=x.beta))  # a of few bits: still a float64 number
+    found = objective.residual_ratio(floats(a), floats(x.beta))
+    yield from numbers("residual_ratio", found, (1 - y.beta * y.a) ** 2)
+    yield from numbers("symbolic residual_ratio", of_token("ratio", x), (1 - x.beta * a) ** 2)
 
 
 def surrogate(x: Instance) -> Iterator[Agreement]:
     """l(d) and its gradient."""
-    y, s = sized(x), la.sq(x.key)
-    d, feature = floats(x.d), floats(s)
-    given = sized(s)
-    yield from numbers("surrogate", objective.surrogate(d, feature), rules.surrogate(y.d, given))
+    y, arrays = sized(x), (floats(x.d), floats(x.s))
+    yield from numbers("surrogate", objective.surrogate(*arrays), rules.surrogate(y.d, y.s))
+    yield from numbers("hypergradient", objective.hypergradient(*arrays), rules.surrogate_gradient(y.d, y.s))
+    yield from numbers("symbolic surrogate", of_token("surrogate", x), rules.surrogate(x.d, x.s))
     yield from numbers(
-        "hypergradient", objective.hypergradient(d, feature), rules.surrogate_gradient(y.d, given)
+        "symbolic hypergradient", of_token("hypergradient", x), rules.surrogate_gradient(x.d, x.s)
     )
-    sizes = token_sizes(x)
-    loss = symbolic_value(TOKEN["surrogate"], sizes, d=x.d, s=s)
-    yield from numbers("symbolic surrogate", loss, rules.surrogate(x.d, s))
-    slope = symbolic_value(TOKEN["hypergradient"], sizes, d=x.d, s=s)
-    yield from numbers("symbolic hypergradient", slope, rules.surrogate_gradient(x.d, s))
 
 
 def calibrate_step(x: Instance) -> Iterator[Agreement]:
     """One step with forgetting, weight and anchor, projected; and without forgetting."""
     y, rule = sized(x), rule_of(x)
-    s, w, gamma = x.features[0], x.weights[0], x.gammas[0]
-    arrays = floats(x.d1), floats(s), np.float64(floats(w))
-    step = rules.unprojected_step(y.d1, y.features[0], y.eta, y.gammas[0], y.weights[0], y.anchor)
-    found = preconditioner.calibrate_step(*arrays, np.float64(floats(gamma)), floats(x.anchor), rule)
-    yield from numbers("calibrate_step", found, la.clip(step, y.low, y.high))
-    plain = rules.unprojected_step(y.d1, y.features[0], y.eta, 1, y.weights[0], [0] * len(x.d1))
-    found = preconditioner.calibrate_step(*arrays, None, floats(x.anchor), rule)
-    yield from numbers("calibrate_step, no forgetting", found, la.clip(plain, y.low, y.high))
-    moved = symbolic_value(
-        TOKEN["step"], {"K": len(x.d1)}, d=x.d1, s=s, c=x.anchor, eta=x.eta, gamma=gamma, w=w
-    )
-    yield from numbers("symbolic calibrate_step", moved,
-                       rules.unprojected_step(x.d1, s, x.eta, gamma, w, x.anchor))  # fmt: skip
+    arrays = floats(x.d), floats(x.s), np.float64(floats(x.w))
+    for name, own, gamma, anchor in (
+        ("", y.gamma, np.float64(floats(x.gamma)), y.c),
+        (", no forgetting", 1, None, 0 * y.c),
+    ):
+        step = rules.moved(y.eta, y.w, own, anchor, y.d, y.s)
+        found = preconditioner.calibrate_step(*arrays, gamma, floats(x.c), rule)
+        yield from numbers(f"calibrate_step{name}", found, rules.clip(step, y.lo, y.hi))
+    yield from numbers("symbolic calibrate_step", of_token("step", x),
+                       rules.moved(x.eta, x.w, x.gamma, x.c, x.d, x.s))  # fmt: skip
 
 
 def draw_step(draw: Draw) -> Instance:
     """A calibrate step, for "single" without forgetting."""
     x = draw_scan(draw)
-    if draw.kind == "single":
-        x.gammas = [fmpq(1)] * len(x.gammas)
-    return x
+    gamma = fmpq(1) if draw.kind == "single" else x.gamma[0]
+    return Instance(n=x.n, d=x.d1, s=x.s[0], w=x.w[0], gamma=gamma, c=x.c, eta=x.eta, lo=x.lo, hi=x.hi)
 
 
 LINKS = (
-    Link("T1", "token objective", "objective.token_loss, token_gradient", token_laws.draw_token, token_quadratic),
+    Link("T1", "token objective", "objective.token_loss, token_gradient", draw_token, token_quadratic),
     Link("T1", "context objective", "objective.context_loss, context_gradient, gram, context_minimizer, "
          "suboptimality", draw_regular_context, context_quadratic, 60),
-    Link("T2", "write", "objective.write, token_gradient Diag(d)", token_laws.draw_token, key_scaling),
-    Link("T3", "residual ratio", "objective.residual_ratio", token_laws.draw_token, residual_ratio),
-    Link("T4", "surrogate", "objective.surrogate, hypergradient", token_laws.draw_token, surrogate),
+    Link("T2", "write", "objective.write, token_gradient Diag(d)", draw_token, key_scaling),
+    Link("T3", "residual ratio", "objective.residual_ratio", draw_token, residual_ratio),
+    Link("T4", "surrogate", "objective.surrogate, hypergradient", draw_token, surrogate),
     Link("T4", "calibrate step", "preconditioner.calibrate_step", draw_step, calibrate_step),
 )  # fmt: skip

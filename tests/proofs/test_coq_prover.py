@@ -17,11 +17,23 @@ from proofs_check.coq_prover.library import compile_library, read_project, read_
 from proofs_check.coq_prover.source import read_source, strip_comments
 from proofs_check.coq_prover.statements import read_register, register_of, write_register
 from proofs_check.coq_prover.theorems import assumed, is_negative, proofs_of
+from proofs_check.exact.draw import Draw, Instance
+from proofs_check.exact.law import Law
+from proofs_check.exact.propositions import implies, le
 from proofs_check.proof import ALL, INSTANCES, ProverMissingError
 from proofs_check.results import ProofResult
 from proofs_check.runner import run_proof
 
 TINY = Path(__file__).parents[1] / "support" / "proofs" / "tiny_coq"
+
+
+def draw_number(draw: Draw) -> Instance:
+    n = draw.integer(1, 5)
+    return Instance(n=n)
+
+
+GROWS = Law("T5_twice_grows", draw_number, lambda x: implies(le(1, x.n), le(x.n + 1, 2 * x.n)))
+NOT_TIED = {"T5_needs_positive": "a test of what is not tied", "T6_new": "another"}
 
 needs_coq = pytest.mark.skipif(shutil.which("coqc") is None, reason="coqc is not installed")
 
@@ -52,7 +64,8 @@ def append(file: Path, text: str) -> None:
 
 
 def results(library: Path) -> dict[str, ProofResult]:
-    return {proof.name: run_proof(proof) for proofs in proofs_of(library).values() for proof in proofs}
+    proofs = proofs_of(library, {GROWS.name: GROWS}, NOT_TIED)
+    return {proof.name: run_proof(proof) for group in proofs.values() for proof in group}
 
 
 def details_of_failures(library: Path) -> dict[str, str]:
@@ -68,7 +81,10 @@ def test_an_untouched_library_passes(library: Path) -> None:
     assert (positive.method, positive.scope) == ("coq", ALL)
     assert (negative.method, negative.scope, negative.killed) == ("mutation", INSTANCES, 1)
     assert positive.evidence.data["assumptions"] == []
-    assert "doubling.v; assumes nothing" in positive.evidence.detail
+    assert positive.evidence.detail == "doubling.v; assumes nothing; tied to its law"
+    assert negative.evidence.detail.endswith("not tied: a test of what is not tied")
+    assert positive.evidence.tied
+    assert not negative.evidence.tied
     assert positive.seconds > 0
 
 
@@ -209,8 +225,17 @@ def test_the_register_can_be_rewritten_for_a_deliberate_change(library: Path) ->
         str(library),
     ]
     subprocess.run(command, check=True, capture_output=True)
-    assert not details_of_failures(library)
+    # The register is content; the law is not.
+    assert details_of_failures(library) == {
+        "T5_twice_grows": "Coq's statement is not the law: 1 <= 2 instead of 2 <= 2"
+    }
     assert "n <= definitions.twice n" in read_register(library).statements["T5_twice_grows"].text
+
+
+@needs_coq
+def test_a_theorem_without_a_law_or_a_reason_fails(library: Path) -> None:
+    proofs = proofs_of(library, {})["T5"]
+    assert {run_proof(proof).evidence.detail for proof in proofs} == {"no law says what it must say"}
 
 
 @needs_coq

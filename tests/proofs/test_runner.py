@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from osdn_theory.proofs import PROOFS
 from proofs_check import claims, cli, registry
-from proofs_check.proof import ALL, INSTANCES, THIS_INSTANCE, Claim, Proof, passed
+from proofs_check.proof import ALL, INSTANCES, Claim, Proof, passed
 from proofs_check.results import Run, summary_rows
 from proofs_check.runner import run_proofs
 from proofs_check.table import print_run
@@ -68,7 +68,7 @@ def test_a_missing_prover_is_not_run_and_never_passed() -> None:
     assert only(result, "unprovable here").verdict == "not run"
     assert "install an abacus" in only(result, "unprovable here").evidence.detail
     assert standings(result) == {"T1": "proved", "T2": "not run"}
-    assert summary_rows(result)[1]["general proof"] == "none passed"
+    assert summary_rows(result)[1]["proved in all dimensions"] == "none passed"
 
 
 def test_a_failure_outweighs_a_missing_prover() -> None:
@@ -77,7 +77,7 @@ def test_a_failure_outweighs_a_missing_prover() -> None:
 
 def test_instances_are_never_a_general_proof(capsys: pytest.CaptureFixture[str]) -> None:
     result = run(fakes.good)
-    assert summary_rows(result)[1]["general proof"] == "no general proof"
+    assert summary_rows(result)[1]["proved in all dimensions"] == "no general proof"
     assert result.claims[1].document.general == {}
     print_run(result)
     printed = capsys.readouterr().out
@@ -91,9 +91,10 @@ def test_methods_by_instances_cannot_be_labelled_general(method: Any) -> None:
         Proof("T1", method, ALL, "x = x", passed)
 
 
-@pytest.mark.parametrize("scope", [INSTANCES, THIS_INSTANCE, "dimension 3"])
-def test_no_smaller_scope_counts_as_general(scope: str) -> None:
-    assert not Proof("T1", "symbolic", scope, "x = x", passed).is_general
+def test_no_smaller_scope_counts_as_general() -> None:
+    assert not Proof("T1", "symbolic", INSTANCES, "x = x", passed).is_general
+    with pytest.raises(ValueError, match="known scope"):
+        Proof("T1", "symbolic", "dimension 3", "x = x", passed)
 
 
 def test_a_claim_with_neither_general_proof_nor_reason_is_an_error() -> None:
@@ -120,7 +121,7 @@ def test_mutants_alone_are_no_proof() -> None:
 def test_a_claim_is_proved_only_if_all_its_general_proofs_passed_and_nothing_is_missing() -> None:
     result = run(fakes.two_general_proofs_one_not_run)
     assert standings(result)["T1"] == "proved in part"
-    assert summary_rows(result)[0]["general proof"] == "symbolic (1); 1 more not passed"
+    assert summary_rows(result)[0]["proved in all dimensions"] == "by SymPy; 1 not passed"
     assert standings(run(fakes.general_beside_what_is_missing))["T2"] == "proved in part"
 
 
@@ -164,6 +165,23 @@ def test_the_document_is_strict_json_and_follows_the_schema(source: Callable[[],
     jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
 
 
+def test_the_headline_counts_theorems() -> None:
+    assert run(fakes.good).headline == "2 theorems: 1 proved, 1 instances only (T2)"
+    assert run(fakes.one_lacks_its_prover).headline == "2 theorems: 1 proved, 1 not run (T2)"
+    assert run(fakes.good, only_claims=["T1"]).headline == "1 theorem: 1 proved"
+
+
+def test_what_is_not_tied_is_in_the_document_and_in_what_is_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = run(fakes.one_is_not_tied)
+    claim = result.document.claims[0]
+    assert claim.untied == {"counterexample": "nothing to evaluate"}
+    assert [proof.tied for proof in claim.proofs] == [False, True, False]
+    print_run(result)
+    assert "not tied to the code, nothing to evaluate: counterexample" in capsys.readouterr().out
+
+
 def test_odd_data_become_text() -> None:
     data = only(run(fakes.odd_data), "odd").evidence.data
     assert data == {"number": "1/3", "worst": "nan", "most": "inf"}
@@ -191,7 +209,7 @@ def prove(monkeypatch: pytest.MonkeyPatch, source: Callable[[], fakes.Collection
 @pytest.mark.parametrize(
     ("source", "code", "line"),
     [
-        (fakes.complete, 0, "4 proofs passed, 0 failed, 0 not run"),
+        (fakes.complete, 0, "2 theorems: 1 proved, 1 instances only (T2), in "),
         (fakes.one_fails, 1, "failed: T2 wrong: y = 2 gives 2 == 3"),
         (fakes.one_lacks_its_prover, 3, "not run: abacus not found; install an abacus"),
         (fakes.general_missing, 1, "problem: T1: no general proof"),

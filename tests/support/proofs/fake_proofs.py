@@ -101,6 +101,17 @@ def odd_data() -> Collection:
     return _with("odd", lambda: passed("odd", number=Fraction(1, 3), worst=float("nan"), most=float("inf")))
 
 
+def one_is_not_tied() -> Collection:
+    """Beside a general proof, a Coq theorem that is held against its law and one that is not."""
+    tied = Evidence("passed", "compiled", tied=True)
+    lone = Evidence("passed", "compiled", data={"not_tied": "nothing to evaluate"})
+    coq = [
+        Proof("T1", "coq", ALL, "x = x", lambda: tied, name="theorem"),
+        Proof("T1", "coq", ALL, "not all", lambda: lone, name="counterexample"),
+    ]
+    return {"T1": [general(), *coq], "T2": [by_instances()]}
+
+
 def shared_work() -> Collection:
     """Two proofs of one group that see each other's process, in the collection beside many that are alone."""
     seen: list[int] = []

@@ -168,9 +168,9 @@ def test_a_folder_in_the_place_of_the_document_is_corrupt(tmp_path: Path) -> Non
         (proofs_document(code={}), "made by other code (osdn 0.1.0, another proofs_check)"),
         (
             proofs_document(format="osdn-proofs/1"),
-            "format: expected 'osdn-proofs/2', got 'osdn-proofs/1'; make it",
+            "format: expected 'osdn-proofs/3', got 'osdn-proofs/1'; make it",
         ),
-        ({"seconds": 1}, "format: expected 'osdn-proofs/2', got None; make it anew by `osdn-theory prove"),
+        ({"seconds": 1}, "format: expected 'osdn-proofs/3', got None; make it anew by `osdn-theory prove"),
     ],
 )
 def test_a_stale_document_counts_for_nothing(tmp_path: Path, document: Any, reason: str) -> None:

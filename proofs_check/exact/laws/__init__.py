@@ -1,0 +1,1 @@
+"""The theorems as laws, by subject."""

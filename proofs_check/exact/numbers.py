@@ -1,0 +1,122 @@
+"""Vectors and matrices of exact numbers: NumPy arrays of objects, so that + - * @ are what they are on paper.
+
+Entries are `flint.fmpq`, where proofs are checked, `fractions.Fraction`, where counterexamples are checked a second
+time, or numbers that know how far rounding may move them. Nothing here computes in floating point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import flint
+import numpy as np
+from flint import fmpq
+
+Number = Any
+Array = Any
+"""A NumPy array of objects, whose type says nothing about its entries."""
+
+BITS = 512
+"""Precision at which square roots are enclosed; everything else is exact."""
+
+
+class Items(list[Any]):
+    """A list that is a list in Coq too; other lists of an instance run over the tokens."""
+
+
+def array(values: Any) -> Array:
+    """Nested lists of exact numbers as an array."""
+    return np.array(values, dtype=object)
+
+
+def matrix(rows: Sequence[Sequence[Number]], m: int, n: int) -> Array:
+    """An m x n array, also where m or n is 0."""
+    result = np.empty((m, n), dtype=object)
+    for i, row in enumerate(rows):
+        for j, entry in enumerate(row):
+            result[i, j] = entry
+    return result
+
+
+def zeros(m: int, n: int) -> Array:
+    return np.full((m, n), fmpq(0), dtype=object)
+
+
+def identity(n: int) -> Array:
+    return diagonal(np.full(n, fmpq(1), dtype=object))
+
+
+def diagonal(d: Array) -> Array:
+    """Diag(d)."""
+    entries = np.ravel(d)
+    return array([[a if i == j else 0 * a for j in range(len(entries))] for i, a in enumerate(entries)])
+
+
+def larger(a: Number, b: Number) -> Number:
+    return b if a < b else a
+
+
+def smaller(a: Number, b: Number) -> Number:
+    return a if a < b else b
+
+
+def root(x: Number) -> Number:
+    """sqrt(x): exact of a square, else enclosed; 0 of a negative number, as in MathComp."""
+    if x <= 0:
+        return 0 * x
+    if not isinstance(x, flint.arb) and fmpq(x).p.is_square() and fmpq(x).q.is_square():
+        return fmpq(fmpq(x).p.isqrt(), fmpq(x).q.isqrt())
+    with flint.ctx.workprec(BITS):
+        return flint.arb(x).sqrt()
+
+
+def solve(a: Array, b: Array) -> Array:
+    """Some x with a x = b, by Gauss-Jordan elimination.
+
+    Raises
+    ------
+    ArithmeticError
+        If there is none.
+    """
+    rows, width = np.concatenate([a, b], axis=1), a.shape[1]
+    pivots: list[int] = []
+    for column in range(width):
+        rank = len(pivots)
+        found = next((i for i in range(rank, len(rows)) if rows[i, column] != 0), None)
+        if found is None:
+            continue
+        rows[[rank, found]] = rows[[found, rank]]
+        rows[rank] = rows[rank] / rows[rank, column]
+        for i in range(len(rows)):
+            if i != rank and rows[i, column] != 0:
+                rows[i] = rows[i] - rows[i, column] * rows[rank]
+        pivots.append(column)
+    if any(entry != 0 for row in rows[len(pivots) :] for entry in row[width:]):
+        raise ArithmeticError("no solution")
+    x = np.full((width, b.shape[1]), 0 * np.ravel(b)[0], dtype=object)
+    for rank, column in enumerate(pivots):
+        x[column] = rows[rank, width:]
+    return x
+
+
+def inverse(a: Array) -> Array:
+    """The inverse; ArithmeticError if there is none."""
+    one = np.ravel(a)[0] * 0 + 1
+    return solve(a, diagonal(np.full(len(a), one, dtype=object)))
+
+
+def is_invertible(a: Array) -> bool:
+    try:
+        inverse(a)
+    except ArithmeticError:
+        return False
+    return True
+
+
+def product(factors: Iterable[Number]) -> Number:
+    """The product of numbers, one for none."""
+    result: Number = 1
+    for factor in factors:
+        result = result * factor
+    return result

@@ -1,0 +1,1 @@
+"""Coq's statements evaluated: terms as Coq prints them with nothing left implicit, on rational instances."""

@@ -1,0 +1,249 @@
+"""Evaluate a term of Coq on an instance: definitions are unfolded, theorems' variables take the instance's values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from proofs_check.exact.draw import Finite
+from proofs_check.exact.propositions import All, Compares, If, Proposition, every, implies, true
+from proofs_check.gallina.parse import Apply, Case, Fix, Forall, Lambda, Let, Match, Name, Term, parse_body
+from proofs_check.gallina.primitives import CONSTANTS, PRIMITIVES, Primitive, apply, curried
+
+_STRUCTURE = re.compile(r"(?:\w+\.)*(?:\w*(?:Type|Ring)|sort|Zmodule)")
+"""Structures and their carriers: each is evaluated to the domain of the structure that it is made from."""
+
+Environment = dict[str, Any]
+Value = Callable[[Environment], Any]
+"""A term made ready: its value, given those of the variables around it."""
+
+
+class Definitions:
+    """The definitions of a library, each read when it is first met.
+
+    Parameters
+    ----------
+    printed : "file.name" -> Coq's answer to Print, nothing left implicit
+    """
+
+    def __init__(self, printed: Mapping[str, str]) -> None:
+        self._printed = printed
+        self._read: dict[str, Term] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return self._key(name) in self._printed
+
+    def _key(self, name: str) -> str:
+        """Without the library's name, which Coq prints where a name is ambiguous."""
+        return name if name in self._printed else name.partition(".")[2]
+
+    def body(self, name: str) -> Term:
+        key = self._key(name)
+        if key not in self._read:
+            self._read[key] = parse_body(self._printed[key])
+        return self._read[key]
+
+
+class Evaluator:
+    """Evaluates terms with the definitions of a library, on one instance.
+
+    Parameters
+    ----------
+    definitions : Definitions
+    domains : name of a bound variable, or "nat" -> what it ranges over
+        For variables inside a statement whose type is not finite: a sample, the same in Coq and in Python.
+    """
+
+    def __init__(self, definitions: Definitions, domains: Mapping[Any, Iterable[Any]]) -> None:
+        self._definitions = definitions
+        self._domains = domains
+        self._unfolded: dict[str, Any] = {}
+
+    def statement(self, term: Term, instance: Mapping[str, Any]) -> Proposition:
+        """What a theorem says about an instance, whose names are those of the theorem's variables.
+
+        A variable that the instance does not name ranges over its domain; what exists is what the instance names.
+
+        Raises
+        ------
+        LookupError
+            For a constant without a meaning here, a quantifier without a domain, and an existence without a witness.
+        """
+        environment: Environment = {}
+        premises = []
+        while True:
+            match term:
+                case Forall("_", type_, body):
+                    premises.append(self._fact(type_, environment))
+                    term = body
+                case Let(name, value, body):
+                    environment = {
+                        **environment,
+                        name: self._ready(value, frozenset(environment))(environment),
+                    }
+                    term = body
+                case Forall(name, _, body) if name in instance:
+                    environment = {**environment, name: instance[name]}
+                    term = body
+                case Apply(Name("ex"), (_, Lambda(name, _, body))) if name in instance:
+                    environment = {**environment, name: instance[name]}
+                    term = body
+                case _:
+                    return implies(*premises, self._fact(term, environment))
+
+    def _fact(self, term: Term, environment: Environment) -> Proposition:
+        return every(self._ready(term, frozenset(environment))(environment))
+
+    def _ready(self, term: Term, bound: frozenset[str]) -> Value:
+        """A term as a function of the values of the bound variables: read once, however often it is evaluated."""
+        match term:
+            case Name(text):
+                return itemgetter(text) if text in bound else _always(self._constant(text))
+            case Apply(function, arguments):
+                return self._application(function, arguments, bound)
+            case Lambda(name, _, body):
+                return _abstraction(name, self._ready(body, bound | {name}))
+            case Let(name, value, body):
+                given, then = self._ready(value, bound), self._ready(body, bound | {name})
+                return lambda env: then({**env, name: given(env)})
+            case Fix(name, parameters, body):
+                return _fixpoint(name, parameters, self._ready(body, bound | {name, *parameters}))
+            case Match(subject, cases):
+                return self._match(subject, cases, bound)
+            case Forall("_", premise, body):
+                return _implication(self._ready(premise, bound), self._ready(body, bound))
+            case Forall(name, type_, body):
+                return self._for_all(name, self._ready(type_, bound), self._ready(body, bound | {name}))
+        raise TypeError(f"not a term: {term!r}")
+
+    def _constant(self, name: str) -> Any:
+        if name in CONSTANTS:
+            return CONSTANTS[name]
+        if name in PRIMITIVES:
+            primitive = PRIMITIVES[name]
+            return _after(primitive.skipped, curried(primitive.function, primitive.arity))
+        if name in self._definitions:
+            if name not in self._unfolded:
+                self._unfolded[name] = self._ready(self._definitions.body(name), frozenset())({})
+            return self._unfolded[name]
+        if _STRUCTURE.fullmatch(name):
+            return "number" if name.startswith("rat") else lambda structure: structure
+        raise LookupError(f"no value for {name}")
+
+    def _application(self, function: Term, arguments: Sequence[Term], bound: frozenset[str]) -> Value:
+        if isinstance(function, Name) and function.text not in bound:
+            primitive = PRIMITIVES.get(function.text)
+            if primitive and len(arguments) == primitive.skipped + primitive.arity:
+                return _called(
+                    primitive, [self._ready(term, bound) for term in arguments[primitive.skipped :]]
+                )
+            if _STRUCTURE.fullmatch(function.text) and not primitive:
+                return self._ready(arguments[-1], bound)
+        given, values = self._ready(function, bound), [self._ready(term, bound) for term in arguments]
+        return lambda env: apply(given(env), *[value(env) for value in values])
+
+    def _match(self, subject: Term, cases: Sequence[Case], bound: frozenset[str]) -> Value:
+        given = self._ready(subject, bound)
+        branches = {
+            case.constructor: (case.names, self._ready(case.body, bound | set(case.names))) for case in cases
+        }
+
+        def value(env: Environment) -> Any:
+            constructor, parts = _constructed(given(env))
+            names, body = branches[constructor]
+            return body({**env, **dict(zip(names, parts, strict=True))})
+
+        return value
+
+    def _for_all(self, name: str, type_: Value, body: Value) -> Value:
+        def value(env: Environment) -> Proposition:
+            return every([body({**env, name: x}) for x in self._domain(name, type_(env))])
+
+        return value
+
+    def _domain(self, name: str, carrier: Any) -> Iterable[Any]:
+        if name in self._domains:
+            return self._domains[name]
+        if isinstance(carrier, Finite):
+            return carrier.elements
+        if carrier == "nat" and carrier in self._domains:
+            return self._domains[carrier]
+        raise LookupError(f"no domain for {name}")
+
+
+def _always(value: Any) -> Value:
+    return lambda env: value
+
+
+def _after(skipped: int, function: Any) -> Any:
+    """A function that takes some arguments more, in front, and does not look at them."""
+    return (lambda first: _after(skipped - 1, function)) if skipped else function
+
+
+def _called(primitive: Primitive, values: Sequence[Value]) -> Value:
+    function = primitive.function
+    match values:
+        case [a]:
+            return lambda env: function(a(env))
+        case [a, b]:
+            return lambda env: function(a(env), b(env))
+    return lambda env: function(*[value(env) for value in values])
+
+
+def _abstraction(name: str, body: Value) -> Value:
+    return lambda env: _remembered(lambda x: body({**env, name: x}))
+
+
+def _fixpoint(name: str, parameters: Sequence[str], body: Value) -> Value:
+    def value(env: Environment) -> Any:
+        def recursive(*values: Any) -> Any:
+            return body({**env, name: function, **dict(zip(parameters, values, strict=True))})
+
+        function = _remembered(curried(recursive, len(parameters)))
+        return function
+
+    return value
+
+
+def _implication(premise: Value, conclusion: Value) -> Value:
+    def value(env: Environment) -> Any:
+        given = premise(env)
+        if not isinstance(given, Proposition):
+            return "functions"  # a type, not an implication
+        if _is_about_naturals(given):
+            return conclusion(env) if true(given) else All(())
+        return If(given, every(conclusion(env)))
+
+    return value
+
+
+def _remembered(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """With its values on natural numbers kept: recurrences are asked for the same step again and again."""
+    known: dict[int, Any] = {}
+
+    def value(x: Any) -> Any:
+        if type(x) is not int:
+            return function(x)
+        if x not in known:
+            known[x] = function(x)
+        return known[x]
+
+    return value
+
+
+def _constructed(value: Any) -> tuple[str, tuple[Any, ...]]:
+    """The constructor of a value, and what it is applied to."""
+    if isinstance(value, Proposition | bool):
+        return ("true" if true(value) else "false"), ()
+    if isinstance(value, int):
+        return ("S", (value - 1,)) if value else ("O", ())
+    if isinstance(value, list):
+        return ("cons", (value[0], value[1:])) if value else ("nil", ())
+    return value[0], tuple(value[1:])
+
+
+def _is_about_naturals(premise: Proposition) -> bool:
+    """Whether it only restricts an index, as t < T does: such a premise chooses what is said, not what is assumed."""
+    return isinstance(premise, Compares) and isinstance(premise.lhs, int) and isinstance(premise.rhs, int)

@@ -1,0 +1,320 @@
+"""What the constants of MathComp, Flocq and Coq's library that the statements mention mean on rational instances.
+
+A type or structure is evaluated to what it is a structure of: "number", "nat", or one of the domains below.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from itertools import product
+from operator import add, matmul, mul, neg, pow, sub
+from typing import Any
+
+import numpy as np
+from flint import fmpq
+
+from proofs_check.exact import numbers
+from proofs_check.exact.draw import Finite
+from proofs_check.exact.propositions import (
+    Compares,
+    Either,
+    Iff,
+    Not,
+    Proposition,
+    eq,
+    every,
+    le,
+    lt,
+    true,
+)
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """The m x n matrices of numbers."""
+
+    rows: int
+    columns: int
+
+
+def ordinals(n: int) -> Finite:
+    """The ordinals below n are the integers 0 ... n - 1."""
+    return Finite(range(n))
+
+
+def curried(function: Callable[..., Any], arity: int) -> Callable[[Any], Any]:
+    """A function of `arity` arguments that takes them one at a time, as Coq's functions do."""
+    if arity == 1:
+        return function
+    return lambda first: curried(lambda *rest: function(first, *rest), arity - 1)
+
+
+def apply(function: Any, *arguments: Any) -> Any:
+    """A curried function of several arguments."""
+    for argument in arguments:
+        function = function(argument)
+    return function
+
+
+def zero(carrier: Any) -> Any:
+    """0 of a structure."""
+    if isinstance(carrier, Matrices):
+        return numbers.zeros(carrier.rows, carrier.columns)
+    return 0 if isinstance(carrier, Finite) else fmpq(0)
+
+
+def equal(type_: Any, a: Any, b: Any) -> Proposition:
+    """a = b; of truth values, that they are the same."""
+    return Iff(a, b) if type_ == "bool" else eq(a, b)
+
+
+def inverse(x: Any) -> Any:
+    """1/x, and 0 for 0 as in MathComp."""
+    return x if x == 0 else 1 / x
+
+
+def multiply(a: Any, b: Any) -> Any:
+    """In a ring of numbers or of square matrices."""
+    return a @ b if isinstance(a, np.ndarray) else a * b
+
+
+def big(start: Any, indices: Iterable[Any], body: Callable[[Any], Any]) -> Any:
+    """A sum, product or maximum: MathComp's bigop, whose body says how to go on."""
+    total = start
+    for index in reversed(list(indices)):
+        operation, counted, value = body(index)
+        if true(counted):
+            total = apply(operation, value, total)
+    return total
+
+
+def from_entries(rows: int, columns: int, entry: Callable[[int], Callable[[int], Any]]) -> Any:
+    """The matrix of its entries."""
+    return numbers.matrix([[entry(i)(j) for j in range(columns)] for i in range(rows)], rows, columns)
+
+
+def constant(rows: int, columns: int, value: Any) -> Any:
+    return from_entries(rows, columns, lambda i: lambda j: value)
+
+
+def iterate(count: int, step: Callable[[Any], Any], start: Any) -> Any:
+    for _ in range(count):
+        start = step(start)
+    return start
+
+
+def invertible(matrix: Any) -> Proposition:
+    return Compares("is invertible", matrix, True)
+
+
+def fold(step: Any, start: Any, items: Sequence[Any]) -> Any:
+    for item in reversed(items):
+        start = apply(step, item, start)
+    return start
+
+
+def insub(keep: Any, subtype: Any, value: int) -> tuple[Any, ...]:
+    """The element of a subtype of the natural numbers, if it is one."""
+    return ("Some", value) if true(keep(value)) else ("None",)
+
+
+def functions(domain: Finite, values: Finite) -> Finite:
+    """The functions between finite types, each as the tuple of its values."""
+    return Finite(list(product(values.elements, repeat=len(domain.elements))))
+
+
+def magnitude(x: Any) -> int:
+    """The e with 2^(e-1) <= |x| < 2^e."""
+    size = abs(fmpq(x))
+    exponent = int(size.p).bit_length() - int(size.q).bit_length()
+    return exponent + 1 if size >= fmpq(2) ** exponent else exponent
+
+
+def rounded(radix: int, exponent: Any, to_integer: Any, x: Any) -> Any:
+    """Flocq's round: to a multiple of radix^exponent(magnitude of x)."""
+    if x == 0:
+        return x
+    unit = fmpq(radix) ** exponent(magnitude(x))
+    return to_integer(x / unit) * unit
+
+
+def nearest(choice: Any) -> Callable[[Any], int]:
+    """Flocq's Znearest: ties go up where `choice` of the integer below says so."""
+
+    def to_integer(x: Any) -> int:
+        below = int(fmpq(x).floor())
+        rest = x - below
+        up = true(choice(below)) if rest * 2 == 1 else rest * 2 > 1
+        return below + up
+
+    return to_integer
+
+
+def successor(radix: int, exponent: Any, x: Any) -> Any:
+    """The next number of the format above a positive one of it."""
+    return x + fmpq(radix) ** exponent(magnitude(x))
+
+
+def predecessor(radix: int, exponent: Any, x: Any) -> Any:
+    """The next number of the format below a positive one of it."""
+    at_power = x == fmpq(radix) ** (magnitude(x) - 1)
+    return x - fmpq(radix) ** exponent(magnitude(x) - at_power)
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """A constant's value as a function: of its last arguments, the first `skipped` of which are types of no account."""
+
+    skipped: int
+    arity: int
+    function: Callable[..., Any]
+
+
+def _primitive(skipped: int, function: Callable[..., Any]) -> Primitive:
+    taken = [each for each in signature(function).parameters.values() if each.default is each.empty]
+    return Primitive(skipped, len(taken), function)
+
+
+_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
+    # propositions
+    "is_true": (0, lambda p: p),
+    "eq": (0, equal),
+    "eq_op": (1, eq),
+    "not": (0, Not),
+    "negb": (0, Not),
+    "and": (0, lambda a, b: every(a, b)),
+    "andb": (0, lambda a, b: every(a, b)),
+    "and3": (0, lambda a, b, c: every(a, b, c)),
+    "and4": (0, lambda a, b, c, d: every(a, b, c, d)),
+    "and5": (0, lambda a, b, c, d, e: every(a, b, c, d, e)),
+    "or": (0, Either),
+    "iff": (0, Iff),
+    "leq": (0, le),
+    "le": (0, le),
+    "Order.le": (2, le),
+    "Order.lt": (2, lt),
+    "Rle": (0, le),
+    "Rlt": (0, lt),
+    "Prec_gt_0": (0, lambda p: lt(0, p)),
+    "Forall": (1, lambda fact, items: every(map(fact, items))),
+    "in_mem": (1, lambda x, group: group(x)),
+    "mem": (2, lambda group: group),
+    "unitmx": (2, invertible),
+    # numbers
+    "GRing.zero": (0, zero),
+    "GRing.one": (0, lambda ring: fmpq(1)),
+    "GRing.add": (1, add),
+    "GRing.opp": (1, neg),
+    "GRing.mul": (1, multiply),
+    "GRing.inv": (1, inverse),
+    "GRing.exp": (1, pow),
+    "GRing.natmul": (1, mul),
+    "intmul": (1, mul),
+    "GRing.scale": (2, mul),
+    "Num.Def.normr": (2, abs),
+    "Num.ExtraDef.sqrtr": (1, numbers.root),
+    "Order.max": (2, numbers.larger),
+    "Order.min": (2, numbers.smaller),
+    "Posz": (0, lambda n: n),
+    "Negz": (0, lambda n: -n - 1),
+    # natural numbers, pairs, lists, finite types
+    "S": (0, lambda n: n + 1),
+    "Nat.pred": (0, lambda n: max(n - 1, 0)),
+    "addn": (0, add),
+    "Nat.add": (0, add),
+    "Init.Nat.add": (0, add),
+    "muln": (0, mul),
+    "subn": (0, lambda a, b: max(a - b, 0)),
+    "factorial": (0, math.factorial),
+    "binomial": (0, math.comb),
+    "iter": (1, iterate),
+    "nat_of_ord": (1, lambda i: i),
+    "Nat.of_num_uint": (0, lambda digits: int(digits)),
+    "Number.UIntDecimal": (0, lambda digits: digits),
+    "pair": (2, lambda a, b: (a, b)),
+    "fst": (2, lambda pair: pair[0]),
+    "snd": (2, lambda pair: pair[1]),
+    "length": (1, len),
+    "map": (2, lambda f, items: [f(item) for item in items]),
+    "fold_right": (2, fold),
+    "iota": (0, lambda start, count: list(range(start, start + count))),
+    "index_iota": (0, lambda start, end: range(start, end)),
+    "index_enum": (0, lambda domain: domain.elements),
+    "BigOp.bigop": (2, big),
+    "BigBody": (2, lambda i, operation, counted, value: (operation, counted, value)),
+    "insub": (1, insub),
+    "subFin_sort": (2, lambda subtype: subtype),
+    "fun_of_fin": (3, lambda f, x: f[x]),
+    "finfun_finType": (0, functions),
+    "ordinal_finType": (0, ordinals),
+    "ordinal": (0, ordinals),
+    "Zp_zmodType": (0, lambda n: ordinals(n + 1)),
+    "Zp_finZmodType": (0, lambda n: ordinals(n + 1)),
+    # matrices
+    "matrix": (1, Matrices),
+    "matrix_zmodType": (1, Matrices),
+    "matrix_lmodType": (1, Matrices),
+    "matrix_eqType": (1, Matrices),
+    "mulmx": (4, matmul),
+    "trmx": (3, lambda a: a.T),
+    "const_mx": (1, constant),
+    "diag_mx": (2, numbers.diagonal),
+    "scalar_mx": (1, lambda n, a: a * numbers.identity(n)),
+    "mxtrace": (1, lambda n, a: sum((a[i, i] for i in range(n)), fmpq(0))),
+    "invmx": (2, lambda a: numbers.inverse(a) if true(invertible(a)) else a),
+    "row": (3, lambda i, a: a[i : i + 1]),
+    "fun_of_matrix": (3, lambda a, i, j: a[i, j]),
+    "matrix_of_fun": (1, lambda m, n, key, entry: from_entries(m, n, entry)),
+    # Coq's real numbers, and Flocq
+    "Rplus": (0, add),
+    "Rminus": (0, sub),
+    "Rmult": (0, mul),
+    "Rdiv": (0, lambda a, b: a * inverse(b)),
+    "RinvImpl.Rinv": (0, inverse),
+    "Rabs": (0, abs),
+    "IZR": (0, lambda n: fmpq(n)),
+    "INR": (0, lambda n: fmpq(n)),
+    "Zpos": (0, lambda n: n),
+    "xO": (0, lambda n: 2 * n),
+    "xI": (0, lambda n: 2 * n + 1),
+    "Z.opp": (0, neg),
+    "bpow": (0, lambda radix, n: fmpq(radix) ** n),
+    "FLX_exp": (0, lambda precision, e: e - precision),
+    "Znearest": (0, nearest),
+    "round": (0, rounded),
+    "succ": (0, successor),
+    "pred": (0, predecessor),
+}
+
+# Large literals: digits, the first one outermost.
+_FUNCTIONS |= {f"Decimal.D{digit}": (0, lambda rest, digit=str(digit): digit + rest) for digit in range(10)}
+
+PRIMITIVES = {name: _primitive(*entry) for name, entry in _FUNCTIONS.items()}
+"""Constant -> what it means."""
+
+CONSTANTS: dict[str, Any] = {
+    "O": 0,
+    "xH": 1,
+    "Z0": 0,
+    "R": "number",
+    "Z": "integer",
+    "true": True,
+    "false": False,
+    "radix2": 2,
+    "nat": "nat",
+    "bool": "bool",
+    "bool_finType": Finite((True, False)),
+    "rat": "number",
+    "Type": "type",
+    "ring_display": None,
+    "matrix_key": None,
+    "nil": [],
+    "Decimal.Nil": "",
+    "prod": lambda s: lambda t: "pairs",
+    "list": lambda t: "lists",
+    "Phant": lambda t: None,
+}
+"""Constants that are no functions of what counts."""

@@ -1,0 +1,207 @@
+"""Coq's statements against the laws: a statement or a definition that is changed is refused, register or not."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proofs_check import coq_prover
+from proofs_check.coq_prover.library import Compiled, compile_library
+from proofs_check.coq_prover.statements import read_register, register_of, write_register
+from proofs_check.coq_prover.theorems import proofs_of
+from proofs_check.exact.collection import LAWS, NOT_TIED
+from proofs_check.gallina.evaluate import Definitions
+from proofs_check.gallina.tie import untied
+from proofs_check.results import ProofResult
+from proofs_check.runner import run_proof
+
+needs_coq = pytest.mark.skipif(shutil.which("coqc") is None, reason="coqc is not installed")
+
+REGRET = ("definitions", "vectors", "token", "sums", "projection", "regret", "agnostic")
+
+
+def part_of_the_library(folder: Path, files: tuple[str, ...]) -> Path:
+    """Some of its files, each after those that it requires."""
+    folder.mkdir()
+    options = (coq_prover.FOLDER / "_CoqProject").read_text().split("definitions.v")[0]
+    (folder / "_CoqProject").write_text(options + "\n".join(f"{name}.v" for name in files))
+    for name in files:
+        shutil.copy(coq_prover.FOLDER / f"{name}.v", folder)
+    return folder
+
+
+def registered_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, ProofResult]:
+    """What the prover says of a library whose register has just been written anew; it is compiled once for both."""
+    compiled = compile_library(folder)
+    write_register(folder, register_of(compiled))
+    monkeypatch.setattr("proofs_check.coq_prover.theorems.compile_library", lambda folder: compiled)
+    proofs = proofs_of(folder, LAWS, NOT_TIED)
+    return {proof.name: run_proof(proof) for group in proofs.values() for proof in group}
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+WEAKENED = """
+Section Weakened.
+Variables (R : realFieldType) (n : nat).
+Theorem T8_agnostic_regret (eta M : R) lo hi u (d1 : 'rV[R]_n) (s : nat -> 'rV[R]_n) T :
+  in_box lo hi u -> (forall t, (t < T)%N -> norm_sq (s t) <= M) -> 0 < eta -> eta * M < 1 ->
+  \\sum_(t < T) surrogate (path eta lo hi d1 s t) (s t) <=
+  (\\sum_(t < T) surrogate u (s t) + norm_sq (d1 - u) / (2 * eta)) / (1 - eta * M) + 1000000%:R.
+Proof.
+move=> box small pos step; apply: (le_trans (strong d1 box small pos step)); rewrite ler_addl; exact: ler0n.
+Qed.
+End Weakened.
+"""
+
+
+@needs_coq
+def test_a_looser_bound_is_refused_though_coq_proves_it_and_the_register_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = part_of_the_library(tmp_path / "coq", REGRET)
+    edit(folder / "agnostic.v", "Theorem T8_agnostic_regret", "Lemma strong")
+    with (folder / "agnostic.v").open("a") as file:
+        file.write(WEAKENED)
+    found = registered_results(folder, monkeypatch)
+    assert found["T8_agnostic_regret"].verdict == "failed"
+    assert found["T8_agnostic_regret"].evidence.detail.startswith("Coq's statement is not the law:")
+    assert {name for name, result in found.items() if result.verdict != "passed"} == {"T8_agnostic_regret"}
+    assert all(found[name].evidence.tied for name in ("T5_interpolating_regret", "T3_loss_identity"))
+
+
+PREMISE_MORE = """
+Section Weakened.
+Variables (R : realFieldType) (n : nat).
+Theorem T4_self_bounding (d s : 'rV[R]_n) : 0 < norm_sq s ->
+  norm_sq (surrogate_gradient d s) = 2 * norm_sq s * surrogate d s.
+Proof. by move=> _; apply: strong. Qed.
+End Weakened.
+"""
+
+
+@needs_coq
+def test_a_premise_more_and_another_definition_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = part_of_the_library(tmp_path / "coq", REGRET[:3])
+    edit(folder / "token.v", "Theorem T4_self_bounding", "Lemma strong")
+    # Half of the loss is still multiplied by (1 - beta a)^2, but it is another loss.
+    edit(folder / "definitions.v", "norm_sq (residual S k v) / 2", "norm_sq (residual S k v) / 4")
+    text = (folder / "token.v").read_text()
+    quadratic = re.search(r"Theorem T1_token.*?Qed\.", text, re.DOTALL)
+    assert quadratic
+    (folder / "token.v").write_text(text.replace(quadratic[0], "") + PREMISE_MORE)
+    found = registered_results(folder, monkeypatch)
+    refused = {name: result.evidence.detail for name, result in found.items() if result.verdict == "failed"}
+    assert set(refused) == {"T4_self_bounding", "T3_loss_identity"}
+    assert "something under the premise" in refused["T4_self_bounding"]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    return compile_library(part_of_the_library(tmp_path_factory.mktemp("part") / "coq", REGRET))
+
+
+def definitions_of(compiled: Compiled, changed: dict[str, str] | None = None) -> Definitions:
+    printed = {name: answer.full for name, answer in compiled.answers.definitions.items()}
+    return Definitions({**printed, **(changed or {})})
+
+
+@needs_coq
+def test_the_statements_as_they_are_agree(compiled: Compiled) -> None:
+    definitions = definitions_of(compiled)
+    for name, statement in compiled.answers.statements.items():
+        assert untied(LAWS[name], statement.full, definitions) == "", name
+
+
+STATEMENTS = [
+    # What becomes of the text that Coq prints, where it stands last, and in which theorems. nat_of_ord changes nothing.
+    ("<= becomes <", "@Order.le ", "@Order.lt ", ["T4_convex", "T5_interpolating_regret", "T8_agnostic_regret"]),
+    ("a minus is lost", "@GRing.opp", "@nat_of_ord", ["T4_smooth", "T5_interpolating_regret", "T8_agnostic_regret"]),
+    ("a sum becomes a product", "@GRing.add (Num.RealField.zmodType R)", "@GRing.mul R", ["T8_agnostic_regret"]),
+    ("the square is lost", "(S (S O))", "(S O)", ["T3_loss_identity", "T4_self_bounding", "T6_super_geometric"]),
+    ("0 for 1", "GRing.one", "GRing.zero", ["T3_residual_identity", "T4_convex", "T8_agnostic_regret"]),
+    ("one token fewer", "leq (S t) T", "leq (S (S t)) T", ["T5_interpolating_regret", "T6_token_losses"]),
+    ("another preconditioner", " u ", " d1 ", ["T5_interpolating_regret", "T8_agnostic_regret"]),
+]  # fmt: skip
+
+
+def changed_statements() -> Iterator[tuple[str, str, str, str]]:
+    for change, old, new, theorems in STATEMENTS:
+        for theorem in theorems:
+            yield change, old, new, theorem
+
+
+@needs_coq
+@pytest.mark.parametrize(("change", "old", "new", "theorem"), list(changed_statements()))
+def test_a_changed_statement_is_refused(
+    compiled: Compiled, change: str, old: str, new: str, theorem: str
+) -> None:
+    statement = compiled.answers.statements[theorem].full
+    head, _, body = statement.partition("\n     : ")
+    last = body.rindex(old)
+    altered = f"{head}\n     : {body[:last]}{new}{body[last + len(old) :]}"
+    assert refused(theorem, altered, definitions_of(compiled)), change
+
+
+def refused(theorem: str, statement: str, definitions: Definitions) -> bool:
+    """Whether the tie finds a difference, or cannot make sense of the statement."""
+    try:
+        return bool(untied(LAWS[theorem], statement, definitions))
+    except (LookupError, ValueError, TypeError, IndexError, AttributeError):
+        return True
+
+
+@needs_coq
+@pytest.mark.parametrize("theorem", ["T3_residual_ratio", "T4_right_newton_zeroes", "T8_agnostic_regret"])
+def test_a_dropped_premise_is_refused(compiled: Compiled, theorem: str) -> None:
+    statement = compiled.answers.statements[theorem].full
+    premise = statement.rindex("(_ : ")
+    depth, end = 0, premise
+    while True:
+        depth += {"(": 1, ")": -1}.get(statement[end], 0)
+        end += 1
+        if depth == 0:
+            break
+    found = untied(LAWS[theorem], statement[:premise] + statement[end:], definitions_of(compiled))
+    assert found.startswith("Coq's statement is not the law:")
+
+
+DEFINITIONS = [
+    ("definitions.clip1", "@Order.min", "@Order.max", ["T4_calibrate_is_projected_gradient_step"]),
+    ("definitions.clip1", "@Order.max", "@Order.min", ["T5_interpolating_regret"]),
+    ("definitions.write", ") beta", ") (@GRing.opp R beta)", ["T3_loss_identity", "T2_write_is_preconditioned_step"]),
+    ("definitions.had", "@GRing.mul", "@GRing.add", ["T2_right_preconditioning", "T3_residual_identity"]),
+    ("definitions.surrogate", "(S (S O))", "(S O)", ["T4_convex", "T8_agnostic_regret"]),
+    ("definitions.path", "GRing.one", "GRing.zero", ["T5_interpolating_regret", "T6_token_losses"]),
+    ("regret.loss_after", "(S t)", "t", ["T6_token_losses", "T6_residual_ratios"]),
+]  # fmt: skip
+
+
+@needs_coq
+@pytest.mark.parametrize(
+    ("name", "old", "new", "theorem"), [(n, o, w, t) for n, o, w, names in DEFINITIONS for t in names]
+)
+def test_a_changed_definition_is_refused(
+    compiled: Compiled, name: str, old: str, new: str, theorem: str
+) -> None:
+    printed = compiled.answers.definitions[name].full
+    assert old in printed
+    changed = definitions_of(compiled, {name: printed.replace(old, new, 1)})
+    assert refused(theorem, compiled.answers.statements[theorem].full, changed)
+
+
+def test_every_final_theorem_is_tied_or_named_as_not_tied() -> None:
+    theorems = set(read_register(coq_prover.FOLDER).statements)
+    assert set(NOT_TIED) <= theorems
+    assert theorems - set(NOT_TIED) == set(LAWS) - {"T18_running_error_bound"}
+    assert all(reason for reason in NOT_TIED.values())
