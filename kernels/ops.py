@@ -10,7 +10,7 @@ from .boundary.inputs import KERNELS, Arguments, ScanArguments, check_call, chec
 from .boundary.numerics import CHUNK, RECURRENT, SCAN, declare
 from .boundary.results import Results, State, follow
 from .boundary.signature import takes
-from .chunk.registration import chunk_forward
+from .chunk.registration import chunk_forward, compile_chunk
 from .chunk.stages import ChunkOptions, key_mode
 from .launch.recurrence import Inputs
 from .launch.tuning import settle_cache_keys
@@ -110,10 +110,10 @@ def chunk_osdn(call: Arguments) -> Results:
         started=start is not None,
         start_learns=start is not None and start.requires_grad and torch.is_grad_enabled(),
     )
-    keep = call.return_trajectory
-    found = chunk_forward(
-        inputs, ChunkOptions(call.scale, call.rule, call.chunk_size, mode, _sequential, keep)
-    )
+    options = ChunkOptions(call.scale, call.rule, call.chunk_size, mode, _sequential, call.return_trajectory)
+    if not torch.compiler.is_compiling():
+        compile_chunk(inputs, options)
+    found = chunk_forward(inputs, options)
     return _results(call, inputs.k, found.o, State(found.state, found.preconditioner), found.path)
 
 

@@ -1,7 +1,8 @@
 """The functions that are timed, from a provider and inputs: what is done outside of them is not measured."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,150 +15,134 @@ from ..recurrent.decode import decode_step_
 from ..scan.forward import scan_forward
 from . import names
 from .floors import CHUNK, Work, decode, forward, forward_backward, scan
-from .inputs import CLIPPING_BOX, D_MAX, D_MIN, Drawn
-from .providers import Provider, fla
+from .inputs import Tensors, in_regime
+from .providers import Provider, installed
+from .regimes import CLIPPING, NOTHING, Regime
 from .shapes import Shape
 
-ETA = 0.003
+Run = Callable[[], tuple[Tensor, ...]]
 
 
 class Call(NamedTuple):
-    """`run` returns its outputs; `prepare` gives it, or raises `Missing`."""
+    """`prepare` gives the function to time, which returns its outputs; or it raises `Missing`."""
 
     provider: str
-    prepare: Callable[[], Callable[[], tuple[Tensor, ...]]]
+    prepare: Callable[[], Run]
     work: Work | None
     repeats: int = 1
+    gpu: bool = False
 
 
-def forward_call(provider: Provider, drawn: Drawn, shape: Shape) -> Call:
-    def prepare() -> Callable[[], tuple[Tensor, ...]]:
+def forward_call(provider: Provider, drawn: Tensors, shape: Shape) -> Call:
+    def prepare() -> Run:
         operator = provider.load()
-        tensors = {name: getattr(drawn, source) for name, source in provider.arguments.items()}
+        given = provider.arguments(in_regime(provider.regime, drawn))
 
         def run() -> tuple[Tensor, ...]:
             with torch.no_grad():
-                return (operator(**tensors),)
+                return (operator(**given)[0],)
 
         return run
 
-    item = drawn.q.element_size()
-    work = forward(shape, item, gated=provider.gated, started=provider.started)
-    return Call(provider.name, prepare, work)
+    work = forward(shape, drawn["q"].element_size(), gated=provider.gated, started=provider.started)
+    return Call(provider.name, prepare, work, gpu=provider.gpu)
 
 
-def backward_call(provider: Provider, drawn: Drawn, shape: Shape) -> Call:
+def backward_call(provider: Provider, drawn: Tensors, shape: Shape) -> Call:
     """Forward and backward, with the gradient of every tensor that the provider is given."""
 
-    def prepare() -> Callable[[], tuple[Tensor, ...]]:
+    def prepare() -> Run:
         operator = provider.load()
-        tensors = {
-            name: getattr(drawn, source).detach().requires_grad_()
-            for name, source in provider.arguments.items()
-        }
+        given = provider.arguments(in_regime(provider.regime, drawn))
+        given = {name: x.detach().requires_grad_() for name, x in given.items()}
 
         def run() -> tuple[Tensor, ...]:
-            o = operator(**tensors)
-            return o, *torch.autograd.grad(o, list(tensors.values()), drawn.grad)
+            o = operator(**given)[0]
+            return o, *torch.autograd.grad(o, list(given.values()), drawn["grad"])
 
         return run
 
-    item = drawn.q.element_size()
-    work = forward_backward(shape, item, gated=provider.gated, started=provider.started)
-    return Call(provider.name, prepare, work)
+    work = forward_backward(shape, drawn["q"].element_size(), gated=provider.gated, started=provider.started)
+    return Call(provider.name, prepare, work, gpu=provider.gpu)
 
 
-def scan_calls(ours: Provider, drawn: Drawn, shape: Shape) -> list[Call]:
+def scan_calls(ours: Provider, drawn: Tensors, shape: Shape) -> list[Call]:
     """The scan as `chunk_osdn` runs it, beside the whole forward pass."""
 
-    def alone(
-        start: Tensor, d_min: float, *, sequential: bool
-    ) -> Callable[[], Callable[[], tuple[Tensor, ...]]]:
-        rule = Rule(ETA, d_min, D_MAX, False)
+    def alone(regime: Regime, *, sequential: bool) -> Callable[[], Run]:
+        given = in_regime(regime, drawn)
+        rule = Rule(**regime.options, normalize_feedback=False)
         chunks = cut(shape.batch, shape.length, CHUNK, None)
 
         def run() -> tuple[Tensor, ...]:
-            out = torch.empty_like(drawn.k)
+            k = given["k"]
             gains = scan_forward(
-                drawn.k, None, None, start, rule, chunks, out, scale_key=True, sequential=sequential
-            )
+                k, None, None, given["start"], rule, chunks, torch.empty_like(k), scale_key=True, sequential=sequential
+            )  # fmt: skip
             return gains.gain, gains.final
 
         return lambda: run
 
-    at_bound = torch.full_like(drawn.start, CLIPPING_BOX)
-    work = scan(shape, drawn.k.element_size())
+    work = scan(shape, drawn["k"].element_size())
     return [
         forward_call(ours, drawn, shape),
-        Call(names.SCAN_ALONE, alone(drawn.start, D_MIN, sequential=False), work),
-        Call(names.SCAN_CLIPPING, alone(at_bound, CLIPPING_BOX, sequential=False), work),
-        Call(names.SCAN_SEQUENTIAL, alone(drawn.start, D_MIN, sequential=True), work),
+        Call(names.SCAN_ALONE, alone(NOTHING, sequential=False), work),
+        Call(names.SCAN_CLIPPING, alone(CLIPPING, sequential=False), work),
+        Call(names.SCAN_SEQUENTIAL, alone(NOTHING, sequential=True), work),
     ]
 
 
-def decode_calls(sets: list[Drawn], shape: Shape, *, graph: bool) -> list[Call]:
+def decode_calls(sets: list[Tensors], shape: Shape, *, graph: bool) -> list[Call]:
     """One token for each of `sets` in turn, so that states come from memory rather than from the cache.
 
     States are handed over as each operator does: in place by `decode_step_`, as a new tensor by the others.
     """
-    heads, key_dim, value_dim = shape.heads, shape.key_dim, shape.value_dim
-    item = sets[0].q.element_size()
+    plain = [{name: drawn[name] for name in ("q", "k", "v", "beta")} for drawn in sets]
+    starts = [drawn["start"] for drawn in sets]
 
-    def zeros() -> Tensor:
-        return torch.zeros(shape.batch, heads, key_dim, value_dim, device=sets[0].q.device)
+    def zeros() -> list[Tensor]:
+        size = (shape.batch, shape.heads, shape.key_dim, shape.value_dim)
+        return [torch.zeros(size, device=start.device) for start in starts]
 
-    def plain(drawn: Drawn) -> dict[str, Any]:
-        return {name: getattr(drawn, name) for name in ("q", "k", "v", "beta")}
-
-    def step() -> Callable[[], tuple[Tensor, ...]]:
-        states = [State(zeros(), drawn.start.clone()) for drawn in sets]
-        outputs = [torch.empty_like(drawn.v) for drawn in sets]
+    def each(step: Callable[..., Tensor], *given: list) -> Run:
+        """Steps over all sets, each with its own of the lists `given`."""
 
         def run() -> tuple[Tensor, ...]:
             with torch.no_grad():
-                for drawn, state, out in zip(sets, states, outputs, strict=True):
-                    decode_step_(**plain(drawn), state=state, out=out)
-            return tuple(outputs)
+                return tuple(step(token, *own) for token, *own in zip(plain, *given, strict=True))
 
         return recorded(run) if graph else run
 
-    def recurrent() -> Callable[[], tuple[Tensor, ...]]:
-        states = [zeros() for _ in sets]
+    def in_place() -> Run:
+        states = [State(memory, start.clone()) for memory, start in zip(zeros(), starts, strict=True)]
+        outputs = [torch.empty_like(token["v"]) for token in plain]
+        return each(lambda token, state, out: decode_step_(**token, state=state, out=out), states, outputs)
 
-        def run() -> tuple[Tensor, ...]:
-            with torch.no_grad():
-                return tuple(
-                    fused_recurrent_osdn(
-                        **plain(drawn), initial_state=State(state, drawn.start), output_final_state=True,
-                        check_values=False,
-                    )[0]
-                    for drawn, state in zip(sets, states, strict=True)
-                )  # fmt: skip
+    def recurrent() -> Run:
+        return each(
+            lambda token, memory, start: fused_recurrent_osdn(
+                **token, initial_state=State(memory, start), output_final_state=True, check_values=False
+            )[0],
+            zeros(),
+            starts,
+        )
 
-        return recorded(run) if graph else run
+    def delta() -> Run:
+        operator = installed("fla.ops.delta_rule", "fused_recurrent_delta_rule")()
+        return each(
+            lambda token, memory: operator(**token, initial_state=memory, output_final_state=True)[0], zeros()
+        )
 
-    def delta() -> Callable[[], tuple[Tensor, ...]]:
-        operator = fla("delta_rule", "fused_recurrent_delta_rule")()
-        states = [zeros() for _ in sets]
-
-        def run() -> tuple[Tensor, ...]:
-            with torch.no_grad():
-                return tuple(
-                    operator(**plain(drawn), initial_state=state, output_final_state=True)[0]
-                    for drawn, state in zip(sets, states, strict=True)
-                )
-
-        return recorded(run) if graph else run
-
+    item = sets[0]["q"].element_size()
     started = decode(shape, item, started=True)
     return [
-        Call(names.STEP, step, started, len(sets)),
-        Call(names.RECURRENT_DELTA, delta, decode(shape, item, started=False), len(sets)),
+        Call(names.STEP, in_place, started, len(sets)),
+        Call(names.RECURRENT_DELTA, delta, decode(shape, item, started=False), len(sets), gpu=True),
         Call(names.RECURRENT, recurrent, started, len(sets)),
     ]
 
 
-def recorded(run: Callable[[], tuple[Tensor, ...]]) -> Callable[[], tuple[Tensor, ...]]:
+def recorded(run: Run) -> Run:
     """The same as a CUDA graph's replay; the call before capture compiles."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -167,9 +152,10 @@ def recorded(run: Callable[[], tuple[Tensor, ...]]) -> Callable[[], tuple[Tensor
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         outputs = run()
+    return partial(_replay, graph, outputs, run)
 
-    def replay() -> tuple[Tensor, ...]:
-        graph.replay()
-        return outputs
 
-    return replay
+def _replay(graph: torch.cuda.CUDAGraph, outputs: tuple[Tensor, ...], run: Run) -> tuple[Tensor, ...]:
+    """`run` is here for the tensors that it holds: the graph reads and writes where they are."""
+    graph.replay()
+    return outputs

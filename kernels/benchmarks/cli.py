@@ -34,22 +34,22 @@ def benchmark(
     only: Annotated[str, typer.Option("--only", help=f"Comma-separated parts of {ALL}.")] = ALL,
     shapes: Annotated[Shapes, typer.Option("--shapes", help="Which grid of shapes.")] = Shapes.full,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.0, help="Stop starting rows after this.")
-    ] = 1e9,
-    workers: Annotated[
-        int | None,
+        float, typer.Option("--seconds", min=0.0, help="End after this, with what has been measured.")
+    ] = 540.0,
+    ahead: Annotated[
+        bool, typer.Option(help="Compile everything first, in threads, for at most half of the time.")
+    ] = True,
+    osla: Annotated[
+        Path | None,
         typer.Option(
-            "--workers",
-            min=0,
-            help="Processes that compile all configurations first, for at most half of --seconds; 0 compiles each as "
-            "it is met. Default: one per core, at most 16.",
+            "--osla", help="Checkout of the authors' repository, whose operators are then measured."
         ),
     ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Also write kernels.md: time per kernel.")
     ] = False,
 ) -> None:
-    """Measure time, memory, scan share and decoding beside flash-linear-attention.
+    """Measure time, memory, scan share and decoding, in every regime of the scan, beside flash-linear-attention.
 
     Exit code: 0 done, goals met or not; 1 a provider of ours failed; 2 bad usage or no GPU.
     """
@@ -57,12 +57,16 @@ def benchmark(
     unknown = [part for part in parts if part not in ALL.split(",")]
     if unknown:
         raise typer.BadParameter(f"--only: {unknown[0]!r} is none of {ALL}")
-    if out.exists() and not out.is_dir():
-        raise typer.BadParameter(f"--out: {out} is not a folder")
+    for name, folder in (("--out", out), ("--osla", osla)):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise typer.BadParameter(f"{name}: {folder} is not a folder")
+    if osla is not None and not (osla / "fla").is_dir():
+        raise typer.BadParameter(f"--osla: {osla} has no folder fla")
     choose_device(smoke)
 
     from rich.console import Console
 
+    from . import names
     from .run import run
 
     results = run(
@@ -72,12 +76,11 @@ def benchmark(
         seconds,
         smoke=smoke,
         profile=profile,
-        workers=min(16, os.cpu_count() or 1) if workers is None else workers,
+        ahead=ahead,
+        checkout=osla,
         console=Console(width=WIDTH if not sys.stdout.isatty() else None),
     )
-    broken = [
-        r for r in results.records if r.status.startswith("failed") and not r.provider.startswith("fla")
-    ]
+    broken = [r for r in results.records if r.failed and r.provider.startswith(names.MINE)]
     for record in broken:
         typer.echo(f"{record.measure}: {record.shape.label}: {record.provider}: {record.status}", err=True)
     if broken:

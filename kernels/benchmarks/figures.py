@@ -24,7 +24,7 @@ def draw_all(results: Results) -> list[Path]:
 
 
 def _figure(measure: str, records: list[Record], results: Results) -> Path:
-    decoding = measure in (names.DECODE_EAGER, names.DECODE_GRAPH)
+    decoding = measure in names.DECODE
     sizes: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         shape = record.shape

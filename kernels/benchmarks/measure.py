@@ -3,34 +3,36 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from . import names
-from .calls import Call, backward_call, decode_calls, forward_call, scan_calls
+from .calls import Call, Run, backward_call, decode_calls, forward_call, scan_calls
 from .inputs import draw
-from .providers import Missing, chunkwise
+from .providers import Missing, chunkwise, others
 from .records import MEASURED, Record, Sample, combine
 from .shapes import Shape
 from .timing import Timer, timer_of
 
 REPETITIONS = 2
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A row of the tables."""
+    """Providers in one measure of one shape; with `peers` those that few have, the authors' from a `checkout`."""
 
     measure: str
     shape: Shape
+    peers: bool = False
+    checkout: Path | None = None
 
     @property
     def label(self) -> str:
-        return f"{self.measure}: {self.shape.label}"
+        return f"{self.measure}: {self.shape.label}" + (", other operators" if self.peers else "")
 
 
 def run_task(task: Task, device: torch.device) -> list[Record]:
@@ -38,19 +40,23 @@ def run_task(task: Task, device: torch.device) -> list[Record]:
     calls = calls_of(task, device)
     if task.measure == names.MEMORY:
         return [peak_record(task, call, device) for call in calls]
-    return timed_records(task, calls, timer_of(device), cpu=device.type == "cpu")
+    records = timed_records(task, calls, timer_of(device), cpu=device.type == "cpu")
+    return [record for record in records if not task.peers or record.measured or record.failed]
 
 
 def calls_of(task: Task, device: torch.device) -> list[Call]:
     shape = task.shape
-    if task.measure in (names.DECODE_EAGER, names.DECODE_GRAPH):
+    if task.measure in names.DECODE:
         sets = [draw(shape, device, seed=seed) for seed in range(decode_sets(shape, device))]
         return decode_calls(sets, shape, graph=task.measure == names.DECODE_GRAPH)
     drawn = draw(shape, device)
     if task.measure == names.SCAN:
         return scan_calls(chunkwise()[0], drawn, shape)
     make = forward_call if task.measure == names.FORWARD else backward_call
-    return [make(provider, drawn, shape) for provider in chunkwise()]
+    providers = others(task.checkout) if task.peers else chunkwise()
+    if task.measure == names.MEMORY:
+        providers = [provider for provider in providers if provider.name in (names.OURS, names.DELTA)]
+    return [make(provider, drawn, shape) for provider in providers]
 
 
 def decode_sets(shape: Shape, device: torch.device) -> int:
@@ -69,7 +75,7 @@ def timed_records(task: Task, calls: list[Call], timer: Timer, *, cpu: bool = Fa
         call.provider: Record(task.measure, call.provider, task.shape, work=call.work) for call in calls
     }
 
-    def attempt(call: Call, action: Callable[[], Made]) -> Made | None:
+    def attempt(call: Call, action: Callable[[], Result]) -> Result | None:
         try:
             return action()
         except Exception as error:
@@ -93,9 +99,9 @@ def timed_records(task: Task, calls: list[Call], timer: Timer, *, cpu: bool = Fa
     return list(records.values())
 
 
-def ready(call: Call, *, cpu: bool) -> Callable[[], tuple[Tensor, ...]]:
+def ready(call: Call, *, cpu: bool) -> Run:
     """The call's function, after a run that compiled, tuned and gave finite numbers."""
-    if cpu and call.provider.startswith("fla"):
+    if cpu and call.gpu:
         call.prepare()
         raise Missing("needs a GPU")
     run = call.prepare()

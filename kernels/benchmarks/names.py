@@ -6,21 +6,33 @@ MEMORY = "memory"
 SCAN = "scan"
 DECODE_EAGER = "decode"
 DECODE_GRAPH = "decode, CUDA graph"
+DECODE = DECODE_EAGER, DECODE_GRAPH
 
-OURS = "ours"
-GATED = "ours, gated"
 PINNED = "ours, d = 1"
-SEQUENTIAL = "ours, sequential scan"
 DELTA = "fla DeltaNet"
 GATED_DELTA = "fla Gated DeltaNet"
+FLASH_QLA = "FlashQLA Gated DeltaNet"
+AUTHORS = "the authors' OSDN, stepped"
+AUTHORS_WY = "the authors' OSDN, WY scan"
 
 SCAN_ALONE = "scan"
 SCAN_CLIPPING = "scan, every chunk clips"
 SCAN_SEQUENTIAL = "scan, sequential"
 
+MINE = "ours", "scan"
+"""What the names of our own begin with."""
+
 STEP = "ours, decode_step_"
 RECURRENT = "ours, fused_recurrent_osdn"
 RECURRENT_DELTA = "fla fused_recurrent DeltaNet"
+
+
+def ours(regime: str) -> str:
+    """`chunk_osdn` in a regime."""
+    return f"ours, {regime}"
+
+
+OURS = ours("nothing clips")
 
 BASES = {
     FORWARD: DELTA,

@@ -5,14 +5,14 @@
 #     kernels/benchmarks/on_gpu.sh FOLDER [SECONDS]
 #
 # FOLDER gets selftest.json, crosscheck/, fuzz/, results.json, results.csv, table.md, kernels.md, recall/, figures, logs.
-# After SECONDS (300) the benchmark starts no further row. Each step is stopped after its LIMIT_* seconds, STEPS picks
+# The benchmark ends after SECONDS (540). Each step is stopped after its LIMIT_* seconds, STEPS picks
 # some of them, SHAPES is the benchmark's grid, EVERY the kernel whose configurations are all held against the theory,
 # FUZZ how long chunk_osdn is fuzzed, OSLA a checkout of the authors' repository. Exit code: that of the first step that
 # failed.
 set -uo pipefail
 
 out=$(realpath -m "${1:?usage: on_gpu.sh FOLDER [SECONDS]}")
-seconds=${2:-300}
+seconds=${2:-540}
 steps=${STEPS:-selftest crosscheck fuzz sanitizer benchmark recall}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 site=$(mktemp -d)
@@ -103,8 +103,8 @@ sanitizer() {
 }
 
 benchmark() {
-    step benchmark "${LIMIT_BENCHMARK:-$((seconds + 300))}" \
-        python3 -m osdn_kernels.benchmarks --out "$out" --seconds "$seconds" --shapes "${SHAPES:-full}" --profile
+    step benchmark "${LIMIT_BENCHMARK:-$((seconds + 60))}" \
+        python3 -m osdn_kernels.benchmarks --out "$out" --seconds "$seconds" --shapes "${SHAPES:-small}" --profile ${OSLA:+--osla "$OSLA"}
 }
 
 recall() {

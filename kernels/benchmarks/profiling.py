@@ -13,10 +13,13 @@ from .calls import backward_call
 from .inputs import draw
 from .measure import ready, why
 from .providers import Provider, chunkwise
+from .regimes import FORGETTING, MIXED, NOTHING
 from .shapes import PROFILED, SMOKE, Shape
 
 ACTIVE = 5
 """Passes under the profiler, after one that warms up."""
+
+PROFILED_PROVIDERS = [NOTHING.provider, FORGETTING.provider, MIXED.provider, names.DELTA]
 
 
 class Kernel(NamedTuple):
@@ -30,7 +33,7 @@ def write_profile(path: Path, device: torch.device, note: str, *, smoke: bool) -
     shape = SMOKE[0] if smoke else PROFILED
     parts = [f"**{note}**", f"Forward and backward, {shape.label}, bfloat16; mean of {ACTIVE} passes."]
     for provider in chunkwise():
-        if provider.name in (names.OURS, names.DELTA):
+        if provider.name in PROFILED_PROVIDERS:
             parts.append(section(provider, shape, device))
     write_whole(path, "\n\n".join(parts) + "\n")
 

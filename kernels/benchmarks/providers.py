@@ -4,14 +4,18 @@ Values are not checked in the timed calls (`check_values=False`): reading them w
 """
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from .. import ops
-from . import names
+from . import names, osla
+from .inputs import Tensors
+from .regimes import FORGETTING, NOTHING, REGIMES, Regime
 
 Operator = Callable[..., Any]
 
@@ -22,27 +26,34 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Provider:
-    """`call(**tensors)` gives o; `arguments` maps its tensors to fields of `inputs.Drawn`."""
+    """``load()(**arguments)`` gives o and more; `arguments` are taken from what is drawn for `regime`."""
 
     name: str
     load: Callable[[], Operator]
-    arguments: dict[str, str]
+    regime: Regime
+    started: bool = False
+    gpu: bool = True
+
+    def arguments(self, tensors: Tensors) -> dict[str, Tensor]:
+        given = self.regime.arguments(tensors)
+        if not self.started:
+            for name in ("initial_preconditioner", "anchor"):
+                given.pop(name, None)
+        return given
 
     @property
     def gated(self) -> bool:
-        return "g" in self.arguments
-
-    @property
-    def started(self) -> bool:
-        return "initial_preconditioner" in self.arguments
+        return self.regime.gated
 
 
-def fla(module: str, name: str) -> Callable[[], Operator]:
-    """Load an operator of flash-linear-attention, which is optional and runs on GPUs only."""
+def installed(module: str, name: str) -> Callable[[], Operator]:
+    """Load an operator of an optional package."""
 
     def load() -> Operator:
+        # Else flash-linear-attention's Gated DeltaNet would be FlashQLA's where that is installed.
+        os.environ["FLA_FLASH_QLA"] = "0"
         try:
-            operator: Operator = getattr(importlib.import_module(f"fla.ops.{module}"), name)
+            operator: Operator = getattr(importlib.import_module(module), name)
         except ImportError as error:
             raise Missing(f"not installed: {error}") from error
         return operator
@@ -50,42 +61,33 @@ def fla(module: str, name: str) -> Callable[[], Operator]:
     return load
 
 
-def first(operator: Operator, **options: Any) -> Callable[[], Operator]:
-    """An operator of ours with options, reduced to its output."""
-    return lambda: lambda **tensors: operator(**tensors, **options, check_values=False)[0]
+def ours(**options: Any) -> Callable[[], Operator]:
+    return lambda: lambda **tensors: ops.chunk_osdn(**tensors, **options, check_values=False)
 
 
-def stepped() -> Operator:
-    def call(**tensors: Any) -> Tensor:
-        with ops.sequential_scan():
-            o: Tensor = ops.chunk_osdn(**tensors, check_values=False)[0]
-            return o
-
-    return call
-
-
-def theirs(module: str, name: str) -> Callable[[], Operator]:
+def authors(checkout: Path | None, wy: bool) -> Callable[[], Operator]:
     def load() -> Operator:
-        operator = fla(module, name)()
-        return lambda **tensors: operator(**tensors)[0]
+        if checkout is None:
+            raise Missing("needs a checkout: --osla")
+        return osla.operator(checkout, wy, **NOTHING.options)
 
     return load
 
 
-PLAIN = {name: name for name in ("q", "k", "v", "beta")}
-STARTED = {**PLAIN, "initial_preconditioner": "start"}
-
-
 def chunkwise() -> list[Provider]:
-    """Forward, backward and memory."""
-    ours = ops.chunk_osdn
+    """Ours in every regime, and flash-linear-attention's operators without d."""
     return [
-        Provider(names.OURS, first(ours), STARTED),
-        Provider(names.DELTA, theirs("delta_rule", "chunk_delta_rule"), PLAIN),
-        Provider(names.PINNED, first(ours, d_min=1.0, d_max=1.0), PLAIN),
-        Provider(names.GATED, first(ours), {**STARTED, "g": "g"}),
-        Provider(
-            names.GATED_DELTA, theirs("gated_delta_rule", "chunk_gated_delta_rule"), {**PLAIN, "g": "g"}
-        ),
-        Provider(names.SEQUENTIAL, stepped, STARTED),
+        *(Provider(regime.provider, ours(**regime.options), regime, started=True, gpu=False) for regime in REGIMES),
+        Provider(names.PINNED, ours(d_min=1.0, d_max=1.0), NOTHING, gpu=False),
+        Provider(names.DELTA, installed("fla.ops.delta_rule", "chunk_delta_rule"), NOTHING),
+        Provider(names.GATED_DELTA, installed("fla.ops.gated_delta_rule", "chunk_gated_delta_rule"), FORGETTING),
+    ]  # fmt: skip
+
+
+def others(checkout: Path | None) -> list[Provider]:
+    """Operators that few have installed."""
+    return [
+        Provider(names.FLASH_QLA, installed("flash_qla", "chunk_gated_delta_rule"), FORGETTING),
+        Provider(names.AUTHORS, authors(checkout, wy=False), NOTHING, started=True),
+        Provider(names.AUTHORS_WY, authors(checkout, wy=True), NOTHING, started=True),
     ]

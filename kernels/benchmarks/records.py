@@ -47,6 +47,10 @@ class Record:
         return self.status == MEASURED
 
     @property
+    def failed(self) -> bool:
+        return self.status.startswith("failed")
+
+    @property
     def row(self) -> tuple[str, Shape]:
         """What providers are compared within."""
         return self.measure, self.shape

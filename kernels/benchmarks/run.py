@@ -9,54 +9,70 @@ import triton
 from rich.console import Console
 
 from ..launch.files import write_whole
+from ..launch.precompile import compile_ahead
 from ..launch.tuning import quick_bench
-from . import figures, machine, plan, tables
+from . import figures, machine, plan, short, tables
+from .deadline import TimeUp, deadline
 from .measure import Task, run_task
 from .records import Record, Results
 from .verdicts import Verdict, judge
 
 Measure = Callable[[Task, torch.device], list[Record]]
 
+LAST = 20.0
+"""Seconds kept for what is written at the end."""
+
 
 def run(
     folder: Path, only: set[str], size: str, seconds: float, *, smoke: bool, profile: bool, console: Console,
-    measure: Measure = run_task, workers: int = 0,
+    measure: Measure = run_task, ahead: bool = True, checkout: Path | None = None,
 ) -> Results:  # fmt: skip
-    """Measure, write and print. `seconds` is checked between rows: the one that runs is finished.
+    """Measure, write and print, within `seconds`: the row that runs when they are nearly over is given up.
 
-    On a GPU, and unless it is a smoke run, `workers` processes compile first.
+    On a GPU, and unless it is a smoke run, everything is compiled first if `ahead`, for at most half of the time.
     """
     started = time.monotonic()
+
+    def left() -> float:
+        return seconds - (time.monotonic() - started)
+
     folder.mkdir(parents=True, exist_ok=True)
     device = machine.device()
-    if device.type == "cuda":
-        tune_alike()
     results = Results(folder, machine.note(smoke=smoke), machine.environment(), smoke=smoke)
     console.print(results.note, markup=False, style="bold")
-    if workers and device.type == "cuda" and not smoke:
-        from ..launch.precompile import precompile
-        from .short import calls
-
-        count = precompile(calls, only, size, workers=workers, seconds=seconds / 2)
-        console.print(f"compiled {count} variants in {time.monotonic() - started:.0f} s", markup=False)
-    results.ceilings = machine.ceilings(device, smoke=smoke)
-    rows = plan.tasks(only, size, smoke=smoke, graphs=device.type == "cuda")
+    on_gpu = device.type == "cuda"
+    rows = plan.tasks(only, size, smoke=smoke, graphs=on_gpu, checkout=checkout)
+    done: list[Task] = []
     try:
-        for number, task in enumerate(rows):
-            if time.monotonic() - started >= seconds:
-                break
-            console.print(f"[{number + 1}/{len(rows)}] {task.label}", markup=False)
-            results.records += measure(task, device)
-            save(results, rows)
-    finally:
-        save(results, rows)
-        figures.draw_all(results)
-    if profile:
-        from .profiling import write_profile
+        with deadline(left() - min(LAST, seconds / 10)):
+            if on_gpu:
+                tune_alike()
+            if on_gpu and ahead and not smoke:
+                compile_rows(rows, seconds / 2, console)
+            results.ceilings = machine.ceilings(device, smoke=smoke)
+            for number, task in enumerate(rows):
+                console.print(f"[{number + 1}/{len(rows)}] {task.label}, {left():.0f} s left", markup=False)
+                results.records += measure(task, device)
+                done.append(task)
+                save(results, rows, done)
+            if profile:
+                from .profiling import write_profile
 
-        write_profile(folder / "kernels.md", device, results.note, smoke=smoke)
+                write_profile(folder / "kernels.md", device, results.note, smoke=smoke)
+    except TimeUp:
+        console.print("the time is used up", style="bold")
+    finally:
+        save(results, rows, done)
+    figures.draw_all(results)
     tables.show(console, results, verdicts_of(results))
     return results
+
+
+def compile_rows(rows: list[Task], seconds: float, console: Console) -> None:
+    """Compile what the rows launch."""
+    started = time.monotonic()
+    compile_ahead(lambda: short.call_all(rows), seconds)
+    console.print(f"compiled in {time.monotonic() - started:.0f} s", markup=False)
 
 
 def tune_alike() -> None:
@@ -69,10 +85,9 @@ def verdicts_of(results: Results) -> list[Verdict]:
     return judge([] if results.smoke else results.records)
 
 
-def save(results: Results, rows: list[Task]) -> None:
+def save(results: Results, rows: list[Task], done: list[Task]) -> None:
     """All files but the figures."""
-    done = {record.row for record in results.records}
-    results.not_run = [task.label for task in rows if (task.measure, task.shape) not in done]
+    results.not_run = [task.label for task in rows if task not in done]
     verdicts = verdicts_of(results)
     results.write(verdicts=[verdict.fields() for verdict in verdicts])
     write_whole(results.folder / "table.md", tables.markdown(results, verdicts))

@@ -1,47 +1,59 @@
 """The calls of a run on short sequences, to compile first: they launch the same variants of the same kernels."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 import torch
 
-from . import machine, names, plan, shapes
+from . import machine, names
 from .calls import Call
 from .measure import Task, calls_of
 from .shapes import Shape
 
 SHORT = 1024
-"""Tokens per sequence: sixteen chunks, so that Triton specialises on the same divisibility as for longer ones."""
+"""Tokens per sequence: sixteen chunks, so that kernels that specialise on divisibility do as for longer ones."""
 
 
-def calls(only: set[str], size: str) -> Iterator[Callable[[], object]]:
-    """Everything that the rows of a run call."""
-    for task in rows(only, size):
+def call_all(tasks: list[Task]) -> None:
+    """Everything that rows call, once; what fails is left to the rows."""
+    # Else backward passes run, and compile, in a thread of PyTorch's.
+    with torch.autograd.set_multithreading_enabled(False):
+        for call in calls(tasks):
+            with suppress(Exception):
+                call()
+
+
+def _launch(call: Call) -> None:
+    call.prepare()()
+
+
+def calls(tasks: list[Task]) -> Iterator[Callable[[], object]]:
+    for task in rows(tasks):
         for call in calls_of(task, machine.device()):
-            yield partial(run, call)
+            yield partial(_launch, call)
         torch.cuda.empty_cache()
 
 
-def run(call: Call) -> object:
-    """Prepare a call and make it."""
-    return call.prepare()()
+def rows(tasks: list[Task]) -> list[Task]:
+    """Rows on short sequences, without those that launch the same kernels as another."""
+    same = {
+        names.MEMORY: names.BACKWARD,
+        names.DECODE_GRAPH: names.DECODE_EAGER,
+        names.FORWARD: names.BACKWARD,
+    }
+    measured = {task.measure for task in tasks}
 
+    def shortened(task: Task) -> Task:
+        stand_in = same.get(task.measure)
+        measure = stand_in if stand_in in measured else task.measure
+        return replace(task, measure=measure, shape=short(task.shape))
 
-def rows(only: set[str], size: str) -> list[Task]:
-    """The rows of a run on short sequences, without those that launch the same kernels as another."""
-    same = {names.MEMORY: names.BACKWARD, names.DECODE_GRAPH: names.DECODE_EAGER}
-    tasks = [
-        Task(same.get(task.measure, task.measure), short(task.shape))
-        for task in plan.tasks(only, size, smoke=False, graphs=False)
-    ]
-    backward = {task.shape for task in tasks if task.measure == names.BACKWARD}
-    return [
-        task for task in dict.fromkeys(tasks) if task.measure != names.FORWARD or task.shape not in backward
-    ]
+    return list(dict.fromkeys(map(shortened, tasks)))
 
 
 def short(shape: Shape) -> Shape:
     if shape.length == 1:
-        return replace(shape, tokens=min(shape.tokens, shapes.DECODE_BATCHES[0]))
+        return shape
     return replace(shape, tokens=shape.batch * SHORT, length=SHORT)

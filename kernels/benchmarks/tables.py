@@ -1,17 +1,17 @@
 """The results as tables: Markdown in a file, the same in the terminal."""
 
 import math
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
 
 from . import names
 from .records import Record, Results
-from .verdicts import Verdict, by_row, geometric_mean
+from .verdicts import Ratio, Verdict, by_row, geometric_mean
 
 GIBI = 1024**3
 HEADER = ["measure", "shape", "provider", "value", "spread", "/ base", "/ floor", "TB/s", "TFLOP/s"]
-GOAL_HEADER = ["goal", "limit", "geometric mean", "worst", "worst row", "rows", "verdict"]
 MEAN_HEADER = ["measure", "provider", "base", "geometric mean of the ratio", "rows"]
 
 Rows = list[list[str]]
@@ -24,19 +24,50 @@ def lines(results: Results) -> Rows:
     return [_line(record, results, bases.get(record.row)) for record in results.records]
 
 
-def goals(verdicts: list[Verdict]) -> Rows:
-    """One line for every goal."""
-    found = []
+def goals(verdicts: list[Verdict]) -> Iterator[Rows]:
+    """The goals of whole sequences, then those of decoding, each where there are any."""
+    decoding = [v for v in verdicts if v.goal.measure in names.DECODE]
+    for group in ([v for v in verdicts if v not in decoding], decoding):
+        if group:
+            yield goal_lines(group)
+
+
+def goal_lines(verdicts: list[Verdict]) -> Rows:
+    """A line for every goal: its limit and its ratio for every shape, bold where the goal is missed."""
+    shapes = list(dict.fromkeys(ratio.shape for verdict in verdicts for ratio in verdict.ratios))
+    lines = [["goal", "ratio", *[shape.label for shape in shapes], "outcome"]]
     for verdict in verdicts:
-        worst = verdict.worst
-        numbers = (
-            ["", "", ""]
-            if worst is None
-            else [f"{verdict.mean:.3f}", f"{worst.value:.3f}", worst.shape.label]
-        )
-        name = f"{verdict.goal.name}: {verdict.goal.provider} / {verdict.goal.base}"
-        found.append([name, f"{verdict.goal.limit:.2f}", *numbers, str(len(verdict.ratios)), verdict.outcome])
-    return found
+        goal = verdict.goal
+        found = {ratio.shape: ratio for ratio in verdict.ratios}
+        cells = [_judged(found[shape]) if shape in found else "" for shape in shapes]
+        bases = " or ".join(goal.bases)
+        lines.append([goal.name, f"{goal.provider} / {bases}", *cells, verdict.outcome])
+    return lines
+
+
+def _judged(ratio: Ratio) -> str:
+    text = f"{ratio.value:.2f} (<= {ratio.limit:.2f})"
+    return text if ratio.met else f"**{text}**"
+
+
+def times(records: list[Record], measure: str) -> Rows:
+    """Milliseconds of every provider for every shape of a measure."""
+    chosen = [record for record in records if record.measure == measure]
+    shapes = list(dict.fromkeys(record.shape for record in chosen))
+    found = {(record.provider, record.shape): record for record in chosen}
+    lines = [[f"{measure}, {_unit(measure)}", *[shape.label for shape in shapes]]]
+    for provider in dict.fromkeys(record.provider for record in chosen):
+        cells = [found.get((provider, shape)) for shape in shapes]
+        lines.append([provider, *["" if x is None else _brief(x) for x in cells]])
+    return lines
+
+
+def _brief(record: Record) -> str:
+    return _amount(record) if record.measured else record.status.split(":")[0]
+
+
+def _unit(measure: str) -> str:
+    return "GiB" if measure == names.MEMORY else "ms"
 
 
 def means(records: list[Record]) -> Rows:
@@ -67,8 +98,10 @@ def markdown(results: Results, verdicts: list[Verdict]) -> str:
     if results.ceilings is not None:
         bandwidth, rate = results.ceilings.bandwidth / 1e12, results.ceilings.matrix_rate / 1e12
         parts.append(f"Measured ceilings: copy {bandwidth:.3g} TB/s, bfloat16 product {rate:.3g} TFLOP/s.")
-    parts += [_grid(GOAL_HEADER, goals(verdicts)), _grid(MEAN_HEADER, means(results.records))]
-    parts.append(_grid(HEADER, lines(results)))
+    parts += [_grid(*lines) for lines in goals(verdicts)]
+    measures = dict.fromkeys(record.measure for record in results.records)
+    parts += [_grid(*times(results.records, measure)) for measure in measures]
+    parts += [_grid(MEAN_HEADER, *means(results.records)), _grid(HEADER, *lines(results))]
     if results.not_run:
         parts.append(
             "Not run, the time was used up:\n\n" + "\n".join(f"- {label}" for label in results.not_run)
@@ -78,11 +111,8 @@ def markdown(results: Results, verdicts: list[Verdict]) -> str:
 
 def show(console: Console, results: Results, verdicts: list[Verdict]) -> None:
     """The same in the terminal."""
-    for header, rows in (
-        (HEADER, lines(results)),
-        (MEAN_HEADER, means(results.records)),
-        (GOAL_HEADER, goals(verdicts)),
-    ):
+    measures = dict.fromkeys(record.measure for record in results.records)
+    for header, *rows in (*[times(results.records, measure) for measure in measures], *goals(verdicts)):
         table = Table(*header)
         for row in rows:
             table.add_row(*row)
@@ -99,7 +129,7 @@ def _line(record: Record, results: Results, base: float | None) -> list[str]:
     fields = record.fields(results.ceilings)
     return [
         *start,
-        _amount(record),
+        f"{_amount(record)} {_unit(record.measure)}",
         f"{100 * (record.high - record.low) / record.value:.1f} %",
         "" if base is None else f"{record.value / base:.3f}",
         *[_scaled(fields[name], unit) for name, unit in FLOOR_COLUMNS],
@@ -114,9 +144,9 @@ def _scaled(value: float | None, unit: float) -> str:
 
 
 def _amount(record: Record) -> str:
-    return f"{record.value / GIBI:.3f} GiB" if record.measure == names.MEMORY else f"{record.value:.4g} ms"
+    return f"{record.value / GIBI:.3f}" if record.measure == names.MEMORY else f"{record.value:.4g}"
 
 
-def _grid(header: list[str], rows: Rows) -> str:
+def _grid(header: list[str], *rows: list[str]) -> str:
     body = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body)

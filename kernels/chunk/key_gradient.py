@@ -17,10 +17,10 @@ from ..launch.tuning import autotune, configurations, unrolled
 # Three [C, BK] accumulators and two [C, C] ones: all of K at once shares the token-by-token products, half of it spills
 # less.
 @autotune(
-    configurations([{"BK": 64, "BV": 64}], warps=(4, 8))
-    + configurations([{"BK": 128, "BV": 64}], (8,), (3, 2))
+    configurations([{"BK": 64, "BV": 64}], warps=(4,))
+    + configurations([{"BK": 128, "BV": 64}], (8,), (3,))
     + unrolled(BK=64, BV=32),
-    ["H", "K", "V", "C"],
+    ["K", "V", "C"],
 )
 @triton.jit
 def key_gradient_kernel(

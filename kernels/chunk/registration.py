@@ -5,12 +5,15 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from ..launch.precompile import ahead_of_first
 from ..launch.recurrence import Cotangents, Gradients, Inputs, RecurrenceOperator
 from ..launch.runtime import single
 from ..launch.sequences import Chunks, count_slots, cut
 from . import stages
 from .stages import ChunkOptions, ChunkOutputs, ChunkSaved
 from .write_keys import FIXED, IDENTITY, LEARNED
+
+PER_TOKEN = ("q", "k", "v", "beta", "g")
 
 
 class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
@@ -57,3 +60,19 @@ def _chunks(inputs: Inputs, options: ChunkOptions) -> Chunks:
 
 
 chunk_forward = ChunkOperator()
+
+
+def compile_chunk(inputs: Inputs, options: ChunkOptions) -> None:
+    """Before the first call of its kind: compile the kernels of both passes, on the first few tokens."""
+    length = inputs.k.shape[1]
+    # Triton has kernels for 1, for multiples of 16 and for the rest.
+    few = 16 if length % 16 == 0 else min(length, 2)
+    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    kind = (
+        *[None if x is None else (x.dtype, x.shape[2:], x.device) for x in inputs[:-1]],
+        few, inputs.cu_seqlens is None, options.rule.normalize_feedback, *options[2:], learns,
+        torch.get_float32_matmul_precision(),
+    )  # fmt: skip
+    first = {name: x[:, :few] for name, x in inputs._asdict().items() if name in PER_TOKEN and x is not None}
+    tokens = inputs._replace(**first)
+    ahead_of_first(kind, lambda: chunk_forward.launch(tokens, options, backward=learns))

@@ -12,32 +12,28 @@ from torch import Tensor
 from ..launch.dots import dot
 from ..launch.runtime import operand_precision, tile
 from ..launch.sequences import Chunks, sequence_of
-from ..launch.tuning import autotune, configurations, unrolled
+from ..launch.tuning import autotune, configurations, crowd_of, unrolled
 
 # The chain over chunks is sequential. With many sequences and heads one program should hold all of V, so that keys are
 # read once; with few, narrow value blocks fill the multiprocessors and shorten each step. Stages prefetch the next
-# chunk's tiles, and one stage is what wide keys have shared memory for.
+# chunk's tiles: as many as there is shared memory for, so that what is left out below is at most 2 % faster anywhere
+# on an H100 (`benchmarks/measured/tuning.csv`). One stage is for keys that are too wide for more.
 CHAIN = (
-    configurations([{"BV": 64}], warps=(4,), stages=(2, 3, 1))
+    configurations([{"BV": 64}], warps=(4,), stages=(3, 1))
     + configurations([{"BV": 128}], warps=(8,), stages=(3, 2))
     + configurations([{"BV": 32}], warps=(4,), stages=(3,))
     + unrolled(BV=32)
 )
-KEY = ["H", "K", "V", "C", "CROWD"]
-
-
-def crowd(programs: int) -> int:
-    """How a chain's programs compare with a GPU's multiprocessors: few, as many, more. For tuning alone."""
-    return (programs > 48) + (programs > 160)
+KEY = ["K", "V", "C", "crowd"]
 
 
 @autotune(CHAIN, [*KEY, "READ"])
 @triton.jit
 def memory_kernel(
-    q, write_key, w, u, o, states, x, initial, final, bounds, first, length, scale,
+    q, write_key, w, u, o, states, x, initial, final, bounds, first, length, scale, crowd,
     H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    CROWD: tl.constexpr, READ: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
-    PACKED: tl.constexpr, PRECISION: tl.constexpr,
+    READ: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr, PACKED: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -86,7 +82,7 @@ def launch_memory(
     programs = chunks.sequences * heads
     memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
         q, write_key, w, u, o, states, x, initial, final, chunks.bounds, chunks.first, chunks.length, scale,
-        H=heads, K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), CROWD=crowd(programs), READ=o is not None,
+        crowd_of(programs), H=heads, K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,
         HAS_INITIAL=initial is not None, HAS_FINAL=final is not None, PACKED=chunks.packed,
         PRECISION=operand_precision(w.dtype),
     )  # fmt: skip

@@ -8,17 +8,16 @@ from torch import Tensor
 from ..launch.dots import dot
 from ..launch.runtime import operand_precision, tile
 from ..launch.sequences import Chunks, sequence_of
-from ..launch.tuning import autotune
-from .state import CHAIN, KEY, crowd
+from ..launch.tuning import autotune, crowd_of
+from .state import CHAIN, KEY
 
 
 @autotune(CHAIN, KEY)
 @triton.jit
 def memory_backward_kernel(
-    q, write_key, w, grad_o, grad_states, grad_x, grad_final, grad_initial, bounds, first, length, scale,
+    q, write_key, w, grad_o, grad_states, grad_x, grad_final, grad_initial, bounds, first, length, scale, crowd,
     H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    CROWD: tl.constexpr, HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr,
-    PRECISION: tl.constexpr,
+    HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -74,8 +73,8 @@ def read_backward(
     )
     memory_backward_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
         q, write_key, w, grad_o, grad_states, grad_x, grad_final, grad_initial,
-        chunks.bounds, chunks.first, chunks.length, scale,
-        H=heads, K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), CROWD=crowd(programs),
+        chunks.bounds, chunks.first, chunks.length, scale, crowd_of(programs),
+        H=heads, K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim),
         HAS_FINAL=grad_final is not None, HAS_INITIAL=initial, PACKED=chunks.packed,
         PRECISION=operand_precision(w.dtype),
     )  # fmt: skip

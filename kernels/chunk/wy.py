@@ -82,8 +82,8 @@ def block_keys(
 # One program per chunk and head works on 16-row blocks, whose products run on single warps: few warps, narrow key
 # blocks and many programs per multiprocessor hide the latency of the inverse's chain of small products.
 @autotune(
-    configurations([{"BK": 32, "BV": 64}], warps=(2, 1)) + unrolled(4, BK=32, BV=32),
-    ["H", "K", "V", "C", "KEYS"],
+    configurations([{"BK": 32, "BV": 64}], warps=(1,)) + unrolled(4, BK=32, BV=32),
+    ["K", "V", "C", "KEYS"],
 )
 @triton.jit
 def solve_kernel(

@@ -1,13 +1,14 @@
-"""Compiling what is about to be launched in many processes first.
+"""Compiling what is about to be launched, all of it at once.
 
-Triton compiles when a kernel is launched, one configuration after the other. Here every process goes through the same
-calls; at each launch of an autotuned kernel, whoever's, it compiles the configurations that no other process has taken,
-and launches nothing. What comes out lies in Triton's cache on disk.
+Triton compiles when a kernel is launched, one configuration after the other. Here calls are gone through with launches
+that compile and do nothing else: in threads of this process, or in processes, each of which takes the configurations
+that no other has taken. What comes out lies in Triton's cache on disk.
 """
 
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -20,10 +21,15 @@ import torch
 import triton
 from triton.runtime.autotuner import Autotuner
 
-from .tuning import function_of
+from .runtime import INTERPRETED
+from .tuning import TUNED, Tuner, compiling_at_once, function_of, threads
 
 Calls = Callable[..., Iterable[Callable[[], object]]]
 Claim = Callable[[str], bool]
+
+LAUNCH = Autotuner.run
+
+_met: set[Hashable] = set()
 
 
 def precompile(calls: Calls, *given: Any, workers: int, seconds: float = float("inf")) -> int:
@@ -55,8 +61,10 @@ def compile_share(folder: Path, deadline: float, calls: Calls, *given: Any) -> N
     for call in calls(*given):
         if time.time() >= deadline:
             return
-        with compiling_only(claim), suppress(Exception):
+        with compiling_only(claim) as compiled, suppress(Exception):
             call()
+        for kernel in compiled:
+            build(kernel, None)
 
 
 def first_to_ask(folder: Path, what: str) -> bool:
@@ -68,25 +76,66 @@ def first_to_ask(folder: Path, what: str) -> bool:
     return True
 
 
+def compile_ahead(call: Callable[[], object], seconds: float = math.inf) -> None:
+    """Compile what `call` launches in threads of this process, beginning none after `seconds`.
+
+    What fails is left to the launch, which says so.
+    """
+    with compiling_at_once(seconds), compiling_only(lambda what: True) as compiled, suppress(Exception):
+        call()
+    current = torch.cuda.current_device() if torch.cuda.is_available() else None
+    list(threads().map(lambda kernel: build(kernel, current), compiled))
+
+
+def ahead_of_first(kind: Hashable, call: Callable[[], object]) -> None:
+    """`compile_ahead` once in a process for every `kind` of call, unless launches are watched, replaced or captured."""
+    if kind in _met or INTERPRETED or launches_are_special():
+        return
+    _met.add(kind)
+    compile_ahead(call)
+
+
+def launches_are_special() -> bool:
+    """Whether a launch would be noted, compile alone, or become part of a graph."""
+    watched = any("run" in vars(kernel) for kernel in TUNED.values())
+    return watched or Autotuner.run is not LAUNCH or captured()
+
+
+def captured() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+
+
+def build(kernel: Any, device: int | None) -> None:
+    """Make a compiled kernel ready to be launched on a device, which is each thread's own to choose."""
+    with suppress(Exception):
+        if device is not None:
+            torch.cuda.set_device(device)
+        kernel = kernel.result() if isinstance(kernel, triton.FutureKernel) else kernel
+        kernel.run  # noqa: B018 -- builds the launcher and loads the program
+
+
 @contextmanager
-def compiling_only(claim: Claim) -> Iterator[None]:
-    """Launches of autotuned kernels compile the configurations that `claim` grants, and do nothing else."""
-    launch = Autotuner.run
+def compiling_only(claim: Claim) -> Iterator[list[Any]]:
+    """Launches of autotuned kernels compile the configurations that `claim` grants, and do nothing else.
+
+    Of those that are ours the chosen configuration is all that is compiled, where there is one. Yields the kernels.
+    """
+    compiled: list[Any] = []
 
     def compile_claimed(tuner: Any, *args: Any, **kwargs: Any) -> None:
         tuner.nargs = dict(zip(tuner.arg_names, args, strict=False))
         what = variant(function_of(tuner), {**tuner.nargs, **kwargs})
-        for config in tuner.prune_configs(kwargs):
+        ours = isinstance(tuner, Tuner)
+        for config in tuner.candidates(*args, **kwargs) if ours else tuner.prune_configs(kwargs):
             if claim(f"{what} {config}"):
                 with suppress(Exception):  # tuning passes over it, or the launch says so
-                    compiled = tuner.fn.run(*args, **{**kwargs, **config.all_kwargs(), "warmup": True})
-                    compiled.run  # noqa: B018 -- builds the launcher
+                    compiled.append(tuner.fn.run(*args, **{**kwargs, **config.all_kwargs(), "warmup": True}))
 
     Autotuner.run = compile_claimed
     try:
-        yield
+        yield compiled
     finally:
-        Autotuner.run = launch
+        Autotuner.run = LAUNCH
 
 
 def variant(function: triton.JITFunction, given: dict[str, Any]) -> str:

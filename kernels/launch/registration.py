@@ -80,11 +80,21 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
             f"{self.name}_backward", f"({', '.join(tensors + between + numbers)}) -> Tensor[]",
             self._run_backward, self._trace_backward,
         )  # fmt: skip
-        self._forward.register_autograd(self._differentiate, setup_context=self._save)
+        torch.library.register_autograd(
+            f"osdn::{self.name}_forward", self._differentiate, setup_context=self._save
+        )
 
     def __call__(self, inputs: Inputs, options: Options) -> Outputs:
         """Call the registered operator; outputs that it leaves out are empty."""
         return self.outputs(*self._forward(*inputs, *_flat(options)))
+
+    @torch.no_grad()
+    def launch(self, inputs: Inputs, options: Options, *, backward: bool) -> None:
+        """Launch what a call launches and, with `backward`, what its gradient does, of the first result alone."""
+        results, saved, _ = self._parts(self._forward(*inputs, *_flat(options)))
+        if backward:
+            others = [None] * (self.results - 1)
+            self._backward(*inputs, *saved, results[0], *others, *_flat(options))
 
     def _parts(self, outputs: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
         """Results, what is saved, and the rest."""
@@ -147,9 +157,12 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
 
 
 def _define(name: str, schema: str, run: Callable[..., Any], trace: Callable[..., Any]) -> Any:
-    operator = torch.library.custom_op(f"osdn::{name}", run, mutates_args=(), schema=schema)
-    operator.register_fake(trace)
-    return operator
+    """What `torch.library.custom_op` makes of it, but that no call imports the compiler, which takes seconds."""
+    qualified = f"osdn::{name}"
+    torch.library.define(qualified, schema)
+    torch.library.impl(qualified, "default", run)
+    torch.library.register_fake(qualified, trace)
+    return getattr(torch.ops.osdn, name).default
 
 
 @cache

@@ -1,14 +1,31 @@
 """Autotuning: the candidate configurations of every kernel, kept where the self-test can walk through them."""
 
+import functools
+import math
+import os
+import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import triton
+from torch import Tensor
+from triton.runtime._async_compile import active_mode
+from triton.runtime.autotuner import Autotuner
 
+from . import choices
 from .runtime import INTERPRETED, tile
 
 TUNED: dict[str, Any] = {}
 """Every autotuned kernel by name, in order of definition."""
+
+
+VARYING = ("per_sequence", "rows", "tokens_in_all", "crowd")
+"""Sizes that change from call to call: a kernel each for 1, for multiples of 16 and for the rest would gain nothing.
+
+Not so `length`, the tokens of a sequence: where it is a multiple of 16, the masks of a block of 16 rows are all alike.
+"""
 
 
 class Unrolled(triton.Config):
@@ -17,6 +34,11 @@ class Unrolled(triton.Config):
     Tensor cores do not take these; the compiler unrolls them into multiply-adds, so that the tiles that suit tensor
     cores become programs that take minutes to compile and spill.
     """
+
+
+def crowd_of(programs: int) -> int:
+    """How a chain's programs compare with a GPU's multiprocessors: few, as many, more. For tuning alone."""
+    return (programs > 48) + (programs > 160)
 
 
 def configurations(
@@ -75,24 +97,113 @@ def quick_bench(call: Callable[[], object], quantiles: Sequence[float]) -> Any:
     return triton.testing.do_bench(call, warmup=5, rep=20, quantiles=quantiles)
 
 
+class Tuner(Autotuner):
+    """An autotuner that measures only what nobody has chosen before on this card, and remembers what it chose."""
+
+    def prune_configs(self, kwargs: dict[str, Any]) -> list[triton.Config]:
+        self.options = kwargs
+        configs: list[triton.Config] = super().prune_configs(kwargs)
+        return configs
+
+    def check_disk_cache(
+        self, tuning_key: tuple[Any, ...], configs: list[triton.Config], bench_fn: Callable[[], None]
+    ) -> bool:
+        """Triton's hook for choices on disk, whose own files know neither the card nor a kernel that has moved."""
+        launch = self.launch({**self.nargs, **self.options})
+        chosen = self.chosen(launch, configs)
+        if chosen is not None:
+            self.cache[tuning_key] = chosen
+            return True
+        with compiling_at_once():
+            for config in configs:
+                self.compile(config, *self.nargs.values(), **self.options)
+        bench_fn()
+        times = {str(config): _median(time) for config, time in self.configs_timings.items()}
+        choices.keep(launch, self.cache[tuning_key].all_kwargs(), times)
+        return False
+
+    def launch(self, given: dict[str, Any]) -> choices.Launch:
+        """What a choice is for: what is tuned apart, and of the dtypes the first tensor's, which the others follow."""
+        dtype = next(str(x.dtype) for x in given.values() if isinstance(x, Tensor))
+        key = {name: given[name] for name in self.keys if name in self.arg_names}
+        return choices.launch_of(function_of(self), {**key, "dtype": dtype})
+
+    def chosen(self, launch: choices.Launch, configs: list[triton.Config]) -> triton.Config | None:
+        """The one of `configs` that was chosen for a launch before."""
+        found = choices.find(launch)
+        return next((config for config in configs if config.all_kwargs() == found), None)
+
+    def candidates(self, *args: Any, **options: Any) -> list[triton.Config]:
+        """The configurations that a launch may need: the chosen one, or all that fit it."""
+        self.nargs = dict(zip(self.arg_names, args, strict=False))
+        configs = self.prune_configs(options)
+        chosen = self.chosen(self.launch({**self.nargs, **options}), configs)
+        return configs if chosen is None else [chosen]
+
+    def compile(self, config: triton.Config, *args: Any, **options: Any) -> Any:
+        """Machine code of a launch, not launched."""
+        return self.fn.run(*args, **{**options, **config.all_kwargs(), "warmup": True})
+
+
+def _median(times: Any) -> float:
+    return float(times[0])
+
+
+def compiling_at_once(seconds: float = math.inf) -> AbstractContextManager[object]:
+    """Kernels compiled inside are compiled in threads, done when it ends; what fails is left to the launch.
+
+    What has not begun after `seconds` fails.
+    """
+    if active_mode.get() is not None:
+        return nullcontext()
+    compilers = Compilers(time.monotonic() + seconds)
+    mode: AbstractContextManager[object] = triton.AsyncCompileMode(compilers, ignore_errors=True)
+    return mode
+
+
+class Compilers:
+    """What Triton takes for an executor."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+
+    def submit(self, compile: Callable[[], Any]) -> Future[Any]:
+        return threads().submit(self.run, compile)
+
+    def run(self, compile: Callable[[], Any]) -> Any:
+        if time.monotonic() > self.deadline:
+            raise TimeoutError
+        return compile()
+
+
+@functools.cache
+def threads() -> ThreadPoolExecutor:
+    """At most eight: compilers need memory. Most of their time holds no lock of Python's."""
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+
 def autotune(
     configs: list[triton.Config], key: Sequence[str], updates: Sequence[str] = ()
 ) -> Callable[[Any], Any]:
-    """`triton.autotune` that also records the kernel in `TUNED`; the interpreter gets the first configuration alone.
+    """A tuned kernel from one of `triton.jit`, recorded in `TUNED`; the interpreter gets the first configuration alone.
 
     Launches are tuned apart by the arguments in `key`, and by PRECISION where the kernel has it. `updates` names the
     arguments that the kernel reads and overwrites, which tuning has to put back between runs.
     """
 
     def decorate(kernel: Any) -> Any:
-        tuned = triton.autotune(
-            configs=configs[:1] if INTERPRETED else configs,
-            key=[*key, "PRECISION"],
-            restore_value=list(updates) or None,
+        kernel = triton.jit(kernel.fn, do_not_specialize=VARYING)
+        tuned = TUNED[kernel.__name__] = Tuner(
+            kernel,
+            kernel.arg_names,
+            configs[:1] if INTERPRETED else configs,
+            [*key, "PRECISION"],
+            reset_to_zero=None,
+            restore_value=list(updates),
             prune_configs_by={"early_config_prune": fitting},
             do_bench=quick_bench,
-        )(kernel)
-        TUNED[kernel.__name__] = tuned
+            cache_results=True,
+        )
         return tuned
 
     return decorate

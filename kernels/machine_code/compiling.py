@@ -102,10 +102,11 @@ def recording() -> Iterator[list[Launch]]:
 
 
 def step_once() -> None:
-    """The decoding step, which is not autotuned and belongs to no case."""
-    q = torch.zeros(1, 1, HEADS, 128, dtype=torch.bfloat16)
-    state = State(torch.zeros(1, HEADS, 128, 128), torch.ones(1, HEADS, 128))
-    decode.decode_step_(q, q, q, q[..., 0], state, g=q[..., 0], use_qk_l2norm_in_kernel=True)
+    """The decoding step, which is not autotuned and belongs to no case, for few heads and for many."""
+    for batch in (1, decode.FEW):
+        q = torch.zeros(batch, 1, HEADS, 128, dtype=torch.bfloat16)
+        state = State(torch.zeros(batch, HEADS, 128, 128), torch.ones(batch, HEADS, 128))
+        decode.decode_step_(q, q, q, q[..., 0], state, g=q[..., 0], use_qk_l2norm_in_kernel=True)
 
 
 def _noted(name: str, kernel: Any, launches: list[Launch]) -> Any:

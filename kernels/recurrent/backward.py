@@ -34,7 +34,7 @@ class RecurrentSaved(NamedTuple):
     gain: Tensor
 
 
-@autotune(CHAIN, ["H", "K", "V"])
+@autotune(CHAIN, ["K", "V"])
 @triton.jit
 def write_gradient_kernel(
     q, k, beta, path, residuals, grad_o, grad_final, grad_x, grad_v, grad_write_key, grad_beta, grad_initial,
@@ -75,7 +75,7 @@ def write_gradient_kernel(
         tl.store(grad_initial + cell, grad, mask=in_cell)
 
 
-@autotune(CHAIN, ["H", "K", "V"])
+@autotune(CHAIN, ["K", "V"])
 @triton.jit
 def read_gradient_kernel(
     k, beta, path, residuals, grad_o, grad_x, initial, grad_q, grad_erase_key, bounds, length, rows, scale,
@@ -110,7 +110,7 @@ def read_gradient_kernel(
 
 
 # Rows of K numbers: one or two warps hold them, and sums over features stay within a warp.
-@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(1, 2, 4)), ["H", "K", "HAS_GATE"])
+@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(1, 2, 4)), ["K", "HAS_GATE"])
 @triton.jit
 def calibration_gradient_kernel(
     k, g, anchor, path, gains, grad_write_key, grad_erase_key, grad_final, grad_k, grad_g, grad_initial, grad_anchor,

@@ -4,20 +4,22 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..boundary.results import State
 from ..launch.runtime import on_device_of, tile
 from .forward import calibrate, feedback
 
-FEW = 128
-"""Programs up to which each is likely to have a GPU's multiprocessor to itself."""
+HELD = 2048
+"""Numbers of the state that a warp holds: 64 registers of each thread, all asked for at once."""
 
-WHOLE, HALF = 128 * 128, 64 * 128
-"""Numbers of the state that a program holds at a time: 32 registers of each thread.
+FEW = 512
+"""Heads up to which programs of one warp are better: more of them ask at once. Log in `benchmarks/measured`."""
 
-The larger tile asks for all of a usual head at once, which is fastest alone; of the smaller, two programs fit on a
-multiprocessor, and one reads while the other writes.
-"""
+NARROW, WIDE = 16, 32
+"""Columns of the state that a program takes at least, for few heads and for many: rows of 64 and of 128 bytes."""
+
+_arrivals = WeakTensorKeyDictionary()
 
 
 @triton.jit
@@ -26,48 +28,72 @@ def unit(x, dtype):
     return (x * tl.rsqrt(tl.sum(x * x, 0) + 1e-6)).to(dtype).to(tl.float32)
 
 
-# One program per head, which takes the blocks of V in turn: d is read by all of them and written in place, so that
-# programs sharing a head would have to wait for each other. Few heads still read at the speed of their SMs, for a
-# program asks for a whole tile at once; with many heads the GPU is full anyway.
 @triton.jit
+def count_in(arrivals, row, seen, one):
+    """Say that this program has read what it has `seen`: how many programs of the head had before, in element 0.
+
+    No fence: the addend depends on what was read, and what the caller writes depends on the count. `one` is 1, which
+    the compiler is not told. A vector, because all of a program waits at once for an atomic operation on a scalar.
+    """
+    lane = tl.arange(0, 32)
+    return tl.atomic_add(
+        arrivals + row + 0 * lane, tl.where(seen > 0.0, one, 1), mask=lane == 0, sem="relaxed"
+    )
+
+
+@triton.jit
+def is_last(arrivals, row, before, PARTS: tl.constexpr):
+    """Whether the other programs of a head have read d; the last of them resets the count."""
+    last = tl.sum(tl.where(tl.arange(0, 32) == 0, before, 0), 0) == PARTS - 1
+    tl.store(arrivals + row, 0, mask=last)
+    return last
+
+
+# Columns of the state have nothing to do with each other, but all of them are written with d, which is overwritten in
+# place: by whichever program of a head comes last, when all have read it.
+@triton.jit(do_not_specialize=["one"])
 def decode_kernel(
-    q, k, v, beta, g, anchor, state, preconditioner, o, anchor_value, scale, eta, d_min, d_max,
-    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, HAS_GATE: tl.constexpr,
+    q, k, v, beta, g, anchor, state, preconditioner, arrivals, o, anchor_value, scale, eta, d_min, d_max, one,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, PARTS: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, NORMALIZE: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
+    row = (tl.program_id(0) // PARTS).to(tl.int64)
+    value = tl.program_id(0) % PARTS * BV + tl.arange(0, BV)
     key = tl.arange(0, BK)
-    known = key < K
+    known, in_value = key < K, value < V
     own = row * K + key
+    cell = own[:, None] * V + value[None, :]
+    in_cell = known[:, None] & in_value[None, :]
+    # Everything that is read is on its way before anything waits.
+    memory = tl.load(state + cell, mask=in_cell, other=0.0)
     d = tl.load(preconditioner + own, mask=known, other=0.0)
-    q_t = tl.load(q + own, mask=known, other=0.0).to(tl.float32)
     k_t = tl.load(k + own, mask=known, other=0.0).to(tl.float32)
+    q_t = tl.load(q + own, mask=known, other=0.0).to(tl.float32)
+    v_t = tl.load(v + row * V + value, mask=in_value, other=0.0).to(tl.float32)
     beta_t = tl.load(beta + row).to(tl.float32)
+    gate = tl.full([], 0.0, tl.float32)
+    if HAS_GATE:
+        gate = tl.load(g + row).to(tl.float32)
+    c = tl.full([BK], 0.0, tl.float32) + anchor_value
+    if HAS_ANCHOR:
+        c = tl.load(anchor + own, mask=known, other=0.0)
     if UNIT:
         q_t = unit(q_t, q.dtype.element_ty)
         k_t = unit(k_t, k.dtype.element_ty)
     write_key = d * k_t
     along = tl.sum(write_key * q_t, 0)
-    for block in tl.static_range(0, (V + BV - 1) // BV):
-        value = block * BV + tl.arange(0, BV)
-        in_value = value < V
-        cell = own[:, None] * V + value[None, :]
-        in_cell = known[:, None] & in_value[None, :]
-        memory = tl.load(state + cell, mask=in_cell, other=0.0)
-        v_t = tl.load(v + row * V + value, mask=in_value, other=0.0).to(tl.float32)
-        x = beta_t * (v_t - tl.sum(memory * k_t[:, None], 0))
-        read = scale * (tl.sum(memory * q_t[:, None], 0) + along * x)
-        tl.store(o + row * V + value, read.to(o.dtype.element_ty), mask=in_value)
-        tl.store(state + cell, memory + write_key[:, None] * x[None, :], mask=in_cell)
-    c = tl.full([BK], 0.0, tl.float32) + anchor_value
-    if HAS_ANCHOR:
-        c = tl.load(anchor + own, mask=known, other=0.0)
-    gate = tl.full([], 0.0, tl.float32)
-    if HAS_GATE:
-        gate = tl.load(g + row).to(tl.float32)
+    if PARTS > 1:
+        before = count_in(arrivals, row, along, one)
+    x = beta_t * (v_t - tl.sum(memory * k_t[:, None], 0))
+    read = scale * (tl.sum(memory * q_t[:, None], 0) + along * x)
+    tl.store(state + cell, memory + write_key[:, None] * x[None, :], mask=in_cell)
+    tl.store(o + row * V + value, read.to(o.dtype.element_ty), mask=in_value)
+    # What is handed on can wait, as it has to for the other programs.
     s = k_t * k_t
     gain = feedback(d, s, eta, NORMALIZE)
     d, _ = calibrate(d, tl.zeros([BK], tl.float32), c, s, gain, gate, d_min, d_max, HAS_GATE)
+    if PARTS > 1:
+        known = known & is_last(arrivals, row, before, PARTS)
     tl.store(preconditioner + own, d, mask=known)
 
 
@@ -91,7 +117,8 @@ def decode_step_(
     """Write one token, read, calibrate; `state` is updated in place. For inference: no gradient.
 
     The same as `fused_recurrent_osdn` on T = 1 with `state` as initial state. With `out` and contiguous inputs nothing
-    is allocated, and no value is read on the host, so that a CUDA graph can capture the step.
+    is allocated after the first step on a `state.preconditioner`, and no value is read on the host, so that a CUDA
+    graph can capture the step.
 
     Parameters
     ----------
@@ -122,19 +149,31 @@ def decode_step_(
         out = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     tensor_anchor = isinstance(anchor, Tensor)
     rows = tile(key_dim)
-    held = WHOLE if batch * heads <= FEW else HALF
-    columns = min(tile(value_dim), max(16, held // rows))
+    least = NARROW if batch * heads <= FEW else WIDE
+    columns = min(tile(value_dim), max(least, HELD // rows))
+    parts = triton.cdiv(value_dim, columns)
     with on_device_of(q):
-        decode_kernel[(batch * heads,)](
+        decode_kernel[(batch * heads * parts,)](
             q.contiguous(), k.contiguous(), v.contiguous(), beta.contiguous(), None if g is None else g.contiguous(),
-            anchor if tensor_anchor else None, state.state, state.preconditioner, out,
+            anchor if tensor_anchor else None, state.state, state.preconditioner,
+            arrivals_of(state.preconditioner) if parts > 1 else None, out,
             0.0 if tensor_anchor or anchor is None else float(anchor),
-            key_dim**-0.5 if scale is None else float(scale), float(eta), float(d_min), float(d_max),
-            K=key_dim, V=value_dim, BK=rows, BV=columns, HAS_GATE=g is not None, HAS_ANCHOR=tensor_anchor,
-            NORMALIZE=normalize_feedback, UNIT=use_qk_l2norm_in_kernel,
-            num_warps=max(1, rows * columns // 1024),
+            key_dim**-0.5 if scale is None else float(scale), float(eta), float(d_min), float(d_max), 1,
+            K=key_dim, V=value_dim, BK=rows, BV=columns, PARTS=parts, HAS_GATE=g is not None,
+            HAS_ANCHOR=tensor_anchor, NORMALIZE=normalize_feedback, UNIT=use_qk_l2norm_in_kernel,
+            num_warps=max(1, rows * columns // HELD),
         )  # fmt: skip
     return out
+
+
+def arrivals_of(preconditioner: Tensor) -> Tensor:
+    """A count for each head, zero between steps. It lives as long as the tensor, so that graphs may replay on it."""
+    if preconditioner not in _arrivals:
+        _arrivals[preconditioner] = torch.zeros(
+            preconditioner.shape[:2], dtype=torch.int32, device=preconditioner.device
+        )
+    found: Tensor = _arrivals[preconditioner]
+    return found
 
 
 def _check(

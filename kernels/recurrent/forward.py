@@ -9,7 +9,7 @@ from torch import Tensor
 from ..boundary.rule import Rule
 from ..launch.recurrence import Inputs
 from ..launch.runtime import single, tile
-from ..launch.tuning import autotune, configurations
+from ..launch.tuning import autotune, configurations, crowd_of
 
 
 class RecurrentOptions(NamedTuple):
@@ -128,13 +128,13 @@ def load_token(
 # Each token waits for the one before, so what counts is the latency of a step: few warps exchange less, narrow value
 # blocks make more programs, wide ones repeat the calibration less often. Fewer warps than these would spill.
 @autotune(
-    configurations([{"BV": 32}], warps=(2, 4)) + configurations([{"BV": 16}, {"BV": 8}], warps=(1, 2)),
-    ["H", "K", "V", "HAS_GATE"],
+    configurations([{"BV": 32}], warps=(4,)) + configurations([{"BV": 16}, {"BV": 8}], warps=(1,)),
+    ["K", "V", "HAS_GATE", "crowd"],
 )
 @triton.jit
 def recurrent_kernel(
     q, k, v, beta, g, anchor, initial_state, initial_preconditioner, o, final_state, final_preconditioner,
-    path, residuals, gains, bounds, length, scale, eta, d_min, d_max,
+    path, residuals, gains, bounds, length, crowd, scale, eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, HAS_STATE: tl.constexpr, HAS_PRECONDITIONER: tl.constexpr, NORMALIZE: tl.constexpr,
     PACKED: tl.constexpr, SAVE: tl.constexpr,
@@ -212,7 +212,7 @@ def recurrent_forward(inputs: Inputs, options: RecurrentOptions) -> RecurrentOut
     rule, result = options.rule, allocate(inputs, options)
     recurrent_kernel[lambda meta: (inputs.sequences * heads, triton.cdiv(value_dim, meta["BV"]))](
         q, k, v, beta, g, anchor, initial_state, initial_preconditioner, *result, cu_seqlens, k.shape[1],
-        options.scale, rule.eta, rule.d_min, rule.d_max,
+        crowd_of(inputs.sequences * heads), options.scale, rule.eta, rule.d_min, rule.d_max,
         H=heads, K=key_dim, V=value_dim, BK=tile(key_dim), HAS_GATE=g is not None,
         HAS_ANCHOR=g is not None and anchor is not None, HAS_STATE=initial_state is not None,
         HAS_PRECONDITIONER=initial_preconditioner is not None, NORMALIZE=rule.normalize_feedback,

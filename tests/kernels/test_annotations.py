@@ -25,11 +25,17 @@ def exempted() -> list[Path]:
     return [path for path, name in modules.items() if any(fnmatch(name, pattern) for pattern in patterns)]
 
 
+def under_jit(node: ast.FunctionDef) -> bool:
+    return any(ast.unparse(each).startswith("triton.jit") for each in node.decorator_list)
+
+
 def untyped(source: str) -> list[str]:
     """Functions that are not under `triton.jit` and lack the type of an argument or of what they return."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.FunctionDef) or "triton.jit" in map(ast.unparse, node.decorator_list):
+        if not isinstance(node, ast.FunctionDef) or any(
+            ast.unparse(each).startswith("triton.jit") for each in node.decorator_list
+        ):
             continue
         given = [
             *node.args.posonlyargs,

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 from osdn_kernels.benchmarks import names, plan, shapes, short
-from osdn_kernels.benchmarks.shapes import Shape
 from osdn_kernels.launch import precompile
+from osdn_kernels.launch.forced import forced
 from support.kernels.compiler_process import outside_of_the_interpreter
 from triton.runtime.autotuner import Autotuner
 
@@ -45,12 +45,13 @@ class Driver:
 
 
 driver.set_active(Driver())
-from osdn_kernels import precompile, runtime
+from osdn_kernels.launch import choices, precompile, runtime
 from osdn_kernels.selftest.cases import CASES, draw, evaluate
 from osdn_kernels.selftest.runs import launches
 from osdn_kernels.launch.tuning import TUNED
 
 runtime.can_launch = lambda device: True
+choices.card = lambda: "no card"
 seen = []
 
 
@@ -125,16 +126,67 @@ def test_what_changes_the_machine_code_changes_the_variant():
 
 
 def test_short_rows_launch_what_the_long_ones_do():
-    """Heads, sizes and the number of programs stay; rows that launch the same kernels are left out."""
-    rows = short.rows({"forward", "backward", "memory", "decode"}, "small")
-    assert {row.measure for row in rows} == {names.BACKWARD, names.DECODE_EAGER}
-    assert all(row.shape.tokens <= 32 * short.SHORT for row in rows)
-    whole = {task.shape for task in plan.tasks({"backward"}, "small", smoke=False, graphs=False)}
-    kept = {(s.batch, s.heads, s.key_dim, s.value_dim) for s in whole}
-    assert {
-        (r.shape.batch, r.shape.heads, r.shape.key_dim, r.shape.value_dim)
-        for r in rows
-        if r.measure == names.BACKWARD
-    } == kept
-    assert short.short(Shape(256, 1, 16, 128, 128)) == Shape(shapes.DECODE_BATCHES[0], 1, 16, 128, 128)
-    assert {row.measure for row in short.rows({"forward"}, "small")} == {names.FORWARD}
+    """Batches, heads and sizes stay; rows that launch the same kernels are left out."""
+
+    def rows(only):
+        return short.rows(plan.tasks(only, "small", smoke=False, graphs=True))
+
+    found = rows({"forward", "backward", "memory", "decode"})
+    assert {row.measure for row in found} == {names.BACKWARD, names.DECODE_EAGER}
+    assert all(row.shape.length in (1, short.SHORT) for row in found)
+    kept = {(s.batch, s.heads, s.key_dim, s.value_dim) for s in shapes.small()}
+    passes = [row.shape for row in found if row.measure == names.BACKWARD]
+    assert {(s.batch, s.heads, s.key_dim, s.value_dim) for s in passes} == kept
+    assert {row.measure for row in rows({"forward"})} == {names.FORWARD}
+    assert short.SHORT % 16 == 0, "lengths that are a multiple of 16 have kernels of their own"
+
+
+def test_what_fails_while_compiling_leaves_the_rest(monkeypatch):
+    called = []
+
+    def broken():
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(short, "calls", lambda tasks: [broken, lambda: called.append("next")])
+    precompile.compile_ahead(lambda: short.call_all([]))
+    assert called == ["next"]
+
+
+def test_calls_of_a_kind_are_compiled_ahead_once(monkeypatch):
+    called = []
+    monkeypatch.setattr(precompile, "INTERPRETED", False)
+    monkeypatch.setattr(precompile, "_met", set())
+    for kind in ("one", "one", "other"):
+        precompile.ahead_of_first(kind, lambda kind=kind: called.append(kind))
+    assert called == ["one", "other"]
+    with precompile.compiling_only(lambda what: True):
+        precompile.ahead_of_first("inside", lambda: called.append("inside"))
+    with forced({}):
+        precompile.ahead_of_first("watched", lambda: called.append("watched"))
+    with monkeypatch.context() as capturing:
+        capturing.setattr(precompile, "captured", lambda: True)
+        precompile.ahead_of_first("captured", lambda: called.append("captured"))
+    assert called == ["one", "other"]
+    precompile.ahead_of_first("watched", lambda: called.append("later"))
+    assert called[-1] == "later"
+
+
+TIMES = """
+import time
+import triton
+from osdn_kernels.launch import tuning
+from triton.runtime._async_compile import active_mode
+
+tuning.threads = lambda pool=tuning.ThreadPoolExecutor(1): pool
+done = []
+started = time.monotonic()
+with tuning.compiling_at_once(0.5):
+    for number in range(100):
+        active_mode.get().submit(number, lambda: time.sleep(0.2) or done.append(1), lambda kernel: None)
+print(1 <= len(done) <= 4, time.monotonic() - started < 10, active_mode.get())
+"""
+
+
+def test_no_compilation_begins_after_its_time():
+    """Twenty seconds of work in half a second and what was running."""
+    assert outside_of_the_interpreter(TIMES).split() == ["True", "True", "None"]

@@ -1,15 +1,19 @@
 """The token-by-token kernels in the interpreter: against the reference in float64, and one step at a time."""
 
+import gc
+
 import pytest
 import torch
 from osdn_kernels.boundary.results import State
 from osdn_kernels.boundary.rule import Rule
 from osdn_kernels.launch.recurrence import Cotangents, Inputs
+from osdn_kernels.recurrent import decode
 from osdn_kernels.recurrent.backward import RecurrentSaved, recurrent_backward
 from osdn_kernels.recurrent.decode import decode_step_
 from osdn_kernels.recurrent.forward import RecurrentOptions, RecurrentOutputs, recurrent_forward
 from osdn_kernels.reference import tokenwise as reference
 from osdn_kernels.reference.tokenwise import osdn_reference
+from support.kernels.faults import break_kernel
 from support.kernels.reference_cases import Call, draw, relative_error, results
 from torch import Tensor
 
@@ -276,14 +280,51 @@ def test_thirty_steps_equal_one_call(rule, gates, key_dim, value_dim):
     assert (state.state.data_ptr(), state.preconditioner.data_ptr()) == places
 
 
-@pytest.mark.parametrize(("few", "held"), [(128, "WHOLE"), (0, "HALF")])
-def test_a_step_over_several_value_blocks_reads_the_old_d(few, held, monkeypatch):
-    monkeypatch.setattr("osdn_kernels.recurrent.decode.FEW", few)
-    monkeypatch.setattr(f"osdn_kernels.recurrent.decode.{held}", 16 * 16)
-    call = draw("most clip", "to zero", length=3, heads=1, key_dim=16, value_dim=40, dtype=torch.float32)
+def in_parts(monkeypatch, few: int = decode.FEW) -> Call:
+    """A step that several programs of each head share: three, or two where there are more heads than `few`."""
+    monkeypatch.setattr(decode, "HELD", 16 * 16)
+    monkeypatch.setattr(decode, "FEW", few)
+    return draw("most clip", "to zero", length=3, heads=2, key_dim=16, value_dim=40, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("few", [decode.FEW, 0])
+def test_programs_of_a_head_all_read_the_old_d(few, monkeypatch):
+    call = in_parts(monkeypatch, few)
     state = start_of(call)
     assert relative_error(steps(call, state), run(call).o) < 1e-6
     assert relative_error(state.state, run(call).state) < 1e-6
+    assert relative_error(state.preconditioner, run(call).preconditioner) < 1e-6
+    arrivals = decode.arrivals_of(state.preconditioner)
+    assert arrivals.shape == state.preconditioner.shape[:2]
+    assert not arrivals.any()
+
+
+HURRIED = {
+    "the first writes d": ("== PARTS - 1", "== 0"),
+    "nobody is the last": ("== PARTS - 1", "== PARTS"),
+    "the count is not reset": ("tl.store(arrivals + row, 0, mask=last)", "pass"),
+}
+
+
+@pytest.mark.parametrize("fault", HURRIED)
+def test_a_program_that_does_not_wait_is_seen(fault, monkeypatch, tmp_path):
+    break_kernel(monkeypatch, tmp_path, decode, "is_last", *HURRIED[fault])
+    call = in_parts(monkeypatch)
+    state = start_of(call)
+    steps(call, state)
+    assert relative_error(state.preconditioner, run(call).preconditioner) > 1e-4
+
+
+def test_counts_go_with_the_preconditioner(monkeypatch):
+    call = in_parts(monkeypatch)
+    before = len(decode._arrivals)
+    state = start_of(call)
+    steps(call, state)
+    assert decode.arrivals_of(state.preconditioner) is decode.arrivals_of(state.preconditioner)
+    assert len(decode._arrivals) == before + 1
+    del state
+    gc.collect()
+    assert len(decode._arrivals) == before
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

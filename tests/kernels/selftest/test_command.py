@@ -8,7 +8,6 @@ import torch
 from osdn_kernels.boundary.results import State
 from osdn_kernels.launch.forced import forced
 from osdn_kernels.launch.tuning import TUNED, configurations, fitting, unrolled
-from osdn_kernels.recurrent import decode
 from osdn_kernels.selftest import (
     decode as selftest_decode,
     determinism as selftest_determinism,
@@ -59,15 +58,7 @@ def test_a_broken_kernel_is_found_wrong(fault, monkeypatch, tmp_path):
     assert verdicts(findings) == {WRONG}
 
 
-def few_programs(monkeypatch):
-    """Both tiles of the decoding step with fewer sequences than a GPU needs."""
-    monkeypatch.setattr(decode, "FEW", 2)
-    monkeypatch.setattr(selftest_decode, "FEW", 1)
-    monkeypatch.setattr(selftest_decode, "MANY", 2)
-
-
-def test_the_decoding_step_is_checked_with_both_tiles(monkeypatch):
-    few_programs(monkeypatch)
+def test_the_decoding_step_is_checked(monkeypatch):
     assert verdicts(selftest_decode.findings(torch.device("cpu"))) == {OK}
     step = selftest_decode.decode_step_
 
@@ -165,7 +156,6 @@ def test_products_in_full_float32_have_configurations_of_their_own():
 
 
 def test_the_command_says_and_writes_what_it_found(monkeypatch, tmp_path):
-    few_programs(monkeypatch)
     monkeypatch.setattr(selftest_determinism, "cases", list)
     monkeypatch.setattr(selftest_runs, "CASES", [NORM])
     monkeypatch.setattr(selftest_runs, "SMALL", TINY)
