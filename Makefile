@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CON
 REPORT ?= report
 KERNELS ?= chunk_osdn fused_recurrent_osdn
 # CI sets SLOW=1 to run the tests marked slow as well and to measure coverage, which takes half as long again.
-CHOICE := $(if $(SLOW),--cov --cov-report=term --cov-fail-under=95,-m "not slow")
+CHOICE := $(if $(SLOW),--cov --cov-report=term --cov-fail-under=90,-m "not slow")
 
 .PHONY: verify test lint site clean
 

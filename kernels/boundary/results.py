@@ -26,6 +26,24 @@ class State(NamedTuple):
     preconditioner: Tensor
 
 
+class ScanPaths(NamedTuple):
+    """Which way each part of a scan went.
+
+    Attributes
+    ----------
+    clipped : [chunks, H] int8
+        1 for each chunk in which the clip bound at some token, sequence after sequence.
+    sweeps : [N, H] int32
+        How many sweeps walked some block of a sequence: 0 where nothing clipped, and where none are tried (T29).
+    unsettled : [N, H] int32
+        1 where the sweeps left something that one warp then walked token by token.
+    """
+
+    clipped: Tensor
+    sweeps: Tensor
+    unsettled: Tensor
+
+
 class Trajectory(NamedTuple):
     """What each token met in the run that made the output; detached from autograd.
 
@@ -37,18 +55,29 @@ class Trajectory(NamedTuple):
         a_t = <d_t, k_t * k_t>, of that d_t.
     residual_ratio : [B, T, H] float32
         (1 - beta_t a_t)^2, the token loss after the write over the one before it (T3).
+    scan : ScanPaths or None
+        How the chunkwise operator found the d_t; None from the others.
     """
 
     preconditioner: Tensor
     alignment: Tensor
     residual_ratio: Tensor
+    scan: ScanPaths | None = None
 
 
 Results = tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]
 """(o, final state), the latter None unless asked for; with `return_trajectory` also the trajectory."""
 
 
-def follow(d: Tensor, k: Tensor, beta: Tensor) -> Trajectory:
+def follow(d: Tensor, k: Tensor, beta: Tensor, scan: ScanPaths | None = None) -> Trajectory:
     """What follows from the d_t of a run; sums of products rather than matrix products, which TF32 would round."""
     alignment = (d * k.square()).sum(-1)
-    return Trajectory(d, alignment, (1.0 - beta * alignment).square())
+    return Trajectory(d, alignment, (1.0 - beta * alignment).square(), scan)
+
+
+def count_paths(clipped: Tensor, opened: Tensor, sequences: int) -> ScanPaths:
+    """How a scan went, from its flags and from what each sweep left open."""
+    if not opened.numel():
+        opened = clipped.new_zeros(1, sequences, clipped.shape[1], dtype=torch.int32)
+    unsettled = opened[-1] if len(opened) > 1 else torch.zeros_like(opened[0])
+    return ScanPaths(clipped, opened.sum(0, dtype=torch.int32), unsettled)

@@ -9,6 +9,7 @@ from ..launch.precompile import ahead_of_first
 from ..launch.recurrence import Cotangents, Gradients, Inputs, RecurrenceOperator
 from ..launch.runtime import single
 from ..launch.sequences import Chunks, count_slots, cut
+from ..scan.sweeps import most_sweeps, sweeps_pay
 from . import stages
 from .stages import ChunkOptions, ChunkOutputs, ChunkSaved
 from .write_keys import FIXED, IDENTITY, LEARNED
@@ -35,8 +36,9 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
             write_key=None if options.mode == IDENTITY else k.new_empty(k.shape),
             inverse=k.new_empty((batch, length, heads, options.chunk_size)),
             gain=single(k, batch, length, heads) if learned else None,
-            entry=single(k, slots, heads, key_dim) if learned else None,
+            entries=single(k, 2, slots, heads, key_dim) if learned else None,
             clipped=k.new_empty((slots, heads), dtype=torch.int8) if learned else None,
+            opened=_opened(inputs, options),
             path=single(k, *k.shape) if options.keep else None,
         )
 
@@ -52,6 +54,16 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
         self, inputs: Inputs, options: ChunkOptions, saved: Sequence[Tensor], grads: Cotangents
     ) -> Gradients:
         return stages.backward(inputs, options, ChunkSaved(*saved), grads, _chunks(inputs, options))
+
+
+def _opened(inputs: Inputs, options: ChunkOptions) -> Tensor | None:
+    """Memory for `Gains.opened`, where there are sweeps."""
+    swept = options.swept and options.mode == LEARNED and not options.sequential and sweeps_pay(options.rule)
+    if not swept or not inputs.k.numel():
+        return None
+    _, length, heads, _ = inputs.k.shape
+    shape = (most_sweeps(length, options.chunk_size), inputs.sequences, heads)
+    return inputs.k.new_empty(shape, dtype=torch.int32)
 
 
 def _chunks(inputs: Inputs, options: ChunkOptions) -> Chunks:

@@ -19,7 +19,8 @@ from .wy_backward import apply_inverse, solve_backward
 
 
 class ChunkOptions(NamedTuple):
-    """Numbers of one call; `keep` asks for d_t of every token, `sequential` steps all of them one by one."""
+    """Numbers of one call; `keep` asks for d_t of every token, `sequential` steps all of them one by one,
+    and `swept` lets sweeps find them where these pay."""
 
     scale: float
     rule: Rule
@@ -27,13 +28,14 @@ class ChunkOptions(NamedTuple):
     mode: int
     sequential: bool = False
     keep: bool = False
+    swept: bool = False
 
 
 class ChunkOutputs(NamedTuple):
     """Results, what the backward pass needs beside the inputs, and d_t of every token where it was asked for.
 
-    There is no `write_key` where the keys are written as they are, and what the scan leaves, `gain`, `entry` and
-    `clipped`, is there in the mode `LEARNED` alone; see `WriteKeys`.
+    There is no `write_key` where the keys are written as they are, and what the scan leaves, `gain`, `entries`,
+    `clipped` and `opened`, is there in the mode `LEARNED` alone; see `Gains`.
     """
 
     o: Tensor
@@ -42,8 +44,9 @@ class ChunkOutputs(NamedTuple):
     write_key: Tensor | None
     inverse: Tensor
     gain: Tensor | None
-    entry: Tensor | None
+    entries: Tensor | None
     clipped: Tensor | None
+    opened: Tensor | None
     path: Tensor | None
 
 
@@ -53,7 +56,7 @@ class ChunkSaved(NamedTuple):
     write_key: Tensor
     inverse: Tensor
     gain: Tensor
-    entry: Tensor
+    entries: Tensor
     clipped: Tensor
 
 
@@ -75,7 +78,8 @@ def write_keys(
 ) -> WriteKeys:
     """The preconditioner of a call as the chunk kernels take it; `gains` are those of the mode `LEARNED`."""
     if gains is not None:
-        return WriteKeys(mode, out, gains.entry, gains.gain, gains.clipped, inputs.g, inputs.anchor, path)
+        known = (gains.entry, gains.gain, gains.clipped, inputs.g, inputs.anchor)
+        return WriteKeys(mode, out, *known, path, gains.written)
     if mode == FIXED:
         return WriteKeys(mode, out, inputs.initial_preconditioner, path=path)
     return WriteKeys(mode, out)
@@ -99,6 +103,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
             out,
             scale_key=True,
             sequential=options.sequential,
+            swept=options.swept,
             path=path,
         )
     solved = solve(k, v, beta, write_keys(inputs, mode, gains, out, path), chunks)
@@ -106,8 +111,8 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     write_key = None if mode == IDENTITY else out
     if gains is None:
         start = start_preconditioner(inputs)
-        return ChunkOutputs(o, state, start, write_key, solved.inverse, None, None, None, path)
-    learned = (gains.gain, gains.entry, gains.clipped)
+        return ChunkOutputs(o, state, start, write_key, solved.inverse, None, None, None, None, path)
+    learned = (gains.gain, gains.entries, gains.clipped, gains.opened)
     return ChunkOutputs(o, state, gains.final, write_key, solved.inverse, *learned, path)
 
 
@@ -125,7 +130,7 @@ def backward(
     rule, mode = options.rule, options.mode
     gains: Gains | None = None
     if mode == LEARNED:
-        gains = Gains(saved.gain, saved.entry, saved.clipped, saved.entry.new_empty(0))
+        gains = Gains(saved.gain, saved.entries, saved.clipped, saved.entries.new_empty(0))
     keys = write_keys(inputs, mode, gains, k if mode == IDENTITY else saved.write_key)
     w, u = apply_inverse(k, v, beta, saved.inverse, chunks)
     states, x = keep_states(keys.out, w, u, initial_state, chunks)
@@ -152,6 +157,6 @@ def backward(
     if gains is not None:
         grad_k, grad_g, grad_start, grad_anchor = scan_backward(
             k, g, anchor, rule, chunks, gains, grad_write_key, grads.preconditioner, solved.k,
-            scale_key=True, sequential=options.sequential,
+            scale_key=True, sequential=options.sequential, swept=options.swept,
         )  # fmt: skip
     return Gradients(grad_q, grad_k, solved.v, solved.beta, grad_g, grad_anchor, grad_initial, grad_start)

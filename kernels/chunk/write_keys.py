@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-IDENTITY, FIXED, LEARNED = 0, 1, 2
-"""Write keys: the keys themselves, the keys times a constant preconditioner, or times the scan's iterates."""
+IDENTITY, FIXED, LEARNED, STORED = 0, 1, 2, 3
+"""Write keys: the keys themselves, the keys times a constant preconditioner, or times the scan's iterates; STORED where
+the scan has written them all."""
 
 
 class WriteKeys(NamedTuple):
@@ -29,6 +30,8 @@ class WriteKeys(NamedTuple):
         What forgetting returns to.
     path : [B, T, H, K] float32 or None
         Where to write the d_t that `out` is formed with; its rows of chunks that clipped the scan has written.
+    stored : bool
+        Whether the scan has written all rows of `out` and `path`.
     """
 
     mode: int
@@ -39,3 +42,4 @@ class WriteKeys(NamedTuple):
     gate: Tensor | None = None
     anchor: Tensor | None = None
     path: Tensor | None = None
+    stored: bool = False

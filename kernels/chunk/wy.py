@@ -17,7 +17,7 @@ from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from ..scan.iterates import iterate_tile, next_entry
 from .triangular import inverse_64
-from .write_keys import WriteKeys
+from .write_keys import STORED, WriteKeys
 
 
 class Solved(NamedTuple):
@@ -65,7 +65,7 @@ def block_keys(
     HAS_GATE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Write keys of 16 tokens, the preconditioner of each (all the first if KEYS < 2), and the one they hand on."""
+    """Write keys of 16 tokens, the preconditioner of each (all the first if KEYS is 1), and the one they hand on."""
     write_key, handed_on = k, entry
     d = tl.broadcast_to(entry[None, :], k.shape)
     if KEYS == 1:
@@ -136,7 +136,7 @@ def solve_kernel(
         inside = column < K
         d = tl.zeros([BK], tl.float32)
         c = tl.zeros([BK], tl.float32)
-        if KEYS != 0:
+        if KEYS == 1 or KEYS == 2:
             d = tl.load(entry + column, mask=inside, other=0.0)
         if HAS_ANCHOR:
             c = tl.load(anchor + column, mask=inside, other=0.0)
@@ -145,16 +145,21 @@ def solve_kernel(
         k2 = load_rows(k, row2, in2, H * K, column, inside)
         k3 = load_rows(k, row3, in3, H * K, column, inside)
         x0, x1, x2, x3 = k0, k1, k2, k3
+        if KEYS == 3:
+            x0 = load_rows(write_key, row0, in0, H * K, column, inside)
+            x1 = load_rows(write_key, row1, in1, H * K, column, inside)
+            x2 = load_rows(write_key, row2, in2, H * K, column, inside)
+            x3 = load_rows(write_key, row3, in3, H * K, column, inside)
         if KEYS == 2:
             x0 = load_rows(write_key, row0, in0 & stepped, H * K, column, inside)
             x1 = load_rows(write_key, row1, in1 & stepped, H * K, column, inside)
             x2 = load_rows(write_key, row2, in2 & stepped, H * K, column, inside)
             x3 = load_rows(write_key, row3, in3 & stepped, H * K, column, inside)
-        x0, d0, d = block_keys(k0, u0, g0, d, c, x0, stepped, KEYS, HAS_GATE, PRECISION)
-        x1, d1, d = block_keys(k1, u1, g1, d, c, x1, stepped, KEYS, HAS_GATE, PRECISION)
-        x2, d2, d = block_keys(k2, u2, g2, d, c, x2, stepped, KEYS, HAS_GATE, PRECISION)
-        x3, d3, d = block_keys(k3, u3, g3, d, c, x3, stepped, KEYS, HAS_GATE, PRECISION)
-        if KEYS != 0:
+        if KEYS == 1 or KEYS == 2:
+            x0, d0, d = block_keys(k0, u0, g0, d, c, x0, stepped, KEYS, HAS_GATE, PRECISION)
+            x1, d1, d = block_keys(k1, u1, g1, d, c, x1, stepped, KEYS, HAS_GATE, PRECISION)
+            x2, d2, d = block_keys(k2, u2, g2, d, c, x2, stepped, KEYS, HAS_GATE, PRECISION)
+            x3, d3, d = block_keys(k3, u3, g3, d, c, x3, stepped, KEYS, HAS_GATE, PRECISION)
             solved = inside & (stepped == 0)
             store_rows(write_key, row0, in0, H * K, column, solved, x0)
             store_rows(write_key, row1, in1, H * K, column, solved, x1)
@@ -255,7 +260,8 @@ def apply_blocks(
 def solve(k: Tensor, v: Tensor, beta: Tensor, keys: WriteKeys, chunks: Chunks) -> Solved:
     """Solve every chunk's triangular system.
 
-    Fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t.
+    Fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t, unless
+    the scan has.
     """
     batch, length, heads, key_dim = k.shape
     value_dim = v.shape[-1]
@@ -265,8 +271,9 @@ def solve(k: Tensor, v: Tensor, beta: Tensor, keys: WriteKeys, chunks: Chunks) -
         k, v, beta, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, inverse, w, u,
         keys.path, *chunks.pointers, length, chunks.per_sequence,
         H=heads, K=key_dim, V=value_dim, C=chunks.size,
-        KEYS=keys.mode, KEEP=keys.path is not None, HAS_GATE=keys.gate is not None,
-        HAS_ANCHOR=keys.anchor is not None, PACKED=chunks.packed,
+        KEYS=STORED if keys.stored else keys.mode, KEEP=keys.path is not None and not keys.stored,
+        HAS_GATE=keys.gate is not None and not keys.stored,
+        HAS_ANCHOR=keys.anchor is not None and not keys.stored, PACKED=chunks.packed,
         PRECISION=operand_precision(k.dtype), EXACT=exact_precision(k.dtype),
     )  # fmt: skip
     return Solved(inverse, w, u)

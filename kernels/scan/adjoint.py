@@ -126,15 +126,16 @@ def step_back_chunk(
 
 
 # Latency, as in the forward chain: see there.
-@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8)), ["H", "K", "C", "HAS_GATE"])
+@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def adjoint_kernel(
     k, g, anchor, gain, entry, clipped, grad, grad_final, grad_key, grad_k, grad_g, grad_initial, pulls,
     inverse, inner, forcing, rho, exits, bounds, first, length, eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, NORMALIZE: tl.constexpr,
-    SCALE_KEY: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
+    SCALE_KEY: tl.constexpr, PACKED: tl.constexpr, SWEPT: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
+    """The adjoint at every chunk's end. With SWEPT, `clipped` marks whole sequences, which are left to sweeps."""
     program = tl.program_id(0)
     head = program % H
     start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED)
@@ -156,6 +157,9 @@ def adjoint_kernel(
     place = (start + last * C).to(tl.int64) * H + head
     item = (slot + last).to(tl.int64) * H + head
     stepped = tl.load(clipped + item, mask=chunks > 0, other=0)
+    if SWEPT:  # noqa: SIM102 -- the compiler then drops the branch that steps
+        if stepped != 0:
+            return
     for back in tl.range(0, chunks, num_stages=STAGES):
         inside = row < left
         key = tl.load(k + place * K + rows, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)
@@ -165,7 +169,7 @@ def adjoint_kernel(
         if HAS_GATE:
             gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
         sooner = tl.load(clipped + item - H, mask=back + 1 < chunks, other=0)
-        if stepped != 0:
+        if (SWEPT == 0) & (stepped != 0):
             d = tl.load(entry + item * K + feature, mask=known, other=0.0)
             count = tl.minimum(left, C).to(tl.int32)
             adjoint, pull = step_back_chunk(
@@ -199,7 +203,7 @@ def adjoint_kernel(
 
 
 # One warp holds the row, as in the forward scan.
-@autotune(configurations(warps=(1, 2, 4)), ["H", "K", "HAS_GATE"])
+@autotune(configurations(warps=(1, 2, 4)), ["K", "HAS_GATE"])
 @triton.jit
 def sequential_adjoint_kernel(
     k, g, anchor, gain, entry, grad, grad_final, grad_key, grad_k, grad_g, grad_initial, pulls,

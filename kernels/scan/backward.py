@@ -15,11 +15,13 @@ from ..launch.tuning import autotune, configurations
 from .adjoint import adjoint_kernel, sequential_adjoint_kernel
 from .forward import Gains, rule_numbers
 from .iterates import decays, gate_sums, iterate_tile
-from .operator import inverse_operator
+from .series import inverse_operator
+from .sweeps import sweeps_pay
+from .sweeps_backward import ROWS, mark_swept, spread_clipped, sweep_back
 
 
 # Two [C, BK] tiles and a [C, C] product: the narrower key block leaves room for more programs.
-@autotune(configurations([{"BK": 64}, {"BK": 32}], warps=(4,)), ["H", "K", "C", "HAS_GATE"])
+@autotune(configurations([{"BK": 64}, {"BK": 32}], warps=(4,)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def forcing_kernel(
     k, g, clipped, grad, inner, forcing, bounds, first, owner, length, per_sequence,
@@ -65,7 +67,7 @@ def forcing_kernel(
 
 
 # Several [C, BK] tiles live at once: eight warps where four would spill.
-@autotune(configurations(warps=(4, 8)), ["H", "K", "C", "HAS_GATE"])
+@autotune(configurations(warps=(4, 8)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def spread_kernel(
     k, g, anchor, gain, entry, clipped, grad, grad_key, grad_k, grad_g, pulls, rho, exits,
@@ -138,6 +140,7 @@ def spread_kernel(
 def scan_backward(
     k: Tensor, g: Tensor | None, anchor: Tensor | None, rule: Rule, chunks: Chunks, gains: Gains,
     grad: Tensor, grad_final: Tensor | None, grad_key: Tensor | None, *, scale_key: bool, sequential: bool,
+    swept: bool = True,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:  # fmt: skip
     """Gradients of k, g, the initial d and the anchor, from `grad` [B, T, H, K] of d_t (of d_t * k_t with `scale_key`).
 
@@ -155,7 +158,7 @@ def scan_backward(
     grad_k = torch.empty_like(k)
     grad_g = torch.zeros(blocks, *k.shape[:3], **make) if gated else None
     grad_initial = torch.empty(chunks.sequences, heads, dim, **make)
-    pulls = torch.zeros(chunks.slots, heads, dim, **make) if anchored else None
+    pulls = torch.zeros(chunks.size // ROWS, chunks.slots, heads, dim, **make) if anchored else None
     programs, items = chunks.sequences * heads, chunks.slots * heads
     shared = {
         "H": heads, "K": dim, "C": chunks.size, "HAS_GATE": gated, "HAS_ANCHOR": anchored,
@@ -174,24 +177,44 @@ def scan_backward(
         )
     elif programs:
         slots = (*chunks.pointers, chunks.length, chunks.per_sequence)
-        inverse = inverse_operator(k, g, rule, chunks, gains.clipped)
-        inner, rho = torch.empty(k.shape[:3], **make), torch.empty(k.shape[:3], **make)
-        forcing, exits = torch.empty_like(gains.entry), torch.empty_like(gains.entry)
-        if items:
-            forcing_kernel[(items,)](
-                k, g, gains.clipped, grad, inner, forcing, *slots, H=heads, K=dim, C=chunks.size, HAS_GATE=gated,
-                SCALE_KEY=scale_key, PACKED=chunks.packed, PRECISION=precision,
+        series, swept = swept, swept and sweeps_pay(rule)
+        rho = torch.empty(k.shape[:3], **make)
+        # Chunks that the products leave out: those that clipped, or all of a sequence that sweeps take. Where gates
+        # forget, sweeps settle soon and cost less than the products.
+        if swept and gated:
+            apart = torch.ones_like(gains.clipped)
+        else:
+            apart = mark_swept(gains.clipped, chunks) if swept else gains.clipped
+            inverse = inverse_operator(k, g, rule, chunks, apart, series=series)
+            inner = torch.empty(k.shape[:3], **make)
+            forcing, exits = torch.empty_like(gains.entry), torch.empty_like(gains.entry)
+            if items:
+                forcing_kernel[(items,)](
+                    k, g, apart, grad, inner, forcing, *slots, H=heads, K=dim, C=chunks.size, HAS_GATE=gated,
+                    SCALE_KEY=scale_key, PACKED=chunks.packed, PRECISION=precision,
+                )  # fmt: skip
+            adjoint_kernel[(programs,)](
+                *known, apart, grad, grad_final, grad_key, *found, inverse, inner, forcing, rho, exits,
+                *sequences, *box, **chain, SWEPT=swept,
             )  # fmt: skip
-        adjoint_kernel[(programs,)](
-            *known, gains.clipped, grad, grad_final, grad_key, *found, inverse, inner, forcing, rho, exits,
-            *sequences, *box, **chain,
-        )  # fmt: skip
-        del inverse, inner, forcing
-        if items:
-            spread_kernel[(items, blocks)](
-                *known, gains.clipped, grad, grad_key, grad_k, grad_g, pulls, rho, exits, *slots,
-                k.shape[0] * k.shape[1], 1.0 / eta if eta else 0.0, **shared, BK=block, PRECISION=precision,
+            del inverse, inner, forcing
+            if items:
+                spread_kernel[(items, blocks)](
+                    *known, apart, grad, grad_key, grad_k, grad_g, pulls, rho, exits, *slots,
+                    k.shape[0] * k.shape[1], 1.0 / eta if eta else 0.0, **shared, BK=block, PRECISION=precision,
+                )  # fmt: skip
+        if swept:
+            shrinks = None if g is None else torch.expm1(g.float())
+            options = {"normalize": rule.normalize_feedback, "scale_key": scale_key}
+            met, _ = sweep_back(
+                k, shrinks, anchor, gains.gain, gains.entries, apart, grad, grad_final, grad_initial, chunks, box, rho,
+                **options,
             )  # fmt: skip
-    grad_anchor = None if pulls is None else sum_by_sequence(pulls, chunks)
+            if items:
+                spread_clipped(
+                    (k, shrinks, anchor, gains.gain), apart, met, grad, grad_key, (grad_k, grad_g, pulls), rho, chunks,
+                    box, **options,
+                )  # fmt: skip
+    grad_anchor = None if pulls is None else sum_by_sequence(pulls.sum(0), chunks)
     summed = None if grad_g is None or g is None else grad_g.sum(0).to(g.dtype)
     return grad_k, summed, grad_initial, grad_anchor

@@ -18,8 +18,16 @@ from ..launch.runtime import IN_INTERPRETER, exact_precision, tile
 from ..launch.sequences import Chunks, chunk_of, sequence_of
 from ..launch.tuning import autotune, configurations
 from .iterates import gate_sums, iterate_tile, next_entry
-from .operator import feedback_weight, inverse_operator, squares
+from .operator import feedback_weight, squares
+from .series import inverse_operator
+from .sweeps import BLOCK, sweep, sweeps_pay
 from .tokens import step_tokens
+
+SEGMENT: tl.constexpr = tl.constexpr(32)
+"""Chunks after which a chain looks whether it was stopped."""
+
+SWEPT = ("HAS_GATE", "HAS_ANCHOR", "HAS_INITIAL", "NORMALIZE", "SCALE_KEY", "KEEP", "PACKED")
+"""Constants that the kernels of sweeps take as well."""
 
 
 class Gains(NamedTuple):
@@ -29,18 +37,29 @@ class Gains(NamedTuple):
     ----------
     gain : [B, T, H] float32
         u_t = eta w_t (1 - a_t), also right inside chunks that clipped.
-    entry : [slots, H, K] float32
-        d at the first token of each chunk.
+    entries : [2, slots, H, K] float32
+        d at the first token of each chunk, and the rest of it that float32 does not hold, 0 where none is carried.
     clipped : [slots, H] int8
         1 where the chunk was stepped token by token.
     final : [N, H, K] float32
         d handed on by each sequence.
+    written : bool
+        Whether all rows of `out` were written, and not only those of chunks that clipped.
+    opened : [sweeps, N, H] int32 or None
+        1 where a sweep walked something, or, the last, found something left to walk; None where none is tried.
     """
 
     gain: Tensor
-    entry: Tensor
+    entries: Tensor
     clipped: Tensor
     final: Tensor
+    written: bool = False
+    opened: Tensor | None = None
+
+    @property
+    def entry(self) -> Tensor:
+        """[slots, H, K]: d at the first token of each chunk."""
+        return self.entries[0]
 
 
 @triton.jit
@@ -135,16 +154,22 @@ def extremes(
 # A barrier in the loop, even in a branch, would keep Triton from pipelining it.
 @autotune(
     configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8)),
-    ["H", "K", "C", "HAS_GATE"],
+    ["K", "C", "HAS_GATE"],
 )
 @triton.jit
 def chain_kernel(
-    k, g, anchor, initial, inverse, gain, entry, clipped, final, out, path, bounds, first, length,
+    k, g, anchor, initial, inverse, gain, entry, clipped, final, out, path, origin, bounds, first, length,
     eta, eta_rest, d_min, d_max,
-    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-    HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
-    KEEP: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr,
+    HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_ORIGIN: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
+    """Gains of a sequence's chunks, one after the other.
+
+    With `origin` [N, H] the first chunk that clips ends it, and its block is left there for sweeps to begin with (one
+    past the last where none clips); without, such chunks are stepped.
+    """
     program = tl.program_id(0)
     head = program % H
     start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED)
@@ -164,49 +189,68 @@ def chain_kernel(
     place = start.to(tl.int64) * H + head
     item = slot.to(tl.int64) * H + head
     left = tokens
-    for _ in tl.range(0, chunks, num_stages=STAGES):
-        inside = row < left
-        key = tl.load(k + place * K + rows, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)
-        solve = tl.load(inverse + item * (C * C) + square, mask=lower, other=0.0)
-        gate = tl.zeros([C], tl.float32)
-        if HAS_GATE:
-            gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
-        s = key * key
-        step = tl.where(inside, eta, 0.0)
-        if NORMALIZE:
-            step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
-        if HAS_GATE:
-            before, _, _ = gate_sums(gate)
-            kept = c[None, :] + tl.exp(before.to(tl.float32))[:, None] * (d - c)[None, :]
-            alignment = tl.sum(s * kept, 1)
-        else:
-            alignment = tl.sum(s * d[None, :], 1)
-        r = step * (1.0 - alignment)
-        u = tl.sum(solve * r[None, :], 1)
-        handed_on, low, high = advance(s, u, gate, d, c, HAS_GATE)
-        stepped = leaves(low, high, known, d_min, d_max)
-        if stepped:
-            least, greatest = extremes(k, g, u, place, left, d, c, H, K, C, BK, HAS_GATE, PRECISION)
-            stepped = leaves(least, greatest, known, d_min, d_max)
-        tl.store(entry + item * K + feature, d, mask=known)
-        tl.store(clipped + item, stepped.to(tl.int8))
-        if stepped:
-            count = tl.minimum(left, C).to(tl.int32)
-            d = step_tokens(
-                d.to(tl.float64), c.to(tl.float64), k, g, gain, out, path, place, count, eta, eta_rest, d_min, d_max,
-                H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY, KEEP,
-            ).to(tl.float32)  # fmt: skip
-        else:
-            d = handed_on
-            tl.store(gain + place + row * H, u, mask=inside)
-        place += C * H
-        item += H
-        left -= C
+    reached = tl.cdiv(chunks, BLOCK).to(tl.int32)
+    passed = tl.zeros([], tl.int32)
+    # Loads ask for `left` alone, which is known ahead, so that they need not wait for what becomes of the chunk.
+    alive = chunks > 0
+    # What is stopped idles to the end of its segment: loops whose loads run ahead have no way out.
+    segment = chunks
+    if HAS_ORIGIN:
+        segment = tl.minimum(chunks, SEGMENT)
+    for _ in range(tl.cdiv(chunks, tl.maximum(segment, 1))):
+        for _ in tl.range(0, tl.where(alive, segment, 0), num_stages=STAGES):
+            inside = row < left
+            key = tl.load(k + place * K + rows, mask=inside[:, None] & known[None, :], other=0.0).to(
+                tl.float32
+            )
+            solve = tl.load(inverse + item * (C * C) + square, mask=lower & (left > 0), other=0.0)
+            gate = tl.zeros([C], tl.float32)
+            if HAS_GATE:
+                gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
+            s = key * key
+            step = tl.where(inside, eta, 0.0)
+            if NORMALIZE:
+                step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
+            if HAS_GATE:
+                before, _, _ = gate_sums(gate)
+                kept = c[None, :] + tl.exp(before.to(tl.float32))[:, None] * (d - c)[None, :]
+                alignment = tl.sum(s * kept, 1)
+            else:
+                alignment = tl.sum(s * d[None, :], 1)
+            r = step * (1.0 - alignment)
+            u = tl.sum(solve * r[None, :], 1)
+            handed_on, low, high = advance(s, u, gate, d, c, HAS_GATE)
+            stepped = leaves(low, high, known, d_min, d_max) & alive & (left > 0)
+            if stepped:
+                least, greatest = extremes(k, g, u, place, left, d, c, H, K, C, BK, HAS_GATE, PRECISION)
+                stepped = leaves(least, greatest, known, d_min, d_max)
+            tl.store(entry + item * K + feature, d, mask=known & alive & (left > 0))
+            tl.store(clipped + item, stepped.to(tl.int8), mask=alive & (left > 0))
+            if HAS_ORIGIN:
+                reached = tl.where(stepped, passed // BLOCK, reached)
+                alive = alive & (stepped == 0)
+                d = handed_on
+                tl.store(gain + place + row * H, u, mask=inside & alive)
+            elif stepped:
+                count = tl.minimum(left, C).to(tl.int32)
+                d = step_tokens(
+                    d.to(tl.float64), c.to(tl.float64), k, g, gain, out, path, place, count, eta, eta_rest,
+                    d_min, d_max, H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY, KEEP,
+                ).to(tl.float32)  # fmt: skip
+            else:
+                d = handed_on
+                tl.store(gain + place + row * H, u, mask=inside)
+            place += C * H
+            item += H
+            left -= C
+            passed += 1
+    if HAS_ORIGIN:
+        tl.store(origin + program, reached)
     tl.store(final + own, d, mask=known)
 
 
 # One warp holds the row: sums over features then need no exchange between warps.
-@autotune(configurations(warps=(1, 2, 4)), ["H", "K", "HAS_GATE"])
+@autotune(configurations(warps=(1, 2, 4)), ["K", "HAS_GATE"])
 @triton.jit
 def sequential_kernel(
     k, g, anchor, initial, gain, entry, clipped, final, out, path, bounds, first, length,
@@ -245,7 +289,7 @@ def sequential_kernel(
 
 
 # Tiles of [C, BK] with one product each; more warps where the tile is wide.
-@autotune(configurations([{"BK": 64}, {"BK": 128}], warps=(4, 8)), ["H", "K", "C", "HAS_GATE"])
+@autotune(configurations([{"BK": 64}, {"BK": 128}], warps=(4, 8)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def expand_kernel(
     k, g, anchor, gain, entry, clipped, out, bounds, first, owner, length, per_sequence,
@@ -293,7 +337,7 @@ def rule_numbers(rule: Rule) -> tuple[float, float, float, float]:
 
 def scan_forward(
     k: Tensor, g: Tensor | None, anchor: Tensor | None, initial: Tensor | None, rule: Rule, chunks: Chunks,
-    out: Tensor, *, scale_key: bool, sequential: bool, path: Tensor | None = None,
+    out: Tensor, *, scale_key: bool, sequential: bool, swept: bool = True, path: Tensor | None = None,
 ) -> Gains:  # fmt: skip
     """Gains, chunk entries and the d handed on.
 
@@ -307,7 +351,7 @@ def scan_forward(
     per_slot = torch.zeros if chunks.packed else torch.empty
     gains = Gains(
         torch.empty(k.shape[:3], **make),
-        per_slot(chunks.slots, heads, dim, **make),
+        torch.zeros(2, chunks.slots, heads, dim, **make),
         per_slot(chunks.slots, heads, dtype=torch.int8, device=k.device),
         torch.empty(chunks.sequences, heads, dim, **make),
     )
@@ -319,30 +363,45 @@ def scan_forward(
         "HAS_ANCHOR": anchor is not None, "HAS_INITIAL": initial is not None, "NORMALIZE": rule.normalize_feedback,
         "SCALE_KEY": scale_key, "KEEP": path is not None, "PACKED": chunks.packed,
     }  # fmt: skip
-    rest = (*gains, out, path, chunks.bounds, chunks.first, chunks.length, *rule_numbers(rule))
+    rest = (*gains[:4], out, path, chunks.bounds, chunks.first, chunks.length, *rule_numbers(rule))
     if sequential:
         sequential_kernel[(programs,)](k, g, anchor, initial, *rest, **shared)
-    else:
-        inverse = inverse_operator(k, g, rule, chunks)
+        return gains._replace(written=True)
+    sweeps = swept and sweeps_pay(rule)
+    origin = None
+    # Forgetting forgets wrong entries too: sweeps then settle at once, and need no operator.
+    if not sweeps or g is None:
+        inverse = inverse_operator(k, g, rule, chunks, series=swept)
+        if sweeps:
+            origin = torch.empty(programs, dtype=torch.int32, device=k.device)
         chain_kernel[(programs,)](
-            k, g, anchor, initial, inverse, *rest, **shared, PRECISION=exact_precision(k.dtype)
-        )
-    return gains
+            k, g, anchor, initial, inverse, *gains[:4], out, path, origin, chunks.bounds, chunks.first, chunks.length,
+            *rule_numbers(rule), **shared, BLOCK=BLOCK, HAS_ORIGIN=sweeps, PRECISION=exact_precision(k.dtype),
+        )  # fmt: skip
+    if sweeps:
+        shrinks = None if g is None else torch.expm1(g.float())
+        eta, _, d_min, d_max = rule_numbers(rule)
+        constants = {name: shared[name] for name in SWEPT}
+        targets = (gains.gain, *gains.entries, gains.clipped, gains.final, out, path)
+        opened = sweep(k, shrinks, anchor, initial, chunks, origin, targets, (eta, d_min, d_max), constants)
+        gains = gains._replace(opened=opened)
+    return gains._replace(written=sweeps and origin is None)
 
 
 def expand(
     k: Tensor, g: Tensor | None, anchor: Tensor | None, chunks: Chunks, gains: Gains, out: Tensor
 ) -> None:
-    """Write d_t of the chunks that `scan_forward` did not step token by token into out [B, T, H, K]."""
+    """Write the d_t that `scan_forward` did not into out [B, T, H, K]."""
     heads, dim = k.shape[2:]
-    if chunks.slots * heads == 0:
+    if gains.written or chunks.slots * heads == 0:
         return
 
     def grid(meta: dict[str, int]) -> tuple[int, int]:
         return chunks.slots * heads, triton.cdiv(dim, meta["BK"])
 
     expand_kernel[grid](
-        k, g, anchor, gains.gain, gains.entry, gains.clipped, out, *chunks.pointers, chunks.length, chunks.per_sequence,
+        k, g, anchor, gains.gain, gains.entries, gains.clipped, out, *chunks.pointers, chunks.length,
+        chunks.per_sequence,
         H=heads, K=dim, C=chunks.size, HAS_GATE=g is not None, HAS_ANCHOR=anchor is not None, PACKED=chunks.packed,
         PRECISION=exact_precision(k.dtype),
     )  # fmt: skip

@@ -5,16 +5,12 @@ for j < t, D_tj the product of the gates strictly between, and r linear in d. Th
 leaves the chain of chunks only products with it.
 """
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
-from ..boundary.rule import Rule
 from ..chunk.triangular import inverse_64
 from ..launch.dots import dot
-from ..launch.runtime import exact_precision
-from ..launch.sequences import Chunks, chunk_of
+from ..launch.sequences import chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from .iterates import decays, gate_sums
 
@@ -64,14 +60,13 @@ def store_block(
 # Single warps suit 16 x 16 products, which more warps only repeat (two take 1.6 times as long on an H100), and leave
 # room for many programs to hide the latency of the inverse's chain of products. Wider key blocks than these would not
 # fit its registers.
-@autotune(
-    configurations([{"BK": 32}, {"BK": 16}], warps=(1,)) + unrolled(4, BK=16), ["H", "K", "C", "HAS_GATE"]
-)
+@autotune(configurations([{"BK": 16}, {"BK": 32}], warps=(1,)) + unrolled(4, BK=16), ["K", "C", "HAS_GATE"])
 @triton.jit
 def operator_kernel(
-    k, g, clipped, inverse, bounds, first, owner, length, per_sequence, eta,
+    k, g, clipped, large, inverse, bounds, first, owner, length, per_sequence, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-    NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
+    NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, LARGE: tl.constexpr, PACKED: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     slot = program // H
@@ -82,6 +77,9 @@ def operator_kernel(
         return
     if ADJOINT:  # noqa: SIM102 -- nested, because the pointer is None otherwise
         if tl.load(clipped + program) != 0:
+            return
+    if LARGE:  # noqa: SIM102
+        if tl.load(large + program) == 0:
             return
     place = (start + chunk * C).to(tl.int64) * H + head
     k += place * K
@@ -147,22 +145,3 @@ def operator_kernel(
     store_block(inverse, x31, 3, 1, C, ADJOINT)
     store_block(inverse, x32, 3, 2, C, ADJOINT)
     store_block(inverse, x33, 3, 3, C, ADJOINT)
-
-
-def inverse_operator(
-    k: Tensor, g: Tensor | None, rule: Rule, chunks: Chunks, clipped: Tensor | None = None
-) -> Tensor:
-    """(I + L)^-1 of every chunk, [slots, H, C, C] float32; 16 x 16 blocks above the diagonal are not written.
-
-    With `clipped` [slots, H] the transposes are stored, for the chain of adjoints, and chunks that clipped left out.
-    """
-    heads, dim = k.shape[2:]
-    inverse = torch.empty(chunks.slots, heads, chunks.size, chunks.size, dtype=torch.float32, device=k.device)
-    if inverse.numel() == 0:
-        return inverse
-    operator_kernel[(chunks.slots * heads,)](
-        k, g, clipped, inverse, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
-        H=heads, K=dim, C=chunks.size, HAS_GATE=g is not None, NORMALIZE=rule.normalize_feedback,
-        ADJOINT=clipped is not None, PACKED=chunks.packed, PRECISION=exact_precision(k.dtype),
-    )  # fmt: skip
-    return inverse

@@ -30,6 +30,7 @@ class ScanOptions(NamedTuple):
     rule: Rule
     chunk_size: int
     sequential: bool
+    swept: bool
 
 
 class ScanOutputs(NamedTuple):
@@ -38,7 +39,7 @@ class ScanOutputs(NamedTuple):
     d: Tensor
     final: Tensor
     gain: Tensor
-    entry: Tensor
+    entries: Tensor
     clipped: Tensor
 
 
@@ -56,7 +57,7 @@ class ScanOperator(Operator[ScanInputs, ScanOptions, ScanOutputs]):
 
         return ScanOutputs(
             single(k, *k.shape), single(k, count(k, cu_seqlens), heads, key_dim), single(k, batch, length, heads),
-            single(k, slots, heads, key_dim), k.new_empty((slots, heads), dtype=torch.int8),
+            single(k, 2, slots, heads, key_dim), k.new_empty((slots, heads), dtype=torch.int8),
         )  # fmt: skip
 
     def unreached(self, inputs: ScanInputs, options: ScanOptions) -> Collection[str]:
@@ -67,21 +68,30 @@ class ScanOperator(Operator[ScanInputs, ScanOptions, ScanOutputs]):
         chunks, sequential = _chunks(inputs, options), options.sequential
         d = single(k, *k.shape)
         gains = scan_forward(
-            k, g, anchor, initial, options.rule, chunks, d, scale_key=False, sequential=sequential
+            k,
+            g,
+            anchor,
+            initial,
+            options.rule,
+            chunks,
+            d,
+            scale_key=False,
+            sequential=sequential,
+            swept=options.swept,
         )
         if not sequential:
             expand(k, g, anchor, chunks, gains, d)
-        return ScanOutputs(d, gains.final, gains.gain, gains.entry, gains.clipped)
+        return ScanOutputs(d, gains.final, gains.gain, gains.entries, gains.clipped)
 
     def backward(
         self, inputs: ScanInputs, options: ScanOptions, saved: Sequence[Any], grads: Sequence[Any]
     ) -> Sequence[Tensor | None]:
-        gain, entry, clipped = saved
+        gain, entries, clipped = saved
         grad, grad_final = grads
         grad_k, grad_g, grad_initial, grad_anchor = scan_backward(
             inputs.k, inputs.g, inputs.anchor, options.rule, _chunks(inputs, options),
-            Gains(gain, entry, clipped, entry.new_empty(0)), grad, grad_final, None,
-            scale_key=False, sequential=options.sequential,
+            Gains(gain, entries, clipped, entries.new_empty(0)), grad, grad_final, None,
+            scale_key=False, sequential=options.sequential, swept=options.swept,
         )  # fmt: skip
         return grad_k, grad_g, grad_anchor, grad_initial
 

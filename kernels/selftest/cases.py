@@ -42,6 +42,8 @@ class Case:
     quick: bool = True
     kernels: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    small: dict[str, Any] = field(default_factory=dict)
+    """What is different in the interpreter beside `SMALL`."""
 
     @property
     def exact(self) -> bool:
@@ -52,10 +54,22 @@ class Case:
 BOX: dict[str, Any] = {"eta": 0.4, "d_min": 0.56, "d_max": 1.18}
 """A fast rule whose box some chunks leave and some do not."""
 
+SLOW = {"eta": 0.05, "d_min": 0.7, "d_max": 1.15}
+"""A rule whose scan goes by sweeps; some chunks leave its box and some do not."""
+
+SWEEPS = (
+    "series_kernel", "walk_kernel", "join_kernel", "unsettled_kernel", "mark_kernel", "pattern_kernel",
+    "walk_back_kernel", "join_back_kernel", "unsettled_back_kernel", "spread_clipped_kernel",
+)  # fmt: skip
+
 HALF, FULL = torch.bfloat16, torch.float32
+
+SCANS: dict[str, Any] = {"sequential": ops.sequential_scan, "swept": ops.swept_scan}
 
 CASES = [
     Case("chunk bf16", "chunk", HALF, 128, 128),
+    Case("sweeps bf16", "swept", HALF, 128, 128, (300, 1, 0, 600, 33), options=SLOW, kernels=SWEEPS,
+         small={"lengths": (70, 1, 0, 75), "options": SLOW | {"chunk_size": 16}}),
     Case("sequential scan bf16", "sequential", HALF, 128, 128,
          kernels=("sequential_kernel", "sequential_adjoint_kernel")),
     Case("preconditioner bf16", "preconditioner", HALF, 128, kernels=("expand_kernel",)),
@@ -65,6 +79,10 @@ CASES = [
     Case("chunk bf16, 32 rows, K 48, V 80", "chunk", HALF, 48, 80, quick=False, options={"chunk_size": 32}),
     Case("chunk bf16, K 64, batch", "chunk", HALF, lengths=(150, 150), packed=False, gated=False, quick=False),
     Case("chunk bf16, K 32", "chunk", HALF, 32, 32, quick=False),
+    Case("sweeps bf16, batch", "swept", HALF, lengths=(600, 600), packed=False, gated=False, quick=False, options=SLOW,
+         kernels=("chain_kernel", *SWEEPS), small={"lengths": (140, 140), "options": SLOW | {"chunk_size": 16}}),
+    Case("sweeps fp32", "swept", FULL, lengths=(300, 1, 0, 600), quick=False, options=SLOW, kernels=SWEEPS,
+         small={"lengths": (70, 1, 0, 75), "options": SLOW | {"chunk_size": 16}}),
     Case("recurrent fp32", "recurrent", FULL, 48, 80, quick=False),
     Case("preconditioner fp32", "preconditioner", FULL, quick=False, kernels=("expand_kernel",)),
 ]  # fmt: skip
@@ -133,7 +151,7 @@ def operator_of(case: Case, *, exact: bool) -> Operator:
         function = ops.fused_recurrent_osdn if case.operator == "recurrent" else ops.chunk_osdn
 
     def call(**given: Any) -> dict[str, Tensor]:
-        with ops.sequential_scan() if case.operator == "sequential" else nullcontext():
+        with SCANS.get(case.operator, nullcontext)():
             o, state = function(**given, output_final_state=True)
         assert isinstance(state, State)
         return {"o": o, "state": state.state, "preconditioner": state.preconditioner}

@@ -69,7 +69,7 @@ def cases(*, quick: bool) -> list[Case]:
 
 
 def _smaller(case: Case) -> dict[str, Any]:
-    return SMALL if case.packed else {**SMALL, "lengths": (20, 20)}
+    return (SMALL if case.packed else {**SMALL, "lengths": (20, 20)}) | case.small
 
 
 def device() -> torch.device:
@@ -156,7 +156,7 @@ def allowances(problem: Problem, base: dict[str, int], values: dict[str, Tensor]
 
 
 def compared_with_pinned(case: Case) -> bool:
-    return not case.exact and case.operator in ("chunk", "sequential")
+    return not case.exact and case.operator in ("chunk", "sequential", "swept")
 
 
 def judge(expected: Expected, choice: dict[str, int], kernels: Iterable[str]) -> list[Finding]:

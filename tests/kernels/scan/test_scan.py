@@ -5,6 +5,7 @@ import pytest
 import torch
 from osdn_kernels.boundary.rule import Rule
 from osdn_kernels.scan.forward import scan_forward
+from support.kernels.scan_cases import directions, keys
 from support.kernels.scan_oracle import (
     Problem,
     error,
@@ -23,13 +24,6 @@ NORMALIZED = Rule(1.0, 0.97, 1.1, True)
 TIGHT = Rule(2.0, 0.9, 1.1, False)
 HISTORIC = Rule(1.0, 0.0, 1e9, False)
 UNBOUNDED = Rule(1.0, float("-inf"), float("inf"), False)
-
-
-def keys(generator, *shape, norm=1.0):
-    """Random keys of about the given norm, no two coordinates alike in scale."""
-    x = torch.randn(shape, generator=generator) * torch.linspace(0.4, 1.6, shape[-1])
-    lengths = norm * (0.8 + 0.4 * torch.rand((*shape[:-1], 1), generator=generator))
-    return torch.nn.functional.normalize(x, dim=-1) * lengths
 
 
 def draw(
@@ -176,17 +170,6 @@ def test_a_nan_key_is_not_hidden():
     assert not found[0, :21].isnan().any()
     assert found[0, 21:, 0, 3].isnan().all()
     assert gains.final[0, 0, 3].isnan()
-
-
-def directions(problem, *, final=True, key=True, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    sequences = len(problem.spans())
-    shape = (sequences, *problem.k.shape[2:])
-    return (
-        torch.randn(problem.k.shape, generator=generator),
-        torch.randn(shape, generator=generator) if final else None,
-        torch.randn(problem.k.shape, generator=generator) if key else None,
-    )
 
 
 def compare(problem, size, *, scale_key, sequential, given):

@@ -55,7 +55,7 @@ def osdn(
     return (
         torch.cat(outputs, 1),
         State(*(torch.cat(x) for x in zip(*finals, strict=True))),
-        Trajectory(*(torch.cat(x, 1) for x in zip(*paths, strict=True))),
+        Trajectory(*(torch.cat(x, 1) for x in zip(*(path[:3] for path in paths), strict=True))),
     )
 
 

@@ -1,0 +1,120 @@
+"""The scan's triangular operator by its series, for all chunks in which it is small (T11, T29).
+
+(I + L)^-1 = (I - L)(I + L^2) up to L^4, which is below float32 where the rows of L sum to less than 2^-7. At the
+published step they do, unless keys repeat. L then need not be known better than to 2^-16: squared keys are split into
+two bfloat16 parts, whose products run at full speed. Chunks with a larger L are left to `scan_operator`.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..boundary.rule import Rule
+from ..launch.dots import dot
+from ..launch.runtime import exact_precision, tile
+from ..launch.sequences import Chunks, chunk_of
+from ..launch.tuning import autotune, configurations
+from .iterates import decays, gate_sums
+from .operator import feedback_weight, operator_kernel, squares
+
+LARGEST_STEP = 1 / 16
+"""eta above which no chunk is expected to be small."""
+
+SMALL: tl.constexpr = tl.constexpr(2.0**-7)
+
+
+@triton.jit
+def gram_of(s):
+    """s sᵀ to about 2^-16, s [C, BK] float32."""
+    high = s.to(tl.bfloat16)
+    low = (s - high.to(tl.float32)).to(tl.bfloat16)
+    across = dot(high, tl.trans(low), "tf32")
+    return dot(high, tl.trans(high), "tf32") + (across + tl.trans(across))
+
+
+# All features at once: in parts it takes half as long again.
+@autotune(configurations(warps=(4,)), ["K", "C", "HAS_GATE"])
+@triton.jit
+def series_kernel(
+    k, g, clipped, inverse, large, bounds, first, owner, length, per_sequence, eta,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
+    NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, PACKED: tl.constexpr,
+):  # fmt: skip
+    """(I + L)^-1 of every chunk where L is small, its transpose with ADJOINT; `large` [slots, H] is 1 elsewhere."""
+    program = tl.program_id(0)
+    slot = program // H
+    head = program % H
+    _, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
+    left = tokens - chunk * C
+    if left <= 0:
+        return
+    if ADJOINT:  # noqa: SIM102 -- nested, because the pointer is None otherwise
+        if tl.load(clipped + program) != 0:
+            return
+    row = tl.arange(0, C)
+    inside = row < left
+    place = (start + chunk * C).to(tl.int64) * H + head
+    feature = tl.arange(0, BK)
+    s = squares(k + place * K, row, inside, H * K, feature, feature < K)
+    step = tl.zeros([C], tl.float32) + eta
+    if NORMALIZE:
+        step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
+    lower = tl.where(row[:, None] > row[None, :], gram_of(s) * step[:, None], 0.0)
+    if HAS_GATE:
+        before, after, _ = gate_sums(tl.load(g + place + row * H, mask=inside, other=0.0))
+        lower *= decays(before, after)
+    small = tl.max(tl.sum(lower, 1), 0) < SMALL
+    tl.store(large + program, (small == 0).to(tl.int8))
+    if small == 0:
+        return
+    square = dot(lower, lower, "tf32")
+    found = square - lower - dot(lower, square, "tf32")
+    found = tl.where(row[:, None] == row[None, :], 1.0, found)
+    stored = row[:, None] // 16 >= row[None, :] // 16
+    if ADJOINT:
+        found = tl.trans(found)
+        stored = row[:, None] // 16 <= row[None, :] // 16
+    cells = row[:, None] * C + row[None, :]
+    tl.store(inverse + program.to(tl.int64) * (C * C) + cells, found, mask=stored)
+
+
+def fill_small(
+    k: Tensor, g: Tensor | None, rule: Rule, chunks: Chunks, clipped: Tensor | None, inverse: Tensor
+) -> Tensor:
+    """Fill the operators that are small; returns which are not, [slots, H] int8. Arguments as in `inverse_operator`."""
+    heads, dim = k.shape[2:]
+    large = torch.empty(chunks.slots, heads, dtype=torch.int8, device=k.device)
+    series_kernel[(chunks.slots * heads,)](
+        k, g, clipped, inverse, large, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
+        H=heads, K=dim, C=chunks.size, BK=tile(dim), HAS_GATE=g is not None, NORMALIZE=rule.normalize_feedback,
+        ADJOINT=clipped is not None, PACKED=chunks.packed,
+    )  # fmt: skip
+    return large
+
+
+def inverse_operator(
+    k: Tensor,
+    g: Tensor | None,
+    rule: Rule,
+    chunks: Chunks,
+    clipped: Tensor | None = None,
+    *,
+    series: bool = True,
+) -> Tensor:
+    """(I + L)^-1 of every chunk, [slots, H, C, C] float32; 16 x 16 blocks above the diagonal are not written.
+
+    With `clipped` [slots, H] the transposes are stored, for the chain of adjoints, and chunks that clipped left out.
+    With `series` small operators are sums of their first powers.
+    """
+    heads, dim = k.shape[2:]
+    inverse = torch.empty(chunks.slots, heads, chunks.size, chunks.size, dtype=torch.float32, device=k.device)
+    if inverse.numel() == 0:
+        return inverse
+    large = fill_small(k, g, rule, chunks, clipped, inverse) if series and rule.eta <= LARGEST_STEP else None
+    operator_kernel[(chunks.slots * heads,)](
+        k, g, clipped, large, inverse, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
+        H=heads, K=dim, C=chunks.size, HAS_GATE=g is not None, NORMALIZE=rule.normalize_feedback,
+        ADJOINT=clipped is not None, LARGE=large is not None, PACKED=chunks.packed, PRECISION=exact_precision(k.dtype),
+    )  # fmt: skip
+    return inverse

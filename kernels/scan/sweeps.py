@@ -1,0 +1,407 @@
+"""The calibrate scan by sweeps, parallel in time (T29): all blocks of chunks at once, clip or no clip.
+
+A sweep walks every block exactly from the d that it is thought to be entered with, and keeps what the block does at the
+same gains to a change y of that d: a map min(high, max(low, slope y + excess)) per feature. The maps of a sequence's
+blocks are then joined in a tree, which gives the entries of the next sweep. Blocks whose entry moves no more are not
+walked again. Every sweep is one launch of each kernel, and sequences that have settled return at once.
+
+Certificate. Let x be the joined entries and y = x - w how far they lie from the entries w that were walked from. At
+fixed gains the maps carry x exactly, so the clipped recurrence started at x_b misses x_{b+1} by no more than what the
+gains answer to y_b: kappa_b |y_b|, kappa_b = eta sum of w_t |s_t|^2 over the block. Where kappa_b <= 1 the projected
+step stretches no distance (T13), and shrinks it by the product of the gates, slope_b, where kappa_b <= 2 slope_b. Hence
+|w - d| <= (1 + r) max |y| with r_{b+1} = l_b r_b + kappa_b, l_b = slope_b or 1. Sweeps stop where (1 + r) |y| is below
+half an ulp of 1, and where what each block hands on is indeed what the next was walked from. What does not settle is
+walked by one warp, from the first block that has not to the end.
+"""
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..boundary.rule import Rule
+from ..launch.runtime import INTERPRETED, tile
+from ..launch.sequences import Chunks, chunk_of, cut, sequence_of
+from ..launch.tuning import autotune, configurations
+from .walk import clip_to, walk_chunk
+
+BLOCK = 4
+"""Chunks in a block. Longer ones need fewer sweeps and leave fewer programs."""
+
+ROWS = 8
+"""Tokens whose keys are loaded together: more would need more registers and leave fewer warps."""
+
+LARGEST_STEP = 1 / 16
+"""eta above which sweeps are not tried: a block's gains then depend too much on where it is entered."""
+
+TOLERANCE: tl.constexpr = tl.constexpr(2.0**-24)
+JOINED = 8 if INTERPRETED else 32
+"""Blocks joined in one tree; from one tree to the next a value is handed on."""
+
+UNSPECIALIZED = ("sweep", "sweeps", "chains", "rows")
+"""Arguments of which Triton is not to compile variants for 1 and for multiples of 16."""
+
+PLANES = 9
+WALKED, WANTED, EXIT, EXCESS, LOW, HIGH = (tl.constexpr(plane) for plane in (0, 2, 4, 6, 7, 8))
+"""Rows [K] of a block, by plane: two for numbers carried with their rest."""
+
+
+class Sweeps(NamedTuple):
+    """What sweeps leave on the device between launches.
+
+    Attributes
+    ----------
+    planes : [PLANES, blocks, H, K] float32
+    factors : [2, blocks, H] float32
+        slope and kappa of each block.
+    tolerance : [N, H] float32
+        How far a block's entry may move and still count as settled.
+    opened : [sweeps, N, H] int32
+        1 where a sweep walked something, or, the last, found something left to walk.
+    origin : [N, H] int32 or None
+        First block to walk; the blocks before are done.
+    """
+
+    planes: Tensor
+    factors: Tensor
+    tolerance: Tensor
+    opened: Tensor
+    origin: Tensor | None
+
+
+def sweeps_pay(rule: Rule) -> bool:
+    """Whether sweeps are tried at all, known without reading a tensor."""
+    return rule.eta <= LARGEST_STEP and not rule.pinned
+
+
+def blocks_of(chunks: Chunks) -> Chunks:
+    """The cut into blocks of `BLOCK` chunks."""
+    return cut(chunks.batch, chunks.length, BLOCK * chunks.size, chunks.bounds)
+
+
+def most_sweeps(length: int, size: int) -> int:
+    """Sweeps launched where no sequence has more than `length` tokens: as many as one of them may take."""
+    blocks = triton.cdiv(length, BLOCK * size)
+    return 1 if blocks <= 1 else min(blocks + 1, 8 + blocks // 32, 32)
+
+
+@triton.jit
+def allowed_sweeps(blocks):
+    """Sweeps that a sequence may take, whatever it is batched with; the last only looks whether all has settled."""
+    return tl.minimum(tl.minimum(blocks + 1, 8 + blocks // 32), 32)
+
+
+@triton.jit
+def norm_of(x):
+    """Euclidean norm."""
+    return tl.sqrt(tl.sum(x * x, 0))
+
+
+@triton.jit
+def load_pair(planes, plane, at, size, known):
+    """A row and its rest."""
+    return (
+        tl.load(planes + plane * size + at, mask=known, other=0.0),
+        tl.load(planes + (plane + 1) * size + at, mask=known, other=0.0),
+    )
+
+
+@triton.jit
+def apart(planes, first, first_at, second, second_at, size, known):
+    """How far two rows with their rests lie apart."""
+    a, a_rest = load_pair(planes, first, first_at, size, known)
+    b, b_rest = load_pair(planes, second, second_at, size, known)
+    return (a - b) + (a_rest - b_rest)
+
+
+# One warp holds a row: sums over features then need no exchange between warps.
+@autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
+@triton.jit(do_not_specialize=UNSPECIALIZED)
+def walk_kernel(
+    k, shrinks, anchor, initial, gain, entry, entry_rest, clipped, final, out, path,
+    planes, factors, tolerance, opened, origin,
+    bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, chains, sweep,
+    eta, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_ORIGIN: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    head = program % H
+    sequence, block, start, tokens = chunk_of(
+        program // H, bounds, first, owner, length, per_sequence, BLOCK * C, PACKED
+    )
+    left = tokens - block * (BLOCK * C)
+    if left <= 0:
+        return
+    chain = sequence * H + head
+    begin = 0
+    if HAS_ORIGIN:
+        begin = tl.load(origin + chain)
+    goes_on = (sweep == 0) | (tl.load(opened + (sweep - 1) * chains + chain, mask=sweep > 0, other=0) != 0)
+    if (block < begin) | (goes_on == 0):
+        return
+    feature = tl.arange(0, BK)
+    known = feature < K
+    slot = sequence * chunks_per_sequence
+    if PACKED:
+        slot = tl.load(first_chunk + sequence)
+    item = (slot + block * BLOCK).to(tl.int64) * H + head
+    c = tl.zeros([BK], tl.float32)
+    if HAS_ANCHOR:
+        c = tl.load(anchor + chain * K + feature, mask=known, other=0.0)
+    own = program.to(tl.int64) * K + feature
+    size = tl.num_programs(0).to(tl.int64) * K
+    d, rest = load_pair(planes, WANTED, own, size, known & (sweep > 0))
+    moved = norm_of(apart(planes, WANTED, own, WALKED, own, size, known & (sweep > 0)))
+    follows = known & (sweep > 0) & (block > begin)
+    gap = norm_of(apart(planes, EXIT, own - H * K, WALKED, own, size, follows))
+    allowed = tl.load(tolerance + chain, mask=sweep > 0, other=0.0)
+    settled = moved <= allowed
+    if (sweep == 0) | (settled == 0) | ((gap <= 4.0 * allowed) == 0):
+        tl.store(opened + sweep * chains + chain, 1)
+    if (sweep > 0) & (settled | (sweep + 1 >= allowed_sweeps(tl.cdiv(tokens, BLOCK * C)))):
+        return
+    if sweep == 0:
+        # The first block is entered with what is known; of the others this is a guess.
+        d = tl.full([BK], 1.0, tl.float32)
+        if HAS_INITIAL:
+            d = tl.load(initial + chain * K + feature, mask=known, other=0.0)
+        if HAS_ORIGIN:
+            reached = (slot + begin * BLOCK).to(tl.int64) * H + head
+            reached = tl.load(entry + reached * K + feature, mask=known & (begin > 0), other=0.0)
+            d = tl.where(begin > 0, reached, d)
+        if HAS_GATE:
+            d = tl.where(block > begin, clip_to(c, d_min, d_max), d)
+    tl.store(planes + WALKED * size + own, d, mask=known)
+    tl.store(planes + (WALKED + 1) * size + own, rest, mask=known)
+    excess = tl.zeros([BK], tl.float32)
+    low, high = tl.minimum(d_min - d, 0.0), tl.maximum(d_max - d, 0.0)
+    strength = tl.zeros([BK], tl.float32)
+    slope = 1.0
+    place = (start + block * (BLOCK * C)).to(tl.int64) * H + head
+    for _ in range(tl.minimum(tl.cdiv(left, C), BLOCK)):
+        tl.store(entry + item * K + feature, d, mask=known)
+        tl.store(entry_rest + item * K + feature, rest, mask=known)
+        d, rest, excess, low, high, slope, strength, hit = walk_chunk(
+            d, rest, c, excess, low, high, slope, strength, k, shrinks, gain, out, path, place, left,
+            eta, d_min, d_max, H, K, C, BK, ROWS, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, True,
+        )  # fmt: skip
+        tl.store(clipped + item, tl.max((known & (hit != 0)).to(tl.int32), 0).to(tl.int8))
+        place += C * H
+        item += H
+        left -= C
+    tl.store(planes + EXIT * size + own, d, mask=known)
+    tl.store(planes + (EXIT + 1) * size + own, rest, mask=known)
+    tl.store(planes + EXCESS * size + own, excess, mask=known)
+    tl.store(planes + LOW * size + own, low, mask=known)
+    tl.store(planes + HIGH * size + own, high, mask=known)
+    tl.store(factors + program, slope)
+    tl.store(factors + tl.num_programs(0) + program, eta * tl.sum(tl.where(known, strength, 0.0), 0))
+    if left <= 0:
+        tl.store(final + chain * K + feature, d, mask=known)
+
+
+@triton.jit
+def after(slope, excess, low, high, slope2, excess2, low2, high2):
+    """The map y -> min(high, max(low, slope y + excess)), and then the second one."""
+    return (
+        slope2 * slope,
+        slope2 * excess + excess2,
+        tl.minimum(high2, tl.maximum(low2, slope2 * low + excess2)),
+        tl.minimum(high2, tl.maximum(low2, slope2 * high + excess2)),
+    )
+
+
+@triton.jit
+def after_affine(slope, offset, slope2, offset2):
+    return slope2 * slope, slope2 * offset + offset2
+
+
+@autotune(configurations([{"BK": 16}], warps=(4,)), ["K", "C"])
+@triton.jit(do_not_specialize=UNSPECIALIZED)
+def join_kernel(
+    planes, factors, tolerance, opened, origin, bounds, first, length, rows, chains, sweep, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, NB: tl.constexpr, HAS_ORIGIN: tl.constexpr,
+    PACKED: tl.constexpr,
+):  # fmt: skip
+    """Entries of every block from the maps of those before, as deviations from what was walked: small, so exact."""
+    chain = tl.program_id(0)
+    head = chain % H
+    if tl.load(opened + sweep * chains + chain) == 0:
+        return
+    _, _, slot, blocks = sequence_of(chain // H, bounds, first, length, C, PACKED)
+    begin = 0
+    if HAS_ORIGIN:
+        begin = tl.load(origin + chain)
+    feature = tl.program_id(1) * BK + tl.arange(0, BK)
+    known = feature < K
+    size = rows.to(tl.int64) * K
+    row = tl.arange(0, NB)
+    y = tl.zeros([BK], tl.float32)
+    reach, farthest, strongest = 0.0, 0.0, 0.0
+    for base in range(begin, blocks, NB):
+        block = base + row
+        at = (slot + block).to(tl.int64) * H + head
+        here = block < blocks
+        mask = here[:, None] & known[None, :]
+        passes_on = (block + 1 < blocks)[:, None] & known[None, :]
+        cells = at[:, None] * K + feature[None, :]
+        slope = tl.load(factors + at, mask=here, other=1.0)
+        kappa = tl.load(factors + rows + at, mask=here, other=0.0)
+        shrinking = tl.where(kappa <= 2.0 * slope, slope, 1.0)
+        stretch, grown = tl.associative_scan((shrinking, kappa), 0, after_affine)
+        reached = stretch * reach + grown
+        farthest = tl.maximum(farthest, tl.max(reached, 0))
+        strongest = tl.maximum(strongest, tl.max(kappa, 0))
+        reach = tl.sum(tl.where(row == NB - 1, reached, 0.0), 0)
+        gap = apart(planes, EXIT, cells, WALKED, cells + H * K, size, passes_on)
+        excess = tl.load(planes + EXCESS * size + cells, mask=mask, other=0.0)
+        low = tl.load(planes + LOW * size + cells, mask=mask, other=0.0)
+        high = tl.load(planes + HIGH * size + cells, mask=mask, other=0.0)
+        slopes = tl.broadcast_to(slope[:, None], [NB, BK])
+        slopes, excess, low, high = tl.associative_scan(
+            (slopes, excess + gap, low + gap, high + gap), 0, after
+        )
+        moved = tl.minimum(high, tl.maximum(low, slopes * y[None, :] + excess))
+        walked, rest = load_pair(planes, WALKED, cells + H * K, size, passes_on)
+        wanted = clip_to(walked + moved, d_min, d_max)
+        tl.store(planes + WANTED * size + cells + H * K, wanted, mask=passes_on)
+        rest += moved - (wanted - walked)
+        tl.store(planes + (WANTED + 1) * size + cells + H * K, rest, mask=passes_on)
+        y = tl.sum(tl.where((row == NB - 1)[:, None], moved, 0.0), 0)
+    if begin < blocks:
+        # The first block keeps what it was walked from.
+        at = ((slot + begin).to(tl.int64) * H + head) * K + feature
+        walked, rest = load_pair(planes, WALKED, at, size, known)
+        tl.store(planes + WANTED * size + at, walked, mask=known)
+        tl.store(planes + (WANTED + 1) * size + at, rest, mask=known)
+    if tl.program_id(1) == 0:
+        certified = strongest <= 1.0
+        tl.store(tolerance + chain, tl.where(certified, TOLERANCE / (1.0 + farthest), -1.0))
+
+
+@triton.jit
+def settled_blocks(
+    planes, tolerance, chain, at, begin, blocks, size, known, H: tl.constexpr, K: tl.constexpr
+):  # fmt: skip
+    """The first block that has not settled, by what the last sweep looked at; `at` is the row of block 0."""
+    allowed = tl.load(tolerance + chain)
+    reached = begin + 0
+    settled = True
+    for block in range(begin, blocks):
+        own = at + block * (H * K)
+        moved = norm_of(apart(planes, WANTED, own, WALKED, own, size, known))
+        gap = norm_of(apart(planes, EXIT, own - H * K, WALKED, own, size, known & (block > begin)))
+        settled = settled & (moved <= allowed) & (gap <= 4.0 * allowed)
+        reached += settled.to(tl.int32)
+    return reached
+
+
+@autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
+@triton.jit(do_not_specialize=UNSPECIALIZED)
+def unsettled_kernel(
+    k, shrinks, anchor, initial, gain, entry, entry_rest, clipped, final, out, path, planes, tolerance, opened, origin,
+    bounds, first, first_block, length, rows, chains, sweeps, eta, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_ORIGIN: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr,
+):  # fmt: skip
+    """Sequences that sweeps left open, from the first block that has not settled on; empty ones hand on their start."""
+    chain = tl.program_id(0)
+    head = chain % H
+    start, tokens, slot, chunks = sequence_of(chain // H, bounds, first, length, C, PACKED)
+    settled = tl.load(opened + (sweeps - 1) * chains + chain, mask=sweeps > 1, other=0) == 0
+    if settled & (tokens > 0):
+        return
+    feature = tl.arange(0, BK)
+    known = feature < K
+    own = chain.to(tl.int64) * K + feature
+    c = tl.zeros([BK], tl.float32)
+    if HAS_ANCHOR:
+        c = tl.load(anchor + own, mask=known, other=0.0)
+    d = tl.full([BK], 1.0, tl.float32)
+    if HAS_INITIAL:
+        d = tl.load(initial + own, mask=known, other=0.0)
+    rest = tl.zeros([BK], tl.float32)
+    block = 0
+    if tokens > 0:
+        _, _, blocks_before, blocks = sequence_of(chain // H, bounds, first_block, length, BLOCK * C, PACKED)
+        at = (blocks_before.to(tl.int64) * H + head) * K + feature
+        size = rows.to(tl.int64) * K
+        begin = 0
+        if HAS_ORIGIN:
+            begin = tl.load(origin + chain)
+        block = settled_blocks(planes, tolerance, chain, at, begin, blocks, size, known, H, K)
+        # From what was really handed on, whatever the maps say.
+        d, rest = load_pair(planes, EXIT, at + (block - 1) * (H * K), size, known & (block > begin))
+        if block == begin:
+            d, rest = load_pair(planes, WALKED, at + block * (H * K), size, known & (block < blocks))
+    place = (start + block * (BLOCK * C)).to(tl.int64) * H + head
+    item = (slot + block * BLOCK).to(tl.int64) * H + head
+    left = tokens - block * (BLOCK * C)
+    slope = tl.full([], 1.0, tl.float32)
+    for _ in range(block * BLOCK, chunks):
+        tl.store(entry + item * K + feature, d, mask=known)
+        tl.store(entry_rest + item * K + feature, rest, mask=known)
+        d, rest, _, _, _, _, _, hit = walk_chunk(
+            d, rest, c, rest, rest, rest, slope, rest, k, shrinks, gain, out, path, place, left, eta, d_min, d_max,
+            H, K, C, BK, ROWS, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, False,
+        )  # fmt: skip
+        tl.store(clipped + item, tl.max((known & (hit != 0)).to(tl.int32), 0).to(tl.int8))
+        place += C * H
+        item += H
+        left -= C
+    tl.store(final + own, d, mask=known & ((left < tokens) | (tokens == 0)))
+
+
+def sweep(
+    k: Tensor, shrinks: Tensor | None, anchor: Tensor | None, initial: Tensor | None, chunks: Chunks,
+    origin: Tensor | None, targets: tuple[Tensor | None, ...], numbers: tuple[float, float, float],
+    options: dict[str, int | bool],
+) -> Tensor:  # fmt: skip
+    """Walk every sequence from block `origin` [N, H] on (0 where None); returns `Sweeps.opened`.
+
+    shrinks [B, T, H] float32: gamma_t - 1. `targets`: gain, entry and its rest, clipped, final, out, path. `numbers`:
+    eta, d_min and d_max. `options`: constants of the kernels.
+    """
+    heads, dim = k.shape[2:]
+    blocks = blocks_of(chunks)
+    rows, chains = blocks.slots * heads, chunks.sequences * heads
+    most = most_sweeps(chunks.length, chunks.size)
+    state = Sweeps(
+        k.new_empty(PLANES, rows, dim, dtype=torch.float32),
+        k.new_empty(2, rows, dtype=torch.float32),
+        k.new_empty(chains, dtype=torch.float32),
+        torch.zeros(most, chains, dtype=torch.int32, device=k.device),
+        origin,
+    )
+    given = (k, shrinks, anchor, initial, *targets)
+    sizes = {"H": heads, "K": dim, "C": chunks.size, "ROWS": ROWS, "BK": tile(dim)}
+    for number in range(most if rows else 0):
+        walk_kernel[(rows,)](
+            *given, *state, *blocks.pointers, chunks.first, blocks.length, blocks.per_sequence, chunks.per_sequence,
+            chains, number, *numbers, **sizes, BLOCK=BLOCK, HAS_ORIGIN=origin is not None, **options,
+        )  # fmt: skip
+        if number + 1 < most:
+            join(state, blocks, heads, dim, number, numbers[1:])
+    unsettled_kernel[(chains,)](
+        *given, state.planes, state.tolerance, state.opened, origin, chunks.bounds, chunks.first, blocks.first,
+        chunks.length, rows, chains, most, *numbers, **sizes, BLOCK=BLOCK, HAS_ORIGIN=origin is not None, **options,
+    )  # fmt: skip
+    return state.opened.view(most, chunks.sequences, heads)
+
+
+def join(state: Sweeps, blocks: Chunks, heads: int, dim: int, number: int, box: tuple[float, float]) -> None:
+    """Entries for sweep `number` + 1."""
+    chains = blocks.sequences * heads
+
+    def grid(meta: dict[str, int]) -> tuple[int, int]:
+        return chains, triton.cdiv(dim, meta["BK"])
+
+    join_kernel[grid](
+        *state, blocks.bounds, blocks.first, blocks.length, blocks.slots * heads, chains, number, *box,
+        H=heads, K=dim, C=blocks.size, NB=JOINED, HAS_ORIGIN=state.origin is not None, PACKED=blocks.packed,
+    )  # fmt: skip
