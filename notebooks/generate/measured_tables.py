@@ -99,15 +99,15 @@ def _is_error(row: dict[str, str]) -> bool:
 
 def tuning(rows: Rows) -> str:
     """The fastest configuration of each launch."""
-    launches: dict[tuple[str, str], dict[str, str]] = {}
+    launches: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in rows:
-        key = row["kernel"], row["launch"]
+        key = row["card"], row["kernel"], row["tuned for"]
         if key not in launches or float(row["milliseconds"]) < float(launches[key]["milliseconds"]):
             launches[key] = row
     return table(
-        ("kernel", "launch", "fastest configuration", "milliseconds"),
+        ("card", "kernel", "tuned for", "fastest configuration", "milliseconds"),
         [
-            (f"`{row['kernel']}`", row["launch"], row["configuration"], row["milliseconds"])
+            (row["card"], f"`{row['kernel']}`", row["tuned for"], row["configuration"], row["milliseconds"])
             for row in launches.values()
         ],
     )

@@ -179,7 +179,7 @@ def test_every_measured_number_has_a_command_and_a_machine() -> None:
     assert len(measured_rows()) >= 6
     for command, where, result in measured_rows():
         assert re.match(r"`(osdn-theory|python -m) ", command)
-        assert where in ("CPU", "H100")
+        assert where in ("CPU", "H100", "H200")
         assert re.search(r"\d", result)
 
 

@@ -79,7 +79,7 @@ def test_an_untouched_library_passes(library: Path) -> None:
     positive, negative = found["T5_twice_grows"], found["T5_needs_positive"]
     assert positive.verdict == negative.verdict == "passed"
     assert (positive.method, positive.scope) == ("coq", ALL)
-    assert (negative.method, negative.scope, negative.killed) == ("mutation", INSTANCES, 1)
+    assert (negative.method, negative.scope, negative.line.killed) == ("mutation", INSTANCES, 1)
     assert positive.evidence.data["assumptions"] == []
     assert positive.evidence.detail == "doubling.v; assumes nothing; tied to its law"
     assert negative.evidence.detail.endswith("not tied: a test of what is not tied")
