@@ -79,7 +79,7 @@ CASES = [
     Case("chunk bf16, 32 rows, K 48, V 80", "chunk", HALF, 48, 80, quick=False, options={"chunk_size": 32}),
     Case("chunk bf16, K 64, batch", "chunk", HALF, lengths=(150, 150), packed=False, gated=False, quick=False),
     Case("chunk bf16, K 32", "chunk", HALF, 32, 32, quick=False),
-    Case("sweeps bf16, batch", "swept", HALF, lengths=(600, 600), packed=False, gated=False, quick=False, options=SLOW,
+    Case("sweeps bf16, batch", "swept", HALF, lengths=(600, 600), packed=False, gated=False, options=SLOW,
          kernels=("chain_kernel", *SWEEPS), small={"lengths": (140, 140), "options": SLOW | {"chunk_size": 16}}),
     Case("sweeps fp32", "swept", FULL, lengths=(300, 1, 0, 600), quick=False, options=SLOW, kernels=SWEEPS,
          small={"lengths": (70, 1, 0, 75), "options": SLOW | {"chunk_size": 16}}),
