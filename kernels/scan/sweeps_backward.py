@@ -75,12 +75,15 @@ def mark_kernel(
     clipped += slot.to(tl.int64) * H + chain % H
     swept += slot.to(tl.int64) * H + chain % H
     row = tl.arange(0, 128)
-    found = tl.zeros([], tl.int32)
+    # Flags are gathered as numbers row by row and reduced once: reduced in the loop as integers, ptxas 12.8 reads a
+    # uniform register that nothing has written.
+    flags = tl.zeros([128], tl.float32)
     for base in range(0, chunks, 128):
-        flags = tl.load(clipped + (base + row) * H, mask=base + row < chunks, other=0)
-        found = tl.maximum(found, tl.max(flags.to(tl.int32), 0))
+        found = tl.load(clipped + (base + row) * H, mask=base + row < chunks, other=0)
+        flags = tl.maximum(flags, found.to(tl.float32))
+    found = tl.max(flags, 0).to(tl.int8)
     for base in range(0, chunks, 128):
-        tl.store(swept + (base + row) * H, found.to(tl.int8), mask=base + row < chunks)
+        tl.store(swept + (base + row) * H, found, mask=base + row < chunks)
 
 
 @triton.jit
