@@ -57,7 +57,7 @@ class ProofLine:
     seconds : float
         Of this check; of its whole file for a Coq theorem.
     tied : bool
-        Whether it is a Coq theorem whose statement was held against the law of its name, on the law's instances.
+        Whether it is a Coq theorem, of a law or of its need for a hypothesis, whose statement was held against the law of its name, on the law's instances.
     data : mapping
         Counterexamples, assumptions, versions; exact numbers as text.
     """
@@ -78,8 +78,8 @@ class ProofLine:
     def __post_init__(self) -> None:
         instance = self.method in ("exact", "link", "mutation")
         require(not (self.general and instance), f"general: no proof by {self.method} is")
-        coq = self.method == "coq" and self.verdict == "passed"
-        require(coq or not self.tied, f"tied: no proof by {self.method} that is {self.verdict} is")
+        compiled = self.method in ("coq", "mutation") and self.verdict == "passed"
+        require(compiled or not self.tied, f"tied: no proof by {self.method} that is {self.verdict} is")
 
     @property
     def method_name(self) -> str:
