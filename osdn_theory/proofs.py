@@ -57,7 +57,8 @@ class ProofLine:
     seconds : float
         Of this check; of its whole file for a Coq theorem.
     tied : bool
-        Whether it is a Coq theorem, of a law or of its need for a hypothesis, whose statement was held against the law of its name, on the law's instances.
+        Whether it is a Coq theorem, of a law or of its need for a hypothesis, whose statement was held against the law
+        of its name, on the law's instances.
     data : mapping
         Counterexamples, assumptions, versions; exact numbers as text.
     """
