@@ -205,19 +205,15 @@ class ProofsRun:
     @stated
     def standings(self) -> dict[Standing, int]:
         """Standing -> number of theorems, none left out."""
-        found = Counter(claim.standing for claim in self.claims)
-        return {each: found[each] for each in get_args(Standing)}
+        return {standing: len(names) for standing, names in self._by_standing().items()}
 
     @property
     @stated
     def headline(self) -> str:
         """How many theorems there are, and where they stand; those that are not proved by name."""
-        names = {
-            each: [claim.id for claim in self.claims if claim.standing == each] for each in get_args(Standing)
-        }
         parts = [
             f"{len(ids)} {standing}" + (f" ({', '.join(ids)})" if standing != "proved" else "")
-            for standing, ids in names.items()
+            for standing, ids in self._by_standing().items()
             if ids
         ]
         count = len(self.claims)
@@ -230,6 +226,12 @@ class ProofsRun:
         if self.problems or self.count("failed"):
             return FAILED
         return NOT_RUN if self.count("not run") else 0
+
+    def _by_standing(self) -> dict[Standing, list[str]]:
+        found: dict[Standing, list[str]] = {each: [] for each in get_args(Standing)}
+        for claim in self.claims:
+            found[claim.standing].append(claim.id)
+        return found
 
 
 def check_proofs(run: ProofsRun) -> None:

@@ -85,6 +85,10 @@ def compile_chunk(inputs: Inputs, options: ChunkOptions) -> None:
         few, inputs.cu_seqlens is None, options.rule.normalize_feedback, *options[2:], learns,
         torch.get_float32_matmul_precision(),
     )  # fmt: skip
-    first = {name: x[:, :few] for name, x in inputs._asdict().items() if name in PER_TOKEN and x is not None}
-    tokens = inputs._replace(**first)
-    ahead_of_first(kind, lambda: chunk_forward.launch(tokens, options, backward=learns))
+
+    def launch() -> None:
+        given = inputs._asdict()
+        first = {name: given[name][:, :few] for name in PER_TOKEN if given[name] is not None}
+        chunk_forward.launch(inputs._replace(**first), options, backward=learns)
+
+    ahead_of_first(kind, launch)
