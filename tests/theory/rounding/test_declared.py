@@ -258,7 +258,7 @@ def test_what_is_stored_has_the_formats_declared(dtype):
     for stored in (found.write_key, found.inverse, states, written):
         assert stored.dtype == getattr(torch, declared["storage"])
     assert found.o.dtype == getattr(torch, declared["outputs"])
-    for d in (found.path, found.preconditioner, found.entry):
+    for d in (found.path, found.preconditioner, found.entries):
         assert d.dtype == getattr(torch, declared["preconditioner"])
     for operator in (chunk_osdn, fused_recurrent_osdn, chunk_osdn_reference, osdn_reference):
         o, final, path = operator(q, k, v, beta, output_final_state=True, return_trajectory=True)
