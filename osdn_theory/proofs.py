@@ -16,12 +16,12 @@ Method = Literal["coq", "symbolic", "exact", "link", "mutation"]
 """Strongest first."""
 
 Verdict = Literal["passed", "failed", "not run"]
-Standing = Literal["proved", "proved in part", "instances only", "failed", "not run"]
+Standing = Literal["proved", "proved in part", "instances only", "not proved", "failed", "not run"]
 """Where a theorem stands after a run.
 
 ``proved``: all its general proofs passed, and nothing is named as missing. ``proved in part``: general proofs passed,
-but others were not run, or something has none. ``instances only``: it has no general proof. ``failed``: one of its
-proofs failed. ``not run``: it has general proofs, and none of them was run.
+but others were not run, or something has none. ``instances only``: it has no general proof. ``not proved``: it has
+no proof at all. ``failed``: one of its proofs failed. ``not run``: it has general proofs, and none of them was run.
 """
 
 FILE = "proofs.json"
@@ -134,7 +134,7 @@ class ProvedClaim:
         if self.count("failed"):
             return "failed"
         if not self.general_known:
-            return "instances only"
+            return "instances only" if self.proofs else "not proved"
         passed = sum(self.general.values())
         if not passed:
             return "not run"

@@ -1,4 +1,4 @@
-r"""The theorems T1 to T19 and T29 in words and as formulas: one text for the proofs, the report, and whoever asks.
+r"""The theorems T1 to T29 in words and as formulas: one text for the proofs, the report, and whoever asks.
 
 Symbols: state `S` (V x K), key `k`, value `v`, gate `beta`, preconditioner `d`, squared key `s = k * k`, alignment
 `a = <d, s>`, step `eta`, forgetting `gamma`, anchor `c`, feedback weight `w`, `M = max |s_t|^2`; `f` is the token
@@ -198,6 +198,115 @@ _ALL = (
             "independent keys with R = E[s s^T]",
             "E[(1 - <u, s>) s] = 0",
             "no clipping",
+            *_PLAIN_CALIBRATION,
+        ),
+    ),
+    Theorem(
+        "T20",
+        "Quadratic regret",
+        r"\sum_t w_t (1 - a_t)^2 \leq X := \left(\frac{B + \sqrt{B^2 + \mu \|d_1 - u\|^2 / \eta}}{\mu}\right)^2,\quad"
+        r" \prod_{t \leq T} w_t (1 - a_t)^2 \leq (X / T)^T,\quad"
+        r" \|d_t - u\|^2 \leq \|d_1 - u\|^2 + \frac{\eta}{\mu} \sum_{i < t} w_i (1 - \langle u, s_i \rangle)^2",
+        "T5 without interpolation: the gaps of any comparator, B^2 in all, enter by their root. The product of the "
+        "token ratios still falls super-geometrically, and the preconditioner stays near the comparator.",
+        (
+            "u in the box",
+            "gamma_t = 1",
+            "M = max w_t |s_t|^2, 0 < eta < 2 / M, mu = 2 - eta M",
+            "B^2 = sum of w_t (1 - <u, s_t>)^2",
+        ),
+    ),
+    Theorem(
+        "T21",
+        "Regret with forgetting",
+        r"\sum_t w_t (1 - a_t)^2 \leq"
+        r" \left(\frac{B + \sqrt{B^2 + \mu (\|d_1 - u\|^2 + \sum_t (1 - \gamma_t) \|c - u\|^2) / \eta}}{\mu}\right)^2",
+        "T20 for any forgetting towards any anchor: what the anchor misses of the comparator is paid at every token "
+        "that forgets. Anchored at the comparator, forgetting costs nothing.",
+        (
+            "u in the box",
+            "0 < gamma_t <= 1",
+            "M = max w_t |s_t|^2 / gamma_t, 0 < eta < 2 / M, mu = 2 - eta M",
+            "B^2 = sum of w_t (1 - <u, s_t>)^2",
+        ),
+    ),
+    Theorem(
+        "T22",
+        "Exact recall where keys do not overlap",
+        r"\|v_i - S_T k_i\|^2 = \|v_i - S_0 k_i\|^2 (1 - \langle d_1, s_i \rangle)^{2 m_i}"
+        r" (1 - \eta w_i \|s_i\|^2)^{m_i (m_i - 1)}",
+        "After m_i reads of pair i, in any order, its residual has this size. From d_1 = 1 that of DeltaNet lacks the "
+        "last factor, so OSDN recalls better where pairs are read more than once and keys are not of unit norm, and "
+        "never worse.",
+        ("keys of different pairs have disjoint supports", "beta_t = 1 and gamma_t = 1", "no clipping"),
+    ),
+    Theorem(
+        "T23",
+        "Implicit bias",
+        r"d_t - d_1 \in \operatorname{span}(s_1, \ldots, s_{t-1}),\quad"
+        r" \|d_{N+1} - u\|^2 \leq \left(1 - \frac{\eta \mu \kappa}{\sigma}\right) \|d_1 - u\|^2",
+        "Calibration moves within the span of the squared keys. Where they can be interpolated it approaches the "
+        "nearest interpolating preconditioner, u, geometrically if the excitation recurs: with unit keys from d_1 = 1 "
+        "it only erases what d_1 has along the span.",
+        (
+            "gamma_t = 1 and no clipping",
+            "second part: u the projection of d_1 on the interpolating ones of the window, w_t = 1",
+            "0 < eta < 2 / M, mu = 2 - eta M",
+            "kappa, sigma: least eigenvalue of the Gram matrix of independent s_t, largest of (1 + N)(1 + N)^T",
+            "N the lower triangle of eta <s_i, s_j>",
+        ),
+    ),
+    Theorem(
+        "T24",
+        "Blindness",
+        r"\ell_t(d_1) = \ell_t(u) = 0 \text{ for all } t,\ \langle u \odot k_i, k_j \rangle = \delta_{ij}"
+        r" \Rightarrow d_t = d_1,\quad S^u_T k_t = v_t",
+        "The surrogate does not see how keys overlap: two preconditioners may both make it zero, of which the static "
+        "one recalls every pair exactly, and OSDN started at the other stays there.",
+        ("every pair written once, beta_t = 1 and gamma_t = 1", "d_1 in the box"),
+    ),
+    Theorem(
+        "T25",
+        "Context rate of a static preconditioner",
+        r"\mathbb{E}[V^+] = V - \operatorname{tr}(\hat{E} W_d \hat{E}^\top),\quad"
+        r" W_d = \mathbb{E}[\beta (2 - \beta a) D^{1/2} k k^\top D^{1/2}],\quad"
+        r" \lambda_{\min}(W_d) \leq h \max_i \frac{2 - \beta_i l n_i}{2 - \beta_i n_i} \lambda_{\min}(W_1)",
+        "One token drawn at random lowers the energy of T16 by a quadratic form, whose least eigenvalue is the rate. A "
+        "box [l, h] limits what any preconditioner in it gains over DeltaNet: unit keys and beta = 1 give h (2 - l), a "
+        "factor 2 in the published box.",
+        (
+            "v_t = S* k_t",
+            "E^ = (S - S*) D^{-1/2}, V its squared norm",
+            "second part: d in the box [l, h], n_i = |k_i|^2, beta_i >= 0 and beta_i n_i < 2, l >= 0",
+        ),
+    ),
+    Theorem(
+        "T26",
+        "OSDN is near DeltaNet",
+        r"\|S_T - S_T^{\mathrm{DeltaNet}}\|_F \leq \sum_t \beta_t \|r_t\| \|(d_t - \mathbf{1}) \odot k_t\|",
+        "Writes of DeltaNet never enlarge a difference of states, so that OSDN's state is off by at most what its own "
+        "writes differ in, residual by residual.",
+        ("both start from one state", "0 <= beta_t |k_t|^2 <= 2", "r_t = v_t - S_{t-1} k_t of OSDN"),
+    ),
+    Theorem(
+        "T27",
+        "No stability in the plain sense",
+        r"V_T \leq \prod_{t < T} \max_i \frac{d_{t,i}}{d_{t+1,i}} V_0",
+        "Each write contracts its own metric, and the metric moves: only the product of its moves bounds the error of "
+        "the state, which can grow geometrically although 0 <= beta a <= 2 at every token.",
+        ("v_t = S* k_t", "d_t > 0", "0 <= beta_t a_t <= 2"),
+    ),
+    Theorem(
+        "T28",
+        "T6 is tight up to a constant^T",
+        r"\prod_{t \leq T} q_t = (C x)^T (1 - x)^{T (T - 1) / 2},\quad"
+        r" x = \frac{2}{T + 1}: \ \prod_{t \leq T} q_t \geq \left(\frac{2}{e}\right)^T \left(\frac{C}{T}\right)^T",
+        "Two features that alternate, x the squared sine of their angle, lose only a constant factor a token against "
+        "T6. At a fixed angle the product falls as exp of minus a constant times T^2.",
+        (
+            "two alternating features of one squared norm M, eta = 1 / M",
+            _INTERPOLATION,
+            "d_1 - u orthogonal to the second feature, in the plane of both",
             *_PLAIN_CALIBRATION,
         ),
     ),

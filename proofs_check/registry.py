@@ -46,7 +46,7 @@ def _misfiled(claims: Mapping[str, Claim], proofs: Mapping[str, Sequence[Proof]]
 def _unproved(claims: Mapping[str, Claim], proofs: Mapping[str, Sequence[Proof]]) -> Iterator[str]:
     for claim, about in claims.items():
         group = proofs.get(claim, ())
-        if not any(proof.method != "mutation" for proof in group):
+        if not any(proof.method != "mutation" for proof in group) and (group or not about.missing):
             yield f"{claim}: no proof at all"
         general = any(proof.is_general for proof in group)
         if not general and not about.missing and claim not in MAY_LACK_A_GENERAL_PROOF:

@@ -92,7 +92,7 @@ def _too_few_mutants(claims: Iterable[ClaimResult], wanted: int) -> list[str]:
     return [
         f"{claim.claim.id}: {claim.killed} false variants refuted, at least {wanted} wanted"
         for claim in claims
-        if claim.killed < wanted
+        if claim.results and claim.killed < wanted
     ]
 
 

@@ -15,6 +15,7 @@ STYLES = {
     "failed": "bold red",
     "not run": "bold yellow",
     "instances only": "yellow",
+    "not proved": "bold yellow",
 }
 
 

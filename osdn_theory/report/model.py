@@ -44,7 +44,7 @@ class ReportModel:
     crosschecks : list of documents of Examination
     recalls : list of documents of RecallSummary
     rows : dict from theorem id to TheoremRow
-        T1 to T19 and T29, in order.
+        T1 to T29, in order.
     others : list of str
         Groups of checks that are none of them, such as that of the solver.
     paper : tuple of JudgedClaim

@@ -203,8 +203,7 @@ def test_the_self_test_is_that_of_the_measured_file() -> None:
 
 def test_counts_are_those_of_the_code() -> None:
     assert f"which of {len(ALTERNATIVES)} known faults" in README
-    assert len(THEOREMS) == 20
-    assert "All twenty theorems" in README
+    assert f"All {len(THEOREMS)} theorems" in README
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -79,6 +79,7 @@ def _standings(run: ProofsRun) -> str:
         "proved": "proved in all dimensions",
         "proved in part": "in part",
         "instances only": "checked on instances only",
+        "not proved": "not proved",
         "not run": "with a general proof not run",
         "failed": "with a failed proof",
     }
