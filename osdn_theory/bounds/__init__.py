@@ -2,7 +2,7 @@
 
 from osdn_theory.bounds.check import BoundCheck, Outcome, Sides, decide
 from osdn_theory.bounds.checking import bound_ids, check_bounds
-from osdn_theory.bounds.problem import Problem, problem
+from osdn_theory.bounds.problem import CalibrationProblem, problem
 from osdn_theory.bounds.registry import BOUNDS, Bound
 from osdn_theory.bounds.statements import (
     calibration_time,
@@ -18,8 +18,8 @@ __all__ = [
     "BOUNDS",
     "Bound",
     "BoundCheck",
+    "CalibrationProblem",
     "Outcome",
-    "Problem",
     "Sides",
     "bound_ids",
     "calibration_time",

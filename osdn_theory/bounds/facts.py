@@ -8,7 +8,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.bounds.numbers import Balls, as_float, dot, norm_sq, vector
-from osdn_theory.bounds.problem import Problem
+from osdn_theory.bounds.problem import CalibrationProblem
 from osdn_theory.bounds.runs.local_step import LocalStep, local_steps
 from osdn_theory.bounds.runs.window import Window, windows
 from osdn_theory.context.comparators import best_fixed_diagonal
@@ -21,7 +21,7 @@ _EXACT = Balls(1024)
 class Facts:
     """What does not depend on the precision: keys, gates, comparators, box, and the exact writes at sampled tokens."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: CalibrationProblem) -> None:
         self.problem = problem
 
     @property

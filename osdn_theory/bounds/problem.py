@@ -14,7 +14,7 @@ from osdn_theory.streams.stream import Stream
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class CalibrationProblem:
     """One stream without leading axes, its rule resolved to plain arrays, and the float64 trajectory.
 
     Attributes
@@ -79,7 +79,7 @@ class Problem:
             epsilon=self.epsilon,
         )
 
-    def starting_at(self, initial: Array) -> Problem:
+    def starting_at(self, initial: Array) -> CalibrationProblem:
         """The same problem from another d_1, the anchor unmoved."""
         return replace(self, initial=initial)
 
@@ -93,7 +93,7 @@ class Problem:
         return self.stream.state_gate if self.gated else None
 
 
-def problem(trajectory: Trajectory, index: tuple[int, ...], *, rule_label: str = "") -> Problem:
+def problem(trajectory: Trajectory, index: tuple[int, ...], *, rule_label: str = "") -> CalibrationProblem:
     """The calibration problem at `index` of a trajectory's leading axes.
 
     Raises
@@ -111,7 +111,7 @@ def problem(trajectory: Trajectory, index: tuple[int, ...], *, rule_label: str =
         spread: Array = np.broadcast_to(np.asarray(value, dtype=np.float64), per_feature)[index]
         return spread
 
-    return Problem(
+    return CalibrationProblem(
         stream=whole.at(index),
         trajectory=trajectory,
         index=index,

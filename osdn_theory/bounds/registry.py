@@ -10,7 +10,7 @@ from typing import Literal
 from osdn_theory.bounds.check import BoundCheck, Outcome, Sides, decide, log10_slack
 from osdn_theory.bounds.facts import Facts
 from osdn_theory.bounds.numbers import Balls, Field, Number, Rationals, as_float
-from osdn_theory.bounds.problem import Problem
+from osdn_theory.bounds.problem import CalibrationProblem
 from osdn_theory.bounds.runs.enclosed import FloatRun
 from osdn_theory.bounds.runs.exact import ExactRun
 
@@ -29,10 +29,10 @@ PRECISIONS = (128, 512, 2048)
 
 
 @dataclass(frozen=True)
-class Evidence:
+class BoundEvidence:
     """Everything a bound may look at: the problem, exact facts, and the enclosed trajectory."""
 
-    problem: Problem
+    problem: CalibrationProblem
     facts: Facts
     run: Run
 
@@ -42,19 +42,19 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class HypothesisVerdict:
     """Of a hypothesis: met, fails (with the reason and the value) or undecided at this precision."""
 
     status: Literal["met", "fails", "undecided"]
     reason: str = ""
 
 
-MET = Verdict("met")
+MET = HypothesisVerdict("met")
 
-Hypothesis = Callable[[Evidence], Verdict]
+Hypothesis = Callable[[BoundEvidence], HypothesisVerdict]
 
 
-SidesOf = Callable[[Evidence], list[Sides]]
+SidesOf = Callable[[BoundEvidence], list[Sides]]
 """Both sides of a bound; several pairs where it is stated once per token."""
 
 
@@ -85,32 +85,32 @@ def bound(
     return register
 
 
-def less(first: Number, second: Number, reason: str) -> Verdict:
+def less(first: Number, second: Number, reason: str) -> HypothesisVerdict:
     """The hypothesis ``first < second``; `reason` says what it means when it fails."""
     if first < second:
         return MET
     if first >= second:
-        return Verdict("fails", f"{reason}: {as_float(first):.4g} against {as_float(second):.4g}")
-    return Verdict("undecided", f"{reason}: too close to call at this precision")
+        return HypothesisVerdict("fails", f"{reason}: {as_float(first):.4g} against {as_float(second):.4g}")
+    return HypothesisVerdict("undecided", f"{reason}: too close to call at this precision")
 
 
-def unless(reason: str) -> Verdict:
+def unless(reason: str) -> HypothesisVerdict:
     """Met if there is no `reason` against it."""
-    return Verdict("fails", reason) if reason else MET
+    return HypothesisVerdict("fails", reason) if reason else MET
 
 
-def evaluate(bound: Bound, problem: Problem, facts: Facts, runs: Sequence[Run]) -> BoundCheck:
+def evaluate(bound: Bound, problem: CalibrationProblem, facts: Facts, runs: Sequence[Run]) -> BoundCheck:
     """Try the runs in the order given, cheapest first, until one decides."""
     check = None
     for run in runs:
-        check = _evaluate_once(bound, Evidence(problem, facts, run))
+        check = _evaluate_once(bound, BoundEvidence(problem, facts, run))
         if check.outcome != "undecided":
             return check
     assert check is not None
     return check
 
 
-def _evaluate_once(bound: Bound, evidence: Evidence) -> BoundCheck:
+def _evaluate_once(bound: Bound, evidence: BoundEvidence) -> BoundCheck:
     with evidence.field.working():
         for hypothesis in bound.hypotheses:
             verdict = hypothesis(evidence)
@@ -146,7 +146,7 @@ def _order(slack: float | None) -> float:
     return math.inf if slack is None else slack
 
 
-def _blank(bound: Bound, evidence: Evidence, outcome: Outcome, reason: str = "") -> BoundCheck:
+def _blank(bound: Bound, evidence: BoundEvidence, outcome: Outcome, reason: str = "") -> BoundCheck:
     problem = evidence.problem
     return BoundCheck(
         theorem=bound.theorem,
@@ -162,7 +162,7 @@ def _blank(bound: Bound, evidence: Evidence, outcome: Outcome, reason: str = "")
     )
 
 
-def runs_for(problem: Problem) -> list[Run]:
+def runs_for(problem: CalibrationProblem) -> list[Run]:
     """Enclosures of the trajectory, cheapest first; none is computed before a bound asks for it.
 
     Small ones: balls of rising precision, then rationals. Larger ones: float64 with its rounding error, then balls.

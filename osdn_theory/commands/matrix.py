@@ -9,7 +9,7 @@ from rich.text import Text
 from osdn_theory.commands.console import print_table
 
 if TYPE_CHECKING:
-    from osdn_theory.verification.digest import Cell, Digest
+    from osdn_theory.verification.digest import Digest, Tally
 
 STYLES = {"holds": "green", "violated": "bold red", "undecided": "bold yellow", "not applicable": "dim"}
 MARKS = {"holds": "✓", "violated": "✗", "undecided": "?", "not applicable": "·"}
@@ -25,5 +25,5 @@ def print_matrix(found: Digest) -> None:
     )
 
 
-def _mark(cell: Cell | None) -> Text:
+def _mark(cell: Tally | None) -> Text:
     return Text("") if cell is None else Text(MARKS[cell.outcome], style=STYLES[cell.outcome])

@@ -12,13 +12,13 @@ from osdn_theory.base.places import describe_place
 from osdn_theory.commands.console import print_table
 from osdn_theory.commands.matrix import STYLES, print_matrix
 from osdn_theory.report.summary.headlines import headlines
-from osdn_theory.report.summary.outcomes import KINDS, MARKS, Marked
+from osdn_theory.report.summary.outcomes import KINDS, MARKS, MarkedCell
 from osdn_theory.verification.digest import SEVERITY, format_slack
 
 if TYPE_CHECKING:
     from osdn_theory.bounds.check import BoundCheck
     from osdn_theory.report.model import ReportModel
-    from osdn_theory.verification.digest import Cell, Digest
+    from osdn_theory.verification.digest import Digest, Tally
 
 LINES = 36
 """At most so many are printed without `--details`, whatever was found; `make verify` has 40 with what it adds."""
@@ -78,11 +78,11 @@ def _short(title: str) -> str:
     return title if len(title) <= TITLE else f"{title[: TITLE - 1].rstrip()}…"
 
 
-def _mark(cell: Marked) -> Text:
+def _mark(cell: MarkedCell) -> Text:
     return Text(f"{MARKS[cell.outcome]} {cell.detail}".rstrip(), style=STYLES[KINDS[cell.outcome]])
 
 
-def _count(outcome: str, cell: Cell) -> Text:
+def _count(outcome: str, cell: Tally) -> Text:
     count = cell.counts.get(outcome, 0)
     return Text(str(count), style=STYLES[outcome] if count else "dim")
 

@@ -16,7 +16,7 @@ SEVERITY = ("violated", "undecided", "holds", "not applicable")
 
 
 @dataclass(frozen=True)
-class Cell:
+class Tally:
     """All checks of one theorem on one stream.
 
     Attributes
@@ -39,15 +39,15 @@ class Statement:
 
     title: str
     formula: str
-    total: Cell
+    total: Tally
 
 
 @dataclass(frozen=True)
-class Theorem:
+class CheckedTheorem:
     """One theorem over all streams: all its checks together, and statement by statement."""
 
     name: str
-    total: Cell
+    total: Tally
     statements: tuple[Statement, ...]
 
 
@@ -80,11 +80,11 @@ class Digest:
     ----------
     counts : dict from outcome to int
         All four outcomes, zero where none.
-    theorems : tuple of Theorem
+    theorems : tuple of CheckedTheorem
         In the order of their numbers.
     streams : tuple of str
         In the order they were checked.
-    cells : dict from (theorem, stream) to Cell
+    cells : dict from (theorem, stream) to Tally
     exclusions : tuple of Exclusion
     problems : tuple of BoundCheck
         Every violated or undecided check.
@@ -92,9 +92,9 @@ class Digest:
     """
 
     counts: dict[str, int]
-    theorems: tuple[Theorem, ...]
+    theorems: tuple[CheckedTheorem, ...]
     streams: tuple[str, ...]
-    cells: dict[tuple[str, str], Cell]
+    cells: dict[tuple[str, str], Tally]
     exclusions: tuple[Exclusion, ...]
     problems: tuple[BoundCheck, ...]
     methods: dict[str, int]
@@ -155,19 +155,19 @@ def theorem_order(theorem: str) -> tuple[int, str]:
     return (int(digits) if digits else 0, theorem)
 
 
-def _theorem(name: str, group: Sequence[BoundCheck]) -> Theorem:
+def _theorem(name: str, group: Sequence[BoundCheck]) -> CheckedTheorem:
     by_title: dict[str, list[BoundCheck]] = {}
     for check in group:
         by_title.setdefault(check.title, []).append(check)
     statements = (Statement(title, part[0].statement, _cell(part)) for title, part in by_title.items())
-    return Theorem(name, _cell(group), tuple(statements))
+    return CheckedTheorem(name, _cell(group), tuple(statements))
 
 
-def _cell(group: Sequence[BoundCheck]) -> Cell:
+def _cell(group: Sequence[BoundCheck]) -> Tally:
     counts: dict[str, int] = dict(Counter(check.outcome for check in group))
     slack = [check.log10_slack for check in group if check.log10_slack is not None]
     outcome = next(outcome for outcome in SEVERITY if outcome in counts)
-    return Cell(outcome, counts, min(slack, default=None))
+    return Tally(outcome, counts, min(slack, default=None))
 
 
 def format_slack(slack: float | None) -> str:

@@ -19,7 +19,7 @@ from osdn_theory.bounds.check import Sides, log10_slack
 from osdn_theory.bounds.facts import Facts
 from osdn_theory.bounds.numbers import Floats
 from osdn_theory.bounds.problem import problem
-from osdn_theory.bounds.registry import BOUNDS, Bound, Evidence
+from osdn_theory.bounds.registry import BOUNDS, Bound, BoundEvidence
 from osdn_theory.bounds.runs.exact import ExactRun
 from osdn_theory.bounds.statements.context import newton_constant
 from osdn_theory.context.newton import context_osdn
@@ -232,7 +232,7 @@ def _log_slack(bound: Bound, search: _Search, point: Array) -> float:
     case = problem(osdn(stream, rule, check_finite=False), ())
     if bound.theorem == "T16" and not np.all(case.preconditioner > 0):
         return _REFUSED
-    evidence = Evidence(case, _GivenComparator(case), ExactRun(case, Floats()))
+    evidence = BoundEvidence(case, _GivenComparator(case), ExactRun(case, Floats()))
     try:
         slacks = [_or_refused(log10_slack(sides)) for sides in bound.sides(evidence)]
     except ZeroDivisionError:

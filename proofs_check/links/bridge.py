@@ -10,8 +10,8 @@ from flint import fmpq
 from osdn_theory.bounds.check import decide
 from osdn_theory.bounds.facts import Facts
 from osdn_theory.bounds.numbers import Rationals
-from osdn_theory.bounds.problem import Problem, problem
-from osdn_theory.bounds.registry import BOUNDS, Evidence
+from osdn_theory.bounds.problem import CalibrationProblem, problem
+from osdn_theory.bounds.registry import BOUNDS, BoundEvidence
 from osdn_theory.bounds.runs.exact import ExactRun
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.recurrence.trajectory import Trajectory
@@ -62,13 +62,13 @@ def stream_of(x: Instance, **options: Any) -> Stream:
     return Stream(keys=floats(x.k), values=values, **options)
 
 
-def evidence(trajectory: Trajectory) -> Evidence:
+def evidence(trajectory: Trajectory) -> BoundEvidence:
     """What a bound of the code looks at, with the calibrate trajectory in exact rationals."""
-    case: Problem = problem(trajectory, ())
-    return Evidence(case, Facts(case), ExactRun(case, Rationals()))
+    case: CalibrationProblem = problem(trajectory, ())
+    return BoundEvidence(case, Facts(case), ExactRun(case, Rationals()))
 
 
-def bound_sides(trajectory: Trajectory, theorem: str, title: str) -> tuple[Evidence, list[Any]]:
+def bound_sides(trajectory: Trajectory, theorem: str, title: str) -> tuple[BoundEvidence, list[Any]]:
     """Both sides of one bound of the code.
 
     Raises

@@ -11,7 +11,7 @@ from support.bound_cases import FAST, one, stream_of
 
 from osdn_theory.bounds import check_bounds, context_checks
 from osdn_theory.bounds.numbers import Number
-from osdn_theory.bounds.registry import BOUNDS, Evidence
+from osdn_theory.bounds.registry import BOUNDS, BoundEvidence
 from osdn_theory.bounds.runs.window import Window, distances
 from osdn_theory.bounds.statements import context as context_module, contraction, regret, sweeps
 from osdn_theory.recurrence.rules import CalibrationRule
@@ -87,7 +87,7 @@ def test_wrong_forgetting_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     run = osdn(stream, rule)
     assert one(check_bounds(run, ["T13"]), "T13", "Bias").outcome == "holds"
 
-    def unanchored(e: Evidence) -> Number:
+    def unanchored(e: BoundEvidence) -> Number:
         return e.field.of(1.0)
 
     monkeypatch.setattr(forgetting, "bias_limit", unanchored)

@@ -18,7 +18,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.bounds.numbers import Balls, Number, distance_sq, vector
-from osdn_theory.bounds.problem import Problem
+from osdn_theory.bounds.problem import CalibrationProblem
 
 UNIT = 2.0**-53
 """Unit roundoff of float64."""
@@ -41,7 +41,7 @@ class FloatRun:
     label = "float64 with rounding enclosure"
 
     def __init__(
-        self, problem: Problem, *, preconditioner: Array | None = None, final: Array | None = None
+        self, problem: CalibrationProblem, *, preconditioner: Array | None = None, final: Array | None = None
     ) -> None:
         trajectory = problem.trajectory
         self.problem = problem

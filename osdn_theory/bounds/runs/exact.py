@@ -12,7 +12,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.bounds.numbers import Field, Number, distance_sq, dot, norm_sq, vector
-from osdn_theory.bounds.problem import Problem
+from osdn_theory.bounds.problem import CalibrationProblem
 
 
 class ExactRun:
@@ -21,7 +21,7 @@ class ExactRun:
     Must be used under ``field.working()``.
     """
 
-    def __init__(self, problem: Problem, field: Field, *, initial: Array | None = None) -> None:
+    def __init__(self, problem: CalibrationProblem, field: Field, *, initial: Array | None = None) -> None:
         self.problem = problem
         self.field = field
         self.label = field.label

@@ -14,7 +14,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.bounds.numbers import Number, Rationals, dot, norm_sq, vector
-from osdn_theory.bounds.problem import Problem
+from osdn_theory.bounds.problem import CalibrationProblem
 from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
 
 EXACT = Rationals()
@@ -32,7 +32,7 @@ def sampled_tokens(length: int) -> list[int]:
 class LocalStep:
     """Token `token` of a problem: exact S_{t-1}, d_t, k_t, v_t, beta_t and the exact state after the write."""
 
-    problem: Problem
+    problem: CalibrationProblem
     token: int
     state_before: Array
 
@@ -89,13 +89,13 @@ class LocalStep:
         return [[s - o for s, o in zip(a, b, strict=True)] for a, b in zip(state, target, strict=True)]
 
 
-def local_steps(problem: Problem) -> list[LocalStep]:
+def local_steps(problem: CalibrationProblem) -> list[LocalStep]:
     """The sampled tokens, each with the solver's state before it."""
     tokens = sampled_tokens(problem.length)
     return [LocalStep(problem, t, s) for t, s in zip(tokens, _states_before(problem, tokens), strict=True)]
 
 
-def _states_before(problem: Problem, tokens: list[int]) -> list[Array]:
+def _states_before(problem: CalibrationProblem, tokens: list[int]) -> list[Array]:
     states = problem.trajectory.states
     if states is not None:
         initial = problem.trajectory.initial_state[problem.index]
@@ -103,7 +103,7 @@ def _states_before(problem: Problem, tokens: list[int]) -> list[Array]:
     return _recomputed_states(problem, tokens)
 
 
-def _recomputed_states(problem: Problem, tokens: list[int]) -> list[Array]:
+def _recomputed_states(problem: CalibrationProblem, tokens: list[int]) -> list[Array]:
     # Storing every state costs T V K numbers; running the pieces between the samples costs one pass.
     solver = {"gated_delta_net": gated_delta_net, "kda": kda}.get(problem.trajectory.recurrence, osdn)
     stream = replace(problem.stream, forget_gate=problem.gamma)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from osdn_theory.bounds.numbers import Number, dot
-from osdn_theory.bounds.problem import Problem
+from osdn_theory.bounds.problem import CalibrationProblem
 from osdn_theory.bounds.runs.exact import ExactRun
 from osdn_theory.bounds.runs.local_step import EXACT, sampled_tokens
 
@@ -25,7 +25,7 @@ TOKENS = 8
 class Window(ExactRun):
     """Tokens `first` ... of a problem, from the solver's preconditioner there."""
 
-    def __init__(self, problem: Problem, first: int) -> None:
+    def __init__(self, problem: CalibrationProblem, first: int) -> None:
         stop = min(first + TOKENS, problem.length)
         part = replace(problem, stream=problem.stream.tokens(first, stop), gamma=problem.gamma[first:stop])
         super().__init__(part, EXACT, initial=problem.preconditioner[first])
@@ -85,6 +85,6 @@ def distances(first: Sequence[Number], second: Sequence[Number]) -> list[Number]
     return [abs(a - b) for a, b in zip(first, second, strict=True)]
 
 
-def windows(problem: Problem) -> list[Window]:
+def windows(problem: CalibrationProblem) -> list[Window]:
     """Windows at the sampled tokens."""
     return [Window(problem, first) for first in sampled_tokens(problem.length)]

@@ -11,8 +11,8 @@ from osdn_theory.base.validation import Array
 from osdn_theory.bounds import hypotheses as h
 from osdn_theory.bounds.check import Sides
 from osdn_theory.bounds.numbers import Number, Rationals, vector
-from osdn_theory.bounds.problem import Problem
-from osdn_theory.bounds.registry import Evidence, Verdict, bound, unless
+from osdn_theory.bounds.problem import CalibrationProblem
+from osdn_theory.bounds.registry import BoundEvidence, HypothesisVerdict, bound, unless
 from osdn_theory.bounds.runs.exact import ExactRun
 
 TOKENS = 16
@@ -22,17 +22,17 @@ _SOLVABLE = 48
 # Solving for u exactly costs about K^4 digit operations; wider heads compare two starting points instead.
 
 
-def _drawn(problem: Problem) -> list[int]:
+def _drawn(problem: CalibrationProblem) -> list[int]:
     return sorted({int(t) for t in np.linspace(0, problem.length - 1, min(TOKENS, problem.length))})
 
 
-def steps_stay_inside(e: Evidence) -> Verdict:
+def steps_stay_inside(e: BoundEvidence) -> HypothesisVerdict:
     """No step from d_1 with any of the drawn keys leaves the box."""
     run = ExactRun(e.problem, Rationals())
     d = run.preconditioners_start
     for token in _drawn(e.problem):
         if h.leaves_box(e, run.unprojected_step(d, token)):
-            return Verdict("fails", f"needs the box inactive; the step with token {token + 1} clips")
+            return unless(f"needs the box inactive; the step with token {token + 1} clips")
     return unless("")
 
 
@@ -48,7 +48,7 @@ def steps_stay_inside(e: Evidence) -> Verdict:
         steps_stay_inside,
     ),
 )
-def mean_step(e: Evidence) -> list[Sides]:
+def mean_step(e: BoundEvidence) -> list[Sides]:
     """The expectation over one key drawn uniformly from tokens of the stream is a finite sum: exact.
 
     u solves ((1 - gamma) I + eta R) u = (1 - gamma) c + eta E[x]; with gamma = 1 this is E[(1 - <u, x>) x] = 0.
@@ -79,7 +79,7 @@ def _mean(points: Sequence[Sequence[Number]]) -> list[Number]:
 
 
 def _linear_part(
-    problem: Problem, features: Sequence[Sequence[Number]], gap: Sequence[Number]
+    problem: CalibrationProblem, features: Sequence[Sequence[Number]], gap: Sequence[Number]
 ) -> list[Number]:
     """(gamma I - eta R) gap, with R = mean of x x^T."""
     field = Rationals()
@@ -89,7 +89,7 @@ def _linear_part(
     return [gamma * g - eta * pulled[i, 0] / len(features) for i, g in enumerate(gap)]
 
 
-def _stationary(problem: Problem, features: Sequence[Sequence[Number]]) -> list[Number]:
+def _stationary(problem: CalibrationProblem, features: Sequence[Sequence[Number]]) -> list[Number]:
     """A solution u of the mean fixed-point equation; one always exists, E[x] being in the range of R."""
     field = Rationals()
     size = len(features[0])
@@ -115,6 +115,6 @@ def _particular_solution(augmented: flint.fmpq_mat, size: int) -> list[Number]:
     return solution
 
 
-def _elsewhere(problem: Problem) -> list[Number]:
+def _elsewhere(problem: CalibrationProblem) -> list[Number]:
     other: Array = problem.initial + 0.125
     return vector(Rationals(), other)

@@ -19,7 +19,7 @@ import numpy as np
 from osdn_theory.base.validation import Array
 from osdn_theory.bounds.check import BoundCheck, Outcome, Sides
 from osdn_theory.bounds.numbers import Balls, Field, Number, log, matrix, total
-from osdn_theory.bounds.registry import Verdict, conclude, unless
+from osdn_theory.bounds.registry import HypothesisVerdict, conclude, unless
 from osdn_theory.bounds.statements.regret import log_product
 from osdn_theory.context.comparators import best_context_diagonal
 from osdn_theory.streams.stream import Stream
@@ -218,11 +218,11 @@ def _comparator(problem: ContextProblem) -> Array:
     return chosen
 
 
-def _size_verdict(stream: Stream, steps: int) -> Verdict:
+def _size_verdict(stream: Stream, steps: int) -> HypothesisVerdict:
     if stream.length < stream.key_dim:
         return unless(f"needs G nonsingular, got {stream.length} tokens for {stream.key_dim} features")
     if stream.key_dim > _LARGEST_KEY_DIM:
-        return Verdict("undecided", f"not run for K > {_LARGEST_KEY_DIM}, got K = {stream.key_dim}")
+        return HypothesisVerdict("undecided", f"not run for K > {_LARGEST_KEY_DIM}, got K = {stream.key_dim}")
     if not np.any(stream.values):
         return unless("S_1 = 0 is already S*: every value is zero")
     return unless("" if steps > 0 else "needs at least one step")
@@ -245,17 +245,17 @@ def _at_precision(
     ]
 
 
-def _hypotheses(solver: ContextSolver, form: Form) -> Verdict:
+def _hypotheses(solver: ContextSolver, form: Form) -> HypothesisVerdict:
     if form == "diagonal" and not solver.gram_diagonal:
-        return Verdict("fails", "needs a diagonal Gram matrix")
+        return unless("needs a diagonal Gram matrix")
     if not solver.smoothness_certified:
-        return Verdict("undecided", "L >= lambda_max(G) is not certified")
+        return HypothesisVerdict("undecided", "L >= lambda_max(G) is not certified")
     if solver.gram_nonsingular:
         return unless("")
     rank = matrix_rank(solver.problem.keys)
     if rank < solver.size:
-        return Verdict("fails", f"needs G nonsingular, got rank {rank} of {solver.size}")
-    return Verdict("undecided", "G is nonsingular, but not provably at this precision")
+        return unless(f"needs G nonsingular, got rank {rank} of {solver.size}")
+    return HypothesisVerdict("undecided", "G is nonsingular, but not provably at this precision")
 
 
 def matrix_rank(keys: Array) -> int:

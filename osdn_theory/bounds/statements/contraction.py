@@ -5,7 +5,7 @@ from __future__ import annotations
 from osdn_theory.bounds import hypotheses as h
 from osdn_theory.bounds.check import Sides
 from osdn_theory.bounds.numbers import Number, norm_sq, total
-from osdn_theory.bounds.registry import Evidence, bound
+from osdn_theory.bounds.registry import BoundEvidence, bound
 from osdn_theory.bounds.runs.local_step import EXACT, LocalStep
 
 
@@ -25,7 +25,7 @@ def _residual_identity(step: LocalStep) -> Sides:
     r"f_t(S_t) = (1-\beta_t a_t)^2 f_t(S_{t-1})",
     hypotheses=(h.has_tokens, h.ungated),
 )
-def residual_identity(e: Evidence) -> list[Sides]:
+def residual_identity(e: BoundEvidence) -> list[Sides]:
     return [_residual_identity(step) for step in e.facts.local_steps]
 
 
@@ -35,7 +35,7 @@ def residual_identity(e: Evidence) -> list[Sides]:
     r"f_t(S_t) = (1-\beta_t a_t)^2 f_t(\alpha_t S_{t-1})",
     hypotheses=(h.has_tokens, h.gated),
 )
-def gated_residual_identity(e: Evidence) -> list[Sides]:
+def gated_residual_identity(e: BoundEvidence) -> list[Sides]:
     return [_residual_identity(step) for step in e.facts.local_steps]
 
 
@@ -48,7 +48,7 @@ _LYAPUNOV = (h.has_tokens, h.ungated, h.positive_preconditioner, h.realisable)
     r"V_t^{\mathrm{after}} = V_t^{\mathrm{before}} - \beta_t(2-\beta_t a_t)\|E_{t-1}k_t\|^2",
     hypotheses=_LYAPUNOV,
 )
-def lyapunov_identity(e: Evidence) -> list[Sides]:
+def lyapunov_identity(e: BoundEvidence) -> list[Sides]:
     pairs = []
     for step in e.facts.local_steps:
         drop = step.beta * (2 - step.beta * step.alignment) * step.doubled_loss(step.decayed)
@@ -64,7 +64,7 @@ def lyapunov_identity(e: Evidence) -> list[Sides]:
     r"\|E_t D_{t+1}^{-1/2}\|_F^2 \le \max_i\tfrac{d_{t,i}}{d_{t+1,i}}\,\|E_t D_t^{-1/2}\|_F^2",
     hypotheses=_LYAPUNOV,
 )
-def metric_change(e: Evidence) -> list[Sides]:
+def metric_change(e: BoundEvidence) -> list[Sides]:
     pairs = []
     for step in e.facts.local_steps:
         if step.token + 1 == e.problem.length:

@@ -6,7 +6,7 @@ import numpy as np
 
 from osdn_theory.bounds import hypotheses as h
 from osdn_theory.bounds.check import Sides
-from osdn_theory.bounds.registry import Evidence, bound
+from osdn_theory.bounds.registry import BoundEvidence, bound
 from osdn_theory.bounds.runs.enclosed import FloatRun
 
 
@@ -16,7 +16,7 @@ from osdn_theory.bounds.runs.enclosed import FloatRun
     r"\|k_t\|_2 = 1,\ d_1 = \mathbf 1 \implies \|d_{T+1} - \mathbf 1\| = 0",
     hypotheses=(h.plain_feedback, h.no_forgetting, h.starts_at_one, h.box_contains_one, h.unit_keys),
 )
-def identity_fixed_point(e: Evidence) -> list[Sides]:
+def identity_fixed_point(e: BoundEvidence) -> list[Sides]:
     """Once d leaves 1 it never returns exactly, but every token is compared all the same."""
     one = np.ones(e.problem.key_dim)
     zero = e.field.of(0.0)

@@ -10,8 +10,8 @@ from osdn_theory.base.validation import Array
 from osdn_theory.bounds import hypotheses as h
 from osdn_theory.bounds.check import Sides
 from osdn_theory.bounds.numbers import Number, distance_sq, dot
-from osdn_theory.bounds.problem import Problem
-from osdn_theory.bounds.registry import Evidence, Run, bound
+from osdn_theory.bounds.problem import CalibrationProblem
+from osdn_theory.bounds.registry import BoundEvidence, Run, bound
 from osdn_theory.bounds.runs.enclosed import FloatRun
 from osdn_theory.bounds.runs.exact import ExactRun
 from osdn_theory.recurrence.calibrate import calibration_scan
@@ -26,7 +26,7 @@ _VISIBLE = 1e-9
     r"\|d_t-d'_t\| \le \prod_{s<t}\gamma_s\,\|d_1-d'_1\|",
     hypotheses=(h.has_tokens, h.contracting_step),
 )
-def stability(e: Evidence) -> list[Sides]:
+def stability(e: BoundEvidence) -> list[Sides]:
     other = second_run(e)
     bound_sq = separation_sq(e.run, other, 0)
     pairs: list[Sides] = []
@@ -48,7 +48,7 @@ def separation_sq(first: Run, second: Run, token: int) -> Number:
     return first.run_distance_sq(second, token)
 
 
-def second_run(e: Evidence) -> Run:
+def second_run(e: BoundEvidence) -> Run:
     """The same problem, same anchor, started from another corner of the box."""
     start = other_start(e.problem)
     if isinstance(e.run, ExactRun):
@@ -56,7 +56,7 @@ def second_run(e: Evidence) -> Run:
     return _float_run_from(e.problem, start)
 
 
-def other_start(problem: Problem) -> Array:
+def other_start(problem: CalibrationProblem) -> Array:
     """A d_1 away from the given one: the farther face of the box, or one unit away where it is open."""
     low = np.where(np.isfinite(problem.lower), problem.lower, problem.initial - 1)
     high = np.where(np.isfinite(problem.upper), problem.upper, problem.initial + 1)
@@ -65,7 +65,7 @@ def other_start(problem: Problem) -> Array:
     return np.clip(farther, problem.initial - 1, problem.initial + 1)
 
 
-def _float_run_from(problem: Problem, start: Array) -> FloatRun:
+def _float_run_from(problem: CalibrationProblem, start: Array) -> FloatRun:
     path, final = calibration_scan(
         problem.stream.keys,
         problem.head_rule(),
@@ -90,7 +90,7 @@ def _float_run_from(problem: Problem, start: Array) -> FloatRun:
         h.box_inactive,
     ),
 )
-def constant_key_bias(e: Evidence) -> list[Sides]:
+def constant_key_bias(e: BoundEvidence) -> list[Sides]:
     """With a_inf = ((1 - gamma) <c, s> + eta w ||s||^2) / ((1 - gamma) + eta w ||s||^2)."""
     limit = bias_limit(e)
     strength = e.field.of(e.problem.eta) * e.run.weights[0] * e.run.norms_sq[0]
@@ -102,7 +102,7 @@ def constant_key_bias(e: Evidence) -> list[Sides]:
     return pairs
 
 
-def bias_limit(e: Evidence) -> Number:
+def bias_limit(e: BoundEvidence) -> Number:
     """a_inf of T13 for the first key."""
     kept = 1 - e.field.of(e.problem.gamma[0])
     strength = e.field.of(e.problem.eta) * e.run.weights[0] * e.run.norms_sq[0]

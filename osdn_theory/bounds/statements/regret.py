@@ -14,7 +14,7 @@ import numpy as np
 from osdn_theory.bounds import hypotheses as h
 from osdn_theory.bounds.check import Sides, upper
 from osdn_theory.bounds.numbers import Number, ball, distance_sq, log, norm_sq, sqrt, total, vector
-from osdn_theory.bounds.registry import Evidence, bound
+from osdn_theory.bounds.registry import BoundEvidence, bound
 
 _INTERPOLATING = (
     h.has_tokens,
@@ -28,14 +28,14 @@ _INTERPOLATING = (
 )
 
 
-def interpolating_constant(e: Evidence) -> Number:
+def interpolating_constant(e: BoundEvidence) -> Number:
     """C = ||d_1 - u||^2 / (eta (2 - eta M))  (T5)."""
     assert e.facts.comparator is not None
     eta = e.field.of(e.problem.eta)
     return e.run.distance_sq(0, e.facts.comparator) / (eta * (2 - eta * h.largest_norm_sq(e)))
 
 
-def agnostic_bound(e: Evidence, comparator_loss: Number, distance: Number) -> Number:
+def agnostic_bound(e: BoundEvidence, comparator_loss: Number, distance: Number) -> Number:
     """(sum l_t(u) + distance / (2 eta)) / (1 - eta M), the right side of T8 and T14."""
     eta = e.field.of(e.problem.eta)
     return (comparator_loss + distance / (2 * eta)) / (1 - eta * h.largest_norm_sq(e))
@@ -47,7 +47,7 @@ def agnostic_bound(e: Evidence, comparator_loss: Number, distance: Number) -> Nu
     r"\sum_t (1-a_t)^2 \le \frac{\|d_1-u\|^2}{\eta(2-\eta M)}",
     hypotheses=_INTERPOLATING,
 )
-def interpolating_regret(e: Evidence) -> list[Sides]:
+def interpolating_regret(e: BoundEvidence) -> list[Sides]:
     return [Sides(norm_sq(e.run.gaps), interpolating_constant(e))]
 
 
@@ -57,7 +57,7 @@ def interpolating_regret(e: Evidence) -> list[Sides]:
     r"\prod_t q_t \le (C/T)^T",
     hypotheses=(*_INTERPOLATING, h.full_writes),
 )
-def super_geometric(e: Evidence) -> list[Sides]:
+def super_geometric(e: BoundEvidence) -> list[Sides]:
     length = e.problem.length
     rhs = length * log(interpolating_constant(e) / length)
     return [log_product([gap * gap for gap in e.run.gaps], rhs)]
@@ -69,7 +69,7 @@ def super_geometric(e: Evidence) -> list[Sides]:
     r"\tfrac1T\sum_t\sqrt{q_t} \le \overline{|1-\beta|} + \bar\beta_2\sqrt{C/T}",
     hypotheses=(*_INTERPOLATING, h.plain_feedback, h.nonnegative_beta),
 )
-def mean_contraction(e: Evidence) -> list[Sides]:
+def mean_contraction(e: BoundEvidence) -> list[Sides]:
     return [Sides(total(_roots(e)) / e.problem.length, gated_rate(e))]
 
 
@@ -79,11 +79,11 @@ def mean_contraction(e: Evidence) -> list[Sides]:
     r"\prod_t\sqrt{q_t} \le (\overline{|1-\beta|} + \bar\beta_2\sqrt{C/T})^T",
     hypotheses=(*_INTERPOLATING, h.plain_feedback, h.nonnegative_beta),
 )
-def product_contraction(e: Evidence) -> list[Sides]:
+def product_contraction(e: BoundEvidence) -> list[Sides]:
     return [log_product(_roots(e), e.problem.length * log(gated_rate(e)))]
 
 
-def gated_rate(e: Evidence) -> Number:
+def gated_rate(e: BoundEvidence) -> Number:
     """mean |1 - beta_t| + beta_2 sqrt(C / T)  (T7)."""
     length = e.problem.length
     missed = total(abs(1 - b) for b in e.run.beta) / length
@@ -91,7 +91,7 @@ def gated_rate(e: Evidence) -> Number:
     return missed + sqrt(mean_square * interpolating_constant(e) / length)
 
 
-def _roots(e: Evidence) -> list[Number]:
+def _roots(e: BoundEvidence) -> list[Number]:
     # sqrt(q_t) = |1 - beta_t a_t|, with 1 - beta a = (1 - beta) + beta (1 - a).
     pairs = zip(e.run.beta, e.run.alignment_gaps, strict=True)
     return [abs((1 - b) + b * gap) for b, gap in pairs]
@@ -106,7 +106,7 @@ _AGNOSTIC = (h.has_tokens, h.full_feedback, h.no_forgetting, h.step_below(1))
     r"\sum_t \ell_t(d_t) \le \frac{\sum_t\ell_t(u) + \|d_1-u\|^2/(2\eta)}{1-\eta M}",
     hypotheses=_AGNOSTIC,
 )
-def agnostic_regret(e: Evidence) -> list[Sides]:
+def agnostic_regret(e: BoundEvidence) -> list[Sides]:
     best = e.facts.best_comparator
     comparator_loss = norm_sq(e.run.comparator_gaps(best)) / 2
     rhs = agnostic_bound(e, comparator_loss, e.run.distance_sq(0, best))
@@ -119,7 +119,7 @@ def agnostic_regret(e: Evidence) -> list[Sides]:
     r"\sum_t \ell_t(d_t) \le \frac{\sum_t\ell_t(u_t) + (\|d_1-u_1\|^2 + 2RP_T)/(2\eta)}{1-\eta M}",
     hypotheses=(*_AGNOSTIC, h.bounded_box, h.comparator_known, h.comparator_in_box),
 )
-def tracking(e: Evidence) -> list[Sides]:
+def tracking(e: BoundEvidence) -> list[Sides]:
     assert e.facts.comparator is not None
     path = np.broadcast_to(e.facts.comparator, e.problem.stream.keys.shape)
     comparator_loss = norm_sq(e.run.comparator_gaps(path)) / 2
@@ -127,7 +127,7 @@ def tracking(e: Evidence) -> list[Sides]:
     return [Sides(norm_sq(e.run.gaps) / 2, agnostic_bound(e, comparator_loss, distance))]
 
 
-def path_length(e: Evidence) -> Number:
+def path_length(e: BoundEvidence) -> Number:
     """P_T = sum_t ||u_{t+1} - u_t||, zero for a fixed comparator."""
     u = e.facts.comparator
     assert u is not None
@@ -138,7 +138,7 @@ def path_length(e: Evidence) -> Number:
     return total(sqrt(step) for step in steps)
 
 
-def box_diameter(e: Evidence) -> Number:
+def box_diameter(e: BoundEvidence) -> Number:
     """R = ||d_max - d_min||."""
     return sqrt(distance_sq(vector(e.field, e.problem.upper), vector(e.field, e.problem.lower)))
 

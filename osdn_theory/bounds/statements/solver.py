@@ -11,7 +11,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.bounds.check import BoundCheck
-from osdn_theory.bounds.problem import Problem
+from osdn_theory.bounds.problem import CalibrationProblem
 from osdn_theory.bounds.runs.enclosed import TINY, UNIT, FloatRun, dot_error
 from osdn_theory.recurrence.trajectory import Trajectory
 
@@ -19,7 +19,7 @@ _MARGIN = 4.0
 # Both the solver's step and the one it is compared with round, in any order of operations.
 
 
-def solver_checks(problem: Problem) -> list[BoundCheck]:
+def solver_checks(problem: CalibrationProblem) -> list[BoundCheck]:
     """The calibrate step, the alignment, and (where states were kept) write, residual and read."""
     checks = [_calibrate(problem), _alignment(problem)]
     if problem.trajectory.states is not None:
@@ -27,7 +27,7 @@ def solver_checks(problem: Problem) -> list[BoundCheck]:
     return checks
 
 
-def _calibrate(problem: Problem) -> BoundCheck:
+def _calibrate(problem: CalibrationProblem) -> BoundCheck:
     run = FloatRun(problem)
     defect, rounding = run.step_defect
     start = np.abs(run.path[:1] - problem.initial)
@@ -40,7 +40,7 @@ def _calibrate(problem: Problem) -> BoundCheck:
     )
 
 
-def _alignment(problem: Problem) -> BoundCheck:
+def _alignment(problem: CalibrationProblem) -> BoundCheck:
     d, s = problem.preconditioner, problem.stream.squared_keys
     found = problem.trajectory.alignment[problem.index]
     size = np.einsum("tk,tk->t", np.abs(d), s)
@@ -53,7 +53,7 @@ def _alignment(problem: Problem) -> BoundCheck:
     )
 
 
-def _state_checks(problem: Problem) -> list[BoundCheck]:
+def _state_checks(problem: CalibrationProblem) -> list[BoundCheck]:
     before, after = _states(problem.trajectory, problem.index)
     stream, keys = problem.stream, problem.stream.keys
     decayed = before if problem.state_gate is None else _decay(before, problem.state_gate)
@@ -101,7 +101,9 @@ def _decay(state: Array, gate: Array) -> Array:
     return decayed
 
 
-def _check(problem: Problem, title: str, statement: str, defect: Array, rounding: Array) -> BoundCheck:
+def _check(
+    problem: CalibrationProblem, title: str, statement: str, defect: Array, rounding: Array
+) -> BoundCheck:
     allowed = _MARGIN * rounding + TINY
     holds = bool(np.all(defect <= allowed))
     worst = int(np.argmax(defect / allowed)) if defect.size else 0

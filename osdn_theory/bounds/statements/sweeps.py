@@ -12,7 +12,7 @@ from math import comb
 from osdn_theory.bounds import hypotheses as h
 from osdn_theory.bounds.check import Sides
 from osdn_theory.bounds.numbers import Number
-from osdn_theory.bounds.registry import Evidence, bound
+from osdn_theory.bounds.registry import BoundEvidence, bound
 from osdn_theory.bounds.runs.local_step import EXACT
 from osdn_theory.bounds.runs.window import SWEEPS, Window, distances
 
@@ -42,7 +42,7 @@ def certificate(window: Window) -> list[Number]:
     return window.amplified(window.spread(distances(window.sweeps[-1], window.sweeps[-2])))
 
 
-def _pairs(e: Evidence, limit: Callable[[Window], list[Number]]) -> list[Sides]:
+def _pairs(e: BoundEvidence, limit: Callable[[Window], list[Number]]) -> list[Sides]:
     return [
         Sides(lhs, rhs, scope=_scope(window), method=EXACT.label)
         for window in e.facts.windows
@@ -61,7 +61,7 @@ def _scope(window: Window) -> str:
     r"u^{(m)}_1=u_1,\ \ldots,\ u^{(m)}_m=u_m",
     hypotheses=(h.has_tokens,),
 )
-def first_gains(e: Evidence) -> list[Sides]:
+def first_gains(e: BoundEvidence) -> list[Sides]:
     return [
         Sides(swept, gain, identity=True, scope=_scope(window), method=EXACT.label)
         for window in e.facts.windows
@@ -75,7 +75,7 @@ def first_gains(e: Evidence) -> list[Sides]:
     r"|u^{(m)}-u| \le N^m\,|u^{(0)}-u|",
     hypotheses=(h.has_tokens,),
 )
-def swept_error(e: Evidence) -> list[Sides]:
+def swept_error(e: BoundEvidence) -> list[Sides]:
     return _pairs(e, lambda window: swept_limit(window))
 
 
@@ -85,7 +85,7 @@ def swept_error(e: Evidence) -> list[Sides]:
     r"|u^{(m)}_{t+1}-u_{t+1}| \le \eta^m\binom{t}{m}\max_j|u^{(0)}_j-u_j|",
     hypotheses=(h.has_tokens, h.windows_bounded_by_eta),
 )
-def super_geometric_sweeps(e: Evidence) -> list[Sides]:
+def super_geometric_sweeps(e: BoundEvidence) -> list[Sides]:
     return _pairs(e, lambda window: binomial_limit(window))
 
 
@@ -95,5 +95,5 @@ def super_geometric_sweeps(e: Evidence) -> list[Sides]:
     r"|u^{(m)}-u| \le (I-N)^{-1}N\,|u^{(m)}-u^{(m-1)}|",
     hypotheses=(h.has_tokens,),
 )
-def sweep_certificate(e: Evidence) -> list[Sides]:
+def sweep_certificate(e: BoundEvidence) -> list[Sides]:
     return _pairs(e, lambda window: certificate(window))

@@ -14,7 +14,7 @@ from osdn_theory.report.claims.paper import PAPER_CLAIMS, PaperClaim
 from osdn_theory.report.reading.checks import label
 from osdn_theory.report.reading.proofs import ProofStatus
 from osdn_theory.theorems import Theorem
-from osdn_theory.verification.digest import SEVERITY, Digest, Theorem as CheckedTheorem
+from osdn_theory.verification.digest import SEVERITY, CheckedTheorem, Digest
 
 Judgement = Literal[
     "supported", "supported in part", "undecided", "contradicted", "not tested at this scale", "not tested"
@@ -57,7 +57,7 @@ class TheoremRow:
     theorem : Theorem
     proof : ProofStatus
     streams : StreamStatus
-    checked : digest.Theorem or None
+    checked : CheckedTheorem or None
         Its checks, statement by statement.
     kernels : dict from outcome to names of kernel runs
     """

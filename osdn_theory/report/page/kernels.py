@@ -11,7 +11,7 @@ from osdn_theory.crosscheck.results import Comparison, CrossCheck, Verdict
 from osdn_theory.plotting.tables import Table
 from osdn_theory.report.examinations import exercise_line
 from osdn_theory.report.reading.checks import outcome
-from osdn_theory.report.summary.outcomes import Marked
+from osdn_theory.report.summary.outcomes import MarkedCell
 
 SYMBOLS = {
     "o": "output o",
@@ -51,7 +51,7 @@ def overview_table(found: Sequence[Examination]) -> Table:
                 kernel_name(each),
                 each.device,
                 *(each.versions.get(library, "–") for library in ("torch", "triton")),
-                Marked(each.verdict),
+                MarkedCell(each.verdict),
                 _of(sum(exercise.within for exercise in each.exercises), len(each.exercises)),
                 _of(len(each.power.seen), len(each.power.possible)) if each.power else "–",
                 len(each.streams),
@@ -76,12 +76,12 @@ def exercise_table(found: Sequence[Examination]) -> Table:
     return Table(("exercise", *map(kernel_name, found)), rows)
 
 
-def _exercised(exercise: ExerciseResult | None) -> Marked | str:
+def _exercised(exercise: ExerciseResult | None) -> MarkedCell | str:
     if exercise is None:
         return "–"
     excess = exercise_line(exercise).excess
     state = "wrong" if not exercise.within else "cannot tell" if exercise.hidden else "inside the bound"
-    return Marked(state, "" if excess is None else f"{excess:.2g}")
+    return MarkedCell(state, "" if excess is None else f"{excess:.2g}")
 
 
 def outside(found: Examination) -> list[str]:
@@ -103,7 +103,7 @@ def invariance_table(found: Sequence[Examination]) -> Table:
     titles = {each.name: each.title for kernel in found for each in kernel.invariances}
     held = [{each.name: each.outcome for each in kernel.invariances} for kernel in found]
     rows = [
-        (f"{name}: {title}", *(Marked(outcomes[name]) if name in outcomes else "–" for outcomes in held))
+        (f"{name}: {title}", *(MarkedCell(outcomes[name]) if name in outcomes else "–" for outcomes in held))
         for name, title in titles.items()
     ]
     return Table(("invariance", *map(kernel_name, found)), rows)
@@ -120,15 +120,15 @@ def error_table(found: Examination) -> Table:
     return Table(("quantity", "what it is", *map(run_name, found.streams)), rows)
 
 
-def _error(found: Comparison | None) -> Marked | str:
+def _error(found: Comparison | None) -> MarkedCell | str:
     if found is None:
         return "–"
     if found.bound is None:
         return f"{found.worst_error:.2g}, no bound claimed"
     if not found.within:
-        return Marked("wrong", f"{found.worst_error:.2g}, outside from token {found.first_outside}")
+        return MarkedCell("wrong", f"{found.worst_error:.2g}, outside from token {found.first_outside}")
     room = "" if found.median_slack is None else f" ({found.median_slack:.2g})"
-    return Marked("inside the bound", f"{found.worst_error:.2g}{room}")
+    return MarkedCell("inside the bound", f"{found.worst_error:.2g}{room}")
 
 
 def verdict_table(found: Examination) -> Table:
@@ -142,8 +142,8 @@ def verdict_table(found: Examination) -> Table:
     return Table(("theorem", *map(run_name, found.streams)), rows)
 
 
-def _verdict(found: Verdict | None) -> Marked | str:
-    return "–" if found is None else Marked(found.outcome, verdict_numbers(found))
+def _verdict(found: Verdict | None) -> MarkedCell | str:
+    return "–" if found is None else MarkedCell(found.outcome, verdict_numbers(found))
 
 
 def verdict_numbers(found: Verdict) -> str:
@@ -163,7 +163,7 @@ def run_table(found: Examination) -> Table:
         [
             (
                 run_name(run),
-                Marked(outcome(run)),
+                MarkedCell(outcome(run)),
                 f"{run.curve.decades:.1f}" if run.curve else "–",
                 *(run.shape.get(name, "–") for name in "THKV"),
             )

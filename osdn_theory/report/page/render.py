@@ -26,7 +26,7 @@ from osdn_theory.report.page.wording import number_columns, readable
 from osdn_theory.report.reading.documents import PACKAGED, Document
 from osdn_theory.report.reading.recall import count_missed, facts
 from osdn_theory.report.summary.headlines import headlines
-from osdn_theory.report.summary.outcomes import KINDS, MARKS, Marked
+from osdn_theory.report.summary.outcomes import KINDS, MARKS, MarkedCell
 from osdn_theory.verification.digest import SEVERITY, Digest, Exclusion, Statement, format_slack
 
 CSS_PIXELS = 96
@@ -110,8 +110,8 @@ def _statement(statement: Statement) -> tuple[Any, ...]:
     return (statement.title, _display(statement.formula), *counts, format_slack(statement.total.log10_slack))
 
 
-def _unpassed(proof: ProofLine) -> tuple[Marked, str, str, str]:
-    return Marked(proof.verdict), proof.method_name, proof.name, proof.detail
+def _unpassed(proof: ProofLine) -> tuple[MarkedCell, str, str, str]:
+    return MarkedCell(proof.verdict), proof.method_name, proof.name, proof.detail
 
 
 def _excluded(item: Exclusion, found: Digest) -> tuple[str, str, str, str]:

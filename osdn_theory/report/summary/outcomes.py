@@ -19,7 +19,7 @@ _SHOWN: Mapping[Kind, Mapping[str, str]] = {
     },
     "not applicable": {
         "·": "not applicable",
-        "–": "not checked, not tested, not tested at this scale, not exercised, none",
+        "–": "not checked, not proved, not tested, not tested at this scale, not exercised, none",
     },
 }
 
@@ -41,7 +41,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 @dataclass(frozen=True)
-class Marked:
+class MarkedCell:
     """An outcome in a cell of a table: its mark, and what to say beside it; "" for the outcome's own name."""
 
     outcome: str

@@ -20,7 +20,7 @@ from osdn_theory.bounds.check import log10_slack
 from osdn_theory.bounds.facts import Facts
 from osdn_theory.bounds.numbers import Balls
 from osdn_theory.bounds.problem import problem
-from osdn_theory.bounds.registry import SMALL, Evidence, conclude
+from osdn_theory.bounds.registry import SMALL, BoundEvidence, conclude
 from osdn_theory.bounds.runs.window import SWEEPS
 from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
 from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
@@ -322,7 +322,7 @@ def test_a_step_near_its_limit_is_undecided_in_few_bits() -> None:
     case = problem(osdn(stream, CalibrationRule(eta=1.99 / largest)), ())
     run = ExactRun(case, Balls(4))
     with run.field.working():
-        verdict = hypotheses.contracting_step(Evidence(case, Facts(case), run))
+        verdict = hypotheses.contracting_step(BoundEvidence(case, Facts(case), run))
     assert verdict.status == "undecided"
     assert "too close to call" in verdict.reason
 

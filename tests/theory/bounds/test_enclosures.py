@@ -22,7 +22,7 @@ from osdn_theory.bounds.numbers import (
     total,
     vector,
 )
-from osdn_theory.bounds.problem import Problem, problem
+from osdn_theory.bounds.problem import CalibrationProblem, problem
 from osdn_theory.bounds.runs.enclosed import FloatRun, dot_error
 from osdn_theory.bounds.runs.exact import ExactRun
 from osdn_theory.recurrence.rules import CalibrationRule
@@ -70,7 +70,7 @@ RULES = [
 ]
 
 
-def case(rule: CalibrationRule, *, seed: int = 0, length: int = 9, key_dim: int = 6) -> Problem:
+def case(rule: CalibrationRule, *, seed: int = 0, length: int = 9, key_dim: int = 6) -> CalibrationProblem:
     rng = np.random.default_rng(seed)
     stream = interpolating(rng, length=length, key_dim=key_dim, value_dim=2, beta="random")
     return problem(osdn(stream, rule), ())

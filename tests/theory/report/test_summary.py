@@ -26,7 +26,7 @@ from osdn_theory.crosscheck.results import Verdict
 from osdn_theory.report import write_report
 from osdn_theory.report.page.pictures import summary_figures
 from osdn_theory.report.page.symbols import SYMBOLS
-from osdn_theory.report.summary.outcomes import KINDS, MARKS, Marked
+from osdn_theory.report.summary.outcomes import KINDS, MARKS, MarkedCell
 from osdn_theory.theorems import THEOREMS
 from osdn_theory.verification.digest import digest
 from osdn_theory.verification.run import verify
@@ -34,7 +34,7 @@ from osdn_theory.verification.selection import select
 from osdn_theory.verification.suite import stream_names
 
 
-def cells(found: Any) -> dict[str, tuple[Marked, Marked, Marked]]:
+def cells(found: Any) -> dict[str, tuple[MarkedCell, MarkedCell, MarkedCell]]:
     return {row.name: (row.proved, row.streams, row.kernels) for row in found.matrix}
 
 
@@ -44,17 +44,17 @@ def test_the_matrix_says_of_every_theorem_what_bears_on_it(tmp_path: Path) -> No
     checks = [*good().checks, check("T5", "mqar", "violated"), check("float64")]
     found = cells(model(tmp_path, replace(good(), checks=checks)))
     assert list(found) == [*THEOREMS, "float64"]
-    assert found["T5"][:2] == (Marked("failed"), Marked("violated", "1 of 2"))
-    assert found["T6"] == (Marked("not run"), Marked("none"), Marked("confirmed", "1 of 1"))
-    assert found["T10"][:2] == (Marked("proved"), Marked("holds", "1 of 1"))
-    assert found["T15"][1] == Marked("not applicable", "1 of 1")
-    assert found["float64"] == (Marked("none"), Marked("holds", "1 of 1"), Marked("none"))
+    assert found["T5"][:2] == (MarkedCell("failed"), MarkedCell("violated", "1 of 2"))
+    assert found["T6"] == (MarkedCell("not run"), MarkedCell("none"), MarkedCell("confirmed", "1 of 1"))
+    assert found["T10"][:2] == (MarkedCell("proved"), MarkedCell("holds", "1 of 1"))
+    assert found["T15"][1] == MarkedCell("not applicable", "1 of 1")
+    assert found["float64"] == (MarkedCell("none"), MarkedCell("holds", "1 of 1"), MarkedCell("none"))
 
 
 def test_a_kernel_that_contradicts_a_theorem_is_what_the_matrix_shows(tmp_path: Path) -> None:
     leave(tmp_path, "crosscheck-1.json", crosscheck_document())
     leave(tmp_path, "crosscheck-2.json", crosscheck_document(excess=3, verdict="contradicted"))
-    assert cells(model(tmp_path))["T6"][2] == Marked("contradicted", "1 of 2")
+    assert cells(model(tmp_path))["T6"][2] == MarkedCell("contradicted", "1 of 2")
 
 
 def test_every_outcome_has_a_mark_and_a_kind() -> None:
