@@ -19,6 +19,13 @@ PRECONDITIONED = frozenset({"preconditioned_delta_net"})
 DECAYING = frozenset({"gated_delta_net", "kda"}) | PRECONDITIONED
 OSDN = frozenset({"osdn"})
 ANY = READING | CALIBRATING
+FAMILIES = {
+    "any": ANY,
+    "reading": READING,
+    "calibrating": CALIBRATING,
+    "decaying": DECAYING,
+    "preconditioned": PRECONDITIONED,
+}
 
 NORM = "use_qk_l2norm_in_kernel"
 """Needed by faults of kernels that divide queries and keys by their norms."""

@@ -25,7 +25,7 @@ from osdn_theory.crosscheck.examination.exercises.question import Question
 Leak = Literal["nothing", "memory", "preconditioner", "both"]
 """What a packed sequence takes over from the one before it."""
 
-
+Change = Callable[[Inputs], Inputs]
 Result = Callable[[Inputs, Mechanism, Outcome], Outcome]
 
 
@@ -47,7 +47,7 @@ class Fault:
         states for each sequence.
     """
 
-    inputs: tuple[Callable[[Inputs], Inputs], ...] = ()
+    inputs: tuple[Change, ...] = ()
     mechanism: Mapping[str, Any] = field(default_factory=dict)
     results: tuple[Result, ...] = ()
     sequences: tuple[Callable[[list[Inputs]], list[Inputs]], ...] = ()
@@ -64,6 +64,12 @@ class Fault:
             other.leak if other.leak != "nothing" else self.leak,
             self.across or other.across,
         )
+
+
+def switch(**switches: Any) -> Fault:
+    """The fault of a mechanism; unknown switches raise."""
+    Mechanism(**switches)
+    return Fault(mechanism=switches)
 
 
 def answer(fault: Fault, question: Question) -> list[Outcome]:

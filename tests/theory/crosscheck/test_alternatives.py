@@ -26,11 +26,11 @@ from support.crosscheck.eager_faults import kernel
 
 from osdn_theory.crosscheck.alternatives.alternative import Alternative
 from osdn_theory.crosscheck.alternatives.engine.evolve import evolve
+from osdn_theory.crosscheck.alternatives.fault import switch
 from osdn_theory.crosscheck.alternatives.naming import explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
-from osdn_theory.crosscheck.alternatives.rows.switching import switch
 from osdn_theory.crosscheck.alternatives.shown import Truth
-from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY, COMMON, alternative
+from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY, COMMON, MADE, alternative
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.examination.exercises.draw import SMALL
 from osdn_theory.crosscheck.examination.exercises.question import answer, restart
@@ -59,6 +59,7 @@ def test_the_table_has_a_kernel_for_every_row() -> None:
     assert len(ALTERNATIVES) == len(BY_KEY) >= 60
     assert {key for _, key in EVERY_ROW} == set(BY_KEY) - {NORMS}
     assert set(COMMON) <= set(BY_KEY)
+    assert set(MADE) <= set(BY_KEY)
     for row in ALTERNATIVES:
         assert row.sentence
         assert row.formula

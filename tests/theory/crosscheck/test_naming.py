@@ -14,9 +14,9 @@ from support.crosscheck.exercises import exercise
 
 from osdn_theory.crosscheck.alternatives import agreement as module
 from osdn_theory.crosscheck.alternatives.alternative import Alternative
+from osdn_theory.crosscheck.alternatives.fault import switch
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
-from osdn_theory.crosscheck.alternatives.rows.switching import switch
 from osdn_theory.crosscheck.alternatives.shown import Shown, Truth
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, alternative
 from osdn_theory.crosscheck.cases.case import Case

@@ -1,1 +1,1 @@
-"""Rows of the table of known faults, by the kind of fault."""
+"""Rows of the table of known faults: `faults.toml` in words, and how those are made that switches do not make."""

@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.alternatives.alternative import ANY, Alternative
-from osdn_theory.crosscheck.alternatives.engine.inputs import Inputs
-from osdn_theory.crosscheck.alternatives.fault import Fault
-from osdn_theory.crosscheck.alternatives.rows.changing import (
-    GATES,
-    STATES,
-    TENSORS,
-    Change,
-    fault_of,
-    on,
-    readers,
-    row_of,
+from osdn_theory.crosscheck.alternatives.alternative import (
+    ANY,
+    CALIBRATING,
+    DECAYING,
+    PRECONDITIONED,
+    READING,
+    Alternative,
 )
+from osdn_theory.crosscheck.alternatives.engine.inputs import Inputs
+from osdn_theory.crosscheck.alternatives.fault import Change, Fault
+from osdn_theory.crosscheck.alternatives.rows.reading import GATES, on
 from osdn_theory.rounding import BFLOAT16, round_to
+
+TENSORS = {
+    "q": ("queries",),
+    "k": ("keys",),
+    "v": ("values",),
+    "beta": ("beta",),
+    "g": GATES,
+    "g_atk": ("gram_decay",),
+    "beta_atk": ("gram_weight",),
+}
+"""Fields of `Inputs` behind each argument with tokens."""
+
+STATES = {
+    "initial_state": ("state",),
+    "initial_preconditioner": ("start",),
+    "anchor": ("anchor",),
+    "initial_A_state": ("start",),
+}
+
+READERS = {
+    "k": ANY,
+    "g": DECAYING | CALIBRATING,
+    **dict.fromkeys(("initial_preconditioner", "anchor"), CALIBRATING),
+    **dict.fromkeys(("g_atk", "beta_atk", "initial_A_state"), PRECONDITIONED),
+}
+"""Recurrences that read an argument, where these are not all that have a memory."""
 
 LOGARITHMIC = (*GATES, "gram_decay")
 """What is passed as its logarithm."""
@@ -40,18 +64,23 @@ def _shifted() -> Iterator[Alternative]:
     for argument, fields in TENSORS.items():
         for where, (index, step) in directions.items():
             fills = ("zero", "repeated", "around")
-            variants = {f"the end {fill}": fault_of(_shift(fields, step, fill)) for fill in fills}
+            variants = {f"the end {fill}": Fault(inputs=(_shift(fields, step, fill),)) for fill in fills}
             across = {
                 f"{label}, across sequences": replace(fault, across=True) for label, fault in variants.items()
             }
-            yield Alternative(
+            yield _row(
+                argument,
                 f"{argument} of {where}",
                 f"{argument} is read one token off",
                 f"{argument}_t <- {argument}_{index}",
                 {**variants, **across},
-                readers(argument),
-                frozenset({argument}),
             )
+
+
+def _row(argument: str, key: str, sentence: str, formula: str, variants: Mapping[str, Fault]) -> Alternative:
+    return Alternative(
+        key, sentence, formula, variants, READERS.get(argument, READING), frozenset({argument})
+    )
 
 
 def _shift(fields: tuple[str, ...], step: int, fill: str) -> Change:
@@ -84,13 +113,12 @@ def _elsewhere() -> Iterator[Alternative]:
     for argument, fields in {**TENSORS, **STATES}.items():
         for where, (formula, move) in moves.items():
             # Packed sequences have one row of tokens, but each its row of states.
-            yield Alternative(
+            yield _row(
+                argument,
                 f"{argument} of {where}",
                 f"every head or batch row reads {argument} of {where}",
                 formula.format(x=argument),
                 {"": Fault(inputs=(on(fields, move),), across=True)},
-                readers(argument),
-                frozenset({argument}),
             )
     every = tuple(field for fields in (*TENSORS.values(), *STATES.values()) for field in fields)
     for where, (formula, move) in moves.items():
@@ -111,10 +139,11 @@ def _rounded() -> Iterator[Alternative]:
         return np.exp(coarse(np.log(gate)))
 
     for argument, fields in {**TENSORS, **STATES}.items():
-        yield row_of(
+        change = on(fields, coarse_logarithm if fields[0] in LOGARITHMIC else coarse)
+        yield _row(
+            argument,
             f"{argument} in bfloat16",
             f"{argument} is rounded to bfloat16",
             f"{argument} <- bfloat16({argument})",
-            argument,
-            on(fields, coarse_logarithm if fields[0] in LOGARITHMIC else coarse),
+            {"": Fault(inputs=(change,))},
         )

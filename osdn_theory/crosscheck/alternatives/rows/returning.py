@@ -1,23 +1,15 @@
-"""Rows of the table: results that leave something out, and sequences packed into one that know of each other."""
+"""Faults of returning: results that leave something out, and sequences packed into one that know of each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.alternatives.alternative import (
-    CALIBRATING,
-    CHUNKS,
-    DECAYING,
-    OSDN,
-    READING,
-    Alternative,
-)
+from osdn_theory.crosscheck.alternatives.alternative import CHUNKS
 from osdn_theory.crosscheck.alternatives.engine.evolve import run
 from osdn_theory.crosscheck.alternatives.engine.inputs import Inputs, cut
 from osdn_theory.crosscheck.alternatives.engine.mechanism import Mechanism
@@ -25,162 +17,50 @@ from osdn_theory.crosscheck.alternatives.engine.outcome import Outcome
 from osdn_theory.crosscheck.alternatives.fault import Fault, Result, boundary_late
 from osdn_theory.rounding import BFLOAT16, round_to
 
-FINAL, PACKED = frozenset({"output_final_state"}), frozenset({"cu_seqlens"})
+
+def _zeroed(array: Array, start: int, axis: int = 2) -> Array:
+    """Zero from an entry of an axis on; that of the tokens is the third."""
+    kept, lost = np.split(array, [start], axis=axis)
+    return np.concatenate([kept, np.zeros_like(lost)], axis=axis)
 
 
-def rows() -> Iterator[Alternative]:
-    """All faults of what is returned and of packing."""
-    yield from _lost_outputs()
-    yield from _final_state()
-    yield from _handed_on()
-    yield from _packed()
+def _state_after(inputs: Inputs, how: Mechanism, tokens: int) -> Array:
+    return run(cut(inputs, 0, max(tokens, 0)), how).state
 
 
-def _row(
-    key: str,
-    sentence: str,
-    formula: str,
-    result: Result,
-    of: frozenset[str] = READING,
-    needs: frozenset[str] = frozenset(),
-    *,
-    approximate: bool = False,
-) -> Alternative:
-    return Alternative(key, sentence, formula, {"": Fault(results=(result,))}, of, needs, approximate)
+def _last(inputs: Inputs, out: Outcome) -> Array:
+    return out.preconditioner[:, :, -1] if inputs.length else out.handed_on
 
 
-def _lost_outputs() -> Iterator[Alternative]:
-    yield _row(
-        "last token without output",
-        "the last token is not read",
-        "o_T = 0",
-        lambda inputs, how, out: replace(out, outputs=_zeroed(out.outputs, max(inputs.length - 1, 0))),
-    )
-    yield _row(
-        "last value row without output",
-        "the last value feature is not read",
-        "o_{t,V} = 0",
-        lambda inputs, how, out: replace(out, outputs=_with_zero(out.outputs, (..., -1))),
-    )
-    yield Alternative(
-        "last value row not written",
-        "the last value feature is never written",
-        "v_{t,V} = 0",
-        {"": Fault(inputs=(lambda inputs: replace(inputs, values=_with_zero(inputs.values, (..., -1))),))},
-        READING,
-    )
-    yield _chunks(
-        "last partial chunk without output",
-        "outputs of the last partial chunk are left out",
-        "o_t = 0 for t > floor(T/C) C",
-        _without_tail,
-    )
-    yield _chunks(
-        "drops the last partial chunk",
-        "the last partial chunk is neither written nor read",
-        "T <- floor(T/C) C",
-        _dropped_tail,
-    )
-    yield _row(
-        "o in bfloat16",
-        "o is rounded to bfloat16",
-        "o_t <- bfloat16(o_t)",
-        lambda inputs, how, out: replace(out, outputs=round_to(out.outputs, BFLOAT16)),
-        approximate=True,
-    )
-
-
-def _chunks(
-    key: str,
-    sentence: str,
-    formula: str,
-    make: Callable[[int], Result],
-    of: frozenset[str] = READING,
-    needs: frozenset[str] = frozenset(),
-) -> Alternative:
-    variants = {f"C = {size}": Fault(results=(make(size),)) for size in CHUNKS}
-    return Alternative(key, sentence, formula, variants, of, needs)
-
-
-def _zeroed(tokens: Array, start: int) -> Array:
-    return _with_zero(tokens, (slice(None), slice(None), slice(start, None)))
-
-
-def _with_zero(array: Array, place: Any) -> Array:
-    changed = np.array(array)
-    changed[place] = 0.0
-    return changed
+RESULTS: Mapping[str, Result] = {
+    "last token without output": lambda x, how, out: replace(
+        out, outputs=_zeroed(out.outputs, max(x.length - 1, 0))
+    ),
+    "last value row without output": lambda x, how, out: replace(
+        out, outputs=_zeroed(out.outputs, -1, axis=3)
+    ),
+    "o in bfloat16": lambda x, how, out: replace(out, outputs=round_to(out.outputs, BFLOAT16)),
+    "final state before the last token": lambda x, how, out: replace(
+        out, state=_state_after(x, how, x.length - 1)
+    ),
+    "final state transposed": lambda x, how, out: (
+        replace(out, state=transpose(out.state)) if x.square else out
+    ),
+    "final state is S_0": lambda x, how, out: replace(out, state=x.state),
+    "final state in bfloat16": lambda x, how, out: replace(out, state=round_to(out.state, BFLOAT16)),
+    "hands on d_T": lambda x, how, out: replace(out, handed_on=_last(x, out)),
+    "d handed on in bfloat16": lambda x, how, out: replace(out, handed_on=round_to(out.handed_on, BFLOAT16)),
+    "hands on d_1": lambda x, how, out: replace(out, handed_on=x.start),
+}
+"""What such a kernel makes of its results, by the fault's name."""
 
 
 def _without_tail(size: int) -> Result:
-    def result(inputs: Inputs, how: Mechanism, out: Outcome) -> Outcome:
-        return replace(out, outputs=_zeroed(out.outputs, inputs.length // size * size))
-
-    return result
-
-
-def _dropped_tail(size: int) -> Result:
-    def result(inputs: Inputs, how: Mechanism, out: Outcome) -> Outcome:
-        short = _short_state(size)(inputs, how, out)
-        return _without_tail(size)(inputs, how, short)
-
-    return result
+    return lambda x, how, out: replace(out, outputs=_zeroed(out.outputs, x.length // size * size))
 
 
 def _short_state(size: int) -> Result:
-    def result(inputs: Inputs, how: Mechanism, out: Outcome) -> Outcome:
-        return replace(out, state=run(cut(inputs, 0, inputs.length // size * size), how).state)
-
-    return result
-
-
-def _final_state() -> Iterator[Alternative]:
-    yield _row(
-        "final state before the last token",
-        "the final state lacks the last token",
-        "S_{T-1} for S_T",
-        lambda inputs, how, out: replace(
-            out, state=run(cut(inputs, 0, max(inputs.length - 1, 0)), how).state
-        ),
-        needs=FINAL,
-    )
-    yield _row(
-        "final state transposed",
-        "the final state is transposed (K = V)",
-        "S_T^T for S_T",
-        lambda inputs, how, out: replace(out, state=transpose(out.state)) if inputs.square else out,
-        needs=FINAL,
-    )
-    yield _row(
-        "final state is S_0",
-        "the final state is the initial one",
-        "S_0 for S_T",
-        lambda inputs, how, out: replace(out, state=inputs.state),
-        needs=FINAL,
-    )
-    yield _row(
-        "final state in bfloat16",
-        "the final state is rounded to bfloat16",
-        "bfloat16(S_T) for S_T",
-        lambda inputs, how, out: replace(out, state=round_to(out.state, BFLOAT16)),
-        needs=FINAL,
-        approximate=True,
-    )
-    yield _chunks(
-        "final state without the last partial chunk",
-        "the final state lacks the last partial chunk",
-        "S_{floor(T/C) C} for S_T",
-        _short_state,
-        needs=FINAL,
-    )
-    yield _chunks(
-        "padding decays the state",
-        "tokens that fill up the last chunk decay the memory",
-        "S_T <- alpha_T^p S_T, p = -T mod C",
-        _padded,
-        DECAYING,
-        FINAL,
-    )
+    return lambda x, how, out: replace(out, state=_state_after(x, how, x.length // size * size))
 
 
 def _padded(size: int) -> Result:
@@ -194,82 +74,13 @@ def _padded(size: int) -> Result:
     return result
 
 
-def _handed_on() -> Iterator[Alternative]:
-    yield _row(
-        "hands on d_T",
-        "the d handed on lacks the last calibration",
-        "d_T for d_{T+1}",
-        lambda inputs, how, out: replace(out, handed_on=_last(inputs, out)),
-        CALIBRATING,
-        FINAL,
-    )
-    yield _row(
-        "d handed on in bfloat16",
-        "the d handed on is rounded to bfloat16",
-        "bfloat16(d_{T+1}) for d_{T+1}",
-        lambda inputs, how, out: replace(out, handed_on=round_to(out.handed_on, BFLOAT16)),
-        CALIBRATING,
-        approximate=True,
-    )
-    yield _row(
-        "hands on d_1",
-        "the d handed on is the one it started from",
-        "d_1 for d_{T+1}",
-        lambda inputs, how, out: replace(out, handed_on=inputs.start),
-        CALIBRATING,
-        FINAL,
-    )
-
-
-def _last(inputs: Inputs, out: Outcome) -> Array:
-    return out.preconditioner[:, :, -1] if inputs.length else out.handed_on
-
-
-def _packed() -> Iterator[Alternative]:
-    def packed(
-        key: str, sentence: str, formula: str, fault: Fault, of: frozenset[str] = READING
-    ) -> Alternative:
-        return Alternative(key, sentence, formula, {"": fault}, of, PACKED)
-
-    yield packed(
-        "cu_seqlens ignored for the memory",
-        "packed sequences go on from the memory of the one before",
-        "S_0 of sequence n = S_T of n - 1",
-        Fault(leak="memory"),
-    )
-    yield packed(
-        "cu_seqlens ignored for d",
-        "packed sequences go on from the d of the one before",
-        "d_1 of sequence n = d_{T+1} of n - 1",
-        Fault(leak="preconditioner"),
-        CALIBRATING,
-    )
-    yield packed(
-        "cu_seqlens ignored",
-        "packed sequences are taken as one",
-        "S_0, d_1 of sequence n from n - 1",
-        Fault(leak="both"),
-        OSDN,
-    )
-    yield packed(
-        "states of sequence 0",
-        "every packed sequence starts from the states of the first",
-        "S_0, d_1 of n <- those of 0",
-        Fault(sequences=(_of_sequence(lambda at, count: 0),)),
-    )
-    yield packed(
-        "states of the next sequence",
-        "packed sequences start from their neighbour's states",
-        "S_0, d_1 of n <- those of n + 1",
-        Fault(sequences=(_of_sequence(lambda at, count: (at + 1) % count),)),
-    )
-    yield packed(
-        "last boundary late",
-        "the last packed sequence starts one token late",
-        "cu_seqlens_{N-1} + 1",
-        Fault(sequences=(boundary_late,)),
-        READING | CALIBRATING,
-    )
+_OF_CHUNKS: Mapping[str, Callable[[int], tuple[Result, ...]]] = {
+    "last partial chunk without output": lambda size: (_without_tail(size),),
+    "drops the last partial chunk": lambda size: (_short_state(size), _without_tail(size)),
+    "final state without the last partial chunk": lambda size: (_short_state(size),),
+    "padding decays the state": lambda size: (_padded(size),),
+}
+"""The same of a chunk's size."""
 
 
 def _of_sequence(source: Callable[[int, int], int]) -> Callable[[list[Inputs]], list[Inputs]]:
@@ -281,3 +92,22 @@ def _of_sequence(source: Callable[[int, int], int]) -> Callable[[list[Inputs]], 
         ]
 
     return exchanged
+
+
+_PACKED: Mapping[str, Fault] = {
+    "cu_seqlens ignored for the memory": Fault(leak="memory"),
+    "cu_seqlens ignored for d": Fault(leak="preconditioner"),
+    "cu_seqlens ignored": Fault(leak="both"),
+    "states of sequence 0": Fault(sequences=(_of_sequence(lambda at, count: 0),)),
+    "states of the next sequence": Fault(sequences=(_of_sequence(lambda at, count: (at + 1) % count),)),
+    "last boundary late": Fault(sequences=(boundary_late,)),
+}
+
+VARIANTS: Mapping[str, Mapping[str, Fault]] = {
+    **{key: {"": Fault(results=(result,))} for key, result in RESULTS.items()},
+    **{
+        key: {f"C = {size}": Fault(results=results(size)) for size in CHUNKS}
+        for key, results in _OF_CHUNKS.items()
+    },
+    **{key: {"": fault} for key, fault in _PACKED.items()},
+}
