@@ -38,7 +38,7 @@ class Gains(NamedTuple):
     gain : [B, T, H] float32
         u_t = eta w_t (1 - a_t), also right inside chunks that clipped.
     entries : [2, slots, H, K] float32
-        d at the first token of each chunk, and the rest of it that float32 does not hold, 0 where none is carried.
+        d at the first token of each chunk, and the rest of it that float32 does not hold.
     clipped : [slots, H] int8
         1 where the chunk was stepped token by token.
     final : [N, H, K] float32
@@ -89,9 +89,10 @@ def sum_triple(a, b, c):
 
 
 @triton.jit
-def advance(s, u, gate, d, c, HAS_GATE: tl.constexpr):
-    """Where nothing clips: the d handed on, and the least and greatest value any iterate can have, each [BK].
+def advance(s, u, gate, d, rest, c, HAS_GATE: tl.constexpr):
+    """Where nothing clips: the d handed on and its rest, the least and greatest value any iterate can have, [BK] each.
 
+    Where nothing is forgotten every rounding of d would stay, so d + rest is carried, `rest` what float32 lost of d.
     With u = rise - fall split by sign, and every product of gates in (0, 1], each iterate lies between
     c + min(e, G e) - S^T fall and c + max(e, G e) + S^T rise, for e = d - c and G the product of all the gates.
     """
@@ -105,12 +106,15 @@ def advance(s, u, gate, d, c, HAS_GATE: tl.constexpr):
         low = c + tl.minimum(d - c, kept) - down
         high = c + tl.maximum(d - c, kept) + up
         handed_on = c + kept + moved
+        rest = tl.zeros_like(d)
     else:
         up, down = sum_pair(rise, fall)
         low = d - down
         high = d + up
-        handed_on = high - down
-    return handed_on, low, high
+        moved = (up - down) + rest
+        handed_on = d + moved
+        rest = moved - (handed_on - d)
+    return handed_on, rest, low, high
 
 
 @triton.jit
@@ -158,7 +162,7 @@ def extremes(
 )
 @triton.jit
 def chain_kernel(
-    k, g, anchor, initial, inverse, gain, entry, clipped, final, out, path, origin, bounds, first, length,
+    k, g, anchor, initial, inverse, gain, entry, entry_rest, clipped, final, out, path, origin, bounds, first, length,
     eta, eta_rest, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr,
     HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_ORIGIN: tl.constexpr,
@@ -180,6 +184,7 @@ def chain_kernel(
     d = tl.full([BK], 1.0, tl.float32)
     if HAS_INITIAL:
         d = tl.load(initial + own, mask=known, other=0.0)
+    rest = tl.zeros([BK], tl.float32)
     c = tl.zeros([BK], tl.float32)
     if HAS_ANCHOR:
         c = tl.load(anchor + own, mask=known, other=0.0)
@@ -219,26 +224,29 @@ def chain_kernel(
                 alignment = tl.sum(s * d[None, :], 1)
             r = step * (1.0 - alignment)
             u = tl.sum(solve * r[None, :], 1)
-            handed_on, low, high = advance(s, u, gate, d, c, HAS_GATE)
+            handed_on, lost, low, high = advance(s, u, gate, d, rest, c, HAS_GATE)
             stepped = leaves(low, high, known, d_min, d_max) & alive & (left > 0)
             if stepped:
                 least, greatest = extremes(k, g, u, place, left, d, c, H, K, C, BK, HAS_GATE, PRECISION)
                 stepped = leaves(least, greatest, known, d_min, d_max)
             tl.store(entry + item * K + feature, d, mask=known & alive & (left > 0))
+            tl.store(entry_rest + item * K + feature, rest, mask=known & alive & (left > 0))
             tl.store(clipped + item, stepped.to(tl.int8), mask=alive & (left > 0))
             if HAS_ORIGIN:
                 reached = tl.where(stepped, passed // BLOCK, reached)
                 alive = alive & (stepped == 0)
-                d = handed_on
+                d, rest = handed_on, lost
                 tl.store(gain + place + row * H, u, mask=inside & alive)
             elif stepped:
                 count = tl.minimum(left, C).to(tl.int32)
-                d = step_tokens(
-                    d.to(tl.float64), c.to(tl.float64), k, g, gain, out, path, place, count, eta, eta_rest,
-                    d_min, d_max, H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY, KEEP,
-                ).to(tl.float32)  # fmt: skip
+                wide = step_tokens(
+                    d.to(tl.float64) + rest.to(tl.float64), c.to(tl.float64), k, g, gain, out, path, place, count,
+                    eta, eta_rest, d_min, d_max, H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY, KEEP,
+                )  # fmt: skip
+                d = wide.to(tl.float32)
+                rest = (wide - d.to(tl.float64)).to(tl.float32)
             else:
-                d = handed_on
+                d, rest = handed_on, lost
                 tl.store(gain + place + row * H, u, mask=inside)
             place += C * H
             item += H
@@ -375,8 +383,9 @@ def scan_forward(
         if sweeps:
             origin = torch.empty(programs, dtype=torch.int32, device=k.device)
         chain_kernel[(programs,)](
-            k, g, anchor, initial, inverse, *gains[:4], out, path, origin, chunks.bounds, chunks.first, chunks.length,
-            *rule_numbers(rule), **shared, BLOCK=BLOCK, HAS_ORIGIN=sweeps, PRECISION=exact_precision(k.dtype),
+            k, g, anchor, initial, inverse, gains.gain, *gains.entries, gains.clipped, gains.final, out, path, origin,
+            chunks.bounds, chunks.first, chunks.length, *rule_numbers(rule), **shared, BLOCK=BLOCK, HAS_ORIGIN=sweeps,
+            PRECISION=exact_precision(k.dtype),
         )  # fmt: skip
     if sweeps:
         shrinks = None if g is None else torch.expm1(g.float())

@@ -170,8 +170,10 @@ def walk_kernel(
         if HAS_INITIAL:
             d = tl.load(initial + chain * K + feature, mask=known, other=0.0)
         if HAS_ORIGIN:
-            reached = (slot + begin * BLOCK).to(tl.int64) * H + head
-            reached = tl.load(entry + reached * K + feature, mask=known & (begin > 0), other=0.0)
+            reached = ((slot + begin * BLOCK).to(tl.int64) * H + head) * K + feature
+            at_begin = known & (block == begin) & (begin > 0)
+            rest = tl.load(entry_rest + reached, mask=at_begin, other=0.0)
+            reached = tl.load(entry + reached, mask=known & (begin > 0), other=0.0)
             d = tl.where(begin > 0, reached, d)
         if HAS_GATE:
             d = tl.where(block > begin, clip_to(c, d_min, d_max), d)
