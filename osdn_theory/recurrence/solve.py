@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 
@@ -20,19 +20,50 @@ from osdn_theory.streams.stream import Stream
 Method = Literal["recurrent", "chunk"]
 
 
-def osdn(
-    stream: Stream,
-    rule: CalibrationRule = PUBLISHED,
-    *,
-    scale: float = 1.0,
-    initial_state: Array | None = None,
-    initial_preconditioner: Array | float | None = None,
-    carry: Carry | None = None,
-    method: Method = "recurrent",
-    chunk_size: int = 32,
-    return_states: bool = False,
-    check_finite: bool = True,
-) -> Trajectory:
+class SharedOptions(TypedDict, total=False):
+    """What every recurrence takes by keyword.
+
+    Attributes
+    ----------
+    scale : float
+        Factor of the read.
+    initial_state : (..., V, K), optional
+        S_0, default zero.
+    carry : Carry, optional
+        Where the previous piece of the same stream stopped, ``trajectory.carry``. With the same rule, method
+        and chunk size the pieces together have exactly the bits of the uncut run.
+    method : "recurrent" or "chunk"
+        Token by token, or the WY chunk form (T12). They agree to rounding.
+    chunk_size : int >= 1
+        Tokens per chunk; multiples of 16 are fastest.
+    return_states : bool
+        Keep every S_t (memory T V K); token by token only.
+    check_finite : bool
+        Check the arguments given here, and that the run did not overflow.
+    """
+
+    scale: float
+    initial_state: Array | None
+    carry: Carry | None
+    method: Method
+    chunk_size: int
+    return_states: bool
+    check_finite: bool
+
+
+class Options(SharedOptions, total=False):
+    """The same, and where d starts.
+
+    Attributes
+    ----------
+    initial_preconditioner : (..., K) or scalar, optional
+        d_1, default the stream's own, else ones. Used as given, not clipped.
+    """
+
+    initial_preconditioner: Array | float | None
+
+
+def osdn(stream: Stream, rule: CalibrationRule = PUBLISHED, **options: Unpack[Options]) -> Trajectory:
     r"""Online Scaled DeltaNet (arXiv:2605.13473): write, read, calibrate.
 
     .. math::
@@ -48,23 +79,8 @@ def osdn(
         Keys (..., T, K), values (..., T, V), float64.
     rule : CalibrationRule
         The calibrate step.
-    scale : float
-        Factor of the read.
-    initial_state : (..., V, K), optional
-        S_0, default zero.
-    initial_preconditioner : (..., K) or scalar, optional
-        d_1, default the stream's own, else ones. Used as given, not clipped.
-    carry : Carry, optional
-        Where the previous piece of the same stream stopped, ``trajectory.carry``. With the same rule, method
-        and chunk size the pieces together have exactly the bits of the uncut run.
-    method : "recurrent" or "chunk"
-        Token by token, or the WY chunk form (T12). They agree to rounding.
-    chunk_size : int >= 1
-        Tokens per chunk; multiples of 16 are fastest.
-    return_states : bool
-        Keep every S_t (memory T V K); token by token only.
-    check_finite : bool
-        Check the arguments given here, and that the run did not overflow.
+    options
+        Those of `Options`, by keyword.
 
     Returns
     -------
@@ -78,64 +94,21 @@ def osdn(
     FloatingPointError
         If the recurrence overflows.
     """
-    problem = pose(
-        "osdn",
-        stream,
-        rule,
-        gated=False,
-        scale=scale,
-        initial_state=initial_state,
-        initial_preconditioner=initial_preconditioner,
-        carry=carry,
-        check_finite=check_finite,
-    )
-    return _solve(problem, method, chunk_size, return_states, check_finite)
+    return _solve("osdn", stream, rule, False, **options)
 
 
-def delta_net(
-    stream: Stream,
-    *,
-    scale: float = 1.0,
-    initial_state: Array | None = None,
-    initial_preconditioner: Array | float | None = None,
-    carry: Carry | None = None,
-    method: Method = "recurrent",
-    chunk_size: int = 32,
-    return_states: bool = False,
-    check_finite: bool = True,
-) -> Trajectory:
+def delta_net(stream: Stream, **options: Unpack[Options]) -> Trajectory:
     r"""DeltaNet: OSDN whose preconditioner stays at d_1 (ones by default).
 
     .. math:: S_t = S_{t-1} + \beta_t (v_t - S_{t-1} k_t)(d_1 \odot k_t)^T
 
     Parameters, result and errors as in :func:`osdn`. A ``state_gate`` of the stream is not read.
     """
-    problem = pose(
-        "delta_net",
-        stream,
-        FROZEN,
-        gated=False,
-        scale=scale,
-        initial_state=initial_state,
-        initial_preconditioner=initial_preconditioner,
-        carry=carry,
-        check_finite=check_finite,
-    )
-    return _solve(problem, method, chunk_size, return_states, check_finite)
+    return _solve("delta_net", stream, FROZEN, False, **options)
 
 
 def gated_delta_net(
-    stream: Stream,
-    rule: CalibrationRule | None = None,
-    *,
-    scale: float = 1.0,
-    initial_state: Array | None = None,
-    initial_preconditioner: Array | float | None = None,
-    carry: Carry | None = None,
-    method: Method = "recurrent",
-    chunk_size: int = 32,
-    return_states: bool = False,
-    check_finite: bool = True,
+    stream: Stream, rule: CalibrationRule | None = None, **options: Unpack[Options]
 ) -> Trajectory:
     r"""Gated DeltaNet (arXiv:2412.06464): the state decays by one number per token before the residual (T17).
 
@@ -146,23 +119,35 @@ def gated_delta_net(
     feature, is a ValueError.
     """
     _require_gate(stream, per_feature=False)
-    problem = pose(
-        "gated_delta_net",
-        stream,
-        FROZEN if rule is None else rule,
-        gated=True,
-        scale=scale,
-        initial_state=initial_state,
-        initial_preconditioner=initial_preconditioner,
-        carry=carry,
-        check_finite=check_finite,
-    )
-    return _solve(problem, method, chunk_size, return_states, check_finite)
+    return _solve("gated_delta_net", stream, FROZEN if rule is None else rule, True, **options)
 
 
-def kda(
+def kda(stream: Stream, rule: CalibrationRule | None = None, **options: Unpack[Options]) -> Trajectory:
+    r"""Kimi Delta Attention (arXiv:2510.26692): the state decays per key feature before the residual.
+
+    .. math:: S_t = S_{t-1}\mathrm{Diag}(\alpha_t)
+              + \beta_t (v_t - S_{t-1}\mathrm{Diag}(\alpha_t) k_t)(d_t \odot k_t)^T
+
+    with :math:`\alpha` the stream's ``state_gate`` (..., T, K). `rule`, parameters, result and errors as in
+    :func:`gated_delta_net`.
+    """
+    _require_gate(stream, per_feature=True)
+    return _solve("kda", stream, FROZEN if rule is None else rule, True, **options)
+
+
+def _require_gate(stream: Stream, *, per_feature: bool) -> None:
+    shape = stream.keys.shape if per_feature else stream.keys.shape[:-1]
+    given = None if stream.state_gate is None else stream.state_gate.shape
+    require(given == shape, f"state_gate: expected shape {shape}, got {given}")
+
+
+def _solve(
+    recurrence: str,
     stream: Stream,
-    rule: CalibrationRule | None = None,
+    rule: CalibrationRule | None,
+    gated: bool,
+    path: Array | None = None,
+    /,
     *,
     scale: float = 1.0,
     initial_state: Array | None = None,
@@ -173,38 +158,18 @@ def kda(
     return_states: bool = False,
     check_finite: bool = True,
 ) -> Trajectory:
-    r"""Kimi Delta Attention (arXiv:2510.26692): the state decays per key feature before the residual.
-
-    .. math:: S_t = S_{t-1}\mathrm{Diag}(\alpha_t)
-              + \beta_t (v_t - S_{t-1}\mathrm{Diag}(\alpha_t) k_t)(d_t \odot k_t)^T
-
-    with :math:`\alpha` the stream's ``state_gate`` (..., T, K). `rule`, parameters, result and errors as in
-    :func:`gated_delta_net`.
-    """
-    _require_gate(stream, per_feature=True)
     problem = pose(
-        "kda",
+        recurrence,
         stream,
-        FROZEN if rule is None else rule,
-        gated=True,
+        rule,
+        path=path,
+        gated=gated,
         scale=scale,
         initial_state=initial_state,
         initial_preconditioner=initial_preconditioner,
         carry=carry,
         check_finite=check_finite,
     )
-    return _solve(problem, method, chunk_size, return_states, check_finite)
-
-
-def _require_gate(stream: Stream, *, per_feature: bool) -> None:
-    shape = stream.keys.shape if per_feature else stream.keys.shape[:-1]
-    given = None if stream.state_gate is None else stream.state_gate.shape
-    require(given == shape, f"state_gate: expected shape {shape}, got {given}")
-
-
-def _solve(
-    problem: Problem, method: Method, chunk_size: int, return_states: bool, check_finite: bool
-) -> Trajectory:
     require(method in ("recurrent", "chunk"), f"method: expected 'recurrent' or 'chunk', got {method!r}")
     require(chunk_size >= 1, f"chunk_size: expected >= 1, got {chunk_size}")
     if method == "recurrent":
@@ -290,14 +255,8 @@ def preconditioned_delta_net(
     center: float = -0.2,
     epsilon: float = 1e-6,
     gated: bool = False,
-    scale: float = 1.0,
-    initial_state: Array | None = None,
     initial_gram_diagonal: Array | float = 0.0,
-    carry: Carry | None = None,
-    method: Method = "recurrent",
-    chunk_size: int = 32,
-    return_states: bool = False,
-    check_finite: bool = True,
+    **options: Unpack[SharedOptions],
 ) -> Trajectory:
     r"""Preconditioned DeltaNet (arXiv:2604.21100): d from a running diagonal of the key Gram matrix.
 
@@ -334,6 +293,7 @@ def preconditioned_delta_net(
     decays = _per_token("decay", decay, stream)
     weights = _per_token("weight", weight, stream)
     require(bool(np.all(decays <= 1)), "decay: expected values in [0, 1]")
+    carry = options.get("carry")
     if carry is None:
         start = as_float64("initial_gram_diagonal", initial_gram_diagonal)
         broadcastable("initial_gram_diagonal", start.shape, (*stream.lead, stream.key_dim))
@@ -343,23 +303,15 @@ def preconditioned_delta_net(
         require(carry.gram_diagonal is not None, "carry: not from preconditioned_delta_net")
         start = np.asarray(carry.gram_diagonal)
     diagonal = running_diagonal(stream.keys, decays, weights, start)
-    problem = pose(
-        "preconditioned_delta_net",
-        stream,
-        None,
-        path=squashed_inverse(diagonal, squash, center, epsilon),
-        gated=gated,
-        scale=scale,
-        initial_state=initial_state,
-        initial_preconditioner=squashed_inverse(start, squash, center, epsilon),
-        carry=carry,
-        check_finite=check_finite,
+    first = squashed_inverse(start, squash, center, epsilon)
+    path = squashed_inverse(diagonal, squash, center, epsilon)
+    trajectory = _solve(
+        "preconditioned_delta_net", stream, None, gated, path, initial_preconditioner=first, **options
     )
-    trajectory = _solve(problem, method, chunk_size, return_states, check_finite)
     last = diagonal[..., -1, :] if stream.length else start
     return replace(
         trajectory,
-        initial_preconditioner=squashed_inverse(start, squash, center, epsilon),
+        initial_preconditioner=first,
         carry=replace(trajectory.carry, gram_diagonal=np.array(last)),
     )
 
