@@ -44,7 +44,8 @@ def test_chunks_are_the_recurrence(seed, solver, rule, lead, shape, chunk_size):
     options = {"initial_state": rng.normal(size=(*lead, shape[2], shape[1])), "scale": 0.3}
     if solver != "preconditioned_delta_net":
         options["initial_preconditioner"] = rng.uniform(0.9, 1.1, size=(*lead, shape[1]))
-    assert compare(SOLVERS[solver], stream, RULES[rule], chunk_size, **options) < 1e-12
+    # Relative to results that may cancel: with one feature a state of 1e-4 is left of terms of size 1.
+    assert compare(SOLVERS[solver], stream, RULES[rule], chunk_size, **options) < 1e-11
 
 
 @pytest.mark.parametrize("rule", RULES)
