@@ -27,15 +27,15 @@ Fixpoint tangent d t : 'rV[R]_n :=
     others end on the same face in both. *)
 Theorem T29_tangent c lo hi d e :
   (forall t i, (t < T)%N ->
-    let free d := calibrate_free eta (w t) (gamma t) c (projected eta w gamma c lo hi d x t) (x t) 0 i in
+    let free d := calibrate_free eta (w t) (gamma t) c (scan eta w gamma c lo hi d x t) (x t) 0 i in
     let clipped d := clip1 (lo 0 i) (hi 0 i) (free d) in
     kept t 0 i = 1 /\ clipped d = free d /\ clipped e = free e \/ kept t 0 i = 0 /\ clipped d = clipped e) ->
   forall t, (t <= T)%N ->
-    projected eta w gamma c lo hi d x t - projected eta w gamma c lo hi e x t = tangent (d - e) t.
+    scan eta w gamma c lo hi d x t - scan eta w gamma c lo hi e x t = tangent (d - e) t.
 Proof.
 move=> pattern; elim=> [|t IH] tT //; apply/rowP => i.
-have stepE d' : projected eta w gamma c lo hi d' x t.+1 0 i = clip1 (lo 0 i) (hi 0 i)
-    (calibrate_free eta (w t) (gamma t) c (projected eta w gamma c lo hi d' x t) (x t) 0 i) by rewrite /= mxE.
+have stepE d' : scan eta w gamma c lo hi d' x t.+1 0 i = clip1 (lo 0 i) (hi 0 i)
+    (calibrate_free eta (w t) (gamma t) c (scan eta w gamma c lo hi d' x t) (x t) 0 i) by rewrite /= mxE.
 rewrite [LHS]mxE [X in _ + X]mxE !stepE /= -IH ?(ltnW tT) //; case: (pattern t i tT) => /= -[kE]; last first.
   by move=> ->; rewrite subrr !mxE kE mul0r.
 by case=> -> ->; rewrite /calibrate_free dotBl !mxE kE; entries; ring.

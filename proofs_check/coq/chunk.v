@@ -99,9 +99,9 @@ Lemma gated_product (i j : 'I_C) : (chunk_beta *m chunk_k *m chunk_scaled_k^T) i
   beta (t0 + i) * dot (k (t0 + i)%N) (had (d (t0 + j)) (k (t0 + j))).
 Proof. by rewrite -mulmxA mul_diag_mx mxE row_chunk_product mxE. Qed.
 
-Lemma row_masked (M : 'M[R]_C) (P : rel 'I_C) (i : 'I_C) :
-  row i ((\matrix_(a, b) (if P a b then M a b else 0)) *m rows write_value) =
-  \sum_(j < C | P i j) M i j *: write_value (t0 + j).
+Lemma row_masked m (x : nat -> 'rV[R]_m) (M : 'M[R]_C) (P : rel 'I_C) (i : 'I_C) :
+  row i ((\matrix_(a, b) (if P a b then M a b else 0)) *m rows x) =
+  \sum_(j < C | P i j) M i j *: x (t0 + j)%N.
 Proof.
 rewrite row_mul mulmx_sum_row [RHS]big_mkcond; apply: eq_bigr => j _.
 by rewrite !mxE rowK; case: (P i j); rewrite ?scale0r.

@@ -84,16 +84,27 @@ Definition calibrate eta w gamma c lo hi d s : 'rV[R]_n :=
 
 End Token.
 
+Section Scan.
+Variables (R : realFieldType) (n : nat).
+Variables (eta : R) (w gamma : nat -> R) (c lo hi d1 : 'rV[R]_n) (x : nat -> 'rV[R]_n).
+
+(** d_1, d_2, ...: token t is number t, from 0, and is written with [scan t]. Every preconditioner of this library is
+    this one: with feedback weights w, forgetting factors gamma towards the anchor c, the box, and features x, which are
+    s_t, or beta_t s_t for beta-aware feedback. *)
+Fixpoint scan (t : nat) : 'rV[R]_n :=
+  if t is t'.+1 then calibrate eta (w t') (gamma t') c lo hi (scan t') (x t') else d1.
+
+End Scan.
+
+(** Plain OSDN: w = gamma = 1. *)
+Notation path eta lo hi d1 s := (scan eta (fun=> 1) (fun=> 1) 0 lo hi d1 s).
+
 Section Trajectory.
 Variables (R : realFieldType) (n : nat).
 Variables (eta : R) (lo hi : 'rV[R]_n) (d1 : 'rV[R]_n) (s : nat -> 'rV[R]_n).
 
-(** d_1, d_2, ...: token t is number t, from 0, and is written with [path t]. Plain OSDN: w = gamma = 1. *)
-Fixpoint path (t : nat) : 'rV[R]_n :=
-  if t is t'.+1 then calibrate eta 1 1 0 lo hi (path t') (s t') else d1.
-
 (** 1 - a_t *)
-Definition gap (t : nat) : R := 1 - dot (path t) (s t).
+Definition gap (t : nat) : R := 1 - dot (path eta lo hi d1 s t) (s t).
 
 End Trajectory.
 

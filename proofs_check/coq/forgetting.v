@@ -40,12 +40,6 @@ Section Runs.
 Variables (R : realFieldType) (n : nat).
 Implicit Types (c d e s lo hi : 'rV[R]_n) (eta : R).
 
-(** d_1, d_2, ... with feedback weights w_t and forgetting factors gamma_t towards the anchor c. *)
-Fixpoint anchored_path eta (w gamma : nat -> R) c lo hi d (s : nat -> 'rV[R]_n) (t : nat) : 'rV[R]_n :=
-  if t is t'.+1 then
-    calibrate eta (w t') (gamma t') c lo hi (anchored_path eta w gamma c lo hi d s t') (s t')
-  else d.
-
 (** The anchor and the target cancel between two runs: what is left is gamma I - eta w s s^T. *)
 Lemma free_difference eta w gamma c d e s :
   calibrate_free eta w gamma c d s - calibrate_free eta w gamma c e s =
@@ -70,7 +64,7 @@ Qed.
 
 (** From token t on, h tokens. *)
 Lemma forgetting_from eta (w gamma : nat -> R) c lo hi d e (s : nat -> 'rV[R]_n) t h :
-  let run f := anchored_path eta w gamma c lo hi f s in
+  let run f := scan eta w gamma c lo hi f s in
   (forall i, (t <= i < t + h)%N -> 0 <= eta * w i) ->
   (forall i, (t <= i < t + h)%N -> eta * w i * norm_sq (s i) <= 2 * gamma i) ->
   norm_sq (run d (t + h)%N - run e (t + h)%N) <=
@@ -94,7 +88,7 @@ Qed.
 Theorem T13_forgetting eta (w gamma : nat -> R) c lo hi d e (s : nat -> 'rV[R]_n) T :
   (forall t, (t < T)%N -> 0 <= eta * w t) ->
   (forall t, (t < T)%N -> eta * w t * norm_sq (s t) <= 2 * gamma t) ->
-  norm_sq (anchored_path eta w gamma c lo hi d s T - anchored_path eta w gamma c lo hi e s T) <=
+  norm_sq (scan eta w gamma c lo hi d s T - scan eta w gamma c lo hi e s T) <=
   (\prod_(t < T) gamma t) ^+ 2 * norm_sq (d - e).
 Proof.
 move=> step_ge0 small; rewrite -(big_mkord xpredT gamma).
@@ -103,7 +97,7 @@ Qed.
 
 (** T13. With one gamma: if eta >= 0 and eta |s_t|^2 <= 2 gamma, then |d_T - d'_T|^2 <= gamma^(2T) |d_0 - d'_0|^2. *)
 Theorem T13_forgetting_constant eta gamma c lo hi d e (s : nat -> 'rV[R]_n) T :
-  let run f := anchored_path eta (fun=> 1) (fun=> gamma) c lo hi f s in
+  let run f := scan eta (fun=> 1) (fun=> gamma) c lo hi f s in
   0 <= eta -> (forall t, (t < T)%N -> eta * norm_sq (s t) <= 2 * gamma) ->
   norm_sq (run d T - run e T) <= gamma ^+ (2 * T) * norm_sq (d - e).
 Proof.
@@ -114,7 +108,7 @@ Qed.
 (** T13, half-life. If gamma^h <= 1/2 then h more tokens at least halve the distance of two runs (its square is
     quartered): h = ln 2 / (- ln gamma) tokens are enough. *)
 Theorem T13_half_life eta gamma c lo hi d e (s : nat -> 'rV[R]_n) t h :
-  let run f := anchored_path eta (fun=> 1) (fun=> gamma) c lo hi f s in
+  let run f := scan eta (fun=> 1) (fun=> gamma) c lo hi f s in
   0 <= eta -> 0 <= gamma -> gamma ^+ h <= 1 / 2 ->
   (forall i, eta * norm_sq (s i) <= 2 * gamma) ->
   norm_sq (run d (t + h)%N - run e (t + h)%N) <= (1 / 2) ^+ 2 * norm_sq (run d t - run e t).
@@ -135,7 +129,7 @@ Variables (R : rcfType) (n : nat).
 
 (** T13, with norms: |d_T - d'_T| <= gamma^T |d_0 - d'_0|. *)
 Theorem T13_forgetting_norm (eta gamma : R) (c lo hi d e : 'rV[R]_n) (s : nat -> 'rV[R]_n) T :
-  let run f := anchored_path eta (fun=> 1) (fun=> gamma) c lo hi f s in
+  let run f := scan eta (fun=> 1) (fun=> gamma) c lo hi f s in
   0 <= eta -> 0 <= gamma -> (forall t, (t < T)%N -> eta * norm_sq (s t) <= 2 * gamma) ->
   Num.sqrt (norm_sq (run d T - run e T)) <= gamma ^+ T * Num.sqrt (norm_sq (d - e)).
 Proof.

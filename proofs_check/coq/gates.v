@@ -134,21 +134,18 @@ Section BetaAwarePath.
 Variables (R : realFieldType) (n : nat) (eta : R) (lo hi d1 : 'rV[R]_n).
 Variables (beta : nat -> R) (s : nat -> 'rV[R]_n).
 
-(** Calibration with the feedback beta_t (1 - beta_t a_t) s_t. *)
-Fixpoint beta_path (t : nat) : 'rV[R]_n :=
-  if t is t'.+1 then
-    clip lo hi (beta_path t' + (eta * (beta t' * (1 - beta t' * dot (beta_path t') (s t')))) *: s t')
-  else d1.
-
-Lemma beta_pathE t : beta_path t = path eta lo hi d1 (fun t => beta t *: s t) t.
+(** T7, beta-aware. The scan of the features beta_t s_t calibrates with the feedback beta_t (1 - beta_t a_t) s_t. *)
+Theorem t7_beta_aware_feedback t :
+  let d := path eta lo hi d1 (fun t => beta t *: s t) in
+  d t.+1 = clip lo hi (d t + (eta * (beta t * (1 - beta t * dot (d t) (s t)))) *: s t).
 Proof.
-elim: t => //= t ->; rewrite /calibrate calibrate_plain dotZr scalerA.
+move=> d; rewrite [LHS]/= /calibrate calibrate_plain dotZr scalerA -/(d t).
 by congr (clip _ _ (_ + _ *: _)); ring.
 Qed.
 
 Lemma beta_gap t :
-  1 - beta t * dot (beta_path t) (s t) = gap eta lo hi d1 (fun t => beta t *: s t) t.
-Proof. by rewrite /gap dotZr beta_pathE. Qed.
+  1 - beta t * dot (path eta lo hi d1 (fun t => beta t *: s t) t) (s t) = gap eta lo hi d1 (fun t => beta t *: s t) t.
+Proof. by rewrite /gap dotZr. Qed.
 
 End BetaAwarePath.
 
@@ -163,7 +160,7 @@ Theorem T7_beta_aware_regret eta M lo hi u (d1 : 'rV[R]_n) beta (s : nat -> 'rV[
   (forall t, (t < T)%N -> beta t * dot u (s t) = 1) ->
   (forall t, (t < T)%N -> norm_sq (beta t *: s t) <= M) ->
   0 < eta -> eta * M < 2 ->
-  \sum_(t < T) (1 - beta t * dot (beta_path eta lo hi d1 beta s t) (s t)) ^+ 2 <=
+  \sum_(t < T) (1 - beta t * dot (path eta lo hi d1 (fun t => beta t *: s t) t) (s t)) ^+ 2 <=
   norm_sq (d1 - u) / (eta * (2 - eta * M)).
 Proof.
 move=> box interpolates small eta_gt0 eta_M; under eq_bigr do rewrite beta_gap.
@@ -176,7 +173,7 @@ Theorem T7_beta_aware_super_geometric eta M lo hi u (d1 : 'rV[R]_n) beta (s : na
   (forall t, (t < T)%N -> beta t * dot u (s t) = 1) ->
   (forall t, (t < T)%N -> norm_sq (beta t *: s t) <= M) ->
   0 < eta -> eta * M < 2 ->
-  \prod_(t < T) (1 - beta t * dot (beta_path eta lo hi d1 beta s t) (s t)) ^+ 2 <=
+  \prod_(t < T) (1 - beta t * dot (path eta lo hi d1 (fun t => beta t *: s t) t) (s t)) ^+ 2 <=
   (norm_sq (d1 - u) / (eta * (2 - eta * M)) / T%:R) ^+ T.
 Proof.
 move=> box interpolates small eta_gt0 eta_M; under eq_bigr do rewrite beta_gap.
@@ -187,7 +184,7 @@ Qed.
 Theorem T7_beta_aware_token_losses eta M lo hi u (d1 : 'rV[R]_n)
     (S0 : 'M[R]_(p, n)) (k : nat -> 'rV[R]_n) (v : nat -> 'rV[R]_p) beta T :
   let s t := feature (k t) in
-  let d := beta_path eta lo hi d1 beta s in
+  let d := path eta lo hi d1 (fun t => beta t *: s t) in
   in_box lo hi u ->
   (forall t, (t < T)%N -> beta t * dot u (s t) = 1) ->
   (forall t, (t < T)%N -> norm_sq (beta t *: s t) <= M) ->

@@ -135,7 +135,7 @@ Theorem T11_needs_handed_on_iterate :
   exists (eta : rat) (lo hi d1 : 'rV[rat]_1) (s : nat -> 'rV[rat]_1) (T : nat),
   let free := unprojected eta (fun=> 1) (fun=> 1) 0 d1 s in
   (forall t, (t < T)%N -> in_box lo hi (free t)) /\
-  projected eta (fun=> 1) (fun=> 1) 0 lo hi d1 s T <> free T.
+  scan eta (fun=> 1) (fun=> 1) 0 lo hi d1 s T <> free T.
 Proof.
 exists 1, (one (3 / 2)), (one 3), (one 2), (fun=> one 1), 1%N.
 have zero : (0 : 'rV[rat]_1) = one 0 by apply/rowP => i; rewrite !mxE.

@@ -182,7 +182,7 @@ Qed.
     leaves, the two runs from 1 and 0 are further apart than gamma after one token. *)
 Theorem T13_needs_small_step eta gamma : 0 <= gamma -> 2 * gamma < eta ->
   exists (lo hi first other : 'rV[R]_1) (s : nat -> 'rV[R]_1),
-    let run f := anchored_path eta (fun=> 1) (fun=> gamma) 0 lo hi f s in
+    let run f := scan eta (fun=> 1) (fun=> gamma) 0 lo hi f s in
     (forall t, norm_sq (s t) = 1) /\
     gamma ^+ (2 * 1) * norm_sq (first - other) < norm_sq (run first 1%N - run other 1%N).
 Proof.

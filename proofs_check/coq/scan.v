@@ -45,9 +45,9 @@ Section Certificate.
 Variables (R : realFieldType) (n : nat).
 Variables (eta : R) (w gamma : nat -> R) (c lo hi d1 : 'rV[R]_n) (s : nat -> 'rV[R]_n).
 
-(** The iterates with and without the projection. *)
-Fixpoint projected (t : nat) : 'rV[R]_n :=
-  if t is t'.+1 then calibrate eta (w t') (gamma t') c lo hi (projected t') (s t') else d1.
+Notation projected := (scan eta w gamma c lo hi d1 s).
+
+(** The iterates without the projection. *)
 Fixpoint unprojected (t : nat) : 'rV[R]_n :=
   if t is t'.+1 then calibrate_free eta (w t') (gamma t') c (unprojected t') (s t') else d1.
 
@@ -79,20 +79,20 @@ Implicit Types lo hi d : 'rV[R]_n.
 
 Definition shift A (x : nat -> A) t0 t := x (t0 + t)%N.
 
-Lemma projected_from lo hi d1 t0 t :
-  projected eta w gamma c lo hi d1 s (t0 + t) =
-  projected eta (shift w t0) (shift gamma t0) c lo hi (projected eta w gamma c lo hi d1 s t0) (shift s t0) t.
+Lemma scan_from lo hi d1 t0 t :
+  scan eta w gamma c lo hi d1 s (t0 + t) =
+  scan eta (shift w t0) (shift gamma t0) c lo hi (scan eta w gamma c lo hi d1 s t0) (shift s t0) t.
 Proof. by elim: t => [|t IH]; rewrite ?addn0 // addnS /= IH. Qed.
 
 (** T11, clip certificate, chunk by chunk. Start the chunk from the projected iterate that the previous chunk handed
     on; if the unprojected iterates of this chunk, and the one it hands on, lie in the box, they are the projected
     ones. *)
 Theorem T11_chunk_certificate lo hi d1 t0 C :
-  let entering := projected eta w gamma c lo hi d1 s t0 in
+  let entering := scan eta w gamma c lo hi d1 s t0 in
   let free := unprojected eta (shift w t0) (shift gamma t0) c entering (shift s t0) in
   (forall t, (t < C)%N -> in_box lo hi (free t.+1)) ->
-  forall t, (t <= C)%N -> projected eta w gamma c lo hi d1 s (t0 + t) = free t.
-Proof. by move=> entering free inside t tC; rewrite projected_from; exact: (T11_clip_certificate inside). Qed.
+  forall t, (t <= C)%N -> scan eta w gamma c lo hi d1 s (t0 + t) = free t.
+Proof. by move=> entering free inside t tC; rewrite scan_from; exact: (T11_clip_certificate inside). Qed.
 
 (** The running product of the forgetting factors: decay t is the product of gamma_0 ... gamma_(t-1). *)
 Fixpoint decay t : R := if t is t'.+1 then gamma t' * decay t' else 1.

@@ -52,7 +52,7 @@ Definition gain_of t d : R := eta * w t * (1 - dot d (x t)).
 Definition phi u : nat -> R := sweep d1 gain_step gain_of u.
 
 (** The gains of the scan itself. *)
-Definition scan_gain t : R := gain_of t (projected eta w gamma c lo hi d1 x t).
+Definition scan_gain t : R := gain_of t (scan eta w gamma c lo hi d1 x t).
 
 (** N_tj = eta w_t gamma_(j+1) ... gamma_(t-1) <|x_t|, |x_j|> *)
 Definition gain_coupling t j : R :=
@@ -62,7 +62,7 @@ Definition gain_coupling t j : R :=
 Definition written t : 'rV[R]_n := magnitude (x t).
 Definition read t : 'rV[R]_n := (eta * w t) *: magnitude (x t).
 
-Lemma scan_solved t : projected eta w gamma c lo hi d1 x t = solved d1 gain_step gain_of t.
+Lemma scan_solved t : scan eta w gamma c lo hi d1 x t = solved d1 gain_step gain_of t.
 Proof. by elim: t => //= t ->. Qed.
 
 Lemma scan_gainE t : scan_gain t = solved_gain d1 gain_step gain_of t.
@@ -82,7 +82,7 @@ Theorem T29_only_fixed_point u T : (forall t, (t < T)%N -> phi u t = u t) ->
 Proof. by move=> fixed t tT; rewrite scan_gainE; exact: (sweep_fixed_only fixed). Qed.
 
 (** ... and they drive the scan. *)
-Theorem T29_drives_the_scan t : driven d1 gain_step scan_gain t = projected eta w gamma c lo hi d1 x t.
+Theorem T29_drives_the_scan t : driven d1 gain_step scan_gain t = scan eta w gamma c lo hi d1 x t.
 Proof. by rewrite scan_solved; apply: driven_solved => *; rewrite scan_gainE. Qed.
 
 (** T29 (i). m sweeps make the first m gains exact, and the iterates up to number m: no hypothesis at all. *)
@@ -90,7 +90,7 @@ Theorem T29_first_gains u m t : (t < m)%N -> iter m phi u t = scan_gain t.
 Proof. by rewrite scan_gainE; exact: sweeps_exact. Qed.
 
 Theorem T29_first_iterates u m t : (t <= m)%N ->
-  driven d1 gain_step (iter m phi u) t = projected eta w gamma c lo hi d1 x t.
+  driven d1 gain_step (iter m phi u) t = scan eta w gamma c lo hi d1 x t.
 Proof.
 move=> tm; rewrite scan_solved; apply: driven_solved => j jt.
 by rewrite -scan_gainE; apply: T29_first_gains; exact: leq_trans tm.
@@ -326,7 +326,7 @@ Theorem T29_norm_certificate eta (w gamma : nat -> R) (c lo hi d1 : 'rV[R]_n) (x
     p t.+1 = clip lo hi (calibrate_free eta (w t) (gamma t) c (p t) (x t) + e t) + f t) ->
   (forall t, 0 <= a t /\ norm_sq (e t) <= a t ^+ 2) -> (forall t, 0 <= b t /\ norm_sq (f t) <= b t ^+ 2) ->
   r 0%N = 0 -> (forall t, r t.+1 = gamma t * r t + a t + b t) ->
-  forall t, (t <= T)%N -> norm_sq (p t - projected eta w gamma c lo hi d1 x t) <= r t ^+ 2.
+  forall t, (t <= T)%N -> norm_sq (p t - scan eta w gamma c lo hi d1 x t) <= r t ^+ 2.
 Proof.
 move=> rates gates steps p0 pS small_e small_f r0 rS.
 have r_ge0 t : 0 <= r t.
