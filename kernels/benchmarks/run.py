@@ -15,7 +15,7 @@ from . import figures, machine, plan, short, tables
 from .deadline import TimeUp, deadline
 from .measure import Task, run_task
 from .records import Record, Results
-from .verdicts import Verdict, judge
+from .verdicts import GoalOutcome, judge
 
 Measure = Callable[[Task, torch.device], list[Record]]
 
@@ -80,7 +80,7 @@ def tune_alike() -> None:
     triton.runtime.driver.active.get_benchmarker = lambda: quick_bench
 
 
-def verdicts_of(results: Results) -> list[Verdict]:
+def verdicts_of(results: Results) -> list[GoalOutcome]:
     """A smoke run decides nothing."""
     return judge([] if results.smoke else results.records)
 

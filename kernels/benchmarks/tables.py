@@ -8,7 +8,7 @@ from rich.table import Table
 
 from . import names
 from .records import Record, Results
-from .verdicts import Ratio, Verdict, by_row, geometric_mean
+from .verdicts import GoalOutcome, Ratio, by_row, geometric_mean
 
 GIBI = 1024**3
 HEADER = ["measure", "shape", "provider", "value", "spread", "/ base", "/ floor", "TB/s", "TFLOP/s"]
@@ -24,7 +24,7 @@ def lines(results: Results) -> Rows:
     return [_line(record, results, bases.get(record.row)) for record in results.records]
 
 
-def goals(verdicts: list[Verdict]) -> Iterator[Rows]:
+def goals(verdicts: list[GoalOutcome]) -> Iterator[Rows]:
     """The goals of whole sequences, then those of decoding, each where there are any."""
     decoding = [v for v in verdicts if v.goal.measure in names.DECODE]
     for group in ([v for v in verdicts if v not in decoding], decoding):
@@ -32,7 +32,7 @@ def goals(verdicts: list[Verdict]) -> Iterator[Rows]:
             yield goal_lines(group)
 
 
-def goal_lines(verdicts: list[Verdict]) -> Rows:
+def goal_lines(verdicts: list[GoalOutcome]) -> Rows:
     """A line for every goal: its limit and its ratio for every shape, bold where the goal is missed."""
     shapes = list(dict.fromkeys(ratio.shape for verdict in verdicts for ratio in verdict.ratios))
     lines = [["goal", "ratio", *[shape.label for shape in shapes], "outcome"]]
@@ -89,7 +89,7 @@ def means(records: list[Record]) -> Rows:
     ]
 
 
-def markdown(results: Results, verdicts: list[Verdict]) -> str:
+def markdown(results: Results, verdicts: list[GoalOutcome]) -> str:
     """table.md."""
     environment = ", ".join(
         f"{name} {value}" for name, value in results.environment.items() if value is not None
@@ -109,7 +109,7 @@ def markdown(results: Results, verdicts: list[Verdict]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def show(console: Console, results: Results, verdicts: list[Verdict]) -> None:
+def show(console: Console, results: Results, verdicts: list[GoalOutcome]) -> None:
     """The same in the terminal."""
     measures = dict.fromkeys(record.measure for record in results.records)
     for header, *rows in (*[times(results.records, measure) for measure in measures], *goals(verdicts)):

@@ -59,7 +59,7 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GoalOutcome:
     """A goal and what came of it: 'met' in every row, 'missed' or 'not measured'."""
 
     goal: Goal
@@ -89,9 +89,9 @@ def by_row(records: Iterable[Record], provider: str) -> dict[tuple[str, Shape], 
     return {r.row: r.value for r in records if r.provider == provider and r.measured}
 
 
-def judge(records: list[Record], goals: list[Goal] = GOALS) -> list[Verdict]:
+def judge(records: list[Record], goals: list[Goal] = GOALS) -> list[GoalOutcome]:
     """Of rows in which both sides were measured, all bases included."""
-    return [Verdict(goal, tuple(ratios(records, goal))) for goal in goals]
+    return [GoalOutcome(goal, tuple(ratios(records, goal))) for goal in goals]
 
 
 def ratios(records: list[Record], goal: Goal) -> Iterable[Ratio]:

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from .plan import Plan, preset as make_plan
+from .plan import TrainingPlan, preset as make_plan
 
 __all__ = ["make_plan", "run"]
 
 
 def run(
-    plan: Plan,
+    plan: TrainingPlan,
     folder: Path,
     *,
     measure: Callable[[Path], None],

@@ -20,7 +20,7 @@ FIRST_CPU_SEED = 8
 """Of the cpu preset: those below were trained while its recipe was set up."""
 
 
-class Job(NamedTuple):
+class PlannedRun(NamedTuple):
     """One training run."""
 
     model: str
@@ -38,7 +38,7 @@ class Job(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """An experiment: every model, tuned on the same grid, then trained from the same seeds on the same data.
 
     Parameters
@@ -105,17 +105,19 @@ class Plan:
         require(self.task.features == self.size.features, "features",
                  f"those of the key vectors, {self.task.features}", self.size.features)  # fmt: skip
 
-    def tuning_jobs(self) -> list[Job]:
+    def tuning_jobs(self) -> list[PlannedRun]:
         return [
-            Job(model, rate, FIRST_TUNING_SEED + i, "tune")
+            PlannedRun(model, rate, FIRST_TUNING_SEED + i, "tune")
             for model in self.models
             for rate in self.learning_rates
             for i in range(self.tuning)
         ]
 
-    def testing_jobs(self, chosen: dict[str, float]) -> list[Job]:
+    def testing_jobs(self, chosen: dict[str, float]) -> list[PlannedRun]:
         """Seed by seed, so that what an interrupted experiment has is paired."""
-        return [Job(model, chosen[model], seed, "test") for seed in self.seeds for model in self.models]
+        return [
+            PlannedRun(model, chosen[model], seed, "test") for seed in self.seeds for model in self.models
+        ]
 
     @property
     def runs(self) -> int:
@@ -138,7 +140,7 @@ class Plan:
 
 
 PRESETS = {
-    "smoke": Plan(
+    "smoke": TrainingPlan(
         preset="smoke",
         task=RecallTask(keys=16, values=12, pairs=(4,), features=32),
         size=ModelSize(features=32, heads=2, key_dim=8, value_dim=8),
@@ -152,8 +154,8 @@ PRESETS = {
         test=16,
         captured=4,
     ),
-    "cpu": Plan(preset="cpu"),
-    "h200": Plan(
+    "cpu": TrainingPlan(preset="cpu"),
+    "h200": TrainingPlan(
         preset="h200",
         task=RecallTask(keys=128, values=96, pairs=(8, 16, 32, 64), features=128),
         size=ModelSize(features=128, key_dim=24, value_dim=64),
@@ -165,7 +167,7 @@ PRESETS = {
 }
 
 
-def preset(name: str, **changes: Any) -> Plan:
+def preset(name: str, **changes: Any) -> TrainingPlan:
     """A preset with some of its values changed; None changes nothing.
 
     `pairs`, `repeats`, `keys` and `values` go to the task, `layers`, `heads`, `key_dim` and `value_dim` to the models,

@@ -25,7 +25,7 @@ CONDITION = 100.0
 """Largest over smallest variance of the coordinates of anisotropic keys, in a rotated basis."""
 
 
-class Cell(NamedTuple):
+class BatchKind(NamedTuple):
     """What the sequences of one batch have in common."""
 
     statistic: str
@@ -104,14 +104,14 @@ class RecallTask:
         return 1 + len(STATISTICS) * self.keys
 
     @property
-    def cells(self) -> list[Cell]:
-        return [Cell(s, r, p) for s in STATISTICS for r in self.repeats for p in self.pairs]
+    def cells(self) -> list[BatchKind]:
+        return [BatchKind(s, r, p) for s in STATISTICS for r in self.repeats for p in self.pairs]
 
     def first_key(self, statistic: str) -> int:
         return 1 + STATISTICS.index(statistic) * self.keys
 
 
-def draw(task: RecallTask, cell: Cell, count: int, split: str, rng: np.random.Generator) -> Batch:
+def draw(task: RecallTask, cell: BatchKind, count: int, split: str, rng: np.random.Generator) -> Batch:
     """`count` sequences of a cell."""
     return draw_mixed(task, [cell.statistic] * count, cell.repeats, cell.pairs, split, rng)
 

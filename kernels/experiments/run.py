@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..launch.files import write_whole
-from .plan import Job, Plan
+from .plan import PlannedRun, TrainingPlan
 from .specs import MODELS
 from .training import evaluation
 from .training.distributed import ALONE, Group, joined
@@ -44,7 +44,7 @@ class Settings:
 
 
 def run_experiment(
-    plan: Plan,
+    plan: TrainingPlan,
     folder: Path,
     *,
     measure: Measure,
@@ -91,17 +91,17 @@ class Counter:
         self.progress(label, sum(self.steps.values()), self.total)
 
 
-Options = tuple[Plan, Path, Measure, Settings]
+Options = tuple[TrainingPlan, Path, Measure, Settings]
 
 
-def in_order(jobs: list[Job], options: Options, group: Group, counter: Counter) -> None:
+def in_order(jobs: list[PlannedRun], options: Options, group: Group, counter: Counter) -> None:
     plan, *_ = options
     for job in jobs:
         run_job(job, *options, group, partial(counter.tick, job.label))
         counter.tick(job.label, plan.steps)
 
 
-def side_by_side(jobs: list[Job], options: Options, group: Group, counter: Counter) -> None:
+def side_by_side(jobs: list[PlannedRun], options: Options, group: Group, counter: Counter) -> None:
     """In processes of their own; the first failure stops those that have not begun.
 
     None is forked, the one that holds the queue neither: pools have threads, and a fork may inherit their locks, held.
@@ -119,7 +119,7 @@ def side_by_side(jobs: list[Job], options: Options, group: Group, counter: Count
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
-def watch(futures: dict[Future[None], Job], steps: int, ticks: Any, counter: Counter) -> None:
+def watch(futures: dict[Future[None], PlannedRun], steps: int, ticks: Any, counter: Counter) -> None:
     left = set(futures)
     while left:
         done, left = wait(left, POLL_SECONDS, FIRST_EXCEPTION)
@@ -142,12 +142,12 @@ def single_thread() -> None:
     torch.set_num_threads(1)
 
 
-def run_apart(job: Job, options: Options, ticks: Any) -> None:
+def run_apart(job: PlannedRun, options: Options, ticks: Any) -> None:
     run_job(job, *options, ALONE, lambda step: ticks.put((job.label, step)))
 
 
 def run_job(
-    job: Job, plan: Plan, folder: Path, measure: Measure, settings: Settings, group: Group = ALONE,
+    job: PlannedRun, plan: TrainingPlan, folder: Path, measure: Measure, settings: Settings, group: Group = ALONE,
     tick: Tick = ignore,
 ) -> None:  # fmt: skip
     """Train, evaluate and measure one run, or the part of that which is missing."""
@@ -163,7 +163,9 @@ def run_job(
         measure(place)
 
 
-def write_result(plan: Plan, job: Job, place: Path, model: Any, seconds: float, device: str) -> None:
+def write_result(
+    plan: TrainingPlan, job: PlannedRun, place: Path, model: Any, seconds: float, device: str
+) -> None:
     """The file that says that the run is finished; written last."""
     spec = MODELS[job.model]
     tested = evaluation.test(plan, model, job.model, place) if job.role == "test" else {}
@@ -202,7 +204,7 @@ def untuned(device: torch.device) -> Iterator[None]:
         yield
 
 
-def chosen_rates(plan: Plan, folder: Path) -> dict[str, float]:
+def chosen_rates(plan: TrainingPlan, folder: Path) -> dict[str, float]:
     """The learning rate of each model with the best mean validation accuracy; the smallest of equals."""
     found: dict[str, dict[float, list[float]]] = {}
     for job in plan.tuning_jobs():
@@ -213,7 +215,7 @@ def chosen_rates(plan: Plan, folder: Path) -> dict[str, float]:
     }
 
 
-def claim(plan: Plan, folder: Path, settings: Settings, command: str) -> None:
+def claim(plan: TrainingPlan, folder: Path, settings: Settings, command: str) -> None:
     """Write plan.json, or check that the folder's own is of the same experiment.
 
     Raises

@@ -19,7 +19,7 @@ from ..boundary.results import State
 from ..launch import runtime
 from ..launch.tuning import TUNED, fitting_indices, function_of
 from ..recurrent import decode
-from ..selftest.cases import CASES, HEADS, Case, draw, evaluate
+from ..selftest.cases import CASES, HEADS, SelfTestCase, draw, evaluate
 from ..selftest.findings import FAILED, MISCOMPILED, NO_FIT, NO_ROOM, OK, Finding, described
 from . import disassemble, faults
 
@@ -37,14 +37,14 @@ TYPES = {
 
 
 WIDEST = [
-    Case("widest heads bf16", "chunk", torch.bfloat16, 256, 256, quick=False),
-    Case("widest heads fp32", "chunk", torch.float32, 256, 256, quick=False),
+    SelfTestCase("widest heads bf16", "chunk", torch.bfloat16, 256, 256, quick=False),
+    SelfTestCase("widest heads fp32", "chunk", torch.float32, 256, 256, quick=False),
 ]
 """Sizes at which a program may not fit; too slow to compare with float64 as well."""
 
 
 @dataclass(frozen=True)
-class Launch:
+class LaunchSignature:
     """A kernel's arguments as the compiler sees them, as sorted pairs so that equal launches compare equal."""
 
     kernel: str
@@ -62,7 +62,7 @@ class Launch:
 class Job:
     """A launch with one configuration, for one compute capability."""
 
-    launch: Launch
+    launch: LaunchSignature
     index: int
     capability: int
 
@@ -77,7 +77,7 @@ def jobs(capability: int, *, quick: bool) -> list[Job]:
     return [Job(launch, i, capability) for launch in dict.fromkeys(launches) for i in indices(launch)]
 
 
-def indices(launch: Launch) -> list[int]:
+def indices(launch: LaunchSignature) -> list[int]:
     """Of the configurations that the launch's sizes do not rule out."""
     if launch.kernel not in TUNED:
         return [0]
@@ -85,9 +85,9 @@ def indices(launch: Launch) -> list[int]:
 
 
 @contextmanager
-def recording() -> Iterator[list[Launch]]:
+def recording() -> Iterator[list[LaunchSignature]]:
     """Launches are noted and not made; what they would have written stays as the allocator left it."""
-    launches: list[Launch] = []
+    launches: list[LaunchSignature] = []
     kernels = {**TUNED, "decode_kernel": decode.decode_kernel}
     may_launch = runtime.can_launch
     runtime.can_launch = lambda device: True
@@ -109,7 +109,7 @@ def step_once() -> None:
         decode.decode_step_(q, q, q, q[..., 0], state, g=q[..., 0], use_qk_l2norm_in_kernel=True)
 
 
-def _noted(name: str, kernel: Any, launches: list[Launch]) -> Any:
+def _noted(name: str, kernel: Any, launches: list[LaunchSignature]) -> Any:
     function = function_of(kernel)
 
     def note(*args: Any, grid: Any, warmup: bool, num_warps: int = 4, **kwargs: Any) -> None:
@@ -118,7 +118,7 @@ def _noted(name: str, kernel: Any, launches: list[Launch]) -> Any:
         constant |= {argument for argument, value in given.items() if value is None}
         types = {argument: type_of(value) for argument, value in given.items() if argument not in constant}
         constants = {argument: given[argument] for argument in constant}
-        launches.append(Launch(name, _pairs(types), _pairs(constants), num_warps))
+        launches.append(LaunchSignature(name, _pairs(types), _pairs(constants), num_warps))
 
     return note
 

@@ -28,7 +28,7 @@ Operator = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Case:
+class SelfTestCase:
     """One operator on one problem. `kernels` narrows what is walked through; empty means all that it launches."""
 
     name: str
@@ -64,27 +64,27 @@ SWEEPS = (
 
 HALF, FULL = torch.bfloat16, torch.float32
 
-SCANS: dict[str, Any] = {"sequential": ops.sequential_scan, "swept": ops.swept_scan}
+SCANS: dict[str, Any] = {"sequential": ops.sequential_scan}
 
 CASES = [
-    Case("chunk bf16", "chunk", HALF, 128, 128),
-    Case("sweeps bf16", "swept", HALF, 128, 128, (300, 1, 0, 600, 33), options=SLOW, kernels=SWEEPS,
+    SelfTestCase("chunk bf16", "chunk", HALF, 128, 128),
+    SelfTestCase("sweeps bf16", "chunk", HALF, 128, 128, (300, 1, 0, 600, 33), options=SLOW, kernels=SWEEPS,
          small={"lengths": (70, 1, 0, 75), "options": SLOW | {"chunk_size": 16}}),
-    Case("sequential scan bf16", "sequential", HALF, 128, 128,
+    SelfTestCase("sequential scan bf16", "sequential", HALF, 128, 128,
          kernels=("sequential_kernel", "sequential_adjoint_kernel")),
-    Case("preconditioner bf16", "preconditioner", HALF, 128, kernels=("expand_kernel",)),
-    Case("recurrent bf16", "recurrent", HALF),
-    Case("norm bf16", "norm", HALF, 128),
-    Case("chunk fp32, batch", "chunk", FULL, lengths=(150, 150), packed=False, gated=False, quick=False),
-    Case("chunk bf16, 32 rows, K 48, V 80", "chunk", HALF, 48, 80, quick=False, options={"chunk_size": 32}),
-    Case("chunk bf16, K 64, batch", "chunk", HALF, lengths=(150, 150), packed=False, gated=False, quick=False),
-    Case("chunk bf16, K 32", "chunk", HALF, 32, 32, quick=False),
-    Case("sweeps bf16, batch", "swept", HALF, lengths=(600, 600), packed=False, gated=False, options=SLOW,
+    SelfTestCase("preconditioner bf16", "preconditioner", HALF, 128, kernels=("expand_kernel",)),
+    SelfTestCase("recurrent bf16", "recurrent", HALF),
+    SelfTestCase("norm bf16", "norm", HALF, 128),
+    SelfTestCase("chunk fp32, batch", "chunk", FULL, lengths=(150, 150), packed=False, gated=False, quick=False),
+    SelfTestCase("chunk bf16, 32 rows, K 48, V 80", "chunk", HALF, 48, 80, quick=False, options={"chunk_size": 32}),
+    SelfTestCase("chunk bf16, K 64, batch", "chunk", HALF, lengths=(150, 150), packed=False, gated=False, quick=False),
+    SelfTestCase("chunk bf16, K 32", "chunk", HALF, 32, 32, quick=False),
+    SelfTestCase("sweeps bf16, batch", "chunk", HALF, lengths=(600, 600), packed=False, gated=False, options=SLOW,
          kernels=("chain_kernel", *SWEEPS), small={"lengths": (140, 140), "options": SLOW | {"chunk_size": 16}}),
-    Case("sweeps fp32", "swept", FULL, lengths=(300, 1, 0, 600), quick=False, options=SLOW, kernels=SWEEPS,
+    SelfTestCase("sweeps fp32", "chunk", FULL, lengths=(300, 1, 0, 600), quick=False, options=SLOW, kernels=SWEEPS,
          small={"lengths": (70, 1, 0, 75), "options": SLOW | {"chunk_size": 16}}),
-    Case("recurrent fp32", "recurrent", FULL, 48, 80, quick=False),
-    Case("preconditioner fp32", "preconditioner", FULL, quick=False, kernels=("expand_kernel",)),
+    SelfTestCase("recurrent fp32", "recurrent", FULL, 48, 80, quick=False),
+    SelfTestCase("preconditioner fp32", "preconditioner", FULL, quick=False, kernels=("expand_kernel",)),
 ]  # fmt: skip
 
 SMALL = {"key_dim": 16, "value_dim": 16, "lengths": (20, 1, 0, 35)}
@@ -92,15 +92,15 @@ SMALL = {"key_dim": 16, "value_dim": 16, "lengths": (20, 1, 0, 35)}
 
 
 @dataclass(frozen=True)
-class Problem:
+class CaseTensors:
     """Tensors of a case, float64 but with values that its dtype holds; `grads` are what meets its outputs."""
 
-    case: Case
+    case: SelfTestCase
     tensors: dict[str, Tensor]
     grads: dict[str, Tensor]
 
 
-def draw(case: Case, seed: int = 0) -> Problem:
+def draw(case: SelfTestCase, seed: int = 0) -> CaseTensors:
     rng = torch.Generator().manual_seed(seed)
 
     def held(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -119,7 +119,7 @@ def draw(case: Case, seed: int = 0) -> Problem:
     keys = normalize(normal(*tokens, key_dim, dtype=torch.float64), dim=-1) * uniform(0.8, 1.2, *tokens, 1)
     tensors = {"k": held(keys, case.dtype)}
     if case.operator == "norm":
-        return Problem(case, tensors, {"y": normal(*tokens, key_dim)})
+        return CaseTensors(case, tensors, {"y": normal(*tokens, key_dim)})
     if case.gated:
         tensors["g"] = uniform(-0.1, -0.001, *tokens)
         tensors["anchor"] = uniform(0.9, 1.1, sequences, HEADS, key_dim)
@@ -136,10 +136,10 @@ def draw(case: Case, seed: int = 0) -> Problem:
             "state": normal(sequences, HEADS, key_dim, value_dim, dtype=FULL),
         }
     grads["preconditioner"] = normal(sequences, HEADS, key_dim, dtype=FULL)
-    return Problem(case, tensors, grads)
+    return CaseTensors(case, tensors, grads)
 
 
-def operator_of(case: Case, *, exact: bool) -> Operator:
+def operator_of(case: SelfTestCase, *, exact: bool) -> Operator:
     """The operator, or its reference, giving a dictionary of outputs."""
     if case.operator == "norm":
         return normalised_exactly if exact else normalised
@@ -168,7 +168,7 @@ def normalised_exactly(k: Tensor, **options: Any) -> dict[str, Tensor]:
 
 
 def evaluate(
-    problem: Problem, device: torch.device, *, exact: bool = False, repeat: int = 1, pinned: bool = False
+    problem: CaseTensors, device: torch.device, *, exact: bool = False, repeat: int = 1, pinned: bool = False
 ) -> dict[str, Tensor]:
     """Outputs and gradients by name. `exact`: float64 by the reference. `pinned`: d = 1 throughout (T12 alone)."""
     case = problem.case
@@ -191,7 +191,7 @@ def evaluate(
     return {name: x.detach() for name, x in {**outputs, **named}.items()}
 
 
-def split(values: dict[str, Tensor], case: Case, repeat: int) -> dict[str, Tensor]:
+def split(values: dict[str, Tensor], case: SelfTestCase, repeat: int) -> dict[str, Tensor]:
     """[repeat, ...] of what `evaluate` gave for repeated sequences."""
     tokens = (
         {"o", "d", "y", *(f"grad {name}" for name in ("q", "k", "v", "beta", "g"))} if case.packed else set()
@@ -202,7 +202,7 @@ def split(values: dict[str, Tensor], case: Case, repeat: int) -> dict[str, Tenso
     }
 
 
-def repeats(case: Case) -> int:
+def repeats(case: SelfTestCase) -> int:
     """How often to repeat the sequences for a large grid."""
     return 1 if INTERPRETED else -(-PROGRAMS // (HEADS * sum(length > 0 for length in case.lengths)))
 
@@ -213,7 +213,7 @@ WIDE = ("g", *PER_SEQUENCE, "d")
 
 
 def placed(
-    x: Tensor, name: str, case: Case, device: torch.device, exact: bool = False, repeat: int = 1
+    x: Tensor, name: str, case: SelfTestCase, device: torch.device, exact: bool = False, repeat: int = 1
 ) -> Tensor:
     """On the device, in its dtype, repeated along sequences or, packed, along tokens."""
     dtype = torch.float64 if exact else FULL if name in WIDE else case.dtype

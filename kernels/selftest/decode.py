@@ -9,7 +9,7 @@ from torch import Tensor
 from ..boundary.results import State
 from ..launch.runtime import INTERPRETED
 from ..recurrent.decode import decode_step_
-from .cases import BOX, SMALL, Case, Problem, draw, operator_of, placed
+from .cases import BOX, SMALL, CaseTensors, SelfTestCase, draw, operator_of, placed
 from .findings import OK, WRONG, Finding, failed
 
 STEPS = 3
@@ -20,10 +20,10 @@ ALLOWED = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 """Arithmetic is float32; bfloat16 outputs are rounded once, to within 2^-9, and inputs not at all."""
 
 
-def cases() -> list[Case]:
+def cases() -> list[SelfTestCase]:
     """Eight programs for each head, four, and one; both precisions."""
     made = [
-        Case(
+        SelfTestCase(
             f"decode {sequences} x 2 heads, K {key_dim} V {value_dim}, {name}",
             "recurrent",
             dtype,
@@ -40,7 +40,7 @@ def cases() -> list[Case]:
     return [replace(case, **small) for case in made] if INTERPRETED else made
 
 
-def step_by_step(problem: Problem, device: torch.device) -> dict[str, Tensor]:
+def step_by_step(problem: CaseTensors, device: torch.device) -> dict[str, Tensor]:
     """Outputs of single steps, and where they leave the state."""
     given: dict[str, Any] = {
         name: placed(x, name, problem.case, device) for name, x in problem.tensors.items()
@@ -56,7 +56,7 @@ def step_by_step(problem: Problem, device: torch.device) -> dict[str, Tensor]:
     return {"o": torch.cat(outputs, 1), "state": state.state, "preconditioner": state.preconditioner}
 
 
-def judge(case: Case, device: torch.device) -> Finding:
+def judge(case: SelfTestCase, device: torch.device) -> Finding:
     """The worst quantity of a case, relative to float64."""
     problem = draw(case)
     outcome = Finding("decode_kernel", "by K, V and heads", case.name, OK, allowed=ALLOWED[case.dtype])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..launch.forced import forced
 from ..launch.runtime import INTERPRETED
-from .cases import CASES, SMALL, Case, Problem, draw, evaluate, repeats, split
+from .cases import CASES, SMALL, CaseTensors, SelfTestCase, draw, evaluate, repeats, split
 from .findings import OK, WRONG, Finding, failed
 
 REPETITIONS = 2 if INTERPRETED else 20
@@ -20,7 +20,7 @@ PER_TOKEN = ("q", "k", "v", "beta", "g")
 OPERATORS = {"chunk": "chunk_osdn", "recurrent": "fused_recurrent_osdn"}
 
 
-def cases() -> list[Case]:
+def cases() -> list[SelfTestCase]:
     """One of each operator, batched: two sequences of several chunks and a rest."""
     made = [
         replace(case, packed=False, lengths=(150, 150))
@@ -31,7 +31,9 @@ def cases() -> list[Case]:
     return [replace(case, **small) for case in made] if INTERPRETED else made
 
 
-def judge(case: Case, fit: Callable[[Problem], Mapping[str, int]], device: torch.device) -> Finding:
+def judge(
+    case: SelfTestCase, fit: Callable[[CaseTensors], Mapping[str, int]], device: torch.device
+) -> Finding:
     """Outputs and gradients again, in a crowd, by rows and by heads, against the first run, bit for bit.
 
     With the configurations that `fit` finds: the autotuner may take others for other sizes, which sum in other orders.
@@ -57,7 +59,7 @@ def judge(case: Case, fit: Callable[[Problem], Mapping[str, int]], device: torch
 
 
 def others(
-    problem: Problem, whole: dict[str, Tensor], device: torch.device
+    problem: CaseTensors, whole: dict[str, Tensor], device: torch.device
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """The same numbers by other calls, and how they were called."""
     case = problem.case
@@ -73,14 +75,14 @@ def others(
         yield what, {name: torch.cat([one[name] for one in alone], place(name, axis)) for name in whole}
 
 
-def part(problem: Problem, axis: int, index: int) -> Problem:
+def part(problem: CaseTensors, axis: int, index: int) -> CaseTensors:
     """One sequence (axis 0) or one head (axis 1) of a batched problem."""
 
     def taken(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: x.narrow(place(name, axis), index, 1) for name, x in tensors.items()}
 
     lengths = problem.case.lengths[index : index + 1] if axis == 0 else problem.case.lengths
-    return Problem(replace(problem.case, lengths=lengths), taken(problem.tensors), taken(problem.grads))
+    return CaseTensors(replace(problem.case, lengths=lengths), taken(problem.tensors), taken(problem.grads))
 
 
 def place(name: str, axis: int) -> int:

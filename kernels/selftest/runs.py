@@ -18,7 +18,7 @@ from ..launch.precompile import pool_of, precompile
 from ..launch.runtime import INTERPRETED
 from ..launch.tuning import TUNED
 from . import decode as selftest_decode, determinism as selftest_determinism
-from .cases import CASES, SMALL, Case, Problem, draw, evaluate, repeats, split
+from .cases import CASES, SMALL, CaseTensors, SelfTestCase, draw, evaluate, repeats, split
 from .findings import FAILED, NO_FIT, NO_ROOM, OK, UNREACHED, WRONG, Finding, described, failed
 
 EXACT = 1e-5
@@ -47,7 +47,7 @@ class Expected:
         All that the case's launches could take, for every kernel launched.
     """
 
-    problem: Problem
+    problem: CaseTensors
     values: dict[str, Tensor]
     allowed: dict[str, float]
     base: dict[str, int]
@@ -55,7 +55,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Job:
+class SelfTestJob:
     """One kernel with one configuration; `file` has the `Expected` of its case where another process takes it."""
 
     kernel: str
@@ -63,12 +63,12 @@ class Job:
     file: Path = Path()
 
 
-def cases(*, quick: bool) -> list[Case]:
+def cases(*, quick: bool) -> list[SelfTestCase]:
     chosen = [case for case in CASES if case.quick or not quick]
     return [replace(case, **_smaller(case)) for case in chosen] if INTERPRETED else chosen
 
 
-def _smaller(case: Case) -> dict[str, Any]:
+def _smaller(case: SelfTestCase) -> dict[str, Any]:
     return (SMALL if case.packed else {**SMALL, "lengths": (20, 20)}) | case.small
 
 
@@ -88,7 +88,9 @@ def poisoned() -> Iterator[None]:
         torch.set_deterministic_debug_mode(mode)
 
 
-def errors(found: dict[str, Tensor], values: dict[str, Tensor], case: Case, repeat: int) -> dict[str, float]:
+def errors(
+    found: dict[str, Tensor], values: dict[str, Tensor], case: SelfTestCase, repeat: int
+) -> dict[str, float]:
     """Relative Frobenius error of every quantity, of the worst repetition; NaN counts as infinite."""
     result = {}
     for name, x in split(found, case, repeat).items():
@@ -100,7 +102,7 @@ def errors(found: dict[str, Tensor], values: dict[str, Tensor], case: Case, repe
     return result
 
 
-def expect(case: Case) -> tuple[Expected, list[Finding]]:
+def expect(case: SelfTestCase) -> tuple[Expected, list[Finding]]:
     """The reference of a case, and its first configurations that fit, with a finding of the run that used them."""
     problem = draw(case)
     values = evaluate(problem, torch.device("cpu"), exact=True)
@@ -117,12 +119,12 @@ def expect(case: Case) -> tuple[Expected, list[Finding]]:
     return expected, [*skipped, *found]
 
 
-def walked(case: Case, launched: Iterable[str]) -> list[str]:
+def walked(case: SelfTestCase, launched: Iterable[str]) -> list[str]:
     """The kernels whose configurations a case goes through."""
     return [name for name in launched if not case.kernels or name in case.kernels]
 
 
-def first_fitting(problem: Problem) -> tuple[dict[str, int], dict[str, list[int]]]:
+def first_fitting(problem: CaseTensors) -> tuple[dict[str, int], dict[str, list[int]]]:
     """For every kernel launched the first configuration that the device has room for, and all that the launch suits."""
     base: dict[str, int] = {}
     while True:
@@ -141,7 +143,7 @@ def first_fitting(problem: Problem) -> tuple[dict[str, int], dict[str, list[int]
         base[name] = following[0]
 
 
-def allowances(problem: Problem, base: dict[str, int], values: dict[str, Tensor]) -> dict[str, float]:
+def allowances(problem: CaseTensors, base: dict[str, int], values: dict[str, Tensor]) -> dict[str, float]:
     """Errors allowed, by quantity."""
     if problem.case.exact:
         return dict.fromkeys(values, EXACT)
@@ -155,8 +157,8 @@ def allowances(problem: Problem, base: dict[str, int], values: dict[str, Tensor]
     return allowed
 
 
-def compared_with_pinned(case: Case) -> bool:
-    return not case.exact and case.operator in ("chunk", "sequential", "swept")
+def compared_with_pinned(case: SelfTestCase) -> bool:
+    return not case.exact and case.operator in ("chunk", "sequential")
 
 
 def judge(expected: Expected, choice: dict[str, int], kernels: Iterable[str]) -> list[Finding]:
@@ -198,11 +200,13 @@ def named(outcome: Finding, kernel: str, index: int, used: Mapping[str, Any]) ->
     return found
 
 
-def jobs(expected: Expected) -> list[Job]:
+def jobs(expected: Expected) -> list[SelfTestJob]:
     """The configurations that a case's first run did not use and that its launches do not rule out."""
     base = expected.base
     walk = walked(expected.problem.case, base)
-    return [Job(name, index) for name in walk for index in expected.candidates[name] if index > base[name]]
+    return [
+        SelfTestJob(name, index) for name in walk for index in expected.candidates[name] if index > base[name]
+    ]
 
 
 def run_all(*, quick: bool, workers: int) -> Iterator[Finding]:
@@ -215,7 +219,7 @@ def run_all(*, quick: bool, workers: int) -> Iterator[Finding]:
     yield from unreached(seen)
 
 
-def in_turn(chosen: list[Case]) -> Iterator[Finding]:
+def in_turn(chosen: list[SelfTestCase]) -> Iterator[Finding]:
     """One after the other."""
     for case in chosen:
         expected, found = expect(case)
@@ -226,11 +230,11 @@ def in_turn(chosen: list[Case]) -> Iterator[Finding]:
     yield from map(repeated, selftest_determinism.cases())
 
 
-def spread(chosen: list[Case], workers: int) -> Iterator[Finding]:
+def spread(chosen: list[SelfTestCase], workers: int) -> Iterator[Finding]:
     """In processes: the configurations of a case as soon as its reference is there."""
     precompile(launches, chosen, workers=workers)
     with TemporaryDirectory() as folder, pool_of(workers) as pool:
-        waiting: set[Future[tuple[list[Finding], list[Job]]]] = {
+        waiting: set[Future[tuple[list[Finding], list[SelfTestJob]]]] = {
             pool.submit(expect_into, Path(folder) / f"{number}.pt", case)
             for number, case in enumerate(chosen)
         }
@@ -244,7 +248,7 @@ def spread(chosen: list[Case], workers: int) -> Iterator[Finding]:
                 yield from found
 
 
-def launches(chosen: list[Case]) -> Iterator[Callable[[], object]]:
+def launches(chosen: list[SelfTestCase]) -> Iterator[Callable[[], object]]:
     """What the cases call on the device, the longest to compile first: products in full float32."""
     for case in sorted(chosen, key=lambda case: not case.exact):
         problem = draw(case)
@@ -253,7 +257,7 @@ def launches(chosen: list[Case]) -> Iterator[Callable[[], object]]:
             yield partial(evaluate, problem, device(), pinned=True)
 
 
-def expect_into(file: Path, case: Case) -> tuple[list[Finding], list[Job]]:
+def expect_into(file: Path, case: SelfTestCase) -> tuple[list[Finding], list[SelfTestJob]]:
     """`expect`, kept in a file for the processes that go on with it, and what they have to do."""
     try:
         expected, found = expect(case)
@@ -269,19 +273,19 @@ def loaded(file: Path) -> Expected:
     return expected
 
 
-def job(task: Job) -> tuple[list[Finding], list[Job]]:
+def job(task: SelfTestJob) -> tuple[list[Finding], list[SelfTestJob]]:
     return judge(loaded(task.file), {task.kernel: task.index}, [task.kernel]), []
 
 
-def step(case: Case) -> tuple[list[Finding], list[Job]]:
+def step(case: SelfTestCase) -> tuple[list[Finding], list[SelfTestJob]]:
     return [selftest_decode.judge(case, device())], []
 
 
-def again(case: Case) -> tuple[list[Finding], list[Job]]:
+def again(case: SelfTestCase) -> tuple[list[Finding], list[SelfTestJob]]:
     return [repeated(case)], []
 
 
-def repeated(case: Case) -> Finding:
+def repeated(case: SelfTestCase) -> Finding:
     """Whether the first configurations that fit give the same bits every time."""
     return selftest_determinism.judge(case, lambda problem: first_fitting(problem)[0], device())
 
@@ -297,7 +301,7 @@ def unreached(findings: list[Finding]) -> list[Finding]:
     ]
 
 
-def run_once(case: Case) -> list[str]:
+def run_once(case: SelfTestCase) -> list[str]:
     """A case at its first fitting configurations, without a reference, for compute-sanitizer: the kernels launched."""
     launched, _ = first_fitting(draw(case))
     if not INTERPRETED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from osdn_theory.commands.console import INTERRUPTED, known_names, progress_bar
 
 if TYPE_CHECKING:
     from osdn_theory.crosscheck.fuzz.folder import Folder
-    from osdn_theory.crosscheck.fuzz.run import Plan, Summary
+    from osdn_theory.crosscheck.fuzz.run import FuzzPlan, FuzzSummary
     from osdn_theory.crosscheck.kernel.adapters import Adapter
 
 EXIT_CODES = (
@@ -64,7 +64,7 @@ def fuzz(
     """
     from osdn_theory.commands.crosscheck import choose_device
     from osdn_theory.crosscheck.cases.case import DTYPES
-    from osdn_theory.crosscheck.fuzz.run import Plan, fuzz as run_fuzz
+    from osdn_theory.crosscheck.fuzz.run import FuzzPlan, fuzz as run_fuzz
     from osdn_theory.crosscheck.kernel.registry import resolve
     from osdn_theory.crosscheck.kernel.signature.recognition import recognise
 
@@ -72,7 +72,8 @@ def fuzz(
     place = choose_device(device)
     adapter = recognise(resolve(kernel), place, dtypes[0] if dtypes else None)  # type: ignore[arg-type]
     limit = CASES if cases is None and seconds is None else cases
-    plan = Plan(seed=seed, cases=limit, seconds=seconds, dtypes=tuple(dict.fromkeys(dtypes)), device=place)  # type: ignore[arg-type]
+    chosen: Any = tuple(dict.fromkeys(dtypes))
+    plan = FuzzPlan(seed=seed, cases=limit, seconds=seconds, dtypes=chosen, device=place)
     folder = None if out is None else _folder(out, adapter, plan)
     with progress_bar() as progress:
         summary = run_fuzz(adapter, plan, folder=folder, files=out or FILES, progress=progress)
@@ -80,7 +81,7 @@ def fuzz(
     raise typer.Exit(INTERRUPTED if summary.interrupted else summary.exit_code)
 
 
-def _folder(out: Path, adapter: Adapter, plan: Plan) -> Folder:
+def _folder(out: Path, adapter: Adapter, plan: FuzzPlan) -> Folder:
     from osdn_theory.crosscheck.check import is_interpreted
     from osdn_theory.crosscheck.fuzz.failures.origin import source_digest
     from osdn_theory.crosscheck.fuzz.failures.replay import versions
@@ -100,7 +101,7 @@ def _folder(out: Path, adapter: Adapter, plan: Plan) -> Folder:
     return Folder(out, identity)
 
 
-def _print(summary: Summary, json: bool, out: Path | None) -> None:
+def _print(summary: FuzzSummary, json: bool, out: Path | None) -> None:
     from osdn_theory.base.jsonable import to_json
     from osdn_theory.crosscheck.fuzz.told import lines
 

@@ -12,7 +12,7 @@ import typer
 from osdn_theory.commands.console import INTERRUPTED
 
 if TYPE_CHECKING:
-    from osdn_theory.sweep.run import Plan, Progress, Summary
+    from osdn_theory.sweep.run import Progress, SweepPlan, SweepSummary
 
 EXIT_CODES = (
     "Exit code: 0 done; 1 some cells failed, the next run tries them again; 2 bad usage or input; 130 interrupted, "
@@ -144,7 +144,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
         yield update
 
 
-def _print_plan(plan: Plan, json: bool) -> None:
+def _print_plan(plan: SweepPlan, json: bool) -> None:
     if json:
         _print_json(plan)
         return
@@ -154,7 +154,7 @@ def _print_plan(plan: Plan, json: bool) -> None:
     )
 
 
-def _print_summary(summary: Summary, json: bool) -> None:
+def _print_summary(summary: SweepSummary, json: bool) -> None:
     if json:
         _print_json(summary)
         return

@@ -14,7 +14,7 @@ from osdn_theory.base.validation import as_float64
 from osdn_theory.bounds import BoundCheck
 from osdn_theory.crosscheck.cases.case import Case, Dtype, pose
 from osdn_theory.crosscheck.evidence.comparisons import comparisons
-from osdn_theory.crosscheck.evidence.limits import Limits, limits, models_of
+from osdn_theory.crosscheck.evidence.limits import RoundingLimits, limits, models_of
 from osdn_theory.crosscheck.evidence.observation import CUTS, Observation, observe
 from osdn_theory.crosscheck.evidence.residuals import curve, residuals
 from osdn_theory.crosscheck.gradients.check import REFERENCE, compare_gradients
@@ -110,7 +110,7 @@ def crosscheck(
     adapter = resolve(kernel, **options)
     case = pose(adapter, stream, rule, dtype, scale=scale, initial_state=initial_state, tokens=tokens)
     place = default_device() if device is None else device
-    run = Run(adapter, case, place, gradients=resolve(reference) if gradients else None, cuts=cuts)
+    run = KernelRun(adapter, case, place, gradients=resolve(reference) if gradients else None, cuts=cuts)
     seen, graded, notes = run.look(copies)
     rounding = models_of(adapter, dtype, interpreted=is_interpreted(place)) if model is None else (model,)
     labels = {"rule_label": rule_label, "device": place, "configuration": configuration}
@@ -119,7 +119,7 @@ def crosscheck(
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class KernelRun:
     """A kernel, a case, and how to look at it; `gradients` is their reference, or None."""
 
     adapter: Adapter
@@ -146,7 +146,7 @@ class Truth:
 
     case: Case
     exact: Trajectory
-    limits: Limits
+    limits: RoundingLimits
     checks: tuple[BoundCheck, ...]
     alone: bool = True
 

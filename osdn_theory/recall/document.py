@@ -129,7 +129,7 @@ class SeedAccuracy:
 
 
 @dataclass(frozen=True)
-class RecallModel:
+class ModelRecord:
     """A model; `parameters`, `rule` and `learning_rate` are None as long as no run of it is finished."""
 
     name: str
@@ -167,7 +167,7 @@ class RecallSummary:
     complete : bool
         Whether all planned runs are finished.
     seeds : tuple of int
-    models : tuple of RecallModel
+    models : tuple of ModelRecord
     accuracy, distance, overall, ablations : tuples of rows
     predictions : tuple of Prediction
     sentences : tuple of str
@@ -181,7 +181,7 @@ class RecallSummary:
     complete: bool
     task: Mapping[str, Any]
     seeds: tuple[Count, ...]
-    models: tuple[RecallModel, ...]
+    models: tuple[ModelRecord, ...]
     accuracy: tuple[CellRow, ...]
     distance: tuple[DistanceRow, ...]
     overall: tuple[OverallRow, ...]

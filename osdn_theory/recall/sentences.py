@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from osdn_theory.recall.data import count_seeds, labels
 from osdn_theory.recall.document import (
     AblationRow,
+    ModelRecord,
     OverallRow,
     PairedDifference,
     Prediction,
-    RecallModel,
     RecallSummary,
 )
 from osdn_theory.recall.observations import title
@@ -46,7 +46,7 @@ def _completeness(summary: RecallSummary) -> Iterator[str]:
         yield "One seed allows no interval and no test: nothing here is significant."
 
 
-def _uneven_training(models: Sequence[RecallModel]) -> Iterator[str]:
+def _uneven_training(models: Sequence[ModelRecord]) -> Iterator[str]:
     """Where seeds differ so much, some of them have not learned the task, and means describe neither kind."""
     ranges = []
     for model in models:

@@ -15,8 +15,8 @@ from osdn_theory.recall.document import (
     AblationRow,
     CellRow,
     DistanceRow,
+    ModelRecord,
     OverallRow,
-    RecallModel,
     RecallSummary,
     SeedAccuracy,
     TuningTrial,
@@ -88,10 +88,10 @@ def _finished(experiment: Experiment) -> list[TrainingRun]:
     return [run for model in experiment.models.values() for run in model.runs]
 
 
-def _model_row(model: ModelRuns) -> RecallModel:
+def _model_row(model: ModelRuns) -> ModelRecord:
     result = model.runs[0].result if model.runs else None
     accuracies = _by_seed(model, overall).get("accuracy", {})
-    return RecallModel(
+    return ModelRecord(
         name=model.name,
         label=model.label,
         parameters=result.parameters if result else None,

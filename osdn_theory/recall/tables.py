@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from osdn_theory.recall.data import BASELINE, count_seeds, labels, overall
-from osdn_theory.recall.document import Mean, OverallRow, PairedDifference, RecallModel, RecallSummary
+from osdn_theory.recall.document import Mean, ModelRecord, OverallRow, PairedDifference, RecallSummary
 
 Rows = Sequence[tuple[str, ...]]
 
@@ -39,7 +39,7 @@ def model_table(summary: RecallSummary) -> tuple[tuple[str, ...], Rows]:
     return header, [_model_row(summary, model) for model in summary.models]
 
 
-def _model_row(summary: RecallSummary, model: RecallModel) -> tuple[str, ...]:
+def _model_row(summary: RecallSummary, model: ModelRecord) -> tuple[str, ...]:
     accuracy = overall(summary, model.name, "accuracy")
     ratios = (overall(summary, model.name, f"{kind}_residual_ratio") for kind in ("token", "recall"))
     return (

@@ -227,7 +227,7 @@ def block_gains(scan: GainDrivenScan, path: Array, block: int) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Swept:
+class SweptScan:
     """What sweeps found.
 
     Attributes
@@ -257,7 +257,7 @@ def sweep_scan(
     tolerance: float = 0.0,
     block: int = 1,
     start: Array | None = None,
-) -> Swept:
+) -> SweptScan:
     """Drive all tokens at once until the gains stay put, with the certificate of T29 (iii).
 
     Parameters
@@ -293,7 +293,7 @@ def sweep_scan(
             break
         gains, sweeps = wanted, sweeps + 1
         path = drive(scan, gains)
-    return Swept(gains, path[..., :-1, :], path[..., -1, :], sweeps, error_bound(scan, gains, path))
+    return SweptScan(gains, path[..., :-1, :], path[..., -1, :], sweeps, error_bound(scan, gains, path))
 
 
 def error_bound(scan: GainDrivenScan, gains: Array, path: Array) -> Array:
@@ -365,7 +365,7 @@ def coupling(scan: GainDrivenScan) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Cotangents:
+class ScanCotangents:
     """What a loss gains by the scan's inputs, one array for each; and the sweeps that it took.
 
     Attributes
@@ -396,13 +396,13 @@ def clip_pattern(scan: GainDrivenScan, gains: Array, path: Array) -> Array:
 
 def sweep_adjoint(
     scan: GainDrivenScan,
-    swept: Swept,
+    swept: SweptScan,
     cotangent: Array,
     final_cotangent: Array,
     *,
     most: int = 64,
     tolerance: float = 0.0,
-) -> Cotangents:
+) -> ScanCotangents:
     r"""The adjoint of the scan with the clip pattern fixed, swept backwards in time (T29).
 
     .. math::
@@ -416,7 +416,7 @@ def sweep_adjoint(
     Parameters
     ----------
     scan : GainDrivenScan
-    swept : Swept
+    swept : SweptScan
         The scan's gains and iterates.
     cotangent : (..., T, K)
         Of d_1 ... d_T.
@@ -437,7 +437,7 @@ def sweep_adjoint(
             break
         gains = wanted
     d, anchor = swept.preconditioner, scan.anchor[..., None, :]
-    return Cotangents(
+    return ScanCotangents(
         gains=wanted,
         initial=states[..., 0, :],
         anchor=np.sum((1.0 - scan.gamma[..., None]) * seen, axis=-2),

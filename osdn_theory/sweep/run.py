@@ -32,7 +32,7 @@ class Progress:
 
 @show_briefly
 @dataclass(frozen=True)
-class Summary:
+class SweepSummary:
     """What one call of :func:`run_sweep` did.
 
     Attributes
@@ -62,7 +62,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What a sweep would do: cells of the grid, those that are finished, and about how long the rest takes."""
 
     cells: int
@@ -81,7 +81,7 @@ def run_sweep(
     measure: Measure = measure_cell,
     mix_versions: bool = False,
     progress: Callable[[Progress], None] | None = None,
-) -> Summary:
+) -> SweepSummary:
     """Compute every cell of a grid that the folder lacks, and leave one table of all its rows.
 
     Rows depend on the cells alone: neither the number of jobs nor the scheduler changes a bit of them, on machines
@@ -105,7 +105,7 @@ def run_sweep(
 
     Returns
     -------
-    Summary
+    SweepSummary
 
     Raises
     ------
@@ -128,7 +128,7 @@ def run_sweep(
             _collect(rows, store, code, waiting, len(cells), progress)
         table = store.compact(cell.id for cell in cells)
         errors = [row["error"] for cell in cells if (row := store.row(cell.id)) and row["error"] is not None]
-    return Summary(
+    return SweepSummary(
         cells=len(cells),
         computed=len(waiting),
         kept=len(cells) - len(waiting),
@@ -141,7 +141,7 @@ def run_sweep(
     )
 
 
-def plan_sweep(grid: Grid, folder: Path | str, *, jobs: int = 1, mix_versions: bool = False) -> Plan:
+def plan_sweep(grid: Grid, folder: Path | str, *, jobs: int = 1, mix_versions: bool = False) -> SweepPlan:
     """What :func:`run_sweep` would do; nothing is written.
 
     The estimate times one of the lightest cells and scales by weight: right within a factor of two or so.
@@ -157,7 +157,7 @@ def plan_sweep(grid: Grid, folder: Path | str, *, jobs: int = 1, mix_versions: b
         need("pyarrow", "sweep")
         with open_store(Path(folder), code=code_version(), mix_versions=mix_versions) as store:
             waiting = find_unfinished(cells, store)
-    return Plan(
+    return SweepPlan(
         cells=len(cells),
         finished=len(cells) - len(waiting),
         to_compute=len(waiting),

@@ -12,15 +12,15 @@ from torch.nn.functional import cross_entropy
 
 from ..models.architecture import RecallModel
 from ..models.mixers import REPLACEMENTS, capturing, replacing
-from ..plan import Plan
-from ..recall_task import SPLITS, STATISTICS, Batch, Cell, RecallTask, draw
+from ..plan import TrainingPlan
+from ..recall_task import SPLITS, STATISTICS, Batch, BatchKind, RecallTask, draw
 from ..specs import MODELS
 
 DISTANCES = (0, 8, 16, 32, 64, 128, 256, 512)
 """Edges of the classes of distance, in tokens."""
 
 
-def sequences(task: RecallTask, cell: Cell, count: int, split: str) -> Batch:
+def sequences(task: RecallTask, cell: BatchKind, count: int, split: str) -> Batch:
     """The same for all models and seeds."""
     key = [SPLITS.index(split), STATISTICS.index(cell.statistic), cell.repeats, cell.pairs]
     return draw(task, cell, count, split, np.random.default_rng(key))
@@ -36,7 +36,7 @@ def predictions(model: RecallModel, batch: Batch) -> tuple[NDArray[np.bool_], fl
     return (logits.argmax(-1) == targets).cpu().numpy(), loss
 
 
-def validation_accuracy(plan: Plan, model: RecallModel) -> float:
+def validation_accuracy(plan: TrainingPlan, model: RecallModel) -> float:
     """Mean over the cells."""
     rights = [
         predictions(model, sequences(plan.task, cell, plan.validation, "validation"))[0].mean()
@@ -45,7 +45,7 @@ def validation_accuracy(plan: Plan, model: RecallModel) -> float:
     return float(np.mean(rights))
 
 
-def test(plan: Plan, model: RecallModel, name: str, folder: Path) -> dict[str, Any]:
+def test(plan: TrainingPlan, model: RecallModel, name: str, folder: Path) -> dict[str, Any]:
     """Accuracy by cell, by distance and by ablation; the activations of some sequences go to the folder."""
     ablations = [] if MODELS[name].pinned else ["none", *REPLACEMENTS]
     by_distance: dict[tuple[str, int], NDArray[np.int64]] = defaultdict(

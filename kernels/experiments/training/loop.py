@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 
 from ..models.architecture import RecallModel, build
-from ..plan import Job, Plan
+from ..plan import PlannedRun, TrainingPlan
 from ..recall_task import draw_training
 from . import checkpoints
 from .distributed import ALONE, Group
@@ -32,7 +32,7 @@ def ignore(step: int) -> None:
 
 
 def train(
-    plan: Plan, job: Job, folder: Path, device: torch.device,
+    plan: TrainingPlan, job: PlannedRun, folder: Path, device: torch.device,
     group: Group = ALONE, tick: Tick = ignore, writer: Any = None,
 ) -> tuple[RecallModel, float]:  # fmt: skip
     """The trained model, and the seconds it took; goes on from the folder's checkpoint if there is one.
@@ -73,7 +73,7 @@ def train(
     return model, log[-1][-1]
 
 
-def adamw(plan: Plan, model: nn.Module, learning_rate: float) -> AdamW:
+def adamw(plan: TrainingPlan, model: nn.Module, learning_rate: float) -> AdamW:
     """AdamW; parameters that layers mark so, and vectors, are not decayed."""
     kept: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
@@ -85,7 +85,7 @@ def adamw(plan: Plan, model: nn.Module, learning_rate: float) -> AdamW:
     return AdamW(groups, lr=learning_rate, betas=plan.betas)
 
 
-def schedule(plan: Plan, step: int) -> float:
+def schedule(plan: TrainingPlan, step: int) -> float:
     """Share of the learning rate: linear up, then half a cosine down."""
     warm_up = max(1, round(plan.warm_up * plan.steps))
     if step < warm_up:
@@ -93,7 +93,9 @@ def schedule(plan: Plan, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, plan.steps - warm_up)))
 
 
-def batch(plan: Plan, job: Job, step: int, device: torch.device, group: Group) -> tuple[Tensor, Tensor]:
+def batch(
+    plan: TrainingPlan, job: PlannedRun, step: int, device: torch.device, group: Group
+) -> tuple[Tensor, Tensor]:
     """Tokens and targets of this process."""
     drawn = draw_training(plan.task, plan.batch, "train", np.random.default_rng([job.seed, step]))
     rows = group.share(plan.batch)
@@ -118,7 +120,9 @@ def update(
     return torch.stack([loss.detach(), (logits.argmax(-1) == targets).float().mean()])
 
 
-def resume(plan: Plan, job: Job, folder: Path, model: nn.Module, optimizer: AdamW) -> list[Row]:
+def resume(
+    plan: TrainingPlan, job: PlannedRun, folder: Path, model: nn.Module, optimizer: AdamW
+) -> list[Row]:
     """The log so far, with the model and the optimizer where it ends."""
     path = folder / "checkpoint.pt"
     if not path.exists():
@@ -129,7 +133,9 @@ def resume(plan: Plan, job: Job, folder: Path, model: nn.Module, optimizer: Adam
     return [tuple(row) for row in state["log"]]
 
 
-def save(plan: Plan, job: Job, folder: Path, model: nn.Module, optimizer: AdamW, log: list[Row]) -> None:
+def save(
+    plan: TrainingPlan, job: PlannedRun, folder: Path, model: nn.Module, optimizer: AdamW, log: list[Row]
+) -> None:
     state = {
         "fingerprint": fingerprint(plan, job),
         "model": model.state_dict(),
@@ -140,5 +146,5 @@ def save(plan: Plan, job: Job, folder: Path, model: nn.Module, optimizer: AdamW,
     write_csv(folder / "log.csv", log)
 
 
-def fingerprint(plan: Plan, job: Job) -> str:
+def fingerprint(plan: TrainingPlan, job: PlannedRun) -> str:
     return f"{plan.fingerprint}/{job.folder}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from osdn_theory.crosscheck.alternatives.engine.evolve import run
 from osdn_theory.crosscheck.alternatives.engine.inputs import (
-    Inputs,
+    RecurrenceInputs,
     apart,
     cut,
     join,
@@ -25,8 +25,8 @@ from osdn_theory.crosscheck.examination.exercises.question import Question
 Leak = Literal["nothing", "memory", "preconditioner", "both"]
 """What a packed sequence takes over from the one before it."""
 
-Change = Callable[[Inputs], Inputs]
-Result = Callable[[Inputs, Mechanism, Outcome], Outcome]
+Change = Callable[[RecurrenceInputs], RecurrenceInputs]
+Result = Callable[[RecurrenceInputs, Mechanism, Outcome], Outcome]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,10 @@ class Fault:
 
     Attributes
     ----------
-    inputs : functions from Inputs to Inputs
+    inputs : functions from RecurrenceInputs to RecurrenceInputs
     mechanism : mapping
         Changed switches of a Mechanism.
-    results : functions from (Inputs, Mechanism, Outcome) to Outcome
+    results : functions from (RecurrenceInputs, Mechanism, Outcome) to Outcome
         With the inputs and the mechanism that gave the outcome.
     sequences : functions from the packed sequences to others with as many tokens in all
     leak : Leak
@@ -50,7 +50,7 @@ class Fault:
     inputs: tuple[Change, ...] = ()
     mechanism: Mapping[str, Any] = field(default_factory=dict)
     results: tuple[Result, ...] = ()
-    sequences: tuple[Callable[[list[Inputs]], list[Inputs]], ...] = ()
+    sequences: tuple[Callable[[list[RecurrenceInputs]], list[RecurrenceInputs]], ...] = ()
     leak: Leak = "nothing"
     across: bool = False
 
@@ -93,17 +93,17 @@ def answer_cases(fault: Fault, cases: Sequence[Case], put: str) -> list[Outcome]
         return answers
 
 
-def _one(fault: Fault, inputs: Inputs) -> Outcome:
+def _one(fault: Fault, inputs: RecurrenceInputs) -> Outcome:
     return _computed(fault, _changed(fault, inputs))
 
 
-def _changed(fault: Fault, inputs: Inputs) -> Inputs:
+def _changed(fault: Fault, inputs: RecurrenceInputs) -> RecurrenceInputs:
     for change in fault.inputs:
         inputs = change(inputs)
     return inputs
 
 
-def _computed(fault: Fault, inputs: Inputs) -> Outcome:
+def _computed(fault: Fault, inputs: RecurrenceInputs) -> Outcome:
     mechanism = replace(RIGHT, **fault.mechanism)
     outcome = run(inputs, mechanism)
     for change_result in fault.results:
@@ -111,7 +111,7 @@ def _computed(fault: Fault, inputs: Inputs) -> Outcome:
     return outcome
 
 
-def _packed(fault: Fault, given: list[Inputs]) -> list[Outcome]:
+def _packed(fault: Fault, given: list[RecurrenceInputs]) -> list[Outcome]:
     sequences = given
     for change in fault.sequences:
         sequences = change(sequences)
@@ -126,7 +126,7 @@ def _packed(fault: Fault, given: list[Inputs]) -> list[Outcome]:
     return answers if lengths == [part.length for part in sequences] else _split(answers, lengths)
 
 
-def _leaked(leak: Leak, inputs: Inputs, before: Outcome) -> Inputs:
+def _leaked(leak: Leak, inputs: RecurrenceInputs, before: Outcome) -> RecurrenceInputs:
     if leak in ("memory", "both"):
         inputs = replace(inputs, state=before.state)
     return replace(inputs, start=before.handed_on) if leak in ("preconditioner", "both") else inputs
@@ -142,7 +142,7 @@ def _split(answers: list[Outcome], lengths: list[int]) -> list[Outcome]:
     ]
 
 
-def boundary_late(sequences: list[Inputs]) -> list[Inputs]:
+def boundary_late(sequences: list[RecurrenceInputs]) -> list[RecurrenceInputs]:
     """The last sequence starts one token late: its first goes to the one before."""
     if len(sequences) < 2 or sequences[-1].length == 0:
         return sequences

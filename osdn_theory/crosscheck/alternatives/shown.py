@@ -9,11 +9,11 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.alternatives.engine.outcome import Outcome
-from osdn_theory.crosscheck.evidence.limits import Limit, Limits
+from osdn_theory.crosscheck.evidence.limits import Limit, RoundingLimits
 from osdn_theory.crosscheck.kernel.calling import Returned
 from osdn_theory.recurrence.trajectory import Trajectory
 
-Truth = tuple[Trajectory, Limits]
+Truth = tuple[Trajectory, RoundingLimits]
 """The exact run of a case and the bounds on what a kernel makes of it."""
 
 OUTPUT, STATE, PATH, HANDED_ON = "o", "S", "d", "d handed on"

@@ -10,7 +10,7 @@ import numpy as np
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.comparison import compare, per_token
-from osdn_theory.crosscheck.evidence.limits import RELATIVE_ALLOWANCE, Limit, Limits, is_proved
+from osdn_theory.crosscheck.evidence.limits import RELATIVE_ALLOWANCE, Limit, RoundingLimits, is_proved
 from osdn_theory.crosscheck.evidence.observation import Observation
 from osdn_theory.crosscheck.evidence.residuals import Residuals
 from osdn_theory.crosscheck.results import Comparison
@@ -18,7 +18,7 @@ from osdn_theory.recurrence.trajectory import Trajectory
 
 
 def comparisons(
-    case: Case, exact: Trajectory, seen: Observation, bounds: Limits, reads: Residuals | None
+    case: Case, exact: Trajectory, seen: Observation, bounds: RoundingLimits, reads: Residuals | None
 ) -> Iterator[Comparison]:
     if not case.stream.length:
         yield from _handed_through(case, seen)

@@ -57,7 +57,7 @@ class Limit:
 
 
 @dataclass(frozen=True, eq=False)
-class Limits:
+class RoundingLimits:
     """Bounds on everything that is compared, and on the reads behind the residuals where these are looked at.
 
     `overflow` is the first value that may leave its format: from there on nothing is bounded.
@@ -113,7 +113,7 @@ def limits(
     *,
     reads: bool = True,
     prefixes: Sequence[int] = (),
-) -> Limits:
+) -> RoundingLimits:
     """The bounds for a kernel on a case; stated allowances where the memory decays or keys are normalised, which T18
     leaves out.
 
@@ -123,10 +123,10 @@ def limits(
     if not is_proved(case):
         return _allowances(case, exact)
     found = [_limits(adapter, case, model, reads, prefixes) for model in models]
-    names = [item.name for item in fields(Limits) if item.name != "overflow"]
+    names = [item.name for item in fields(RoundingLimits) if item.name != "overflow"]
     widest: dict[str, Any] = {name: _widest([getattr(one, name) for one in found]) for name in names}
     overflows = [one.overflow for one in found if one.overflow is not None]
-    return Limits(**widest, overflow=min(overflows, key=lambda first: first.token, default=None))
+    return RoundingLimits(**widest, overflow=min(overflows, key=lambda first: first.token, default=None))
 
 
 def is_proved(case: Case) -> bool:
@@ -147,7 +147,9 @@ def _widest(found: Sequence[Limit | None]) -> Limit | None:
     )
 
 
-def _limits(adapter: Adapter, case: Case, model: KernelModel, reads: bool, prefixes: Sequence[int]) -> Limits:
+def _limits(
+    adapter: Adapter, case: Case, model: KernelModel, reads: bool, prefixes: Sequence[int]
+) -> RoundingLimits:
     basis = f"T18, {model.name}"
     asking: tuple[Array, ...] = ()
     if reads:
@@ -161,7 +163,7 @@ def _limits(adapter: Adapter, case: Case, model: KernelModel, reads: bool, prefi
         after = Limit(own.outputs_norm / abs(case.scale), own.outputs / abs(case.scale), basis)
         before = _shifted(before_reads, case.scale, basis)
     handed, handed_norm = _handed_on(asked)
-    return Limits(
+    return RoundingLimits(
         outputs=Limit(asked.outputs_norm, asked.outputs, basis),
         reads_after=after,
         reads_before=before,
@@ -221,7 +223,7 @@ def _handed_on(bounds: ErrorBounds) -> tuple[Array, Array]:
     return entries + stored, norm + np.linalg.norm(stored, axis=-1)
 
 
-def _allowances(case: Case, exact: Trajectory) -> Limits:
+def _allowances(case: Case, exact: Trajectory) -> RoundingLimits:
     """A fraction of what memory and values have been of late: an error decays as the memory does.
 
     What is read with x is measured by ||S_t|| ||x|| / sqrt(K) where the read itself is smaller, as terms cancel.
@@ -239,7 +241,7 @@ def _allowances(case: Case, exact: Trajectory) -> Limits:
     read = np.maximum(np.linalg.norm(exact.outputs, axis=-1), typical)
     own = np.maximum(np.linalg.norm(case.stream.values, axis=-1), state * keys)
     path = relative_limit(relative, np.linalg.norm(exact.preconditioner, axis=-1), basis)
-    return Limits(
+    return RoundingLimits(
         outputs=Limit(relative * of_late(read, decay) + _storing(exact.outputs, case.dtype), None, basis),
         reads_after=Limit(relative * of_late(own, decay), None, basis),
         reads_before=Limit(relative * of_late(own, decay), None, basis),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
-from osdn_theory.crosscheck.evidence.limits import Limits
+from osdn_theory.crosscheck.evidence.limits import RoundingLimits
 from osdn_theory.crosscheck.evidence.observation import Observation
 from osdn_theory.crosscheck.results import Curve
 from osdn_theory.recurrence.trajectory import Trajectory
@@ -81,7 +81,7 @@ class Residuals:
         return error
 
 
-def residuals(case: Case, exact: Trajectory, seen: Observation, bounds: Limits) -> Residuals | None:
+def residuals(case: Case, exact: Trajectory, seen: Observation, bounds: RoundingLimits) -> Residuals | None:
     """None where the kernel has no memory to read."""
     if seen.reads_after is None or seen.reads_before is None:
         return None

@@ -11,7 +11,7 @@ from osdn_theory.crosscheck.cases.case import DTYPES, Dtype
 from osdn_theory.crosscheck.cases.problems import Problem
 from osdn_theory.crosscheck.check import crosscheck, default_device, is_interpreted
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of, models_of
-from osdn_theory.crosscheck.examination.exercises.draw import LARGE, SMALL, Sizes
+from osdn_theory.crosscheck.examination.exercises.draw import LARGE, SMALL, ExerciseSizes
 from osdn_theory.crosscheck.examination.exercises.question import Question
 from osdn_theory.crosscheck.examination.exercises.table import alone_and_together, find_unexercised, questions
 from osdn_theory.crosscheck.examination.marking import (
@@ -205,7 +205,7 @@ def dtype_of(adapter: Adapter, wanted: Dtype | None) -> Dtype:
 
 def sizes_for(
     adapter: Adapter, device: str, key_dim: int | None = None, value_dim: int | None = None
-) -> Sizes:
+) -> ExerciseSizes:
     """Several chunks of the kernel's, and a rest; small on a CPU, larger on a GPU."""
     usual = replace(SMALL if device == "cpu" else LARGE, chunk=chunk_size_of(adapter))
     return replace(usual, key_dim=key_dim or usual.key_dim, value_dim=value_dim or usual.value_dim)

@@ -12,7 +12,12 @@ import numpy as np
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.check import Truth, is_interpreted, truth
 from osdn_theory.crosscheck.evidence.comparisons import comparisons
-from osdn_theory.crosscheck.evidence.limits import RELATIVE_ALLOWANCE, Limits, models_of, relative_limit
+from osdn_theory.crosscheck.evidence.limits import (
+    RELATIVE_ALLOWANCE,
+    RoundingLimits,
+    models_of,
+    relative_limit,
+)
 from osdn_theory.crosscheck.evidence.observation import observe_answer
 from osdn_theory.crosscheck.examination.exercises.question import Answer, answer
 from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial
@@ -28,7 +33,7 @@ TELLING = 0.1
 
 
 @dataclass(frozen=True)
-class Fault:
+class TrialFault:
     """One way in which a kernel fails on a trial.
 
     Attributes
@@ -64,14 +69,14 @@ class Held:
         None where the kernel raised.
     compared : tuple of tuple of Comparison
         Of every case.
-    faults : tuple of Fault
+    faults : tuple of TrialFault
     refused : str
         What the kernel says that it does not do (NotImplementedError), instead of an answer.
     """
 
     answers: tuple[Answer, ...] = ()
     compared: tuple[tuple[Comparison, ...], ...] = ()
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[TrialFault, ...] = ()
     refused: str = ""
 
     @property
@@ -79,7 +84,7 @@ class Held:
         """Whether the bound on what the kernel is for is narrow enough to tell a wrong number from a right one."""
         return any(tells(compared[0]) for compared in self.compared if compared)
 
-    def shows(self, fault: Fault) -> Fault | None:
+    def shows(self, fault: TrialFault) -> TrialFault | None:
         """The fault of the same signature, if there is one."""
         return next((item for item in self.faults if item.signature == fault.signature), None)
 
@@ -101,7 +106,9 @@ def hold(adapter: Adapter, trial: Trial, device: str) -> Held:
         return Held(refused=_line(error))
     except KernelError as error:
         what = type(error.__cause__ or error).__name__
-        return Held(faults=(Fault("raised", what, _line(error).replace(trial.question.name, "the case")),))
+        return Held(
+            faults=(TrialFault("raised", what, _line(error).replace(trial.question.name, "the case")),)
+        )
     compared = tuple(compare_case(kernel, item, device) for item in answers)
     faults = [_fault(item, place) for place, row in enumerate(compared) for item in row if not item.within]
     return Held(tuple(answers), compared, tuple(faults))
@@ -121,7 +128,7 @@ def known_of(adapter: Adapter, case: Case, device: str) -> Truth:
     return replace(known, limits=_of_summands(case, known)) if adapter.gated and case.stream.length else known
 
 
-def _of_summands(case: Case, known: Truth) -> Limits:
+def _of_summands(case: Case, known: Truth) -> RoundingLimits:
     """Drawn cases may cancel to nothing (a full write over an old state), which leaves the rounding of the summands."""
     exact, stream = known.exact, case.read_stream()
     assert exact.states is not None
@@ -148,17 +155,17 @@ def _least(dtype: str) -> float:
     return fmt.smallest_subnormal if dtype == "float16" else fmt.smallest_normal
 
 
-def _fault(item: Comparison, place: int) -> Fault:
+def _fault(item: Comparison, place: int) -> TrialFault:
     worst = item.worst_excess
     assert worst is not None
     at = f"token {item.first_outside}"
     if not np.isfinite(item.error).all():
-        return Fault(
+        return TrialFault(
             "not finite", item.name, f"{item.name} is not finite, first outside its bound at {at}", place
         )
     times = "its bound of 0" if np.isinf(worst) else f"{worst:.3g} times its bound"
     detail = f"{item.name} is {item.worst_error:.3g} off, {times}, first at {at} ({item.basis})"
-    return Fault("outside", item.name, detail, place)
+    return TrialFault("outside", item.name, detail, place)
 
 
 def _line(error: Exception) -> str:

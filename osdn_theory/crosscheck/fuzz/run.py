@@ -12,11 +12,11 @@ from typing import Any
 
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.crosscheck.cases.case import Dtype
-from osdn_theory.crosscheck.fuzz.drawing.draw import LARGE, SMALL, Sizes, draw
+from osdn_theory.crosscheck.fuzz.drawing.draw import LARGE, SMALL, FuzzSizes, draw
 from osdn_theory.crosscheck.fuzz.drawing.takes import Takes, find_out
 from osdn_theory.crosscheck.fuzz.failures.writing import write_failure
 from osdn_theory.crosscheck.fuzz.folder import Folder, Row
-from osdn_theory.crosscheck.fuzz.held import Fault, Held, hold
+from osdn_theory.crosscheck.fuzz.held import Held, TrialFault, hold
 from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial
 from osdn_theory.crosscheck.fuzz.shrinking.shrink import shrink
 from osdn_theory.crosscheck.kernel.adapters import Adapter
@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class FuzzPlan:
     """What is to be run.
 
     Attributes
@@ -79,7 +79,7 @@ class Failure:
 
 @show_briefly
 @dataclass(frozen=True)
-class Summary:
+class FuzzSummary:
     """What a run has found so far, earlier calls in the same folder included.
 
     Attributes
@@ -125,18 +125,18 @@ class Summary:
 
 def fuzz(
     adapter: Adapter,
-    plan: Plan,
+    plan: FuzzPlan,
     *,
     folder: Folder | None = None,
     files: Path | None = None,
     progress: Progress = lambda what, done, total: None,
-) -> Summary:
+) -> FuzzSummary:
     """Put drawn cases to a kernel.
 
     Parameters
     ----------
     adapter : Adapter
-    plan : Plan
+    plan : FuzzPlan
     folder : Folder, optional
         Whose journal goes on.
     files : Path, optional
@@ -145,7 +145,7 @@ def fuzz(
 
     Returns
     -------
-    Summary
+    FuzzSummary
         After Ctrl-C too, of what was found until then.
 
     Raises
@@ -155,7 +155,7 @@ def fuzz(
     OSError
         If nothing can be written to the folder.
     """
-    run = _Run(adapter, plan, folder, files, time.perf_counter())
+    run = _FuzzRun(adapter, plan, folder, files, time.perf_counter())
     interrupted = False
     try:
         run.find_out()
@@ -169,11 +169,11 @@ def fuzz(
 
 
 @dataclass(eq=False)
-class _Run:
+class _FuzzRun:
     """A run under way."""
 
     adapter: Adapter
-    plan: Plan
+    plan: FuzzPlan
     folder: Folder | None
     files: Path | None
     began: float
@@ -239,10 +239,10 @@ class _Run:
             raise KeyboardInterrupt
 
     @property
-    def sizes(self) -> Sizes:
+    def sizes(self) -> FuzzSizes:
         return SMALL if self.plan.device.startswith("cpu") else LARGE
 
-    def failure(self, number: int, trial: Trial, held: Held, fault: Fault) -> tuple[Row, bool]:
+    def failure(self, number: int, trial: Trial, held: Held, fault: TrialFault) -> tuple[Row, bool]:
         """Shrink and write; and whether Ctrl-C stopped the shrinking, whose best is written all the same."""
         stopped, repeats = False, False
         self.lost = _lost(fault, self.plan.device)
@@ -288,12 +288,12 @@ class _Run:
             raise _Stopped(smallest[-1]) from None
         return True, smallest[-1]
 
-    def summary(self) -> Summary:
+    def summary(self) -> FuzzSummary:
         refused: dict[str, int] = {}
         for row in self.rows:
             if row["refused"]:
                 refused[row["refused"]] = refused.get(row["refused"], 0) + 1
-        return Summary(
+        return FuzzSummary(
             kernel=self.adapter.name,
             device=self.plan.device,
             seed=self.plan.seed,
@@ -325,7 +325,7 @@ class _Run:
             )
 
 
-_Found = tuple[Trial, Held, Fault]
+_Found = tuple[Trial, Held, TrialFault]
 
 
 class _Stopped(Exception):
@@ -336,7 +336,7 @@ class _Stopped(Exception):
         self.smallest = smallest
 
 
-def _lost(fault: Fault, device: str) -> str:
+def _lost(fault: TrialFault, device: str) -> str:
     """Why the device takes no more work: an error of a CUDA kernel leaves nothing else to a process."""
     if fault.kind != "raised" or not device.startswith("cuda"):
         return ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from osdn_theory.crosscheck.fuzz.run import Failure, Summary
+from osdn_theory.crosscheck.fuzz.run import Failure, FuzzSummary
 
 
-def lines(summary: Summary) -> Iterator[str]:
+def lines(summary: FuzzSummary) -> Iterator[str]:
     """What was run, what failed with the smallest case of each kind, and the verdict."""
     kept = f", {summary.kept} of them by earlier calls" if summary.kept else ""
     where = f"{summary.kernel} on {summary.device}, seed {summary.seed}"
@@ -23,7 +23,7 @@ def lines(summary: Summary) -> Iterator[str]:
     yield verdict(summary)
 
 
-def verdict(summary: Summary) -> str:
+def verdict(summary: FuzzSummary) -> str:
     """Wrong, right as far as was seen, or cannot tell."""
     if summary.failed:
         kinds = len(summary.failures)

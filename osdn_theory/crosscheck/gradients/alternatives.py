@@ -12,7 +12,7 @@ from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of
-from osdn_theory.crosscheck.gradients.check import PER_TOKEN, Gradients, altered_gradients
+from osdn_theory.crosscheck.gradients.check import PER_TOKEN, GradedGradients, altered_gradients
 from osdn_theory.crosscheck.gradients.reference import Backward, Clip
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.rounding import BFLOAT16, round_to
@@ -30,7 +30,7 @@ class GradientAlternative:
     gradients: Mapping[str, Array]
 
 
-def gradient_alternatives(adapter: Adapter, graded: Gradients) -> list[GradientAlternative]:
+def gradient_alternatives(adapter: Adapter, graded: GradedGradients) -> list[GradientAlternative]:
     """The faults that these gradients may show: of the backward pass as a whole, then of one input each.
 
     Calls no kernel: that of `graded` says only which gradients there are.
@@ -38,7 +38,7 @@ def gradient_alternatives(adapter: Adapter, graded: Gradients) -> list[GradientA
     return list(_alternatives(graded, _chunks(adapter, graded.case)))
 
 
-def _alternatives(graded: Gradients, chunks: Sequence[int]) -> Iterator[GradientAlternative]:
+def _alternatives(graded: GradedGradients, chunks: Sequence[int]) -> Iterator[GradientAlternative]:
     case, exact = graded.case, graded.exact
     for name, sentence, backward in _of_the_pass(case, chunks):
         yield GradientAlternative(name, sentence, altered_gradients(graded, backward))

@@ -55,7 +55,7 @@ WHAT = "the call with gradients"
 
 @show_briefly
 @dataclass(frozen=True, eq=False)
-class Gradients:
+class GradedGradients:
     """Gradients of one random linear form of a kernel's results, and the right ones.
 
     Attributes
@@ -112,7 +112,7 @@ def compare_gradients(
 
 def kernel_gradients(
     adapter: Adapter, case: Case, device: str, *, reference: Adapter | None = None, copies: int = 1
-) -> Gradients:
+) -> GradedGradients:
     """Gradients of a random linear form of everything the kernel returns, beside those of the reference.
 
     The reference runs in float64 on the CPU with the same inputs and the same form. A kernel that has no backward
@@ -135,20 +135,24 @@ def kernel_gradients(
     """
     own = reference is None or reference.call is recurrence_reference
     if own and case.recurrence not in KNOWN:
-        return Gradients(case, notes=(f"gradients: there is no float64 reference for {case.recurrence}",))
+        return GradedGradients(
+            case, notes=(f"gradients: there is no float64 reference for {case.recurrence}",)
+        )
     peer = _peer(reference, case)
     try:
         leaves, returned = _forward(adapter, case.repeated(copies), device)
         unattached, attached = _attached(adapter, returned)
         if not attached:
-            return Gradients(case, notes=(f"gradients: nothing that {adapter.name} returns carries any",))
+            return GradedGradients(
+                case, notes=(f"gradients: nothing that {adapter.name} returns carries any",)
+            )
         cotangents = _cotangents(adapter, case, attached, copies)
         repeated = _backward(adapter, leaves, attached, cotangents)
     except NotImplementedError as error:
         reason = "".join(f": {line}" for line in str(error).splitlines()[:1])
-        return Gradients(case, notes=(f"gradients: {adapter.name} has no backward pass{reason}",))
+        return GradedGradients(case, notes=(f"gradients: {adapter.name} has no backward pass{reason}",))
     notes = [f"gradients: the {name} that {adapter.name} returns carries none" for name in unattached]
-    return Gradients(
+    return GradedGradients(
         case,
         found={name: farthest_copy(value, copies) for name, value in repeated.items()},
         exact=_reference_gradients(peer, case, tuple(leaves), tuple(attached)),
@@ -157,7 +161,7 @@ def kernel_gradients(
     )
 
 
-def altered_gradients(graded: Gradients, backward: Backward) -> dict[str, Array]:
+def altered_gradients(graded: GradedGradients, backward: Backward) -> dict[str, Array]:
     """What the float64 reference gives with another backward pass."""
     peer = _peer(None, graded.case, backward)
     return _reference_gradients(peer, graded.case, tuple(graded.found), graded.results)

@@ -11,7 +11,7 @@ from osdn_theory.base.documents import Number
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.evidence.comparison import per_token
 from osdn_theory.crosscheck.gradients.alternatives import GradientAlternative
-from osdn_theory.crosscheck.gradients.check import Gradients
+from osdn_theory.crosscheck.gradients.check import GradedGradients
 
 CLOSE = 0.5
 """Part of the error that the nearest alternative may leave to be worth a word."""
@@ -39,7 +39,7 @@ class GradientExplanation:
     explains: bool
 
 
-def gradient_power(graded: Gradients, alternatives: Sequence[GradientAlternative]) -> dict[str, float]:
+def gradient_power(graded: GradedGradients, alternatives: Sequence[GradientAlternative]) -> dict[str, float]:
     """How far every alternative is from the right gradients, in units of what is allowed; above 1 it is seen."""
     power = {}
     for alternative in alternatives:
@@ -49,7 +49,7 @@ def gradient_power(graded: Gradients, alternatives: Sequence[GradientAlternative
 
 
 def explain_gradients(
-    graded: Gradients, alternatives: Sequence[GradientAlternative]
+    graded: GradedGradients, alternatives: Sequence[GradientAlternative]
 ) -> list[GradientExplanation]:
     """What explains the gradients that are off, widest first; the nearest alternative where nothing does."""
     wrong = [name for name, found in graded.found.items() if _excess(graded, name, found) > 1]
@@ -71,7 +71,9 @@ def _without_repetition(explanations: Sequence[GradientExplanation]) -> list[Gra
     return kept
 
 
-def _nearest(graded: Gradients, name: str, known: Sequence[GradientExplanation]) -> list[GradientExplanation]:
+def _nearest(
+    graded: GradedGradients, name: str, known: Sequence[GradientExplanation]
+) -> list[GradientExplanation]:
     """For an input that nothing explains: a factor that does, else the closest alternative that speaks of it."""
     multiple = _multiple(graded, name)
     if multiple is not None:
@@ -80,7 +82,7 @@ def _nearest(graded: Gradients, name: str, known: Sequence[GradientExplanation])
     return near[:1]
 
 
-def _multiple(graded: Gradients, name: str) -> GradientExplanation | None:
+def _multiple(graded: GradedGradients, name: str) -> GradientExplanation | None:
     found, exact = graded.found[name], graded.exact[name]
     size = float(np.sum(exact * exact))
     factor = float(np.sum(found * exact)) / size if size > 0 and np.isfinite(found).all() else 1.0
@@ -94,7 +96,7 @@ def _multiple(graded: Gradients, name: str) -> GradientExplanation | None:
 
 
 def _held(
-    graded: Gradients, alternative: GradientAlternative, wrong: Sequence[str]
+    graded: GradedGradients, alternative: GradientAlternative, wrong: Sequence[str]
 ) -> GradientExplanation | None:
     """The alternative beside the gradients found; None if it changes a right one, or no wrong one."""
     altered = alternative.gradients
@@ -109,7 +111,7 @@ def _held(
     return GradientExplanation(alternative.name, alternative.sentence, about, left, rest <= 1)
 
 
-def _excess(graded: Gradients, name: str, values: Array, beside: Array | None = None) -> float:
+def _excess(graded: GradedGradients, name: str, values: Array, beside: Array | None = None) -> float:
     """Largest distance of a token from the right gradient, or from another, in units of what is allowed."""
     other = graded.exact[name] if beside is None else beside
     if values is other:

@@ -66,7 +66,7 @@ def invariances(
     edge = own_chunk if chunk_size is None else chunk_size
     require(edge >= 1, f"chunk_size: expected >= 1, got {edge}")
     watched = Watched(adapter.call)
-    run = _Run(replace(adapter, call=watched), case, device, edge)
+    run = _Asking(replace(adapter, call=watched), case, device, edge)
     twice, regrouped = allowances(adapter, case, models)
     # In this order: results are kept if a call of the same sizes with other numbers leaves them alone.
     found = [
@@ -102,7 +102,7 @@ def allowances(adapter: Adapter, case: Case, models: Sequence[KernelModel]) -> t
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
+class _Asking:
     """A kernel, the case that it is asked again and again, and the answers that several checks need."""
 
     kernel: Adapter
@@ -143,7 +143,7 @@ class _Run:
             case = continuing(case, before)
         return self.ask(case, f"the call on the tokens {start + 1} to {stop}")
 
-    def check(self, name: str, put: Callable[[_Run], Answers | str], allowed: Allowed) -> Invariance:
+    def check(self, name: str, put: Callable[[_Asking], Answers | str], allowed: Allowed) -> Invariance:
         """`put` gives answers, or why there are none."""
         whole = self.whole
         try:
@@ -175,11 +175,11 @@ class _Run:
         return ""
 
 
-def _again(run: _Run) -> Answers:
+def _again(run: _Asking) -> Answers:
     return {"the same inputs": run.ask(run.case, "the same call again")}
 
 
-def _rows(run: _Run) -> Answers | str:
+def _rows(run: _Asking) -> Answers | str:
     rows = range(run.case.stream.lead[0])
     if len(rows) < 2:
         return ONE_ROW
@@ -192,7 +192,7 @@ def _rows(run: _Run) -> Answers | str:
     }
 
 
-def _heads(run: _Run) -> Answers | str:
+def _heads(run: _Asking) -> Answers | str:
     heads = range(run.case.stream.lead[1])
     if len(heads) < 2:
         return "the case has one head"
@@ -200,11 +200,11 @@ def _heads(run: _Run) -> Answers | str:
     return {"each head alone": side_by_side(alone, axis=1)}
 
 
-def _strided(run: _Run) -> Answers:
+def _strided(run: _Asking) -> Answers:
     return {"strided inputs": run.ask(run.case, "the call on strided inputs", "strided")}
 
 
-def _packed(run: _Run) -> Answers | str:
+def _packed(run: _Asking) -> Answers | str:
     if "cu_seqlens" not in run.kernel.parameters:
         return "the kernel takes no cu_seqlens"
     rows = [part(run.case, rows=slice(b, b + 1)) for b in range(run.case.stream.lead[0])]
@@ -214,7 +214,7 @@ def _packed(run: _Run) -> Answers | str:
     return {"packed batch rows": side_by_side([copy(one) for one in found], axis=0)}
 
 
-def _pieces(run: _Run) -> Answers | str:
+def _pieces(run: _Asking) -> Answers | str:
     reason = run.no_continuation()
     if reason:
         return reason
@@ -225,7 +225,7 @@ def _pieces(run: _Run) -> Answers | str:
     return {f"a cut after token {cut}": join([first, run.piece(cut, run.length, first)])}
 
 
-def _off_edge_pieces(run: _Run) -> Answers | str:
+def _off_edge_pieces(run: _Asking) -> Answers | str:
     reason = run.no_continuation() or _too_short(run)
     if reason:
         return reason
@@ -233,7 +233,7 @@ def _off_edge_pieces(run: _Run) -> Answers | str:
     return {f"a cut after token {run.off_edge}": join([run.prefill, last])}
 
 
-def _steps(run: _Run) -> Answers | str:
+def _steps(run: _Asking) -> Answers | str:
     reason = run.no_continuation() or _too_short(run)
     if reason:
         return reason
@@ -243,7 +243,7 @@ def _steps(run: _Run) -> Answers | str:
     return {f"single steps after token {run.off_edge}": join(pieces)}
 
 
-def _too_short(run: _Run) -> str:
+def _too_short(run: _Asking) -> str:
     return "" if run.length > STEPS else f"the case has {run.length} tokens, and {STEPS + 1} are needed"
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.evidence.comparison import excess, per_token
-from osdn_theory.crosscheck.evidence.limits import Limit, Limits
+from osdn_theory.crosscheck.evidence.limits import Limit, RoundingLimits
 from osdn_theory.crosscheck.invariance.result import Difference, Invariance
 from osdn_theory.crosscheck.kernel.calling import Returned
 
@@ -82,7 +82,7 @@ def _bits(array: Array) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(np.where(np.isnan(array), np.nan, array)).view(np.int64)
 
 
-def together(*limits: Limits) -> Allowed:
+def together(*limits: RoundingLimits) -> Allowed:
     """What answers may differ by that miss the exact one by no more than their limits: the sum."""
     named = {
         "outputs": [one.outputs for one in limits],

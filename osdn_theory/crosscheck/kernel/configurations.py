@@ -14,7 +14,7 @@ from typing import Any
 
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.cases.case import Dtype, pose
-from osdn_theory.crosscheck.check import Run, default_device, is_interpreted, judge, truth
+from osdn_theory.crosscheck.check import KernelRun, default_device, is_interpreted, judge, truth
 from osdn_theory.crosscheck.evidence.limits import models_of
 from osdn_theory.crosscheck.evidence.observation import CUTS
 from osdn_theory.crosscheck.gradients.check import REFERENCE
@@ -66,7 +66,7 @@ def crosscheck_configurations(
     walk = hook or find_hook(adapter)
     place = default_device() if device is None else device
     case = pose(adapter, stream, rule, dtype, tokens=tokens)
-    run = Run(adapter, case, place, gradients=resolve(reference) if gradients else None, cuts=CUTS)
+    run = KernelRun(adapter, case, place, gradients=resolve(reference) if gradients else None, cuts=CUTS)
     cuts = checkpoints(case.stream.length, CUTS)
     known = truth(adapter, case, models_of(adapter, dtype, interpreted=is_interpreted(place)), prefixes=cuts)
     for count in grids(case.stream, place) if copies is None else copies:

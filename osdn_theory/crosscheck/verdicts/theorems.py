@@ -11,7 +11,7 @@ from osdn_theory.base.places import describe_index
 from osdn_theory.base.validation import Array
 from osdn_theory.bounds import BoundCheck, check_bounds
 from osdn_theory.crosscheck.cases.case import Case
-from osdn_theory.crosscheck.evidence.limits import Limits
+from osdn_theory.crosscheck.evidence.limits import RoundingLimits
 from osdn_theory.crosscheck.evidence.observation import Observation
 from osdn_theory.crosscheck.evidence.residuals import Residuals
 from osdn_theory.crosscheck.kernel.adapters import Adapter
@@ -36,7 +36,7 @@ class Evidence:
     case: Case
     exact: Trajectory
     seen: Observation
-    limits: Limits
+    limits: RoundingLimits
     comparisons: tuple[Comparison, ...]
     residuals: Residuals | None
     checks: tuple[BoundCheck, ...]

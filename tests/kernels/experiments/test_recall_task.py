@@ -8,7 +8,7 @@ from osdn_kernels.experiments.recall_task import (
     SPLITS,
     STATISTICS,
     Batch,
-    Cell,
+    BatchKind,
     RecallTask,
     draw,
     draw_training,
@@ -22,7 +22,7 @@ def drawn(cell, count=20, split="train", seed=0, task=TASK):
     return draw(task, cell, count, split, np.random.default_rng(seed))
 
 
-def contradiction(batch: Batch, cell: Cell, task: RecallTask = TASK) -> str | None:
+def contradiction(batch: Batch, cell: BatchKind, task: RecallTask = TASK) -> str | None:
     """What a reader who looks every query up in the context finds wrong."""
     for row, targets, distances in zip(*batch, strict=True):
         if len(row) != cell.length or row[cell.context] != SEPARATOR:
@@ -43,7 +43,7 @@ def contradiction(batch: Batch, cell: Cell, task: RecallTask = TASK) -> str | No
     return None
 
 
-@pytest.mark.parametrize("cell", [Cell(s, r, p) for s in STATISTICS for r in (1, 2, 3) for p in (4, 32)])
+@pytest.mark.parametrize("cell", [BatchKind(s, r, p) for s in STATISTICS for r in (1, 2, 3) for p in (4, 32)])
 def test_every_query_is_answered_by_the_context(cell):
     batch = drawn(cell)
     assert contradiction(batch, cell) is None
@@ -55,14 +55,14 @@ def test_every_query_is_answered_by_the_context(cell):
 
 @pytest.mark.parametrize("field", [0, 1, 2])
 def test_a_wrong_token_target_or_distance_is_noticed(field):
-    cell = Cell("isotropic", 2, 8)
+    cell = BatchKind("isotropic", 2, 8)
     batch = [x.copy() for x in drawn(cell)]
     batch[field][3, -1] = (batch[field][3, -1] + 1) % TASK.values
     assert contradiction(Batch(*batch), cell) is not None
 
 
 def test_no_context_of_one_split_is_one_of_another():
-    cell = Cell("isotropic", 1, 4)
+    cell = BatchKind("isotropic", 1, 4)
     small = RecallTask(keys=4, values=3, pairs=(4,))
     seen = []
     for split in SPLITS:
@@ -79,7 +79,7 @@ def test_no_context_of_one_split_is_one_of_another():
 
 
 def test_values_are_even_in_every_split():
-    batch = drawn(Cell("isotropic", 1, 32), 2000, "test")
+    batch = drawn(BatchKind("isotropic", 1, 32), 2000, "test")
     counts = np.bincount(batch.targets.ravel(), minlength=TASK.values)
     expected = batch.targets.size / TASK.values
     assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
@@ -113,7 +113,7 @@ def test_key_vectors_have_their_statistics():
 
 
 def test_nonstationary_contexts_show_the_first_half_first():
-    keys = drawn(Cell("nonstationary", 1, 8)).tokens[:, 0:16:2] - TASK.first_key("nonstationary")
+    keys = drawn(BatchKind("nonstationary", 1, 8)).tokens[:, 0:16:2] - TASK.first_key("nonstationary")
     assert (keys[:, :4] < TASK.keys // 2).all()
     assert (keys[:, 4:] >= TASK.keys // 2).all()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from osdn_kernels.experiments import run as run_module
-from osdn_kernels.experiments.plan import ALL_MODELS, PRESETS, Plan, preset
+from osdn_kernels.experiments.plan import ALL_MODELS, PRESETS, TrainingPlan, preset
 from osdn_kernels.experiments.run import Settings, chosen_rates, run_experiment
 from osdn_kernels.experiments.training import loop as training
 from osdn_kernels.experiments.training.distributed import Group
@@ -226,11 +226,11 @@ def test_an_unknown_preset_is_refused():
 
 def test_task_and_model_must_agree_in_size():
     with pytest.raises(ValueError, match="features: expected those of the key vectors, 64, got 32"):
-        Plan(size=replace(Plan().size, features=32))
+        TrainingPlan(size=replace(TrainingPlan().size, features=32))
 
 
 def test_the_fingerprint_is_of_what_a_run_depends_on():
-    plan = Plan()
+    plan = TrainingPlan()
     assert replace(plan, seeds=(7,), models=("osdn",), learning_rates=(0.5,)).fingerprint == plan.fingerprint
     for changes in (
         {"steps": 1},

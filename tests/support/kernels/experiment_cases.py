@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-from osdn_kernels.experiments.plan import Job, Plan, preset
+from osdn_kernels.experiments.plan import PlannedRun, TrainingPlan, preset
 
-JOB = Job("anchored_apf", 1e-2, 0, "test")
+JOB = PlannedRun("anchored_apf", 1e-2, 0, "test")
 
 
-def tiny(**changes: Any) -> Plan:
+def tiny(**changes: Any) -> TrainingPlan:
     """Some tenths of a second a run."""
     plan = preset(
         "smoke", steps=12, batch=6, pairs=(4,), models=("deltanet", "osdn_eta1"), seeds=(0, 1), **changes

@@ -18,9 +18,9 @@ from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import ask, ask_packed
 from osdn_theory.crosscheck.kernel.registry import KERNELS
 from osdn_theory.crosscheck.kernel.signature.recognition import recognise
-from osdn_theory.crosscheck.kernel.signature.samples import Sizes, sample
+from osdn_theory.crosscheck.kernel.signature.samples import SampleSizes, sample
 
-SIZES = Sizes(batch=2, tokens=70, heads=3, key_dim=8, value_dim=6)
+SIZES = SampleSizes(batch=2, tokens=70, heads=3, key_dim=8, value_dim=6)
 """More than a chunk of 64, and no multiple of one."""
 
 
@@ -103,7 +103,7 @@ def test_a_gram_diagonal_is_handed_on_and_taken_up_again_also_packed() -> None:
         assert said is not None
         np.testing.assert_allclose(said, right, atol=1e-5)
     np.testing.assert_allclose(second.outputs, np.asarray(whole.outputs)[:, :, 23:], atol=1e-5)
-    single = sample(found, Sizes(1, 40, 3, 8, 6), "float32")
+    single = sample(found, SampleSizes(1, 40, 3, 8, 6), "float32")
     pieces = [single.piece(0, 17), single.piece(17, 40)]
     for one, said_of in zip(pieces, ask_packed(found, pieces, "cpu"), strict=True):
         np.testing.assert_allclose(said_of.outputs, one.exact().outputs, atol=1e-5)

@@ -16,16 +16,16 @@ from osdn_theory.crosscheck import adapt, resolve
 from osdn_theory.crosscheck.cases.case import Dtype
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import KernelError, Returned, ask
-from osdn_theory.crosscheck.kernel.signature.evidence import Evidence
+from osdn_theory.crosscheck.kernel.signature.evidence import Reading
 from osdn_theory.crosscheck.kernel.signature.names import ARGUMENTS, SYNONYMS, own_names
 from osdn_theory.crosscheck.kernel.signature.recognition import recognise
-from osdn_theory.crosscheck.kernel.signature.samples import Sizes, sample
+from osdn_theory.crosscheck.kernel.signature.samples import SampleSizes, sample
 
-OTHER = Sizes(batch=2, tokens=9, heads=3, key_dim=8, value_dim=6)
+OTHER = SampleSizes(batch=2, tokens=9, heads=3, key_dim=8, value_dim=6)
 """Of the case that is posed once a kernel is recognised."""
 
 
-def distance(adapter: Adapter, sizes: Sizes = OTHER) -> float:
+def distance(adapter: Adapter, sizes: SampleSizes = OTHER) -> float:
     """Between the kernel, called by what was recognised, and float64: of output and final state."""
     case = sample(adapter, sizes, "float32")
     said, exact = ask(adapter, case, "cpu"), case.exact()
@@ -321,7 +321,7 @@ def test_one_size_of_head() -> None:
     found = recognise(adapt(layer), "cpu")
     # With K = V shapes say nothing: values do.
     assert found.state_layout == "VK"
-    assert distance(found, Sizes(2, 9, 3, 64, 64)) < 1e-5
+    assert distance(found, SampleSizes(2, 9, 3, 64, 64)) < 1e-5
 
 
 def test_spellings() -> None:
@@ -355,7 +355,7 @@ def test_a_reading_agrees_up_to_what_the_dtype_may_leave(dtype: Dtype, edge: flo
     kind = adapt(correct)
     case = sample(kind, OTHER, dtype)
     for far, agrees in ((0.99 * edge, True), (1.01 * edge, False), (float("inf"), False)):
-        assert Evidence(kind, case, Returned(), far, settled=False).agrees == agrees
+        assert Reading(kind, case, Returned(), far, settled=False).agrees == agrees
 
 
 def test_what_was_recognised_is_not_called_again() -> None:

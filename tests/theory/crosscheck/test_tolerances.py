@@ -13,7 +13,14 @@ from support.crosscheck.exercises import adapter, exercise
 
 from osdn_theory.crosscheck.cases.case import Case, following
 from osdn_theory.crosscheck.evidence import limits as module
-from osdn_theory.crosscheck.evidence.limits import Limit, Limits, limits, models_of, of_late, relative_limit
+from osdn_theory.crosscheck.evidence.limits import (
+    Limit,
+    RoundingLimits,
+    limits,
+    models_of,
+    of_late,
+    relative_limit,
+)
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.rounding import FORMATS, Overflow, error_bounds, spacing
 
@@ -108,7 +115,7 @@ def bounds_of(case: Case, model: Any, **given: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def chunked() -> tuple[Case, Adapter, Any, Limits]:
+def chunked() -> tuple[Case, Adapter, Any, RoundingLimits]:
     kind = replace(adapter("osdn", "chunk"), defaults={"chunk_size": 16})
     case = exercise("everything at once")
     (model,) = models_of(kind, "float32")

@@ -23,7 +23,7 @@ from osdn_theory.recurrence.solve import osdn
 from osdn_theory.recurrence.sweeps import (
     ClipMaps,
     GainDrivenScan,
-    Swept,
+    SweptScan,
     block_gains,
     compose_prefixes,
     coupling,
@@ -80,7 +80,7 @@ def recurrence(stream: Stream, rule: CalibrationRule) -> np.ndarray:
     return np.concatenate([path, final[..., None, :]], axis=-2)
 
 
-def whole(swept: Swept) -> np.ndarray:
+def whole(swept: SweptScan) -> np.ndarray:
     return np.concatenate([swept.preconditioner, swept.final_preconditioner[..., None, :]], axis=-2)
 
 

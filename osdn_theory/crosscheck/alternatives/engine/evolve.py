@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.alternatives.engine.inputs import Inputs, read_inputs
+from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs, read_inputs
 from osdn_theory.crosscheck.alternatives.engine.mechanism import (
     RIGHT,
     Factor,
@@ -35,7 +35,7 @@ def evolve(case: Case, mechanism: Mechanism = RIGHT) -> Outcome:
     return run(read_inputs(case), mechanism)
 
 
-def run(inputs: Inputs, mechanism: Mechanism) -> Outcome:
+def run(inputs: RecurrenceInputs, mechanism: Mechanism) -> Outcome:
     """What a mechanism makes of its inputs."""
     if inputs.floor is not None:
         inputs = replace(
@@ -55,7 +55,7 @@ def _unit(vectors: Array, floor: float) -> Array:
     return units
 
 
-def _squashed(inputs: Inputs, m: Mechanism) -> tuple[Array, Array]:
+def _squashed(inputs: RecurrenceInputs, m: Mechanism) -> tuple[Array, Array]:
     """d_t of Preconditioned DeltaNet, and the Gram diagonal that it hands on."""
     assert inputs.gram_decay is not None
     assert inputs.gram_weight is not None
@@ -65,7 +65,7 @@ def _squashed(inputs: Inputs, m: Mechanism) -> tuple[Array, Array]:
     return squashed_inverse(read, SQUASH, m.center, EPSILON), whole[:, :, -1]
 
 
-def _path(inputs: Inputs, m: Mechanism) -> tuple[Array, Array]:
+def _path(inputs: RecurrenceInputs, m: Mechanism) -> tuple[Array, Array]:
     """d_t of every token and the one handed on."""
     from osdn_theory.crosscheck.alternatives.engine import loops
 
@@ -95,7 +95,7 @@ def _path(inputs: Inputs, m: Mechanism) -> tuple[Array, Array]:
     return path, handed
 
 
-def _feedback(inputs: Inputs, m: Mechanism) -> tuple[Array, Array, Array]:
+def _feedback(inputs: RecurrenceInputs, m: Mechanism) -> tuple[Array, Array, Array]:
     """Features that a_t is formed with, features that the step goes along, and eta w_t."""
     keys, beta = inputs.keys, inputs.beta
     seen = np.square(keys)
@@ -115,7 +115,7 @@ def _feedback(inputs: Inputs, m: Mechanism) -> tuple[Array, Array, Array]:
     return seen, along, rate
 
 
-def _memory(inputs: Inputs, m: Mechanism, path: Array) -> tuple[Array, Array]:
+def _memory(inputs: RecurrenceInputs, m: Mechanism, path: Array) -> tuple[Array, Array]:
     from osdn_theory.crosscheck.alternatives.engine import loops
 
     written = path
@@ -165,7 +165,7 @@ def _factor(keys: Array, path: Array, which: Factor) -> Array:
     return path * keys if which == "write key" else path * path * keys
 
 
-def _gates(inputs: Inputs, m: Mechanism, path: Array) -> tuple[Array, Array]:
+def _gates(inputs: RecurrenceInputs, m: Mechanism, path: Array) -> tuple[Array, Array]:
     """The value times its gate, and the gate of the read."""
     beta = inputs.beta
     if m.gate == "implicit":

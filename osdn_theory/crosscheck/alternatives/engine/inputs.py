@@ -17,7 +17,7 @@ PER_SEQUENCE = ("state", "start", "anchor")
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class RecurrenceInputs:
     """A case without its checks, so that a fault may pass what no stream allows: a gate above 1, a key of zeros.
 
     Attributes
@@ -74,12 +74,12 @@ class Inputs:
         return bool(self.keys.shape[3] == self.values.shape[3])
 
 
-def read_inputs(case: Case) -> Inputs:
+def read_inputs(case: Case) -> RecurrenceInputs:
     """What the recurrence reads of a case."""
     stream, rule = case.stream, case.rule
     assert stream.queries is not None
     low, high = (float(as_float64("box", side, check_finite=False)) for side in (rule.d_min, rule.d_max))
-    return Inputs(
+    return RecurrenceInputs(
         queries=stream.queries,
         keys=stream.keys,
         values=stream.values,
@@ -102,7 +102,7 @@ def read_inputs(case: Case) -> Inputs:
     )
 
 
-def join(parts: list[Inputs]) -> Inputs:
+def join(parts: list[RecurrenceInputs]) -> RecurrenceInputs:
     """Sequences one after the other, from the states of the first."""
     arrays: dict[str, Any] = {}
     for name in PER_TOKEN:
@@ -111,7 +111,7 @@ def join(parts: list[Inputs]) -> Inputs:
     return replace(parts[0], **arrays)
 
 
-def together(parts: list[Inputs]) -> Inputs:
+def together(parts: list[RecurrenceInputs]) -> RecurrenceInputs:
     """Sequences as one call has them: one row of tokens, and a row of states for each."""
     states: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_SEQUENCE
@@ -119,7 +119,7 @@ def together(parts: list[Inputs]) -> Inputs:
     return replace(join(parts), **states)
 
 
-def apart(call: Inputs, parts: list[Inputs]) -> list[Inputs]:
+def apart(call: RecurrenceInputs, parts: list[RecurrenceInputs]) -> list[RecurrenceInputs]:
     """The sequences of one call again, as long as `parts`."""
     edges = np.cumsum([0, *(part.length for part in parts)])
     found = []
@@ -129,7 +129,7 @@ def apart(call: Inputs, parts: list[Inputs]) -> list[Inputs]:
     return found
 
 
-def cut(whole: Inputs, start: int, stop: int) -> Inputs:
+def cut(whole: RecurrenceInputs, start: int, stop: int) -> RecurrenceInputs:
     """The tokens ``start:stop``, from the same states."""
     arrays: dict[str, Any] = {}
     for name in PER_TOKEN:

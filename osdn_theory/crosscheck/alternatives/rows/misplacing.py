@@ -17,7 +17,7 @@ from osdn_theory.crosscheck.alternatives.alternative import (
     READING,
     Alternative,
 )
-from osdn_theory.crosscheck.alternatives.engine.inputs import Inputs
+from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs
 from osdn_theory.crosscheck.alternatives.fault import Change, Fault
 from osdn_theory.crosscheck.alternatives.rows.reading import GATES, on
 from osdn_theory.rounding import BFLOAT16, round_to
@@ -31,7 +31,7 @@ TENSORS = {
     "g_atk": ("gram_decay",),
     "beta_atk": ("gram_weight",),
 }
-"""Fields of `Inputs` behind each argument with tokens."""
+"""Fields of `RecurrenceInputs` behind each argument with tokens."""
 
 STATES = {
     "initial_state": ("state",),
@@ -86,7 +86,7 @@ def _row(argument: str, key: str, sentence: str, formula: str, variants: Mapping
 def _shift(fields: tuple[str, ...], step: int, fill: str) -> Change:
     """Tokens moved by one; at the end zero (of a gate: no decay), the token itself, or that at the other end."""
 
-    def moved(inputs: Inputs) -> Inputs:
+    def moved(inputs: RecurrenceInputs) -> RecurrenceInputs:
         arrays: dict[str, Any] = {}
         for name in fields:
             array = getattr(inputs, name)

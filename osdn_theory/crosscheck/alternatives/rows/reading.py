@@ -10,7 +10,7 @@ import numpy as np
 
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.alternatives.engine.inputs import Inputs
+from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs
 from osdn_theory.crosscheck.alternatives.fault import Change, Fault
 from osdn_theory.recurrence.rules import PUBLISHED
 
@@ -20,7 +20,7 @@ GATES = ("forget", "decay")
 def on(names: tuple[str, ...], change: Callable[[Array], Array]) -> Change:
     """The change of some arrays, where they are there."""
 
-    def changed(inputs: Inputs) -> Inputs:
+    def changed(inputs: RecurrenceInputs) -> RecurrenceInputs:
         found = {name: getattr(inputs, name) for name in names}
         arrays: dict[str, Any] = {name: change(x) for name, x in found.items() if x is not None}
         return replace(inputs, **arrays)
@@ -28,7 +28,7 @@ def on(names: tuple[str, ...], change: Callable[[Array], Array]) -> Change:
     return changed
 
 
-def _set(**values: Callable[[Inputs], Any]) -> Change:
+def _set(**values: Callable[[RecurrenceInputs], Any]) -> Change:
     return lambda inputs: replace(inputs, **{name: value(inputs) for name, value in values.items()})
 
 

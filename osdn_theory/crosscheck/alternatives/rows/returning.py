@@ -11,7 +11,7 @@ from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.alternatives.alternative import CHUNKS
 from osdn_theory.crosscheck.alternatives.engine.evolve import run
-from osdn_theory.crosscheck.alternatives.engine.inputs import Inputs, cut
+from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs, cut
 from osdn_theory.crosscheck.alternatives.engine.mechanism import Mechanism
 from osdn_theory.crosscheck.alternatives.engine.outcome import Outcome
 from osdn_theory.crosscheck.alternatives.fault import Fault, Result, boundary_late
@@ -24,11 +24,11 @@ def _zeroed(array: Array, start: int, axis: int = 2) -> Array:
     return np.concatenate([kept, np.zeros_like(lost)], axis=axis)
 
 
-def _state_after(inputs: Inputs, how: Mechanism, tokens: int) -> Array:
+def _state_after(inputs: RecurrenceInputs, how: Mechanism, tokens: int) -> Array:
     return run(cut(inputs, 0, max(tokens, 0)), how).state
 
 
-def _last(inputs: Inputs, out: Outcome) -> Array:
+def _last(inputs: RecurrenceInputs, out: Outcome) -> Array:
     return out.preconditioner[:, :, -1] if inputs.length else out.handed_on
 
 
@@ -64,7 +64,7 @@ def _short_state(size: int) -> Result:
 
 
 def _padded(size: int) -> Result:
-    def result(inputs: Inputs, how: Mechanism, out: Outcome) -> Outcome:
+    def result(inputs: RecurrenceInputs, how: Mechanism, out: Outcome) -> Outcome:
         if inputs.decay is None or inputs.length == 0:
             return out
         gate = inputs.decay[:, :, -1] ** (-inputs.length % size)
@@ -83,8 +83,10 @@ _OF_CHUNKS: Mapping[str, Callable[[int], tuple[Result, ...]]] = {
 """The same of a chunk's size."""
 
 
-def _of_sequence(source: Callable[[int, int], int]) -> Callable[[list[Inputs]], list[Inputs]]:
-    def exchanged(sequences: list[Inputs]) -> list[Inputs]:
+def _of_sequence(
+    source: Callable[[int, int], int],
+) -> Callable[[list[RecurrenceInputs]], list[RecurrenceInputs]]:
+    def exchanged(sequences: list[RecurrenceInputs]) -> list[RecurrenceInputs]:
         sources = [sequences[source(at, len(sequences))] for at in range(len(sequences))]
         return [
             replace(one, state=other.state, start=other.start)

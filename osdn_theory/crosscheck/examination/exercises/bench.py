@@ -10,7 +10,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case, Dtype, pose
-from osdn_theory.crosscheck.examination.exercises.draw import Sizes, draw_gate, draw_state
+from osdn_theory.crosscheck.examination.exercises.draw import ExerciseSizes, draw_gate, draw_state
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.recurrence.rules import FROZEN, PUBLISHED, CalibrationRule
 from osdn_theory.rounding import FLOAT32, round_to
@@ -34,7 +34,7 @@ class Bench:
 
     adapter: Adapter
     dtype: Dtype
-    sizes: Sizes
+    sizes: ExerciseSizes
     seed: int
 
     def takes(self, name: str) -> bool:
@@ -45,7 +45,7 @@ class Bench:
         stream: Stream,
         rng: np.random.Generator,
         *,
-        sizes: Sizes | None = None,
+        sizes: ExerciseSizes | None = None,
         plain: bool = False,
         box: tuple[float, float] = BOX,
         normalized: bool = False,

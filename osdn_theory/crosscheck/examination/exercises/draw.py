@@ -12,7 +12,7 @@ from osdn_theory.streams.stream import Stream
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ExerciseSizes:
     """How large exercises are; `chunk` is the kernel's chunk, or what stands for it."""
 
     batch: int = 2
@@ -30,19 +30,19 @@ class Sizes:
         """Two chunks and a piece that is no multiple of anything."""
         return 2 * self.chunk + 5
 
-    def fewer(self) -> Sizes:
+    def fewer(self) -> ExerciseSizes:
         """One batch row and two heads, for what concerns neither."""
         return replace(self, batch=1, heads=2)
 
-    def square(self) -> Sizes:
+    def square(self) -> ExerciseSizes:
         """K = V."""
         return replace(self, value_dim=self.key_dim)
 
 
-SMALL = Sizes()
+SMALL = ExerciseSizes()
 """For Triton's interpreter and eager kernels."""
 
-LARGE = Sizes(key_dim=64, value_dim=128, chunk=64)
+LARGE = ExerciseSizes(key_dim=64, value_dim=128, chunk=64)
 """For a GPU."""
 
 
@@ -53,7 +53,7 @@ def generator(name: str, seed: int) -> np.random.Generator:
 
 def draw_stream(
     rng: np.random.Generator,
-    sizes: Sizes,
+    sizes: ExerciseSizes,
     *,
     tokens: int | None = None,
     norms: tuple[float, float] = (0.5, 1.4),
@@ -88,7 +88,7 @@ def draw_gate(
     return np.where(rng.random(shape) < kept, 1.0, gate)
 
 
-def draw_state(rng: np.random.Generator, sizes: Sizes) -> Array:
+def draw_state(rng: np.random.Generator, sizes: ExerciseSizes) -> Array:
     """S_0, (B, H, V, K)."""
     state: Array = rng.standard_normal((*sizes.lead, sizes.value_dim, sizes.key_dim))
     return state

@@ -11,7 +11,7 @@ import numpy as np
 
 from osdn_theory.crosscheck.cases.case import Case, Dtype
 from osdn_theory.crosscheck.examination.exercises.bench import Bench
-from osdn_theory.crosscheck.examination.exercises.draw import Sizes, draw_stream, generator
+from osdn_theory.crosscheck.examination.exercises.draw import ExerciseSizes, draw_stream, generator
 from osdn_theory.crosscheck.examination.exercises.question import Put, Question
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import Form
@@ -75,7 +75,7 @@ def _piece_name(name: str, at: int, count: int) -> str:
     return name if count == 1 else f"{name}, {at + 1} of {count}"
 
 
-def questions(adapter: Adapter, dtype: Dtype, sizes: Sizes, seed: int = 0) -> list[Question]:
+def questions(adapter: Adapter, dtype: Dtype, sizes: ExerciseSizes, seed: int = 0) -> list[Question]:
     """Every exercise that the kernel's signature admits, the most telling first."""
     bench = Bench(adapter, dtype, sizes, seed)
     asked = (exercise.question(bench) for exercise in EXERCISES)
@@ -357,7 +357,7 @@ EXERCISES: tuple[Exercise, ...] = (
 )
 
 
-def alone_and_together(adapter: Adapter, dtype: Dtype, sizes: Sizes, seed: int = 0) -> Case:
+def alone_and_together(adapter: Adapter, dtype: Dtype, sizes: ExerciseSizes, seed: int = 0) -> Case:
     """A case to hold a kernel against itself with: several batch rows and heads, a chunk and a piece of one."""
     bench = Bench(adapter, dtype, sizes, seed)
     rng = generator("invariance", seed)

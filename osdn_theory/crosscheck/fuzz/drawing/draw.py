@@ -31,7 +31,7 @@ BOXES: Mapping[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True)
-class Sizes:
+class FuzzSizes:
     """How large cases may be: tokens, features of a key or value, a size above which a tile is full, and T K V B H."""
 
     tokens: int
@@ -40,14 +40,14 @@ class Sizes:
     work: int
 
 
-SMALL = Sizes(tokens=70, features=32, tile=16, work=2**17)
+SMALL = FuzzSizes(tokens=70, features=32, tile=16, work=2**17)
 """On the CPU, where Triton's interpreter may be at work."""
 
-LARGE = Sizes(tokens=200, features=160, tile=64, work=2**21)
+LARGE = FuzzSizes(tokens=200, features=160, tile=64, work=2**21)
 """On a GPU; the float64 side costs more than the kernel."""
 
 
-def draw(adapter: Adapter, takes: Takes, sizes: Sizes, seed: int, number: int) -> Trial:
+def draw(adapter: Adapter, takes: Takes, sizes: FuzzSizes, seed: int, number: int) -> Trial:
     """Case `number` of a run with `seed`."""
     rng = np.random.default_rng([seed, number])
     hand = Hand(rng, menu_of(adapter, takes))
@@ -68,7 +68,7 @@ def draw(adapter: Adapter, takes: Takes, sizes: Sizes, seed: int, number: int) -
     return Trial(question, options)
 
 
-def _lengths(hand: Hand, put: str, sizes: Sizes, chunk: int) -> list[int]:
+def _lengths(hand: Hand, put: str, sizes: FuzzSizes, chunk: int) -> list[int]:
     """Tokens of each case."""
     known = {
         "0": 0,
@@ -106,7 +106,7 @@ class _Setting:
     value_dim: int
 
     @classmethod
-    def draw(cls, adapter: Adapter, hand: Hand, sizes: Sizes) -> _Setting:
+    def draw(cls, adapter: Adapter, hand: Hand, sizes: FuzzSizes) -> _Setting:
         """Everything but the lengths; kinds of numbers are chosen here, once for all cases."""
         put, form, dtype = hand.draw("put"), hand.draw("form"), hand.draw("dtype")
         if put == "packed":
@@ -125,7 +125,7 @@ class _Setting:
         _settle(hand, form)
         return cls(adapter, hand, put, form, dtype, rows, heads, key_dim, value_dim)
 
-    def fitted(self, lengths: list[int], sizes: Sizes) -> list[int]:
+    def fitted(self, lengths: list[int], sizes: FuzzSizes) -> list[int]:
         """Lengths with which the work stays in its limit, and memories that grow do so for a few tokens only."""
         work = self.rows * self.heads * self.key_dim * self.value_dim
         most = max(sizes.work // work, 1)
@@ -246,7 +246,7 @@ class _Setting:
         )
 
 
-def _size(rng: np.random.Generator, kind: str, sizes: Sizes) -> int:
+def _size(rng: np.random.Generator, kind: str, sizes: FuzzSizes) -> int:
     if kind == "1":
         return 1
     if kind == "above a tile":

@@ -22,7 +22,7 @@ from osdn_theory.crosscheck.cases.case import DTYPES, Case
 from osdn_theory.crosscheck.check import default_device, is_interpreted, judge
 from osdn_theory.crosscheck.evidence.observation import observe_answer
 from osdn_theory.crosscheck.examination.exercises.question import Answer, Question, answer
-from osdn_theory.crosscheck.fuzz.held import Fault, known_of
+from osdn_theory.crosscheck.fuzz.held import TrialFault, known_of
 from osdn_theory.crosscheck.fuzz.shrinking.parts import AXES, Trial, parts, rebuild
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 from osdn_theory.crosscheck.kernel.calling import FORMS
@@ -90,7 +90,7 @@ def versions() -> dict[str, str]:
 
 
 def save_recording(
-    path: Path, adapter: Adapter, trial: Trial, fault: Fault, answers: Sequence[Answer], device: str
+    path: Path, adapter: Adapter, trial: Trial, fault: TrialFault, answers: Sequence[Answer], device: str
 ) -> None:
     """Write a failure; the arrays as float64, which holds every number of every dtype.
 

@@ -28,7 +28,7 @@ from osdn_theory.crosscheck.fuzz.failures.texts import (
     SEQUENCES,
     UNIT,
 )
-from osdn_theory.crosscheck.fuzz.held import Fault, known_of
+from osdn_theory.crosscheck.fuzz.held import TrialFault, known_of
 from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial
 from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR, Adapter
 from osdn_theory.crosscheck.kernel.calling import PER_TOKEN, KernelError, ask, ask_packed
@@ -61,7 +61,7 @@ class _Call:
 
 
 def write_script(
-    adapter: Adapter, trial: Trial, fault: Fault, answers: Sequence[Answer], origin: Origin, device: str
+    adapter: Adapter, trial: Trial, fault: TrialFault, answers: Sequence[Answer], origin: Origin, device: str
 ) -> str:
     """The text of a script that makes the call that failed, and exits with 1 while it fails."""
     kernel = trial.adapter(adapter)
@@ -118,7 +118,7 @@ def _filled(text: str) -> str:
     return textwrap.fill(text.replace("\\", "/").replace('"', "'"), 100, break_long_words=False)
 
 
-def _failing_call(adapter: Adapter, trial: Trial, fault: Fault, answers: Sequence[Answer]) -> _Call:
+def _failing_call(adapter: Adapter, trial: Trial, fault: TrialFault, answers: Sequence[Answer]) -> _Call:
     """Of several calls the one that failed, from the state that it was given."""
     question = trial.question
     packed = question.put == "packed"

@@ -11,7 +11,7 @@ from osdn_theory.crosscheck.fuzz.failures.origin import origin_of
 from osdn_theory.crosscheck.fuzz.failures.replay import save_recording
 from osdn_theory.crosscheck.fuzz.failures.script import write_script
 from osdn_theory.crosscheck.fuzz.failures.texts import RECURRENCES
-from osdn_theory.crosscheck.fuzz.held import Fault
+from osdn_theory.crosscheck.fuzz.held import TrialFault
 from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 
@@ -21,7 +21,7 @@ def write_failure(
     stem: str,
     adapter: Adapter,
     trial: Trial,
-    fault: Fault,
+    fault: TrialFault,
     answers: Sequence[Answer],
     device: str,
 ) -> list[Path]:

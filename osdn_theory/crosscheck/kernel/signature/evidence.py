@@ -18,7 +18,7 @@ AGREES = {"float32": 1e-2, "float16": 2e-2, "bfloat16": 1e-1}
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Reading:
     """A reading, and how far the kernel's results are from the float64 run under it.
 
     Attributes
@@ -53,7 +53,7 @@ class Evidence:
 WHAT = "a call that probes its signature"
 
 
-def call_under(adapter: Adapter, case: Case, device: str) -> Evidence:
+def call_under(adapter: Adapter, case: Case, device: str) -> Reading:
     """One call, read under the reading's own conventions of the output as well, the best of them.
 
     Raises
@@ -67,11 +67,11 @@ def call_under(adapter: Adapter, case: Case, device: str) -> Evidence:
     try:
         returned = read(placed, case, parts, WHAT)
     except KernelError as error:
-        return Evidence(placed, case, Returned(), np.inf, settled=False, complaint=str(error))
+        return Reading(placed, case, Returned(), np.inf, settled=False, complaint=str(error))
     shown = returned.state is not None and case.stream.key_dim != case.stream.value_dim
     unread = tuple(_unread(parts, places)) if adapter.reads else ()
     readings = [
-        Evidence(reading, again, returned, _distance(reading, again, returned), shown, unread=unread)
+        Reading(reading, again, returned, _distance(reading, again, returned), shown, unread=unread)
         for reading, again in _output_conventions(placed, case)
     ]
     return min(readings, key=lambda one: one.distance)
@@ -153,7 +153,7 @@ def _relative(seen: Array | None, exact: Array) -> float:
     return far if np.isfinite(far) else np.inf
 
 
-def own_scale(one: Evidence) -> float | None:
+def own_scale(one: Reading) -> float | None:
     """The factor between the last output and the read of the kernel's own final state; None if there is none.
 
     It depends on no write, so that a kernel with a wrong one still shows its scale.

@@ -14,9 +14,9 @@ from typing import Any
 from osdn_theory.crosscheck.cases.case import DTYPES, Dtype
 from osdn_theory.crosscheck.kernel.adapters import Adapter, FixedScale, GateForm, Layout, StateLayout
 from osdn_theory.crosscheck.kernel.calling import KernelError
-from osdn_theory.crosscheck.kernel.signature.evidence import WHAT, Evidence, call_under, own_scale, reach
+from osdn_theory.crosscheck.kernel.signature.evidence import WHAT, Reading, call_under, own_scale, reach
 from osdn_theory.crosscheck.kernel.signature.names import EITHER
-from osdn_theory.crosscheck.kernel.signature.samples import FEW_SIZES, SIZES, Sizes, sample
+from osdn_theory.crosscheck.kernel.signature.samples import FEW_SIZES, SIZES, SampleSizes, sample
 
 LAYOUTS: tuple[Layout, ...] = ("time first", "head first")
 STATE_LAYOUTS: tuple[StateLayout, ...] = ("KV", "VK")
@@ -66,7 +66,7 @@ def _told(refused: Mapping[str, KernelError]) -> str:
     return "; ".join(told)
 
 
-def _recognised(adapter: Adapter, device: str, dtype: Dtype, sizes: Sequence[Sizes]) -> Adapter:
+def _recognised(adapter: Adapter, device: str, dtype: Dtype, sizes: Sequence[SampleSizes]) -> Adapter:
     """From calls of the first sizes at which any is answered; else the first error is raised."""
     errors: list[KernelError] = []
     for size in sizes:
@@ -77,10 +77,10 @@ def _recognised(adapter: Adapter, device: str, dtype: Dtype, sizes: Sequence[Siz
 
 
 def _gather(
-    adapter: Adapter, sizes: Sizes, device: str, dtype: Dtype, errors: list[KernelError]
-) -> list[Evidence]:
+    adapter: Adapter, sizes: SampleSizes, device: str, dtype: Dtype, errors: list[KernelError]
+) -> list[Reading]:
     """One call for each reading that is still open; a reading that agrees is the only one."""
-    found: list[Evidence] = []
+    found: list[Reading] = []
     for reading in _readings(adapter):
         if any(_decides(one, reading) for one in found):
             continue
@@ -95,7 +95,7 @@ def _gather(
     return found
 
 
-def _decides(one: Evidence, reading: Adapter) -> bool:
+def _decides(one: Reading, reading: Adapter) -> bool:
     """Whether a call already shows that a reading is not the kernel's, or no better than one known.
 
     Where a final state came back in shape, layouts are settled, and the gate alone is open.
@@ -143,7 +143,7 @@ def _open(adapter: Adapter, name: str) -> bool:
     return name not in adapter.stated
 
 
-def _settle(evidence: Sequence[Evidence], device: str) -> Evidence:
+def _settle(evidence: Sequence[Reading], device: str) -> Reading:
     """The reading to take: the one that agrees, else by shapes, reach and defaults."""
     if evidence[0].agrees:
         return evidence[0]
@@ -154,7 +154,7 @@ def _settle(evidence: Sequence[Evidence], device: str) -> Evidence:
     return _own_scaled(_by_reach(whole, device))
 
 
-def _by_reach(evidence: Sequence[Evidence], device: str) -> Evidence:
+def _by_reach(evidence: Sequence[Reading], device: str) -> Reading:
     """The first whose tokens reach other tokens rather than other heads."""
     if len({one.adapter.layout for one in evidence}) == 1 or evidence[0].complaint:
         return evidence[0]
@@ -165,7 +165,7 @@ def _by_reach(evidence: Sequence[Evidence], device: str) -> Evidence:
     return evidence[0]
 
 
-def _own_scaled(one: Evidence) -> Evidence:
+def _own_scaled(one: Reading) -> Reading:
     """With the fixed scale that the kernel's own final state shows; the field's default where it shows none."""
     adapter = one.adapter
     if "scale" in adapter.parameters or not adapter.reads or not _open(adapter, "fixed_scale"):
@@ -175,7 +175,7 @@ def _own_scaled(one: Evidence) -> Evidence:
     return replace(one, adapter=replace(adapter, fixed_scale="1" if is_one else "K^-1/2", key_norm=None))
 
 
-def _described(one: Evidence, sizes: Sizes, device: str) -> Adapter:
+def _described(one: Reading, sizes: SampleSizes, device: str) -> Adapter:
     """The reading with its findings, what lengths it needs, and whether it can do without a gate."""
     adapter = replace(one.adapter, dtype=one.case.dtype)
     changes: dict[str, Any] = {}
@@ -193,7 +193,7 @@ def _described(one: Evidence, sizes: Sizes, device: str) -> Adapter:
     return replace(adapter, findings=tuple(findings), **changes)
 
 
-def _conventions(one: Evidence) -> Iterator[str]:
+def _conventions(one: Reading) -> Iterator[str]:
     """One short line for each convention that a call decided."""
     adapter = one.adapter
     if adapter.layout == "head first":
@@ -219,7 +219,7 @@ def _conventions(one: Evidence) -> Iterator[str]:
         )
 
 
-def _does_without_gate(adapter: Adapter, one: Evidence, device: str) -> bool:
+def _does_without_gate(adapter: Adapter, one: Reading, device: str) -> bool:
     """Said by the default of g; where g is required, by a call with None."""
     if "g" not in adapter.required:
         return "g" in adapter.defaults and adapter.defaults["g"] is None

@@ -14,7 +14,7 @@ from osdn_theory.streams.stream import Stream
 
 
 @dataclass(frozen=True)
-class Sizes:
+class SampleSizes:
     """Of a call: batch rows, tokens, heads, features of keys and values."""
 
     batch: int
@@ -28,10 +28,10 @@ class Sizes:
 
 
 SIZES = (
-    Sizes(2, 5, 3, 16, 32),
-    *(Sizes(2, tokens, 3, 16, 32) for tokens in (16, 32, 64, 128, 256)),
-    Sizes(2, 64, 4, 64, 64),
-    Sizes(2, 64, 4, 128, 128),
+    SampleSizes(2, 5, 3, 16, 32),
+    *(SampleSizes(2, tokens, 3, 16, 32) for tokens in (16, 32, 64, 128, 256)),
+    SampleSizes(2, 64, 4, 64, 64),
+    SampleSizes(2, 64, 4, 128, 128),
 )
 """Tried in turn: a kernel may want powers of two of tokens, or one size of head."""
 
@@ -39,7 +39,7 @@ FEW_SIZES = SIZES[:4]
 """For a dtype after one that was refused at every size."""
 
 
-def sample(adapter: Adapter, sizes: Sizes, dtype: Dtype) -> Case:
+def sample(adapter: Adapter, sizes: SampleSizes, dtype: Dtype) -> Case:
     """A case in which every argument matters: gates, a state, norms that are not one, beta inside (0, 1)."""
     rng = np.random.default_rng(12)
     lead = (sizes.batch, sizes.heads)

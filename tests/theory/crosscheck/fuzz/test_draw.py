@@ -10,7 +10,7 @@ import pytest
 from support.crosscheck import fuzz_kernels
 from support.crosscheck.fuzz_cases import own_layout
 
-from osdn_theory.crosscheck.fuzz.drawing.draw import BOXES, LARGE, SMALL, Sizes, draw
+from osdn_theory.crosscheck.fuzz.drawing.draw import BOXES, LARGE, SMALL, FuzzSizes, draw
 from osdn_theory.crosscheck.fuzz.drawing.menu import menu_of
 from osdn_theory.crosscheck.fuzz.drawing.takes import Takes, find_out
 from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial, parts
@@ -27,7 +27,7 @@ CHUNKED = replace(
 """As if it worked in chunks of a size to choose."""
 
 
-def drawn(adapter: Adapter, count: int, sizes: Sizes = SMALL, takes: Takes = EVERYTHING) -> list[Trial]:
+def drawn(adapter: Adapter, count: int, sizes: FuzzSizes = SMALL, takes: Takes = EVERYTHING) -> list[Trial]:
     return [draw(adapter, takes, sizes, 0, number) for number in range(count)]
 
 
@@ -42,7 +42,7 @@ KERNELS = [
 
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("adapter", KERNELS, ids=lambda adapter: adapter.recurrence)
-def test_300_cases_reach_every_kind_of_everything(adapter: Adapter, sizes: Sizes) -> None:
+def test_300_cases_reach_every_kind_of_everything(adapter: Adapter, sizes: FuzzSizes) -> None:
     trials = drawn(adapter, 300, sizes)
     used = frozenset[str]().union(*(trial.question.uses for trial in trials))
     offered = {f"{name}: {kind}" for name, kinds in menu_of(adapter, EVERYTHING).items() for kind in kinds}

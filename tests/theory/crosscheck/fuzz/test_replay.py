@@ -14,7 +14,7 @@ from support.crosscheck import fuzz_kernels
 
 from osdn_theory.base.jsonable import to_json
 from osdn_theory.crosscheck.fuzz.failures.replay import FORMAT, replay
-from osdn_theory.crosscheck.fuzz.run import Plan, fuzz
+from osdn_theory.crosscheck.fuzz.run import FuzzPlan, fuzz
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 
 
@@ -26,7 +26,7 @@ def kernel(name: str) -> Adapter:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A failure of a kernel that ignores its initial state."""
     folder = tmp_path_factory.mktemp("recorded")
-    summary = fuzz(kernel("ignores_the_initial_state"), Plan(cases=6, dtypes=("float32",)), files=folder)
+    summary = fuzz(kernel("ignores_the_initial_state"), FuzzPlan(cases=6, dtypes=("float32",)), files=folder)
     return Path(summary.failures[0].files[0])
 
 

@@ -13,7 +13,7 @@ from support.crosscheck.fuzz_cases import own_layout, run_script
 
 from osdn_theory.crosscheck.fuzz.failures.replay import load_recording, replay
 from osdn_theory.crosscheck.fuzz.held import hold
-from osdn_theory.crosscheck.fuzz.run import Failure, Plan, Summary, fuzz
+from osdn_theory.crosscheck.fuzz.run import Failure, FuzzPlan, FuzzSummary, fuzz
 from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial, parts
 from osdn_theory.crosscheck.fuzz.shrinking.shrink import shrink
 from osdn_theory.crosscheck.fuzz.told import lines, verdict
@@ -28,7 +28,7 @@ def named(name: str) -> Adapter:
 def first_failure(adapter: Adapter, folder: Path, cases: int = 40) -> Failure:
     """Of a run that ends with its first failure, as far as the journal-less run allows."""
     for upto in (5, 10, 20, cases):
-        summary = fuzz(adapter, Plan(cases=upto), files=folder)
+        summary = fuzz(adapter, FuzzPlan(cases=upto), files=folder)
         if summary.failures:
             assert summary.exit_code == 1
             return summary.failures[0]
@@ -46,7 +46,7 @@ RIGHT = [
 
 @pytest.mark.parametrize("adapter", RIGHT, ids=lambda adapter: adapter.name)
 def test_a_right_kernel_has_no_failure(adapter: Adapter, tmp_path: Path) -> None:
-    summary = fuzz(adapter, Plan(cases=60, seed=1), files=tmp_path / "none")
+    summary = fuzz(adapter, FuzzPlan(cases=60, seed=1), files=tmp_path / "none")
     assert summary.failures == ()
     assert summary.exit_code == 0
     assert summary.cases == 60
@@ -59,7 +59,7 @@ def test_a_right_kernel_has_no_failure(adapter: Adapter, tmp_path: Path) -> None
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("adapter", RIGHT, ids=lambda adapter: adapter.name)
 def test_a_right_kernel_has_no_failure_in_200_cases(adapter: Adapter, dtype: str) -> None:
-    summary = fuzz(adapter, Plan(cases=200, dtypes=(dtype,)))  # type: ignore[arg-type]
+    summary = fuzz(adapter, FuzzPlan(cases=200, dtypes=(dtype,)))  # type: ignore[arg-type]
     assert [failure.detail for failure in summary.failures] == []
     # Where the memory decays, the allowance for bfloat16 is wide: 36 of 200 could tell.
     assert summary.telling > (30 if adapter.gated and dtype == "bfloat16" else 100)
@@ -142,7 +142,7 @@ def check_script(path: Path, right: str) -> None:
 
 
 def test_what_the_kernel_says_it_does_not_do_is_no_failure() -> None:
-    summary = fuzz(named("refuses_normalised_feedback"), Plan(cases=30))
+    summary = fuzz(named("refuses_normalised_feedback"), FuzzPlan(cases=30))
     assert summary.failures == ()
     ((what, count),) = summary.refused.items()
     assert what == "normalised feedback"
@@ -155,7 +155,7 @@ def test_a_kernel_that_takes_nothing_at_all_is_refused_at_once() -> None:
         raise RuntimeError("no kernel image")
 
     with pytest.raises(KernelError, match=r"takes harmless input in no dtype.*no kernel image"):
-        fuzz(adapt(broken), Plan(cases=5))
+        fuzz(adapt(broken), FuzzPlan(cases=5))
 
 
 def test_what_cannot_be_imported_by_name_has_no_script(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_failure_that_does_not_come_again_is_said_so(tmp_path: Path) -> None:
         return (o + 1 if len(calls) == 12 else o), final
 
     once.__wrapped__ = fuzz_kernels.right  # type: ignore[attr-defined]
-    summary = fuzz(adapt(once), Plan(cases=12), files=tmp_path)
+    summary = fuzz(adapt(once), FuzzPlan(cases=12), files=tmp_path)
     (failure,) = summary.failures
     assert not failure.repeats
     assert any("NOT again" in line for line in lines(summary))
@@ -238,8 +238,8 @@ def test_shrinking_keeps_to_its_calls_and_to_the_clock() -> None:
 
 
 def test_no_case_that_could_tell_is_no_confirmation() -> None:
-    none = fuzz(named("right"), Plan(cases=10, seconds=0.0))
+    none = fuzz(named("right"), FuzzPlan(cases=10, seconds=0.0))
     assert (none.cases, none.exit_code) == (0, 0)
     assert verdict(none).startswith("cannot tell")
-    blind: Summary = dataclasses.replace(none, cases=3)
+    blind: FuzzSummary = dataclasses.replace(none, cases=3)
     assert verdict(blind).startswith("cannot tell: 3 cases, none with a bound")

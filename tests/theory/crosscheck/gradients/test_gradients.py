@@ -19,7 +19,7 @@ from osdn_theory.crosscheck.gradients.check import (
     REFERENCE,
     RESULTS,
     SEED,
-    Gradients,
+    GradedGradients,
     compare_gradients,
     kernel_gradients,
 )
@@ -77,7 +77,7 @@ def case(
 
 
 @cache
-def graded(recurrence: str, rule: CalibrationRule = ANCHORED, value_dim: int = 6) -> Gradients:
+def graded(recurrence: str, rule: CalibrationRule = ANCHORED, value_dim: int = 6) -> GradedGradients:
     return kernel_gradients(peer(recurrence), case(recurrence, rule, value_dim=value_dim), "cpu")
 
 
@@ -99,7 +99,7 @@ def form(posed: Case, results: tuple[str, ...]) -> float:
 
 
 def moved(posed: Case, name: str, by: np.ndarray) -> Case:
-    """The case with one input moved, `by` in the layout of `Gradients`."""
+    """The case with one input moved, `by` in the layout of `GradedGradients`."""
     if name == "initial_state":
         return replace(posed, initial_state=posed.initial_state + np.swapaxes(by[:, :, 0], -1, -2))
     if name == "initial_preconditioner":
@@ -205,7 +205,7 @@ def test_every_alternative_is_seen_and_named(recurrence: str, rule: CalibrationR
         assert len(named) <= 3, (alternative.name, named)
 
 
-def explained(adapter: Adapter, found: Gradients) -> list[GradientExplanation]:
+def explained(adapter: Adapter, found: GradedGradients) -> list[GradientExplanation]:
     return explain_gradients(found, gradient_alternatives(adapter, found))
 
 

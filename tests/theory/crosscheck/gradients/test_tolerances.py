@@ -10,7 +10,7 @@ from support.crosscheck.exercises import exercise
 
 from osdn_theory.crosscheck.evidence.comparison import per_token
 from osdn_theory.crosscheck.gradients.alternatives import GradientAlternative
-from osdn_theory.crosscheck.gradients.check import Gradients
+from osdn_theory.crosscheck.gradients.check import GradedGradients
 from osdn_theory.crosscheck.gradients.explanations import (
     GradientExplanation,
     explain_gradients,
@@ -32,7 +32,7 @@ def exact() -> np.ndarray:
 
 def gradients(
     recurrence: str = "osdn", dtype: str = "float32", off: float = 0.0, **others: np.ndarray
-) -> Gradients:
+) -> GradedGradients:
     """The gradient in k off by so much of what is allowed at its first token; others as given."""
     right = exact()
     allowed = (DECAYING if recurrence == "gated_delta_net" else ALLOWED)[dtype] * 2.0
@@ -40,7 +40,7 @@ def gradients(
     found[0, 0, 0, 1] += off * allowed
     case = exercise("from nothing", recurrence, dtype)
     named = {name: exact() for name in others}
-    return Gradients(case, {"k": found, **others}, {"k": right, **named}, ("o",))
+    return GradedGradients(case, {"k": found, **others}, {"k": right, **named}, ("o",))
 
 
 @pytest.mark.parametrize("dtype", ALLOWED)
@@ -58,7 +58,7 @@ def other(name: str = "another", **moved: Any) -> GradientAlternative:
     return GradientAlternative(name, f"{name}?", {each: np.asarray(values) for each, values in moved.items()})
 
 
-def told(found: Gradients, *alternatives: GradientAlternative) -> list[GradientExplanation]:
+def told(found: GradedGradients, *alternatives: GradientAlternative) -> list[GradientExplanation]:
     return explain_gradients(found, alternatives)
 
 
@@ -104,7 +104,7 @@ def test_a_factor_is_told_where_it_leaves_what_is_allowed(off: float, count: int
     found = gradients()
     halved = 0.5 * exact()
     halved[0, 0, 0, 1] += off * 1e-4
-    multiple = told(Gradients(found.case, {"k": halved}, {"k": exact()}, ("o",)))
+    multiple = told(GradedGradients(found.case, {"k": halved}, {"k": exact()}, ("o",)))
     assert [each.name for each in multiple] == ["k: a multiple"] * count
 
 
@@ -117,7 +117,7 @@ def test_what_a_wider_explanation_covers_is_not_told_again() -> None:
 def test_no_number_is_infinitely_far() -> None:
     spoilt = exact()
     spoilt[0, 0, 3, 0] = np.nan
-    found = Gradients(gradients().case, {"k": spoilt}, {"k": exact()}, ("o",))
+    found = GradedGradients(gradients().case, {"k": spoilt}, {"k": exact()}, ("o",))
     assert [item.within for item in found.compared()] == [False]
     assert told(found, other(k=bumped(30.0))) == []
     assert gradient_power(found, [other(k=spoilt)])["another"] == np.inf
