@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .rule import Rule
 
+LARGEST = torch.finfo(torch.float32).max
+
 
 def refuse(name: str, expected: str, got: Any) -> NoReturn:
     """Raise the ValueError that says so."""
@@ -40,11 +42,20 @@ def check_tensor(
 
 
 def read_finite(name: str, value: Any) -> float:
-    """`value` as a finite number."""
+    """`value` as a number that is finite in float32."""
     number = _read_number(name, value)
-    if not -math.inf < number < math.inf:
-        refuse(name, "a finite number", value)
+    if not -LARGEST <= number <= LARGEST:
+        refuse(name, "a number that is finite in float32", value)
     return number
+
+
+def read_count(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:
+    """`value` as an integer in a range."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if not least <= value <= most:
+        refuse(name, f"{least} to {most}" if most < math.inf else f"at least {least}", value)
+    return value
 
 
 def read_rule(eta: Any, d_min: Any, d_max: Any, normalize_feedback: Any) -> Rule:
@@ -72,6 +83,8 @@ def count_sequences(cu_seqlens: Any, tokens: Tensor) -> int:
 
 
 def _read_number(name: str, value: Any) -> float:
+    if isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a number, which has no gradient, got a tensor")
     try:
         number = float(value)
     except (TypeError, ValueError):

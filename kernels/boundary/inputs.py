@@ -14,6 +14,9 @@ CHUNK_SIZES = (16, 32, 64)
 MAX_FEATURES = 256
 """Largest K and V that the kernels hold in one tile."""
 
+FORGOTTEN = -1000.0
+"""A log gate below which exp is 0 even in float64, and which sums and differences take, as they do not -inf."""
+
 KERNEL_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 REFERENCE_DTYPES = (*KERNEL_DTYPES, torch.float64)
 
@@ -50,12 +53,14 @@ class ScanArguments:
     k : [B, T, H, K]
         As given, possibly not contiguous.
     g : [B, T, H] or None
+        At least `FORGOTTEN`.
     rule : Rule
     anchor : [N, H, K] or None
         c in float32 (float64 for float64 keys); None is 0, and also what remains without `g`, where c cancels.
     initial_preconditioner : [N, H, K] or None
         d_1 in the same dtype; None is ones.
     cu_seqlens : [N + 1] or None
+        In order and in 0 to T, whatever was given.
     chunk_size : int
     sequences : int
         N: B, or the number of packed sequences.
@@ -116,8 +121,9 @@ def check_scan(
 ) -> ScanArguments:
     """The arguments of `osdn_preconditioner`, checked and made canonical.
 
-    `check_values` also reads g, d_1, c and cu_seqlens, in one transfer; it is ignored where values cannot be read,
-    under `torch.compile` and CUDA graph capture.
+    `check_values` also reads g, d_1, c and cu_seqlens, in one transfer; it is ignored where values cannot be read:
+    under `torch.compile`, `torch.func` and CUDA graph capture, and of meta and fake tensors. Bounds that go unread are
+    made to lie in order and in 0 to T; g is raised to `FORGOTTEN`.
 
     Raises
     ------
@@ -129,8 +135,8 @@ def check_scan(
     check_tensor("k", k, "[B, T, H, K]", limits.dtypes)
     _check_size("k", k, limits)
     rule = read_rule(eta, d_min, d_max, normalize_feedback)
-    if chunk_size not in CHUNK_SIZES:
-        refuse("chunk_size", " or ".join(map(str, CHUNK_SIZES)), chunk_size)
+    if chunk_size not in CHUNK_SIZES or isinstance(chunk_size, float):
+        refuse("chunk_size", " or ".join(map(str, CHUNK_SIZES)), repr(chunk_size))
     sequences = count_sequences(cu_seqlens, k)
     if g is not None:
         check_tensor("g", g, "[B, T, H]", limits.dtypes, k.shape[:3], k.device)
@@ -143,6 +149,10 @@ def check_scan(
     anchor = _anchor(anchor, k, per_sequence, gated=g is not None)
     if check_values:
         values.check_values(g, initial_preconditioner, anchor, cu_seqlens, rule, k.shape[1])
+    if cu_seqlens is not None:
+        cu_seqlens = values.settle(cu_seqlens, k.shape[1])
+    if g is not None:
+        g = g.clamp(min=FORGOTTEN)
     return ScanArguments(
         k, g, rule, anchor, initial_preconditioner, cu_seqlens, chunk_size, sequences, sequential
     )

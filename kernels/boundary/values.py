@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from .rule import Rule
@@ -31,17 +32,15 @@ def check_values(
 ) -> None:
     """Raise a ValueError where a value is out of range; shapes and dtypes are right, the rule is too.
 
-    Does nothing under `torch.compile` and while a CUDA graph is captured.
+    Does nothing where values cannot be read.
     """
-    if torch.compiler.is_compiling():
-        return
     given = [tensor for tensor in (g, initial_preconditioner, anchor, cu_seqlens) if tensor is not None]
-    if not given or (given[0].is_cuda and torch.cuda.is_current_stream_capturing()):
+    if not given or not all(map(readable, given)):
         return
     with torch.no_grad():
         conditions = []
         if g is not None:
-            conditions.append(_Condition("g", "finite log gates <= 0", g, (g <= 0) & g.isfinite()))
+            conditions.append(_Condition("g", "log gates <= 0", g, g <= 0))
         if initial_preconditioner is not None:
             box = f"finite values in the box [{rule.d_min}, {rule.d_max}]"
             inside = _inside(initial_preconditioner, rule)
@@ -54,6 +53,26 @@ def check_values(
         _require_all(conditions)
     if cu_seqlens is not None:
         _remember(cu_seqlens, length)
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether it is not on the meta device and not a fake tensor, which have shapes alone."""
+    return not (tensor.is_meta or isinstance(tensor, FakeTensor))
+
+
+def readable(tensor: Tensor) -> bool:
+    """Whether its values can be read: not under `torch.compile` or `torch.func` nor in CUDA graph capture."""
+    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+        return False
+    return has_values(tensor) and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+
+
+def settle(cu_seqlens: Tensor, length: int) -> Tensor:
+    """Bounds that lie in order and in 0 to T whatever they say: unchecked ones must not lead out of any tensor."""
+    if not torch.compiler.is_compiling() and _known(cu_seqlens, length):
+        return cu_seqlens
+    settled: Tensor = cu_seqlens.clamp(0, length).cummax(0).values
+    return settled
 
 
 def _require_all(conditions: list[_Condition]) -> None:

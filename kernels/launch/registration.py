@@ -1,17 +1,21 @@
 """Operators as PyTorch's dispatcher, compiler and autograd see them, registered from what each of them declares.
 
 What is registered takes tensors and numbers one by one and returns tensors alone: one that is absent is empty.
+Forward-mode and second derivatives, which PyTorch would take for zero, raise a NotImplementedError.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
-from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
+from typing import Any, ClassVar, Generic, NoReturn, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.flop_counter import register_flop_formula
 
 from .runtime import on_device_of
+from .sequences import clear_between
 
 Inputs = TypeVar("Inputs", bound=tuple[Any, ...])
 Options = TypeVar("Options", bound=tuple[Any, ...])
@@ -19,6 +23,9 @@ Outputs = TypeVar("Outputs", bound=tuple[Any, ...])
 
 KINDS = {Tensor: "Tensor", Tensor | None: "Tensor?", float: "float", int: "SymInt", bool: "bool"}
 """Types of arguments, in the language of PyTorch's schemas."""
+
+PER_TOKEN = {"q", "k", "v", "beta", "g", "o", "d", "path"}
+"""Inputs and outputs [1, T, ...] of packed sequences, of which no kernel writes rows that belong to none."""
 
 
 class Operator(ABC, Generic[Inputs, Options, Outputs]):
@@ -65,6 +72,10 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
         """Names of inputs on which no result depends: they have no gradient."""
         return ()
 
+    def count_flops(self, inputs: Inputs, options: Options) -> tuple[int, int]:
+        """Of the matrix products forward and backward, two for each multiply-add, as `FlopCounterMode` asks."""
+        return 0, 0
+
     def __init__(self) -> None:
         tensors, numbers = _declared(self.inputs), _declared(self.options)
         results, saved, _ = self._parts(list(_fields(self.outputs)))
@@ -83,10 +94,34 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
         torch.library.register_autograd(
             f"osdn::{self.name}_forward", self._differentiate, setup_context=self._save
         )
+        for way, op in enumerate((self._forward, self._backward)):
+            torch.library.register_vmap(op.name(), _over_slices(op))
+            register_flop_formula(op.overloadpacket, get_raw=True)(self._counting(way))
+        self._transformed = _function(self._forward, self._save, self._differentiate, self._refuse)
+        self._differentiated = _function(self._backward, _save_nothing, self._refuse, self._refuse)
 
     def __call__(self, inputs: Inputs, options: Options) -> Outputs:
         """Call the registered operator; outputs that it leaves out are empty."""
-        return self.outputs(*self._forward(*inputs, *_flat(options)))
+        flat = (*inputs, *_flat(options))
+        if torch.compiler.is_compiling():
+            return self.outputs(*self._forward(*flat))
+        if forward_ad._current_level >= 0 and any(_has_tangent(x) for x in inputs):
+            self._refuse()
+        # What is registered cannot say how torch.func differentiates it.
+        transformed = torch._C._functorch.maybe_current_level() is not None
+        return self.outputs(*(self._transformed.apply if transformed else self._forward)(*flat))
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise NotImplementedError(
+            f"osdn::{self.name} has first derivatives in reverse mode alone; osdn_reference has all"
+        )
+
+    def _counting(self, way: int) -> Callable[..., int]:
+        def formula(*flat: Any, out_val: Any = None) -> int:
+            inputs, options, _ = self._parse(flat)
+            return self.count_flops(inputs, options)[way]
+
+        return formula
 
     @torch.no_grad()
     def launch(self, inputs: Inputs, options: Options, *, backward: bool) -> None:
@@ -110,7 +145,9 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
     def _run(self, *flat: Any) -> tuple[Tensor, ...]:
         with on_device_of(flat[0]):
             inputs, options, _ = self._parse([_contiguous(x) for x in flat])
-            return _present(inputs[0], self.forward(inputs, options))
+            outputs = self.forward(inputs, options)
+            _clear(inputs, outputs, self.outputs)
+            return _present(inputs[0], outputs)
 
     def _trace(self, *flat: Any) -> tuple[Tensor, ...]:
         inputs, options, _ = self._parse(flat)
@@ -123,6 +160,7 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
             if first is None:
                 first = self.allocate(inputs, options)[0].zero_()
             found: Sequence[Any] = self.backward(inputs, options, between[: self.saved], (first, *others))
+            _clear(inputs, found, self.inputs)
             return self._gradients(inputs, options, lambda place, x: found[place].to(x.dtype))
 
     def _trace_backward(self, *flat: Any) -> list[Tensor]:
@@ -150,7 +188,8 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
         ctx.set_materialize_grads(False)
 
     def _differentiate(self, ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        found = self._backward(*ctx.saved_tensors, *grads[: self.results], *ctx.options)
+        backward = self._differentiated.apply if torch.is_grad_enabled() else self._backward
+        found = backward(*ctx.saved_tensors, *grads[: self.results], *ctx.options)
         wanted = zip(found, ctx.saved_tensors, ctx.needs_input_grad, strict=False)
         reached = [grad if need and grad.shape == x.shape else None for grad, x, need in wanted]
         return (*reached, *[None] * (len(ctx.needs_input_grad) - len(reached)))
@@ -163,6 +202,56 @@ def _define(name: str, schema: str, run: Callable[..., Any], trace: Callable[...
     torch.library.impl(qualified, "default", run)
     torch.library.register_fake(qualified, trace)
     return getattr(torch.ops.osdn, name).default
+
+
+def _function(
+    forward: Callable[..., Any],
+    save: Callable[..., None],
+    backward: Callable[..., Any],
+    jvp: Callable[..., Any],
+) -> Any:
+    """An operator as `torch.func` differentiates it."""
+
+    class Differentiable(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(*flat: Any) -> Any:
+            return tuple(forward(*flat))
+
+    for name, member in {"setup_context": save, "backward": backward, "jvp": jvp}.items():
+        setattr(Differentiable, name, staticmethod(member))
+    return Differentiable
+
+
+def _save_nothing(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
+    pass
+
+
+def _over_slices(op: Any) -> Callable[..., Any]:
+    """How `vmap` calls an operator: once for each slice."""
+
+    def call(info: Any, dims: Sequence[int | None], *flat: Any) -> Any:
+        given = list(zip(flat, dims, strict=True))
+        calls = [op(*[x if d is None else x.select(d, i) for x, d in given]) for i in range(info.batch_size)]
+        found = type(calls[0])([torch.stack(slices) for slices in zip(*calls, strict=True)])
+        return found, type(found)([0] * len(found))
+
+    return call
+
+
+def _has_tangent(x: Any) -> bool:
+    if not isinstance(x, Tensor) or torch._C._functorch.is_batchedtensor(x):
+        return False
+    return forward_ad.unpack_dual(x).tangent is not None
+
+
+def _clear(inputs: Any, found: Sequence[Any], kind: Any) -> None:
+    """Zeros for the tokens that belong to no packed sequence, in what is per token of the fields of `kind`."""
+    bounds = getattr(inputs, "cu_seqlens", None)
+    if bounds is not None:
+        per_token = [x for name, x in zip(_fields(kind), found, strict=False) if name in PER_TOKEN]
+        clear_between(bounds, [x for x in per_token if x is not None and x.numel()])
 
 
 @cache

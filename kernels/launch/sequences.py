@@ -1,11 +1,14 @@
 """How tokens are cut into chunks, for batches of equal length and for packed sequences."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from .tuning import autotune, configurations
 
 
 @dataclass(frozen=True)
@@ -126,3 +129,54 @@ def sum_by_sequence(per_slot: Tensor, chunks: Chunks) -> Tensor:
         return per_sequence
     owner = chunks.owner.clamp(min=0)
     return per_slot.new_zeros(chunks.sequences, *per_slot.shape[1:]).index_add_(0, owner, per_slot)
+
+
+@triton.jit
+def clear_rows(x, start, end, BLOCK: tl.constexpr):
+    """Zeros in x[start:end], by all programs together."""
+    step = tl.num_programs(0) * BLOCK
+    place = start + tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    for _ in range(tl.cdiv(end - start, step)):
+        tl.store(x + place, tl.zeros([BLOCK], x.dtype.element_ty), mask=place < end)
+        place += step
+
+
+# Nearly always there is nothing to clear: few programs, which find that out by reading two bounds.
+@autotune(configurations([{"BLOCK": 1024}]), [])
+@triton.jit
+def clear_kernel(
+    a, b, c, d, e, bounds, sequences, length,
+    A: tl.constexpr, B: tl.constexpr, C: tl.constexpr, D: tl.constexpr, E: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Zeros in the rows before the first sequence and after the last, of tensors with rows of A, B, ... numbers."""
+    first = tl.load(bounds).to(tl.int64)
+    last = tl.load(bounds + sequences).to(tl.int64)
+    clear_rows(a, first * 0, first * A, BLOCK)
+    clear_rows(a, last * A, first * 0 + length * A, BLOCK)
+    if B > 0:
+        clear_rows(b, first * 0, first * B, BLOCK)
+        clear_rows(b, last * B, first * 0 + length * B, BLOCK)
+    if C > 0:
+        clear_rows(c, first * 0, first * C, BLOCK)
+        clear_rows(c, last * C, first * 0 + length * C, BLOCK)
+    if D > 0:
+        clear_rows(d, first * 0, first * D, BLOCK)
+        clear_rows(d, last * D, first * 0 + length * D, BLOCK)
+    if E > 0:
+        clear_rows(e, first * 0, first * E, BLOCK)
+        clear_rows(e, last * E, first * 0 + length * E, BLOCK)
+
+
+def clear_between(cu_seqlens: Tensor, tensors: Sequence[Tensor]) -> None:
+    """Zero the rows that no packed sequence has, in up to five contiguous tensors [1, T, ...]."""
+    if not tensors:
+        return
+    given = [*tensors, *[None] * (5 - len(tensors))]
+    widths = [0 if x is None else x[0, 0].numel() for x in given]
+    clear_kernel[(16,)](
+        *given,
+        cu_seqlens,
+        cu_seqlens.shape[0] - 1,
+        tensors[0].shape[1],
+        **dict(zip("ABCDE", widths, strict=True)),
+    )

@@ -31,7 +31,8 @@ def choose(mode: str, q: Tensor) -> Callable[..., Any]:
         return osdn_reference if mode == "fused_recurrent" or length == 1 else chunk_osdn_reference
     from .. import ops
 
-    short = length <= RECURRENT_LENGTH and not torch.is_grad_enabled()
+    # An exported program is one for all lengths.
+    short = not torch.is_grad_enabled() and not torch.compiler.is_exporting() and length <= RECURRENT_LENGTH
     return ops.fused_recurrent_osdn if mode == "fused_recurrent" or short else ops.chunk_osdn
 
 
@@ -56,6 +57,8 @@ def _obstacle(x: Tensor) -> str | None:
         return "the kernels take no float64"
     if not HAS_TRITON:
         return "Triton is not installed"
+    if x.is_meta:
+        return None
     from ..launch import runtime
 
     if not runtime.can_launch(x.device):

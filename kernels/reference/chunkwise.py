@@ -16,6 +16,7 @@ from ..boundary.numerics import CHUNK_REFERENCE, declare
 from ..boundary.results import Results
 from ..boundary.rule import Rule
 from ..boundary.signature import takes
+from ..boundary.values import has_values
 from .tokenwise import Memory, Scan, calibrate, feedback_weight, forget, project, run
 
 
@@ -54,7 +55,7 @@ def scan_chunks(scan: Scan, rule: Rule, chunk_size: int) -> tuple[Tensor, Tensor
     gammas = None if g is None else g.exp()
     for key, gamma, *chunk in zip(*unbound(k, gammas, s, kept, passed, *gains), strict=True):
         iterates = _unclipped(d, scan.anchor, *chunk)
-        if not bool(((iterates >= rule.d_min) & (iterates <= rule.d_max)).all()):
+        if has_values(iterates) and not bool(((iterates >= rule.d_min) & (iterates <= rule.d_max)).all()):
             iterates = _stepped(d, key, gamma, scan.anchor, rule)
         path.append(iterates[..., :-1, :])
         d = iterates[..., -1, :]

@@ -5,10 +5,12 @@ trajectory included.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..boundary.inputs import ANYWHERE, Arguments, ScanArguments, check_call, check_scan
 from ..boundary.numerics import REFERENCE, declare
@@ -85,7 +87,7 @@ def preconditioner_reference(call: ScanArguments) -> tuple[Tensor, Tensor]:
     """
     pieces = [scan_tokens(scan, call.rule, call.chunk_size) for scan in scans(call, widened(call.k))]
     path, final = zip(*pieces, strict=True)
-    return torch.cat(path, 1), torch.cat(final)
+    return join(call.cu_seqlens, path, call.k.shape[1]), torch.cat(final)
 
 
 def run(call: Arguments, solve_scan: ScanSolver, solve_memory: MemorySolver) -> Results:
@@ -96,11 +98,11 @@ def run(call: Arguments, solve_scan: ScanSolver, solve_memory: MemorySolver) -> 
         path, final = solve_scan(scan, call.rule, call.chunk_size)
         pieces.append((*solve_memory(memory, path, call.scale, call.chunk_size), path, final))
     outputs, states, paths, finals = zip(*pieces, strict=True)
-    o = torch.cat(outputs, 1).to(call.v.dtype)
+    o = join(call.cu_seqlens, outputs, k.shape[1]).to(call.v.dtype)
     final_state = State(torch.cat(states), torch.cat(finals)) if call.output_final_state else None
     if not call.return_trajectory:
         return o, final_state
-    return o, final_state, follow(torch.cat(paths, 1), k, widened(call.beta, k.dtype))
+    return o, final_state, follow(join(call.cu_seqlens, paths, k.shape[1]), k, widened(call.beta, k.dtype))
 
 
 def scan_tokens(scan: Scan, rule: Rule, chunk_size: int) -> tuple[Tensor, Tensor]:
@@ -182,10 +184,22 @@ def split(
     """Tokens [B, T, ...] and rows [N, ...] by sequence: themselves for a batch, one sequence each where packed."""
     if cu_seqlens is None:
         return [(*tokens, *rows)]
-    lengths: list[int] = cu_seqlens.diff().tolist()
-    cuts = [(x, 1, lengths) for x in tokens] + [(x, 0, [1] * len(lengths)) for x in rows]
-    pieces = [[None] * len(sizes) if x is None else x.split(sizes, axis) for x, axis, sizes in cuts]
+    bounds: list[int] = cu_seqlens.tolist()
+    cuts = [(x, 1, bounds) for x in tokens] + [(x, 0, list(range(len(bounds)))) for x in rows]
+    pieces = [
+        [None if x is None else x.narrow(axis, a, b - a) for a, b in pairwise(places)]
+        for x, axis, places in cuts
+    ]
     return list(zip(*pieces, strict=True))
+
+
+def join(cu_seqlens: Tensor | None, pieces: Sequence[Tensor], length: int) -> Tensor:
+    """[B, T, ...] of the sequences' tokens, zero where they belong to none."""
+    joined = torch.cat(list(pieces), 1)
+    if cu_seqlens is None or joined.shape[1] == length:
+        return joined
+    start = int(cu_seqlens[0])
+    return pad(joined, (*[0, 0] * (joined.dim() - 2), start, length - start - joined.shape[1]))
 
 
 def widened(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:

@@ -65,7 +65,8 @@ TENSORS = ("q", "k", "v", "beta", "g", "initial_state", "initial_preconditioner"
 BAD_NUMBERS = [
     ("eta", NAN), ("eta", INF), ("eta", -0.1), ("eta", "fast"), ("d_min", 2.0), ("d_min", NAN), ("d_max", NAN),
     ("d_max", None), ("scale", INF), ("scale", NAN), ("anchor", NAN), ("anchor", "initial"),
-    ("chunk_size", 0), ("chunk_size", 48), ("chunk_size", 128), ("chunk_size", None),
+    ("chunk_size", 0), ("chunk_size", 48), ("chunk_size", 128), ("chunk_size", None), ("chunk_size", 64.0),
+    ("eta", 1e39), ("scale", 1e39), ("scale", -1e39), ("anchor", 1e39),
 ]  # fmt: skip
 BAD_SHAPES = [
     *((name, torch.ones(2)) for name in TENSORS),
@@ -88,7 +89,7 @@ BAD_TYPES = [
     *((name, arguments()[name].to("meta")) for name in TENSORS if name != "q"),
 ]  # fmt: skip
 BAD_VALUES = [
-    ("g", spoiled(GATES, 1e-6)), ("g", spoiled(GATES, NAN)), ("g", spoiled(GATES, -INF)),
+    ("g", spoiled(GATES, 1e-6)), ("g", spoiled(GATES, NAN)), ("g", spoiled(GATES, INF)),
     *(("initial_preconditioner", spoiled(VECTORS, x)) for x in (0.66, 1.51, NAN, INF)),
     ("anchor", spoiled(VECTORS, INF)), ("anchor", spoiled(VECTORS, NAN)),
 ]  # fmt: skip
@@ -197,9 +198,29 @@ def test_values_are_not_read_where_told_so():
     wrong = packed(
         g=torch.full((1, T, H), NAN), initial_preconditioner=torch.full((B, H, K), 9.0), check_values=False
     )
-    wrong["cu_seqlens"] = torch.tensor([3, 1, 0])
-    assert check_call(KERNELS, **wrong).sequences == 2
-    assert check_scan(KERNELS, **of_preconditioner(wrong)).sequences == 2
+    for bounds, settled in ([3, 1, 0], [3, 3, 3]), ([-9, 2, 3], [0, 2, 3]), ([0, 2**40, T], [0, T, T]):
+        wrong["cu_seqlens"] = torch.tensor(bounds)
+        assert check_call(KERNELS, **wrong).cu_seqlens.tolist() == settled
+        assert check_scan(KERNELS, **of_preconditioner(wrong)).sequences == 2
+    wrong["cu_seqlens"] = torch.tensor([0, 2, T])
+    right = packed(cu_seqlens=wrong["cu_seqlens"])
+    # Bounds that have been read are passed on as they are.
+    assert check_call(KERNELS, **right).cu_seqlens is right["cu_seqlens"]
+
+
+@pytest.mark.parametrize("name", ["eta", "d_min", "d_max", "scale"])
+@pytest.mark.parametrize("learns", [False, True])
+def test_numbers_are_no_tensors(name, learns):
+    """Of a tensor a gradient would be expected, and its value would have to be waited for."""
+    with pytest.raises(TypeError, match=rf"^{name}: expected a number.*got a tensor"):
+        check_call(KERNELS, **arguments(**{name: torch.tensor(1.0, requires_grad=learns)}))
+
+
+def test_total_forgetting_is_a_gate_that_sums_and_differences_take():
+    found = check_call(KERNELS, **arguments(g=spoiled(GATES, -INF)))
+    assert found.g.isfinite().all()
+    assert found.g.double().exp()[-1, -1, -1] == 0
+    assert torch.equal(found.g.view(-1)[:-1], GATES.view(-1)[:-1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -211,8 +232,9 @@ def test_canonical_values(dtype):
     assert tuple(found.rule) == (0.003, 2 / 3, 3 / 2, False)
     assert found.sequences == B
     assert found.chunk_size == 64
-    for name in ("q", "k", "v", "beta", "g"):
+    for name in ("q", "k", "v", "beta"):
         assert getattr(found, name) is changes[name]
+    assert torch.equal(found.g, changes["g"])
     for name in ("anchor", "initial_state", "initial_preconditioner"):
         assert getattr(found, name).dtype == wide
 
