@@ -9,7 +9,7 @@ from typing import Any
 
 import sympy as sp
 
-from proofs_check.proof import ALL, INSTANCES, Evidence, Proof, failed, passed
+from proofs_check.proof import ALL, INSTANCES, Judgement, Proof, failed, passed
 
 K = sp.Symbol("K", integer=True, positive=True)
 GAMMA = sp.Symbol("gamma", positive=True)
@@ -103,7 +103,7 @@ def unequal(equations: Equations) -> list[str]:
     return [name for name, (found, stated) in equations.items() if sp.simplify(found - stated) != 0]
 
 
-def check(integral: Integral) -> Evidence:
+def check(integral: Integral) -> Judgement:
     wrong = unequal(integral.equations())
     return (
         failed(f"not equal: {', '.join(wrong)}")
@@ -112,7 +112,7 @@ def check(integral: Integral) -> Evidence:
     )
 
 
-def check_variant(integral: Integral) -> Evidence:
+def check_variant(integral: Integral) -> Judgement:
     wrong = unequal(integral.false())
     return passed(f"refuted: {integral.change}", instances=1, killed=1) if wrong else failed("not refuted")
 

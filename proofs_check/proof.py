@@ -24,7 +24,7 @@ _NEVER_GENERAL: tuple[Method, ...] = ("exact", "link", "mutation")
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Judgement:
     """What a check found.
 
     Attributes
@@ -54,12 +54,12 @@ class Evidence:
             raise ValueError(f"verdict: expected one of {get_args(Verdict)}, got {self.verdict!r}")
 
 
-def passed(detail: str = "", instances: int = 0, **data: Any) -> Evidence:
-    return Evidence("passed", detail, instances, data)
+def passed(detail: str = "", instances: int = 0, **data: Any) -> Judgement:
+    return Judgement("passed", detail, instances, data)
 
 
-def failed(detail: str, instances: int = 0, **data: Any) -> Evidence:
-    return Evidence("failed", detail, instances, data)
+def failed(detail: str, instances: int = 0, **data: Any) -> Judgement:
+    return Judgement("failed", detail, instances, data)
 
 
 class ProverMissingError(RuntimeError):
@@ -78,7 +78,7 @@ class Proof:
     scope : "all dimensions" or "instances"
     statement : str
         What exactly is checked, in one line.
-    check : function without arguments that returns Evidence
+    check : function without arguments that returns Judgement
         It may raise: ProverMissingError counts as not run, anything else as failed.
     name : str
         Where the proof is to be found: a Coq theorem, a law, a function.
@@ -95,7 +95,7 @@ class Proof:
     method: Method
     scope: str
     statement: str
-    check: Callable[[], Evidence]
+    check: Callable[[], Judgement]
     name: str = ""
     group: str = ""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from osdn_theory.proofs import METHODS, ProofLine, ProofsRun, ProvedClaim, Standing
-from proofs_check.proof import Claim, Evidence, Method, Proof, Verdict
+from proofs_check.proof import Claim, Judgement, Method, Proof, Verdict
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ProofResult:
     name: str
     statement: str
     general: bool
-    evidence: Evidence
+    evidence: Judgement
     seconds: float
 
     @property
@@ -46,7 +46,7 @@ class ProofResult:
         )
 
 
-def result_of(proof: Proof, evidence: Evidence, seconds: float) -> ProofResult:
+def result_of(proof: Proof, evidence: Judgement, seconds: float) -> ProofResult:
     """The result of a proof; `seconds` is what the clock says, unless the evidence knows better."""
     own = seconds if evidence.seconds is None else evidence.seconds
     return ProofResult(

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from typing import Any
 
-from proofs_check.proof import Claim, Evidence, Method, Proof, ProverMissingError, failed
+from proofs_check.proof import Claim, Judgement, Method, Proof, ProverMissingError, failed
 from proofs_check.registry import Proofs, problems
 from proofs_check.results import ClaimResult, ProofResult, Run, result_of
 
@@ -145,16 +145,16 @@ def run_proof(proof: Proof) -> ProofResult:
     try:
         evidence = _examined(proof, proof.check())
     except ProverMissingError as error:
-        evidence = Evidence("not run", str(error))
+        evidence = Judgement("not run", str(error))
     except Exception as error:
         evidence = failed(f"{type(error).__name__}: {error}")
     return result_of(proof, evidence, time.perf_counter() - started)
 
 
-def _examined(proof: Proof, evidence: Evidence) -> Evidence:
+def _examined(proof: Proof, evidence: Judgement) -> Judgement:
     """The evidence as plain JSON values, with what cannot count as passed turned into a failure."""
-    if not isinstance(evidence, Evidence):
-        raise TypeError(f"the check returned {type(evidence).__name__}, not Evidence")
+    if not isinstance(evidence, Judgement):
+        raise TypeError(f"the check returned {type(evidence).__name__}, not Judgement")
     plain = replace(evidence, data=_plain(evidence.data))
     if evidence.verdict == "passed" and proof.needs_instances and evidence.instances < 1:
         return replace(

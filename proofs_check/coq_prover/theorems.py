@@ -12,7 +12,7 @@ from proofs_check.coq_prover.statements import Register, differences, read_regis
 from proofs_check.exact.law import Law
 from proofs_check.gallina.evaluate import Definitions
 from proofs_check.gallina.tie import untied
-from proofs_check.proof import ALL, INSTANCES, Evidence, Proof, failed
+from proofs_check.proof import ALL, INSTANCES, Judgement, Proof, failed
 
 REALS = frozenset(
     {
@@ -85,7 +85,7 @@ class Session:
         ]
 
 
-def check(session: Session, theorem: str) -> Evidence:
+def check(session: Session, theorem: str) -> Judgement:
     """Whether Coq proves a theorem of the register, as the register states it and without further assumptions."""
     compiled = session.compiled
     if session.library_problems:
@@ -107,7 +107,7 @@ def check(session: Session, theorem: str) -> Evidence:
         return failed("; ".join(found))
     reason = session.not_tied.get(theorem, "")
     detail = f"{source.name}.v; assumes {', '.join(sorted(assumptions)) or 'nothing'}"
-    return Evidence(
+    return Judgement(
         "passed",
         f"{detail}; {f'not tied: {reason}' if reason else 'tied to its law'}",
         instances=int(is_negative(theorem)),

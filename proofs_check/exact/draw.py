@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from flint import fmpq
 
 from proofs_check.exact.numbers import Array, Number, array, identity
 
-Instance = SimpleNamespace
-"""Named numbers, arrays, and lists of them over the tokens; the names are those of Coq's theorems."""
+
+class Instance(SimpleNamespace):
+    """Named numbers, arrays, and lists of them over the tokens; the names are those of Coq's theorems.
+
+    What a name in Coq has and no name in Python may: ``d_prime`` is ``d'``, ``lambda_`` is ``lambda``. `domains` says
+    what variables inside a statement range over, `hidden` which names are for Python alone. Subclasses have properties
+    for what follows from these values.
+    """
+
+    def but(self, **changes: Any) -> Self:
+        """The same with other values of some names, or more names."""
+        return type(self)(**{**vars(self), **changes})
+
+    def tokens(self, first: int, count: int, *names: str) -> Self:
+        """The same with `count` tokens from the one numbered `first` on in the lists of these names."""
+        return self.but(**{name: getattr(self, name)[first : first + count] for name in names})
 
 
 @dataclass(frozen=True)
@@ -163,3 +177,21 @@ class Draw:
         if self.kind == "boxed":
             return array([self.choice(lo, hi) for lo, hi in zip(low, high, strict=True)])
         return centre + self.vector(len(centre), -1, 1)
+
+
+Source = Callable[[Draw], Any]
+"""What draws instances."""
+
+Kind = TypeVar("Kind", bound=Instance)
+
+
+def varied(source: Callable[[Draw], Kind], **changes: Callable[[Draw, Any], Any]) -> Callable[[Draw], Kind]:
+    """Instances of a source with some values drawn anew, one by one: functions of the Draw and the instance."""
+
+    def drawn(draw: Draw) -> Kind:
+        x = source(draw)
+        for name, change in changes.items():
+            setattr(x, name, change(draw, x))
+        return x
+
+    return drawn

@@ -1,38 +1,40 @@
 """A law: a theorem of the Coq library once more in Python, as what it says about one rational instance.
 
 A law is held against the statement that Coq prints, both sides of every comparison; it is what links hold the code
-against; and it has false variants, each refuted by a counterexample.
+against; and its right side may not be any smaller: a false variant of it is refuted by a counterexample.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from flint import fmpq
 
-from proofs_check.exact.draw import KINDS, Draw, Instance
-from proofs_check.exact.propositions import Proposition, described, implies, premises_of, true
+from proofs_check.exact.draw import KINDS, Draw, Instance, Source
+from proofs_check.exact.numbers import Number, identity
+from proofs_check.exact.propositions import (
+    All,
+    Compares,
+    If,
+    Iff,
+    Proposition,
+    described,
+    implies,
+    premises_of,
+    true,
+)
 
-Says = Callable[[Instance], Proposition]
-Source = Callable[[Draw], Instance]
+Says = Callable[[Any], Proposition]
 
 SEED = 20260513
+HALF = fmpq(1, 2)
 
 
 @dataclass(frozen=True)
-class Variant:
-    """A law with a mistake in it, and where to look for a counterexample."""
-
-    change: str
-    says: Says
-    draw: Source
-
-
-@dataclass
 class Law:
     """A theorem on instances.
 
@@ -44,96 +46,132 @@ class Law:
         An instance; the premises must hold on it.
     says : function of an instance
         The theorem's premises and conclusion there.
-    variants : list of Variant
+    times : number
+        What a bound, multiplied by it, is false with. Of an equation the double is.
+    double : str, optional
+        What makes the conclusion false when doubled in it, where its right side is zero.
     """
 
     name: str
     draw: Source
     says: Says
-    variants: list[Variant] = field(default_factory=list)
+    times: Number = HALF
+    double: str = ""
 
     @property
     def claim(self) -> str:
         return self.name.split("_", 1)[0]
 
-    def false(self, change: str, says: Says | None = None, draw: Source | None = None) -> None:
-        """Add a false variant: it says something else, or it is drawn where a dropped premise does not hold."""
-        self.variants.append(Variant(change, says or self.says, draw or self.draw))
+    @property
+    def is_negative(self) -> bool:
+        """Whether it is a counterexample itself: ``T5_needs_…``."""
+        return self.name.split("_")[1] == "needs"
 
-    def without(self, change: str, premise: int, draw: Source) -> None:
-        """Add the false variant that does without a premise, given by its place."""
+    @property
+    def change(self) -> str:
+        """What the false variant has wrong."""
+        return (
+            f"{self.double} doubled" if self.double else f"{self.times} of a bound, the double of an equation"
+        )
 
-        def says(x: Instance) -> Proposition:
-            premises, conclusion = premises_of(self.says(x))
-            return implies(*premises[:premise], *premises[premise + 1 :], conclusion)
-
-        self.false(change, says, draw)
+    def false(self, x: Instance) -> Proposition:
+        """The false variant on an instance."""
+        premises, conclusion = premises_of(self.says(x))
+        if self.double:
+            changed = self.says(x.but(**{self.double: _scaled(getattr(x, self.double), 2)}))
+            return implies(*premises, premises_of(changed)[1])
+        return implies(*premises, _spoiled(conclusion, self.times))
 
     def conclusion(self, x: Instance) -> Proposition:
         return premises_of(self.says(x))[1]
 
 
-def law(draw: Source) -> Callable[[Says], Law]:
-    """A function of an instance as a law of its name, tried on what `draw` gives."""
-    return lambda says: Law(says.__name__, draw, says)
+LAWS: dict[str, Law] = {}
+"""Name -> law, as the modules of `exact.laws` register them."""
 
 
-def instances(law: Law | Variant, name: str, count: int, *, dyadic: bool = False) -> Iterator[Instance]:
+def register(draw: Source, *, times: Number = HALF, double: str = "", **laws: Says) -> None:
+    """Register laws by their names, each a function of the instances that `draw` gives; see `Law`.
+
+    Raises
+    ------
+    ValueError
+        If there is a law of that name.
+    """
+    for name, says in laws.items():
+        if name in LAWS:
+            raise ValueError(f"laws: {name} is stated twice")
+        LAWS[name] = Law(name, draw, says, times, double)
+
+
+def law(draw: Source, **options: Any) -> Callable[[Says], Says]:
+    """As `register`, of a function that has the law's name."""
+
+    def registered(says: Says) -> Says:
+        register(draw, **{**options, says.__name__: says})
+        return says
+
+    return registered
+
+
+def _spoiled(fact: Proposition, times: Number) -> Proposition:
+    """A conclusion with smaller bounds, doubled right sides, and matrices without the identity that they need."""
+    match fact:
+        case Compares("is invertible", matrix, _):
+            return Compares("is invertible", matrix - identity(len(matrix)), True)
+        case Compares(operator, lhs, rhs):
+            return Compares(operator, lhs, _scaled(rhs, 2 if operator == "=" else times))
+        case All(parts):
+            return All(tuple(_spoiled(part, times) for part in parts))
+        case If(premise, conclusion):
+            return If(premise, _spoiled(conclusion, times))
+        case Iff(left, right):
+            return Iff(left, _spoiled(right, times))
+    return fact
+
+
+def _scaled(value: Any, times: Number) -> Any:
+    """A number, array, or nested sequence of them, times a number."""
+    if isinstance(value, list | tuple):
+        return type(value)(_scaled(part, times) for part in value)
+    return times * value
+
+
+def instances(law: Law, name: str, count: int, *, dyadic: bool = False) -> Iterator[Instance]:
     """`count` instances, the kinds of `draw.KINDS` taking turns; `dyadic` ones are made of float64 numbers."""
     for i in range(count):
         yield law.draw(Draw(random.Random(f"{SEED} {name} {i}"), KINDS[i % len(KINDS)], dyadic))
 
 
-def broken(says: Says, x: Instance) -> str:
+def broken(fact: Proposition) -> str:
     """What is wrong with a law on an instance, or "": a premise or the conclusion does not hold."""
-    premises, conclusion = premises_of(says(x))
+    premises, conclusion = premises_of(fact)
     for premise in premises:
         if not true(premise):
             return f"the premise {described(premise)} does not hold"
     return "" if true(conclusion) else f"{described(conclusion)} is false"
 
 
-def refutes(says: Says, x: Instance) -> bool:
-    """Whether the premises hold and the conclusion does not."""
-    premises, conclusion = premises_of(says(x))
-    return all(map(true, premises)) and not true(conclusion)
-
-
-def refute(law: Law, variant: Variant, count: int) -> tuple[int, str]:
-    """Instances tried until one refutes the variant, and that one; "" if none does.
-
-    It must not refute the law itself.
-    """
-    tried = 0
-    for x in instances(variant, f"{law.name} {variant.change}", count):
-        tried += 1
-        if refutes(variant.says, x):
-            return tried, "" if refutes(law.says, x) else printed(x)
-    return tried, ""
-
-
 def converted(value: Any, number: Callable[[Any], Any]) -> Any:
     """An instance, or anything in it, with every rational passed to `number`; integers stay."""
-    if isinstance(value, Instance):
-        return Instance(**{name: converted(part, number) for name, part in vars(value).items()})
-    if isinstance(value, dict):
-        return {name: converted(part, number) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(converted(part, number) for part in value)
-    if isinstance(value, np.ndarray):
-        result = np.empty(value.shape, dtype=object)
-        result.flat[:] = [converted(part, number) for part in value.flat]
-        return result
+    match value:
+        case Instance():
+            return type(value)(**converted(vars(value), number))
+        case dict():
+            return {name: converted(part, number) for name, part in value.items()}
+        case list() | tuple():
+            return type(value)(converted(part, number) for part in value)
+        case np.ndarray():
+            result = np.empty(value.shape, dtype=object)
+            result.flat[:] = [converted(part, number) for part in value.flat]
+            return result
     return number(value) if isinstance(value, fmpq) else value
 
 
-def printed(x: Instance) -> str:
-    """An instance in one line."""
-    return ", ".join(f"{name} = {_text(value)}" for name, value in vars(x).items())
-
-
-def _text(value: Any) -> str:
-    """Rationals as p/q, lists in brackets."""
+def printed(value: Any) -> str:
+    """An instance, or anything in it, in one line: rationals as p/q, lists in brackets."""
+    if isinstance(value, Instance):
+        return ", ".join(f"{name} = {printed(part)}" for name, part in vars(value).items())
     if isinstance(value, np.ndarray | list | tuple):
-        return f"[{', '.join(map(_text, value))}]"
+        return f"[{', '.join(map(printed, value))}]"
     return "a function" if callable(value) else str(value)

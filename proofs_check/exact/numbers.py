@@ -30,6 +30,11 @@ def array(values: Any) -> Array:
     return np.array(values, dtype=object)
 
 
+def vector(n: int, value: Number) -> Array:
+    """n times the same number."""
+    return np.full(n, fmpq(value), dtype=object)
+
+
 def matrix(rows: Sequence[Sequence[Number]], m: int, n: int) -> Array:
     """An m x n array, also where m or n is 0."""
     result = np.empty((m, n), dtype=object)
@@ -44,7 +49,7 @@ def zeros(m: int, n: int) -> Array:
 
 
 def identity(n: int) -> Array:
-    return diagonal(np.full(n, fmpq(1), dtype=object))
+    return diagonal(vector(n, 1))
 
 
 def diagonal(d: Array) -> Array:

@@ -36,16 +36,18 @@ def _untied_on(x: Instance, law: Law, term: Term, definitions: Definitions) -> s
         name: [as_coq(value) for value in values] for name, values in getattr(x, "domains", {}).items()
     }
     found = Evaluator(definitions, domains).statement(term, _bound(x))
-    if text := difference(found, law.says(x)):
+    said = law.says(x)
+    if text := difference(found, said):
         return f"Coq's statement is not the law: {text}"
-    text = broken(law.says, x)
+    text = broken(said)
     return f"the law: {text}" if text else ""
 
 
 def _bound(x: Instance) -> dict[Any, Any]:
     """The variables of a theorem with an instance's values; what it hides is for Python alone."""
     hidden = getattr(x, "hidden", ())
-    return {"R": "number"} | {name: as_coq(value) for name, value in vars(x).items() if name not in hidden}
+    own = {name: as_coq(value) for name, value in vars(x).items() if name not in hidden}
+    return {"R": "number"} | {name.replace("_prime", "'").removesuffix("_"): own[name] for name in own}
 
 
 def as_coq(value: Any) -> Any:

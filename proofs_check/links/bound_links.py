@@ -6,7 +6,7 @@ compared exactly, or as enclosures that agree to 2^-200.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flint
@@ -18,39 +18,27 @@ from osdn_theory.measures import calibration_times as calibration
 from osdn_theory.recurrence import solve as recurrence
 from osdn_theory.recurrence.trajectory import Trajectory
 from proofs_check.exact import rules
-from proofs_check.exact.draw import Draw, Instance
-from proofs_check.exact.law import Law
-from proofs_check.exact.laws import mean, regret, scan, token
-from proofs_check.exact.numbers import BITS, array, identity as identity_matrix, solve
+from proofs_check.exact.collection import LAWS
+from proofs_check.exact.draw import Draw, Instance, Kind
+from proofs_check.exact.laws.fixed_point import draw_unit_stream
+from proofs_check.exact.laws.forgetting import TwoStarts, draw_constant_key
+from proofs_check.exact.laws.mean import draw_sphere
+from proofs_check.exact.laws.regret import draw_agnostic, draw_aware, draw_interpolated, draw_tracking
+from proofs_check.exact.laws.token import TokenInstance
+from proofs_check.exact.numbers import BITS, array, identity as identity_matrix, solve, vector
 from proofs_check.exact.propositions import Compares, true
 from proofs_check.links.bridge import bound_sides, exact, floats, rule_of, sized, stream_of
-from proofs_check.links.link import Agreement, Link, numbers, rational
+from proofs_check.links.link import CodeNumber, Link, numbers, rational
 from proofs_check.links.scan_links import draw_gated, draw_plain, draw_run, full_rule, full_stream, run_gated
 
-Sides = Any
 
-
-def conclusion(law: Law, x: Instance) -> Compares:
+def conclusion(law: str, x: Instance) -> Compares:
     """What a law compares on an instance."""
     with flint.ctx.workprec(BITS):
-        found = law.conclusion(x)
+        found = LAWS[law].conclusion(x)
     if not isinstance(found, Compares):
-        raise TypeError(f"{law.name} compares more than two numbers")
+        raise TypeError(f"{law} compares more than two numbers")
     return found
-
-
-def same_sides(sides: Sides, law: Law, x: Instance) -> Iterator[Agreement]:
-    """Both sides of a bound against those of a law."""
-    expected = conclusion(law, x)
-    yield Agreement(f"lhs of {law.name}", sides.lhs, expected.lhs)
-    yield Agreement(f"rhs of {law.name}", sides.rhs, expected.rhs)
-
-
-def same_logarithms(sides: Sides, law: Law, x: Instance) -> Iterator[Agreement]:
-    """The code states products as sums of logarithms."""
-    expected = conclusion(law, x)
-    yield Agreement(f"lhs of log {law.name}", sides.lhs, logarithm(expected.lhs))
-    yield Agreement(f"rhs of log {law.name}", sides.rhs, logarithm(expected.rhs))
 
 
 def logarithm(x: Any) -> Any:
@@ -59,121 +47,106 @@ def logarithm(x: Any) -> Any:
         return flint.arb.neg_inf() if x == 0 else flint.arb(x).log()
 
 
-def run_of(x: Instance, *, aware: bool = False, betas: Any = None, comparator: Any = None) -> Trajectory:
+def same_sides(
+    sides: Any, law: str, x: Instance, form: Callable[[Any], Any] = lambda side: side
+) -> Iterator[CodeNumber]:
+    """Both sides of a bound against those of a law, in the form that the code states them in."""
+    expected = conclusion(law, x)
+    yield CodeNumber(f"lhs of {law}", sides.lhs, form(expected.lhs))
+    yield CodeNumber(f"rhs of {law}", sides.rhs, form(expected.rhs))
+
+
+def run_of(x: Instance, *, aware: bool = False, betas: Any = 1, comparator: Any = None) -> Trajectory:
     """The code's run of an instance without forgetting."""
-    stream = stream_of(x, beta=1.0 if betas is None else floats(betas),
-                       comparator=None if comparator is None else floats(comparator))  # fmt: skip
+    stream = stream_of(x, beta=floats(betas), comparator=None if comparator is None else floats(comparator))
     return recurrence.osdn(stream, rule_of(x, beta_aware=aware), initial_preconditioner=floats(x.d1))
 
 
-def interpolating(x: Instance) -> Iterator[Agreement]:
-    """T5."""
-    _, (sides,) = bound_sides(run_of(x, comparator=x.u), "T5", "Interpolating regret")
-    yield from same_sides(sides, regret.T5_interpolating_regret, x)
+def full_writes(x: Instance) -> Trajectory:
+    return run_of(x, comparator=x.u)
 
 
-def super_geometric(x: Instance) -> Iterator[Agreement]:
-    """T6 with full writes."""
-    _, (sides,) = bound_sides(run_of(x, comparator=x.u), "T6", "Super-geometric convergence")
-    yield from same_logarithms(sides, regret.T6_super_geometric, x)
+def gated_writes(x: Instance) -> Trajectory:
+    return run_of(x, betas=x.beta, comparator=x.u)
 
 
-def off_comparator(draw: Draw) -> Instance:
+def aware_writes(x: Instance) -> Trajectory:
+    return run_of(x, aware=True, betas=x.beta, comparator=x.u)
+
+
+Row = tuple[str, str, str] | tuple[str, str, str, Callable[[Any], Any]]
+"""A theorem and the title of its bound, a law, and the form in which the code states it."""
+
+
+def bounds_of(
+    run: Callable[[Instance], Trajectory], *rows: Row
+) -> Callable[[Instance], Iterator[CodeNumber]]:
+    """Compare bounds of one run with the laws."""
+
+    def compare(x: Instance) -> Iterator[CodeNumber]:
+        made = run(x)
+        for theorem, title, law, *form in rows:
+            _, (sides,) = bound_sides(made, theorem, title)
+            yield from same_sides(sides, law, x, *form)
+
+    return compare
+
+
+def off_comparator(source: Callable[[Draw], Kind]) -> Callable[[Draw], Kind]:
     """d_1 away from u, so that C > 0 and its logarithm is a number."""
-    x = regret.draw_interpolated(draw)
-    while all(x.d1 == x.u):
-        x = regret.draw_interpolated(draw)
-    return x
+
+    def drawn(draw: Draw) -> Kind:
+        x = source(draw)
+        return drawn(draw) if all(x.d1 == x.u) else x
+
+    return drawn
 
 
-def any_gate(x: Instance) -> Iterator[Agreement]:
-    """T7, mean and product."""
-    run = run_of(x, betas=x.beta, comparator=x.u)
-    _, (sides,) = bound_sides(run, "T7", "Mean contraction, any gate")
-    yield from same_sides(sides, regret.T7_mean_bound, x)
-    _, (sides,) = bound_sides(run, "T7", "Product contraction, any gate")
-    yield from same_logarithms(sides, regret.T7_product_bound, x)
-
-
-def beta_aware(x: Instance) -> Iterator[Agreement]:
-    """T5 and T6 with beta-aware feedback, which is what T7 says of it."""
-    run = run_of(x, aware=True, betas=x.beta, comparator=x.u)
-    _, (sides,) = bound_sides(run, "T5", "Interpolating regret")
-    yield from same_sides(sides, regret.T7_beta_aware_regret, x)
-    _, (sides,) = bound_sides(run, "T6", "Super-geometric convergence")
-    yield from same_logarithms(sides, regret.T7_beta_aware_super_geometric, x)
-
-
-def aware_off_comparator(draw: Draw) -> Instance:
-    """d_1 away from u."""
-    x = regret.draw_aware(draw)
-    while all(x.d1 == x.u):
-        x = regret.draw_aware(draw)
-    return x
-
-
-def agnostic(x: Instance) -> Iterator[Agreement]:
+def agnostic(x: Instance) -> Iterator[CodeNumber]:
     """T8 against the comparator that the code finds: any in the box will do."""
     e, (sides,) = bound_sides(run_of(x), "T8", "Agnostic regret")
-    found = Instance(**{**vars(x), "u": exact(e.facts.best_comparator)})
+    found = x.but(u=exact(e.facts.best_comparator))
     inside = true(rules.in_box(x.lo, x.hi, found.u))
-    yield Agreement("the comparator is in the box", int(inside), 1)
-    yield from same_sides(sides, regret.T8_agnostic_regret, found)
-
-
-def tracking(x: Instance) -> Iterator[Agreement]:
-    """T14."""
-    _, (sides,) = bound_sides(run_of(x, comparator=x.u), "T14", "Tracking a moving comparator")
-    yield from same_sides(sides, regret.T14_tracking, x)
+    yield CodeNumber("the comparator is in the box", int(inside), 1)
+    yield from same_sides(sides, "T8_agnostic_regret", found)
 
 
 def draw_contracting(draw: Draw) -> Instance:
     """w = 1 and eta |s|^2 <= 2 gamma."""
     x = draw_plain(draw)
-    x.eta = draw.closed_step(scan.step_limit(x, x.gamma, x.w))
-    return x
+    return x.but(eta=draw.closed_step(x.longest_step()))
 
 
 def forgetting_run(x: Instance) -> Trajectory:
     """The code's run with forgetting per token."""
-    rule, stream = (
-        rule_of(x, forgetting="token", anchor=floats(x.c)),
-        stream_of(x, forget_gate=floats(x.gamma)),
-    )
+    rule = rule_of(x, forgetting="token", anchor=floats(x.c))
+    stream = stream_of(x, forget_gate=floats(x.gamma))
     return recurrence.osdn(stream, rule, initial_preconditioner=floats(x.d1))
 
 
-def stability(x: Instance) -> Iterator[Agreement]:
+def stability(x: Instance) -> Iterator[CodeNumber]:
     """T13 between the run and the one that the code starts elsewhere, for every number of tokens."""
     e, pairs = bound_sides(forgetting_run(x), "T13", "Stability under forgetting")
-    both = Instance(**{**vars(x), "d": x.d1, "e": exact(forgetting.other_start(e.problem))})
+    both = TwoStarts(**vars(x)).but(d=x.d1, e=exact(forgetting.other_start(e.problem)))
     for count, sides in enumerate(pairs, start=1):
-        rows = {name: getattr(x, name)[:count] for name in ("s", "gamma", "w")}
-        yield from same_sides(sides, scan.T13_forgetting, Instance(**{**vars(both), **rows, "T": count}))
+        yield from same_sides(sides, "T13_forgetting", both.tokens(0, count, "s", "gamma", "w").but(T=count))
 
 
-def draw_repeated_key(draw: Draw) -> Instance:
-    """A run in which one key comes again and again."""
-    x = scan.draw_constant_key(draw)
-    x.one, x.T = x.gamma, len(x.k)
-    x.k, x.gamma = [x.k[0]] * x.T, [x.gamma] * x.T
-    return x
-
-
-def constant_key(x: Instance) -> Iterator[Agreement]:
-    """T13: a_t - a_inf for one key, from the first token on."""
-    _, pairs = bound_sides(forgetting_run(x), "T13", "Bias for a constant key")
+def constant_key(x: Instance) -> Iterator[CodeNumber]:
+    """T13: a_t - a_inf for one key that comes again and again, from the first token on."""
+    count = len(x.k)
+    run = forgetting_run(x.but(k=[x.k[0]] * count, gamma=[x.gamma] * count))
+    _, pairs = bound_sides(run, "T13", "Bias for a constant key")
     for t, sides in enumerate(pairs):
-        at = Instance(**{**vars(x), "gamma": x.one, "t": t})
-        yield from same_sides(sides, scan.T13_alignment_rate, at)
+        yield from same_sides(sides, "T13_alignment_rate", x.but(t=t))
 
 
-def identity(x: Instance) -> Iterator[Agreement]:
+def identity(x: Instance) -> Iterator[CodeNumber]:
     """T15: |d_t - 1|^2 for every token."""
     run = recurrence.osdn(stream_of(x, beta=floats(x.beta)), rule_of(x))
     _, pairs = bound_sides(run, "T15", "Identity fixed point")
     for sides, d in zip(pairs, rules.path(x), strict=True):
-        yield Agreement("|d_t - 1|^2", sides.lhs, rules.sq(d - 1))
+        yield CodeNumber("|d_t - 1|^2", sides.lhs, rules.sq(d - 1))
 
 
 def draw_realisable(draw: Draw) -> Instance:
@@ -181,16 +154,14 @@ def draw_realisable(draw: Draw) -> Instance:
     x = draw_run(draw)
     x.target = draw.matrix(x.p, x.n)
     x.v = [x.target @ k for k in x.k]
-    x.lo, x.hi = array([fmpq(1, 4)] * x.n), array([fmpq(3, 2)] * x.n)
-    x.d1 = draw.vector(x.n, fmpq(1, 2), 1)
-    return x
+    return x.but(lo=vector(x.n, fmpq(1, 4)), hi=vector(x.n, fmpq(3, 2)), d1=draw.vector(x.n, fmpq(1, 2), 1))
 
 
-def local(e: Any, i: int) -> Instance:
+def local(e: Any, i: int) -> TokenInstance:
     """The exact token, state and preconditioner of one sampled write of the code's run."""
     step, problem = e.facts.local_steps[i], e.problem
     t = step.token
-    return Instance(
+    return TokenInstance(
         token=t, k=exact(problem.stream.keys[t]), v=exact(problem.stream.values[t]),
         S0=exact(np.asarray(step.state_before)), d=exact(problem.preconditioner[t]),
         beta=rational(float(problem.beta[t])))  # fmt: skip
@@ -203,50 +174,45 @@ def run_full(x: Instance) -> Trajectory:
                            return_states=True)  # fmt: skip
 
 
-def lyapunov(x: Instance) -> Iterator[Agreement]:
+def lyapunov(x: Instance) -> Iterator[CodeNumber]:
     """T16: the identity, and the cost of the moving metric."""
     run = run_full(x)
     e, pairs = bound_sides(run, "T16", "Lyapunov identity")
     for i, sides in enumerate(pairs):
-        at = Instance(**{**vars(local(e, i)), "target": x.target})
-        yield from same_sides(sides, token.T16_lyapunov_identity, at)
+        yield from same_sides(sides, "T16_lyapunov_identity", local(e, i).but(target=x.target))
     e, pairs = bound_sides(run, "T16", "Cost of the moving metric")
     for i, sides in enumerate(pairs if x.T > 1 else []):
         at = local(e, i)
-        at.E = rules.write(at.S0, at.k, at.v, at.d, at.beta) - x.target
-        setattr(at, "d'", exact(e.problem.preconditioner[at.token + 1]))
-        yield from same_sides(sides, token.T16_metric_change_max, at)
+        at.E, at.d_prime = at.written - x.target, exact(e.problem.preconditioner[at.token + 1])
+        yield from same_sides(sides, "T16_metric_change_max", at)
 
 
-def residuals(x: Instance) -> Iterator[Agreement]:
-    """T3 at the sampled writes; the code leaves out the halves."""
+def doubled(side: Any) -> Any:
+    """The code leaves out the halves."""
+    return 2 * side
+
+
+def residuals(x: Instance) -> Iterator[CodeNumber]:
+    """T3 at the sampled writes."""
     e, pairs = bound_sides(run_full(x), "T3", "Residual identity")
     for i, sides in enumerate(pairs):
-        yield from doubled(sides, token.T3_loss_identity, local(e, i))
+        yield from same_sides(sides, "T3_loss_identity", local(e, i), doubled)
 
 
-def doubled(sides: Sides, law: Law, x: Instance) -> Iterator[Agreement]:
-    """The code's sides are twice those of a law."""
-    expected = conclusion(law, x)
-    yield Agreement("2 f(S_t)", sides.lhs, 2 * expected.lhs)
-    yield Agreement("2 q f before", sides.rhs, 2 * expected.rhs)
-
-
-def gated_residuals(x: Instance) -> Iterator[Agreement]:
+def gated_residuals(x: Instance) -> Iterator[CodeNumber]:
     """T17 at the sampled writes."""
     e, pairs = bound_sides(run_gated(x, return_states=True), "T17", "Residual identity, gated state")
     for i, sides in enumerate(pairs):
         at = local(e, i)
-        at.alpha = x.alpha[at.token]
-        yield from doubled(sides, token.T17_kda, at)
+        yield from same_sides(sides, "T17_kda", at.but(alpha=x.alpha[at.token]), doubled)
 
 
 def draw_mean(draw: Draw) -> Instance:
     """Keys that are equally likely, one token, forgetting towards an anchor or none."""
     x = draw_run(draw.plain())
-    x.one = draw.choice(fmpq(1), fmpq(7, 8), fmpq(1, 2))
-    x.lo, x.hi = array([fmpq(-1000)] * x.n), array([fmpq(1000)] * x.n)
-    return x
+    return x.but(
+        one=draw.choice(fmpq(1), fmpq(7, 8), fmpq(1, 2)), lo=vector(x.n, -1000), hi=vector(x.n, 1000)
+    )
 
 
 def moments_of(x: Instance) -> Any:
@@ -254,7 +220,7 @@ def moments_of(x: Instance) -> Any:
     return sum(np.outer(s, s) for s in x.s) / len(x.s)
 
 
-def mean_step(x: Instance) -> Iterator[Agreement]:
+def mean_step(x: Instance) -> Iterator[CodeNumber]:
     """T19: E[d_2 - u] = (gamma I - eta R)(d_1 - u), and u where the code has it."""
     rule = rule_of(x, forgetting=floats(x.one), anchor=floats(x.c))
     run = recurrence.osdn(stream_of(x), rule, initial_preconditioner=floats(x.d1))
@@ -269,35 +235,46 @@ def mean_step(x: Instance) -> Iterator[Agreement]:
     yield from numbers("u", [sides.rhs for sides in pairs[x.n :]], u)
 
 
-def moments(x: Instance) -> Iterator[Agreement]:
+FEW = fmpq(4, 1 << 53)
+"""Four roundings."""
+
+
+def moments(x: Instance) -> Iterator[CodeNumber]:
     """calibration.moment_matrix against E[s s^T]."""
-    expected = moments_of(sized(x))
-    yield from numbers("moment_matrix", calibration.moment_matrix(floats(x.s)), expected, fmpq(4, 1 << 53))
+    yield from numbers("moment_matrix", calibration.moment_matrix(floats(x.s)), moments_of(sized(x)), FEW)
 
 
-def isotropic(x: Instance) -> Iterator[Agreement]:
+def isotropic(x: Instance) -> Iterator[CodeNumber]:
     """calibration.isotropic_eigenvalues against eigenvectors of the moments of a finite sphere."""
-    few, ones = fmpq(4, 1 << 53), 0 * x.d1 + 1
     along, across = calibration.isotropic_eigenvalues(x.n)
     rest = array([fmpq(1), fmpq(-1), *[fmpq(0)] * (x.n - 2)])
-    yield from numbers("lambda along the ones", [along] * x.n, x.second_moment @ ones, few)
-    yield from numbers("lambda across", [across, -across, *[0.0] * (x.n - 2)], x.second_moment @ rest, few)
+    yield from numbers("lambda along the ones", [along] * x.n, x.second_moment @ vector(x.n, 1), FEW)
+    yield from numbers("lambda across", [across, -across, *[0.0] * (x.n - 2)], x.second_moment @ rest, FEW)
 
+
+INTERPOLATING, SUPER_GEOMETRIC = ("T5", "Interpolating regret"), ("T6", "Super-geometric convergence")
 
 LINKS = (
     Link("T3", "residual bound", "bounds.contraction.residual_identity", draw_run, residuals, 60),
-    Link("T5", "interpolating regret", "bounds.regret.interpolating_regret", regret.draw_interpolated, interpolating),
-    Link("T6", "super-geometric convergence", "bounds.regret.super_geometric", off_comparator, super_geometric),
-    Link("T7", "any gate", "bounds.regret.mean_contraction, product_contraction", off_comparator, any_gate),
-    Link("T7", "beta-aware regret", "bounds.regret with beta-aware feedback", aware_off_comparator, beta_aware),
-    Link("T8", "agnostic regret", "bounds.regret.agnostic_regret", regret.draw_agnostic, agnostic),
+    Link("T5", "interpolating regret", "bounds.regret.interpolating_regret", draw_interpolated,
+         bounds_of(full_writes, (*INTERPOLATING, "T5_interpolating_regret"))),
+    Link("T6", "super-geometric convergence", "bounds.regret.super_geometric", off_comparator(draw_interpolated),
+         bounds_of(full_writes, (*SUPER_GEOMETRIC, "T6_super_geometric", logarithm))),
+    Link("T7", "any gate", "bounds.regret.mean_contraction, product_contraction", off_comparator(draw_interpolated),
+         bounds_of(gated_writes, ("T7", "Mean contraction, any gate", "T7_mean_bound"),
+                   ("T7", "Product contraction, any gate", "T7_product_bound", logarithm))),
+    Link("T7", "beta-aware regret", "bounds.regret with beta-aware feedback", off_comparator(draw_aware),
+         bounds_of(aware_writes, (*INTERPOLATING, "T7_beta_aware_regret"),
+                   (*SUPER_GEOMETRIC, "T7_beta_aware_super_geometric", logarithm))),
+    Link("T8", "agnostic regret", "bounds.regret.agnostic_regret", draw_agnostic, agnostic),
     Link("T13", "stability", "bounds.forgetting.stability", draw_contracting, stability),
-    Link("T13", "constant-key bias", "bounds.forgetting.constant_key_bias", draw_repeated_key, constant_key),
-    Link("T14", "tracking", "bounds.regret.tracking", regret.draw_tracking, tracking),
-    Link("T15", "identity bound", "bounds.fixed_point.identity_fixed_point", regret.draw_unit_stream, identity),
+    Link("T13", "constant-key bias", "bounds.forgetting.constant_key_bias", draw_constant_key, constant_key),
+    Link("T14", "tracking", "bounds.regret.tracking", draw_tracking,
+         bounds_of(full_writes, ("T14", "Tracking a moving comparator", "T14_tracking"))),
+    Link("T15", "identity bound", "bounds.fixed_point.identity_fixed_point", draw_unit_stream, identity),
     Link("T16", "Lyapunov", "bounds.contraction.lyapunov_identity, metric_change", draw_realisable, lyapunov, 60),
     Link("T17", "gated residual bound", "bounds.contraction.gated_residual_identity", draw_gated, gated_residuals, 60),
     Link("T19", "mean step", "bounds.calibration_time.mean_step", draw_mean, mean_step),
     Link("T19", "moments", "calibration.moment_matrix", draw_run, moments),
-    Link("T19", "isotropic rates", "calibration.isotropic_eigenvalues", mean.draw_sphere, isotropic, 30),
+    Link("T19", "isotropic rates", "calibration.isotropic_eigenvalues", draw_sphere, isotropic, 30),
 )  # fmt: skip

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import flint
 import numpy as np
 from flint import fmpq
 
@@ -18,14 +17,14 @@ from osdn_theory.bounds.numbers import Rationals
 from osdn_theory.bounds.statements import context
 from osdn_theory.context import newton, newton_bounds
 from osdn_theory.context.problem import Form
-from proofs_check.exact.draw import Draw, Instance
-from proofs_check.exact.laws import context as laws
-from proofs_check.exact.numbers import BITS, Array, array, diagonal, identity, inverse
-from proofs_check.exact.propositions import Compares
+from proofs_check.exact.draw import Draw
+from proofs_check.exact.laws.context import ContextInstance
+from proofs_check.exact.laws.newton import half_step, run as newton_run
+from proofs_check.exact.numbers import Array, array, diagonal, identity, inverse, vector
 from proofs_check.exact.rules import sq
-from proofs_check.links.bound_links import logarithm
+from proofs_check.links.bound_links import conclusion, logarithm
 from proofs_check.links.bridge import by_condition, floats
-from proofs_check.links.link import Agreement, Link, numbers
+from proofs_check.links.link import CodeNumber, Link, numbers
 from proofs_check.links.sympy_values import symbolic_value
 from proofs_check.links.token_links import NAMES, draw_regular_context
 
@@ -34,45 +33,45 @@ RATIO_GRADIENT = symbolic.context_ratio_gradient(NAMES.S, NAMES.P, NAMES.keys)
 DIAGONAL_GRADIENT = symbolic.context_ratio_gradient(NAMES.S, NAMES.d, NAMES.keys, diagonal=True)
 
 
-def draw_ratio(draw: Draw) -> Instance:
+def draw_ratio(draw: Draw) -> ContextInstance:
     """A regular context, a state that is no minimiser, a preconditioner in full and its diagonal."""
     x = draw_regular_context(draw)
     x.P = draw.matrix(x.n, x.n, fmpq(-1, 2), fmpq(1, 2))
-    while laws.energy(x, laws.of_error(x)) == 0:
+    while x.energy(x.error) == 0:
         x.S0 = draw.matrix(x.p, x.n)
     return x
 
 
-def scale_of(x: Instance) -> Any:
+def scale_of(x: ContextInstance) -> Any:
     """What the rounding of a ratio scales with: cancellation in E = S - S*, and the size of I - G P."""
-    start, trace = sq(x.S0.ravel()) + sq(x.Sstar.ravel()), np.trace(laws.gram(x))
-    return start * trace / laws.energy(x, laws.of_error(x)) * (1 + trace * abs(x.P).max()) ** 2
+    start, trace = sq(x.S0.ravel()) + sq(x.Sstar.ravel()), np.trace(x.gram)
+    return start * trace / x.energy(x.error) * (1 + trace * abs(x.P).max()) ** 2
 
 
-def ratio(x: Instance) -> Iterator[Agreement]:
+def ratio(x: ContextInstance) -> Iterator[CodeNumber]:
     """context_ratio, context_hypergradient and context_hessian, and SymPy's ratio and derivative."""
-    arrays, state, error = (floats(x.k), floats(x.v)), floats(x.S0), laws.of_error(x)
-    slack, trace, d = by_condition(arrays[0]) * scale_of(x), 1 + np.trace(laws.gram(x)), np.diag(x.P)
-    slopes = {"full": laws.ratio_gradient(x, error, x.P),
-              "diagonal": np.diag(laws.ratio_gradient(x, error, diagonal(d)))}  # fmt: skip
+    arrays, state, error = (floats(x.k), floats(x.v)), floats(x.S0), x.error
+    slack, trace, d = by_condition(arrays[0]) * scale_of(x), 1 + np.trace(x.gram), np.diag(x.P)
+    slopes = {"full": x.slope(x.P),
+              "diagonal": np.diag(x.slope(diagonal(d)))}  # fmt: skip
     forms: list[tuple[Form, Array, Array]] = [("full", x.P, x.P), ("diagonal", d, diagonal(d))]
     for form, p, whole in forms:
         found = newton.context_ratio(state, floats(p), *arrays, form=form)
-        yield from numbers(f"{form} context_ratio", found, laws.ratio(x, error, whole), slack)
+        yield from numbers(f"{form} context_ratio", found, x.rho(whole), slack)
         slope = newton.context_hypergradient(state, floats(p), *arrays, form=form)
         yield from numbers(f"{form} context_hypergradient", slope, slopes[form], slack * trace)
     bend = newton.context_hessian(state, *arrays)
-    yield from numbers("context_hessian", bend, laws.hessian(x, error), slack * trace**2)
+    yield from numbers("context_hessian", bend, x.hessian(error), slack * trace**2)
     values = {"V": x.p, "K": x.n, "T": x.m, "S": error, "K_rows": x.k, "P": x.P, "d": d}
     for name, expression, expected in (
-        ("context_ratio", RATIO, laws.ratio(x, error, x.P)),
+        ("context_ratio", RATIO, x.rho(x.P)),
         ("context_ratio_gradient", RATIO_GRADIENT, slopes["full"]),
         ("diagonal gradient", DIAGONAL_GRADIENT, slopes["diagonal"]),
     ):
         yield from numbers(f"symbolic {name}", symbolic_value(expression, **values), expected)
 
 
-def draw_newton(draw: Draw) -> Instance:
+def draw_newton(draw: Draw) -> ContextInstance:
     """A regular context from S_1 = 0 with S* not zero, its L, a start, a form; orthogonal keys for diagonal P."""
     x = draw_regular_context(draw)
     x.form = draw.rng.choice(("full", "diagonal", "agnostic"))
@@ -80,35 +79,31 @@ def draw_newton(draw: Draw) -> Instance:
         x.h = array([draw.choice(fmpq(1, 2), 1, 2) for _ in range(x.n)])
         x.k, x.m, x.v = list(diagonal(x.h)), x.n, draw.vectors(x.n, x.p)
         x.h = x.h**2
-    x.S0, x.Sstar = 0 * x.S0, laws.minimiser(x)
-    if laws.energy(x, laws.of_error(x)) == 0:
+    x.S0, x.Sstar = 0 * x.S0, x.minimiser
+    if x.energy(x.error) == 0:
         return draw_newton(draw)
-    g = laws.gram(x)
+    g = x.gram
     x.L, x.begin, x.u = np.trace(g), draw.number(fmpq(1, 16), fmpq(1, 2)), draw.vector(x.n, 0, 1)
     x.T = 1 if draw.kind == "single" else 3
-    x.d, x.P, x.U = array([x.begin] * x.n), x.begin * identity(x.n), inverse(g)
+    x.d, x.P, x.U = vector(x.n, x.begin), x.begin * identity(x.n), inverse(g)
     x.eta, x.domains = 1 / ((4 if x.form == "agnostic" else 2) * x.L**2), {"x": []}
     return x
 
 
-def start_of(x: Instance) -> Array:
+def start_of(x: ContextInstance) -> Array:
     """P_1 in full, or the vector of its diagonal."""
     return x.P if x.form == "full" else x.d
 
 
-def sides_of(x: Instance) -> list[Compares]:
-    """What T10 compares: the sum of ratios, and but for the agnostic form the decay of F."""
-    if x.form == "agnostic":
-        found = [laws.T10_diagonal_agnostic]
-    elif x.form == "full":
-        found = [laws.T10_full_ratio_sum, laws.T10_full_super_geometric]
-    else:
-        found = [laws.T10_diagonal_ratio_sum, laws.T10_diagonal_super_geometric]
-    with flint.ctx.workprec(BITS):
-        return [fact for law in found if isinstance(fact := law.conclusion(x), Compares)]
+LAWS_OF = {
+    "agnostic": ["T10_diagonal_agnostic"],
+    "full": ["T10_full_ratio_sum", "T10_full_super_geometric"],
+    "diagonal": ["T10_diagonal_ratio_sum", "T10_diagonal_super_geometric"],
+}
+"""Form -> the sum of ratios, and but for the agnostic form the decay of F."""
 
 
-def solver(x: Instance) -> Iterator[Agreement]:
+def solver(x: ContextInstance) -> Iterator[CodeNumber]:
     """ContextSolver in exact rationals: ratios, and both sides of every bound."""
     field = Rationals()
     problem = context.ContextProblem(floats(x.k), floats(x.v), floats(x.L), floats(x.begin))
@@ -116,34 +111,34 @@ def solver(x: Instance) -> Iterator[Agreement]:
         own = context.ContextSolver(problem, field)
         run = own.run(x.form, x.T, floats(x.u))
         sides = context._sides(run, x.form)
-    ratios, errors = laws.run(x, start_of(x), x.eta)
-    compared, count = sides_of(x), len(run.ratios)
+    ratios, errors = newton_run(x, start_of(x), x.eta)
+    compared, count = [conclusion(law, x) for law in LAWS_OF[x.form]], len(run.ratios)
     yield from numbers("rho", run.ratios, ratios[:count])
-    yield Agreement("sum of rho", sides[0].lhs, compared[0].lhs)
-    yield Agreement("its bound", sides[0].rhs, compared[0].rhs)
+    yield CodeNumber("sum of rho", sides[0].lhs, compared[0].lhs)
+    yield CodeNumber("its bound", sides[0].rhs, compared[0].rhs)
     if x.form == "agnostic":
         return
-    start = laws.energy(x, errors[0]) / 2
-    yield Agreement("log prod rho", sides[1].lhs, logarithm(compared[1].lhs / start))
+    start = x.energy(errors[0]) / 2
+    yield CodeNumber("log prod rho", sides[1].lhs, logarithm(compared[1].lhs / start))
     if count == x.T:  # the code stops where nothing is left to converge
-        yield Agreement("log of its bound", sides[1].rhs, logarithm(compared[1].rhs / start))
+        yield CodeNumber("log of its bound", sides[1].rhs, logarithm(compared[1].rhs / start))
 
 
-def iterates(x: Instance) -> Iterator[Agreement]:
+def iterates(x: ContextInstance) -> Iterator[CodeNumber]:
     """newton.context_osdn and newton_bounds.vacuous_until in float64."""
     form: Form = "full" if x.form == "full" else "diagonal"
     run = newton.context_osdn(
         floats(x.k), floats(x.v), steps=1, form=form, smoothness=floats(x.L),
         initial_preconditioner=floats(start_of(x)))  # fmt: skip
-    error, g, step = laws.of_error(x), laws.gram(x), laws.half_step(x)
+    g, step = x.gram, half_step(x)
     slack = by_condition(floats(x.k)) * (1 + np.trace(g) * x.begin) ** 2
-    yield from numbers("rho_1", run.ratios, [laws.ratio(x, error, x.P)], slack)
-    slope = laws.ratio_gradient(x, error, x.P)
+    yield from numbers("rho_1", run.ratios, [x.rho(x.P)], slack)
+    slope = x.slope(x.P)
     moved = start_of(x) - step * (slope if form == "full" else np.diag(slope))
     yield from numbers("P_2", run.preconditioners[1], moved, slack * (1 + np.trace(g)))
     until = newton_bounds.vacuous_until(run)
     if x.form == "agnostic" and any(a != 0 for a in (g - diagonal(np.diag(g))).ravel()):
-        yield Agreement("no bound for diagonal P and general G", int(np.isnan(until)), 1)
+        yield CodeNumber("no bound for diagonal P and general G", int(np.isnan(until)), 1)
         return
     newton_p = x.U if form == "full" else np.diag(x.U)
     budget = x.L**2 * sq((start_of(x) - newton_p).ravel())

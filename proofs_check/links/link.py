@@ -12,16 +12,16 @@ import flint
 import numpy as np
 from flint import fmpq
 
-from proofs_check.exact.draw import KINDS, Draw, Instance
+from proofs_check.exact.draw import KINDS, Draw, Instance, Source
 from proofs_check.exact.law import SEED
 from proofs_check.exact.numbers import BITS
 from proofs_check.exact.propositions import same
 from proofs_check.links.sized import Sized
-from proofs_check.proof import Evidence, failed, passed
+from proofs_check.proof import Judgement, failed, passed
 
 
 @dataclass(frozen=True)
-class Agreement:
+class CodeNumber:
     """A number that the code gave, the exact one, and how far apart rounding may put them (0: not at all)."""
 
     name: str
@@ -64,17 +64,17 @@ def balls_agree(found: Any, expected: Any) -> bool:
         return same(a, b) if a.is_finite() and b.is_finite() else bool(a == b)
 
 
-def numbers(name: str, found: Any, expected: Any, allowed: Any = 0) -> Iterator[Agreement]:
-    """Agreements entry by entry: an array or nested list against arrays or lists of exact or of sized numbers."""
+def numbers(name: str, found: Any, expected: Any, allowed: Any = 0) -> Iterator[CodeNumber]:
+    """Entry by entry: an array or nested list of the code against arrays or lists of exact or of sized numbers."""
     if isinstance(expected, list | np.ndarray):
         if len(found) != len(expected):
             raise ValueError(f"{name}: {len(found)} numbers against {len(expected)}")
         for i, (a, b) in enumerate(zip(found, expected, strict=True)):
             yield from numbers(f"{name}[{i}]", a, b, allowed)
     elif isinstance(expected, Sized):
-        yield Agreement(name, _plain(found), expected.value, expected.allowed + allowed)
+        yield CodeNumber(name, _plain(found), expected.value, expected.allowed + allowed)
     else:
-        yield Agreement(name, _plain(found), expected, allowed)
+        yield CodeNumber(name, _plain(found), expected, allowed)
 
 
 def _plain(x: Any) -> Any:
@@ -104,8 +104,8 @@ class Link:
     claim: str
     name: str
     statement: str
-    draw: Callable[[Draw], Instance]
-    compare: Callable[[Instance], Iterable[Agreement]]
+    draw: Source
+    compare: Callable[[Any], Iterable[CodeNumber]]
     count: int = 120
 
 
@@ -120,7 +120,7 @@ def as_float(x: Any) -> float:
     return int(x.p) / int(x.q)
 
 
-def check_link(link: Link, count: int | None = None, seed: int = SEED) -> Evidence:
+def check_link(link: Link, count: int | None = None, seed: int = SEED) -> Judgement:
     """Every number of every instance; fails at the first that is farther off than rounding explains."""
     examined, compared, exact, worst, coarsest = 0, 0, 0, 0.0, 0.0
     for instance in instances(link, count, seed):

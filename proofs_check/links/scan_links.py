@@ -15,14 +15,17 @@ from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.stream import Stream
 from proofs_check.exact import rules
-from proofs_check.exact.draw import Draw, Instance
-from proofs_check.exact.laws import mean, regret, scan
-from proofs_check.exact.numbers import Array, array
+from proofs_check.exact.draw import Draw, Instance, varied
+from proofs_check.exact.laws.fixed_point import draw_unit_stream
+from proofs_check.exact.laws.forgetting import anchored_gradient, draw_constant_key
+from proofs_check.exact.laws.mean import draw_isotropic
+from proofs_check.exact.laws.scan import ScanInstance, StreamInstance, draw_scan, wy_chunk
+from proofs_check.exact.numbers import Array, array, vector
 from proofs_check.links.bridge import floats, rule_of, sized, stream_of
-from proofs_check.links.link import Agreement, Link, numbers, rational
+from proofs_check.links.link import CodeNumber, Link, numbers, rational
 from proofs_check.links.sized import Sized, reciprocal
 from proofs_check.links.sympy_values import symbolic_value
-from proofs_check.links.token_links import NAMES, draw_step
+from proofs_check.links.token_links import NAMES, draw_one_step
 
 EPSILON = 2.0**-10
 """Of the normalised feedback, so that its exact value is short."""
@@ -30,9 +33,9 @@ EPSILON = 2.0**-10
 METHODS: tuple[Literal["recurrent", "chunk"], ...] = ("recurrent", "chunk")
 
 
-def draw_run(draw: Draw) -> Instance:
+def draw_run(draw: Draw) -> ScanInstance:
     """A stream under a rule: forgetting per token or none, normalised or beta-aware feedback or neither, any chunk."""
-    x = scan.draw_scan(draw)
+    x = draw_scan(draw)
     count, p = x.T, draw.value_dim()
     # Short keys and gates up to one keep the products in `sized`, and so what rounding is granted, small.
     x.k = [k / 2 for k in x.k]
@@ -43,18 +46,18 @@ def draw_run(draw: Draw) -> Instance:
     if not x.forgets:
         x.gamma = [fmpq(1)] * count
     if draw.kind == "boxed":
-        x.lo, x.hi = array([fmpq(7, 8)] * x.n), array([fmpq(9, 8)] * x.n)
+        x.lo, x.hi = vector(x.n, fmpq(7, 8)), vector(x.n, fmpq(9, 8))
     return x
 
 
-def with_feedback(x: Instance) -> Instance:
+def with_feedback(x: Any) -> Any:
     """Features and weights as the rule of the instance makes them from its keys."""
     squares = [k * k for k in x.k]
     features = [b * s for b, s in zip(x.beta, squares, strict=True)] if x.aware else squares
     sums = [sum(s) + rational(EPSILON) for s in squares]
     # 1/a, with its rounding where it is tracked.
     inverses = [reciprocal(a) if isinstance(a, Sized) else 1 / a for a in sums]
-    return Instance(**{**vars(x), "s": features, "w": inverses if x.normalized else [1] * len(squares)})
+    return x.but(s=features, w=inverses if x.normalized else [1] * len(squares))
 
 
 def full_rule(x: Instance) -> CalibrationRule:
@@ -71,13 +74,12 @@ def full_stream(x: Instance, **options: Any) -> Stream:
 def sized_path(x: Instance) -> list[Array]:
     """d_1 ... d_{T+1} with the rounding of either method: what the sequential and the WY form may each be off."""
     y = with_feedback(sized(x))
-    y.size = len(y.k)
-    both = zip(rules.path(y), scan.wy_chunk(y, 0, y.d1), strict=True)
+    both = zip(rules.path(y), wy_chunk(y, 0, len(y.k), y.d1), strict=True)
     return [array([Sized(a.value, a.size + b.size, a.roundings + b.roundings) for a, b in zip(*pair, strict=True)])
             for pair in both]  # fmt: skip
 
 
-def scanned(x: Instance) -> Iterator[Agreement]:
+def scanned(x: Instance) -> Iterator[CodeNumber]:
     """Every preconditioner of the scan, by both methods, in chunks of any size."""
     expected, rule = sized_path(x), full_rule(x)
     gamma = floats(x.gamma) if x.forgets else None
@@ -93,11 +95,11 @@ DELTA_RULE = symbolic.delta_rule_step(
 )
 
 
-def delta_rule(x: Instance) -> Iterator[Agreement]:
+def delta_rule(x: Instance) -> Iterator[CodeNumber]:
     """The SymPy delta rule against the exact calibrate step, and the code's step against the delta rule."""
     y, error = sized(x), x.d - x.c
     found = symbolic_value(DELTA_RULE, K=x.n, d=error, s=x.s, c=x.c, eta=x.eta, gamma=x.gamma, w=x.w)
-    yield from numbers("symbolic delta_rule_step", found, scan.step(x) - x.c)
+    yield from numbers("symbolic delta_rule_step", found, x.step - x.c)
     open_rule = CalibrationRule(eta=floats(x.eta), d_min=-np.inf, d_max=np.inf)
     code = preconditioner.calibrate_step(floats(x.d), floats(x.s), np.float64(floats(x.w)),
                                          np.float64(floats(x.gamma)), floats(x.c), open_rule)  # fmt: skip
@@ -123,7 +125,7 @@ def run_osdn(x: Instance, method: Literal["recurrent", "chunk"], **options: Any)
         initial_preconditioner=floats(x.d1), method=method, chunk_size=x.size, **options)  # fmt: skip
 
 
-def trajectory(x: Instance) -> Iterator[Agreement]:
+def trajectory(x: Instance) -> Iterator[CodeNumber]:
     """Token by token: d_t, a_t, residuals, states, outputs, and the residual identity along them."""
     y, path = sized(x), sized_path(x)
     states, outputs = states_and_outputs(y, path)
@@ -141,13 +143,13 @@ def trajectory(x: Instance) -> Iterator[Agreement]:
             yield from numbers(f"q_{t + 1}", found, (1 - b * a) ** 2)
 
 
-def chunkwise(x: Instance) -> Iterator[Agreement]:
+def chunkwise(x: Instance) -> Iterator[CodeNumber]:
     """The chunk form, the last chunk shorter, against the proven chunk form."""
-    y, path = sized(x), sized_path(x)
-    y.d = path[:-1]
+    path = sized_path(x)
+    y = StreamInstance(**vars(sized(x))).but(d=path[:-1])
     state, outputs = y.S0.T, []
     for begin in range(0, x.T, x.size):
-        _, part, state = scan.chunk(y, begin, x.size, state)
+        _, part, state = y.solve_chunk(begin, x.size, state)
         outputs += list(part)
     run = run_osdn(x, "chunk")
     yield from numbers("o", run.outputs, outputs)
@@ -170,7 +172,7 @@ def run_gated(x: Instance, **options: Any) -> Trajectory:
                   initial_preconditioner=floats(x.d1), **options)  # fmt: skip
 
 
-def gated(x: Instance) -> Iterator[Agreement]:
+def gated(x: Instance) -> Iterator[CodeNumber]:
     """Gated DeltaNet and KDA with the calibrate step, token by token and in chunks."""
     y = sized(x)
     states, outputs = states_and_outputs(y, sized_path(x), y.alpha)
@@ -180,14 +182,11 @@ def gated(x: Instance) -> Iterator[Agreement]:
         yield from numbers(f"{method} S", run.final_state, states[-1])
 
 
-def draw_plain(draw: Draw) -> Instance:
-    """w = 1, as the theorem has it."""
-    x = scan.draw_scan(draw)
-    x.w = [fmpq(1)] * x.T
-    return x
+draw_plain = varied(draw_scan, w=lambda draw, x: [fmpq(1)] * x.T)
+"""w = 1, as the theorem has it."""
 
 
-def regularised(x: Instance) -> Iterator[Agreement]:
+def regularised(x: Instance) -> Iterator[CodeNumber]:
     """The APF steps of the code against projected descent on l(d) + (lambda/2)|d - c|^2."""
     code, final = preconditioner.calibration_scan(
         floats(x.k), rule_of(x, forgetting="token", anchor=floats(x.c)), gamma=floats(x.gamma),
@@ -195,12 +194,12 @@ def regularised(x: Instance) -> Iterator[Agreement]:
     yield from numbers("d", [*code, final], rules.path(sized(x)))
     d = x.d1
     for t, after in enumerate(rules.path(x)[1:]):
-        pull = scan.anchored_gradient((1 - x.gamma[t]) / x.eta, x.c, d, x.s[t])
+        pull = anchored_gradient((1 - x.gamma[t]) / x.eta, x.c, d, x.s[t])
         yield from numbers("descent", after, rules.clip(d - x.eta * pull, x.lo, x.hi))
         d = after
 
 
-def settled(x: Instance) -> Iterator[Agreement]:
+def settled(x: Instance) -> Iterator[CodeNumber]:
     """calibration.constant_key_alignment against a_inf."""
     y = sized(x)
     decay, drive = 1 - y.gamma, y.eta * rules.sq(y.s)
@@ -211,26 +210,26 @@ def settled(x: Instance) -> Iterator[Agreement]:
         floats(x.s), floats(x.c), eta=floats(x.eta), gamma=floats(x.gamma)
     )
     yield from numbers("constant_key_alignment", found, expected)
-    yield from numbers("a_inf", scan.settled(x), expected.value)
+    yield from numbers("a_inf", x.settled, expected.value)
 
 
-def draw_level(draw: Draw) -> Instance:
-    """Exchangeable keys with a step and a forgetting factor of few bits."""
-    x = mean.draw_isotropic(draw)
-    x.eta = draw.choice(1, fmpq(1, 2), fmpq(1, 256))
-    x.gamma = draw.choice(fmpq(1, 2), fmpq(7, 8), fmpq(1023, 1024))
-    return x
+draw_level = varied(
+    draw_isotropic,
+    eta=lambda draw, x: draw.choice(1, fmpq(1, 2), fmpq(1, 256)),
+    gamma=lambda draw, x: draw.choice(fmpq(1, 2), fmpq(7, 8), fmpq(1023, 1024)),
+)
+"""Exchangeable keys with a step and a forgetting factor of few bits."""
 
 
-def isotropic(x: Instance) -> Iterator[Agreement]:
+def isotropic(x: Any) -> Iterator[CodeNumber]:
     """calibration.isotropic_alignment against kappa, at which the mean stands still."""
-    x.x = mean.kappa(x)
+    x = x.but(x=x.kappa)
     found = calibration.isotropic_alignment(x.n, eta=floats(x.eta), gamma=floats(x.gamma), anchor=floats(x.y))
     yield from numbers("isotropic_alignment", float(found), x.x, fmpq(16, 1 << 53) * abs(x.x))
-    yield Agreement("a step from kappa", mean.next_level(x), x.x)
+    yield CodeNumber("a step from kappa", x.next_level, x.x)
 
 
-def identity(x: Instance) -> Iterator[Agreement]:
+def identity(x: Instance) -> Iterator[CodeNumber]:
     """osdn stays at d = 1 to the bit, and its outputs and states have DeltaNet's bits."""
     stream = stream_of(x, beta=floats(x.beta))
     for method in METHODS:
@@ -248,13 +247,13 @@ def identity(x: Instance) -> Iterator[Agreement]:
 
 LINKS = (
     Link("T11", "scan", "preconditioner.calibration_scan, WY and sequential", draw_run, scanned),
-    Link("T11", "delta rule", "preconditioner.calibrate_step, symbolic.delta_rule_step", draw_step, delta_rule),
+    Link("T11", "delta rule", "preconditioner.calibrate_step, symbolic.delta_rule_step", draw_one_step, delta_rule),
     Link("T3", "trajectory", "recurrence.osdn, token by token", draw_run, trajectory),
     Link("T12", "chunk form", "recurrence.osdn, method chunk", draw_run, chunkwise),
     Link("T17", "gated trajectories", "recurrence.gated_delta_net and kda, both methods", draw_gated, gated),
     Link("T13", "APF step", "preconditioner.calibration_scan with forgetting", draw_plain, regularised),
-    Link("T13", "constant key", "calibration.constant_key_alignment", scan.draw_constant_key, settled),
+    Link("T13", "constant key", "calibration.constant_key_alignment", draw_constant_key, settled),
     Link("T13", "isotropic keys", "calibration.isotropic_alignment", draw_level, isotropic),
-    Link("T15", "identity fixed point", "recurrence.osdn against recurrence.delta_net", regret.draw_unit_stream,
+    Link("T15", "identity fixed point", "recurrence.osdn against recurrence.delta_net", draw_unit_stream,
          identity),
 )  # fmt: skip

@@ -13,21 +13,21 @@ from osdn_theory.bounds.runs.window import Window
 from osdn_theory.bounds.statements import sweeps as sweep_bounds
 from osdn_theory.recurrence import solve as recurrence, sweeps
 from proofs_check.exact.draw import Draw, Instance
-from proofs_check.exact.laws import sweeps as laws
+from proofs_check.exact.laws.adjoint import AdjointInstance
+from proofs_check.exact.laws.sweeps import SweepInstance, distance, power
 from proofs_check.exact.numbers import Array, array
 from proofs_check.links.bridge import evidence, exact, floats, sized
-from proofs_check.links.link import Agreement, Link, numbers
+from proofs_check.links.link import CodeNumber, Link, numbers
 from proofs_check.links.scan_links import draw_run, full_rule, full_stream, with_feedback
 
 MOST = 3
 """Sweeps compared: the digits grow with each."""
 
 
-def draw_swept(draw: Draw) -> Instance:
+def draw_swept(draw: Draw) -> AdjointInstance:
     """A run with write gates of either sign, and cotangents of its iterates."""
-    x = draw_run(draw)
-    x.beta, x.weight = draw.numbers(x.T, -1, 1), draw.vectors(x.T + 1, x.n, -1, 1)
-    return x
+    x = AdjointInstance(**vars(draw_run(draw)))
+    return x.but(beta=draw.numbers(x.T, -1, 1), weight=draw.vectors(x.T + 1, x.n, -1, 1))
 
 
 def code_scan(x: Instance) -> sweeps.GainDrivenScan:
@@ -35,7 +35,7 @@ def code_scan(x: Instance) -> sweeps.GainDrivenScan:
     return sweeps.gain_driven(full_stream(x), full_rule(x), initial_preconditioner=floats(x.d1))
 
 
-def swept(x: Instance) -> Iterator[Agreement]:
+def swept(x: Instance) -> Iterator[CodeNumber]:
     """The first sweeps: the gains that drive each, and the iterates that they drive."""
     y, scan = with_feedback(sized(x)), code_scan(x)
     gains = [0 * y.eta for _ in x.k]
@@ -44,17 +44,17 @@ def swept(x: Instance) -> Iterator[Agreement]:
         if found.sweeps < count:  # settled, to the bit
             return
         yield from numbers(f"u^({count - 1})", found.gains, gains)
-        path = laws.driven(y, gains)
+        path = y.driven(gains)
         yield from numbers(f"d after {count}", [*found.preconditioner, found.final_preconditioner], path)
-        gains = laws.wanted(y, path)
+        gains = y.wanted(path)
 
 
-def coupled(x: Instance) -> Iterator[Agreement]:
+def coupled(x: Instance) -> Iterator[CodeNumber]:
     """N, entry by entry."""
-    yield from numbers("N", sweeps.coupling(code_scan(x)), laws.coupling(with_feedback(sized(x))))
+    yield from numbers("N", sweeps.coupling(code_scan(x)), with_feedback(sized(x)).coupling())
 
 
-def adjoint(x: Instance) -> Iterator[Agreement]:
+def adjoint(x: Instance) -> Iterator[CodeNumber]:
     """The adjoint of d_1 and of every gain, with the code's clip pattern, after as many sweeps as there are tokens."""
     y, scan = with_feedback(sized(x)), code_scan(x)
     run = sweeps.sweep_scan(scan, most=1)
@@ -62,40 +62,39 @@ def adjoint(x: Instance) -> Iterator[Agreement]:
     y.kept = [array([int(a) for a in row]) for row in sweeps.clip_pattern(scan, run.gains, path)]
     weight = floats(x.weight)
     found = sweeps.sweep_adjoint(scan, run, weight[:-1], weight[-1], most=x.T + 1)
-    start, gains = laws.adjoints(y)
+    start, gains = y.adjoints()
     yield from numbers("q", found.gains, gains[::-1])
     yield from numbers("lambda_1", found.initial, start)
 
 
-def window_instance(x: Instance, window: Window) -> Instance:
+def window_instance(x: SweepInstance, window: Window) -> SweepInstance:
     """What the exact laws take, for a window of the code's trajectory."""
-    y, part = with_feedback(x), slice(window.first, window.first + window.length)
-    rows = {name: getattr(y, name)[part] for name in ("s", "w", "gamma")}
+    y: SweepInstance = with_feedback(x).tokens(window.first, window.length, "s", "w", "gamma")
     start = exact(window.problem.preconditioner[window.first])
-    return Instance(**{**vars(y), **rows, "d1": start, "u": [0 * y.eta] * window.length, "T": window.length})
+    return y.but(d1=start, u=[0 * y.eta] * window.length, T=window.length)
 
 
-def limits(y: Instance, count: int) -> dict[str, tuple[Callable[[Window], list[Any]], Array]]:
+def limits(y: SweepInstance, count: int) -> dict[str, tuple[Callable[[Window], list[Any]], Array]]:
     """The bounds of the code after `count` sweeps, and what they are."""
-    errors = laws.start_errors(y)
-    moved_by = laws.coupling(y) @ laws.distance(laws.swept(y, count), laws.swept(y, count - 1))
+    errors = y.start_errors
+    moved_by = y.coupling() @ distance(y.swept(count), y.swept(count - 1))
     rates = [y.eta**count * comb(t, count) * max(errors) for t in range(y.T)]
     return {
-        "N^m": (sweep_bounds.swept_limit, laws.power(laws.coupling(y), count, errors)),
-        "certificate": (sweep_bounds.certificate, laws.resolved(y, moved_by)),
+        "N^m": (sweep_bounds.swept_limit, power(y.coupling(), count, errors)),
+        "certificate": (sweep_bounds.certificate, y.resolved(moved_by)),
         "rate": (sweep_bounds.binomial_limit, array(rates)),
     }
 
 
-def bounds(x: Instance) -> Iterator[Agreement]:
+def bounds(x: SweepInstance) -> Iterator[CodeNumber]:
     """Gains, sweeps and both sides of the bounds of T29 on every window, exactly."""
     run = recurrence.osdn(full_stream(x), full_rule(x), initial_preconditioner=floats(x.d1))
     for window in evidence(run).facts.windows:
         y = window_instance(x, window)
-        own, last = laws.scan_gains(y), laws.swept(y, bound_window.SWEEPS)
+        own, last = y.gains, y.swept(bound_window.SWEEPS)
         yield from numbers("u", window.gains, own)
         yield from numbers("u^(m)", window.sweeps[-1], last)
-        yield from numbers("|u^(m) - u|", window.errors, laws.distance(last, own))
+        yield from numbers("|u^(m) - u|", window.errors, distance(last, own))
         for name, (limit, expected) in limits(y, bound_window.SWEEPS).items():
             yield from numbers(name, limit(window), expected)
 

@@ -10,12 +10,12 @@ from flint import fmpq
 from osdn_theory import objective, symbolic
 from osdn_theory.recurrence import calibrate as preconditioner
 from proofs_check.exact import rules
-from proofs_check.exact.draw import Draw, Instance
-from proofs_check.exact.laws import context
-from proofs_check.exact.laws.scan import draw_scan
+from proofs_check.exact.draw import Draw, Instance, varied
+from proofs_check.exact.laws.context import ContextInstance
+from proofs_check.exact.laws.scan import draw_step
 from proofs_check.exact.laws.token import draw_token
 from proofs_check.links.bridge import by_condition, floats, rule_of, sized
-from proofs_check.links.link import Agreement, Link, numbers
+from proofs_check.links.link import CodeNumber, Link, numbers
 from proofs_check.links.sympy_values import symbolic_value
 
 NAMES = symbolic.Names()
@@ -50,7 +50,7 @@ def of_token(name: str, x: Instance) -> object:
     return symbolic_value(TOKEN[name], **known, **extra)
 
 
-def token_quadratic(x: Instance) -> Iterator[Agreement]:
+def token_quadratic(x: Instance) -> Iterator[CodeNumber]:
     """Loss and gradient of a token."""
     y, arrays = sized(x), (floats(x.S0), floats(x.k), floats(x.v))
     yield from numbers("token_loss", objective.token_loss(*arrays), rules.token_loss(y.S0, y.k, y.v))
@@ -63,34 +63,34 @@ def token_quadratic(x: Instance) -> Iterator[Agreement]:
     )
 
 
-def draw_regular_context(draw: Draw) -> Instance:
+def draw_regular_context(draw: Draw) -> ContextInstance:
     """A context of any keys whose Gram matrix is invertible and not too close to a singular one."""
     n, p = draw.key_dim(3), draw.value_dim()
     kind = Draw(draw.rng, "random" if draw.kind == "single" else draw.kind, draw.dyadic)
     for _ in range(1000):
         count = kind.integer(n, n + 2)
-        x = Instance(n=n, p=p, m=count, k=kind.keys(count, n), v=kind.vectors(count, p), S0=kind.matrix(p, n))
+        keys, values = kind.keys(count, n), kind.vectors(count, p)
+        x = ContextInstance(n=n, p=p, m=count, k=keys, v=values, S0=kind.matrix(p, n))
         near = floats(x.k)
         if np.linalg.matrix_rank(near) == n and np.linalg.cond(near) < 100:
-            x.Sstar = context.minimiser(x)
-            return x
+            return x.but(Sstar=x.minimiser)
     raise RuntimeError("no regular context in a thousand draws")
 
 
-def context_quadratic(x: Instance) -> Iterator[Agreement]:
+def context_quadratic(x: ContextInstance) -> Iterator[CodeNumber]:
     """Loss, gradient, Gram matrix, minimiser and suboptimality of a context."""
     y, arrays = sized(x), (floats(x.S0), floats(x.k), floats(x.v))
-    yield from numbers("context_loss", objective.context_loss(*arrays), context.loss(y, y.S0))
+    yield from numbers("context_loss", objective.context_loss(*arrays), y.loss(y.S0))
     gradient = objective.context_gradient(*arrays)
-    yield from numbers("context_gradient", gradient, context.summed_gradient(y, y.S0))
-    yield from numbers("gram", objective.gram(arrays[1]), context.gram(y))
-    error, g = x.S0 - x.Sstar, context.gram(x)
-    gap, size, slack = context.energy(x, error) / 2, 1 + abs(x.Sstar).max(), by_condition(arrays[1])
+    yield from numbers("context_gradient", gradient, y.gradient(y.S0))
+    yield from numbers("gram", objective.gram(arrays[1]), y.gram)
+    error, g = x.error, x.gram
+    gap, size, slack = x.energy(error) / 2, 1 + abs(x.Sstar).max(), by_condition(arrays[1])
     yield from numbers("context_minimizer", objective.context_minimizer(*arrays[1:]), x.Sstar, slack * size)
     # The gap is quadratic in the minimiser: its error enters twice, times what it is multiplied with.
     scale = (size + abs(x.S0).max()) ** 2 * np.trace(g) * x.p
     yield from numbers("suboptimality", objective.suboptimality(*arrays), gap, slack * scale)
-    expected = {"loss": context.loss(x, x.S0), "gradient": error @ g, "gram": g, "right Hessian": g,
+    expected = {"loss": x.loss(x.S0), "gradient": error @ g, "gram": g, "right Hessian": g,
                 "Newton step": x.Sstar}  # fmt: skip
     values = {"V": x.p, "K": x.n, "T": x.m, "S": x.S0, "K_rows": x.k, "V_rows": x.v}
     for name, expression in CONTEXT.items():
@@ -99,7 +99,7 @@ def context_quadratic(x: Instance) -> Iterator[Agreement]:
     yield from numbers("symbolic context_gap", found, 2 * gap)
 
 
-def key_scaling(x: Instance) -> Iterator[Agreement]:
+def key_scaling(x: Instance) -> Iterator[CodeNumber]:
     """The write, and the gradient times Diag(d)."""
     y, d, arrays = sized(x), floats(x.d), (floats(x.S0), floats(x.k), floats(x.v))
     expected = rules.write(y.S0, y.k, y.v, y.d, y.beta)
@@ -109,7 +109,7 @@ def key_scaling(x: Instance) -> Iterator[Agreement]:
     yield from numbers("symbolic write", of_token("write", x), rules.write(x.S0, x.k, x.v, x.d, x.beta))
 
 
-def residual_ratio(x: Instance) -> Iterator[Agreement]:
+def residual_ratio(x: Instance) -> Iterator[CodeNumber]:
     """(1 - beta a)^2."""
     a = rules.alignment(x.d, x.k)
     y = sized(Instance(a=a, beta=x.beta))  # a of few bits: still a float64 number
@@ -118,7 +118,7 @@ def residual_ratio(x: Instance) -> Iterator[Agreement]:
     yield from numbers("symbolic residual_ratio", of_token("ratio", x), (1 - x.beta * a) ** 2)
 
 
-def surrogate(x: Instance) -> Iterator[Agreement]:
+def surrogate(x: Instance) -> Iterator[CodeNumber]:
     """l(d) and its gradient."""
     y, arrays = sized(x), (floats(x.d), floats(x.s))
     yield from numbers("surrogate", objective.surrogate(*arrays), rules.surrogate(y.d, y.s))
@@ -129,7 +129,7 @@ def surrogate(x: Instance) -> Iterator[Agreement]:
     )
 
 
-def calibrate_step(x: Instance) -> Iterator[Agreement]:
+def calibrate_step(x: Instance) -> Iterator[CodeNumber]:
     """One step with forgetting, weight and anchor, projected; and without forgetting."""
     y, rule = sized(x), rule_of(x)
     arrays = floats(x.d), floats(x.s), np.float64(floats(x.w))
@@ -144,12 +144,10 @@ def calibrate_step(x: Instance) -> Iterator[Agreement]:
                        rules.moved(x.eta, x.w, x.gamma, x.c, x.d, x.s))  # fmt: skip
 
 
-def draw_step(draw: Draw) -> Instance:
-    """A calibrate step, for "single" without forgetting."""
-    x = draw_scan(draw)
-    gamma = fmpq(1) if draw.kind == "single" else x.gamma[0]
-    return Instance(n=x.n, d=x.d1, s=x.s[0], w=x.w[0], gamma=gamma, c=x.c, eta=x.eta, lo=x.lo, hi=x.hi)
-
+draw_one_step = varied(
+    draw_step, gamma=lambda draw, x: fmpq(1) if draw.kind == "single" else x.gamma, k=lambda draw, x: x.k[0]
+)
+"""A calibrate step, for "single" without forgetting."""
 
 LINKS = (
     Link("T1", "token objective", "objective.token_loss, token_gradient", draw_token, token_quadratic),
@@ -158,5 +156,5 @@ LINKS = (
     Link("T2", "write", "objective.write, token_gradient Diag(d)", draw_token, key_scaling),
     Link("T3", "residual ratio", "objective.residual_ratio", draw_token, residual_ratio),
     Link("T4", "surrogate", "objective.surrogate, hypergradient", draw_token, surrogate),
-    Link("T4", "calibrate step", "preconditioner.calibrate_step", draw_step, calibrate_step),
+    Link("T4", "calibrate step", "preconditioner.calibrate_step", draw_one_step, calibrate_step),
 )  # fmt: skip

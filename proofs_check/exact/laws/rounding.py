@@ -1,18 +1,13 @@
-"""T18: the standard model of rounding and what follows from it, and a rounded run against the exact one."""
+"""T18: the standard model of rounding and what follows from it, on rational instances."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 from flint import fmpq
 
 from proofs_check.exact.draw import Draw, Instance
-from proofs_check.exact.law import law
-from proofs_check.exact.numbers import Array, Items, Number, array, product
-from proofs_check.exact.propositions import Proposition, eq, every, implies, le, lt
-from proofs_check.exact.rules import clip, path, write
+from proofs_check.exact.law import law, register
+from proofs_check.exact.numbers import Items, Number, product
+from proofs_check.exact.propositions import Fact, Proposition, eq, every, implies, le, lt
 
 BFLOAT16, FLOAT16 = 8, 11
 """Significant bits, the leading one included."""
@@ -51,12 +46,8 @@ def draw_rounding(draw: Draw) -> Instance:
         x.x = fmpq(2 * draw.integer(1 << (p - 1), (1 << p) - 1) + 1, 1 << draw.integer(0, 9))
     if draw.kind == "tight":
         x.x = draw.choice(1, -1) * (1 + unit(p))
-    x.y, x.d, x.eta, x.a, x.s = (
-        draw.number(fmpq(1, 3), 5),
-        draw.positive(),
-        draw.positive(),
-        *draw.numbers(2, 0, 1),
-    )
+    x.y, x.d, x.eta = draw.number(fmpq(1, 3), 5), draw.positive(), draw.positive()
+    x.a, x.s = draw.numbers(2, 0, 1)
     x.delta = to_nearest(x.x, p) / x.x - 1 if x.x != 0 else fmpq(0)
     x.deltas = Items(unit(p) * draw.number(-1, 1) for _ in range(draw.integer(0, 5)))
     x.first = to_nearest(draw.number(-4, 4), p)
@@ -65,58 +56,21 @@ def draw_rounding(draw: Draw) -> Instance:
     return x
 
 
-def rounded(x: Instance, value: Number) -> Number:
-    return to_nearest(value, x.p)
-
-
-def precise(x: Instance, *facts: Proposition) -> Proposition:
+def precise(x: Instance, *facts: Fact) -> Proposition:
     """For a precision of at least one bit."""
     return implies(lt(0, x.p), *facts)
 
 
 def errs_by_u(x: Instance, value: Number) -> Proposition:
-    return precise(x, le(abs(rounded(x, value) - value), unit(x.p) * abs(value)))
-
-
-@law(draw_rounding)
-def T18_round(x: Instance) -> Proposition:
-    return errs_by_u(x, x.x)
-
-
-T18_round.false("u = 2^-(p+1)", lambda x: le(2 * abs(rounded(x, x.x) - x.x), unit(x.p) * abs(x.x)))
-
-
-@law(draw_rounding)
-def T18_add(x: Instance) -> Proposition:
-    return errs_by_u(x, x.x + x.y)
-
-
-@law(draw_rounding)
-def T18_subtract(x: Instance) -> Proposition:
-    return errs_by_u(x, x.x - x.y)
-
-
-@law(draw_rounding)
-def T18_multiply(x: Instance) -> Proposition:
-    return errs_by_u(x, x.x * x.y)
-
-
-@law(draw_rounding)
-def T18_divide(x: Instance) -> Proposition:
-    return errs_by_u(x, x.x / x.y)
-
-
-@law(draw_rounding)
-def T18_standard_model(x: Instance) -> Proposition:
-    return precise(x, every(le(abs(x.delta), unit(x.p)), eq(rounded(x, x.x), x.x * (1 + x.delta))))
+    return precise(x, le(abs(to_nearest(value, x.p) - value), unit(x.p) * abs(value)))
 
 
 @law(draw_rounding)
 def T18_calibrate_coordinate(x: Instance) -> Proposition:
     step = x.eta * (1 - x.a) * x.s
-    gain = rounded(x, rounded(x, x.eta * rounded(x, 1 - x.a)) * x.s)
+    gain = to_nearest(to_nearest(x.eta * to_nearest(1 - x.a, x.p), x.p) * x.s, x.p)
     bound = unit(x.p) * abs(x.d) + gamma_n(4, x.p) * abs(step)
-    return precise(x, lt(4 * unit(x.p), 1), le(abs(rounded(x, x.d + gain) - (x.d + step)), bound))
+    return precise(x, lt(4 * unit(x.p), 1), le(abs(to_nearest(x.d + gain, x.p) - (x.d + step)), bound))
 
 
 @law(draw_rounding)
@@ -126,19 +80,13 @@ def T18_gamma_product(x: Instance) -> Proposition:
     return implies(small, lt(n * unit(x.p), 1), le(off, gamma_n(n, x.p)))
 
 
-def added(x: Instance, terms: list[Number]) -> Number:
-    """One after the other, rounded."""
-    total = terms[0]
-    for term in terms[1:]:
-        total = rounded(x, total + term)
-    return total
-
-
-@law(draw_rounding)
-def T18_sum(x: Instance) -> Proposition:
-    terms, n = [x.first, *x.xs], len(x.xs)
-    bound = gamma_n(n, x.p) * sum(map(abs, terms))
-    return precise(x, lt(n * unit(x.p), 1), le(abs(added(x, terms) - sum(terms)), bound))
+def sum_errs(x: Instance, computed: list[Number], exact: list[Number], n: int) -> Proposition:
+    """Terms added one after the other, rounded, are off by gamma_n times the sum of their sizes."""
+    total = computed[0]
+    for term in computed[1:]:
+        total = to_nearest(total + term, x.p)
+    bound = gamma_n(n, x.p) * sum(map(abs, exact))
+    return precise(x, lt(n * unit(x.p), 1), le(abs(total - sum(exact)), bound))
 
 
 def draw_pairs(draw: Draw) -> Instance:
@@ -149,37 +97,32 @@ def draw_pairs(draw: Draw) -> Instance:
     return x
 
 
-def dot_errs(x: Instance, fewer: int = 0) -> Proposition:
-    """|fl(<x, y>) - <x, y>| <= gamma_n sum |x_i y_i|."""
-    products = [a * b for a, b in (x.first, *x.pairs)]
-    n = len(products) - fewer
-    found = added(x, [rounded(x, a) for a in products])
-    bound = gamma_n(n, x.p) * sum(map(abs, products))
-    return precise(x, lt(n * unit(x.p), 1), le(abs(found - sum(products)), bound))
-
-
 @law(draw_pairs)
 def T18_dot(x: Instance) -> Proposition:
-    return dot_errs(x)
+    products = [a * b for a, b in (x.first, *x.pairs)]
+    return sum_errs(x, [to_nearest(a, x.p) for a in products], products, len(products))
 
 
-T18_dot.false("gamma_{n-1}, products counted as exact", lambda x: dot_errs(x, 1))
-
-
-def one_bit_off(x: Instance, p: int) -> Proposition:
+def near_one(p: int) -> Proposition:
     """1 + 2u and 1 - u are the numbers of the format next to 1."""
     above, below = fmpq((1 << (p - 1)) + 1, 1 << (p - 1)), fmpq((1 << p) - 1, 1 << p)
     return every(eq(above, 1 + 2 * unit(p)), eq(below, 1 - unit(p)))
 
 
-@law(draw_rounding)
-def T18_spacing_near_one(x: Instance) -> Proposition:
-    return one_bit_off(x, x.p)
-
-
-@law(draw_rounding)
-def T18_storage_stalls(x: Instance) -> Proposition:
-    return precise(x, lt(abs(x.h), unit(x.p) / 2), eq(rounded(x, 1 + x.h), 1))
+register(
+    draw_rounding,
+    T18_round=lambda x: errs_by_u(x, x.x),
+    T18_add=lambda x: errs_by_u(x, x.x + x.y),
+    T18_subtract=lambda x: errs_by_u(x, x.x - x.y),
+    T18_multiply=lambda x: errs_by_u(x, x.x * x.y),
+    T18_divide=lambda x: errs_by_u(x, x.x / x.y),
+    T18_standard_model=lambda x: precise(
+        x, every(le(abs(x.delta), unit(x.p)), eq(to_nearest(x.x, x.p), x.x * (1 + x.delta)))
+    ),
+    T18_sum=lambda x: sum_errs(x, [x.first, *x.xs], [x.first, *x.xs], len(x.xs)),
+    T18_spacing_near_one=lambda x: near_one(x.p),
+    T18_storage_stalls=lambda x: precise(x, lt(abs(x.h), unit(x.p) / 2), eq(to_nearest(1 + x.h, x.p), 1)),
+)
 
 
 def draw_bfloat16(draw: Draw) -> Instance:
@@ -191,11 +134,7 @@ def draw_bfloat16(draw: Draw) -> Instance:
 @law(draw_bfloat16)
 def T18_bfloat16(x: Instance) -> Proposition:
     lost = [implies(lt(abs(h), fmpq(1, 512)), eq(to_nearest(1 + h, BFLOAT16), 1)) for h in x.domains["h"]]
-    return every(one_bit_off(x, BFLOAT16), lost)
-
-
-T18_bfloat16.false("steps of half a spacing above 1 are lost downwards too", lambda x: eq(
-    to_nearest(1 - fmpq(1, 256), BFLOAT16), 1))  # fmt: skip
+    return every(near_one(BFLOAT16), lost)
 
 
 def draw_running(draw: Draw) -> Instance:
@@ -230,121 +169,3 @@ def T18_running_bound(x: Instance) -> Proposition:
         bound = x.stretch[t] * bound + x.local[t]
     start = le(abs(x.y[0] - x.x[0]), x.start)
     return implies(triangle, exact, local, [le(0, a) for a in x.stretch], lipschitz, start, every(ends))
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """`bits` significant bits for every operation, and how much of its rounding the bound counts (1: all)."""
-
-    bits: int
-    counted: Number = 1
-
-    def rounded(self, exact: Number, error: Number) -> Tracked:
-        """The rounded value: |fl(z) - z| <= u |fl(z)| on top of the error that came in."""
-        value = to_nearest(exact, self.bits)
-        return Tracked(value, self.counted * unit(self.bits) * abs(value) + error, self)
-
-
-@dataclass(frozen=True)
-class Tracked:
-    """A computed number and a bound on its distance from the exact one."""
-
-    value: Number
-    error: Number
-    arithmetic: Arithmetic
-
-    def __add__(self, other: Tracked) -> Tracked:
-        return self.arithmetic.rounded(self.value + other.value, self.error + other.error)
-
-    def __sub__(self, other: Tracked) -> Tracked:
-        return self.arithmetic.rounded(self.value - other.value, self.error + other.error)
-
-    def __mul__(self, other: Tracked) -> Tracked:
-        error = abs(self.value) * other.error + abs(other.value) * self.error + self.error * other.error
-        return self.arithmetic.rounded(self.value * other.value, error)
-
-    def clipped(self, low: Any, high: Any) -> Tracked:
-        """Projection is exact and moves no two numbers apart."""
-        return Tracked(min(max(self.value, low), high), self.error, self.arithmetic)
-
-    def stored(self, bits: int, counted: int) -> Tracked:
-        """Rounded once more, to the format that it is kept in."""
-        value = to_nearest(self.value, bits)
-        return Tracked(value, self.error + counted * unit(bits) * abs(value), self.arithmetic)
-
-
-def draw_kernel(draw: Draw) -> Instance:
-    """A stream in a low precision, d stored in one as low or lower, a box about the published one."""
-    bits, n, p, length = (
-        draw.rng.choice((BFLOAT16, FLOAT16, 24)),
-        draw.key_dim(3),
-        draw.value_dim(),
-        draw.length(3),
-    )
-
-    def short(rows: list[Array]) -> list[Array]:
-        return [array([to_nearest(a, bits) for a in row]) for row in rows]
-
-    keys = short(draw.keys(length, n))
-    wide = 1000 if draw.kind != "boxed" else 1
-    return Instance(
-        k=keys, s=[k * k for k in keys], v=short(draw.vectors(length, p)), bits=bits,
-        stored=min(bits, draw.rng.choice((BFLOAT16, FLOAT16))), beta=[fmpq(draw.integer(0, 8), 4) for _ in keys],
-        S0=draw.matrix(p, n, 0, 0), d1=array([fmpq(1)] * n), eta=draw.choice(1, fmpq(1, 4), fmpq(1, 256)),
-        lo=array([fmpq(1, 2) * wide * (-1) ** (wide > 1)] * n), hi=array([fmpq(3, 2) * wide] * n),
-    )  # fmt: skip
-
-
-def kernel(x: Instance, arithmetic: Arithmetic, counts_storage: int) -> Iterator[Array]:
-    """The rounded run, token by token: S, o and d as a kernel computes them, each with its running bound."""
-
-    def tracked(values: Any) -> Any:
-        exact = array(values)
-        found = array([Tracked(a, 0 * a, arithmetic) for a in exact.ravel()])
-        return found.reshape(exact.shape) if exact.ndim else found[0]
-
-    d, eta, one, state = tracked(x.d1), tracked(x.eta), tracked(fmpq(1)), tracked(x.S0)
-    for key, value, beta in zip(x.k, x.v, x.beta, strict=True):
-        k = tracked(key)
-        gains = array([tracked(beta) * error for error in tracked(value) - state @ k])
-        scaled = d * k
-        state = state + array([[gain * a for a in scaled] for gain in gains])
-        s = k * k
-        gain = eta * (one - d @ s)
-        d = clip(array([a + gain * b for a, b in zip(d, s, strict=True)]), x.lo, x.hi)
-        d = array([a.stored(x.stored, counts_storage) for a in d])
-        yield from (state, state @ k, d)
-
-
-def exact_run(x: Instance) -> Iterator[Array]:
-    """The same quantities in the same order, without rounding."""
-    state, ds = x.S0, path(x)
-    for t, (key, value, beta) in enumerate(zip(x.k, x.v, x.beta, strict=True)):
-        state = write(state, key, value, ds[t], beta)
-        yield from (state, state @ key, ds[t + 1])
-
-
-def bounded(x: Instance, counted: Number = 1, counts_storage: int = 1) -> Proposition:
-    """|computed - exact| <= the running bound, for every entry of every d_t, S_t, o_t."""
-    found = kernel(x, Arithmetic(x.bits, counted), counts_storage)
-    pairs = [
-        (a, b)
-        for rows in zip(found, exact_run(x), strict=True)
-        for a, b in zip(*map(array, rows), strict=True)
-    ]
-    return every(
-        le(abs(a.value - b), a.error) for rows in pairs for a, b in zip(*map(_flat, rows), strict=True)
-    )
-
-
-def _flat(values: Any) -> list[Any]:
-    return list(array(values).ravel())
-
-
-@law(draw_kernel)
-def T18_running_error_bound(x: Instance) -> Proposition:
-    return bounded(x)
-
-
-T18_running_error_bound.false("a quarter of u", lambda x: bounded(x, counted=unit(2)))
-T18_running_error_bound.false("the storage of d left out", lambda x: bounded(x, counts_storage=0))

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 
-from proofs_check.proof import ALL, INSTANCES, Claim, Evidence, Proof, ProverMissingError, failed, passed
+from proofs_check.proof import ALL, INSTANCES, Claim, Judgement, Proof, ProverMissingError, failed, passed
 
 Collection = dict[str, list[Proof]]
 
@@ -60,7 +60,7 @@ def one_raises() -> Collection:
 
 
 def one_lacks_its_prover() -> Collection:
-    def check() -> Evidence:
+    def check() -> Judgement:
         raise ProverMissingError("abacus not found; install an abacus")
 
     return _with("unprovable here", check)
@@ -103,8 +103,8 @@ def odd_data() -> Collection:
 
 def one_is_not_tied() -> Collection:
     """Beside a general proof, a Coq theorem that is held against its law and one that is not."""
-    tied = Evidence("passed", "compiled", tied=True)
-    lone = Evidence("passed", "compiled", data={"not_tied": "nothing to evaluate"})
+    tied = Judgement("passed", "compiled", tied=True)
+    lone = Judgement("passed", "compiled", data={"not_tied": "nothing to evaluate"})
     coq = [
         Proof("T1", "coq", ALL, "x = x", lambda: tied, name="theorem"),
         Proof("T1", "coq", ALL, "not all", lambda: lone, name="counterexample"),
@@ -116,7 +116,7 @@ def shared_work() -> Collection:
     """Two proofs of one group that see each other's process, in the collection beside many that are alone."""
     seen: list[int] = []
 
-    def check() -> Evidence:
+    def check() -> Judgement:
         seen.append(os.getpid())
         return passed(f"{len(seen)}", pid=os.getpid())
 

@@ -11,13 +11,13 @@ from osdn_theory import __version__
 from osdn_theory.base.documents import convert
 from osdn_theory.proofs import PROOFS, ProofsRun
 from proofs_check.claims import CLAIMS
-from proofs_check.proof import ALL, INSTANCES, Evidence, failed, passed
+from proofs_check.proof import ALL, INSTANCES, Judgement, failed, passed
 from proofs_check.results import ClaimResult, ProofResult, Run
 
-NOT_RUN = Evidence("not run", "coqc is not installed")
+NOT_RUN = Judgement("not run", "coqc is not installed")
 
 
-def proof(claim: str, method: Any, evidence: Evidence) -> ProofResult:
+def proof(claim: str, method: Any, evidence: Judgement) -> ProofResult:
     general = method in ("coq", "symbolic")
     scope = ALL if general else INSTANCES
     return ProofResult(
@@ -25,7 +25,7 @@ def proof(claim: str, method: Any, evidence: Evidence) -> ProofResult:
     )
 
 
-def proofs_document(changed: Mapping[str, Evidence] | None = None, **fields: Any) -> dict[str, Any]:
+def proofs_document(changed: Mapping[str, Judgement] | None = None, **fields: Any) -> dict[str, Any]:
     """proofs.json in which Coq proves every theorem, except where `changed` has other evidence for its Coq proof."""
     changed = changed or {}
     claims = [
@@ -49,7 +49,7 @@ def restated(document: dict[str, Any]) -> dict[str, Any]:
     return PROOFS.as_dict(convert(document, ProofsRun), document["command"])
 
 
-def failed_proof() -> Evidence:
+def failed_proof() -> Judgement:
     return failed("axioms: a_made_up_axiom")
 
 
