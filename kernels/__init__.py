@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "boundary.results": ["State", "Trajectory"],
         "layers.cache": ["LayerCache"],
         "layers.layer": ["OnlineScaledDeltaNet"],
-        "ops": ["chunk_osdn", "fused_recurrent_osdn", "osdn_preconditioner", "sequential_scan", "swept_scan"],
+        "ops": ["chunk_osdn", "fused_recurrent_osdn", "osdn_preconditioner", "sequential_scan"],
         "recurrent.decode": ["decode_step_"],
         "reference.chunkwise": ["chunk_osdn_reference"],
         "reference.tokenwise": ["osdn_reference", "preconditioner_reference"],

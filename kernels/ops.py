@@ -23,7 +23,6 @@ from .scan.registration import ScanInputs, ScanOptions, preconditioner
 settle_cache_keys()
 
 _sequential = False
-_swept = False
 
 
 @contextmanager
@@ -35,22 +34,6 @@ def sequential_scan() -> Iterator[None]:
         yield
     finally:
         _sequential = before
-
-
-@contextmanager
-def swept_scan() -> Iterator[None]:
-    """Within it, scans of steps up to 1/16 go by sweeps over all chunks at once (T29), their gradients too.
-
-    Much faster where chunks clip, above all under forgetting. Every result is certified, but in float32 with the rest
-    of d carried along: where nothing is forgotten, d was up to 15 ulp off after 16,384 tokens (H200), and no rounding
-    bound (T18) is derived for it.
-    """
-    global _swept
-    before, _swept = _swept, True
-    try:
-        yield
-    finally:
-        _swept = before
 
 
 @declare(CHUNK)
@@ -128,9 +111,7 @@ def chunk_osdn(call: Arguments) -> Results:
         started=start is not None,
         start_learns=start is not None and start.requires_grad and torch.is_grad_enabled(),
     )
-    options = ChunkOptions(
-        call.scale, call.rule, call.chunk_size, mode, _sequential, call.return_trajectory, _swept
-    )
+    options = ChunkOptions(call.scale, call.rule, call.chunk_size, mode, _sequential, call.return_trajectory)
     if not torch.compiler.is_compiling():
         compile_chunk(inputs, options)
     found = chunk_forward(inputs, options)
@@ -159,8 +140,9 @@ def fused_recurrent_osdn(call: Arguments) -> Results:
 def osdn_preconditioner(call: ScanArguments) -> tuple[Tensor, Tensor]:
     """The preconditioner that each token is written with: the calibrate scan alone (T4, T11).
 
-    A chunk's gains come from one triangular system; where its iterates provably stay in the box that is exact, and the
-    chunks where they do not are stepped token by token, a choice made on the device. `sequential` steps all of them.
+    A chunk's gains come from one triangular system; where its iterates provably stay in the box that is exact. Chunks
+    where they do not, and all under forgetting, are found by sweeps over all chunks at once if eta <= 1/16 (T29), and
+    stepped token by token otherwise: choices made on the device. `sequential` steps all of them.
 
     Arguments and errors as in `chunk_osdn`; differentiable in k, g, anchor and initial_preconditioner.
 
@@ -171,7 +153,7 @@ def osdn_preconditioner(call: ScanArguments) -> tuple[Tensor, Tensor]:
         The d handed on.
     """
     inputs = ScanInputs(call.k, call.g, call.anchor, call.initial_preconditioner, call.cu_seqlens)
-    found = preconditioner(inputs, ScanOptions(call.rule, call.chunk_size, call.sequential, _swept))
+    found = preconditioner(inputs, ScanOptions(call.rule, call.chunk_size, call.sequential))
     return found.d, found.final
 
 

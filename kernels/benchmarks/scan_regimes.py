@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
 from ..launch.forced import forced
-from ..ops import chunk_osdn, swept_scan
+from ..ops import chunk_osdn
 
 FREE = {"eta": 0.003, "d_min": 2 / 3, "d_max": 3 / 2}
 BOXES: dict[str, dict[str, Any]] = {
@@ -67,8 +67,7 @@ def draw(
         given = {name: x.requires_grad_() for name, x in given.items()}
 
     def call() -> Any:
-        with swept_scan():
-            results = chunk_osdn(**given, **options, **more, check_values=False)
+        results = chunk_osdn(**given, **options, **more, check_values=False)
         return results[2 if more else 0]
 
     def both() -> None:

@@ -24,7 +24,7 @@ outputs : format ["float32"]
 preconditioner : format ["float32"]
     d from one token to the next, or from chunk to chunk.
 compensated : bool [False]
-    Recurrent order: d carries along what its last rounding lost.
+    d carries along what its last rounding lost; in the chunk order from chunk to chunk, where nothing is forgotten.
 accumulation : number [2^-24]
     Unit roundoff of the sums in matrix products.
 exact_product : number [2^-24]
@@ -41,6 +41,9 @@ substitution : bool [False]
     inverses, in blocks of 16, are applied to what the entry leaves.
 wide_steps : bool [False]
     Chunk order: chunks that clip are stepped in float64 rather than float32.
+swept : number [0]
+    Chunk order: steps eta up to which these chunks, and all chunks under forgetting, are walked in float32 with what
+    roundings lose of d carried along, from entries certified to 2^-24.
 ordered : bool [False]
     Matrix products are float32 fused multiply-adds over their terms in order, in blocks of 16 or of a multiple of 16.
 ordered_gram : integer [0]
@@ -60,6 +63,9 @@ from .inputs import MAX_FEATURES
 Numerics = dict[str, dict[str, str | float | bool | None] | None]
 Operator = TypeVar("Operator", bound=Callable[..., Any])
 
+LARGEST_SWEPT_STEP = 1 / 16
+"""eta above which the scan is not tried by sweeps: a block's gains then depend too much on where it is entered."""
+
 TENSOR_CORE_SUM = 2.0**-22
 """Sums in tensor cores drop bits of the smaller terms: an ulp and its carries instead of half an ulp."""
 
@@ -75,6 +81,8 @@ _IN_ORDER = {"ordered": True, "ordered_gram": MAX_FEATURES}
 _TENSOR_CORES = {"accumulation": TENSOR_CORE_SUM, "exact_product": TF32X3_PRODUCT}
 _FORMED_IN_TF32 = {"accumulation": TENSOR_CORE_SUM, "formed_product": TF32_PRODUCT}
 
+_STEPS = {"compensated": True, "wide_steps": True, "swept": LARGEST_SWEPT_STEP}
+
 
 def _chunk(dtype: str) -> dict[str, Any]:
     return {
@@ -84,13 +92,13 @@ def _chunk(dtype: str) -> dict[str, Any]:
         "operands": dtype,
         "outputs": dtype,
         "preconditioner": "float32",
-        "wide_steps": True,
+        **_STEPS,
     }
 
 
 def _scan(dtype: str) -> dict[str, Any]:
     """The calibration of the chunk order alone: all that it stores is float32."""
-    return {"order": "chunk", "inputs": dtype, "preconditioner": "float32", "wide_steps": True}
+    return {"order": "chunk", "inputs": dtype, "preconditioner": "float32", **_STEPS}
 
 
 def _float32_inside(order: str, dtype: str, *, compensated: bool = False) -> dict[str, Any]:

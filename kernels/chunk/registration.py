@@ -58,7 +58,7 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
 
 def _opened(inputs: Inputs, options: ChunkOptions) -> Tensor | None:
     """Memory for `Gains.opened`, where there are sweeps."""
-    swept = options.swept and options.mode == LEARNED and not options.sequential and sweeps_pay(options.rule)
+    swept = options.mode == LEARNED and not options.sequential and sweeps_pay(options.rule)
     if not swept or not inputs.k.numel():
         return None
     _, length, heads, _ = inputs.k.shape

@@ -19,8 +19,7 @@ from .wy_backward import apply_inverse, solve_backward
 
 
 class ChunkOptions(NamedTuple):
-    """Numbers of one call; `keep` asks for d_t of every token, `sequential` steps all of them one by one,
-    and `swept` lets sweeps find them where these pay."""
+    """Numbers of one call; `keep` asks for d_t of every token, and `sequential` steps all of them one by one."""
 
     scale: float
     rule: Rule
@@ -28,7 +27,6 @@ class ChunkOptions(NamedTuple):
     mode: int
     sequential: bool = False
     keep: bool = False
-    swept: bool = False
 
 
 class ChunkOutputs(NamedTuple):
@@ -103,7 +101,6 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
             out,
             scale_key=True,
             sequential=options.sequential,
-            swept=options.swept,
             path=path,
         )
     solved = solve(k, v, beta, write_keys(inputs, mode, gains, out, path), chunks)
@@ -157,6 +154,6 @@ def backward(
     if gains is not None:
         grad_k, grad_g, grad_start, grad_anchor = scan_backward(
             k, g, anchor, rule, chunks, gains, grad_write_key, grads.preconditioner, solved.k,
-            scale_key=True, sequential=options.sequential, swept=options.swept,
+            scale_key=True, sequential=options.sequential,
         )  # fmt: skip
     return Gradients(grad_q, grad_k, solved.v, solved.beta, grad_g, grad_anchor, grad_initial, grad_start)

@@ -140,7 +140,6 @@ def spread_kernel(
 def scan_backward(
     k: Tensor, g: Tensor | None, anchor: Tensor | None, rule: Rule, chunks: Chunks, gains: Gains,
     grad: Tensor, grad_final: Tensor | None, grad_key: Tensor | None, *, scale_key: bool, sequential: bool,
-    swept: bool = True,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:  # fmt: skip
     """Gradients of k, g, the initial d and the anchor, from `grad` [B, T, H, K] of d_t (of d_t * k_t with `scale_key`).
 
@@ -177,7 +176,7 @@ def scan_backward(
         )
     elif programs:
         slots = (*chunks.pointers, chunks.length, chunks.per_sequence)
-        series, swept = swept, swept and sweeps_pay(rule)
+        swept = sweeps_pay(rule)
         rho = torch.empty(k.shape[:3], **make)
         # Chunks that the products leave out: those that clipped, or all of a sequence that sweeps take. Where gates
         # forget, sweeps settle soon and cost less than the products.
@@ -185,7 +184,7 @@ def scan_backward(
             apart = torch.ones_like(gains.clipped)
         else:
             apart = mark_swept(gains.clipped, chunks) if swept else gains.clipped
-            inverse = inverse_operator(k, g, rule, chunks, apart, series=series)
+            inverse = inverse_operator(k, g, rule, chunks, apart)
             inner = torch.empty(k.shape[:3], **make)
             forcing, exits = torch.empty_like(gains.entry), torch.empty_like(gains.entry)
             if items:

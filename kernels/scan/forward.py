@@ -345,7 +345,7 @@ def rule_numbers(rule: Rule) -> tuple[float, float, float, float]:
 
 def scan_forward(
     k: Tensor, g: Tensor | None, anchor: Tensor | None, initial: Tensor | None, rule: Rule, chunks: Chunks,
-    out: Tensor, *, scale_key: bool, sequential: bool, swept: bool = True, path: Tensor | None = None,
+    out: Tensor, *, scale_key: bool, sequential: bool, path: Tensor | None = None,
 ) -> Gains:  # fmt: skip
     """Gains, chunk entries and the d handed on.
 
@@ -375,11 +375,11 @@ def scan_forward(
     if sequential:
         sequential_kernel[(programs,)](k, g, anchor, initial, *rest, **shared)
         return gains._replace(written=True)
-    sweeps = swept and sweeps_pay(rule)
+    sweeps = sweeps_pay(rule)
     origin = None
     # Forgetting forgets wrong entries too: sweeps then settle at once, and need no operator.
     if not sweeps or g is None:
-        inverse = inverse_operator(k, g, rule, chunks, series=swept)
+        inverse = inverse_operator(k, g, rule, chunks)
         if sweeps:
             origin = torch.empty(programs, dtype=torch.int32, device=k.device)
         chain_kernel[(programs,)](

@@ -30,7 +30,6 @@ class ScanOptions(NamedTuple):
     rule: Rule
     chunk_size: int
     sequential: bool
-    swept: bool
 
 
 class ScanOutputs(NamedTuple):
@@ -77,7 +76,6 @@ class ScanOperator(Operator[ScanInputs, ScanOptions, ScanOutputs]):
             d,
             scale_key=False,
             sequential=sequential,
-            swept=options.swept,
         )
         if not sequential:
             expand(k, g, anchor, chunks, gains, d)
@@ -91,7 +89,7 @@ class ScanOperator(Operator[ScanInputs, ScanOptions, ScanOutputs]):
         grad_k, grad_g, grad_initial, grad_anchor = scan_backward(
             inputs.k, inputs.g, inputs.anchor, options.rule, _chunks(inputs, options),
             Gains(gain, entries, clipped, entries.new_empty(0)), grad, grad_final, None,
-            scale_key=False, sequential=options.sequential, swept=options.swept,
+            scale_key=False, sequential=options.sequential,
         )  # fmt: skip
         return grad_k, grad_g, grad_anchor, grad_initial
 

@@ -101,19 +101,17 @@ def inverse_operator(
     rule: Rule,
     chunks: Chunks,
     clipped: Tensor | None = None,
-    *,
-    series: bool = True,
 ) -> Tensor:
     """(I + L)^-1 of every chunk, [slots, H, C, C] float32; 16 x 16 blocks above the diagonal are not written.
 
     With `clipped` [slots, H] the transposes are stored, for the chain of adjoints, and chunks that clipped left out.
-    With `series` small operators are sums of their first powers.
+    Small operators are sums of their first powers.
     """
     heads, dim = k.shape[2:]
     inverse = torch.empty(chunks.slots, heads, chunks.size, chunks.size, dtype=torch.float32, device=k.device)
     if inverse.numel() == 0:
         return inverse
-    large = fill_small(k, g, rule, chunks, clipped, inverse) if series and rule.eta <= LARGEST_STEP else None
+    large = fill_small(k, g, rule, chunks, clipped, inverse) if rule.eta <= LARGEST_STEP else None
     operator_kernel[(chunks.slots * heads,)](
         k, g, clipped, large, inverse, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
         H=heads, K=dim, C=chunks.size, HAS_GATE=g is not None, NORMALIZE=rule.normalize_feedback,

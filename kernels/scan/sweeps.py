@@ -21,6 +21,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..boundary.numerics import LARGEST_SWEPT_STEP
 from ..boundary.rule import Rule
 from ..launch.runtime import INTERPRETED, tile
 from ..launch.sequences import Chunks, chunk_of, cut, sequence_of
@@ -32,9 +33,6 @@ BLOCK = 4
 
 ROWS = 8
 """Tokens whose keys are loaded together: more would need more registers and leave fewer warps."""
-
-LARGEST_STEP = 1 / 16
-"""eta above which sweeps are not tried: a block's gains then depend too much on where it is entered."""
 
 TOLERANCE: tl.constexpr = tl.constexpr(2.0**-24)
 JOINED = 8 if INTERPRETED else 32
@@ -73,7 +71,7 @@ class Sweeps(NamedTuple):
 
 def sweeps_pay(rule: Rule) -> bool:
     """Whether sweeps are tried at all, known without reading a tensor."""
-    return rule.eta <= LARGEST_STEP and not rule.pinned
+    return rule.eta <= LARGEST_SWEPT_STEP and not rule.pinned
 
 
 def blocks_of(chunks: Chunks) -> Chunks:

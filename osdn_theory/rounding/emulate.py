@@ -140,8 +140,10 @@ class _Run:
         self.state = self.state + self._product(transpose(gained), writes)
 
     def _stepped(self, tokens: slice) -> Array:
-        """d of every token of a chunk; the one handed on is rounded."""
-        d = self.d.astype(np.float64)
+        """d of every token of a chunk; the one handed on is rounded, its rest carried or dropped."""
+        if 0 < self.model.swept >= self.rule.eta:
+            return self._walked(tokens)
+        d = self.d.astype(np.float64) + self.rest
         anchor = self.anchor.astype(np.float64)
         for t in range(tokens.start, tokens.stop):
             self.path[..., t, :] = round_to(d, FLOAT32)
@@ -151,6 +153,15 @@ class _Run:
             gamma = None if self.stream.forget_gate is None else self.stream.forget_gate[..., t]
             d = calibration.calibrate_step(d, feature, weight, gamma, anchor, self.rule)
         self.d = self._converted(d, self.model.preconditioner).astype(np.float32)
+        if self.model.compensated and self.stream.forget_gate is None:
+            self.rest = (d - self.d).astype(np.float32)
+        return self.path[..., tokens, :]
+
+    def _walked(self, tokens: slice) -> Array:
+        """The same in float32, as sweeps walk a chunk once they have settled."""
+        for t in range(tokens.start, tokens.stop):
+            self.path[..., t, :] = self.d
+            self._calibrate(t, self.stream.keys[..., t, :].astype(np.float32))
         return self.path[..., tokens, :]
 
     def _product(self, left: Single, right: Single) -> Single:

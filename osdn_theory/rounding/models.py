@@ -33,7 +33,8 @@ class KernelModel:
     preconditioner : Format
         d between two tokens (recurrent order) or two chunks.
     compensated : bool
-        Whether d carries what its last rounding lost (recurrent order).
+        Whether d carries what its last rounding lost, from token to token or, where nothing is forgotten, from chunk to
+        chunk.
     accumulation : float
         Unit roundoff of sums inside matrix products.
     exact_product : float
@@ -52,6 +53,9 @@ class KernelModel:
         side.
     wide_steps : bool
         Whether chunks that clip are stepped in float64 rather than float32 (chunk order).
+    swept : float
+        Steps eta up to which these chunks, and all chunks of a stream with gates, are instead walked in float32 with
+        what roundings lose of d carried along, from entries that sweeps certify to 2^-24 (chunk order, T29).
     ordered : bool
         Whether matrix products are float32 fused multiply-adds over their terms in order, in blocks of 16 or of a
         multiple of 16 terms, which may be added to each other in any order (`ordered.ordered_error`). Otherwise nothing
@@ -75,6 +79,7 @@ class KernelModel:
     fused: bool = True
     substitution: bool = False
     wide_steps: bool = False
+    swept: float = 0.0
     ordered: bool = False
     ordered_gram: int = 0
 
@@ -132,6 +137,9 @@ TF32X3_UNIT = 2.0**-21
 TF32_UNIT = 2.0**-9 + 2.0**-20
 """Product of two numbers that each lose up to an ulp of TF32, as hardware drops the bits."""
 
+LARGEST_SWEPT_STEP = 1 / 16
+"""Steps eta up to which `osdn_kernels.chunk_osdn` goes by sweeps."""
+
 RECURRENT_FP32 = KernelModel("recurrent, float32", "recurrent", compensated=True)
 """`osdn_kernels.fused_recurrent_osdn` on float32 inputs."""
 
@@ -150,7 +158,13 @@ CHUNK_SUBSTITUTED = replace(CHUNK_ANY_ORDER, name="chunk, float32, by substituti
 """`osdn_kernels.chunk_osdn_reference` on float32 inputs."""
 
 CHUNK_FP32 = replace(
-    CHUNK_ANY_ORDER, wide_steps=True, name="chunk, float32 in order", ordered=True, ordered_gram=sys.maxsize
+    CHUNK_ANY_ORDER,
+    name="chunk, float32 in order",
+    compensated=True,
+    wide_steps=True,
+    swept=LARGEST_SWEPT_STEP,
+    ordered=True,
+    ordered_gram=sys.maxsize,
 )
 """`osdn_kernels.chunk_osdn` on float32 inputs with full float32 products.
 
@@ -163,7 +177,9 @@ CHUNK_TF32 = replace(
     operands=TF32,
     accumulation=TENSOR_CORE_UNIT,
     formed_product=TF32_UNIT,
+    compensated=True,
     wide_steps=True,
+    swept=LARGEST_SWEPT_STEP,
 )
 """The same where ``torch.set_float32_matmul_precision`` allows TF32."""
 
@@ -177,7 +193,9 @@ CHUNK_BF16 = KernelModel(
     accumulation=TENSOR_CORE_UNIT,
     exact_product=TF32X3_UNIT,
     formed_product=TF32_UNIT,
+    compensated=True,
     wide_steps=True,
+    swept=LARGEST_SWEPT_STEP,
 )
 """`osdn_kernels.chunk_osdn` on bfloat16 inputs."""
 

@@ -90,6 +90,16 @@ class Setup:
         )
 
     @property
+    def swept(self) -> bool:
+        """Whether the kernel may walk chunks by sweeps; where it forgets, it walks all of them."""
+        return 0 < self.model.swept >= self.eta
+
+    @property
+    def carries(self) -> bool:
+        """Whether chunks hand on d and what its rounding lost."""
+        return self.model.compensated and (self.gamma is None or self.swept)
+
+    @property
     def count(self) -> int:
         return int(self.keys.shape[0])
 

@@ -227,6 +227,15 @@ class _Given:
     def moves(self) -> bool:
         return self.rule.eta > 0 or self.gate is not None
 
+    @property
+    def swept(self) -> bool:
+        return self.moves and 0 < self.model.swept >= self.rule.eta
+
+    @property
+    def carries(self) -> bool:
+        """Chunks hand on d with its rest."""
+        return self.moves and self.model.compensated and (self.gate is None or self.swept)
+
 
 def _empty(given: _Given) -> Run:
     copies, length, dim = given.keys.shape
@@ -339,14 +348,15 @@ def chunked(ex: Execution, bounds: ErrorBounds, copies: int) -> Run:
         # Where one clips, a chunk is stepped.
         path = np.vstack([exact.preconditioner, exact.final_preconditioner])[chunk.start : chunk.stop + 1]
         edge = (path == given.rule.d_min) | (path == given.rule.d_max)
-        d = (_stepped if edge.any() else _scanned)(ex, given, chunk, d, run)
+        d = (_stepped if edge.any() or given.swept else _scanned)(ex, given, chunk, d, run)
         state = _written(ex, given, chunk, state, run)
-    run.d[:, -1], run.state = d, np.swapaxes(state, 1, 2)
+    run.d[:, -1], run.state = ex.single(d) if given.carries else d, np.swapaxes(state, 1, 2)
     return run
 
 
-def _scanned(ex: Execution, given: _Given, chunk: slice, d: Array, run: Run) -> Array:
-    """d of a chunk's tokens from its triangular system; the d that is handed on."""
+def _scanned(ex: Execution, given: _Given, chunk: slice, carried: Array, run: Run) -> Array:
+    """d of a chunk's tokens from its triangular system; the d handed on, with its rest where that is carried."""
+    d = ex.single(carried) if given.carries else carried
     keys, model = given.keys[:, chunk], given.model
     size = keys.shape[1]
     if not given.moves:
@@ -375,21 +385,24 @@ def _scanned(ex: Execution, given: _Given, chunk: slice, d: Array, run: Run) -> 
     if given.gate is not None:
         return ex.single(_entered(ex, given, d, after[:, -1]) + ex.chain(terms, U))
     rises, falls = np.where(terms[:1] > 0, terms, 0.0), np.where(terms[:1] < 0, terms, 0.0)
+    if given.carries:
+        moved = ex.added(ex.chain(rises, U), ex.chain(falls, U), U)
+        return d + ex.added(moved, carried - d, U)
     return ex.added(ex.added(d, ex.chain(rises, U), U), ex.chain(falls, U), U)
 
 
 def _stepped(ex: Execution, given: _Given, chunk: slice, d: Array, run: Run) -> Array:
-    """The same token by token, in float64 or float32; tokens use d in float32."""
+    """The same token by token, in float64 or float32; tokens use d in float32, its rest may be carried."""
     for t in range(chunk.start, chunk.stop):
         used = run.d[:, t] = ex.single(d)
         run.alignment[:, t] = _aligned(ex, given, t, used)[:, 0]
-        if given.model.wide_steps:
+        if given.model.wide_steps and not given.swept:
             square = given.keys[:, t] ** 2
             gap = 1.0 - np.sum(d * square, -1, keepdims=True)
             d = np.clip(d + given.rule.eta * gap * square, given.rule.d_min, given.rule.d_max)
         else:
-            d = _calibrated(ex, given, t, d, d)
-    return ex.single(d)
+            d = _calibrated(ex, given, t, used, d if given.swept else used)
+    return d if given.carries else ex.single(d)
 
 
 def _terms(ex: Execution, given: _Given, gains: Array, logs: Array, squares: Array, product: float) -> Array:

@@ -33,10 +33,12 @@ from osdn_theory.rounding.declared import declared_model
 RELATIVE_ALLOWANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Where no bound is proved (decaying memories): relative to the largest token of the head."""
 
+_STEPS: dict[str, Any] = {"compensated": False, "wide_steps": False, "swept": 0.0}
+
 _CHUNK = {
     "float32": CHUNK_ANY_ORDER,
-    "bfloat16": replace(CHUNK_BF16, wide_steps=False),
-    "float16": replace(CHUNK_FP16, wide_steps=False),
+    "bfloat16": replace(CHUNK_BF16, **_STEPS),
+    "float16": replace(CHUNK_FP16, **_STEPS),
 }
 """Of any kernel the form alone is known, neither the order of its sums nor the precision of its clipped steps."""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.rounding.errors.error_set import ErrorSet, Mask, choose
-from osdn_theory.rounding.errors.lemmas import arithmetic
+from osdn_theory.rounding.errors.lemmas import UNIT, arithmetic
 from osdn_theory.rounding.memory.triangular import BLOCK
 from osdn_theory.rounding.preconditioner.calibrated import Calibrated, step_freely
 from osdn_theory.rounding.preconditioner.chunk_system import System
@@ -23,13 +23,15 @@ from osdn_theory.rounding.setup import Setup
 _STEPPED = 2.0**-40
 # Relative error of float64 arithmetic over the few hundred operations of a chunk stepped token by token.
 
+_SETTLED = 2.0**-24
+# How far from the d that a block of chunks was walked from sweeps may leave the one that the blocks before hand it.
+
 
 def by_chunks(setup: Setup, found: Calibrated) -> None:
     errors = ErrorSet.zero(setup.count, setup.key_dim)
     for chunk in setup.chunks():
         errors = _chunk(setup, chunk, errors, found)
-    size = np.zeros((setup.count, setup.key_dim))
-    found.record(setup.length, setup, errors, size)
+    found.record(setup.length, setup, errors, lost(setup, setup.path[:, -1], errors))
 
 
 def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> ErrorSet:
@@ -48,17 +50,27 @@ def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> Er
     if setup.model.substitution:
         # One head that clips has all of them stepped.
         inside = inside & bool(inside.all())
-    system.see(found.overflow, ~outside)
-    if not bool(inside.all()):
+    solved = ~outside
+    if setup.swept and setup.gamma is not None:
+        solved = np.zeros_like(outside)
+    system.see(found.overflow, solved)
+    walked = ~inside | setup.swept
+    if bool(walked.any()):
         near = ~((straight - error > setup.lower[:, None]) & (straight + error < setup.upper[:, None]))
         excess = np.cumsum(np.linalg.norm(error * near, axis=-1), axis=-1)[:, 1:]
-        doubtful = ~outside
-        system.sizes = np.where(doubtful[:, None], system.sizes, 0.0)
+        system.sizes = np.where(solved[:, None], system.sizes, 0.0)
         path, clipped = setup.path[:, window], Calibrated.zeros(setup)
-        stepped, _ = _walk(setup, chunk, entry, path, system, clipped, excess * doubtful[:, None], doubtful)
-        free = choose(inside, free, stepped)
-        found.take(clipped, ~inside, chunk)
+        stepped, _ = _walk(setup, chunk, entry, path, system, clipped, excess * solved[:, None], solved)
+        free = choose(~walked, free, stepped)
+        found.take(clipped, walked, chunk)
     return free
+
+
+def lost(setup: Setup, d: Array, errors: ErrorSet) -> Array:
+    """What tokens miss of the d (N, K) that is carried: its rest, and what sweeps leave open."""
+    if not setup.carries:
+        return np.zeros_like(d)
+    return arithmetic(np.abs(d) + errors.rows()) + _SETTLED * setup.swept
 
 
 def _free_run(setup: Setup, chunk: slice) -> Array:
@@ -111,17 +123,19 @@ def _walk(
     step; the sizes of the gains' errors are those of the walk without."""
     carried, gains, formed = entry.copy(), _GainErrors(setup), Formed(setup)
     looked_at = np.empty(path.shape)
+    # Of d_1 float32 has lost nothing.
+    entered = lost(setup, path[:, 0], entry) * (chunk.start > 0)
     for n, t in enumerate(range(chunk.start, chunk.stop)):
         here = carried.plus(gains.whole())
         if excess is not None and n:
             here.add_ball(excess[:, n - 1])
-        used = formed.iterate(n, path[:, n], here.rows(), setup.model.formation)
-        found.record(t, setup, here, _if_solved(solved, used, path[:, n], here))
-        exact = formed.iterate(n, path[:, n], here.rows(), setup.model.exact_product)
+        used = entered + formed.iterate(n, path[:, n], here.rows(), setup.model.formation)
+        found.record(t, setup, here, _if_solved(setup, solved, used, path[:, n], here))
+        exact = entered + formed.iterate(n, path[:, n], here.rows(), setup.model.exact_product)
         looked_at[:, n] = here.rows() + exact
         s = setup.features[:, t]
         gap = 1.0 - np.sum(path[:, n] * s, -1)
-        alignment = here.along(s) + np.sum(_if_solved(solved, exact, path[:, n], here) * s, -1)
+        alignment = here.along(s) + np.sum(_if_solved(setup, solved, exact, path[:, n], here) * s, -1)
         if excess is None:
             system.meet(n, setup.step[:, t] * (np.abs(gap) + alignment))
         gains.step(t, n, system.sizes[:, :, n])
@@ -134,29 +148,37 @@ def _walk(
     if excess is not None:
         result.add_ball(excess[:, -1])
     handed = formed.handed(chunk.stop - chunk.start, path[:, -1], result.rows())
-    handed = _if_solved(solved, handed, path[:, -1], result)
+    if solved is not None:
+        rounded = np.zeros_like(handed) if setup.carries else arithmetic(np.abs(path[:, -1]) + result.rows())
+        handed = np.where(solved[:, None], handed, rounded)
     result.add_ball(np.linalg.norm(handed, axis=-1))
     looked_at[:, -1] = result.rows()
     return result, looked_at
 
 
 def _stepped(setup: Setup, t: int, errors: ErrorSet, found: Calibrated) -> ErrorSet:
-    """Errors of d through token t's step and clip, in float64 or float32."""
+    """Errors of d through token t's step and clip, in float64, or in float32 with or without what that loses."""
+    d, s = setup.path[:, t], setup.features[:, t]
+    exact = step_freely(setup, t, d)
+    if setup.swept:
+        missed = lost(setup, d, errors)
+        advance(setup, t, errors, found, missed)
+        # Where the step is the larger part, the rest of its sum with d is itself rounded.
+        errors.add_ball(2 * UNIT * np.linalg.norm(np.abs(exact - d), axis=-1))
+        return through_clip(errors, exact, setup.lower, setup.upper, missed)
     if setup.model.wide_steps:
-        s = setup.features[:, t]
         errors.transition(_kept(setup, t), setup.step[:, t, None] * s, s)
-        errors.add_ball(_STEPPED * np.linalg.norm(setup.path[:, t], axis=-1))
+        errors.add_ball(_STEPPED * np.linalg.norm(d, axis=-1))
     else:
-        advance(setup, t, errors, found, np.zeros(setup.path[:, t].shape))
-    exact = step_freely(setup, t, setup.path[:, t])
-    if not setup.model.wide_steps:
+        advance(setup, t, errors, found, np.zeros(d.shape))
         errors.add_ball(np.linalg.norm(arithmetic(np.abs(exact) + errors.rows()), axis=-1))
     return through_clip(errors, exact, setup.lower, setup.upper)
 
 
-def _if_solved(solved: Mask | None, error: Array, d: Array, errors: ErrorSet) -> Array:
+def _if_solved(setup: Setup, solved: Mask | None, error: Array, d: Array, errors: ErrorSet) -> Array:
     """`error` for heads whose chunk may be solved; steps round d (N, K) to float32 alone."""
     if solved is None:
         return error
-    result: Array = np.where(solved[:, None], error, arithmetic(np.abs(d) + errors.rows()))
+    rounded = np.maximum(arithmetic(np.abs(d) + errors.rows()), lost(setup, d, errors))
+    result: Array = np.where(solved[:, None], np.maximum(error, rounded), rounded)
     return result

@@ -97,6 +97,8 @@ def _right_side(setup: Setup, chunk: slice, entry: ErrorSet, before: Array) -> t
     unsteady = before * np.stack([entry.along(s[:, n]) for n in range(s.shape[1])], axis=1)
     gap = 1.0 - np.sum(kept * s, -1)
     dot = non_negative_error((np.abs(kept) + entry.rows()[:, None]) * s, UNIT + setup.square_error)
+    if setup.carries and chunk.start:
+        dot += np.sum(arithmetic(np.abs(entering) + entry.rows()[:, None]) * s, -1)
     if setup.gamma is not None:
         span = np.abs(entering - setup.anchor[:, None]) + entry.rows()[:, None]
         kept_error = relative(4 + setup.exponent_roundings) * span

@@ -9,12 +9,15 @@ from osdn_theory.rounding.errors.error_set import ErrorSet, Mask
 from osdn_theory.rounding.formats import FLOAT32, round_to
 
 
-def through_clip(errors: ErrorSet, exact: Array, lower: Array, upper: Array) -> ErrorSet:
+def through_clip(
+    errors: ErrorSet, exact: Array, lower: Array, upper: Array, beside: Array | float = 0.0
+) -> ErrorSet:
     r"""Errors of clip(x) from those of x, whose exact value is `exact` (N, K).
 
     The clip acts as a diagonal D on the error, 0 <= D_i <= 1: D_i = 1 where x stays inside whatever the error, 0 where
     it is outside whatever the error, anything in between where neither is sure. A coordinate that may be clipped takes
-    on what the bound itself loses in float32, in which kernels hold d_min and d_max.
+    on what the bound itself loses in float32, in which kernels hold d_min and d_max, and what a kernel may carry
+    `beside` d, past it.
     """
     size, of_lower, of_upper = errors.rows(), _lost(lower), _lost(upper)
     free = (exact - size > lower + of_lower) & (exact + size < upper - of_upper)
@@ -22,7 +25,7 @@ def through_clip(errors: ErrorSet, exact: Array, lower: Array, upper: Array) -> 
         return errors
     pinned = (exact + size < lower) | (exact - size > upper)
     clipped = errors.shrunk(free, ~(free | pinned))
-    edge = np.where(free, 0.0, np.maximum(of_lower, of_upper))
+    edge = np.where(free, 0.0, np.maximum(of_lower, of_upper) + beside)
     clipped.add_ball(np.linalg.norm(edge, axis=-1))
     return clipped
 

@@ -59,6 +59,9 @@ class Formed:
         sums = sum_error(self.up, self.up, self.ups, square) + sum_error(
             self.down, self.down, self.downs, square
         )
+        if self.setup.model.compensated:
+            # Rises less falls, and what is carried beside d: d and its new rest hold the sum, up to a rounding of both.
+            return sums + 3 * arithmetic(self.up + self.down + arithmetic(size))
         # First d + rises, which is larger by the falls, then the difference.
         return sums + arithmetic(size + self.down) + arithmetic(size)
 

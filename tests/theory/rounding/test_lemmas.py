@@ -606,9 +606,9 @@ def test_a_single_step_of_a_chunk_rounds_d():
     found = Calibrated.zeros(setup)
     assert _stepped(setup, 0, ErrorSet.zero(1, 1), found).rows()[0, 0] >= UNIT
     stepped = np.ones(1, dtype=bool)
-    formed = _if_solved(~stepped, np.full((1, 1), 7.0), np.ones((1, 1)), ErrorSet.zero(1, 1))
+    formed = _if_solved(setup, ~stepped, np.full((1, 1), 7.0), np.ones((1, 1)), ErrorSet.zero(1, 1))
     assert formed[0, 0] == pytest.approx(UNIT)
-    assert _if_solved(stepped, np.full((1, 1), 7.0), np.ones((1, 1)), ErrorSet.zero(1, 1))[0, 0] == 7.0
+    assert _if_solved(setup, stepped, np.full((1, 1), 7.0), np.ones((1, 1)), ErrorSet.zero(1, 1))[0, 0] == 7.0
 
 
 def test_what_forming_d_from_gains_rounds():
