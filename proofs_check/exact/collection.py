@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import flint
 
@@ -25,8 +25,8 @@ NOT_TIED = {
 }
 """Coq theorem that no law is held against -> why."""
 
-for _module in iter_modules(laws.__path__):
-    import_module(f"{laws.__name__}.{_module.name}")
+for _module in walk_packages(laws.__path__, f"{laws.__name__}."):
+    import_module(_module.name)
 
 
 def check_law(law: Law, count: int = COUNT) -> Judgement:

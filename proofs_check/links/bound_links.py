@@ -20,10 +20,10 @@ from osdn_theory.recurrence.trajectory import Trajectory
 from proofs_check.exact import rules
 from proofs_check.exact.collection import LAWS
 from proofs_check.exact.draw import Draw, Instance, Kind
-from proofs_check.exact.laws.fixed_point import draw_unit_stream
-from proofs_check.exact.laws.forgetting import TwoStarts, draw_constant_key
 from proofs_check.exact.laws.mean import draw_sphere
-from proofs_check.exact.laws.regret import draw_agnostic, draw_aware, draw_interpolated, draw_tracking
+from proofs_check.exact.laws.run.fixed_point import draw_unit_stream
+from proofs_check.exact.laws.run.forgetting import TwoStarts, draw_constant_key
+from proofs_check.exact.laws.run.regret import draw_agnostic, draw_aware, draw_interpolated, draw_tracking
 from proofs_check.exact.laws.token import TokenInstance
 from proofs_check.exact.numbers import BITS, array, identity as identity_matrix, solve, vector
 from proofs_check.exact.propositions import Compares, true

@@ -16,10 +16,10 @@ from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.stream import Stream
 from proofs_check.exact import rules
 from proofs_check.exact.draw import Draw, Instance, varied
-from proofs_check.exact.laws.fixed_point import draw_unit_stream
-from proofs_check.exact.laws.forgetting import anchored_gradient, draw_constant_key
 from proofs_check.exact.laws.mean import draw_isotropic
-from proofs_check.exact.laws.scan import ScanInstance, StreamInstance, draw_scan, wy_chunk
+from proofs_check.exact.laws.run.fixed_point import draw_unit_stream
+from proofs_check.exact.laws.run.forgetting import anchored_gradient, draw_constant_key
+from proofs_check.exact.laws.run.scan import ScanInstance, StreamInstance, draw_scan, wy_chunk
 from proofs_check.exact.numbers import Array, array, vector
 from proofs_check.links.bridge import floats, rule_of, sized, stream_of
 from proofs_check.links.link import CodeNumber, Link, numbers, rational

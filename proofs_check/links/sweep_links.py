@@ -13,8 +13,8 @@ from osdn_theory.bounds.runs.window import Window
 from osdn_theory.bounds.statements import sweeps as sweep_bounds
 from osdn_theory.recurrence import solve as recurrence, sweeps
 from proofs_check.exact.draw import Draw, Instance
-from proofs_check.exact.laws.adjoint import AdjointInstance
-from proofs_check.exact.laws.sweeps import SweepInstance, distance, power
+from proofs_check.exact.laws.run.adjoint import AdjointInstance
+from proofs_check.exact.laws.run.sweeps import SweepInstance, distance, power
 from proofs_check.exact.numbers import Array, array
 from proofs_check.links.bridge import evidence, exact, floats, sized
 from proofs_check.links.link import CodeNumber, Link, numbers

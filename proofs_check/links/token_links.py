@@ -12,7 +12,7 @@ from osdn_theory.recurrence import calibrate as preconditioner
 from proofs_check.exact import rules
 from proofs_check.exact.draw import Draw, Instance, varied
 from proofs_check.exact.laws.context import ContextInstance
-from proofs_check.exact.laws.scan import draw_step
+from proofs_check.exact.laws.run.scan import draw_step
 from proofs_check.exact.laws.token import draw_token
 from proofs_check.links.bridge import by_condition, floats, rule_of, sized
 from proofs_check.links.link import CodeNumber, Link, numbers

@@ -23,7 +23,7 @@ from proofs_check.exact.collection import COUNT, LAWS, PROOFS, check_law, check_
 from proofs_check.exact.draw import KINDS, Draw, Instance
 from proofs_check.exact.law import Law, broken, converted, instances, register
 from proofs_check.exact.laws.rounding import to_nearest
-from proofs_check.exact.laws.scan import lower, solve_unit
+from proofs_check.exact.laws.run.scan import lower, solve_unit
 from proofs_check.exact.numbers import BITS, array, root
 from proofs_check.exact.propositions import (
     Compares,

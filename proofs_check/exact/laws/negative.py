@@ -16,8 +16,8 @@ from proofs_check.exact.law import law, register
 from proofs_check.exact.laws.context import ContextInstance, over
 from proofs_check.exact.laws.mean import MeanInstance, distribution
 from proofs_check.exact.laws.newton import is_diagonal, is_invertible, run
-from proofs_check.exact.laws.scan import ScanInstance, StreamInstance, lower
-from proofs_check.exact.laws.sweeps import SweepInstance, distance
+from proofs_check.exact.laws.run.scan import ScanInstance, StreamInstance, lower
+from proofs_check.exact.laws.run.sweeps import SweepInstance, distance
 from proofs_check.exact.laws.token import TokenInstance, gate_bound, lyapunov
 from proofs_check.exact.numbers import Array, Number, array, identity, inverse, product, vector
 from proofs_check.exact.propositions import Proposition, eq, every, implies, le, lt, ne

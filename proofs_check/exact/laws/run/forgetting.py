@@ -6,7 +6,7 @@ from flint import fmpq
 
 from proofs_check.exact.draw import Draw, varied
 from proofs_check.exact.law import register
-from proofs_check.exact.laws.scan import ScanInstance, draw_scan, draw_step
+from proofs_check.exact.laws.run.scan import ScanInstance, draw_scan, draw_step
 from proofs_check.exact.numbers import Array, Number, product, root
 from proofs_check.exact.propositions import Fact, Iff, Proposition, eq, implies, le, ne
 from proofs_check.exact.rules import clip, moved, path, sq, surrogate, surrogate_gradient

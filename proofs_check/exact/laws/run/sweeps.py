@@ -10,7 +10,7 @@ from flint import fmpq
 
 from proofs_check.exact.draw import Draw, varied
 from proofs_check.exact.law import register
-from proofs_check.exact.laws.scan import ScanInstance, draw_scan, fading
+from proofs_check.exact.laws.run.scan import ScanInstance, draw_scan, fading
 from proofs_check.exact.numbers import Array, Number, array
 from proofs_check.exact.propositions import Fact, Proposition, eq, every, implies, le, lt
 from proofs_check.exact.rules import clip, moved, path, sq

@@ -1,0 +1,1 @@
+"""Laws of a stream: what the calibrate steps and the writes do, token by token."""
