@@ -11,7 +11,10 @@ import flint
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.bounds.numbers import Number, as_float, ball
 
-Outcome = Literal["holds", "violated", "not applicable", "undecided"]
+Outcome = Literal["holds", "holds, vacuously", "violated", "not applicable", "undecided"]
+
+
+POS_INF = flint.arb.pos_inf()
 
 
 @show_briefly
@@ -27,16 +30,17 @@ class BoundCheck:
         What it was checked on.
     index : tuple of int
         Position on the leading axes (batch, head, seed).
-    outcome : "holds", "violated", "not applicable" or "undecided"
+    outcome : "holds", "holds, vacuously", "violated", "not applicable" or "undecided"
+        Vacuously: no right side is proved to say more than what is known without it.
     lhs, rhs : float or None
         Both sides, for display; natural logarithms where `is_log`. None where not applicable.
     log10_slack : float or None
         log10(rhs / lhs): at least 0 where the bound holds, 0 where it is attained. None for identities and
-        for 0 <= 0.
+        where it holds vacuously.
     method : str
         How it was decided: exact rationals, ball arithmetic, or float64 with its rounding enclosure.
     reason : str
-        The hypothesis that fails, with its value; or why it stays undecided.
+        The hypothesis that fails, with its value; why it stays undecided; or what makes it vacuous.
     scope : str
         What was covered: the whole trajectory, or which tokens.
     key : str
@@ -67,6 +71,9 @@ class Sides:
     With `is_log` they are natural logarithms; minus infinity stands for log 0. `lhs_is_upper_bound` marks a left
     side of which only an upper bound is known: it can prove that the bound holds, never that it is violated.
     `method` overrides the label of the run, where a bound is decided apart from it.
+
+    `ceiling` is what is known of the left side without the bound, a ratio of 1 included: a right side that is not
+    proved to be smaller says nothing, and neither does 0 <= 0. An identity says nothing where it is `vacuous`.
     """
 
     lhs: Number
@@ -74,14 +81,26 @@ class Sides:
     is_log: bool = False
     identity: bool = False
     lhs_is_upper_bound: bool = False
+    ceiling: Number = POS_INF
+    vacuous: bool = False
     scope: str = "whole trajectory"
     method: str = ""
 
 
 def decide(sides: Sides) -> Outcome:
-    """Holds or violated only where the enclosures prove it."""
+    """Holds or violated only where the enclosures prove it; "holds" only where that is proved to say something."""
+    outcome = (_decide_identity if sides.identity else _decide_inequality)(sides)
+    return "holds, vacuously" if outcome == "holds" and _says_nothing(sides) else outcome
+
+
+def _says_nothing(sides: Sides) -> bool:
     if sides.identity:
-        return _decide_identity(sides.lhs, sides.rhs)
+        return sides.vacuous
+    rhs, least = ball(sides.rhs), flint.arb.neg_inf() if sides.is_log else 0
+    return rhs == least or not rhs < ball(sides.ceiling)
+
+
+def _decide_inequality(sides: Sides) -> Outcome:
     if upper(sides.lhs) <= lower(sides.rhs):
         return "holds"
     if not sides.lhs_is_upper_bound and lower(sides.lhs) > upper(sides.rhs):
@@ -89,8 +108,8 @@ def decide(sides: Sides) -> Outcome:
     return "undecided"
 
 
-def _decide_identity(lhs: Number, rhs: Number) -> Outcome:
-    difference = lhs - rhs
+def _decide_identity(sides: Sides) -> Outcome:
+    difference = sides.lhs - sides.rhs
     if isinstance(difference, flint.arb):
         if difference.is_zero():
             return "holds"

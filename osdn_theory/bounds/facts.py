@@ -7,9 +7,11 @@ from functools import cached_property
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.bounds.numbers import Balls, as_float, dot, norm_sq, vector
+from osdn_theory.bounds.numbers import Balls, Number, as_float, dot, norm_sq, vector
 from osdn_theory.bounds.problem import CalibrationProblem
-from osdn_theory.bounds.runs.local_step import LocalStep, local_steps
+from osdn_theory.bounds.runs.enclosed import FloatRun
+from osdn_theory.bounds.runs.exact import ExactRun
+from osdn_theory.bounds.runs.local_step import EXACT, LocalStep, local_steps
 from osdn_theory.bounds.runs.window import Window, windows
 from osdn_theory.context.comparators import best_fixed_diagonal
 
@@ -38,6 +40,22 @@ class Facts:
         fitted = best_fixed_diagonal(features, p.lower, p.upper)
         inside: Array = np.clip(fitted, p.lower, p.upper)
         return inside
+
+    @cached_property
+    def corner_gaps(self) -> list[tuple[Number, Number]] | None:
+        """1 - <d, x_t> in the two corners between which it lies for every d in the box; None where it is open.
+
+        At the first token for d_1 as well, which may lie outside.
+        """
+        p = self.problem
+        low, high = (np.tile(face, (p.length, 1)) for face in (p.lower, p.upper))
+        low[:1], high[:1] = np.minimum(low[:1], p.initial), np.maximum(high[:1], p.initial)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            return None
+        run = FloatRun(p)
+        with np.errstate(all="ignore"):
+            corners = list(zip(run.comparator_gaps(low), run.comparator_gaps(high), strict=True))
+        return corners if all(a.is_finite() and b.is_finite() for a, b in corners) else None
 
     @cached_property
     def interpolation_failure(self) -> str:
@@ -87,6 +105,11 @@ class Facts:
     def local_steps(self) -> list[LocalStep]:
         """The sampled tokens, each with the solver's state before it."""
         return local_steps(self.problem)
+
+    @cached_property
+    def exact_run(self) -> ExactRun:
+        """The whole calibration in exact rationals, for what only equality can decide."""
+        return ExactRun(self.problem, EXACT)
 
     @cached_property
     def windows(self) -> list[Window]:

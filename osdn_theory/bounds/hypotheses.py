@@ -116,6 +116,13 @@ def constant_key(e: BoundEvidence) -> HypothesisVerdict:
     return unless("" if e.facts.constant_key else "needs the same key at every token")
 
 
+def pulled(e: BoundEvidence) -> HypothesisVerdict:
+    """Forgetting or the first feature pulls at d, so that there is one alignment at which it rests."""
+    key, beta = e.problem.stream.keys[0], e.problem.beta[0]
+    still = e.problem.gamma[0] == 1 and not (key.any() and (beta or not e.problem.beta_aware))
+    return unless("needs gamma < 1 or a feature other than zero" if still else "")
+
+
 def realisable(e: BoundEvidence) -> HypothesisVerdict:
     return unless(e.facts.realisable_failure)
 

@@ -143,10 +143,18 @@ def ball(value: Number) -> Any:
 
 
 def sqrt(value: Number) -> Number:
-    """Square root of a non-negative number, enclosed; an exact zero stays exact."""
+    """Square root of a non-negative number, enclosed; that of a rational square, such as zero, is exact."""
+    if isinstance(value, flint.fmpq):
+        root = flint.fmpq(value.p.isqrt(), value.q.isqrt())
+        if root * root == value:
+            return root
     if value == 0:
         return value
-    return ball(value).sqrt()
+    enclosed = ball(value)
+    if enclosed >= 0 or not enclosed.contains(0):
+        return enclosed.sqrt()
+    # Squares that cancel may be enclosed by a ball that reaches below zero.
+    return enclosed.upper().sqrt().union(flint.arb(0))
 
 
 def log(value: Number) -> Any:

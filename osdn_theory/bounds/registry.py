@@ -9,7 +9,7 @@ from typing import Literal
 
 from osdn_theory.bounds.check import BoundCheck, Outcome, Sides, decide, log10_slack
 from osdn_theory.bounds.facts import Facts
-from osdn_theory.bounds.numbers import Balls, Field, Number, Rationals, as_float
+from osdn_theory.bounds.numbers import Balls, Field, Number, Rationals, as_float, ball
 from osdn_theory.bounds.problem import CalibrationProblem
 from osdn_theory.bounds.runs.enclosed import FloatRun
 from osdn_theory.bounds.runs.exact import ExactRun
@@ -123,10 +123,7 @@ def _evaluate_once(bound: Bound, evidence: BoundEvidence) -> BoundCheck:
 def conclude(check: BoundCheck, pairs: Sequence[Sides]) -> BoundCheck:
     """`check` with the verdict over all `pairs` and the tightest of them for display."""
     verdicts = [decide(sides) for sides in pairs]
-    outcome: Outcome = "holds"
-    for candidate in ("undecided", "violated"):
-        if candidate in verdicts:
-            outcome = candidate
+    outcome = next(name for name in _GRAVITY if name in verdicts)
     deciding = [sides for sides, verdict in zip(pairs, verdicts, strict=True) if verdict == outcome]
     tightest = min(deciding, key=lambda sides: _order(log10_slack(sides)))
     return replace(
@@ -135,11 +132,23 @@ def conclude(check: BoundCheck, pairs: Sequence[Sides]) -> BoundCheck:
         lhs=as_float(tightest.lhs),
         rhs=as_float(tightest.rhs),
         is_log=tightest.is_log,
-        log10_slack=log10_slack(tightest),
+        log10_slack=None if outcome == "holds, vacuously" else log10_slack(tightest),
         scope=tightest.scope,
         method=tightest.method or check.method,
-        reason="the enclosures of both sides overlap" if outcome == "undecided" else "",
+        reason=_reason(outcome, tightest),
     )
+
+
+_GRAVITY: tuple[Outcome, ...] = ("violated", "undecided", "holds", "holds, vacuously")
+
+
+def _reason(outcome: Outcome, sides: Sides) -> str:
+    if outcome == "holds, vacuously":
+        known = not sides.identity and ball(sides.ceiling).is_finite()
+        return (
+            f"known without it: at most {as_float(sides.ceiling):.4g}" if known else "nothing to tell apart"
+        )
+    return "the enclosures of both sides overlap" if outcome == "undecided" else ""
 
 
 def _order(slack: float | None) -> float:

@@ -209,9 +209,11 @@ def _print_analysis(heads: Sequence[HeadAnalysis], checks: Sequence[BoundCheck])
     for line in _identity_lines(heads):
         typer.echo(line)
     if checks:
-        from osdn_theory.verification.digest import digest
+        from osdn_theory.verification.digest import count_outcomes, digest
 
-        print_matrix(digest(checks))
+        found = digest(checks)
+        print_matrix(found)
+        typer.echo(count_outcomes(found))
 
 
 def _identity_lines(heads: Sequence[HeadAnalysis]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from osdn_theory.commands.console import print_table
 from osdn_theory.commands.matrix import STYLES, print_matrix
 from osdn_theory.report.summary.headlines import headlines
 from osdn_theory.report.summary.outcomes import KINDS, MARKS, MarkedCell
-from osdn_theory.verification.digest import SEVERITY, format_slack
+from osdn_theory.verification.digest import SEVERITY, count_outcomes, format_slack
 
 if TYPE_CHECKING:
     from osdn_theory.bounds.check import BoundCheck
@@ -33,7 +33,7 @@ HEADLINES, PROBLEMS = 4, 3
 def print_summary(model: ReportModel, page: Path | None) -> None:
     """Theorems by evidence, a verdict on each kind of evidence, the worst problems, and last what was not run."""
     print_table(
-        "Theorems (✓ yes, ◐ in part, ✗ no, ? open, · not applicable, – nothing to tell; counts: streams, kernel runs)",
+        "Theorems (✓ yes, ◐ in part, ✗ no, ? open, ○ vacuous, · not applicable, – none; counts: streams, kernel runs)",
         ["theorem", "proved", "streams", "kernels", "slack"],
         (
             [
@@ -48,7 +48,7 @@ def print_summary(model: ReportModel, page: Path | None) -> None:
     lines = [f"{MARKS[line.kind]} {line.text}" for line in headlines(model)]
     _print_some(lines, HEADLINES)
     _print_some([_problem(check) for check in model.digest.problems], PROBLEMS)
-    typer.echo(", ".join(f"{count} {outcome}" for outcome, count in model.digest.counts.items()))
+    typer.echo(count_outcomes(model.digest))
     if page is not None:
         typer.echo(f"report: {page}")
     typer.echo(f"Not run: {'; '.join(model.not_run) or 'nothing'}.")

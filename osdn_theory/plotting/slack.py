@@ -172,7 +172,7 @@ def _slack_row(ax: Axes, y: int, checks: Sequence[BoundCheck]) -> None:
 def _counts(checks: Sequence[BoundCheck]) -> str:
     """How many hold of all that were made, and every problem."""
     outcomes = [check.outcome for check in checks]
-    problems = [name for name in ("violated", "undecided") if name in outcomes]
+    problems = [name for name in ("holds, vacuously", "violated", "undecided") if name in outcomes]
     holds = f"holds {outcomes.count('holds')} of {len(outcomes)}"
     return ", ".join([holds, *(f"{outcomes.count(name)} {name}" for name in problems)])
 

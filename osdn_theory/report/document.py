@@ -110,7 +110,8 @@ class Report:
     elapsed_s : float
     checks : mapping from outcome to count
     exit_code : int
-        Of the checks alone. 0: every bound that applies holds. 1: one is violated. 3: some are undecided.
+        Of the checks alone. 0: every bound that applies holds, if only vacuously. 1: one is violated. 3: some are
+        undecided.
     complete : bool
         Whether every stream and every bound of this version was asked for.
     not_run : tuple of str
@@ -141,7 +142,7 @@ class Report:
 
 
 REPORT = DocumentKind(
-    format="osdn-report/3",
+    format="osdn-report/4",
     content=Report,
     about="report.json: the page of a verification report as data",
     remake="osdn-theory verify --out DIR",

@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from osdn_theory.bounds.check import BoundCheck
 
-SEVERITY = ("violated", "undecided", "holds", "not applicable")
+SEVERITY = ("violated", "undecided", "holds", "holds, vacuously", "not applicable")
 """Outcomes, the one that a group of checks is named after first."""
+
+TOLD = {"holds": "hold", "holds, vacuously": "hold vacuously"} | {
+    outcome: outcome for outcome in ("violated", "undecided", "not applicable")
+}
+"""Outcomes in the order in which they are counted out, as words after a number."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Digest:
     Attributes
     ----------
     counts : dict from outcome to int
-        All four outcomes, zero where none.
+        All five outcomes, zero where none.
     theorems : tuple of CheckedTheorem
         In the order of their numbers.
     streams : tuple of str
@@ -113,12 +118,9 @@ def digest(checks: Iterable[BoundCheck]) -> Digest:
     for check in everything:
         by_theorem.setdefault(check.theorem, []).append(check)
         by_cell.setdefault((check.theorem, check.stream), []).append(check)
-    counted = Counter(check.outcome for check in everything)
+    counted: Counter[str] = Counter(check.outcome for check in everything)
     return Digest(
-        counts={
-            outcome: counted.get(outcome, 0)
-            for outcome in ("holds", "violated", "undecided", "not applicable")
-        },
+        counts={outcome: counted[outcome] for outcome in TOLD},
         theorems=tuple(_theorem(name, by_theorem[name]) for name in sorted(by_theorem, key=theorem_order)),
         streams=tuple(dict.fromkeys(check.stream for check in everything)),
         cells={key: _cell(group) for key, group in by_cell.items()},
@@ -168,6 +170,11 @@ def _cell(group: Sequence[BoundCheck]) -> Tally:
     slack = [check.log10_slack for check in group if check.log10_slack is not None]
     outcome = next(outcome for outcome in SEVERITY if outcome in counts)
     return Tally(outcome, counts, min(slack, default=None))
+
+
+def count_outcomes(found: Digest) -> str:
+    """How many checks ended in each way, in a line."""
+    return ", ".join(f"{count} {TOLD[outcome]}" for outcome, count in found.counts.items())
 
 
 def format_slack(slack: float | None) -> str:

@@ -65,7 +65,7 @@ class Verification:
 
     @property
     def exit_code(self) -> int:
-        """0 if every bound that applies holds, 1 if one is violated, 3 if none is but some are undecided."""
+        """0 if every bound that applies holds, if only vacuously; 1 if one is violated, 3 if some are undecided."""
         outcomes = {check.outcome for check in self.checks}
         if "violated" in outcomes:
             return EXIT_VIOLATED

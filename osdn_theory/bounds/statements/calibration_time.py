@@ -64,14 +64,15 @@ def mean_step(e: BoundEvidence) -> list[Sides]:
     gap = [a - b for a, b in zip(start, reference, strict=True)]
     rhs = _linear_part(e.problem, features, gap)
     scope = f"one draw from {len(tokens)} tokens, every coordinate"
-    stays = [
-        Sides(a, b, identity=True, scope=scope, method=Rationals().label)
-        for a, b in zip(reference_moved, reference, strict=True)
-    ]
+    # A coordinate that no key has is moved by forgetting alone, and not at all without it.
+    idle = [e.problem.gamma[0] == 1 and not any(column) for column in zip(*features, strict=True)]
+    pairs = [*zip(lhs, rhs, [still or not any(gap) for still in idle], strict=True)]
+    if e.problem.key_dim <= _SOLVABLE:
+        pairs += zip(reference_moved, reference, idle, strict=True)
     return [
-        Sides(a, b, identity=True, scope=scope, method=Rationals().label)
-        for a, b in zip(lhs, rhs, strict=True)
-    ] + (stays if e.problem.key_dim <= _SOLVABLE else [])
+        Sides(a, b, identity=True, vacuous=vacuous, scope=scope, method=Rationals().label)
+        for a, b, vacuous in pairs
+    ]
 
 
 def _mean(points: Sequence[Sequence[Number]]) -> list[Number]:

@@ -17,6 +17,7 @@ import flint
 import numpy as np
 
 from osdn_theory.base.validation import Array
+from osdn_theory.bounds.ceilings import log_ceiling
 from osdn_theory.bounds.check import BoundCheck, Outcome, Sides
 from osdn_theory.bounds.numbers import Balls, Field, Number, log, matrix, total
 from osdn_theory.bounds.registry import HypothesisVerdict, conclude, unless
@@ -265,14 +266,14 @@ def matrix_rank(keys: Array) -> int:
 
 
 def _sides(run: ContextRun, form: Form) -> list[Sides]:
-    regret = total(run.ratios)
+    regret, count = total(run.ratios), len(run.ratios)
     if form == "agnostic":
         slope = 1 - 2 * run.smoothness**2 * run.step
         spent = total(run.comparator_ratios) + run.start_distance_sq / (2 * run.step)
-        return [Sides(regret, spent / slope)]
+        return [Sides(regret, spent / slope, ceiling=count)]
     constant = newton_constant(run.smoothness, run.start_distance_sq)
-    count = len(run.ratios)
-    return [Sides(regret, constant), log_product(run.ratios, count * log(constant / count))]
+    product = log_product(run.ratios, count * log(constant / count), log_ceiling(None))
+    return [Sides(regret, constant, ceiling=count), product]
 
 
 def _blank_checks(stream: Stream, index: tuple[int, ...], form: Form) -> list[BoundCheck]:

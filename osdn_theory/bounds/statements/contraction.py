@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from osdn_theory.bounds import hypotheses as h
-from osdn_theory.bounds.check import Sides
+from osdn_theory.bounds.check import POS_INF, Sides
 from osdn_theory.bounds.numbers import Number, norm_sq, total
 from osdn_theory.bounds.registry import BoundEvidence, bound
 from osdn_theory.bounds.runs.local_step import EXACT, LocalStep
 
 
-def _sides(step: LocalStep, lhs: Number, rhs: Number, *, identity: bool = True) -> Sides:
+def _sides(step: LocalStep, lhs: Number, rhs: Number, *, vacuous: bool) -> Sides:
+    """An identity about one write; vacuous where there is nothing to write."""
     scope = f"one write at sampled tokens, token {step.token + 1} shown"
-    return Sides(lhs, rhs, identity=identity, scope=scope, method=EXACT.label)
+    return Sides(lhs, rhs, identity=True, vacuous=vacuous, scope=scope, method=EXACT.label)
 
 
 def _residual_identity(step: LocalStep) -> Sides:
-    ratio = (1 - step.beta * step.alignment) ** 2
-    return _sides(step, step.doubled_loss(step.after), ratio * step.doubled_loss(step.decayed))
+    ratio, before = (1 - step.beta * step.alignment) ** 2, step.doubled_loss(step.decayed)
+    return _sides(step, step.doubled_loss(step.after), ratio * before, vacuous=before == 0)
 
 
 @bound(
@@ -51,10 +54,11 @@ _LYAPUNOV = (h.has_tokens, h.ungated, h.positive_preconditioner, h.realisable)
 def lyapunov_identity(e: BoundEvidence) -> list[Sides]:
     pairs = []
     for step in e.facts.local_steps:
-        drop = step.beta * (2 - step.beta * step.alignment) * step.doubled_loss(step.decayed)
+        missed = step.doubled_loss(step.decayed)
+        drop = step.beta * (2 - step.beta * step.alignment) * missed
         before = _metric(step.error(step.decayed), step.preconditioner)
         after = _metric(step.error(step.after), step.preconditioner)
-        pairs.append(_sides(step, after, before - drop))
+        pairs.append(_sides(step, after, before - drop, vacuous=step.beta * missed == 0))
     return pairs
 
 
@@ -72,8 +76,11 @@ def metric_change(e: BoundEvidence) -> list[Sides]:
         following = [EXACT.of(d) for d in e.problem.preconditioner[step.token + 1]]
         factor = max(d / f for d, f in zip(step.preconditioner, following, strict=True))
         error = step.error(step.after)
-        rhs = factor * _metric(error, step.preconditioner)
-        pairs.append(_sides(step, _metric(error, following), rhs, identity=False))
+        before = _metric(error, step.preconditioner)
+        moved = _sides(step, _metric(error, following), factor * before, vacuous=False)
+        # A metric that stays costs nothing, whatever the bound says.
+        ceiling = before if following == step.preconditioner else POS_INF
+        pairs.append(replace(moved, identity=False, ceiling=ceiling))
     return pairs or [Sides(EXACT.of(0.0), EXACT.of(0.0), scope="a single token: the metric never moves")]
 
 

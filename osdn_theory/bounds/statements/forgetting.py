@@ -28,13 +28,13 @@ _VISIBLE = 1e-9
 )
 def stability(e: BoundEvidence) -> list[Sides]:
     other = second_run(e)
-    bound_sq = separation_sq(e.run, other, 0)
+    start_sq = bound_sq = separation_sq(e.run, other, 0)
     pairs: list[Sides] = []
     for token in range(1, e.problem.length + 1):
         bound_sq = bound_sq * e.field.of(e.problem.gamma[token - 1]) ** 2
         if isinstance(e.run, FloatRun) and pairs and bound_sq < _VISIBLE**2:
             break
-        pairs.append(Sides(separation_sq(e.run, other, token), bound_sq))
+        pairs.append(Sides(separation_sq(e.run, other, token), bound_sq, ceiling=start_sq))
     scope = f"d_2 to d_{len(pairs) + 1}"
     return [replace(sides, scope=scope) for sides in pairs]
 
@@ -87,6 +87,7 @@ def _float_run_from(problem: CalibrationProblem, start: Array) -> FloatRun:
         h.constant_key,
         h.constant_forgetting,
         h.positive_step,
+        h.pulled,
         h.box_inactive,
     ),
 )
@@ -98,7 +99,8 @@ def constant_key_bias(e: BoundEvidence) -> list[Sides]:
     start = (1 - e.run.gaps[0]) - limit
     pairs = []
     for token, gap in enumerate(e.run.gaps):
-        pairs.append(Sides((1 - gap) - limit, rate**token * start, identity=True))
+        vacuous = token == 0 or start == 0
+        pairs.append(Sides((1 - gap) - limit, rate**token * start, identity=True, vacuous=vacuous))
     return pairs
 
 

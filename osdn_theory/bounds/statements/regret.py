@@ -8,10 +8,19 @@ the projection gives ||d_{t+1} - u||^2 <= ||d_t - u||^2 + 2 eta g_t <x_t, d_t - 
 
 from __future__ import annotations
 
+import math
+
 import flint
 import numpy as np
 
 from osdn_theory.bounds import hypotheses as h
+from osdn_theory.bounds.ceilings import (
+    decay_ceiling,
+    largest_roots,
+    log_ceiling,
+    regret_ceiling,
+    sum_ceiling,
+)
 from osdn_theory.bounds.check import Sides, upper
 from osdn_theory.bounds.numbers import Number, ball, distance_sq, log, norm_sq, sqrt, total, vector
 from osdn_theory.bounds.registry import BoundEvidence, bound
@@ -48,7 +57,7 @@ def agnostic_bound(e: BoundEvidence, comparator_loss: Number, distance: Number) 
     hypotheses=_INTERPOLATING,
 )
 def interpolating_regret(e: BoundEvidence) -> list[Sides]:
-    return [Sides(norm_sq(e.run.gaps), interpolating_constant(e))]
+    return [Sides(norm_sq(e.run.gaps), interpolating_constant(e), ceiling=regret_ceiling(e))]
 
 
 @bound(
@@ -59,8 +68,9 @@ def interpolating_regret(e: BoundEvidence) -> list[Sides]:
 )
 def super_geometric(e: BoundEvidence) -> list[Sides]:
     length = e.problem.length
-    rhs = length * log(interpolating_constant(e) / length)
-    return [log_product([gap * gap for gap in e.run.gaps], rhs)]
+    rate = interpolating_constant(e) / length
+    squares = [gap * gap for gap in e.run.gaps]
+    return [log_product(squares, length * log(rate), decay_ceiling(e), rate)]
 
 
 @bound(
@@ -70,7 +80,9 @@ def super_geometric(e: BoundEvidence) -> list[Sides]:
     hypotheses=(*_INTERPOLATING, h.plain_feedback, h.nonnegative_beta),
 )
 def mean_contraction(e: BoundEvidence) -> list[Sides]:
-    return [Sides(total(_roots(e)) / e.problem.length, gated_rate(e))]
+    length = e.problem.length
+    ceiling = sum_ceiling(largest_roots(e, e.run.beta), length) / length
+    return [Sides(total(_roots(e)) / length, gated_rate(e), ceiling=ceiling)]
 
 
 @bound(
@@ -80,7 +92,9 @@ def mean_contraction(e: BoundEvidence) -> list[Sides]:
     hypotheses=(*_INTERPOLATING, h.plain_feedback, h.nonnegative_beta),
 )
 def product_contraction(e: BoundEvidence) -> list[Sides]:
-    return [log_product(_roots(e), e.problem.length * log(gated_rate(e)))]
+    ceiling = log_ceiling(largest_roots(e, e.run.beta))
+    rate = gated_rate(e)
+    return [log_product(_roots(e), e.problem.length * log(rate), ceiling, rate)]
 
 
 def gated_rate(e: BoundEvidence) -> Number:
@@ -110,7 +124,7 @@ def agnostic_regret(e: BoundEvidence) -> list[Sides]:
     best = e.facts.best_comparator
     comparator_loss = norm_sq(e.run.comparator_gaps(best)) / 2
     rhs = agnostic_bound(e, comparator_loss, e.run.distance_sq(0, best))
-    return [Sides(norm_sq(e.run.gaps) / 2, rhs)]
+    return [Sides(norm_sq(e.run.gaps) / 2, rhs, ceiling=regret_ceiling(e) / 2)]
 
 
 @bound(
@@ -124,7 +138,8 @@ def tracking(e: BoundEvidence) -> list[Sides]:
     path = np.broadcast_to(e.facts.comparator, e.problem.stream.keys.shape)
     comparator_loss = norm_sq(e.run.comparator_gaps(path)) / 2
     distance = e.run.distance_sq(0, path[0]) + 2 * box_diameter(e) * path_length(e)
-    return [Sides(norm_sq(e.run.gaps) / 2, agnostic_bound(e, comparator_loss, distance))]
+    rhs = agnostic_bound(e, comparator_loss, distance)
+    return [Sides(norm_sq(e.run.gaps) / 2, rhs, ceiling=regret_ceiling(e) / 2)]
 
 
 def path_length(e: BoundEvidence) -> Number:
@@ -143,10 +158,16 @@ def box_diameter(e: BoundEvidence) -> Number:
     return sqrt(distance_sq(vector(e.field, e.problem.upper), vector(e.field, e.problem.lower)))
 
 
-def log_product(factors: list[Number], rhs: Number) -> Sides:
-    """Sides of prod(factors) <= exp(rhs) as sums of logarithms, so that nothing underflows."""
+def log_product(factors: list[Number], rhs: Number, ceiling: Number, rate: Number | None = None) -> Sides:
+    """Sides of prod(factors) <= exp(rhs) as sums of logarithms, so that nothing underflows.
+
+    With exp(rhs) = rate^n for n factors, equality of rationals is decided.
+    """
     if any(factor == 0 for factor in factors):
-        return Sides(flint.arb.neg_inf(), rhs, is_log=True)
+        return Sides(flint.arb.neg_inf(), rhs, is_log=True, ceiling=ceiling)
+    if isinstance(rate, flint.fmpq) and math.prod(factors) == rate ** len(factors):
+        # Equal as rationals: one logarithm, whatever encloses it.
+        return Sides(rhs.mid(), rhs.mid(), is_log=True, ceiling=ceiling)
     enclosed = [ball(factor) for factor in factors]
     unresolved = [factor.contains(0) for factor in enclosed]
     # A factor that may be zero has no lower bound on its logarithm, but it has an upper one.
@@ -154,4 +175,4 @@ def log_product(factors: list[Number], rhs: Number) -> Sides:
         (upper(factor) if open_below else factor).log()
         for factor, open_below in zip(enclosed, unresolved, strict=True)
     ]
-    return Sides(total(logs), rhs, is_log=True, lhs_is_upper_bound=any(unresolved))
+    return Sides(total(logs), rhs, is_log=True, lhs_is_upper_bound=any(unresolved), ceiling=ceiling)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.bounds.check import BoundCheck
+from osdn_theory.bounds.check import BoundCheck, Outcome
 from osdn_theory.bounds.problem import CalibrationProblem
 from osdn_theory.bounds.runs.enclosed import TINY, UNIT, FloatRun, dot_error
 from osdn_theory.recurrence.trajectory import Trajectory
@@ -110,6 +110,10 @@ def _check(
     lhs = float(defect.flat[worst]) if defect.size else 0.0
     rhs = float(allowed.flat[worst]) if defect.size else 0.0
     token = worst // max(1, defect[0].size) if defect.size else 0
+    outcome: Outcome = "holds" if holds else "violated"
+    reason = "" if holds else f"first seen around token {token + 1}"
+    if holds and not (defect.size and np.isfinite(allowed).all()):
+        outcome, reason = "holds, vacuously", "nothing was computed, or nothing is known of its rounding"
     return BoundCheck(
         theorem="float64",
         title=title,
@@ -117,10 +121,10 @@ def _check(
         stream=problem.trajectory.stream.name,
         rule=problem.rule_label,
         index=problem.index,
-        outcome="holds" if holds else "violated",
+        outcome=outcome,
         lhs=lhs,
         rhs=rhs,
         log10_slack=float(np.log10(rhs / lhs)) if lhs > 0 else None,
         method=f"standard model, u = {UNIT:.2g}",
-        reason="" if holds else f"first seen around token {token + 1}",
+        reason=reason,
     )

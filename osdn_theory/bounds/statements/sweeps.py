@@ -24,7 +24,7 @@ def exact_gains(sweeps: int) -> int:
 
 def swept_limit(window: Window) -> list[Number]:
     """N^m |u^(0) - u|."""
-    errors = distances(window.sweeps[0], window.gains)
+    errors = _start_errors(window)
     for _ in range(SWEEPS):
         errors = window.spread(errors)
     return errors
@@ -32,7 +32,7 @@ def swept_limit(window: Window) -> list[Number]:
 
 def binomial_limit(window: Window) -> list[Number]:
     """eta^m (t choose m) max |u^(0) - u| for the token with t before it."""
-    largest = max(distances(window.sweeps[0], window.gains))
+    largest = max(_start_errors(window))
     rate = EXACT.of(window.problem.eta) ** SWEEPS
     return [rate * comb(t, SWEEPS) * largest for t in range(window.length)]
 
@@ -44,10 +44,15 @@ def certificate(window: Window) -> list[Number]:
 
 def _pairs(e: BoundEvidence, limit: Callable[[Window], list[Number]]) -> list[Sides]:
     return [
-        Sides(lhs, rhs, scope=_scope(window), method=EXACT.label)
+        Sides(lhs, rhs, ceiling=max(_start_errors(window)), scope=_scope(window), method=EXACT.label)
         for window in e.facts.windows
         for lhs, rhs in zip(window.errors, limit(window), strict=True)
     ]
+
+
+def _start_errors(window: Window) -> list[Number]:
+    """|u^(0) - u|: a bound that is no less has gained nothing by sweeping."""
+    return distances(window.sweeps[0], window.gains)
 
 
 def _scope(window: Window) -> str:
@@ -63,7 +68,7 @@ def _scope(window: Window) -> str:
 )
 def first_gains(e: BoundEvidence) -> list[Sides]:
     return [
-        Sides(swept, gain, identity=True, scope=_scope(window), method=EXACT.label)
+        Sides(swept, gain, identity=True, vacuous=gain == 0, scope=_scope(window), method=EXACT.label)
         for window in e.facts.windows
         for swept, gain in list(zip(window.sweeps[-1], window.gains, strict=True))[: exact_gains(SWEEPS)]
     ]

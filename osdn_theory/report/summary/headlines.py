@@ -38,13 +38,16 @@ def _bounds(model: ReportModel) -> Headline:
         kind, text = "undecided", f"No bound is violated, and {_checks(counts['undecided'])} undecided"
     elif counts["holds"]:
         kind, text = "holds", "Every bound that applies holds"
+    elif counts["holds, vacuously"]:
+        kind, text = "not applicable", "No bound that applies says anything"
     else:
         kind, text = "not applicable", "Nothing was decided: no bound applies"
     size = (
         f"{len(model.digest.theorems)} groups of bounds on {len(model.digest.streams)} streams, "
         f"{len(model.verification.checks)} checks"
     )
-    return Headline(kind, f"{text}: {size}.", "checks")
+    vacuous = f", {counts['holds, vacuously']} of them vacuously" if counts["holds, vacuously"] else ""
+    return Headline(kind, f"{text}: {size}{vacuous}.", "checks")
 
 
 def _checks(count: int) -> str:

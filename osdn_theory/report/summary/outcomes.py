@@ -10,16 +10,17 @@ Kind = Literal["holds", "violated", "undecided", "not applicable"]
 
 _SHOWN: Mapping[Kind, Mapping[str, str]] = {
     "holds": {
-        "✓": "holds, proved, passed, supported, confirmed, as predicted, right, equal bit for bit, inside the bound"
+        "✓": "holds; proved; passed; supported; confirmed; as predicted; right; equal bit for bit; inside the bound"
     },
-    "violated": {"✗": "violated, failed, contradicted, not usable, not as predicted, wrong"},
+    "violated": {"✗": "violated; failed; contradicted; not usable; not as predicted; wrong"},
     "undecided": {
-        "?": "undecided, not run, not run here, not observable, cannot tell",
-        "◐": "proved in part, instances only, supported in part",
+        "?": "undecided; not run; not run here; not observable; cannot tell",
+        "◐": "proved in part; instances only; supported in part",
     },
     "not applicable": {
+        "○": "holds, vacuously",
         "·": "not applicable",
-        "–": "not checked, not proved, not tested, not tested at this scale, not exercised, none",
+        "–": "not checked; not proved; not tested; not tested at this scale; not exercised; none",
     },
 }
 
@@ -27,7 +28,7 @@ MARKS: Mapping[str, str] = {
     outcome: mark
     for marks in _SHOWN.values()
     for mark, names in marks.items()
-    for outcome in names.split(", ")
+    for outcome in names.split("; ")
 }
 """Outcome -> its mark."""
 
@@ -35,7 +36,7 @@ KINDS: Mapping[str, Kind] = {
     outcome: kind
     for kind, marks in _SHOWN.items()
     for names in marks.values()
-    for outcome in names.split(", ")
+    for outcome in names.split("; ")
 }
 """Outcome -> good, bad, open, or nothing to tell."""
 

@@ -27,7 +27,8 @@ def context(kind: str) -> Stream:
 
 def test_context_bounds_hold_in_the_forms_that_apply() -> None:
     diagonal, general = context_checks(context("diagonal")), context_checks(context("general"))
-    assert {c.outcome for c in diagonal} == {"holds"}
+    # The decay of all sixteen steps is bounded by more than 1: it says nothing.
+    assert {c.outcome for c in diagonal} == {"holds, vacuously"}
     refused = [c for c in general if c.outcome == "not applicable"]
     assert {c.rule for c in refused} == {"context, diagonal P"}
     assert all("needs a diagonal Gram" in c.reason for c in refused)

@@ -18,8 +18,9 @@ from osdn_theory.base.folders import ensure_writable
 from osdn_theory.base.jsonable import jsonable, to_json
 from osdn_theory.plotting._formula import formula_svg
 from osdn_theory.report import Exhibit, write_report
+from osdn_theory.report.claims.evidence import stream_status
 from osdn_theory.report.page.captions import SUMMARY
-from osdn_theory.verification.digest import digest, format_slack, theorem_order
+from osdn_theory.verification.digest import count_outcomes, digest, format_slack, theorem_order
 
 
 def figure() -> Figure:
@@ -49,7 +50,8 @@ def test_page_names_every_theorem_and_stream(page: Page) -> None:
 
 def test_page_states_verdict_reasons_methods_environment_and_source(page: Page) -> None:
     assert "Every bound that applies holds" in page.text
-    assert "4 checks hold, 0 violated, 0 undecided, 2 not applicable" in page.text
+    assert "4 checks hold, 0 violated, 0 undecided. 0 hold vacuously: " in page.text
+    assert "2 are not applicable: why. Neither counts as holding." in page.text
     assert "keys are not exactly normalised: 0.3" in page.text
     assert "exact rationals" in page.text
     assert "osdn-theory verify --seed 7" in page.text
@@ -191,13 +193,36 @@ def test_digest_takes_the_gravest_outcome_and_the_smallest_slack() -> None:
     assert result.cells["T8", "mqar"].outcome == "violated"
     assert result.cells["T5", "isotropic"].log10_slack == 0.125
     assert result.cells["T16", "isotropic"].log10_slack is None
-    assert result.counts == {"holds": 5, "violated": 1, "undecided": 0, "not applicable": 2}
+    assert result.counts == {
+        "holds": 5,
+        "holds, vacuously": 0,
+        "violated": 1,
+        "undecided": 0,
+        "not applicable": 2,
+    }
     (exclusion,) = result.exclusions
     assert (exclusion.count, exclusion.streams) == (2, ("isotropic",))
     # Another value of the same hypothesis is no other reason.
     assert exclusion.reason == "keys are not exactly normalised: 0.3"
     assert exclusion.statements == ("T15 Title of T15",)
     assert digest([]).counts["holds"] == 0
+
+
+def test_what_holds_vacuously_is_counted_apart_and_confirms_nothing(tmp_path: Path) -> None:
+    empty = check("T6", "mqar", "holds, vacuously", log10_slack=None, reason="known without it: at most 0")
+    found = digest([check("T6"), empty, check("T6", index=(1,)), check("T8", "mqar", "holds, vacuously")])
+    assert found.cells["T6", "mqar"].outcome == found.cells["T8", "mqar"].outcome == "holds, vacuously"
+    assert stream_status(found, "T6").streams == {"holds": ("isotropic",), "holds, vacuously": ("mqar",)}
+    assert stream_status(found, "T8").outcome == "holds, vacuously"
+    assert count_outcomes(found) == "2 hold, 2 hold vacuously, 0 violated, 0 undecided, 0 not applicable"
+    told = replace(good(), checks=[*good().checks, empty])
+    out = write_report(told, tmp_path).parent
+    assert json.loads((out / "report.json").read_text())["checks"]["holds, vacuously"] == 1
+    page = " ".join((out / "index.html").read_text().split())
+    assert "4 checks hold, 0 violated, 0 undecided. 1 hold vacuously: " in page
+    assert "7 checks, 1 of them vacuously." in page
+    only = write_report(replace(good(), checks=[empty]), tmp_path / "only").read_text()
+    assert "No bound that applies says anything" in only
 
 
 def test_statements_of_one_theorem_stay_apart_and_exclusions_merge() -> None:
