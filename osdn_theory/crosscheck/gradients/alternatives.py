@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of
 from osdn_theory.crosscheck.gradients.check import PER_TOKEN, GradedGradients, altered_gradients
-from osdn_theory.crosscheck.gradients.reference import Backward, Clip
+from osdn_theory.crosscheck.gradients.reference import Backward
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.rounding import BFLOAT16, round_to
+
+_FAULTS = tomllib.loads((files(__package__) / "faults.toml").read_text())
 
 CHUNKS = (16, 32, 64)
 """Chunk sizes that are tried beside the kernel's own."""
@@ -59,113 +63,40 @@ def _chunks(adapter: Adapter, case: Case) -> tuple[int, ...]:
 
 
 def _of_the_pass(case: Case, chunks: Sequence[int]) -> Iterator[tuple[str, str, Backward]]:
-    def cut(*places: str) -> Backward:
-        return Backward(dict.fromkeys(places, 0.0))
-
+    scale, calibrates = case.scale, case.recurrence in ("osdn", "preconditioner")
     if case.recurrence != "preconditioner":
-        yield from _of_the_memory(case, cut)
-        for size in (1, *chunks):
-            between = Backward({"memory between chunks": 0.0}, chunk=size)
-            about = f"no gradient passes through the memory from {_pieces(size)} to the one before"
-            yield f"memory cut every {size}", about, between
-    if case.recurrence in ("osdn", "preconditioner"):
-        yield from _of_the_calibration(case, cut)
-        for size in (1, *chunks):
-            between = Backward({"d between chunks": 0.0}, chunk=size)
-            yield (
-                f"d cut every {size}",
-                f"no gradient passes through d from {_pieces(size)} to the one before",
-                between,
-            )
-
-
-def _pieces(size: int) -> str:
-    return "a token" if size == 1 else f"a chunk of {size}"
-
-
-def _of_the_memory(case: Case, cut: Callable[..., Backward]) -> Iterator[tuple[str, str, Backward]]:
-    yield "o ignored", "what follows from the gradient of o is missing", cut("o")
-    yield (
-        "final state ignored",
-        "what follows from the gradient of the final state is missing",
-        cut("final state"),
-    )
-    yield (
-        "o reaches q alone",
-        "the gradient of o does not reach the memory that was read",
-        cut("memory of the read"),
-    )
-    if case.scale not in (0.0, 1.0):
-        bare, twice = Backward({"o": 1 / case.scale}), Backward({"o": case.scale})
-        yield "scale missing", f"what follows from the gradient of o lacks the scale {case.scale:.6g}", bare
-        yield (
-            "scale twice",
-            f"what follows from the gradient of o has the scale {case.scale:.6g} twice",
-            twice,
-        )
-    yield (
-        "no erase in beta",
-        "the gradient in beta lacks the part -S k of the residual",
-        cut("beta of the erase"),
-    )
-    yield (
-        "no value in beta",
-        "the gradient in beta lacks the part v of the residual",
-        cut("beta of the value"),
-    )
-    yield (
-        "no erase in k",
-        "the gradient in k lacks the part through the residual v - S k",
-        cut("k of the erase"),
-    )
-    yield (
-        "no write in k",
-        "the gradient in k lacks the part through the key that is written with",
-        cut("k of the write"),
-    )
-    if case.state_gate is not None:
-        memory, residual = "gate of the memory", "gate of the residual"
-        yield (
-            "no memory in g",
-            "the gradient in g lacks the part through the memory that is kept",
-            cut(memory),
-        )
-        yield "no residual in g", "the gradient in g lacks the part through the residual", cut(residual)
-
-
-def _of_the_calibration(case: Case, cut: Callable[..., Backward]) -> Iterator[tuple[str, str, Backward]]:
+        yield from _cut("memory")
+        if scale not in (0.0, 1.0):
+            of_o = f"what follows from the gradient of o {{}} the scale {scale:.6g}"
+            yield "scale missing", of_o.format("lacks"), Backward({"o": 1 / scale})
+            yield "scale twice", of_o.format("has") + " twice", Backward({"o": scale})
+        yield from _cut("write")
+        if case.state_gate is not None:
+            yield from _cut("decay")
+        yield from _between("memory", "the memory", chunks)
     if case.recurrence == "osdn":
-        fixed = "d is a constant in the backward pass: no gradient goes through"
-        yield "d constant in the write", f"{fixed} the write to the calibrate step", cut("d of the write")
-        yield "d constant", f"{fixed} the calibrate scan at all", cut("d of the write", "d handed on")
-    yield (
-        "d handed on ignored",
-        "what follows from the gradient of the d handed on is missing",
-        cut("d handed on"),
-    )
-    yield (
-        "no calibration in k",
-        "the gradient in k lacks the part through the calibrate step",
-        cut("k of the feature"),
-    )
-    yield (
-        "no feedback in d",
-        "the feedback 1 - <d, k^2> is differentiated as if d were constant",
-        cut("d of the feedback"),
-    )
-    if case.rule.normalize_feedback:
-        yield (
-            "no weight in k",
-            "the weight 1/(|k|^2 + epsilon) is taken as constant",
-            cut("weight of the feedback"),
-        )
-    clips: dict[Clip, str] = {
-        "straight-through": "the gradient passes through the clip where it clips",
-        "whole token": "the clip blocks all features of a token of which one is clipped",
-        "open": "the clip blocks where d is on its face without being clipped, as good a derivative as the other",
-    }
-    for clip, sentence in clips.items():
-        yield f"clip {clip}", sentence, Backward(clip=clip)
+        yield from _cut("osdn")
+    if calibrates:
+        yield from _cut("calibration")
+        if case.rule.normalize_feedback:
+            yield from _cut("normalized")
+        for clip, sentence in _FAULTS["clip"].items():
+            yield f"clip {clip}", sentence, Backward(clip=clip)
+        yield from _between("d", "d", chunks)
+
+
+def _cut(kind: str) -> Iterator[tuple[str, str, Backward]]:
+    """No gradient through some places."""
+    for name, (sentence, *places) in _FAULTS[kind].items():
+        yield name, sentence, Backward(dict.fromkeys(places, 0.0))
+
+
+def _between(what: str, named: str, chunks: Sequence[int]) -> Iterator[tuple[str, str, Backward]]:
+    """No gradient from chunk to chunk."""
+    for size in (1, *chunks):
+        piece = "a token" if size == 1 else f"a chunk of {size}"
+        sentence = f"no gradient passes through {named} from {piece} to the one before"
+        yield f"{what} cut every {size}", sentence, Backward({f"{what} between chunks": 0.0}, chunk=size)
 
 
 def _of_an_input(
@@ -182,17 +113,11 @@ def _of_an_input(
     batch, heads = case.stream.lead
     if heads > 1:
         yield "another head", "is that of the next head", lambda x: np.roll(x, -1, axis=1)
-        yield (
-            "first head",
-            "is that of the first head everywhere",
-            lambda x: np.repeat(x[:, :1], heads, axis=1),
-        )
+        first = "is that of the first head everywhere"
+        yield "first head", first, lambda x: np.repeat(x[:, :1], heads, axis=1)
     if batch > 1:
-        yield (
-            "first row",
-            "is that of the first batch row everywhere",
-            lambda x: np.repeat(x[:1], batch, axis=0),
-        )
+        first = "is that of the first batch row everywhere"
+        yield "first row", first, lambda x: np.repeat(x[:1], batch, axis=0)
     if name == "initial_state" and case.stream.key_dim == case.stream.value_dim:
         yield "transposed", "is transposed", lambda x: transpose(x)
     if name in PER_TOKEN:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
 from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,25 +20,33 @@ from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import Form
 from osdn_theory.recurrence.rules import FROZEN, PUBLISHED
 
+Draw = Callable[[Bench, np.random.Generator], tuple[Case, ...]]
+
+BASE = ("q", "k", "v", "beta", "heads", "batch rows")
+RULE = ("eta", "d_min", "d_max", "initial_preconditioner")
+
 
 @dataclass(frozen=True)
 class Exercise:
-    """A named way to ask.
+    """A named way to ask, as `exercises.toml` states it.
 
     `needs` are arguments without which it cannot be asked, `only` the recurrences that it concerns; with
-    `gates_optional` it is for kernels that do without g.
+    `gates_optional` it is for kernels that do without g. Without a `draw` it is one case with these settings.
     """
 
     name: str
     about: str
     uses: frozenset[str]
-    draw: Callable[[Bench, np.random.Generator], tuple[Case, ...]]
     needs: frozenset[str] = frozenset()
     only: tuple[str, ...] = ()
     gates_optional: bool = False
     put: Put = "apart"
     form: Form = "contiguous"
     final: bool = True
+    draw: Draw | None = None
+    sizes: Literal["all", "fewer", "square"] = "all"
+    stream: Mapping[str, Any] = field(default_factory=dict)
+    pose: Mapping[str, Any] = field(default_factory=dict)
 
     def question(self, bench: Bench) -> Question | None:
         """None where the kernel does not take what the exercise is about."""
@@ -45,7 +56,7 @@ class Exercise:
             return None
         if self.gates_optional and not bench.adapter.gate_optional:
             return None
-        cases = self.draw(bench, generator(self.name, bench.seed))
+        cases = (self.draw or self._posed)(bench, generator(self.name, bench.seed))
         named = tuple(
             replace(case, stream=replace(case.stream, name=_piece_name(self.name, at, len(cases))))
             for at, case in enumerate(cases)
@@ -53,9 +64,22 @@ class Exercise:
         uses = frozenset(name for name in self.uses if bench.takes(name) or name in PROPERTIES)
         return Question(self.name, self.about, uses, named, self.put, self.form, self.final)
 
+    def _posed(self, bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+        kinds = {"all": bench.sizes, "fewer": bench.sizes.fewer(), "square": bench.sizes.square()}
+        sizes = kinds[self.sizes]
+        return (bench.pose(draw_stream(rng, sizes, **self.stream), rng, sizes=sizes, **self.pose),)
+
+
+def _read(table: Mapping[str, Any]) -> Iterator[Exercise]:
+    groups = {"base": BASE, "rule": RULE}
+    for name, row in table.items():
+        uses = frozenset(each for used in row.pop("uses") for each in groups.get(used, (used,)))
+        needs, only = frozenset(row.pop("needs", ())), tuple(row.pop("only", ()))
+        yield Exercise(name=name, uses=uses, needs=needs, only=only, draw=DRAWS.get(name), **row)
+
 
 PROPERTIES = frozenset(
-    {
+    [
         "heads",
         "batch rows",
         "K = V",
@@ -66,7 +90,7 @@ PROPERTIES = frozenset(
         "repeated keys",
         "q = k",
         "pieces",
-    }
+    ]
 )
 """What exercises vary beside arguments."""
 
@@ -124,19 +148,6 @@ def _makes_sense(adapter: Adapter, name: str) -> bool:
     return name != "g" or adapter.recurrence != "delta_net"
 
 
-def _everything(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    return (bench.pose(draw_stream(rng, bench.sizes), rng),)
-
-
-def _square(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    sizes = bench.sizes.square()
-    return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, forgets=False),)
-
-
-def _bare(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    return (bench.pose(draw_stream(rng, bench.sizes), rng, plain=True, scale=1.0),)
-
-
 def _defaults(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     """Only what has no default is passed: the published rule, and K ** -0.5."""
     sizes = bench.sizes.fewer()
@@ -152,32 +163,11 @@ def _defaults(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     return (case,)
 
 
-def _wide_box(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    sizes = bench.sizes.fewer()
-    return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, box=(0.05, 20.0), forgets=False),)
-
-
-def _to_zero(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    sizes = bench.sizes.fewer()
-    stream = draw_stream(rng, sizes)
-    return (bench.pose(stream, rng, sizes=sizes, anchored=False, box=(0.05, 20.0), gate={"least": 0.6}),)
-
-
-def _normalized(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    sizes = bench.sizes.fewer()
-    return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, normalized=True, box=(0.4, 2.5)),)
-
-
 def _norms_in_the_kernel(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     """Queries and keys that the kernel is asked to normalise."""
     sizes = bench.sizes.fewer()
     case = bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, forgets=False)
     return (replace(case, key_norm="floored"),)
-
-
-def _strong_gates(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    sizes = bench.sizes.fewer()
-    return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, gate={"least": 0.02, "kept": 0.0}),)
 
 
 def _without_gates(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
@@ -188,22 +178,12 @@ def _without_gates(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     return (still.pose(draw_stream(rng, sizes), rng, sizes=sizes),)
 
 
-def _negative(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    sizes = bench.sizes.fewer()
-    stream = draw_stream(rng, sizes, beta=(0.0, 2.0), norms=(0.4, 0.9))
-    return (bench.pose(stream, rng, sizes=sizes, forgets=False),)
-
-
 def _lengths(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     """Less than a chunk, a token more than one, and chunks without rest."""
     sizes = bench.sizes.fewer()
     chunk = sizes.chunk
     wanted = (chunk - 3, chunk + 1, 2 * chunk)
     return tuple(bench.pose(draw_stream(rng, sizes, tokens=length), rng, sizes=sizes) for length in wanted)
-
-
-def _one_token(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    return (bench.pose(draw_stream(rng, bench.sizes, tokens=1, beta=(0.3, 0.9)), rng),)
 
 
 def _continued(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
@@ -257,13 +237,6 @@ def _special_keys(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     return (bench.pose(replace(stream, keys=keys), rng, sizes=sizes, forgets=False),)
 
 
-def _unit_keys(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    """The identity fixed point (T15) beside heads that start elsewhere."""
-    sizes = bench.sizes.fewer()
-    stream = draw_stream(rng, sizes, norms=(1.0, 1.0))
-    return (bench.pose(stream, rng, sizes=sizes, forgets=False, box=(0.5, 2.0)),)
-
-
 def _sizes_of_numbers(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     sizes = bench.sizes.fewer()
     small = draw_stream(rng, sizes, norms=(1e-3, 0.05), value_size=1e-3)
@@ -271,90 +244,22 @@ def _sizes_of_numbers(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...
     return tuple(bench.pose(stream, rng, sizes=sizes, forgets=False) for stream in (small, large))
 
 
-BASE = frozenset({"q", "k", "v", "beta", "heads", "batch rows"})
-RULE = frozenset({"eta", "d_min", "d_max", "initial_preconditioner"})
+DRAWS: Mapping[str, Draw] = {
+    "defaults": _defaults,
+    "normalised in the kernel": _norms_in_the_kernel,
+    "without gates": _without_gates,
+    "lengths": _lengths,
+    "continued": _continued,
+    "packed sequences": _packed,
+    "strided inputs": _strided,
+    "expanded inputs": _expanded,
+    "queries are keys": _same_queries,
+    "special keys": _special_keys,
+    "small and large numbers": _sizes_of_numbers,
+}
+"""How those are drawn that are no single case with a few settings."""
 
-G, ETA, QUERY = frozenset({"g"}), frozenset({"eta"}), frozenset({"q"})
-NORM = frozenset({"use_qk_l2norm_in_kernel"})
-START, PACKED = frozenset({"initial_state"}), frozenset({"cu_seqlens"})
-
-EXERCISES: tuple[Exercise, ...] = (
-    Exercise(
-        "everything at once",
-        "every input and option together, both faces of the box reached and left, K != V",
-        BASE | RULE | {"scale", "g", "anchor", "initial_state", "K != V", "lengths"},
-        _everything,
-    ),
-    Exercise("square", "K = V, where a transposed state fits", BASE | RULE | START | {"K = V"}, _square),
-    Exercise(
-        "from nothing",
-        "no state given or asked for, d_1 = 1, no forgetting",
-        BASE | {"scale"},
-        _bare,
-        final=False,
-    ),
-    Exercise("defaults", "nothing passed that has a default", BASE, _defaults, form="defaults"),
-    Exercise("wide box", "nothing clips, and d moves far", BASE | RULE, _wide_box, ETA),
-    Exercise(
-        "forgetting to zero", "no anchor", BASE | RULE | G, _to_zero, G, only=("osdn", "preconditioner")
-    ),
-    Exercise(
-        "normalised feedback",
-        "feedback divided by the squared norm of the key",
-        BASE | RULE | {"normalize_feedback"},
-        _normalized,
-        frozenset({"normalize_feedback"}),
-    ),
-    Exercise(
-        "normalised in the kernel",
-        "queries and keys that the kernel brings to norm one",
-        BASE | NORM,
-        _norms_in_the_kernel,
-        NORM,
-    ),
-    Exercise("strong gates", "gates down to 1/50", BASE | G, _strong_gates, G),
-    Exercise(
-        "without gates",
-        "g left out of a memory that may decay",
-        BASE | START,
-        _without_gates,
-        only=("gated_delta_net", "kda"),
-        gates_optional=True,
-    ),
-    Exercise("negative eigenvalues", "beta up to 2", BASE, _negative, frozenset({"beta"})),
-    Exercise("lengths", "less than a chunk, a token more, no rest", BASE | {"lengths"}, _lengths),
-    Exercise("one token", "T = 1", BASE | START | {"lengths"}, _one_token),
-    Exercise(
-        "continued",
-        "from the state that it handed on, at and off the chunk's edges",
-        BASE | START | {"pieces"},
-        _continued,
-        START,
-        put="continued",
-    ),
-    Exercise(
-        "packed sequences",
-        "one empty and one of a single token among them",
-        BASE | PACKED | START,
-        _packed,
-        PACKED,
-        put="packed",
-    ),
-    Exercise(
-        "strided inputs", "gaps and permuted axes in memory", BASE | {"strides"}, _strided, form="strided"
-    ),
-    Exercise(
-        "expanded inputs", "keys shared by heads", BASE | {"strides"}, _expanded, QUERY, form="expanded"
-    ),
-    Exercise(
-        "queries are keys", "one tensor for both", BASE | {"q = k"}, _same_queries, QUERY, form="aliased"
-    ),
-    Exercise("special keys", "zero, exactly unit, repeated", BASE | {"repeated keys"}, _special_keys),
-    Exercise("unit keys", "keys of norm one, d_1 away from 1", BASE | RULE, _unit_keys),
-    Exercise(
-        "small and large numbers", "norms from 1/1000, values to 50", BASE | {"norms"}, _sizes_of_numbers
-    ),
-)
+EXERCISES = tuple(_read(tomllib.loads((files(__package__) / "exercises.toml").read_text())))
 
 
 def alone_and_together(adapter: Adapter, dtype: Dtype, sizes: ExerciseSizes, seed: int = 0) -> Case:
