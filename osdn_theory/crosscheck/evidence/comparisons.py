@@ -16,6 +16,16 @@ from osdn_theory.crosscheck.evidence.residuals import Residuals
 from osdn_theory.crosscheck.results import Comparison
 from osdn_theory.recurrence.trajectory import Trajectory
 
+TITLES = {
+    "o": "outputs",
+    "S": "states handed on after prefixes",
+    "d": "preconditioner of every token, as returned",
+    "d handed on": "preconditioner in the final state after prefixes",
+    "a": "alignment of every token, as returned",
+    "q": "residual ratio of every write, from the kernel's own reads",
+    "beta a": "part of the residual that each write removes, from the kernel's own reads",
+}
+
 
 def comparisons(
     case: Case, exact: Trajectory, seen: Observation, bounds: RoundingLimits, reads: Residuals | None
@@ -23,52 +33,25 @@ def comparisons(
     if not case.stream.length:
         yield from _handed_through(case, seen)
         return
-    every = np.arange(1, case.stream.length + 1)
-    if seen.outputs is not None:
-        yield compare(
-            "o", "outputs", seen.outputs, exact.outputs, tokens=every, dtype=case.dtype, limit=bounds.outputs
-        )
-    if seen.states is not None:
-        assert exact.states is not None
-        yield compare(
-            "S",
-            "states handed on after prefixes",
-            seen.states,
-            exact.states[:, :, seen.tokens - 1],
-            tokens=seen.tokens,
-            dtype="float32",
-            limit=bounds.states.at(seen.tokens),
-        )
-    if seen.preconditioner is not None:
-        yield compare(
-            "d",
-            "preconditioner of every token, as returned",
-            seen.preconditioner,
-            exact.preconditioner,
-            tokens=every,
-            dtype="float32",
-            limit=bounds.preconditioner,
-        )
-    if seen.handed_on is not None:
-        yield compare(
+    every, after = np.arange(1, case.stream.length + 1), seen.tokens
+    assert exact.states is not None
+    shown = (
+        ("o", seen.outputs, exact.outputs, every, bounds.outputs),
+        ("S", seen.states, exact.states[:, :, after - 1], after, bounds.states.at(after)),
+        ("d", seen.preconditioner, exact.preconditioner, every, bounds.preconditioner),
+        (
             "d handed on",
-            "preconditioner in the final state after prefixes",
             seen.handed_on,
-            case.following(exact)[:, :, seen.tokens - 1],
-            tokens=seen.tokens,
-            dtype="float32",
-            limit=bounds.handed_on.at(seen.tokens),
-        )
-    if seen.alignment is not None:
-        yield compare(
-            "a",
-            "alignment of every token, as returned",
-            seen.alignment,
-            exact.alignment,
-            tokens=every,
-            dtype="float32",
-            limit=bounds.alignment,
-        )
+            case.following(exact)[:, :, after - 1],
+            after,
+            bounds.handed_on.at(after),
+        ),
+        ("a", seen.alignment, exact.alignment, every, bounds.alignment),
+    )
+    for name, found, right, tokens, limit in shown:
+        if found is not None:
+            dtype = case.dtype if name == "o" else "float32"
+            yield compare(name, TITLES[name], found, right, tokens=tokens, dtype=dtype, limit=limit)
     if reads is not None:
         yield from _from_reads(case, exact, reads, every)
 
@@ -89,30 +72,17 @@ def _handed_through(case: Case, seen: Observation) -> Iterator[Comparison]:
 
 
 def _from_reads(case: Case, exact: Trajectory, reads: Residuals, every: Any) -> Iterator[Comparison]:
-    basis = "T18, through the residuals"
     gap = 1.0 - np.asarray(case.stream.beta) * exact.alignment
     # A residual of zero before the write leaves nothing to tell a ratio by.
     silent = ~np.any(reads.before != 0, axis=-1) | ~np.any(reads.exact_before != 0, axis=-1)
     ratio, exact_ratio = (np.where(silent, 1.0, q) for q in (reads.ratio, reads.exact_ratio))
-    yield compare(
-        "q",
-        "residual ratio of every write, from the kernel's own reads",
-        ratio,
-        exact_ratio,
-        tokens=every,
-        dtype="float32",
-        limit=Limit(np.where(silent, np.inf, _spread(reads)), None, basis),
-    )
-    implied = np.where(silent, 1.0 - gap, reads.alignment)
-    yield compare(
-        "beta a",
-        "part of the residual that each write removes, from the kernel's own reads",
-        implied,
-        1.0 - gap,
-        tokens=every,
-        dtype="float32",
-        limit=Limit(np.where(silent, np.inf, reads.alignment_error(gap)), None, basis),
-    )
+    apart = {
+        "q": (ratio, exact_ratio, _spread(reads)),
+        "beta a": (np.where(silent, 1.0 - gap, reads.alignment), 1.0 - gap, reads.alignment_error(gap)),
+    }
+    for name, (found, right, error) in apart.items():
+        limit = Limit(np.where(silent, np.inf, error), None, "T18, through the residuals")
+        yield compare(name, TITLES[name], found, right, tokens=every, dtype="float32", limit=limit)
 
 
 def _spread(reads: Residuals) -> Array:
