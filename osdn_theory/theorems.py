@@ -300,7 +300,8 @@ _ALL = (
         "T28",
         "T6 is tight up to a constant^T",
         r"\prod_{t \leq T} q_t = (C x)^T (1 - x)^{T (T - 1) / 2},\quad"
-        r" x = \frac{2}{T + 1}: \ \prod_{t \leq T} q_t \geq \left(\frac{2}{e}\right)^T \left(\frac{C}{T}\right)^T",
+        r" 1 - x = \left(1 - \frac{1}{T + 1}\right)^2 \Rightarrow"
+        r" \prod_{t \leq T} q_t \geq \left(\frac{2}{e}\right)^T \left(\frac{C}{T}\right)^T",
         "Two features that alternate, x the squared sine of their angle, lose only a constant factor a token against "
         "T6. At a fixed angle the product falls as exp of minus a constant times T^2.",
         (

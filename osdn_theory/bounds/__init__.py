@@ -5,11 +5,16 @@ from osdn_theory.bounds.checking import bound_ids, check_bounds
 from osdn_theory.bounds.problem import CalibrationProblem, problem
 from osdn_theory.bounds.registry import BOUNDS, Bound
 from osdn_theory.bounds.statements import (
+    alternating,
     calibration_time,
     contraction,
     fixed_point,
     forgetting,
+    memory,
+    quadratic,
+    recall,
     regret,
+    span,
     sweeps,
 )
 from osdn_theory.bounds.statements.context import context_checks
@@ -21,6 +26,7 @@ __all__ = [
     "CalibrationProblem",
     "Outcome",
     "Sides",
+    "alternating",
     "bound_ids",
     "calibration_time",
     "check_bounds",
@@ -29,7 +35,11 @@ __all__ = [
     "decide",
     "fixed_point",
     "forgetting",
+    "memory",
     "problem",
+    "quadratic",
+    "recall",
     "regret",
+    "span",
     "sweeps",
 ]

@@ -19,9 +19,15 @@ def tighten(
     restarts: Annotated[int, typer.Option(min=1, help="Random starting points of each search.")] = 8,
     evaluations: Annotated[int, typer.Option(min=1, help="Limit of one local optimisation.")] = 600,
     seed: SeedOption = 0,
+    worst: Annotated[
+        bool, typer.Option("--worst-cases", help="Solve for exact worst cases, without a search.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Search for the streams and comparators on which each bound has the smallest slack."""
+    if worst:
+        _worst_cases(bounds, json=json)
+        return
     import numpy as np
 
     from osdn_theory.verification.tightness import TIGHTENABLE, tighten as search
@@ -37,6 +43,31 @@ def tighten(
         print_json({"seed": seed, "results": results})
     else:
         _print_tightness(results)
+
+
+def _worst_cases(bounds: list[str] | None, *, json: bool) -> None:
+    """The largest left sides there are, by semidefinite programs and T28's family."""
+    from osdn_theory.verification.worst_cases import SOLVED, worst_cases
+
+    wanted = known_names("--bounds", bounds, (*SOLVED, "T6"))
+    found = [case for case in worst_cases() if wanted is None or case.theorem in wanted]
+    if json:
+        print_json({"results": found})
+        return
+    print_table(
+        "Worst cases (M = 1, features of any sign, no face cuts short); slack = right side / largest left side",
+        ["bound", "setting", "largest", "right side", "slack", "method"],
+        (
+            [
+                case.theorem,
+                case.setting,
+                *(f"{x:.6g}" for x in (case.worst, case.bound, case.slack)),
+                case.method,
+            ]
+            for case in found
+        ),
+        left=["setting", "method"],
+    )
 
 
 def _print_tightness(results: Sequence[TightenResult]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
 from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
-from osdn_theory.streams import synthetic
+from osdn_theory.streams import exhibits, synthetic
 from osdn_theory.streams.activations import activation_layers, load_activations
 from osdn_theory.streams.exact_keys import nearest_unit_keys
 from osdn_theory.streams.stream import Stream
@@ -51,6 +51,8 @@ def rule_named(label: str, stream: Stream) -> CalibrationRule:
         "token forgetting": CalibrationRule(eta=fast, forgetting="token", anchor=1.0),
         "normalised": CalibrationRule(eta=0.5, normalize_feedback=True),
         "beta-aware": CalibrationRule(eta=fast, beta_aware=True),
+        "whole step": CalibrationRule(eta=2 * fast, d_min=-np.inf, d_max=np.inf),
+        "growing": CalibrationRule(eta=1.9, forgetting=1 / 64, anchor="initial"),
     }
     return named[label]
 
@@ -199,6 +201,20 @@ SYNTHETIC: tuple[Entry, ...] = (
     ),
     Entry("attained", "T5 holds with equality in the limit", _attained, ("fast",)),
     Entry("scalar", "K = V = 1: T10 holds with equality", _scalar, ("published", "fast")),
+    Entry(
+        "disjoint",
+        "pairs without common features, read once to four times",
+        exhibits.disjoint,
+        ("published", "open box"),
+    ),
+    Entry(
+        "overlapping",
+        "keys that share all but a small direction: the surrogate does not see it (T24)",
+        exhibits.overlapping,
+        ("published", "fast"),
+    ),
+    Entry("alternating", "T6 is off by e/2 a token (T28)", lambda _: exhibits.alternating(), ("whole step",)),
+    Entry("growing", "the error grows geometrically (T27)", lambda _: exhibits.growing(), ("growing",)),
     Entry("long", "4096 tokens on two heads, interpolating", _long, ("published", "fast")),
 )
 

@@ -134,7 +134,7 @@ WRONG: list[tuple[Any, str, Callable[..., Any], list[tuple[str, str]]]] = [
     (regret, "box_diameter", scaled(regret.box_diameter, 2), [("T14", "tracking")]),
     (forgetting, "separation_sq", scaled(forgetting.separation_sq, 2), [("T13", "stability")]),
     (forgetting, "bias_limit", scaled(forgetting.bias_limit, 2), [("T13", "constant-key bias")]),
-    (contraction, "_metric", scaled(contraction._metric, 2), [("T16", "Lyapunov")]),
+    (contraction, "metric", scaled(contraction.metric, 2), [("T16", "Lyapunov")]),
     (sweeps, "drive", lambda scan, gains: DRIVE(scan, 1.0 + 0.0 * gains), [("T29", "sweeps")]),
     (sweeps, "run_maps", lambda maps, *rest: RUN_MAPS(replace(maps, high=maps.high + 1), *rest), [("T29", "sweeps")]),
     (sweeps, "coupling", lambda scan: COUPLING(replace(scan, gamma=0 * scan.gamma + 1)), [("T29", "coupling")]),

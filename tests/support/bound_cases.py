@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
 
-from osdn_theory.bounds import BoundCheck, check_bounds
+import numpy as np
+import pytest
+
+from osdn_theory.bounds import BOUNDS, BoundCheck, check_bounds
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.recurrence.solve import osdn
+from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.synthetic import constant_key, interpolating, isotropic
 
@@ -27,3 +31,16 @@ def stream_of(kind: str = "interpolating", **changes: object) -> Stream:
 
 def checked(stream: Stream, rule: CalibrationRule = FAST, *bounds: str, **kwargs: object) -> list[BoundCheck]:
     return check_bounds(osdn(stream, rule, **kwargs), bounds or None)  # type: ignore[arg-type]
+
+
+def outcome(run: Trajectory, theorem: str, title: str = "") -> str:
+    """Of the one bound of `theorem` whose title contains `title`."""
+    return one(check_bounds(run, [theorem]), theorem, title).outcome
+
+
+def unguarded(patch: pytest.MonkeyPatch, title: str, name: str) -> None:
+    """Leave out of the bound called `title` the hypothesis whose function is called `name`."""
+    (guarded,) = [each for each in BOUNDS if each.title == title]
+    kept = tuple(each for each in guarded.hypotheses if each.__name__ != name)
+    assert len(kept) == len(guarded.hypotheses) - 1
+    patch.setattr("osdn_theory.bounds.checking.BOUNDS", [replace(guarded, hypotheses=kept)])

@@ -22,7 +22,8 @@ _SOLVABLE = 48
 # Solving for u exactly costs about K^4 digit operations; wider heads compare two starting points instead.
 
 
-def _drawn(problem: CalibrationProblem) -> list[int]:
+def drawn_tokens(problem: CalibrationProblem) -> list[int]:
+    """Up to TOKENS tokens of the stream, first and last among them."""
     return sorted({int(t) for t in np.linspace(0, problem.length - 1, min(TOKENS, problem.length))})
 
 
@@ -30,7 +31,7 @@ def steps_stay_inside(e: BoundEvidence) -> HypothesisVerdict:
     """No step from d_1 with any of the drawn keys leaves the box."""
     run = ExactRun(e.problem, Rationals())
     d = run.preconditioners_start
-    for token in _drawn(e.problem):
+    for token in drawn_tokens(e.problem):
         if h.leaves_box(e, run.unprojected_step(d, token)):
             return unless(f"needs the box inactive; the step with token {token + 1} clips")
     return unless("")
@@ -54,7 +55,7 @@ def mean_step(e: BoundEvidence) -> list[Sides]:
     u solves ((1 - gamma) I + eta R) u = (1 - gamma) c + eta E[x]; with gamma = 1 this is E[(1 - <u, x>) x] = 0.
     """
     run = ExactRun(e.problem, Rationals())
-    tokens = _drawn(e.problem)
+    tokens = drawn_tokens(e.problem)
     features = [run.features[t] for t in tokens]
     start = run.preconditioners_start
     reference = _stationary(e.problem, features) if e.problem.key_dim <= _SOLVABLE else _elsewhere(e.problem)

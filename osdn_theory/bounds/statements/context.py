@@ -106,11 +106,11 @@ class ContextSolver:
     @cached_property
     def smoothness_certified(self) -> bool:
         """L I - G is positive definite."""
-        return _positive_definite(self._scaled_identity(self.smoothness) - self.gram)
+        return positive_definite(self._scaled_identity(self.smoothness) - self.gram)
 
     @cached_property
     def gram_nonsingular(self) -> bool:
-        return _positive_definite(self.gram)
+        return positive_definite(self.gram)
 
     @cached_property
     def gram_diagonal(self) -> bool:
@@ -173,7 +173,7 @@ def _diagonal_part(value: Any) -> Any:
     return type(value)(rows)
 
 
-def _positive_definite(value: Any) -> bool:
+def positive_definite(value: Any) -> bool:
     """Whether Gaussian elimination proves it: every pivot certainly positive."""
     rows = value.tolist()
     for i, pivot_row in enumerate(rows):

@@ -56,8 +56,8 @@ def lyapunov_identity(e: BoundEvidence) -> list[Sides]:
     for step in e.facts.local_steps:
         missed = step.doubled_loss(step.decayed)
         drop = step.beta * (2 - step.beta * step.alignment) * missed
-        before = _metric(step.error(step.decayed), step.preconditioner)
-        after = _metric(step.error(step.after), step.preconditioner)
+        before = metric(step.error(step.decayed), step.preconditioner)
+        after = metric(step.error(step.after), step.preconditioner)
         pairs.append(_sides(step, after, before - drop, vacuous=step.beta * missed == 0))
     return pairs
 
@@ -76,15 +76,15 @@ def metric_change(e: BoundEvidence) -> list[Sides]:
         following = [EXACT.of(d) for d in e.problem.preconditioner[step.token + 1]]
         factor = max(d / f for d, f in zip(step.preconditioner, following, strict=True))
         error = step.error(step.after)
-        before = _metric(error, step.preconditioner)
-        moved = _sides(step, _metric(error, following), factor * before, vacuous=False)
+        before = metric(error, step.preconditioner)
+        moved = _sides(step, metric(error, following), factor * before, vacuous=False)
         # A metric that stays costs nothing, whatever the bound says.
         ceiling = before if following == step.preconditioner else POS_INF
         pairs.append(replace(moved, identity=False, ceiling=ceiling))
     return pairs or [Sides(EXACT.of(0.0), EXACT.of(0.0), scope="a single token: the metric never moves")]
 
 
-def _metric(error: list[list[Number]], d: list[Number]) -> Number:
+def metric(error: list[list[Number]], d: list[Number]) -> Number:
     """||E Diag(d)^{-1/2}||_F^2."""
     columns = zip(*error, strict=True)
     return total(norm_sq(column) / di for column, di in zip(columns, d, strict=True))

@@ -25,7 +25,7 @@ from osdn_theory.bounds.check import Sides, upper
 from osdn_theory.bounds.numbers import Number, ball, distance_sq, log, norm_sq, sqrt, total, vector
 from osdn_theory.bounds.registry import BoundEvidence, bound
 
-_INTERPOLATING = (
+INTERPOLATING = (
     h.has_tokens,
     h.full_feedback,
     h.no_forgetting,
@@ -54,7 +54,7 @@ def agnostic_bound(e: BoundEvidence, comparator_loss: Number, distance: Number) 
     "T5",
     "Interpolating regret",
     r"\sum_t (1-a_t)^2 \le \frac{\|d_1-u\|^2}{\eta(2-\eta M)}",
-    hypotheses=_INTERPOLATING,
+    hypotheses=INTERPOLATING,
 )
 def interpolating_regret(e: BoundEvidence) -> list[Sides]:
     return [Sides(norm_sq(e.run.gaps), interpolating_constant(e), ceiling=regret_ceiling(e))]
@@ -64,7 +64,7 @@ def interpolating_regret(e: BoundEvidence) -> list[Sides]:
     "T6",
     "Super-geometric convergence",
     r"\prod_t q_t \le (C/T)^T",
-    hypotheses=(*_INTERPOLATING, h.full_writes),
+    hypotheses=(*INTERPOLATING, h.full_writes),
 )
 def super_geometric(e: BoundEvidence) -> list[Sides]:
     length = e.problem.length
@@ -77,7 +77,7 @@ def super_geometric(e: BoundEvidence) -> list[Sides]:
     "T7",
     "Mean contraction, any gate",
     r"\tfrac1T\sum_t\sqrt{q_t} \le \overline{|1-\beta|} + \bar\beta_2\sqrt{C/T}",
-    hypotheses=(*_INTERPOLATING, h.plain_feedback, h.nonnegative_beta),
+    hypotheses=(*INTERPOLATING, h.plain_feedback, h.nonnegative_beta),
 )
 def mean_contraction(e: BoundEvidence) -> list[Sides]:
     length = e.problem.length
@@ -89,7 +89,7 @@ def mean_contraction(e: BoundEvidence) -> list[Sides]:
     "T7",
     "Product contraction, any gate",
     r"\prod_t\sqrt{q_t} \le (\overline{|1-\beta|} + \bar\beta_2\sqrt{C/T})^T",
-    hypotheses=(*_INTERPOLATING, h.plain_feedback, h.nonnegative_beta),
+    hypotheses=(*INTERPOLATING, h.plain_feedback, h.nonnegative_beta),
 )
 def product_contraction(e: BoundEvidence) -> list[Sides]:
     ceiling = log_ceiling(largest_roots(e, e.run.beta))

@@ -25,6 +25,7 @@ from osdn_theory.bounds.runs.window import SWEEPS
 from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
 from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
 from osdn_theory.recurrence.sweeps import coupling, gain_driven, sweep_scan
+from osdn_theory.streams.exhibits import alternating, disjoint, overlapping
 from osdn_theory.streams.synthetic import (
     ill_conditioned,
     interpolating,
@@ -100,6 +101,9 @@ def test_every_bound_applies_and_holds_somewhere() -> None:
         gated_delta_net(with_gates(base, rng, state="token"), FAST),
         osdn(stream_of("constant"), CalibrationRule(eta=0.5, forgetting=0.75, d_min=-np.inf, d_max=np.inf)),
         osdn(stream_of("isotropic"), PUBLISHED),
+        osdn(disjoint(rng), PUBLISHED),
+        osdn(overlapping(rng), PUBLISHED),
+        osdn(alternating(), CalibrationRule(eta=16.0, d_min=-np.inf, d_max=np.inf)),
     ]
     checks = [c for case in cases for c in check_bounds(case)]
     assert {c.outcome for c in checks} <= HELD | {"not applicable"}

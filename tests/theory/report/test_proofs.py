@@ -130,7 +130,7 @@ CORRUPT: dict[str, tuple[Any, str]] = {
         "counts.passed: 99 does not follow",
     ),
     "wrong exit code": (proofs_document(exit_code=1), "exit_code: 1 does not follow from the rest"),
-    "called complete": (restated(proofs_document(claims=[])), "called complete with 0 of 20 theorems"),
+    "called complete": (restated(proofs_document(claims=[])), "called complete with 0 of 29 theorems"),
     "a theorem twice": (restated(proofs_document(claims=proofs_document()["claims"] * 2)), "appears twice"),
     "other words": (reworded(), "claims[4]: it is not the statement T5 of this version"),
     "versions of no kind": (

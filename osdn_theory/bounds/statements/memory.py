@@ -1,0 +1,261 @@
+r"""T25, T26, T27: the memory itself: how fast a static d recalls, how near DeltaNet OSDN is, how far errors can grow.
+
+T25 draws one token of the stream at random. E k loses beta (2 - beta a) |E k|^2 of energy (T16), so the mean loses
+tr(E C_d E^T), C_d the mean of beta (2 - beta a) k k^T; in the metric of d the form is W_d = D^{1/2} C_d D^{1/2}.
+T26 and T27 follow the states along the float64 d: both hold for any path of preconditioners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from itertools import combinations, pairwise
+from typing import Any
+
+import flint
+import numpy as np
+
+from osdn_theory.base.validation import Array
+from osdn_theory.bounds import hypotheses as h
+from osdn_theory.bounds.check import Sides
+from osdn_theory.bounds.numbers import Balls, Field, Number, dot, matrix, norm_sq, sqrt, total, vector
+from osdn_theory.bounds.problem import CalibrationProblem
+from osdn_theory.bounds.registry import BoundEvidence, HypothesisVerdict, bound, unless
+from osdn_theory.bounds.runs.local_step import EXACT, LocalStep
+from osdn_theory.bounds.runs.states import (
+    LONGEST,
+    column,
+    final_state,
+    initial_state,
+    states,
+    widened,
+)
+from osdn_theory.bounds.statements.calibration_time import drawn_tokens
+from osdn_theory.bounds.statements.context import matrix_rank, positive_definite
+from osdn_theory.bounds.statements.contraction import metric
+
+_FIELD = Balls(256)
+# Of the matrices of T25: eigenvalues are enclosed from float64 ones, to a relative 1e-6 of the largest.
+
+_WIDEST = 128
+# Certifying an eigenvalue takes about K^3 ball operations: some seconds here.
+
+
+def _rank_one(step: LocalStep, token: int) -> tuple[list[Number], Number, Number]:
+    """k_i, beta_i and a_i of another token, with the d of this step."""
+    problem = step.problem
+    key = vector(EXACT, problem.stream.keys[token])
+    return key, EXACT.of(problem.beta[token]), dot(step.preconditioner, [k * k for k in key])
+
+
+def mean_loss(step: LocalStep, tokens: list[int]) -> Number:
+    """tr(E C_d E^T), C_d the mean over the tokens of beta (2 - beta a) k k^T."""
+    width = range(step.problem.key_dim)
+    drawn = [_rank_one(step, token) for token in tokens]
+    weights = [beta * (2 - beta * a) / len(tokens) for _, beta, a in drawn]
+    keys = flint.fmpq_mat([key for key, _, _ in drawn])
+    scaled = flint.fmpq_mat(
+        [[w * key[i] for i in width] for w, (key, _, _) in zip(weights, drawn, strict=True)]
+    )
+    form = keys.transpose() * scaled
+    error = flint.fmpq_mat(step.error(step.decayed))
+    return total(a * b for a, b in zip((error * form).entries(), error.entries(), strict=True))
+
+
+def _written_error(step: LocalStep, token: int) -> list[list[Number]]:
+    """E - beta (E k)(d * k)^T: the error after a realisable write of another token."""
+    key, beta, _ = _rank_one(step, token)
+    write_key = [d * k for d, k in zip(step.preconditioner, key, strict=True)]
+    return [
+        [e - beta * dot(row, key) * k for e, k in zip(row, write_key, strict=True)]
+        for row in step.error(step.decayed)
+    ]
+
+
+@bound(
+    "T25",
+    "Mean energy after a write",
+    r"\mathbb E[V^+] = V - \operatorname{tr}(\hat E W_d\hat E^\top)",
+    hypotheses=(h.has_tokens, h.ungated, h.positive_preconditioner, h.realisable),
+)
+def mean_energy(e: BoundEvidence) -> list[Sides]:
+    """The expectation over a token drawn from the stream is a finite sum: exact."""
+    tokens = drawn_tokens(e.problem)
+    pairs = []
+    for step in e.facts.local_steps:
+        energies = [metric(_written_error(step, token), step.preconditioner) for token in tokens]
+        before, lost = metric(step.error(step.decayed), step.preconditioner), mean_loss(step, tokens)
+        scope = f"one of {len(tokens)} tokens, state and d of sampled tokens, token {step.token + 1} shown"
+        pairs.append(
+            Sides(
+                total(energies) / len(tokens), before - lost, identity=True, vacuous=before == 0, scope=scope,
+                method=EXACT.label,
+            )
+        )  # fmt: skip
+    return pairs
+
+
+def spanning_keys(e: BoundEvidence) -> HypothesisVerdict:
+    """float64 may tell that they do, since the eigenvalues are certified; that they do not is told exactly."""
+    keys, width = e.problem.stream.keys, e.problem.key_dim
+    if width > _WIDEST:
+        return HypothesisVerdict("fails", f"not run for K > {_WIDEST}, got K = {width}")
+    spans = e.problem.length >= width and np.linalg.matrix_rank(keys) == width
+    rank = width if spans else matrix_rank(keys)
+    return unless("" if rank == width else f"needs keys that span, got rank {rank} of {width}")
+
+
+def write_sizes(e: BoundEvidence) -> list[Number]:
+    """beta_i |k_i|^2, exactly."""
+    pairs = zip(e.problem.beta, e.problem.stream.keys, strict=True)
+    return [_FIELD.of(beta) * norm_sq(vector(_FIELD, key)) for beta, key in pairs]
+
+
+def stable_writes(e: BoundEvidence) -> HypothesisVerdict:
+    """0 <= beta_i |k_i|^2 < 2."""
+    with _FIELD.working():
+        for token, size in enumerate(write_sizes(e)):
+            if not 0 <= size < 2:
+                reason = f"needs 0 <= beta ||k||^2 < 2, got {float(size):.6g} at token {token + 1}"
+                return HypothesisVerdict("fails", reason)
+    return unless("")
+
+
+def nonnegative_box(e: BoundEvidence) -> HypothesisVerdict:
+    least = float(e.problem.lower.min())
+    return unless("" if least >= 0 else f"needs d_min >= 0, got {least:.4g}")
+
+
+def rate_form(problem: CalibrationProblem, d: Array) -> Any:
+    """W_d, the mean over all tokens of beta (2 - beta a) D^{1/2} k k^T D^{1/2}, enclosed."""
+    root = [sqrt(value) for value in vector(_FIELD, d)]
+    scaled = [[r * k for r, k in zip(root, vector(_FIELD, key), strict=True)] for key in problem.stream.keys]
+    rows = []
+    for beta, key in zip(vector(_FIELD, problem.beta), scaled, strict=True):
+        weight = beta * (2 - beta * norm_sq(key)) / problem.length
+        rows.append([weight * k for k in key])
+    return flint.arb_mat(scaled).transpose() * flint.arb_mat(rows)
+
+
+def least_eigenvalue(symmetric: Any) -> Number:
+    """An enclosure: below, what elimination certifies; above, the quotient of float64's eigenvector."""
+    size = symmetric.nrows()
+    middle = np.array([[float(symmetric[i, j]) for j in range(size)] for i in range(size)])
+    values, vectors = np.linalg.eigh((middle + middle.T) / 2)
+    x = column(vector(_FIELD, vectors[:, 0]))
+    quotient = (x.transpose() * symmetric * x)[0, 0] / norm_sq(x.entries())
+    candidate = _FIELD.of(float(values[0] - 1e-6 * abs(values[0]) - 1e-14 * abs(values[-1])))
+    shifted = [[symmetric[i, j] - (candidate if i == j else 0) for j in range(size)] for i in range(size)]
+    certified = candidate if positive_definite(flint.arb_mat(shifted)) else flint.arb.neg_inf()
+    return quotient.union(certified)
+
+
+def speed_limit(e: BoundEvidence) -> Number:
+    """h max_i (2 - beta_i l n_i) / (2 - beta_i n_i) for the box [l, h]."""
+    low, high = _FIELD.of(e.problem.lower.min()), _FIELD.of(e.problem.upper.max())
+    return high * reduce(_FIELD.maximum, [(2 - low * n) / (2 - n) for n in write_sizes(e)])
+
+
+@bound(
+    "T25",
+    "Speed limit of the box",
+    r"\lambda_{\min}(W_d) \le h\,\max_i\frac{2-\beta_i l n_i}{2-\beta_i n_i}\,\lambda_{\min}(W_1)",
+    hypotheses=(h.has_tokens, h.ungated, h.bounded_box, nonnegative_box, stable_writes, spanning_keys),
+)
+def box_speed_limit(e: BoundEvidence) -> list[Sides]:
+    """For the d of the last token, held still."""
+    with _FIELD.working():
+        d = np.clip(e.problem.preconditioner[-1], e.problem.lower, e.problem.upper)
+        rate, plain = (least_eigenvalue(rate_form(e.problem, each)) for each in (d, np.ones_like(d)))
+        return [Sides(rate, speed_limit(e) * plain, scope="d of the last token", method=_FIELD.label)]
+
+
+def contracting_writes(e: BoundEvidence) -> HypothesisVerdict:
+    """0 <= beta_t ||k_t||^2 <= 2."""
+    with EXACT.working():
+        for token, (beta, key) in enumerate(zip(e.problem.beta, e.problem.stream.keys, strict=True)):
+            size = EXACT.of(beta) * norm_sq(vector(EXACT, key))
+            if not 0 <= size <= 2:
+                reason = f"needs 0 <= beta ||k||^2 <= 2, got {float(size):.6g} at token {token + 1}"
+                return HypothesisVerdict("fails", reason)
+    return unless("")
+
+
+def difference_limit(squares: Sequence[Number]) -> Number:
+    """(sum_t beta_t ||r_t|| ||(d_t - 1) * k_t||)^2 from the squares of its terms; exact where there is only one."""
+    return total(squares) + 2 * total(sqrt(a * b) for a, b in combinations(squares, 2))
+
+
+@bound(
+    "T26",
+    "Near DeltaNet",
+    r"\|S_T-S_T^{\mathrm{DeltaNet}}\|_F^2 \le (\sum_t \beta_t\|r_t\|\,\|(d_t-1)\odot k_t\|)^2",
+    hypotheses=(h.has_tokens, h.ungated, contracting_writes),
+)
+def near_delta_net(e: BoundEvidence) -> list[Sides]:
+    problem, length = e.problem, min(e.problem.length, LONGEST)
+    field = widened(e.field, length)
+    with field.working():
+        path = [vector(field, d) for d in problem.preconditioner[:length]]
+        ones = [[field.of(1.0)] * problem.key_dim] * length
+        found = list(states(problem, field, path))
+        keys = (vector(field, key) for key in problem.stream.keys[:length])
+        moved = [
+            norm_sq((a - 1) * k for a, k in zip(d, key, strict=True))
+            for d, key in zip(path, keys, strict=True)
+        ]
+        squares = [
+            field.of(beta) ** 2 * norm_sq(residual.entries()) * square
+            for beta, (_, residual), square in zip(problem.beta, found, moved, strict=False)
+        ]
+        # Where no d ever leaves 1 the two runs are one; their balls would not cancel.
+        apart = field.of(0.0)
+        if any(square != 0 for square in moved):
+            apart = norm_sq((found[-1][0] - final_state(problem, field, ones)).entries())
+        return [Sides(apart, difference_limit(squares), scope=_prefix(problem, length), method=field.label)]
+
+
+def _prefix(problem: CalibrationProblem, length: int) -> str:
+    return "whole trajectory" if length == problem.length else f"tokens 1 to {length}"
+
+
+def stable_alignment(e: BoundEvidence) -> HypothesisVerdict:
+    """0 <= beta_t a_t <= 2 with the float64 d_t, exactly."""
+    for token, d in enumerate(e.problem.preconditioner[:LONGEST]):
+        key = vector(EXACT, e.problem.stream.keys[token])
+        size = EXACT.of(e.problem.beta[token]) * dot(vector(EXACT, d), [k * k for k in key])
+        if not 0 <= size <= 2:
+            reason = f"needs 0 <= beta a <= 2, got {float(size):.6g} at token {token + 1}"
+            return HypothesisVerdict("fails", reason)
+    return unless("")
+
+
+def metric_growth(field: Field, path: list[list[Number]]) -> Number:
+    """prod_t max_i d_{t,i} / d_{t+1,i} along the path."""
+    growth = field.of(1.0)
+    for d, following in pairwise(path):
+        growth = growth * reduce(field.maximum, [a / b for a, b in zip(d, following, strict=True)])
+    return growth
+
+
+@bound(
+    "T27",
+    "Growth of the error",
+    r"\|E_TD_T^{-1/2}\|_F^2 \le \prod_{t<T}\max_i\tfrac{d_{t,i}}{d_{t+1,i}}\,\|E_0D_1^{-1/2}\|_F^2",
+    hypotheses=(h.has_tokens, h.ungated, h.positive_preconditioner, h.realisable, stable_alignment),
+)
+def error_growth(e: BoundEvidence) -> list[Sides]:
+    problem, length = e.problem, min(e.problem.length, LONGEST)
+    field = widened(e.field, length)
+    with field.working():
+        path = [vector(field, d) for d in problem.preconditioner[:length]]
+        solution = matrix(field, np.asarray(problem.stream.solution))
+        before, after = (
+            metric((state - solution).tolist(), d)
+            for state, d in (
+                (initial_state(problem, field), path[0]),
+                (final_state(problem, field, path), path[-1]),
+            )
+        )
+        limit = metric_growth(field, path) * before
+        return [Sides(after, limit, scope=_prefix(problem, length), method=field.label)]

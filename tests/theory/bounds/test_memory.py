@@ -1,0 +1,232 @@
+"""T25, T26 and T27: where they are attained, and that a wrong constant, index or missing hypothesis is caught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from support.bound_cases import FAST, checked, one, outcome, stream_of, unguarded
+
+from osdn_theory.bounds import check_bounds
+from osdn_theory.bounds.runs.states import LONGEST
+from osdn_theory.bounds.statements import memory
+from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.solve import delta_net, gated_delta_net, osdn
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.streams.exhibits import growing
+from osdn_theory.streams.stream import Stream
+from osdn_theory.streams.transforms import with_gates
+
+SPEED, NEAR, GROWTH = "Speed limit of the box", "Near DeltaNet", "Growth of the error"
+OPEN = CalibrationRule(eta=0.0, d_min=-np.inf, d_max=np.inf)
+
+
+def still(
+    keys: np.ndarray, d: list[float], box: tuple[float, float], beta: np.ndarray | float = 1.0
+) -> Trajectory:
+    """A static d in a box."""
+    rule = CalibrationRule(eta=0.0, d_min=box[0], d_max=box[1])
+    stream = Stream(keys=keys, values=np.ones((len(keys), 1)), beta=beta)
+    return osdn(stream, rule, initial_preconditioner=np.array(d))
+
+
+def fast_corner() -> Trajectory:
+    """Unit keys that are nearly all in one direction: d = (h, l) comes close to h (2 - l)."""
+    keys = np.array([[1 / 64, 1.0], [-1 / 64, 1.0]])
+    keys = keys / np.linalg.norm(keys, axis=1, keepdims=True)
+    return still(keys, [1.5, 2 / 3], (2 / 3, 1.5))
+
+
+def one_feature(sizes: list[float]) -> Trajectory:
+    """A box of one point on one feature: the limit is attained where one token decides."""
+    return still(np.sqrt(sizes)[:, None], [0.5], (0.5, 0.5))
+
+
+def aligned(length: int = 3) -> Trajectory:
+    """Short keys on one feature and residuals of one sign: the differences of the writes add up."""
+    stream = Stream(keys=np.full((length, 1), 0.0625), values=np.ones((length, 1)))
+    return osdn(stream, OPEN, initial_preconditioner=np.full(1, 1.5))
+
+
+def idle(length: int = 5) -> Trajectory:
+    """Nothing is written and d falls towards its anchor: the metric alone changes."""
+    stream = Stream(
+        keys=np.ones((length, 1)), values=np.ones((length, 1)), solution=np.ones((1, 1)), beta=0.0,
+    )  # fmt: skip
+    rule = CalibrationRule(eta=2.0**-20, d_min=0.25, d_max=4.0, forgetting=0.5, anchor=0.5)
+    return osdn(stream, rule, initial_preconditioner=np.full(1, 2.0))
+
+
+def test_mean_energy_that_leaves_out_a_token_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = osdn(stream_of(beta="random"), FAST)
+    assert outcome(run, "T25", "Mean") == "holds"
+    whole = memory.mean_loss
+    for left_out in (0, 9, 15):
+        monkeypatch.setattr(
+            memory,
+            "mean_loss",
+            lambda step, tokens, out=left_out: whole(step, tokens[:out] + tokens[out + 1 :]),
+        )
+        assert outcome(run, "T25", "Mean") == "violated", left_out
+
+
+def test_mean_energy_in_numpy() -> None:
+    """The form W_d against one pass over the tokens, from the state and d of the first token."""
+    stream = stream_of(length=16, beta="random")
+    run = osdn(stream, FAST)
+    found = one(check_bounds(run, ["T25"]), "T25", "Mean")
+    d, error = run.preconditioner[0], -np.asarray(stream.solution)
+    after = [
+        np.sum((error - b * np.outer(error @ k, d * k)) ** 2 / d)
+        for k, b in zip(stream.keys, np.asarray(stream.beta), strict=True)
+    ]
+    assert "token 1 shown" in found.scope
+    assert found.lhs == pytest.approx(np.mean(after), rel=1e-12)
+
+
+def test_the_speed_limit_is_two_in_the_published_box_and_nearly_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = one(check_bounds(fast_corner(), ["T25"]), "T25", "Speed")
+    assert found.outcome == "holds"
+    plain = one(check_bounds(osdn(fast_corner().stream, PUBLISHED), ["T25"]), "T25", "Speed")
+    assert found.lhs is not None
+    assert plain.lhs is not None
+    assert found.lhs / plain.lhs == pytest.approx(1.9992, abs=1e-3)
+    whole = memory.speed_limit
+    monkeypatch.setattr(memory, "speed_limit", lambda e: whole(e) * 999 / 1000)
+    assert outcome(fast_corner(), "T25", "Speed") == "violated"
+
+
+@pytest.mark.parametrize("token", range(3))
+def test_a_speed_limit_that_leaves_out_a_token_is_caught(token: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [1.5 if t == token else 2.0**-10 for t in range(3)]
+    assert outcome(one_feature(sizes), "T25", "Speed") == "holds"
+    whole = memory.write_sizes
+    monkeypatch.setattr(memory, "write_sizes", lambda e: [n for t, n in enumerate(whole(e)) if t != token])
+    assert outcome(one_feature(sizes), "T25", "Speed") == "violated"
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        (lambda: one_feature([0.5, 0.5, 2.0]), "needs 0 <= beta ||k||^2 < 2, got 2 at token 3"),
+        (
+            lambda: still(np.ones((2, 1)) / 2, [1.0], (0.5, 1.5), np.array([1.0, -1.0])),
+            "got -0.25 at token 2",
+        ),
+        (lambda: still(np.ones((2, 1)), [1.0], (-0.5, 1.5)), "needs d_min >= 0"),
+        (lambda: still(np.ones((2, 1)), [1.0], (0.5, np.inf)), "bounded box"),
+        (
+            lambda: still(np.full((3, 2), 0.5), [1.0, 1.0], (0.5, 1.5)),
+            "needs keys that span, got rank 1 of 2",
+        ),
+    ],
+)
+def test_what_the_speed_limit_asks_for(run: Callable[[], Trajectory], reason: str) -> None:
+    assert reason in one(check_bounds(run(), ["T25"]), "T25", "Speed").reason
+
+
+def test_the_speed_limit_without_its_hypothesis_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key beyond 2 turns the form of DeltaNet negative, where d = 1/2 keeps it positive."""
+    run = one_feature([3.0])
+    assert outcome(run, "T25", "Speed") == "not applicable"
+    unguarded(monkeypatch, SPEED, "stable_writes")
+    monkeypatch.setattr(memory, "speed_limit", lambda e: memory._FIELD.of(2.5))
+    assert outcome(run, "T25") == "violated"
+
+
+def test_the_difference_from_delta_net_is_that_of_the_solvers(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = osdn(stream_of(), FAST)
+    found = one(check_bounds(run, ["T26"]), "T26")
+    assert found.lhs == pytest.approx(
+        np.linalg.norm(run.final_state - delta_net(run.stream).final_state) ** 2, rel=1e-12
+    )
+    k, r = run.stream.keys, run.residuals
+    terms = np.linalg.norm(r, axis=-1) * np.linalg.norm((run.preconditioner - 1) * k, axis=-1)
+    assert found.rhs == pytest.approx(float(terms.sum()) ** 2, rel=1e-12)
+
+
+def test_a_smaller_difference_limit_is_caught_where_it_is_attained(monkeypatch: pytest.MonkeyPatch) -> None:
+    single = one(checked(stream_of(length=1), FAST, "T26", initial_preconditioner=np.full(6, 1.1)), "T26")
+    assert (single.outcome, single.log10_slack) == ("holds", 0.0)
+    whole = memory.difference_limit
+    for token in range(3):
+        monkeypatch.setattr(memory, "difference_limit", whole)
+        assert outcome(aligned(), "T26") == "holds"
+        monkeypatch.setattr(
+            memory, "difference_limit", lambda steps, t=token: whole(steps[:t] + steps[t + 1 :])
+        )
+        assert outcome(aligned(), "T26") == "violated", token
+    monkeypatch.setattr(memory, "difference_limit", lambda steps: whole(steps) * 99 / 100)
+    assert outcome(aligned(), "T26") == "violated"
+
+
+def test_writes_that_expand_are_told_and_without_the_hypothesis_violate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = np.array([[1.0], [1.0], [2.0]])
+    stream = Stream(keys=keys, values=np.array([[1.0], [1.0], [0.0]]))
+    run = osdn(stream, OPEN, initial_preconditioner=np.full(1, 0.5))
+    assert "got 4 at token 3" in one(check_bounds(run, ["T26"]), "T26").reason
+    negative = osdn(Stream(keys=keys / 2, values=keys, beta=np.array([1.0, 1.0, -1.0])), OPEN)
+    assert "got -1 at token 3" in one(check_bounds(negative, ["T26"]), "T26").reason
+    grown = osdn(
+        Stream(keys=np.full((6, 1), 2.0), values=np.eye(6, 1)), OPEN, initial_preconditioner=np.full(1, 0.375)
+    )
+    unguarded(monkeypatch, NEAR, "contracting_writes")
+    assert outcome(grown, "T26") == "violated"
+
+
+def test_gated_states_are_left_out() -> None:
+    gated = with_gates(stream_of(), np.random.default_rng(0), state="token")
+    checks = check_bounds(gated_delta_net(gated, FAST), ["T25", "T26", "T27"])
+    assert {c.reason for c in checks} == {"the state is gated: see T17"}
+
+
+def test_growth_is_attained_where_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = one(check_bounds(idle(), ["T27"]), "T27")
+    assert found.outcome == "holds"
+    assert found.log10_slack == pytest.approx(0, abs=1e-9)
+    whole = memory.metric_growth
+    for token in range(4):
+        monkeypatch.setattr(
+            memory,
+            "metric_growth",
+            lambda field, path, t=token: whole(field, path[: t + 1]) * whole(field, path[t + 1 :]),
+        )
+        assert outcome(idle(), "T27") == "violated", token
+
+
+def test_an_unstable_write_is_told_and_without_the_hypothesis_violates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = np.array([[1.0], [1.0], [2.0]])
+    stream = Stream(keys=keys, values=keys, solution=np.ones((1, 1)), beta=np.array([0.5, 0.5, 1.0]))
+    run = osdn(stream, OPEN, initial_preconditioner=np.full(1, 1.0))
+    assert "needs 0 <= beta a <= 2, got 4 at token 3" in one(check_bounds(run, ["T27"]), "T27").reason
+    unguarded(monkeypatch, GROWTH, "stable_alignment")
+    wild = osdn(
+        Stream(keys=np.full((1, 1), 2.0), values=np.full((1, 1), 2.0), solution=np.ones((1, 1))), OPEN
+    )
+    assert outcome(wild, "T27") == "violated"
+
+
+def test_errors_grow_geometrically_although_every_write_contracts() -> None:
+    """T27's counterexample: unit keys, 0 <= a <= 2, d in the published box, T16 at every step."""
+    rule = CalibrationRule(eta=1.9, forgetting=1 / 64, anchor="initial")
+    norms = []
+    for length in (500, 1000, 2000):
+        run = osdn(growing(length=length), rule)
+        assert run.alignment.min() > 0
+        assert run.alignment.max() < 2
+        norms.append(float(np.log(np.linalg.norm(run.final_state - np.eye(2)))))
+    assert (norms[2] - norms[1]) / 1000 == pytest.approx(norms[1] / 1000, rel=0.1)
+    assert norms[2] > 18
+    assert {c.outcome for c in check_bounds(run, ["T16", "T27"])} == {"holds"}
+
+
+def test_a_prefix_is_named() -> None:
+    checks = checked(stream_of(length=LONGEST + 1), FAST, "T26", "T27")
+    assert {c.scope for c in checks} == {f"tokens 1 to {LONGEST}"}
