@@ -83,7 +83,8 @@ def chunk_osdn(call: Arguments) -> Results:
         Also return what each token met: the d_t of this very run, that its write keys were formed with.
     check_values : bool
         Whether to read g, initial_preconditioner, anchor and cu_seqlens to check them, which waits for the device.
-        Ignored under `torch.compile` and in CUDA graph capture, where values cannot be read.
+        Ignored under `torch.compile`, `torch.func` and CUDA graph capture, and for meta and fake tensors, which cannot
+        be read. Bounds that go unread lead out of no tensor; tokens of no sequence have outputs and gradients of zero.
 
     Returns
     -------

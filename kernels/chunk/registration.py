@@ -8,7 +8,7 @@ from torch import Tensor
 from ..launch.precompile import ahead_of_first
 from ..launch.recurrence import Cotangents, Gradients, Inputs, RecurrenceOperator
 from ..launch.runtime import single
-from ..launch.sequences import Chunks, count_slots, cut
+from ..launch.sequences import Chunks, count_slots, cut, size_for
 from ..scan.sweeps import most_sweeps, sweeps_pay
 from . import stages
 from .stages import ChunkOptions, ChunkOutputs, ChunkSaved
@@ -47,6 +47,13 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
             return () if inputs.g is not None else ("anchor",)
         return ("g", "anchor") if options.mode == FIXED else ("g", "anchor", "initial_preconditioner")
 
+    def count_flops(self, inputs: Inputs, options: ChunkOptions) -> tuple[int, int]:
+        tokens, key_dim, value_dim = inputs.beta.numel(), inputs.k.shape[-1], inputs.v.shape[-1]
+        state, size = key_dim * value_dim, options.chunk_size
+        by_key, by_value = size * key_dim, size * value_dim
+        forward = 6 * state + (8 if options.mode == LEARNED else 6) * by_key + 4 * by_value
+        return tokens * forward, tokens * (16 * state + 16 * by_key + 10 * by_value + 4 * size**2)
+
     def run(self, inputs: Inputs, options: ChunkOptions) -> ChunkOutputs:
         return stages.forward(inputs, options, _chunks(inputs, options))
 
@@ -62,8 +69,8 @@ def _opened(inputs: Inputs, options: ChunkOptions) -> Tensor | None:
     if not swept or not inputs.k.numel():
         return None
     _, length, heads, _ = inputs.k.shape
-    shape = (most_sweeps(length, options.chunk_size), inputs.sequences, heads)
-    return inputs.k.new_empty(shape, dtype=torch.int32)
+    sweeps = size_for(length, lambda: most_sweeps(length, options.chunk_size))
+    return inputs.k.new_empty((sweeps, inputs.sequences, heads), dtype=torch.int32)
 
 
 def _chunks(inputs: Inputs, options: ChunkOptions) -> Chunks:

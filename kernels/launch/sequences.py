@@ -1,6 +1,6 @@
 """How tokens are cut into chunks, for batches of equal length and for packed sequences."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,8 +69,23 @@ def count(tokens: Tensor, cu_seqlens: Tensor | None) -> int:
 
 def count_slots(batch: int, length: int, size: int, cu_seqlens: Tensor | None) -> int:
     """Slots for the chunks of B sequences of T tokens, or of packed ones; see `Chunks`."""
-    chunks: int = triton.cdiv(length, size)
-    return batch * chunks if cu_seqlens is None else chunks + cu_seqlens.shape[0] - 2
+
+    def slots() -> int:
+        chunks: int = triton.cdiv(length, size)
+        return batch * chunks if cu_seqlens is None else chunks + cu_seqlens.shape[0] - 2
+
+    return size_for(length, slots)
+
+
+def size_for(length: int, count: Callable[[], int]) -> int:
+    """What `count` says, or some size in a program that is exported for many lengths at once.
+
+    PyTorch would ask whether what depends on the length is 1, and export a program for such lengths alone.
+    """
+    if torch.compiler.is_exporting() and isinstance(length, torch.SymInt):
+        unknown: int = torch.library.get_ctx().new_dynamic_size()
+        return unknown
+    return count()
 
 
 def cut(batch: int, length: int, size: int, cu_seqlens: Tensor | None) -> Chunks:

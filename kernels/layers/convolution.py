@@ -29,7 +29,8 @@ def packing(cu_seqlens: Tensor, length: int, reach: int) -> Packing:
     """The rows of T packed tokens with `reach` rows before each sequence; nothing is read back to the host."""
     bounds = cu_seqlens.to(torch.int64)
     tokens = torch.arange(length, device=bounds.device)
-    sequence = torch.searchsorted(bounds[1:], tokens, right=True)
+    # Tokens of no sequence go with a neighbouring one, and reach no other.
+    sequence = torch.searchsorted(bounds[1:-1].contiguous(), tokens, right=True)
     numbers = torch.arange(len(bounds) - 1, device=bounds.device)
     tail = torch.arange(reach, device=bounds.device)
     return Packing(

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, logsigmoid, rms_norm, silu
 
-from ..boundary.checks import count_sequences, read_rule, refuse
+from ..boundary.checks import count_sequences, read_count, read_rule, refuse
 from ..boundary.inputs import MAX_FEATURES
 from ..boundary.results import State, widen
 from ..boundary.rule import PUBLISHED
-from ..boundary.values import check_values
+from ..boundary.values import check_values, settle
 from .cache import LayerCache
 from .convolution import Packing, ShortConvolution, packing
+from .marks import MarkedModule
 from .operator import can_launch, choose, step_
 
 MODES = ("chunk", "fused_recurrent")
@@ -22,7 +23,7 @@ FORGET_BIAS = 6.9
 """Logit of the forgetting factor at the start: sigmoid(6.9) = 0.999."""
 
 
-class OnlineScaledDeltaNet(nn.Module):
+class OnlineScaledDeltaNet(MarkedModule):
     r"""Delta-rule attention whose write keys are scaled by an online-learned preconditioner.
 
     .. math::
@@ -74,9 +75,11 @@ class OnlineScaledDeltaNet(nn.Module):
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         Naming the argument, what was expected and what came.
     """
+
+    marked = ("initial_preconditioner",)
 
     def __init__(
         self,
@@ -105,9 +108,11 @@ class OnlineScaledDeltaNet(nn.Module):
         super().__init__()
         if mode not in MODES:
             refuse("mode", " or ".join(MODES), mode)
-        if hidden_size < 1 or num_heads < 1:
-            refuse("hidden_size, num_heads", "positive numbers", (hidden_size, num_heads))
-        self.hidden_size, self.num_heads, self.mode = hidden_size, num_heads, mode
+        self.hidden_size, self.num_heads = (
+            read_count("hidden_size", hidden_size),
+            read_count("num_heads", num_heads),
+        )
+        self.mode = mode
         self.head_k_dim = _head_dim("k", head_k_dim, expand_k, hidden_size, num_heads)
         self.head_v_dim = _head_dim("v", head_v_dim, expand_v, hidden_size, num_heads)
         self.allow_neg_eigval, self.anchored = allow_neg_eigval, anchored
@@ -122,8 +127,7 @@ class OnlineScaledDeltaNet(nn.Module):
         self.b_proj = nn.Linear(hidden_size, num_heads, bias=False)
         self.use_short_conv = use_short_conv
         if use_short_conv:
-            if conv_size < 2:
-                refuse("conv_size", "at least 2, or use_short_conv=False", conv_size)
+            read_count("conv_size", conv_size, 2)
             self.q_conv1d = ShortConvolution(key_dim, conv_size, conv_bias)
             self.k_conv1d = ShortConvolution(key_dim, conv_size, conv_bias)
             self.v_conv1d = ShortConvolution(value_dim, conv_size, conv_bias)
@@ -141,7 +145,6 @@ class OnlineScaledDeltaNet(nn.Module):
     def reset_parameters(self) -> None:
         """Set d_1 to ones; the other modules have a `reset_parameters` of their own."""
         nn.init.ones_(self.initial_preconditioner)
-        _keep(self.initial_preconditioner)
 
     @torch.no_grad()
     def project_(self) -> None:
@@ -177,11 +180,12 @@ class OnlineScaledDeltaNet(nn.Module):
 
         Raises
         ------
-        ValueError
-            Shapes that do not fit, `attention_mask` together with `cu_seqlens`, wrong bounds, or a cache of another
-            number of sequences.
+        ValueError, TypeError
+            Shapes that do not fit, `attention_mask` together with `cu_seqlens`, wrong bounds, a cache of another
+            number of sequences or that is none, or one in a call that the backward pass repeats (activation
+            checkpointing): it would start from where the first one ended.
         """
-        self._check_call(hidden_states, attention_mask, cu_seqlens)
+        cu_seqlens = self._check_call(hidden_states, attention_mask, cache, cu_seqlens)
         if cache is None and use_cache:
             cache = LayerCache()
         if attention_mask is not None:
@@ -190,7 +194,10 @@ class OnlineScaledDeltaNet(nn.Module):
                 return self._mix_unpadded(hidden_states, kept, cache), cache
         return self._mix(hidden_states, cache, cu_seqlens), cache
 
-    def _check_call(self, x: Tensor, mask: Tensor | None, cu_seqlens: Tensor | None) -> None:
+    def _check_call(
+        self, x: Tensor, mask: Tensor | None, cache: LayerCache | None, cu_seqlens: Tensor | None
+    ) -> Tensor | None:
+        """`cu_seqlens`, within the tokens whatever was given."""
         if x.dim() != 3 or x.shape[2] != self.hidden_size:
             refuse("hidden_states", f"[B, T, {self.hidden_size}]", list(x.shape))
         if mask is not None:
@@ -200,9 +207,16 @@ class OnlineScaledDeltaNet(nn.Module):
                 refuse("attention_mask", f"[{x.shape[0]}, {x.shape[1]} or more]", list(mask.shape))
             if mask.is_floating_point():
                 refuse("attention_mask", "bool or integer", mask.dtype)
-        if cu_seqlens is not None:
-            count_sequences(cu_seqlens, x)
-            check_values(None, None, None, cu_seqlens, self.rule, x.shape[1])
+        if cache is not None:
+            if not isinstance(cache, LayerCache):
+                raise TypeError(f"cache: expected a LayerCache or None, got {type(cache).__name__}")
+            if in_backward():
+                refuse("cache", "None where activation checkpointing repeats a call", cache)
+        if cu_seqlens is None:
+            return None
+        count_sequences(cu_seqlens, x)
+        check_values(None, None, None, cu_seqlens, self.rule, x.shape[1])
+        return settle(cu_seqlens, x.shape[1])
 
     def _mix_unpadded(self, x: Tensor, kept: Tensor, cache: LayerCache | None) -> Tensor:
         """`_mix` of the tokens that a mask [B, T] keeps, packed, and zeros for the others."""
@@ -298,12 +312,19 @@ class OnlineScaledDeltaNet(nn.Module):
         )
 
 
-class ForgetGate(nn.Module):
+def in_backward() -> bool:
+    """Whether autograd's backward pass is what calls."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+class ForgetGate(MarkedModule):
     """log gamma = logsigmoid(W x + b), [B, T, H] in float32 (float64 for float64 weights).
 
     W starts at zero and b at 6.9, so that gamma starts at 0.999 for every token. Not an `nn.Linear`, because generic
     initialisers redraw the weight of those and set the bias to zero: gamma would be 0.5.
     """
+
+    marked = ("bias",)
 
     def __init__(self, hidden_size: int, num_heads: int) -> None:
         super().__init__()
@@ -314,7 +335,6 @@ class ForgetGate(nn.Module):
     def reset_parameters(self) -> None:
         nn.init.zeros_(self.weight)
         nn.init.constant_(self.bias, FORGET_BIAS)
-        _keep(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         logits = linear(x, self.weight)
@@ -333,18 +353,10 @@ class HeadNorm(nn.RMSNorm):
         return rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
-def _keep(parameter: nn.Parameter) -> None:
-    """Mark a parameter, in the ways that libraries look for, as not to be decayed and not to be initialised again."""
-    for mark in ("_no_weight_decay", "_no_reinit", "_is_hf_initialized"):
-        setattr(parameter, mark, True)
-
-
 def _head_dim(which: str, given: int | None, expand: float, hidden_size: int, num_heads: int) -> int:
     if given is None:
         features = int(hidden_size * expand)
         if features % num_heads:
             refuse("num_heads", f"a divisor of hidden_size * expand_{which} = {features}", num_heads)
         given = features // num_heads
-    if not 1 <= given <= MAX_FEATURES:
-        refuse(f"head_{which}_dim", f"1 to {MAX_FEATURES}", given)
-    return given
+    return read_count(f"head_{which}_dim", given, 1, MAX_FEATURES)
