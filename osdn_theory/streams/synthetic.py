@@ -18,7 +18,8 @@ Queries are random unit vectors, normalised in float64. `Stream.metadata` holds 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
@@ -39,56 +40,94 @@ _SOLUTION_MAX = 4.0
 _BETA_BITS = 8
 
 
-def isotropic(
-    rng: np.random.Generator,
-    *,
-    lead: tuple[int, ...] = (),
-    length: int = 64,
-    key_dim: int = 16,
-    value_dim: int = 16,
-    beta: Array | float | Literal["random"] = 1.0,
-    noise: float = 0.0,
-    exact: bool = True,
-) -> Stream:
+class _AnyLength(TypedDict, total=False):
+    lead: tuple[int, ...]
+    key_dim: int
+    value_dim: int
+    beta: Array | float | Literal["random"]
+    noise: float
+
+
+class Shared(_AnyLength, total=False):
+    """What every generator takes by keyword, see above."""
+
+    length: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Draw:
+    """The same, checked, with a generator's randomness."""
+
+    rng: np.random.Generator
+    lead: tuple[int, ...] = ()
+    length: int = 64
+    key_dim: int = 16
+    value_dim: int = 16
+    beta: Array | float | Literal["random"] = 1.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_generator(self.rng)
+        require(all(n >= 0 for n in self.lead), f"lead: expected sizes >= 0, got {self.lead}")
+        require(self.length >= 0, f"length: expected >= 0, got {self.length}")
+        for name in ("key_dim", "value_dim"):
+            require(getattr(self, name) >= 1, f"{name}: expected >= 1, got {getattr(self, name)}")
+        finite = bool(np.isfinite(self.noise)) and self.noise >= 0
+        require(finite, f"noise: expected finite and >= 0, got {self.noise}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the keys."""
+        return (*self.lead, self.length, self.key_dim)
+
+    def betas(self) -> Array | float:
+        if not isinstance(self.beta, str):
+            return self.beta
+        _require_choice("beta", self.beta, ("random",))
+        return uniform_on_grid(self.rng, self.shape[:-1], _BETA_BITS)
+
+    def stream(self, keys: Array, name: str, *, comparator: Array | None = None, **metadata: Any) -> Stream:
+        """The stream of these keys, with values of a hidden S*."""
+        solution = _coarse_gaussian(self.rng, (*self.lead, self.value_dim, self.key_dim))
+        values = keys @ transpose(solution)
+        if self.noise > 0:
+            values = values + self.noise * self.rng.standard_normal(values.shape)
+        return Stream(
+            keys=keys,
+            values=values,
+            queries=_float_unit(self.rng, keys.shape),
+            beta=self.betas(),
+            comparator=comparator,
+            solution=solution,
+            name=name,
+            metadata={"generator": name.split("/")[0], "noise": self.noise, **metadata},
+        )
+
+
+def isotropic(rng: np.random.Generator, *, exact: bool = True, **shared: Unpack[Shared]) -> Stream:
     """Isotropic unit keys: T5 to T8 with comparator u = 1, T15, T16, T19.
 
     `exact` keys have ||k|| = 1 without rounding, hence <u, s_t> = 1 exactly (K >= 5); otherwise they
     are normalised in float64 and the hypothesis holds only up to rounding.
     """
-    shape = _shape(rng, lead, length, key_dim)
-    keys = unit_keys(rng, shape) if exact else _float_unit(rng, shape)
-    return _assemble(
-        rng, keys, value_dim, beta, noise, "isotropic", comparator=np.ones(key_dim), metadata={"exact": exact}
-    )
+    draw = _Draw(rng, **shared)
+    keys = unit_keys(rng, draw.shape) if exact else _float_unit(rng, draw.shape)
+    return draw.stream(keys, "isotropic", comparator=np.ones(draw.key_dim), exact=exact)
 
 
-def constant_key(
-    rng: np.random.Generator,
-    *,
-    lead: tuple[int, ...] = (),
-    length: int = 64,
-    key_dim: int = 16,
-    value_dim: int = 16,
-    beta: Array | float | Literal["random"] = 1.0,
-    noise: float = 0.0,
-) -> Stream:
+def constant_key(rng: np.random.Generator, **shared: Unpack[Shared]) -> Stream:
     """One exactly unit key at every token: the bias of forgetting (T13), and T5 with u = 1 (K >= 5)."""
-    shape = _shape(rng, lead, length, key_dim)
-    keys = np.broadcast_to(unit_keys(rng, (*lead, 1, key_dim)), shape)
-    return _assemble(rng, keys, value_dim, beta, noise, "constant_key", comparator=np.ones(key_dim))
+    draw = _Draw(rng, **shared)
+    keys = np.broadcast_to(unit_keys(rng, (*draw.lead, 1, draw.key_dim)), draw.shape)
+    return draw.stream(keys, "constant_key", comparator=np.ones(draw.key_dim))
 
 
 def interpolating(
     rng: np.random.Generator,
     *,
-    lead: tuple[int, ...] = (),
-    length: int = 64,
-    key_dim: int = 16,
-    value_dim: int = 16,
-    beta: Array | float | Literal["random"] = 1.0,
-    noise: float = 0.0,
     comparator: Array | None = None,
     condition: float = 1.0,
+    **shared: Unpack[Shared],
 ) -> Stream:
     """Keys with <u, s_t> = 1 exactly for a hidden u in the published box: T5, T6, T7 (K >= 5).
 
@@ -96,27 +135,23 @@ def interpolating(
     makes the keys anisotropic: before they are scaled to <u, s_t> = 1, their variances are geometric from 1 down to
     1/`condition`, over the features in random order.
     """
-    shape = _shape(rng, lead, length, key_dim)
+    draw = _Draw(rng, **shared)
+    lead, key_dim = draw.lead, draw.key_dim
     u = dyadic_comparator(rng, lead, key_dim) if comparator is None else as_float64("comparator", comparator)
     require(u.ndim >= 1, "comparator: expected shape (..., K), got a scalar")
-    keys = weighted_unit_keys(rng, u[..., None, :], shape, scales=_deviations(rng, lead, key_dim, condition))
-    metadata = {"condition": condition}
-    return _assemble(rng, keys, value_dim, beta, noise, "interpolating", comparator=u, metadata=metadata)
+    scales = _deviations(rng, lead, key_dim, condition)
+    keys = weighted_unit_keys(rng, u[..., None, :], draw.shape, scales=scales)
+    return draw.stream(keys, "interpolating", comparator=u, condition=condition)
 
 
 def ill_conditioned(
     rng: np.random.Generator,
     *,
-    lead: tuple[int, ...] = (),
-    length: int = 64,
-    key_dim: int = 16,
-    value_dim: int = 16,
-    beta: Array | float | Literal["random"] = 1.0,
-    noise: float = 0.0,
     condition: float = 1e3,
     smallest: float = 1.0,
     spectrum: Literal["expected", "sample"] = "expected",
     grid_bits: int = 16,
+    **shared: Unpack[Shared],
 ) -> Stream:
     """Keys whose Gram matrix has eigenvalues geometric from `smallest` up: T1, T9, T10.
 
@@ -125,13 +160,14 @@ def ill_conditioned(
     of the keys to multiples of 2^-grid_bits, and needs T >= K. The keys are not unit and no comparator
     interpolates.
     """
-    shape = _shape(rng, lead, length, key_dim)
+    draw = _Draw(rng, **shared)
+    lead, length, key_dim = draw.lead, draw.length, draw.key_dim
     _require_condition(condition)
     require(np.isfinite(smallest) and smallest > 0, f"smallest: expected > 0, got {smallest}")
     require(0 <= grid_bits <= 24, f"grid_bits: expected 0 to 24, got {grid_bits}")
     _require_choice("spectrum", spectrum, ("expected", "sample"))
     eigenvalues = smallest * np.geomspace(1.0, condition, key_dim)
-    tokens = rng.standard_normal(shape)
+    tokens = rng.standard_normal(draw.shape)
     if spectrum == "sample":
         require(length >= key_dim, f"length: a sample spectrum needs T >= K = {key_dim}, got {length}")
         tokens = np.linalg.qr(tokens).Q
@@ -144,21 +180,21 @@ def ill_conditioned(
         np.ldexp(reach, _SOLUTION_BITS + grid_bits) < 2.0**53,
         f"grid_bits: {grid_bits} is too fine for exact values at this condition; lower either",
     )
-    metadata = {"condition": condition, "smallest": smallest, "spectrum": spectrum, "grid_bits": grid_bits}
-    return _assemble(rng, keys, value_dim, beta, noise, "ill_conditioned", metadata=metadata)
+    told: dict[str, Any] = {
+        "condition": condition,
+        "smallest": smallest,
+        "spectrum": spectrum,
+        "grid_bits": grid_bits,
+    }
+    return draw.stream(keys, "ill_conditioned", **told)
 
 
 def orthogonal(
     rng: np.random.Generator,
     *,
-    lead: tuple[int, ...] = (),
-    length: int = 64,
-    key_dim: int = 16,
-    value_dim: int = 16,
-    beta: Array | float | Literal["random"] = 1.0,
-    noise: float = 0.0,
     scales: Literal["geometric", "random", "unit"] | Array = "geometric",
     condition: float = 16.0,
+    **shared: Unpack[Shared],
 ) -> Stream:
     """Keys +-c_i e_i, so the Gram matrix is exactly diagonal: T10 with diagonal P, T5 with u_i = 1/c_i^2.
 
@@ -167,7 +203,8 @@ def orthogonal(
     range, or all 1, or an array (..., K) of positive numbers. The comparator is known when they are
     powers of two; it lies in the published box only for unit scales.
     """
-    shape = _shape(rng, lead, length, key_dim)
+    draw = _Draw(rng, **shared)
+    lead, length, key_dim = draw.lead, draw.length, draw.key_dim
     _require_condition(condition)
     c = np.broadcast_to(_scales(rng, scales, lead, key_dim, condition), (*lead, key_dim))
     order = rng.permuted(
@@ -175,27 +212,20 @@ def orthogonal(
     )
     coordinate = order.reshape(*lead, order.shape[-2] * key_dim)[..., :length]
     signed = np.take_along_axis(c, coordinate, axis=-1) * rng.choice([-1.0, 1.0], size=coordinate.shape)
-    keys = np.zeros(shape)
+    keys = np.zeros(draw.shape)
     np.put_along_axis(keys, coordinate[..., None], signed[..., None], axis=-1)
     powers_of_two = bool(np.all(np.frexp(c)[0] == 0.5))
-    metadata = {"scales": scales if isinstance(scales, str) else "given", "condition": condition}
     comparator = 1.0 / c**2 if powers_of_two else None
-    return _assemble(
-        rng, keys, value_dim, beta, noise, "orthogonal", comparator=comparator, metadata=metadata
-    )
+    named = scales if isinstance(scales, str) else "given"
+    return draw.stream(keys, "orthogonal", comparator=comparator, scales=named, condition=condition)
 
 
 def non_stationary(
     rng: np.random.Generator,
     *,
-    lead: tuple[int, ...] = (),
-    length: int = 64,
-    key_dim: int = 16,
-    value_dim: int = 16,
-    beta: Array | float | Literal["random"] = 1.0,
-    noise: float = 0.0,
     mode: Literal["drift", "switch"] = "drift",
     segments: int = 4,
+    **shared: Unpack[Shared],
 ) -> Stream:
     """A moving comparator with <u_t, s_t> = 1 exactly, u_t in the published box: T14 (K >= 5).
 
@@ -203,16 +233,14 @@ def non_stationary(
     ``segments + 1`` waypoints along straight lines, rounded to multiples of 2^-4; four coordinates
     stay at 1. The comparator is the path, (*lead, T, K); metadata holds its `path_length`, (*lead).
     """
-    shape = _shape(rng, lead, length, key_dim)
+    draw = _Draw(rng, **shared)
     _require_choice("mode", mode, ("drift", "switch"))
     require(segments >= 1, f"segments: expected >= 1, got {segments}")
     path = _switching if mode == "switch" else _drifting
-    u = path(rng, shape, segments)
-    metadata = {"mode": mode, "segments": segments, "path_length": path_length(u)}
-    keys = weighted_unit_keys(rng, u, shape)
-    return _assemble(
-        rng, keys, value_dim, beta, noise, f"non_stationary/{mode}", comparator=u, metadata=metadata
-    )
+    u = path(rng, draw.shape, segments)
+    keys = weighted_unit_keys(rng, u, draw.shape)
+    told: dict[str, Any] = {"mode": mode, "segments": segments, "path_length": path_length(u)}
+    return draw.stream(keys, f"non_stationary/{mode}", comparator=u, **told)
 
 
 def path_length(comparator: Array) -> Array:
@@ -225,16 +253,12 @@ def path_length(comparator: Array) -> Array:
 def associative_recall(
     rng: np.random.Generator,
     *,
-    lead: tuple[int, ...] = (),
     length: int | None = None,
-    key_dim: int = 16,
-    value_dim: int = 16,
-    beta: Array | float | Literal["random"] = 1.0,
-    noise: float = 0.0,
     pairs: int = 8,
     queries: int = 8,
     repeats: int = 1,
     distractors: int = 0,
+    **shared: Unpack[_AnyLength],
 ) -> Stream:
     """Multi-query associative recall: write pairs, read distractors, ask for stored keys; T5 with u = 1.
 
@@ -260,13 +284,13 @@ def associative_recall(
     needed = asked + queries
     length = needed if length is None else length
     require(length >= needed, f"length: {needed} tokens do not fit into {length}")
-    shape = _shape(rng, lead, length, key_dim)
-    _check_values(value_dim, noise)
+    draw = _Draw(rng, length=length, **shared)
+    lead, key_dim, value_dim, noise = draw.lead, draw.key_dim, draw.value_dim, draw.noise
     pair_index = np.full(length, -1)
     pair_index[:written] = _shuffled_passes(rng, pairs, written)
     pair_index[asked:needed] = _shuffled_passes(rng, pairs, queries)
     concerned = pair_index >= 0
-    keys, values = unit_keys(rng, shape), _coarse_gaussian(rng, (*lead, length, value_dim))
+    keys, values = unit_keys(rng, draw.shape), _coarse_gaussian(rng, (*lead, length, value_dim))
     keys[..., concerned, :] = unit_keys(rng, (*lead, pairs, key_dim))[..., pair_index[concerned], :]
     answers = _coarse_gaussian(rng, (*lead, pairs, value_dim))
     values[..., concerned, :] = answers[..., pair_index[concerned], :]
@@ -284,53 +308,11 @@ def associative_recall(
     return Stream(
         keys=keys,
         values=values,
-        beta=np.where(np.arange(length) < asked, _betas(rng, beta, (*lead, length)), 0.0),
+        beta=np.where(np.arange(length) < asked, draw.betas(), 0.0),
         comparator=np.ones(key_dim),
         name="associative_recall",
         metadata=metadata,
     )
-
-
-def _assemble(
-    rng: np.random.Generator,
-    keys: Array,
-    value_dim: int,
-    beta: Array | float | Literal["random"],
-    noise: float,
-    name: str,
-    *,
-    comparator: Array | None = None,
-    metadata: dict[str, Any] | None = None,
-) -> Stream:
-    _check_values(value_dim, noise)
-    *lead, length, key_dim = keys.shape
-    solution = _coarse_gaussian(rng, (*lead, value_dim, key_dim))
-    values = keys @ transpose(solution)
-    if noise > 0:
-        values = values + noise * rng.standard_normal(values.shape)
-    return Stream(
-        keys=keys,
-        values=values,
-        queries=_float_unit(rng, keys.shape),
-        beta=_betas(rng, beta, (*lead, length)),
-        comparator=comparator,
-        solution=solution,
-        name=name,
-        metadata={"generator": name.split("/")[0], "noise": noise, **(metadata or {})},
-    )
-
-
-def _shape(rng: np.random.Generator, lead: tuple[int, ...], length: int, key_dim: int) -> tuple[int, ...]:
-    require_generator(rng)
-    require(all(n >= 0 for n in lead), f"lead: expected sizes >= 0, got {lead}")
-    require(length >= 0, f"length: expected >= 0, got {length}")
-    require(key_dim >= 1, f"key_dim: expected >= 1, got {key_dim}")
-    return (*lead, length, key_dim)
-
-
-def _check_values(value_dim: int, noise: float) -> None:
-    require(value_dim >= 1, f"value_dim: expected >= 1, got {value_dim}")
-    require(bool(np.isfinite(noise)) and noise >= 0, f"noise: expected finite and >= 0, got {noise}")
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -345,15 +327,6 @@ def _float_unit(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 def _coarse_gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return to_grid(np.clip(rng.standard_normal(shape), -_SOLUTION_MAX, _SOLUTION_MAX), _SOLUTION_BITS)
-
-
-def _betas(
-    rng: np.random.Generator, beta: Array | float | Literal["random"], shape: tuple[int, ...]
-) -> Array | float:
-    if not isinstance(beta, str):
-        return beta
-    _require_choice("beta", beta, ("random",))
-    return uniform_on_grid(rng, shape, _BETA_BITS)
 
 
 def _scales(
