@@ -12,7 +12,7 @@ PACKAGES = ("osdn_theory", "osdn_kernels", "proofs_check")
 APART = ("osdn_theory.commands", "osdn_theory.plotting", "osdn_theory.report")
 """What asks for results and shows them: no result depends on it."""
 
-SUFFIXES = (".py", ".v", ".json")
+SUFFIXES = (".py", ".v", ".json", ".toml")
 """Of the files of a package that count as its source."""
 
 

@@ -24,6 +24,7 @@ from support.crosscheck.alternatives import (
 )
 from support.crosscheck.eager_faults import kernel
 
+from osdn_theory.base.source import sources
 from osdn_theory.crosscheck.alternatives.alternative import Alternative
 from osdn_theory.crosscheck.alternatives.engine.evolve import evolve
 from osdn_theory.crosscheck.alternatives.fault import switch
@@ -64,6 +65,13 @@ def test_the_table_has_a_kernel_for_every_row() -> None:
         assert row.sentence
         assert row.formula
         assert row.variants
+
+
+def test_a_document_is_stale_once_a_table_is_another() -> None:
+    found = set(sources("osdn_theory.crosscheck"))
+    tables = {name for name in found if name.endswith(".toml")}
+    assert {name.rsplit(".", 2)[1] for name in tables} == {"faults", "exercises"}
+    assert len(tables) == 3
 
 
 @pytest.mark.parametrize(("recurrence", "key"), EVERY_ROW)
