@@ -25,7 +25,7 @@ def prove(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="Only this method: coq, symbolic, certificate, exact, link, mutation."),
+        typer.Option(help="Only this method: coq, symbolic, exact, link, mutation."),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Folder to write proofs.json to.")] = None,
@@ -35,12 +35,11 @@ def prove(
 ) -> None:
     """Run the machine-checked proofs of all theorems; print what is proved, how, and in what scope."""
     from osdn_theory.base.command import command
-    from osdn_theory.proofs import FILE, PROOFS
+    from osdn_theory.proofs import FILE, PROOFS, Method
     from proofs_check.claims import CLAIMS
-    from proofs_check.proof import Method
-    from proofs_check.registry import collect
-    from proofs_check.runner import run_proofs
-    from proofs_check.table import print_run
+    from proofs_check.prove.collection import collect
+    from proofs_check.prove.runner import run_proofs
+    from proofs_check.prove.table import print_run
 
     methods: Any = known_names("--method", method, get_args(Method))
     theorems = known_names("--claim", claim, CLAIMS)
@@ -57,9 +56,9 @@ def prove(
             progress=progress,
         )
     if out is not None:
-        PROOFS.write(out / FILE, run.document, command())
+        PROOFS.write(out / FILE, run, command())
     if json:
-        typer.echo(PROOFS.encode(run.document, command()))
+        typer.echo(PROOFS.encode(run, command()))
     else:
         print_run(run)
     raise typer.Exit(run.exit_code)

@@ -5,16 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-Method = Literal["coq", "symbolic", "exact", "link", "mutation"]
-"""How a proof is checked.
-
-``coq``: Coq's kernel. ``symbolic``: SymPy. ``exact``: rational instances. ``link``: the proven formula against the
-function of osdn_theory. ``mutation``: false variants, each refuted by a counterexample or by Coq.
-"""
-
-Verdict = Literal["passed", "failed", "not run"]
+from osdn_theory.proofs import Method, Verdict
 
 ALL = "all dimensions"
 INSTANCES = "instances"
@@ -49,10 +42,6 @@ class Judgement:
     seconds: float | None = None
     tied: bool = False
 
-    def __post_init__(self) -> None:
-        if self.verdict not in get_args(Verdict):
-            raise ValueError(f"verdict: expected one of {get_args(Verdict)}, got {self.verdict!r}")
-
 
 def passed(detail: str = "", instances: int = 0, **data: Any) -> Judgement:
     return Judgement("passed", detail, instances, data)
@@ -75,10 +64,12 @@ class Proof:
     claim : str
         Theorem id, such as "T5".
     method : Method
+        ``coq``: Coq's kernel. ``symbolic``: SymPy. ``exact``: rational instances. ``link``: the proven formula against
+        the function of osdn_theory. ``mutation``: a false variant, refuted by a counterexample or by Coq.
     scope : "all dimensions" or "instances"
     statement : str
         What exactly is checked, in one line.
-    check : function without arguments that returns Judgement
+    check : function without arguments that returns a Judgement
         It may raise: ProverMissingError counts as not run, anything else as failed.
     name : str
         Where the proof is to be found: a Coq theorem, a law, a function.
@@ -106,7 +97,7 @@ class Proof:
             raise ValueError(f"method: expected one of {get_args(Method)}, got {self.method!r}")
         if self.scope not in (ALL, INSTANCES):
             raise ValueError(f"scope: expected a known scope, got {self.scope!r}")
-        if self.scope == ALL and self.method in _NEVER_GENERAL:
+        if self.is_general and self.needs_instances:
             raise ValueError(f"scope: the method {self.method!r} covers instances only, never all dimensions")
 
     @property

@@ -7,7 +7,7 @@ from matplotlib.mathtext import MathTextParser
 
 from proofs_check.claims import CLAIMS
 from proofs_check.proof import Claim
-from proofs_check.registry import MAY_LACK_A_GENERAL_PROOF
+from proofs_check.prove.collection import MAY_LACK_A_GENERAL_PROOF
 
 
 def test_every_theorem_is_a_claim_in_order() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from osdn_theory.proofs import ProofLine
 from proofs_check import coq_prover
 from proofs_check.coq_prover.compiler import PACKAGES
 from proofs_check.coq_prover.library import compile_library, read_project, read_sources
@@ -21,8 +22,7 @@ from proofs_check.exact.draw import Draw, Instance
 from proofs_check.exact.law import Law
 from proofs_check.exact.propositions import implies, le
 from proofs_check.proof import ALL, INSTANCES, ProverMissingError
-from proofs_check.results import ProofResult
-from proofs_check.runner import run_proof
+from proofs_check.prove.runner import run_proof
 
 TINY = Path(__file__).parents[1] / "support" / "proofs" / "tiny_coq"
 
@@ -63,14 +63,14 @@ def append(file: Path, text: str) -> None:
     file.write_text(file.read_text() + text)
 
 
-def results(library: Path) -> dict[str, ProofResult]:
+def results(library: Path) -> dict[str, ProofLine]:
     proofs = proofs_of(library, {GROWS.name: GROWS}, NOT_TIED)
     return {proof.name: run_proof(proof) for group in proofs.values() for proof in group}
 
 
 def details_of_failures(library: Path) -> dict[str, str]:
     found = results(library)
-    return {name: result.evidence.detail for name, result in found.items() if result.verdict == "failed"}
+    return {name: result.detail for name, result in found.items() if result.verdict == "failed"}
 
 
 @needs_coq
@@ -79,12 +79,12 @@ def test_an_untouched_library_passes(library: Path) -> None:
     positive, negative = found["T5_twice_grows"], found["T5_needs_positive"]
     assert positive.verdict == negative.verdict == "passed"
     assert (positive.method, positive.scope) == ("coq", ALL)
-    assert (negative.method, negative.scope, negative.line.killed) == ("mutation", INSTANCES, 1)
-    assert positive.evidence.data["assumptions"] == []
-    assert positive.evidence.detail == "doubling.v; assumes nothing; tied to its law"
-    assert negative.evidence.detail.endswith("not tied: a test of what is not tied")
-    assert positive.evidence.tied
-    assert not negative.evidence.tied
+    assert (negative.method, negative.scope, negative.killed) == ("mutation", INSTANCES, 1)
+    assert positive.data["assumptions"] == []
+    assert positive.detail == "doubling.v; assumes nothing; tied to its law"
+    assert negative.detail.endswith("not tied: a test of what is not tied")
+    assert positive.tied
+    assert not negative.tied
     assert positive.seconds > 0
 
 
@@ -235,7 +235,7 @@ def test_the_register_can_be_rewritten_for_a_deliberate_change(library: Path) ->
 @needs_coq
 def test_a_theorem_without_a_law_or_a_reason_fails(library: Path) -> None:
     proofs = proofs_of(library, {})["T5"]
-    assert {run_proof(proof).evidence.detail for proof in proofs} == {"no law says what it must say"}
+    assert {run_proof(proof).detail for proof in proofs} == {"no law says what it must say"}
 
 
 @needs_coq
@@ -254,7 +254,7 @@ def test_without_coq_nothing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         compile_library(tmp_path / "tiny")
     result = results(tmp_path / "tiny")["T5_twice_grows"]
     assert result.verdict == "not run"
-    assert all(package in result.evidence.detail for package in PACKAGES)
+    assert all(package in result.detail for package in PACKAGES)
 
 
 @pytest.mark.parametrize(

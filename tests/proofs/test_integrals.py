@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proofs_check.integrals import INTEGRALS, Integral, check, check_variant, unequal
+from proofs_check.exact.integrals import INTEGRALS, Integral, check, check_variant, unequal
 
 
 @pytest.mark.parametrize("integral", INTEGRALS, ids=lambda integral: integral.name)

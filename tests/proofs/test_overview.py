@@ -6,13 +6,13 @@ import pytest
 
 from proofs_check.coq_prover import FOLDER
 from proofs_check.coq_prover.library import read_sources
-from proofs_check.overview import README, markdown_map, with_map
-from proofs_check.registry import collect
+from proofs_check.prove.collection import collect
+from proofs_check.prove.overview import README, markdown_map, with_map
 
 
 def test_the_map_in_the_readme_is_the_collection() -> None:
     text = README.read_text()
-    assert with_map(text, markdown_map(collect())) == text, "run python -m proofs_check.overview"
+    assert with_map(text, markdown_map(collect())) == text, "run python -m proofs_check.prove.overview"
 
 
 def test_the_readme_names_every_coq_file() -> None:

@@ -13,27 +13,31 @@ import pytest
 import support.proofs.fake_proofs as fakes
 from typer.testing import CliRunner
 
-from osdn_theory.proofs import PROOFS
-from proofs_check import claims, cli, registry
+from osdn_theory.proofs import PROOFS, ProofLine, ProofsRun
+from proofs_check import claims, cli
 from proofs_check.proof import ALL, INSTANCES, Claim, Proof, passed
-from proofs_check.results import Run, summary_rows
-from proofs_check.runner import run_proofs
-from proofs_check.table import print_run
+from proofs_check.prove import collection
+from proofs_check.prove.runner import run_proofs
+from proofs_check.prove.table import general_text, print_run
 
 SCHEMA = PROOFS.schema()
 
 
-def run(source: Callable[[], fakes.Collection], **options: Any) -> Run:
+def run(source: Callable[[], fakes.Collection], **options: Any) -> ProofsRun:
     return run_proofs(fakes.CLAIMS, source, **{"processes": 1, "mutants_wanted": 0, **options})
 
 
-def only(result: Run, name: str) -> Any:
-    (found,) = [proof for proof in result.results if proof.name == name]
+def proofs_of(result: ProofsRun) -> list[ProofLine]:
+    return [proof for claim in result.claims for proof in claim.proofs]
+
+
+def only(result: ProofsRun, name: str) -> Any:
+    (found,) = [proof for proof in proofs_of(result) if proof.name == name]
     return found
 
 
-def standings(result: Run) -> dict[str, str]:
-    return {claim.claim.id: claim.standing for claim in result.claims}
+def standings(result: ProofsRun) -> dict[str, str]:
+    return {claim.id: claim.standing for claim in result.claims}
 
 
 def test_all_passed() -> None:
@@ -49,7 +53,7 @@ def test_all_passed() -> None:
     [
         (fakes.one_fails, "wrong", "y = 2 gives 2 == 3"),
         (fakes.one_raises, "broken", "ZeroDivisionError: "),
-        (fakes.one_returns_nothing, "forgetful", "the check returned NoneType, not Evidence"),
+        (fakes.one_returns_nothing, "forgetful", "the check returned NoneType, not a Judgement"),
         (fakes.one_evaluates_nothing, "empty", "passed without evaluating anything"),
         (fakes.one_kills_its_worker, "deadly", "the worker ended: BrokenProcessPool"),
     ],
@@ -58,7 +62,7 @@ def test_what_fails_fails_the_run(source: Callable[[], fakes.Collection], name: 
     result = run(source)
     assert result.exit_code == 1
     assert only(result, name).verdict == "failed"
-    assert detail in only(result, name).evidence.detail
+    assert detail in only(result, name).detail
     assert standings(result)["T2"] == "failed"
 
 
@@ -66,9 +70,9 @@ def test_a_missing_prover_is_not_run_and_never_passed() -> None:
     result = run(fakes.one_lacks_its_prover)
     assert result.exit_code == 3
     assert only(result, "unprovable here").verdict == "not run"
-    assert "install an abacus" in only(result, "unprovable here").evidence.detail
+    assert "install an abacus" in only(result, "unprovable here").detail
     assert standings(result) == {"T1": "proved", "T2": "not run"}
-    assert summary_rows(result)[1]["proved in all dimensions"] == "none passed"
+    assert general_text(result.claims[1]) == "none passed"
 
 
 def test_a_failure_outweighs_a_missing_prover() -> None:
@@ -77,8 +81,8 @@ def test_a_failure_outweighs_a_missing_prover() -> None:
 
 def test_instances_are_never_a_general_proof(capsys: pytest.CaptureFixture[str]) -> None:
     result = run(fakes.good)
-    assert summary_rows(result)[1]["proved in all dimensions"] == "no general proof"
-    assert result.claims[1].document.general == {}
+    assert general_text(result.claims[1]) == "no general proof"
+    assert result.claims[1].general == {}
     print_run(result)
     printed = capsys.readouterr().out
     assert "no general proof" in printed
@@ -99,14 +103,14 @@ def test_no_smaller_scope_counts_as_general() -> None:
 
 def test_a_claim_with_neither_general_proof_nor_reason_is_an_error() -> None:
     result = run(fakes.general_missing)
-    assert result.problems == ["T1: no general proof, and the claim does not say what is missing"]
+    assert list(result.problems) == ["T1: no general proof, and the claim does not say what is missing"]
     assert result.exit_code == 1
     assert standings(result)["T1"] == "instances only"
 
 
 def test_problems_of_a_collection() -> None:
     misfiled = {"T1": [fakes.by_instances("T2")], "T9": [fakes.general()]}
-    found = registry.problems({"T1": fakes.CLAIMS["T1"], "T2": Claim("T3", "", "", "")}, misfiled)
+    found = collection.problems({"T1": fakes.CLAIMS["T1"], "T2": Claim("T3", "", "", "")}, misfiled)
     assert "T1: holds a proof of T2: instances" in found
     assert "T9: proofs of an unknown claim: identity" in found
     assert "T2: the claim calls itself T3" in found
@@ -114,27 +118,27 @@ def test_problems_of_a_collection() -> None:
 
 
 def test_mutants_alone_are_no_proof() -> None:
-    found = registry.problems({"T1": fakes.CLAIMS["T1"]}, {"T1": [fakes.mutants()]})
+    found = collection.problems({"T1": fakes.CLAIMS["T1"]}, {"T1": [fakes.mutants()]})
     assert "T1: no proof at all" in found
 
 
 def test_a_claim_is_proved_only_if_all_its_general_proofs_passed_and_nothing_is_missing() -> None:
     result = run(fakes.two_general_proofs_one_not_run)
     assert standings(result)["T1"] == "proved in part"
-    assert summary_rows(result)[0]["proved in all dimensions"] == "by SymPy; 1 not passed"
+    assert general_text(result.claims[0]) == "by SymPy; 1 not passed"
     assert standings(run(fakes.general_beside_what_is_missing))["T2"] == "proved in part"
 
 
 def test_too_few_refuted_mutants_are_a_problem_of_a_complete_run() -> None:
     result = run(fakes.good, mutants_wanted=3)
-    assert result.problems == ["T2: 0 false variants refuted, at least 3 wanted"]
+    assert list(result.problems) == ["T2: 0 false variants refuted, at least 3 wanted"]
     assert result.exit_code == 1
     assert run(fakes.good, mutants_wanted=3, only_claims=["T2"]).exit_code == 0
 
 
 def test_selection() -> None:
     result = run(fakes.good, only_claims=["T1"], only_methods=["symbolic"])
-    assert [proof.name for proof in result.results] == ["identity"]
+    assert [proof.name for proof in proofs_of(result)] == ["identity"]
     assert not result.complete
     without_general = run(fakes.good, only_claims=["T1"], only_methods=["mutation"])
     assert standings(without_general) == {"T1": "not run"}
@@ -147,8 +151,8 @@ def test_selection() -> None:
 def test_a_group_shares_one_process_also_among_several() -> None:
     result = run(fakes.shared_work, processes=2)
     first, second = (only(result, f"together {number}") for number in range(2))
-    assert first.evidence.data["pid"] == second.evidence.data["pid"]
-    assert (first.evidence.detail, second.evidence.detail) == ("1", "2")
+    assert first.data["pid"] == second.data["pid"]
+    assert (first.detail, second.detail) == ("1", "2")
 
 
 def test_progress_counts_to_the_end() -> None:
@@ -161,7 +165,7 @@ def test_progress_counts_to_the_end() -> None:
     "source", [fakes.good, fakes.one_fails, fakes.one_lacks_its_prover, fakes.odd_data, fakes.general_missing]
 )
 def test_the_document_is_strict_json_and_follows_the_schema(source: Callable[[], fakes.Collection]) -> None:
-    document = strict_json(PROOFS.encode(run(source).document, "osdn-theory prove"))
+    document = strict_json(PROOFS.encode(run(source), "osdn-theory prove"))
     jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
 
 
@@ -175,7 +179,7 @@ def test_what_is_not_tied_is_in_the_document_and_in_what_is_printed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     result = run(fakes.one_is_not_tied)
-    claim = result.document.claims[0]
+    claim = result.claims[0]
     assert claim.untied == {"counterexample": "nothing to evaluate"}
     assert [proof.tied for proof in claim.proofs] == [False, True, False]
     print_run(result)
@@ -183,12 +187,12 @@ def test_what_is_not_tied_is_in_the_document_and_in_what_is_printed(
 
 
 def test_odd_data_become_text() -> None:
-    data = only(run(fakes.odd_data), "odd").evidence.data
+    data = only(run(fakes.odd_data), "odd").data
     assert data == {"number": "1/3", "worst": "nan", "most": "inf"}
 
 
 def test_the_document_refuses_a_general_proof_by_instances() -> None:
-    found = run(fakes.good).claims[1].document.proofs[0]
+    found = run(fakes.good).claims[1].proofs[0]
     with pytest.raises(ValueError, match="general: no proof by exact is"):
         replace(found, general=True)
 
@@ -201,7 +205,7 @@ def strict_json(text: str) -> Any:
 
 
 def prove(monkeypatch: pytest.MonkeyPatch, source: Callable[[], fakes.Collection], *arguments: str) -> Any:
-    monkeypatch.setattr(registry, "collect", source)
+    monkeypatch.setattr(collection, "collect", source)
     monkeypatch.setattr(claims, "CLAIMS", fakes.CLAIMS)
     return CliRunner().invoke(cli.app, list(arguments))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from osdn_theory.proofs import ProofLine
 from proofs_check import coq_prover
 from proofs_check.coq_prover.library import Compiled, compile_library
 from proofs_check.coq_prover.statements import read_register, register_of, write_register
@@ -16,8 +17,7 @@ from proofs_check.coq_prover.theorems import proofs_of
 from proofs_check.exact.collection import LAWS, NOT_TIED
 from proofs_check.gallina.evaluate import Definitions
 from proofs_check.gallina.tie import untied
-from proofs_check.results import ProofResult
-from proofs_check.runner import run_proof
+from proofs_check.prove.runner import run_proof
 
 needs_coq = pytest.mark.skipif(shutil.which("coqc") is None, reason="coqc is not installed")
 
@@ -34,7 +34,7 @@ def part_of_the_library(folder: Path, files: tuple[str, ...]) -> Path:
     return folder
 
 
-def registered_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, ProofResult]:
+def registered_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, ProofLine]:
     """What the prover says of a library whose register has just been written anew; it is compiled once for both."""
     compiled = compile_library(folder)
     write_register(folder, register_of(compiled))
@@ -73,9 +73,9 @@ def test_a_looser_bound_is_refused_though_coq_proves_it_and_the_register_has_it(
         file.write(WEAKENED)
     found = registered_results(folder, monkeypatch)
     assert found["T8_agnostic_regret"].verdict == "failed"
-    assert found["T8_agnostic_regret"].evidence.detail.startswith("Coq's statement is not the law:")
+    assert found["T8_agnostic_regret"].detail.startswith("Coq's statement is not the law:")
     assert {name for name, result in found.items() if result.verdict != "passed"} == {"T8_agnostic_regret"}
-    assert all(found[name].evidence.tied for name in ("T5_interpolating_regret", "T3_loss_identity"))
+    assert all(found[name].tied for name in ("T5_interpolating_regret", "T3_loss_identity"))
 
 
 PREMISE_MORE = """
@@ -101,7 +101,7 @@ def test_a_premise_more_and_another_definition_are_refused(
     assert quadratic
     (folder / "token.v").write_text(text.replace(quadratic[0], "") + PREMISE_MORE)
     found = registered_results(folder, monkeypatch)
-    refused = {name: result.evidence.detail for name, result in found.items() if result.verdict == "failed"}
+    refused = {name: result.detail for name, result in found.items() if result.verdict == "failed"}
     assert set(refused) == {"T4_self_bounding", "T3_loss_identity"}
     assert "something under the premise" in refused["T4_self_bounding"]
 

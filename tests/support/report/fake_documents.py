@@ -9,39 +9,43 @@ from typing import Any
 
 from osdn_theory import __version__
 from osdn_theory.base.documents import convert
-from osdn_theory.proofs import PROOFS, ProofsRun
+from osdn_theory.proofs import PROOFS, ProofLine, ProofsRun, ProvedClaim
 from proofs_check.claims import CLAIMS
 from proofs_check.proof import ALL, INSTANCES, Judgement, failed, passed
-from proofs_check.results import ClaimResult, ProofResult, Run
 
 NOT_RUN = Judgement("not run", "coqc is not installed")
 
 
-def proof(claim: str, method: Any, evidence: Judgement) -> ProofResult:
+def proof(claim: str, method: Any, found: Judgement) -> ProofLine:
     general = method in ("coq", "symbolic")
-    scope = ALL if general else INSTANCES
-    return ProofResult(
-        claim, method, scope, f"{claim}_{method}", f"what {claim} says", general, evidence, seconds=0.5
-    )
+    what = {
+        "claim": claim,
+        "method": method,
+        "scope": ALL if general else INSTANCES,
+        "name": f"{claim}_{method}",
+    }
+    judged = {**vars(found), "seconds": 0.5}
+    return ProofLine(**what, statement=f"what {claim} says", general=general, **judged)
 
 
 def proofs_document(changed: Mapping[str, Judgement] | None = None, **fields: Any) -> dict[str, Any]:
     """proofs.json in which Coq proves every theorem, except where `changed` has other evidence for its Coq proof."""
     changed = changed or {}
-    claims = [
-        ClaimResult(
-            claim,
-            [
+    claims = tuple(
+        ProvedClaim(
+            **vars(claim),
+            general_known=1,
+            proofs=(
                 proof(claim.id, "coq", changed.get(claim.id, passed("closed under the global context"))),
                 proof(claim.id, "exact", passed("all equal", instances=7)),
                 proof(claim.id, "mutation", passed("refuted", instances=3, killed=3)),
-            ],
-            general_known=1,
+            ),
         )
         for claim in CLAIMS.values()
-    ]
-    run = Run(claims, [], 12.0, {"python": "3.11", "coq": "8.16", "osdn": __version__}, complete=True)
-    return {**PROOFS.as_dict(run.document, "osdn-theory prove --out report"), **fields}
+    )
+    versions = {"python": "3.11", "coq": "8.16", "osdn": __version__}
+    run = ProofsRun(complete=True, seconds=12.0, versions=versions, problems=(), claims=claims)
+    return {**PROOFS.as_dict(run, "osdn-theory prove --out report"), **fields}
 
 
 def restated(document: dict[str, Any]) -> dict[str, Any]:

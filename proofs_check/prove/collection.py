@@ -7,7 +7,7 @@ from importlib import import_module
 
 from proofs_check.proof import Claim, Proof
 
-SOURCES = ("coq_prover", "integrals", "exact.collection", "links")
+SOURCES = ("coq_prover", "exact.integrals", "exact.collection", "links")
 """Modules of proofs_check with a `PROOFS` of their own, strongest method first."""
 
 MAY_LACK_A_GENERAL_PROOF = frozenset({"T18"})

@@ -1,4 +1,4 @@
-"""``python -m proofs_check.overview``: README's map from each theorem to its proofs, from the collection."""
+"""``python -m proofs_check.prove.overview``: README's map from each theorem to its proofs, from the collection."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from proofs_check.claims import CLAIMS
 from proofs_check.proof import Claim, Proof
-from proofs_check.registry import Proofs, collect
+from proofs_check.prove.collection import Proofs, collect
 
-README = Path(__file__).parent / "README.md"
+README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- map: begin -->\n", "<!-- map: end -->\n"
 _HEADER = (
     "| theorem | proved by Coq, in all dimensions | false, by Coq, without a hypothesis | missing |\n"

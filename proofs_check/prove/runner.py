@@ -7,15 +7,14 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from typing import Any
 
-from proofs_check.proof import Claim, Judgement, Method, Proof, ProverMissingError, failed
-from proofs_check.registry import Proofs, problems
-from proofs_check.results import ClaimResult, ProofResult, Run, result_of
+from osdn_theory.proofs import Method, ProofLine, ProofsRun, ProvedClaim
+from proofs_check.proof import Claim, Judgement, Proof, ProverMissingError, failed
+from proofs_check.prove.collection import Proofs, problems
 
 Progress = Callable[[str, int, int], None]
 Key = tuple[str, int]
@@ -34,7 +33,7 @@ def run_proofs(
     mutants_wanted: int = 1,
     processes: int = 2,
     progress: Progress = lambda what, done, total: None,
-) -> Run:
+) -> ProofsRun:
     """Run the proofs that `source` collects.
 
     Parameters
@@ -60,51 +59,41 @@ def run_proofs(
         raise ValueError(f"processes: expected at least 1, got {processes}")
     started = time.perf_counter()
     collected = source()
-    found_problems = problems(claims, collected)
+    asked = [claim for claim in claims if only_claims is None or claim in only_claims]
     wanted = {
         (claim, place): proof
-        for claim in claims
+        for claim in asked
         for place, proof in enumerate(collected.get(claim, ()))
-        if (only_claims is None or claim in only_claims)
-        and (only_methods is None or proof.method in only_methods)
+        if only_methods is None or proof.method in only_methods
     }
     if not wanted:
         raise ValueError("no proof is of the claims and methods asked for")
-    results = _run_in_workers(source, wanted, processes, progress)
-    judged = [
-        _claim_result(claims[claim], collected.get(claim, ()), results)
-        for claim in claims
-        if only_claims is None or claim in only_claims
-    ]
+    lines = _run_in_workers(source, wanted, processes, progress)
+    judged = tuple(_judged(claims[claim], collected.get(claim, ()), lines) for claim in asked)
     complete = only_claims is None and only_methods is None
-    if complete:
-        found_problems += _too_few_mutants(judged, mutants_wanted)
-    return Run(
-        claims=judged,
-        problems=found_problems,
-        seconds=time.perf_counter() - started,
-        versions=_versions(results.values()),
+    too_few = [
+        f"{claim.id}: {claim.killed} false variants refuted, at least {mutants_wanted} wanted"
+        for claim in judged
+        if complete and claim.proofs and claim.killed < mutants_wanted
+    ]
+    return ProofsRun(
         complete=complete,
+        seconds=time.perf_counter() - started,
+        versions=_versions(lines.values()),
+        problems=(*problems(claims, collected), *too_few),
+        claims=judged,
     )
 
 
-def _too_few_mutants(claims: Iterable[ClaimResult], wanted: int) -> list[str]:
-    return [
-        f"{claim.claim.id}: {claim.killed} false variants refuted, at least {wanted} wanted"
-        for claim in claims
-        if claim.results and claim.killed < wanted
-    ]
-
-
-def _claim_result(claim: Claim, proofs: Sequence[Proof], results: Mapping[Key, ProofResult]) -> ClaimResult:
-    own = [results[claim.id, place] for place in range(len(proofs)) if (claim.id, place) in results]
-    return ClaimResult(claim, own, sum(proof.is_general for proof in proofs))
+def _judged(claim: Claim, proofs: Sequence[Proof], lines: Mapping[Key, ProofLine]) -> ProvedClaim:
+    own = tuple(lines[claim.id, place] for place in range(len(proofs)) if (claim.id, place) in lines)
+    return ProvedClaim(**vars(claim), general_known=sum(proof.is_general for proof in proofs), proofs=own)
 
 
 def _run_in_workers(
     source: Callable[[], Proofs], wanted: Mapping[Key, Proof], processes: int, progress: Progress
-) -> dict[Key, ProofResult]:
-    results: dict[Key, ProofResult] = {}
+) -> dict[Key, ProofLine]:
+    lines: dict[Key, ProofLine] = {}
     # Spawned, not forked: the parent may have threads, and a fresh worker is the same on every system.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         tasks = {pool.submit(_run_task, source, keys): keys for keys in _tasks(wanted)}
@@ -112,12 +101,12 @@ def _run_in_workers(
             keys = tasks[future]
             error = future.exception()
             if error is None:
-                results.update(zip(keys, future.result(), strict=True))
+                lines.update(zip(keys, future.result(), strict=True))
             else:
                 lost = failed(f"the worker ended: {type(error).__name__}: {error}")
-                results.update({key: result_of(wanted[key], lost, 0.0) for key in keys})
-            progress(keys[0][0], len(results), len(wanted))
-    return results
+                lines.update({key: _line(wanted[key], lost, 0.0) for key in keys})
+            progress(keys[0][0], len(lines), len(wanted))
+    return lines
 
 
 def _tasks(wanted: Mapping[Key, Proof]) -> list[list[Key]]:
@@ -134,33 +123,38 @@ def _collected(source: Callable[[], Proofs]) -> Proofs:
     return source()
 
 
-def _run_task(source: Callable[[], Proofs], keys: Sequence[Key]) -> list[ProofResult]:
+def _run_task(source: Callable[[], Proofs], keys: Sequence[Key]) -> list[ProofLine]:
     proofs = _collected(source)
     return [run_proof(proofs[claim][place]) for claim, place in keys]
 
 
-def run_proof(proof: Proof) -> ProofResult:
+def run_proof(proof: Proof) -> ProofLine:
     """Run one proof here and now; whatever its check raises becomes a verdict."""
     started = time.perf_counter()
     try:
-        evidence = _examined(proof, proof.check())
+        found = _examined(proof, proof.check())
     except ProverMissingError as error:
-        evidence = Judgement("not run", str(error))
+        found = Judgement("not run", str(error))
     except Exception as error:
-        evidence = failed(f"{type(error).__name__}: {error}")
-    return result_of(proof, evidence, time.perf_counter() - started)
+        found = failed(f"{type(error).__name__}: {error}")
+    return _line(proof, found, time.perf_counter() - started)
 
 
-def _examined(proof: Proof, evidence: Judgement) -> Judgement:
-    """The evidence as plain JSON values, with what cannot count as passed turned into a failure."""
-    if not isinstance(evidence, Judgement):
-        raise TypeError(f"the check returned {type(evidence).__name__}, not Judgement")
-    plain = replace(evidence, data=_plain(evidence.data))
-    if evidence.verdict == "passed" and proof.needs_instances and evidence.instances < 1:
-        return replace(
-            plain, verdict="failed", detail=f"passed without evaluating anything: {evidence.detail}"
-        )
-    return plain
+def _examined(proof: Proof, found: Judgement) -> Judgement:
+    """What cannot count as passed turned into a failure."""
+    if not isinstance(found, Judgement):
+        raise TypeError(f"the check returned {type(found).__name__}, not a Judgement")
+    if found.verdict == "passed" and proof.needs_instances and found.instances < 1:
+        return failed(f"passed without evaluating anything: {found.detail}", **found.data)
+    return found
+
+
+def _line(proof: Proof, found: Judgement, seconds: float) -> ProofLine:
+    """A proof after its run; `seconds` is what the clock says, unless the check knows better."""
+    own = seconds if found.seconds is None else found.seconds
+    judged = {**vars(found), "seconds": own, "data": _plain(found.data)}
+    asked = {name: getattr(proof, name) for name in ("claim", "method", "scope", "name", "statement")}
+    return ProofLine(**asked, general=proof.is_general, **judged)
 
 
 def _plain(data: Mapping[str, Any]) -> Any:
@@ -168,7 +162,7 @@ def _plain(data: Mapping[str, Any]) -> Any:
     return json.loads(json.dumps(dict(data), default=str), parse_constant=_NAMES.__getitem__)
 
 
-def _versions(results: Iterable[ProofResult]) -> dict[str, str]:
+def _versions(lines: Iterable[ProofLine]) -> dict[str, str]:
     """Of Python and the libraries; of Coq, if a proof says that it used it."""
     found = {"python": platform.python_version()}
     for library in _LIBRARIES:
@@ -176,5 +170,5 @@ def _versions(results: Iterable[ProofResult]) -> dict[str, str]:
             found[library] = version(library)
         except PackageNotFoundError:
             continue
-    coq = next((data["coq"] for result in results if "coq" in (data := result.evidence.data)), None)
+    coq = next((line.data["coq"] for line in lines if "coq" in line.data), None)
     return found | ({"coq": coq} if coq else {})
