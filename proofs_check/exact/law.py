@@ -16,17 +16,7 @@ from flint import fmpq
 
 from proofs_check.exact.draw import KINDS, Draw, Instance, Source
 from proofs_check.exact.numbers import Number, identity
-from proofs_check.exact.propositions import (
-    All,
-    Compares,
-    If,
-    Iff,
-    Proposition,
-    described,
-    implies,
-    premises_of,
-    true,
-)
+from proofs_check.exact.propositions import Compares, Joined, Proposition, implies, premises_of, true
 
 Says = Callable[[Any], Proposition]
 
@@ -121,12 +111,10 @@ def _spoiled(fact: Proposition, times: Number) -> Proposition:
             return Compares("is invertible", matrix - identity(len(matrix)), True)
         case Compares(operator, lhs, rhs):
             return Compares(operator, lhs, _scaled(rhs, 2 if operator == "=" else times))
-        case All(parts):
-            return All(tuple(_spoiled(part, times) for part in parts))
-        case If(premise, conclusion):
-            return If(premise, _spoiled(conclusion, times))
-        case Iff(left, right):
-            return Iff(left, _spoiled(right, times))
+        case Joined("all", parts):
+            return Joined("all", tuple(_spoiled(part, times) for part in parts))
+        case Joined("if" | "iff" as word, (left, right)):
+            return Joined(word, (left, _spoiled(right, times)))
     return fact
 
 
@@ -148,8 +136,8 @@ def broken(fact: Proposition) -> str:
     premises, conclusion = premises_of(fact)
     for premise in premises:
         if not true(premise):
-            return f"the premise {described(premise)} does not hold"
-    return "" if true(conclusion) else f"{described(conclusion)} is false"
+            return f"the premise {premise} does not hold"
+    return "" if true(conclusion) else f"{conclusion} is false"
 
 
 def converted(value: Any, number: Callable[[Any], Any]) -> Any:

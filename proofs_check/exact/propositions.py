@@ -34,44 +34,20 @@ class Compares:
 
 
 @dataclass(frozen=True, eq=False)
-class All:
-    """All of the parts."""
+class Joined:
+    """Propositions under one word: "all" of any number, one of two ("or"), both or neither ("iff"), the first implies
+    the second ("if"), "not" the single one."""
 
+    word: Literal["all", "or", "iff", "if", "not"]
     parts: tuple[Proposition, ...]
 
-
-@dataclass(frozen=True, eq=False)
-class If:
-    """The premise implies the conclusion."""
-
-    premise: Proposition
-    conclusion: Proposition
+    def __str__(self) -> str:
+        if self.word == "if":
+            return f"something under the premise {self.parts[0]}"
+        return f"not {self.parts[0]}" if self.word == "not" else f"{len(self.parts)} facts ({self.word})"
 
 
-@dataclass(frozen=True, eq=False)
-class Either:
-    """One of two."""
-
-    left: Proposition
-    right: Proposition
-
-
-@dataclass(frozen=True, eq=False)
-class Iff:
-    """Both or neither."""
-
-    left: Proposition
-    right: Proposition
-
-
-@dataclass(frozen=True, eq=False)
-class Not:
-    """Not."""
-
-    part: Proposition
-
-
-Proposition = Compares | All | If | Either | Iff | Not
+Proposition = Compares | Joined
 Fact = Proposition | Iterable[Any]
 """A proposition, or several, in lists of lists."""
 
@@ -79,12 +55,12 @@ Fact = Proposition | Iterable[Any]
 def every(*facts: Fact) -> Proposition:
     """All of them, in one flat list; a single one is itself."""
     flat = tuple(_flattened(facts))
-    return flat[0] if len(flat) == 1 else All(flat)
+    return flat[0] if len(flat) == 1 else Joined("all", flat)
 
 
 def _flattened(facts: Iterable[Any]) -> Iterator[Proposition]:
     for fact in facts:
-        if isinstance(fact, All):
+        if isinstance(fact, Joined) and fact.word == "all":
             yield from _flattened(fact.parts)
         elif isinstance(fact, Proposition):
             yield fact
@@ -97,7 +73,7 @@ def eq(lhs: Any, rhs: Any) -> Proposition:
 
 
 def ne(lhs: Any, rhs: Any) -> Proposition:
-    return Not(eq(lhs, rhs))
+    return negation(eq(lhs, rhs))
 
 
 def le(lhs: Any, rhs: Any) -> Proposition:
@@ -108,21 +84,37 @@ def lt(lhs: Any, rhs: Any) -> Proposition:
     return Compares("<", lhs, rhs)
 
 
+def invertible(matrix: Any) -> Proposition:
+    return Compares("is invertible", matrix, True)
+
+
+def negation(part: Proposition) -> Proposition:
+    return Joined("not", (part,))
+
+
+def either(left: Proposition, right: Proposition) -> Proposition:
+    return Joined("or", (left, right))
+
+
+def iff(left: Proposition, right: Proposition) -> Proposition:
+    return Joined("iff", (left, right))
+
+
 def implies(*facts: Fact) -> Proposition:
     """All but the last imply the last."""
     *premises, conclusion = facts
     result = every(conclusion)
     for premise in reversed(premises):
-        result = If(every(premise), result)
+        result = Joined("if", (every(premise), result))
     return result
 
 
 def premises_of(proposition: Proposition) -> tuple[list[Proposition], Proposition]:
     """The premises in front of a conclusion, and the conclusion."""
     premises = []
-    while isinstance(proposition, If):
-        premises.append(proposition.premise)
-        proposition = proposition.conclusion
+    while isinstance(proposition, Joined) and proposition.word == "if":
+        premise, proposition = proposition.parts
+        premises.append(premise)
     return premises, proposition
 
 
@@ -133,16 +125,17 @@ def true(proposition: Proposition | bool) -> bool:
             return proposition
         case Compares():
             return _compared(proposition)
-        case All(parts):
+        case Joined("all", parts):
             return all(map(true, parts))
-        case If(premise, conclusion):
+        case Joined("or", parts):
+            return any(map(true, parts))
+        case Joined("if", (premise, conclusion)):
             return not true(premise) or true(conclusion)
-        case Either(left, right):
-            return true(left) or true(right)
-        case Iff(left, right):
+        case Joined("iff", (left, right)):
             return true(left) == true(right)
-        case Not(part):
+        case Joined(_, (part,)):
             return not true(part)
+    raise TypeError(f"not a proposition: {proposition!r}")
 
 
 def _compared(fact: Compares) -> bool:
@@ -176,38 +169,16 @@ def same(a: Any, b: Any) -> bool:
 
 def difference(found: Proposition, expected: Proposition) -> str:
     """How two propositions differ, or "" where they do not: in form, or in a value that they compare."""
-    if type(found) is not type(expected):
-        return f"{described(found)} instead of {described(expected)}"
     match found, expected:
-        case Compares(), Compares():
-            alike = found.operator == expected.operator and same(found.lhs, expected.lhs)
-            return "" if alike and same(found.rhs, expected.rhs) else f"{found} instead of {expected}"
-        case All(parts), All(others):
+        case Compares(operator, lhs, rhs), Compares() if operator == expected.operator:
+            alike = same(lhs, expected.lhs) and same(rhs, expected.rhs)
+            return "" if alike else f"{found} instead of {expected}"
+        case Joined(word, parts), Joined(other, others) if word == other:
             if len(parts) != len(others):
                 return f"{len(parts)} facts instead of {len(others)}"
-            return next(filter(None, map(difference, parts, others)), "")
-        case Not(part), Not(other):
-            return difference(part, other)
-        case If(premise, conclusion), If(other, then):
-            text = difference(premise, other)
-            return f"premise: {text}" if text else difference(conclusion, then)
-        case (Either(a, b), Either(c, d)) | (Iff(a, b), Iff(c, d)):
-            return difference(a, c) or difference(b, d)
-    raise TypeError(f"not a proposition: {found!r}")
-
-
-def described(proposition: Proposition) -> str:
-    """In a few words."""
-    match proposition:
-        case Compares():
-            return str(proposition)
-        case If(premise, _):
-            return f"something under the premise {described(premise)}"
-        case All(parts):
-            return f"{len(parts)} facts"
-        case Not(part):
-            return f"not {described(part)}"
-    return type(proposition).__name__.lower()
+            texts = list(map(difference, parts, others))
+            return f"premise: {texts[0]}" if word == "if" and texts[0] else next(filter(None, texts), "")
+    return f"{found} instead of {expected}"
 
 
 def shown(value: Any) -> str:

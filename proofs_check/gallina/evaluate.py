@@ -8,8 +8,8 @@ from operator import itemgetter
 from typing import Any
 
 from proofs_check.exact.draw import Finite
-from proofs_check.exact.propositions import All, Compares, If, Proposition, every, implies, true
-from proofs_check.gallina.parse import Apply, Case, Fix, Forall, Lambda, Let, Match, Name, Term, parse_body
+from proofs_check.exact.propositions import Compares, Proposition, every, implies, true
+from proofs_check.gallina.parse import Apply, Binder, Fix, Match, Name, Term, parse_body
 from proofs_check.gallina.primitives import CONSTANTS, PRIMITIVES, Primitive, apply, curried
 
 _STRUCTURE = re.compile(r"(?:\w+\.)*(?:\w*(?:Type|Ring)|sort|Zmodule)")
@@ -75,21 +75,16 @@ class Evaluator:
         premises = []
         while True:
             match term:
-                case Forall("_", type_, body):
+                case Binder("forall", "_", type_, body):
                     premises.append(self._fact(type_, environment))
                     term = body
-                case Let(name, value, body):
-                    environment = {
-                        **environment,
-                        name: self._ready(value, frozenset(environment))(environment),
-                    }
-                    term = body
-                case Forall(name, _, body) if name in instance:
-                    environment = {**environment, name: instance[name]}
-                    term = body
-                case Apply(Name("ex"), (_, Lambda(name, _, body))) if name in instance:
-                    environment = {**environment, name: instance[name]}
-                    term = body
+                case Binder("let", name, value, body):
+                    given = self._ready(value, frozenset(environment))(environment)
+                    environment, term = {**environment, name: given}, body
+                case Binder("forall", name, _, body) | Apply(
+                    Name("ex"), (_, Binder("fun", name, _, body))
+                ) if name in instance:
+                    environment, term = {**environment, name: instance[name]}, body
                 case _:
                     return implies(*premises, self._fact(term, environment))
 
@@ -103,19 +98,14 @@ class Evaluator:
                 return itemgetter(text) if text in bound else _always(self._constant(text))
             case Apply(function, arguments):
                 return self._application(function, arguments, bound)
-            case Lambda(name, _, body):
-                return _abstraction(name, self._ready(body, bound | {name}))
-            case Let(name, value, body):
-                given, then = self._ready(value, bound), self._ready(body, bound | {name})
-                return lambda env: then({**env, name: given(env)})
+            case Binder("forall", "_", premise, body):
+                return _implication(self._ready(premise, bound), self._ready(body, bound))
+            case Binder(word, name, given, body):
+                return self._binder(word, name, given, self._ready(body, bound | {name}), bound)
             case Fix(name, parameters, body):
                 return _fixpoint(name, parameters, self._ready(body, bound | {name, *parameters}))
             case Match(subject, cases):
                 return self._match(subject, cases, bound)
-            case Forall("_", premise, body):
-                return _implication(self._ready(premise, bound), self._ready(body, bound))
-            case Forall(name, type_, body):
-                return self._for_all(name, self._ready(type_, bound), self._ready(body, bound | {name}))
         raise TypeError(f"not a term: {term!r}")
 
     def _constant(self, name: str) -> Any:
@@ -144,10 +134,13 @@ class Evaluator:
         given, values = self._ready(function, bound), [self._ready(term, bound) for term in arguments]
         return lambda env: apply(given(env), *[value(env) for value in values])
 
-    def _match(self, subject: Term, cases: Sequence[Case], bound: frozenset[str]) -> Value:
+    def _match(
+        self, subject: Term, cases: Mapping[str, tuple[tuple[str, ...], Term]], bound: frozenset[str]
+    ) -> Value:
         given = self._ready(subject, bound)
         branches = {
-            case.constructor: (case.names, self._ready(case.body, bound | set(case.names))) for case in cases
+            constructor: (names, self._ready(body, bound | set(names)))
+            for constructor, (names, body) in cases.items()
         }
 
         def value(env: Environment) -> Any:
@@ -157,11 +150,14 @@ class Evaluator:
 
         return value
 
-    def _for_all(self, name: str, type_: Value, body: Value) -> Value:
-        def value(env: Environment) -> Proposition:
-            return every([body({**env, name: x}) for x in self._domain(name, type_(env))])
-
-        return value
+    def _binder(self, word: str, name: str, given: Term, body: Value, bound: frozenset[str]) -> Value:
+        """A function, a value in the place of a name, or all of a domain."""
+        if word == "fun":
+            return lambda env: _remembered(lambda x: body({**env, name: x}))
+        ready = self._ready(given, bound)
+        if word == "let":
+            return lambda env: body({**env, name: ready(env)})
+        return lambda env: every([body({**env, name: x}) for x in self._domain(name, ready(env))])
 
     def _domain(self, name: str, carrier: Any) -> Iterable[Any]:
         if name in self._domains:
@@ -192,10 +188,6 @@ def _called(primitive: Primitive, values: Sequence[Value]) -> Value:
     return lambda env: function(*[value(env) for value in values])
 
 
-def _abstraction(name: str, body: Value) -> Value:
-    return lambda env: _remembered(lambda x: body({**env, name: x}))
-
-
 def _fixpoint(name: str, parameters: Sequence[str], body: Value) -> Value:
     def value(env: Environment) -> Any:
         def recursive(*values: Any) -> Any:
@@ -213,8 +205,8 @@ def _implication(premise: Value, conclusion: Value) -> Value:
         if not isinstance(given, Proposition):
             return "functions"  # a type, not an implication
         if _is_about_naturals(given):
-            return conclusion(env) if true(given) else All(())
-        return If(given, every(conclusion(env)))
+            return conclusion(env) if true(given) else every()
+        return implies(given, conclusion(env))
 
     return value
 

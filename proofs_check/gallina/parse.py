@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 _TOKEN = re.compile(r"\s*(:=|=>|[A-Za-z_][\w']*(?:\.[A-Za-z_][\w']*)*|[@(){},:|])")
 _KEYWORDS = frozenset({"forall", "fun", "fix", "let", "in", "match", "return", "as", "with", "end"})
@@ -26,29 +26,13 @@ class Apply:
 
 
 @dataclass(frozen=True)
-class Forall:
-    """``forall name : type, body``; an implication where the name is ``_``."""
+class Binder:
+    """``forall name : given, body``, an implication where the name is ``_``; ``fun name : given => body``; or
+    ``let name := given in body``."""
 
+    word: Literal["forall", "fun", "let"]
     name: str
-    type: Term
-    body: Term
-
-
-@dataclass(frozen=True)
-class Lambda:
-    """``fun name : type => body``"""
-
-    name: str
-    type: Term
-    body: Term
-
-
-@dataclass(frozen=True)
-class Let:
-    """``let name := value in body``"""
-
-    name: str
-    value: Term
+    given: Term
     body: Term
 
 
@@ -62,23 +46,14 @@ class Fix:
 
 
 @dataclass(frozen=True)
-class Case:
-    """One branch: a constructor, the names of its arguments, and the term."""
-
-    constructor: str
-    names: tuple[str, ...]
-    body: Term
-
-
-@dataclass(frozen=True)
 class Match:
-    """``match subject with cases end``"""
+    """``match subject with cases end``: constructor -> the names of its arguments, and the term."""
 
     subject: Term
-    cases: tuple[Case, ...]
+    cases: dict[str, tuple[tuple[str, ...], Term]]
 
 
-Term = Name | Apply | Forall | Lambda | Let | Fix | Match
+Term = Name | Apply | Binder | Fix | Match
 
 
 def parse_type(check: str) -> Term:
@@ -101,7 +76,7 @@ def parse_body(answer: str) -> Term:
     ValueError
         If it is no term of this grammar.
     """
-    return _Reader(answer.partition("=")[2]).leading()
+    return _Reader(answer.partition("=")[2]).term()
 
 
 class _Reader:
@@ -127,23 +102,22 @@ class _Reader:
             raise ValueError(f"expected {token!r} before {self._text[self._end :][:40]!r}")
 
     def whole(self) -> Term:
-        term = self._term()
+        term = self.term()
         if self._token:
             raise ValueError(f"a term ends before {self._token!r}")
         return term
 
-    def leading(self) -> Term:
-        return self._term()
-
-    def _term(self) -> Term:
-        readers = {
-            "forall": self._forall,
-            "fun": self._lambda,
-            "fix": self._fix,
-            "let": self._let,
-            "match": self._match,
-        }
-        return readers[self._token]() if self._token in readers else self._application()
+    def term(self) -> Term:
+        match self._token:
+            case "forall" | "fun" as word:
+                return self._binder(word)
+            case "fix":
+                return self._fix()
+            case "let":
+                return self._let()
+            case "match":
+                return self._match()
+        return self._application()
 
     def _application(self) -> Term:
         function = self._atom()
@@ -158,7 +132,7 @@ class _Reader:
     def _atom(self) -> Term:
         if self._token == "(":
             self._advance()
-            inner = self._term()
+            inner = self.term()
             self._expect(")")
             return inner
         if self._token == "@":
@@ -191,61 +165,52 @@ class _Reader:
         """Past the result type of a fixpoint, if there is one, and past `end`."""
         if self._token == ":":
             self._advance()
-            self._term()
+            self.term()
         self._expect(end)
 
-    def _binder_group(self) -> Iterator[tuple[str, Term]]:
+    def _binder_group(self) -> list[tuple[str, Term]]:
         names = [self._name()]
         while self._token != ":":
             names.append(self._name())
         self._advance()
-        type_ = self._term()
-        return iter([(name, type_) for name in names])
+        type_ = self.term()
+        return [(name, type_) for name in names]
 
-    def _forall(self) -> Term:
+    def _binder(self, word: Literal["forall", "fun"]) -> Term:
         self._advance()
-        binders = self._binders(",")
-        body = self._term()
+        binders = self._binders("," if word == "forall" else "=>")
+        body = self.term()
         for name, type_ in reversed(binders):
-            body = Forall(name, type_, body)
-        return body
-
-    def _lambda(self) -> Term:
-        self._advance()
-        binders = self._binders("=>")
-        body = self._term()
-        for name, type_ in reversed(binders):
-            body = Lambda(name, type_, body)
+            body = Binder(word, name, type_, body)
         return body
 
     def _fix(self) -> Term:
         self._advance()
         name = self._advance()
         parameters = tuple(parameter for parameter, _ in self._binders(":="))
-        return Fix(name, parameters, self._term())
+        return Fix(name, parameters, self.term())
 
     def _let(self) -> Term:
         self._advance()
         name = self._advance()
         self._to_end(":=")
-        value = self._term()
+        value = self.term()
         self._expect("in")
-        return Let(name, value, self._term())
+        return Binder("let", name, value, self.term())
 
     def _match(self) -> Term:
         self._advance()
-        subject = self._term()
-        while self._token != "with":  # the return clause
-            self._advance()
-        self._advance()
-        cases = []
+        subject = self.term()
+        while self._advance() != "with":  # the return clause
+            pass
+        cases = {}
         while self._token == "|":
             self._advance()
             pattern = [self._advance()]
             while self._token != "=>":
                 pattern.append(self._advance())
             self._advance()
-            names = [part for part in pattern if part not in "()@"]
-            cases.append(Case(names[0], tuple(names[1:]), self._term()))
+            constructor, *names = [part for part in pattern if part not in "()@"]
+            cases[constructor] = tuple(names), self.term()
         self._expect("end")
-        return Match(subject, tuple(cases))
+        return Match(subject, cases)

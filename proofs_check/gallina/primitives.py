@@ -6,8 +6,9 @@ A type or structure is evaluated to what it is a structure of: "number", "nat", 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 from inspect import signature
 from itertools import product
 from operator import add, matmul, mul, neg, pow, sub
@@ -19,15 +20,15 @@ from flint import fmpq
 from proofs_check.exact import numbers
 from proofs_check.exact.draw import Finite
 from proofs_check.exact.propositions import (
-    Compares,
-    Either,
-    Iff,
-    Not,
     Proposition,
+    either,
     eq,
     every,
+    iff,
+    invertible,
     le,
     lt,
+    negation,
     true,
 )
 
@@ -68,7 +69,7 @@ def zero(carrier: Any) -> Any:
 
 def equal(type_: Any, a: Any, b: Any) -> Proposition:
     """a = b; of truth values, that they are the same."""
-    return Iff(a, b) if type_ == "bool" else eq(a, b)
+    return iff(a, b) if type_ == "bool" else eq(a, b)
 
 
 def inverse(x: Any) -> Any:
@@ -94,36 +95,6 @@ def big(start: Any, indices: Iterable[Any], body: Callable[[Any], Any]) -> Any:
 def from_entries(rows: int, columns: int, entry: Callable[[int], Callable[[int], Any]]) -> Any:
     """The matrix of its entries."""
     return numbers.matrix([[entry(i)(j) for j in range(columns)] for i in range(rows)], rows, columns)
-
-
-def constant(rows: int, columns: int, value: Any) -> Any:
-    return from_entries(rows, columns, lambda i: lambda j: value)
-
-
-def iterate(count: int, step: Callable[[Any], Any], start: Any) -> Any:
-    for _ in range(count):
-        start = step(start)
-    return start
-
-
-def invertible(matrix: Any) -> Proposition:
-    return Compares("is invertible", matrix, True)
-
-
-def fold(step: Any, start: Any, items: Sequence[Any]) -> Any:
-    for item in reversed(items):
-        start = apply(step, item, start)
-    return start
-
-
-def insub(keep: Any, subtype: Any, value: int) -> tuple[Any, ...]:
-    """The element of a subtype of the natural numbers, if it is one."""
-    return ("Some", value) if true(keep(value)) else ("None",)
-
-
-def functions(domain: Finite, values: Finite) -> Finite:
-    """The functions between finite types, each as the tuple of its values."""
-    return Finite(list(product(values.elements, repeat=len(domain.elements))))
 
 
 def magnitude(x: Any) -> int:
@@ -153,11 +124,6 @@ def nearest(choice: Any) -> Callable[[Any], int]:
     return to_integer
 
 
-def successor(radix: int, exponent: Any, x: Any) -> Any:
-    """The next number of the format above a positive one of it."""
-    return x + fmpq(radix) ** exponent(magnitude(x))
-
-
 def predecessor(radix: int, exponent: Any, x: Any) -> Any:
     """The next number of the format below a positive one of it."""
     at_power = x == fmpq(radix) ** (magnitude(x) - 1)
@@ -183,15 +149,15 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "is_true": (0, lambda p: p),
     "eq": (0, equal),
     "eq_op": (1, eq),
-    "not": (0, Not),
-    "negb": (0, Not),
+    "not": (0, negation),
+    "negb": (0, negation),
     "and": (0, lambda a, b: every(a, b)),
     "andb": (0, lambda a, b: every(a, b)),
     "and3": (0, lambda a, b, c: every(a, b, c)),
     "and4": (0, lambda a, b, c, d: every(a, b, c, d)),
     "and5": (0, lambda a, b, c, d, e: every(a, b, c, d, e)),
-    "or": (0, Either),
-    "iff": (0, Iff),
+    "or": (0, either),
+    "iff": (0, iff),
     "leq": (0, le),
     "le": (0, le),
     "Order.le": (2, le),
@@ -230,7 +196,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "subn": (0, lambda a, b: max(a - b, 0)),
     "factorial": (0, math.factorial),
     "binomial": (0, math.comb),
-    "iter": (1, iterate),
+    "iter": (1, lambda count, step, start: reduce(lambda x, _: step(x), range(count), start)),
     "nat_of_ord": (1, lambda i: i),
     "Nat.of_num_uint": (0, lambda digits: int(digits)),
     "Number.UIntDecimal": (0, lambda digits: digits),
@@ -239,16 +205,22 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "snd": (2, lambda pair: pair[1]),
     "length": (1, len),
     "map": (2, lambda f, items: [f(item) for item in items]),
-    "fold_right": (2, fold),
+    "fold_right": (
+        2,
+        lambda step, start, items: reduce(lambda x, item: apply(step, item, x), items[::-1], start),
+    ),
     "iota": (0, lambda start, count: list(range(start, start + count))),
     "index_iota": (0, lambda start, end: range(start, end)),
     "index_enum": (0, lambda domain: domain.elements),
     "BigOp.bigop": (2, big),
     "BigBody": (2, lambda i, operation, counted, value: (operation, counted, value)),
-    "insub": (1, insub),
+    "insub": (1, lambda keep, subtype, n: ("Some", n) if true(keep(n)) else ("None",)),
     "subFin_sort": (2, lambda subtype: subtype),
     "fun_of_fin": (3, lambda f, x: f[x]),
-    "finfun_finType": (0, functions),
+    "finfun_finType": (
+        0,
+        lambda domain, values: Finite(list(product(values.elements, repeat=len(domain.elements)))),
+    ),
     "ordinal_finType": (0, ordinals),
     "ordinal": (0, ordinals),
     "Zp_zmodType": (0, lambda n: ordinals(n + 1)),
@@ -260,7 +232,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "matrix_eqType": (1, Matrices),
     "mulmx": (4, matmul),
     "trmx": (3, lambda a: a.T),
-    "const_mx": (1, constant),
+    "const_mx": (1, lambda m, n, a: np.full((m, n), a, dtype=object)),
     "diag_mx": (2, numbers.diagonal),
     "scalar_mx": (1, lambda n, a: a * numbers.identity(n)),
     "mxtrace": (1, lambda n, a: sum((a[i, i] for i in range(n)), fmpq(0))),
@@ -285,7 +257,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "FLX_exp": (0, lambda precision, e: e - precision),
     "Znearest": (0, nearest),
     "round": (0, rounded),
-    "succ": (0, successor),
+    "succ": (0, lambda radix, exponent, x: x + fmpq(radix) ** exponent(magnitude(x))),
     "pred": (0, predecessor),
 }
 

@@ -10,10 +10,10 @@ from flint import fmpq
 from proofs_check.exact.draw import Finite, Instance
 from proofs_check.exact.law import Law
 from proofs_check.exact.numbers import Items, array, zeros
-from proofs_check.exact.propositions import Compares, If, difference, eq, every, implies, le, lt, same, true
+from proofs_check.exact.propositions import Compares, difference, eq, every, implies, le, lt, same, true
 from proofs_check.gallina.evaluate import Definitions, Evaluator
-from proofs_check.gallina.parse import Apply, Forall, Lambda, Let, Match, Name, parse_body, parse_type
-from proofs_check.gallina.primitives import Matrices, inverse, magnitude, nearest, predecessor, successor
+from proofs_check.gallina.parse import Apply, Binder, Match, Name, parse_body, parse_type
+from proofs_check.gallina.primitives import PRIMITIVES, Matrices, inverse, magnitude, nearest, predecessor
 from proofs_check.gallina.tie import as_coq, untied
 
 R = "Num.RealField.sort R"
@@ -30,15 +30,15 @@ def test_terms_are_read() -> None:
     term = parse_type(
         f"x\n     : forall (a b : {R}) (_ : is_true a), let c := a in @eq R (fun x : nat => x) b"
     )
-    assert isinstance(term, Forall)
+    assert isinstance(term, Binder)
     assert (term.name, term.body.name, term.body.body.name) == ("a", "b", "_")  # type: ignore[union-attr]
     inner = term.body.body.body  # type: ignore[union-attr]
-    assert isinstance(inner, Let)
-    assert inner.body == Apply(Name("eq"), (Name("R"), Lambda("x", Name("nat"), Name("x")), Name("b")))
+    assert isinstance(inner, Binder)
+    assert inner.body == Apply(Name("eq"), (Name("R"), Binder("fun", "x", Name("nat"), Name("x")), Name("b")))
     body = parse_body("f =\nfun n : nat => match n return nat with | O => n | S m => m end\n     : nat\n")
-    assert isinstance(body, Lambda)
+    assert isinstance(body, Binder)
     assert isinstance(body.body, Match)
-    assert [(case.constructor, case.names) for case in body.body.cases] == [("O", ()), ("S", ("m",))]
+    assert [(name, names) for name, (names, _) in body.body.cases.items()] == [("O", ()), ("S", ("m",))]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_formats_of_flocq() -> None:
         return e - 8
 
     assert (magnitude(fmpq(1)), magnitude(fmpq(3, 4)), magnitude(fmpq(-5))) == (1, 0, 3)
-    assert successor(2, exponent, fmpq(1)) == 1 + fmpq(1, 128)
+    assert PRIMITIVES["succ"].function(2, exponent, fmpq(1)) == 1 + fmpq(1, 128)
     assert predecessor(2, exponent, fmpq(1)) == 1 - fmpq(1, 256)
     assert predecessor(2, exponent, fmpq(3, 2)) == fmpq(3, 2) - fmpq(1, 128)
     to_even = nearest(lambda below: below % 2 == 1)
@@ -156,5 +156,7 @@ def test_a_law_that_says_something_else_is_told(says: Any, report: str) -> None:
 
 def test_a_law_that_is_false_with_coq_is_told() -> None:
     text = STATEMENT.replace("@GRing.add R x (GRing.one R)", "@GRing.opp R x")
-    found = untied(Law("T1_small", small, lambda x: If(le(0, x.x), le(x.x, -x.x))), text, Definitions({}))
+    found = untied(
+        Law("T1_small", small, lambda x: implies(le(0, x.x), le(x.x, -x.x))), text, Definitions({})
+    )
     assert found.startswith("the law: ")

@@ -26,18 +26,18 @@ from proofs_check.exact.laws.rounding import to_nearest
 from proofs_check.exact.laws.run.scan import lower, solve_unit
 from proofs_check.exact.numbers import BITS, array, root
 from proofs_check.exact.propositions import (
-    Compares,
-    Either,
-    Iff,
-    Not,
     Proposition,
     difference,
+    either,
     eq,
     every,
+    iff,
     implies,
+    invertible,
     le,
     lt,
     ne,
+    negation,
     same,
     true,
 )
@@ -118,9 +118,9 @@ def test_a_counterexample_must_leave_the_law_alone() -> None:
         (lambda x: eq(x.a - x.a, 0 * x.a), False),
         (lambda x: every(eq(0, 0), le(x.a, x.a)), True),
         (lambda x: implies(le(1, x.a), implies(le(x.a, 2), le(x.a, x.a))), True),
-        (lambda x: Iff(eq(x.a, x.a), eq(x.a + 1, x.a + 1)), True),
-        (lambda x: Compares("is invertible", numbers.identity(2), True), True),
-        (lambda x: Not(eq(x.a, 0)), False),
+        (lambda x: iff(eq(x.a, x.a), eq(x.a + 1, x.a + 1)), True),
+        (lambda x: invertible(numbers.identity(2)), True),
+        (lambda x: negation(eq(x.a, 0)), False),
     ],
 )
 def test_what_becomes_false(says: Any, falls: bool) -> None:
@@ -151,12 +151,12 @@ def test_propositions_are_decided_exactly() -> None:
     half = fmpq(1, 2)
     assert true(every(eq(half, half), le(half, 1), lt(0, half), ne(half, 1)))
     assert not true(lt(half, half))
-    assert true(Either(eq(1, 2), eq(2, 2)))
-    assert true(Iff(eq(1, 2), eq(2, 3)))
-    assert not true(Iff(eq(1, 2), eq(3, 3)))
+    assert true(either(eq(1, 2), eq(2, 2)))
+    assert true(iff(eq(1, 2), eq(2, 3)))
+    assert not true(iff(eq(1, 2), eq(3, 3)))
     assert true(implies(eq(1, 2), eq(3, 4)))
-    assert true(Compares("is invertible", array([[half]]), True))
-    assert not true(Compares("is invertible", array([[half, half], [half, half]]), True))
+    assert true(invertible(array([[half]])))
+    assert not true(invertible(array([[half, half], [half, half]])))
     with pytest.raises(TypeError, match="a float slipped"):
         true(le(half, 0.5))
 
@@ -181,8 +181,8 @@ def test_roots_are_exact_or_enclosed() -> None:
         implies(le(1, 2), le(5, 6), le(3, 4)),
         implies([le(1, 2), le(5, 6)], le(3, 4)),
         le(3, 4),
-        Not(le(3, 4)),
-        Iff(le(1, 2), le(3, 4)),
+        negation(le(3, 4)),
+        iff(le(1, 2), le(3, 4)),
     ],
 )
 def test_propositions_differ_in_any_part(other: Proposition) -> None:

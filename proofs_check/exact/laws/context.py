@@ -10,7 +10,7 @@ from flint import fmpq
 from proofs_check.exact.draw import Draw, Instance, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.numbers import Array, Number, array, diagonal, identity, solve
-from proofs_check.exact.propositions import Fact, Iff, Proposition, eq, implies, le
+from proofs_check.exact.propositions import Fact, Proposition, eq, iff, implies, le
 from proofs_check.exact.rules import frob_sq, inner, sq, token_gradient, token_loss
 
 
@@ -129,7 +129,7 @@ register(
 register(
     varied(draw_context, S=lambda draw, x: draw.choice(x.S0, x.Sstar)),
     T1_context_minimiser_iff=lambda x: x.normal(
-        Iff(eq(x.loss(x.S), x.loss(x.Sstar)), eq(x.S @ x.gram, x.cross))
+        iff(eq(x.loss(x.S), x.loss(x.Sstar)), eq(x.S @ x.gram, x.cross))
     ),
     T1_context_minimum=lambda x: x.normal(le(x.loss(x.Sstar), x.loss(x.S))),
 )

@@ -10,7 +10,7 @@ from flint import fmpq
 from proofs_check.exact.draw import Draw, Finite, Instance, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.numbers import Array, Items, Number, array, identity, product, solve, vector
-from proofs_check.exact.propositions import Iff, Proposition, eq, every, implies, le, ne, same
+from proofs_check.exact.propositions import Proposition, eq, every, iff, implies, le, ne, same
 from proofs_check.exact.rules import moved, path, sq
 
 
@@ -232,6 +232,6 @@ register(
 register(
     varied(draw_isotropic, x=lambda draw, x: draw.choice(x.x, x.kappa)),
     T13_isotropic_fixed_point=lambda x: implies(
-        ne(1 - x.gamma + x.drive, 0), Iff(eq(x.next_level, x.x), eq(x.x, x.kappa))
+        ne(1 - x.gamma + x.drive, 0), iff(eq(x.next_level, x.x), eq(x.x, x.kappa))
     ),
 )

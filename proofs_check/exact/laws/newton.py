@@ -9,7 +9,7 @@ from proofs_check.exact.draw import Draw, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.laws.context import ContextInstance, draw_context
 from proofs_check.exact.numbers import Array, Number, diagonal, inverse, root
-from proofs_check.exact.propositions import Compares, Proposition, eq, le, lt
+from proofs_check.exact.propositions import Proposition, eq, invertible, le, lt
 from proofs_check.exact.rules import frob_sq, sq
 
 DIAGONAL, FULL = "diagonal", "full"
@@ -110,7 +110,7 @@ def inverts(x: ContextInstance) -> Proposition:
 
 
 def is_invertible(x: ContextInstance) -> Proposition:
-    return Compares("is invertible", x.gram, True)
+    return invertible(x.gram)
 
 
 def half_step(x: ContextInstance) -> Number:

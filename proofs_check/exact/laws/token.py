@@ -8,7 +8,7 @@ from flint import fmpq
 from proofs_check.exact.draw import Draw, Instance, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.numbers import Array, Number, array, diagonal, root, vector
-from proofs_check.exact.propositions import Iff, Proposition, eq, every, implies, le, lt, ne
+from proofs_check.exact.propositions import Proposition, eq, every, iff, implies, le, lt, ne
 from proofs_check.exact.rules import (
     alignment,
     clip,
@@ -126,7 +126,7 @@ register(
 )
 register(
     draw_newton,
-    T4_right_newton=lambda x: implies(x.unread, Iff(eq(x.full_loss, 0), eq(x.a, 1))),
+    T4_right_newton=lambda x: implies(x.unread, iff(eq(x.full_loss, 0), eq(x.a, 1))),
 )
 register(draw_newton, double="d", T4_right_newton_zeroes=lambda x: implies(eq(x.a, 1), eq(x.full_loss, 0)))
 

@@ -8,7 +8,7 @@ from proofs_check.exact.draw import Draw, Instance
 from proofs_check.exact.law import register
 from proofs_check.exact.laws.run.sweeps import Gains, SweepInstance, distance, draw_signed, each, power
 from proofs_check.exact.numbers import Array, Number, array
-from proofs_check.exact.propositions import Either, Fact, Proposition, eq, every, implies, le
+from proofs_check.exact.propositions import Fact, Proposition, either, eq, every, implies, le
 from proofs_check.exact.rules import clip, moved, path
 
 Map = tuple[tuple[tuple[Number, Number], Number], Number]
@@ -192,7 +192,7 @@ def _one_pattern(x: AdjointInstance, runs: list[list[Array]], t: int, i: int) ->
     steps = [moved(x.eta, x.w[t], x.gamma[t], x.c, run[t], x.s[t]) for run in runs]
     clipped = [clip(step, x.lo, x.hi)[i] for step in steps]
     kept = every(eq(x.kept[t][i], 1), [eq(a, step[i]) for a, step in zip(clipped, steps, strict=True)])
-    return Either(kept, every(eq(x.kept[t][i], 0), eq(*clipped)))
+    return either(kept, every(eq(x.kept[t][i], 0), eq(*clipped)))
 
 
 register(draw_one_pattern, T29_tangent=tangent)

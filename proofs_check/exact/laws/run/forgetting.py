@@ -8,7 +8,7 @@ from proofs_check.exact.draw import Draw, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.laws.run.scan import ScanInstance, draw_scan, draw_step
 from proofs_check.exact.numbers import Array, Number, product, root
-from proofs_check.exact.propositions import Fact, Iff, Proposition, eq, implies, le, ne
+from proofs_check.exact.propositions import Fact, Proposition, eq, iff, implies, le, ne
 from proofs_check.exact.rules import clip, moved, path, sq, surrogate, surrogate_gradient
 
 
@@ -142,5 +142,5 @@ register(
 )
 register(
     varied(draw_constant_key, a=lambda draw, x: draw.choice(x.a, x.settled)),
-    T13_fixed_point=lambda x: x.settles(Iff(eq(x.next_alignment(x.a), x.a), eq(x.a, x.settled))),
+    T13_fixed_point=lambda x: x.settles(iff(eq(x.next_alignment(x.a), x.a), eq(x.a, x.settled))),
 )

@@ -7,7 +7,7 @@ from flint import fmpq
 from proofs_check.exact.draw import Draw, Instance, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.numbers import Array, Number, array, diagonal, identity, product, vector
-from proofs_check.exact.propositions import Compares, Iff, Proposition, eq, every, implies, ne
+from proofs_check.exact.propositions import Proposition, eq, every, iff, implies, invertible, ne
 from proofs_check.exact.rules import in_box, memories, moved, path, residual, sq, write
 
 
@@ -124,7 +124,7 @@ def wy_chunk(x: ScanInstance, begin: int, size: int, d: Array) -> list[Array]:
 register(draw_open, T11_clip_certificate=lambda x: implies(x.stay(x.free[1:]), x.agree))
 register(
     draw_clipped,
-    T11_clip_certificate_iff=lambda x: implies(in_box(x.lo, x.hi, x.d1), Iff(x.stay(x.free[1:]), x.agree)),
+    T11_clip_certificate_iff=lambda x: implies(in_box(x.lo, x.hi, x.d1), iff(x.stay(x.free[1:]), x.agree)),
 )
 register(draw_chunk, T11_chunk_certificate=lambda x: implies(x.stay(x.entered[1:]), handed_on(x)))
 register(
@@ -192,5 +192,5 @@ register(
 )
 register(
     varied(draw_stream, C=lambda draw, x: x.n),
-    T12_solve_exists=lambda x: Compares("is invertible", identity(x.C) + lower(x.A, -1), True),
+    T12_solve_exists=lambda x: invertible(identity(x.C) + lower(x.A, -1)),
 )
