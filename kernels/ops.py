@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .boundary.inputs import KERNELS, Arguments, ScanArguments, check_call, check_scan
+from .boundary.inputs import CHUNK_KERNELS, KERNELS, Arguments, ScanArguments, check_call, check_scan
 from .boundary.numerics import CHUNK, RECURRENT, SCAN, declare
 from .boundary.results import Results, ScanPaths, State, count_paths, follow
 from .boundary.signature import takes
@@ -37,7 +37,7 @@ def sequential_scan() -> Iterator[None]:
 
 
 @declare(CHUNK)
-@takes(check_call, KERNELS)
+@takes(check_call, CHUNK_KERNELS)
 def chunk_osdn(call: Arguments) -> Results:
     r"""Online Scaled DeltaNet over whole sequences, in chunks (T11, T12).
 
@@ -103,6 +103,11 @@ def chunk_osdn(call: Arguments) -> Results:
     d, gains and both states are float32 throughout. Products of float32 inputs are full float32 unless
     ``torch.set_float32_matmul_precision`` allows TF32. ``chunk_osdn.numerics`` declares it all as data, of which the
     rounding bounds follow: see `osdn_kernels.boundary.numerics`.
+
+    `fused_recurrent_osdn` has none of these limits, which come from products of whole chunks in 16 bits: an update is
+    lost that is small beside what bfloat16 rounds off the memory and the value (4096 over 4098); float16 overflows
+    above 65504 in the memory, and from about 1e4 in gradients; and a NaN reaches the tokens before it in its chunk, of
+    its head, though none of an earlier chunk.
     """
     inputs = _inputs(call)
     start = call.initial_preconditioner

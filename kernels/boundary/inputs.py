@@ -1,6 +1,6 @@
 """The boundary of every operator: what a call may pass, with its defaults, and the canonical values behind it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,14 +33,18 @@ class Limits:
         Largest K and V.
     launches : bool
         Whether it is made of Triton kernels, which run on some devices only.
+    rounds_state : bool
+        Whether products take the memory in the inputs' dtype.
     """
 
     dtypes: tuple[torch.dtype, ...] = REFERENCE_DTYPES
     features: int | None = None
     launches: bool = False
+    rounds_state: bool = False
 
 
 KERNELS = Limits(KERNEL_DTYPES, MAX_FEATURES, launches=True)
+CHUNK_KERNELS = replace(KERNELS, rounds_state=True)
 ANYWHERE = Limits()
 
 
@@ -200,6 +204,8 @@ def check_call(
     )  # fmt: skip
     if initial_state is not None:
         initial_state = _state("initial_state", initial_state, k, (scan.sequences, *k.shape[2:], v.shape[3]))
+        if limits.rounds_state and check_values:
+            values.check_fits("initial_state", initial_state, k.dtype)
     return Arguments(
         **vars(scan),
         q=q,

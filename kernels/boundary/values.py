@@ -55,6 +55,13 @@ def check_values(
         _remember(cu_seqlens, length)
 
 
+def check_fits(name: str, value: Tensor, dtype: torch.dtype) -> None:
+    """Raise a ValueError where `value` overflows in `dtype`: float16 alone is narrower than float32."""
+    if dtype == torch.float16 and readable(value):
+        most = torch.finfo(dtype).max
+        _require_all([_Condition(name, f"magnitudes up to {most:g} beside float16", value, value.abs() <= most)])
+
+
 def has_values(tensor: Tensor) -> bool:
     """Whether it is not on the meta device and not a fake tensor, which have shapes alone."""
     return not (tensor.is_meta or isinstance(tensor, FakeTensor))
