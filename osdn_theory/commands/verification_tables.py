@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +20,14 @@ from osdn_theory.verification.digest import SEVERITY, count_outcomes, format_sla
 if TYPE_CHECKING:
     from osdn_theory.bounds.check import BoundCheck
     from osdn_theory.report.model import ReportModel
+    from osdn_theory.report.summary.matrix import MatrixRow
     from osdn_theory.verification.digest import Digest, Tally
 
 LINES = 36
 """At most so many are printed without `--details`, whatever was found; `make verify` has 40 with what it adds."""
 
-TITLE = 28
-"""Characters of a theorem's title, so that a row fits a narrow terminal."""
+TITLE = 20
+"""Characters of a theorem's title, so that two theorems fit a line."""
 
 HEADLINES, PROBLEMS = 4, 3
 """Lines of each kind; of more their number is told."""
@@ -34,16 +37,9 @@ def print_summary(model: ReportModel, page: Path | None) -> None:
     """Theorems by evidence, a verdict on each kind of evidence, the worst problems, and last what was not run."""
     print_table(
         "Theorems (✓ yes, ◐ in part, ✗ no, ? open, ○ vacuous, · not applicable, – none; counts: streams, kernel runs)",
-        ["theorem", "proved", "streams", "kernels", "slack"],
-        (
-            [
-                f"{row.name} {_short(row.title)}",
-                *(_mark(cell) for cell in (row.proved, row.streams, row.kernels)),
-                format_slack(row.log10_slack),
-            ]
-            for row in model.matrix
-        ),
-        left=["proved", "streams", "kernels"],
+        2 * ["theorem", "proved", "streams", "kernels", "slack"],
+        _two_a_line([_matrix_row(row) for row in model.matrix]),
+        left=["theorem", "proved", "streams", "kernels"],
     )
     lines = [f"{MARKS[line.kind]} {line.text}" for line in headlines(model)]
     _print_some(lines, HEADLINES)
@@ -52,6 +48,21 @@ def print_summary(model: ReportModel, page: Path | None) -> None:
     if page is not None:
         typer.echo(f"report: {page}")
     typer.echo(f"Not run: {'; '.join(model.not_run) or 'nothing'}.")
+
+
+def _matrix_row(row: MatrixRow) -> list[str | Text]:
+    return [
+        f"{row.name} {_short(row.title)}",
+        *(_mark(cell) for cell in (row.proved, row.streams, row.kernels)),
+        format_slack(row.log10_slack),
+    ]
+
+
+def _two_a_line(rows: Sequence[list[str | Text]]) -> Iterator[list[str | Text]]:
+    """The second half beside the first: one screen holds all theorems."""
+    half = -(-len(rows) // 2)
+    for left, right in zip_longest(rows[:half], rows[half:]):
+        yield [*left, *(right or [""] * len(left))]
 
 
 def print_details(found: Digest) -> None:

@@ -16,7 +16,7 @@ from osdn_theory.base.validation import require_generator
 from osdn_theory.context.convergence import conditioned_keys, convergence_rates
 from osdn_theory.measures.speed import run_benchmarks
 from osdn_theory.measures.sweep_counts import count_sweeps, draw_keys
-from osdn_theory.streams import exact_keys, synthetic
+from osdn_theory.streams import exact_keys, exhibits, synthetic
 from osdn_theory.streams.activations import load_activations
 from osdn_theory.streams.transforms import with_gates
 from osdn_theory.verification.tightness import tighten
@@ -31,6 +31,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "streams.synthetic.orthogonal": synthetic.orthogonal,
     "streams.synthetic.non_stationary": synthetic.non_stationary,
     "streams.synthetic.associative_recall": synthetic.associative_recall,
+    "streams.exhibits.disjoint": exhibits.disjoint,
+    "streams.exhibits.overlapping": exhibits.overlapping,
     "streams.exact_keys.uniform_on_grid": lambda rng: exact_keys.uniform_on_grid(rng, (2,), 3),
     "streams.exact_keys.unit_keys": lambda rng: exact_keys.unit_keys(rng, (8,)),
     "streams.exact_keys.weighted_unit_keys": lambda rng: exact_keys.weighted_unit_keys(rng, np.ones(8), (8,)),
