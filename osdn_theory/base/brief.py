@@ -1,4 +1,4 @@
-"""One line for a result that holds many numbers: its class, and shapes where it has arrays."""
+"""One line for what is long: a result that holds many numbers, an error."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def describe(result: Any) -> str:
     ends = accumulate((len(part) + 2 for part in parts), initial=len(type(result).__name__) + 2)
     shown = [part for part, end in zip(parts, islice(ends, 1, None), strict=True) if end < LONGEST_LINE]
     return f"{type(result).__name__}({', '.join(shown)}{', …' if len(shown) < len(parts) else ''})"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; "" where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "")
 
 
 def _shown(value: Any) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -23,6 +26,29 @@ def ensure_writable(out_dir: str | Path) -> Path:
     except OSError as error:
         raise OSError(f"cannot write to the folder {str(out)!r}: {error.strerror or error}") from error
     return out
+
+
+@contextmanager
+def hold_folder(folder: Path, what: str) -> Iterator[None]:
+    """The folder, writable and out of the hands of any other process.
+
+    Raises
+    ------
+    OSError
+        If nothing can be written there, or another process has it: then with its number.
+    """
+    ensure_writable(folder)
+    with (folder / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise OSError(f"another {what} is at work in {str(folder)!r} (process {holder})") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +26,15 @@ def source_hash(root: str) -> str:
     for name, path in sorted(found.items()):
         digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12] if found else ""
+
+
+def installed_versions(*packages: str) -> dict[str, str]:
+    """Of those of the packages that are installed."""
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError, ValueError):
+            found[name] = version(name)
+    return found
 
 
 def sources(root: str) -> dict[str, Path]:

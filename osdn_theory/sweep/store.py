@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from osdn_theory.base.folders import ensure_writable, write_atomically
+from osdn_theory.base.folders import hold_folder, write_atomically
 from osdn_theory.sweep.columns import COLUMNS, IDENTITY
 from osdn_theory.sweep.journal import Journal, Row
 
@@ -153,9 +152,7 @@ def open_store(folder: Path, *, code: str, mix_versions: bool = False) -> Iterat
     ValueError
         If its table is not one of a sweep, or of another format.
     """
-    ensure_writable(folder)
-    with (folder / ".lock").open("a+") as lock:
-        _lock(lock, folder)
+    with hold_folder(folder, "sweep"):
         store = Store(folder)
         others = sorted(store.codes() - {code})
         if others and not mix_versions:
@@ -224,18 +221,6 @@ def _merged(rows: Iterable[Row], known: dict[str, Row] | None = None) -> dict[st
 def _place(row: Row) -> tuple[Any, ...]:
     """Sort key: by the parameters, None first; the same whatever the order of computing."""
     return tuple((row[column.name] is not None, row[column.name]) for column in IDENTITY[1:])
-
-
-def _lock(lock: Any, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        raise OSError(f"another sweep is at work in {str(folder)!r} (process {holder})") from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
 
 
 def _sync(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 from osdn_theory.base.brief import show_briefly
@@ -103,7 +103,7 @@ def explain(
     approximate = {row.key for row in rows if row.approximate}
     close = [each for each in single if each.faults[0].key in approximate and each.left <= EXPLAINED]
     if close:
-        return _equals([_accepted(each) for each in close])
+        return _equals([replace(each, agrees=True) for each in close])
     pairs = [each for each in _scored(_pairs(rows), heard, give_up=True) if each.agrees]
     return _equals(pairs) if pairs else tuple(sorted(single, key=lambda each: each.left)[:NEAREST])
 
@@ -158,7 +158,3 @@ def _equals(agreeing: Sequence[Explanation]) -> tuple[Explanation, ...]:
     """Those as good as the best, within rounding."""
     ordered = sorted(agreeing, key=_rank)
     return tuple(each for each in ordered if each.excess <= EQUAL * ordered[0].excess)
-
-
-def _accepted(each: Explanation) -> Explanation:
-    return Explanation(each.faults, each.labels, True, each.excess, each.left)

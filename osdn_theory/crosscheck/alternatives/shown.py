@@ -9,6 +9,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.alternatives.engine.outcome import Outcome
+from osdn_theory.crosscheck.cases.case import handed_on
 from osdn_theory.crosscheck.evidence.limits import Limit, RoundingLimits
 from osdn_theory.crosscheck.kernel.calling import Returned
 from osdn_theory.recurrence.trajectory import Trajectory
@@ -43,9 +44,7 @@ def quantities(told: Outcome | Returned) -> dict[str, Array]:
 def select_shown(truth: Truth, names: Collection[str]) -> Iterator[Shown]:
     """Those quantities that a kernel shows."""
     exact, limits = truth
-    gram = exact.carry.gram_diagonal
-    handed = exact.final_preconditioner if gram is None else gram
-    right = quantities(Outcome(exact.outputs, exact.final_state, exact.preconditioner, handed))
+    right = quantities(Outcome(exact.outputs, exact.final_state, exact.preconditioner, handed_on(exact)))
     bounds = {
         OUTPUT: limits.outputs,
         STATE: _last(limits.states, right[STATE]),

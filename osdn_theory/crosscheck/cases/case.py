@@ -176,13 +176,8 @@ class Case:
         floor = KEY_FLOOR[self.key_norm]
         queries = np.asarray(self.stream.queries)
         return replace(
-            self.stream, queries=_of_norm_one(queries, floor), keys=_of_norm_one(self.stream.keys, floor)
+            self.stream, queries=of_norm_one(queries, floor), keys=of_norm_one(self.stream.keys, floor)
         )
-
-    def exact_handed_on(self, exact: Trajectory) -> Array:
-        """What a kernel hands on beside the state after the last token, (B, H, K): d_{T+1}, or A_T."""
-        last = exact.carry.gram_diagonal
-        return exact.final_preconditioner if last is None else last
 
     def following(self, exact: Trajectory) -> Array:
         """The same after every token, (B, H, T, K): what a prefix of t tokens hands on."""
@@ -193,7 +188,7 @@ class Case:
         return following(exact)
 
 
-def _of_norm_one(vectors: Array, floor: float) -> Array:
+def of_norm_one(vectors: Array, floor: float) -> Array:
     """x / sqrt(|x|^2 + floor); zero stays zero."""
     norms = np.sqrt(np.sum(vectors * vectors, axis=-1, keepdims=True) + floor)
     unit: Array = vectors / np.where(norms == 0, 1.0, norms)
@@ -341,6 +336,12 @@ def _anchor(rule: CalibrationRule, start: Array) -> Array:
     if isinstance(rule.anchor, str):
         return start
     return np.array(np.broadcast_to(rule.anchor, start.shape))
+
+
+def handed_on(exact: Trajectory) -> Array:
+    """What a kernel hands on beside the state after the last token, (B, H, K): d_{T+1}, or A_T."""
+    last = exact.carry.gram_diagonal
+    return exact.final_preconditioner if last is None else last
 
 
 def following(exact: Trajectory) -> Array:

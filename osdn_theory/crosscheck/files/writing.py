@@ -7,13 +7,13 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from osdn_theory.base.jsonable import jsonable
+from osdn_theory.base.source import installed_versions
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.check import is_interpreted as runs_interpreted
 from osdn_theory.crosscheck.files.format import TENSORS, VERSION, RawArray, SavedCall, check_call
@@ -106,6 +106,7 @@ def make_saved_call(
     require("q" in arrays, f"{label}q is missing")
     kind = str(getattr(getattr(tensors["q"], "device", None), "type", "cpu"))
     named = isinstance(kernel, str)
+    package = "" if named else str(getattr(kernel, "__module__", "")).partition(".")[0]
     call = SavedCall(
         tensors=arrays,
         recurrence=recurrence,
@@ -122,7 +123,7 @@ def make_saved_call(
         device=_device(kind, tensors["q"]) if device is None else device,
         interpreted=runs_interpreted(kind) if interpreted is None else interpreted,
         tf32=_tf32_allowed(),
-        versions=_versions("" if named else str(getattr(kernel, "__module__", ""))),
+        versions=installed_versions("osdn", "torch", "triton", package),
         numerics={} if named else getattr(kernel, "numerics", {}),
     )
     check_call(label, call)
@@ -179,14 +180,3 @@ def _device(kind: str, x: Any) -> str:
 def _tf32_allowed() -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and torch.get_float32_matmul_precision() != "highest"
-
-
-def _versions(module: str) -> dict[str, str]:
-    """Of what is installed of torch, triton, osdn, and the package of the kernel."""
-    found = {}
-    for name in ("osdn", "torch", "triton", module.partition(".")[0]):
-        try:
-            found[name] = version(name)
-        except (PackageNotFoundError, ValueError):
-            continue
-    return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from osdn_theory.base.folders import ensure_writable
+from osdn_theory.base.folders import hold_folder
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.fuzz.drawing.takes import Takes
 from osdn_theory.sweep.journal import Journal, Row as Row
@@ -59,12 +58,7 @@ class Folder:
         OSError
             If nothing can be written there, or another process is at work in it.
         """
-        ensure_writable(self.path)
-        with (self.path / ".lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OSError(f"another run is at work in {str(self.path)!r}") from None
+        with hold_folder(self.path, "run"):
             self._read()
             with self._journal.writing():
                 yield

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from osdn_theory.base.brief import show_briefly
+from osdn_theory.base.brief import first_line, show_briefly
 from osdn_theory.base.layouts import exchange_time_and_heads
 from osdn_theory.base.validation import Array, require
 from osdn_theory.crosscheck.cases.case import Case
@@ -272,10 +272,8 @@ def _backward(
     except NotImplementedError:
         raise
     except Exception as error:
-        line = (str(error).strip().splitlines() or [""])[0]
-        raise KernelError(
-            f"kernel: {adapter.name} raised in the backward pass: {type(error).__name__}: {line}"
-        ) from error
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise KernelError(f"kernel: {adapter.name} raised in the backward pass: {said}") from error
     return {name: _heads_first(name, value) for name, value in zip(leaves, values, strict=True)}
 
 

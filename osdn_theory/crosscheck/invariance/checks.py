@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from osdn_theory.base.brief import first_line
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of, limits
@@ -149,7 +150,7 @@ class _Asking:
         try:
             answers = put(self)
         except NotImplementedError as error:
-            answers = f"the kernel says: {_first_line(error)}"
+            answers = f"the kernel says: {first_line(error) or type(error).__name__}"
         if isinstance(answers, str):
             return Invariance(name, "not exercised", reason=answers)
         return hold(name, whole, answers, allowed)
@@ -259,7 +260,3 @@ def repeat_gradients(adapter: Adapter, case: Case, device: str) -> Invariance:
         allowed = total(first.limits[leaf], second.limits[leaf])
         found.append(difference(how, f"grad {leaf}", values, second.found[leaf], tokens, allowed))
     return conclude(name, [one for one in found if one is not None])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

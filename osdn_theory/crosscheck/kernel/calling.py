@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from osdn_theory.base.brief import first_line
 from osdn_theory.base.layouts import exchange_time_and_heads, transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case, pack
@@ -179,10 +180,8 @@ def own_call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the cal
     except NotImplementedError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        raise KernelError(
-            f"kernel: {adapter.name} raised in {what}: {type(error).__name__}: {lines[0]}"
-        ) from error
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise KernelError(f"kernel: {adapter.name} raised in {what}: {said}") from error
     return tuple(returned) if isinstance(returned, tuple | list) else (returned,)
 
 

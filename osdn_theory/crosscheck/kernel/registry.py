@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from osdn_theory.base.brief import first_line
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 
@@ -86,10 +87,10 @@ def _module(module: str, what: str) -> ModuleType:
         missing = error.name or "."
         absent = module == missing or module.startswith(f"{missing}.")
         state = "is not installed" if absent else "cannot be imported here"
-        raise ValueError(f"kernel: {what} {state}: {_first_line(error)}") from None
+        raise ValueError(f"kernel: {what} {state}: {first_line(error)}") from None
     except Exception as error:
         kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
-        raise ValueError(f"kernel: {what} cannot be imported here: {kind}{_first_line(error)}") from error
+        raise ValueError(f"kernel: {what} cannot be imported here: {kind}{first_line(error)}") from error
 
 
 def _by_name(module: str) -> ModuleType:
@@ -141,7 +142,3 @@ def _found_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

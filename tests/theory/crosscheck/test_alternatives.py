@@ -32,7 +32,7 @@ from osdn_theory.crosscheck.alternatives.naming import explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
 from osdn_theory.crosscheck.alternatives.shown import Truth
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY, COMMON, MADE, alternative
-from osdn_theory.crosscheck.cases.case import Case
+from osdn_theory.crosscheck.cases.case import Case, handed_on
 from osdn_theory.crosscheck.examination.exercises.draw import SMALL
 from osdn_theory.crosscheck.examination.exercises.question import answer, restart
 from osdn_theory.crosscheck.examination.exercises.table import questions
@@ -53,7 +53,7 @@ def test_without_a_fault_the_engine_is_the_exact_recurrence(recurrence: str) -> 
             np.testing.assert_allclose(found.outputs, exact.outputs, rtol=1e-10, atol=1e-10)
             np.testing.assert_allclose(found.state, exact.final_state, rtol=1e-10, atol=1e-10)
             np.testing.assert_allclose(found.preconditioner, exact.preconditioner, rtol=1e-10, atol=1e-10)
-            np.testing.assert_allclose(found.handed_on, case.exact_handed_on(exact), rtol=1e-10, atol=1e-10)
+            np.testing.assert_allclose(found.handed_on, handed_on(exact), rtol=1e-10, atol=1e-10)
 
 
 def test_the_table_has_a_kernel_for_every_row() -> None:

@@ -14,6 +14,7 @@ import pytest
 from support.crosscheck.public_kernels import FLA, OTHER_RECURRENCES, TRANSFORMERS, functions_of, needs_fla
 
 from osdn_theory.crosscheck import resolve
+from osdn_theory.crosscheck.cases.case import handed_on
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import ask, ask_packed
 from osdn_theory.crosscheck.kernel.registry import KERNELS
@@ -39,7 +40,7 @@ def agrees(name: str) -> Adapter:
             np.testing.assert_allclose(said.state, exact.final_state, atol=1e-5)
         if found.preconditioned:
             assert said.handed_on is not None
-            np.testing.assert_allclose(said.handed_on, one.exact_handed_on(exact), atol=1e-5)
+            np.testing.assert_allclose(said.handed_on, handed_on(exact), atol=1e-5)
     return found
 
 
@@ -99,7 +100,7 @@ def test_a_gram_diagonal_is_handed_on_and_taken_up_again_also_packed() -> None:
     state = {"initial_state": first.state, "initial_preconditioner": first.handed_on}
     rest = case.__class__(**{**vars(case.piece(23, 70)), **state})
     second, exact = ask(found, rest, "cpu"), rest.exact()
-    for said, right in ((second.outputs, exact.outputs), (second.handed_on, rest.exact_handed_on(exact))):
+    for said, right in ((second.outputs, exact.outputs), (second.handed_on, handed_on(exact))):
         assert said is not None
         np.testing.assert_allclose(said, right, atol=1e-5)
     np.testing.assert_allclose(second.outputs, np.asarray(whole.outputs)[:, :, 23:], atol=1e-5)
@@ -107,7 +108,7 @@ def test_a_gram_diagonal_is_handed_on_and_taken_up_again_also_packed() -> None:
     pieces = [single.piece(0, 17), single.piece(17, 40)]
     for one, said_of in zip(pieces, ask_packed(found, pieces, "cpu"), strict=True):
         np.testing.assert_allclose(said_of.outputs, one.exact().outputs, atol=1e-5)
-        np.testing.assert_allclose(said_of.handed_on, one.exact_handed_on(one.exact()), atol=1e-5)
+        np.testing.assert_allclose(said_of.handed_on, handed_on(one.exact()), atol=1e-5)
 
 
 @pytest.mark.usefixtures("without_fla")

@@ -20,7 +20,7 @@ from osdn_theory.crosscheck.alternatives.engine.mechanism import (
     Source,
 )
 from osdn_theory.crosscheck.alternatives.engine.outcome import Outcome
-from osdn_theory.crosscheck.cases.case import Case
+from osdn_theory.crosscheck.cases.case import Case, of_norm_one
 from osdn_theory.recurrence.gram_diagonal import running_diagonal, squashed_inverse
 from osdn_theory.rounding import FLOAT64, Format, round_to
 
@@ -38,21 +38,13 @@ def evolve(case: Case, mechanism: Mechanism = RIGHT) -> Outcome:
 def run(inputs: RecurrenceInputs, mechanism: Mechanism) -> Outcome:
     """What a mechanism makes of its inputs."""
     if inputs.floor is not None:
-        inputs = replace(
-            inputs, queries=_unit(inputs.queries, inputs.floor), keys=_unit(inputs.keys, inputs.floor)
-        )
+        queries, keys = (of_norm_one(x, inputs.floor) for x in (inputs.queries, inputs.keys))
+        inputs = replace(inputs, queries=queries, keys=keys)
     path, handed = (_path if inputs.gram_weight is None else _squashed)(inputs, mechanism)
     if mechanism.calibrate_first and inputs.length:
         path = np.concatenate([path[:, :, 1:], handed[:, :, None]], axis=2)
     outputs, state = _memory(inputs, mechanism, path)
     return Outcome(outputs, state, path, handed)
-
-
-def _unit(vectors: Array, floor: float) -> Array:
-    """x / sqrt(||x||^2 + floor); zero stays zero."""
-    norms = np.sqrt(np.sum(vectors * vectors, axis=-1, keepdims=True) + floor)
-    units: Array = vectors / np.where(norms == 0, 1.0, norms)
-    return units
 
 
 def _squashed(inputs: RecurrenceInputs, m: Mechanism) -> tuple[Array, Array]:

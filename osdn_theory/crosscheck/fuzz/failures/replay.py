@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from osdn_theory import __version__
 from osdn_theory.base.folders import write_atomically
+from osdn_theory.base.source import installed_versions
 from osdn_theory.base.tensor_files import TensorFile, open_tensors
 from osdn_theory.base.validation import Array, require
 from osdn_theory.crosscheck.cases.case import DTYPES, Case
@@ -80,13 +80,8 @@ class Recording:
 
 def versions() -> dict[str, str]:
     """Of this package and of those that kernels run on, as far as they are installed."""
-    found = {"osdn": __version__}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    missing = dict.fromkeys(PACKAGES, "not installed")
+    return {"osdn": __version__, **missing, **installed_versions(*PACKAGES)}
 
 
 def save_recording(
