@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proofs_check.coq_prover.compiler import Compiler
@@ -94,58 +94,40 @@ def ask(compiler: Compiler, sources: Sequence[Source]) -> Answers:
     for preamble in dict.fromkeys(source.preamble for source in sources):
         group = [source for source in sources if source.preamble == preamble]
         finals = {name: f"{source.name}.{name}" for source in group for name in source.theorems}
-        defined = {f"{s.name}.{name}": f"{s.name}.{name}" for s in group for name in s.definitions}
-        run = _Run(compiler, (*preamble, *_requires(compiler, group), *_SETTINGS))
-        assumptions = run.plan("Print Assumptions {}", finals)
-        statements = run.plan("Check @{}", finals), run.plan("Check @{}", finals, full=True)
-        definitions = run.plan("Print {}", defined), run.plan("Print {}", defined, full=True)
-        run.execute()
-        answers.assumptions.update((name, run.answer(file)) for name, file in assumptions.items())
-        answers.statements.update(run.printed(*statements))
-        answers.definitions.update(run.printed(*definitions))
+        defined = [f"{source.name}.{name}" for source in group for name in source.definitions]
+        plain = {
+            **{
+                ("assumptions", name): f"Print Assumptions {compiler.prefix}.{place}"
+                for name, place in finals.items()
+            },
+            **{("statements", name): f"Check @{compiler.prefix}.{place}" for name, place in finals.items()},
+            **{("definitions", place): f"Print {compiler.prefix}.{place}" for place in defined},
+        }
+        # Required, not imported: the library's own notations must not decide how its statements are printed.
+        required = [f"From {compiler.prefix} Require {source.name}" for source in group]
+        replies = _replies(compiler, (*preamble, *required, *_SETTINGS), plain)
+        for (kind, name), (readable, full) in replies.items():
+            if kind == "assumptions":
+                answers.assumptions[name] = readable
+            else:
+                getattr(answers, kind)[name] = Printed(readable, full)
     return answers
 
 
-def _requires(compiler: Compiler, group: Sequence[Source]) -> Iterator[str]:
-    # Required, not imported: the library's own notations must not decide how its statements are printed.
-    return (f"From {compiler.prefix} Require {source.name}" for source in group)
+Question = tuple[str, str]
+"""What is asked for, and the name that it is asked of."""
 
 
-Plan = dict[str, str]
-"""Name asked about -> file that will hold the answer."""
-
-
-class _Run:
-    """One run of Coq over a generated file: plan the questions, execute, read the answers."""
-
-    def __init__(self, compiler: Compiler, preamble: Iterable[str]) -> None:
-        self._compiler = compiler
-        self._plain = list(preamble)
-        self._full = ["Set Printing All"]
-        self._planned = 0
-
-    def plan(self, question: str, names: Mapping[str, str], *, full: bool = False) -> Plan:
-        """Ask `question` of each of `names` (name -> "file.name"), with nothing left implicit if `full`."""
-        commands = self._full if full else self._plain
-        files: Plan = {}
-        for name, place in names.items():
-            files[name] = f"answer{self._planned}"
-            self._planned += 1
-            path = f"{self._compiler.prefix}.{place}"
-            commands.append(f'Redirect "{files[name]}" {question.format(path)}')
-        return files
-
-    def execute(self) -> None:
-        text = "".join(f"{command}.\n" for command in (*self._plain, *self._full))
-        (self._compiler.place / "questions.v").write_text(text)
-        error = self._compiler.compile("questions")
-        if error:
-            raise ValueError(f"Coq refuses a question: {error}")
-
-    def answer(self, file: str) -> str:
-        return (self._compiler.place / f"{file}.out").read_text()
-
-    def printed(self, readable: Plan, full: Plan) -> Iterator[tuple[str, Printed]]:
-        return (
-            (name, Printed(self.answer(file), self.answer(full[name]))) for name, file in readable.items()
-        )
+def _replies(
+    compiler: Compiler, preamble: Iterable[str], questions: Mapping[Question, str]
+) -> dict[Question, tuple[str, str]]:
+    """Coq's answers, to be read and with nothing left implicit, from one run over a generated file."""
+    files = {key: (f"plain{i}", f"full{i}") for i, key in enumerate(questions)}
+    plain = [f'Redirect "{files[key][0]}" {question}' for key, question in questions.items()]
+    full = [f'Redirect "{files[key][1]}" {question}' for key, question in questions.items()]
+    text = "".join(f"{command}.\n" for command in (*preamble, *plain, "Set Printing All", *full))
+    (compiler.place / "questions.v").write_text(text)
+    if error := compiler.compile("questions"):
+        raise ValueError(f"Coq refuses a question: {error}")
+    answers = {file: (compiler.place / f"{file}.out").read_text() for pair in files.values() for file in pair}
+    return {key: (answers[plain], answers[full]) for key, (plain, full) in files.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ FILE = "statements.json"
 
 
 @dataclass(frozen=True)
-class Entry:
+class Registered:
     """A statement or a definition in the register.
 
     Attributes
@@ -35,17 +34,13 @@ class Register:
     """Coq's version when the register was written, and the entries, statements by theorem name."""
 
     coq: str
-    statements: dict[str, Entry]
-    definitions: dict[str, Entry]
+    statements: dict[str, Registered]
+    definitions: dict[str, Registered]
 
 
-def _normal(printed: str) -> str:
-    return " ".join(printed.split())
-
-
-def entry(printed: Printed) -> Entry:
-    digest = hashlib.sha256(_normal(printed.full).encode()).hexdigest()
-    return Entry(_normal(printed.readable), digest)
+def entry(printed: Printed) -> Registered:
+    readable, full = (" ".join(text.split()) for text in (printed.readable, printed.full))
+    return Registered(readable, hashlib.sha256(full.encode()).hexdigest())
 
 
 def read_register(folder: Path) -> Register:
@@ -58,7 +53,7 @@ def read_register(folder: Path) -> Register:
     """
     data = json.loads((folder / FILE).read_text())
     sections = {
-        part: {name: Entry(**item) for name, item in data[part].items()}
+        part: {name: Registered(**item) for name, item in data[part].items()}
         for part in ("statements", "definitions")
     }
     return Register(data["coq"], **sections)
@@ -92,23 +87,15 @@ def write_register(folder: Path, register: Register) -> Path:
 def differences(register: Register, compiled: Compiled, theorem: str) -> list[str]:
     """How a compiled theorem differs from the register: in its statement, or in a definition it speaks of."""
     answers = compiled.answers
-    used = answers.speaks_of(theorem)
-    found = [
-        *_compare("statement", {theorem: answers.statements[theorem]}, register.statements),
-        *_compare("definition", {name: answers.definitions[name] for name in used}, register.definitions),
-    ]
+    printed = {("statement", theorem): answers.statements[theorem]}
+    printed |= {("definition", name): answers.definitions[name] for name in answers.speaks_of(theorem)}
+    found = []
+    for (what, name), item in printed.items():
+        expected = (register.statements if what == "statement" else register.definitions).get(name)
+        if expected is None:
+            found.append(f"{what} {name} is not in the register")
+        elif (own := entry(item)).sha256 != expected.sha256:
+            found.append(f"{what} {name} differs from the register: {own.text} instead of {expected.text}")
     if found and register.coq != compiled.version:
         found.append(f"(the register was written with Coq {register.coq}, this is Coq {compiled.version})")
-    return found
-
-
-def _compare(what: str, printed: Mapping[str, Printed], expected: Mapping[str, Entry]) -> list[str]:
-    found = []
-    for name, item in printed.items():
-        if name not in expected:
-            found.append(f"{what} {name} is not in the register")
-        elif entry(item).sha256 != expected[name].sha256:
-            found.append(
-                f"{what} {name} differs from the register: {entry(item).text} instead of {expected[name].text}"
-            )
     return found

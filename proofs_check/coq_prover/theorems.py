@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 
+from osdn_theory.proofs import Method
 from proofs_check.coq_prover.library import Compiled, compile_library
-from proofs_check.coq_prover.statements import Register, differences, read_register
+from proofs_check.coq_prover.statements import differences, read_register
 from proofs_check.exact.law import Law
 from proofs_check.gallina.evaluate import Definitions
 from proofs_check.gallina.tie import untied
@@ -37,10 +38,7 @@ class Session:
         self._folder = folder
         self._laws = laws
         self.not_tied = not_tied
-
-    @cached_property
-    def register(self) -> Register:
-        return read_register(self._folder)
+        self.register = read_register(folder)
 
     @cached_property
     def _outcome(self) -> Compiled | Exception:
@@ -53,16 +51,14 @@ class Session:
     @property
     def compiled(self) -> Compiled:
         """The library after compilation, or the error that compiling it raised."""
-        outcome = self._outcome
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
 
     @cached_property
     def _definitions(self) -> Definitions:
-        return Definitions(
-            {name: printed.full for name, printed in self.compiled.answers.definitions.items()}
-        )
+        printed = self.compiled.answers.definitions
+        return Definitions({name: answer.full for name, answer in printed.items()})
 
     def differs_from_its_law(self, theorem: str) -> str:
         """How a statement that is to be tied differs from the law of its name, or ""."""
@@ -136,8 +132,8 @@ def is_negative(theorem: str) -> bool:
 
 def proofs_of(
     folder: Path, laws: Mapping[str, Law], not_tied: Mapping[str, str] | None = None
-) -> dict[str, list[Proof]]:
-    """The proofs of a library, by claim: one for each theorem of its register. Compiles nothing yet.
+) -> Iterator[Proof]:
+    """The proofs of a library: one for each theorem of its register. Compiles nothing yet.
 
     Parameters
     ----------
@@ -146,17 +142,7 @@ def proofs_of(
     not_tied : theorem -> why it is held against no law
     """
     session = Session(folder, laws, not_tied or {})
-    found: dict[str, list[Proof]] = {}
-    for theorem, entry in session.register.statements.items():
-        negative = is_negative(theorem)
-        proof = Proof(
-            claim_of(theorem),
-            "mutation" if negative else "coq",
-            INSTANCES if negative else ALL,
-            entry.text,
-            partial(check, session, theorem),
-            name=theorem,
-            group="coq",
-        )
-        found.setdefault(proof.claim, []).append(proof)
-    return found
+    for theorem, registered in session.register.statements.items():
+        method: Method = "mutation" if is_negative(theorem) else "coq"
+        scope, checked = INSTANCES if is_negative(theorem) else ALL, partial(check, session, theorem)
+        yield Proof(claim_of(theorem), method, scope, registered.text, checked, name=theorem, group="coq")

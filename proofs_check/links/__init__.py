@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from proofs_check.links import (
@@ -25,16 +26,10 @@ LINKS: tuple[Link, ...] = (
 )
 
 
-def _proofs() -> dict[str, list[Proof]]:
-    proofs: dict[str, list[Proof]] = {}
+def proofs() -> Iterator[Proof]:
     for link in LINKS:
         statement = f"as proved: {link.statement}"
-        proof = Proof(link.claim, "link", INSTANCES, statement, partial(check_link, link), link.name)
-        proofs.setdefault(link.claim, []).append(proof)
-    return proofs
+        yield Proof(link.claim, "link", INSTANCES, statement, partial(check_link, link), link.name)
 
 
-PROOFS: dict[str, list[Proof]] = _proofs()
-"""Theorem id -> proofs."""
-
-__all__ = ["LINKS", "PROOFS", "Link", "check_link", "instances"]
+__all__ = ["LINKS", "Link", "check_link", "instances", "proofs"]

@@ -19,7 +19,7 @@ from proofs_check import coq_prover
 from proofs_check.coq_prover.statements import read_register
 from proofs_check.coq_prover.theorems import claim_of
 from proofs_check.exact import numbers, rules
-from proofs_check.exact.collection import COUNT, LAWS, PROOFS, check_law, check_variant
+from proofs_check.exact.collection import COUNT, LAWS, check_law, check_variant, proofs
 from proofs_check.exact.draw import KINDS, Draw, Instance
 from proofs_check.exact.law import Law, broken, converted, instances, register
 from proofs_check.exact.laws.rounding import to_nearest
@@ -58,7 +58,7 @@ def law(says: Any = square, draw: Any = draw_square) -> Law:
 def test_every_claim_has_laws_and_a_false_variant() -> None:
     theorems = {claim_of(name) for name in read_register(coq_prover.FOLDER).statements}
     assert {found.claim for found in LAWS.values()} == theorems <= set(THEOREMS)
-    mutants = {proof.name for proofs in PROOFS.values() for proof in proofs if proof.method == "mutation"}
+    mutants = {proof.name for proof in proofs() if proof.method == "mutation"}
     assert mutants == {name for name in LAWS if "_needs_" not in name}
     assert set(map(claim_of, mutants)) == theorems
 

@@ -61,7 +61,7 @@ def test_code_and_proof_agree(link: Link) -> None:
 def test_every_claim_has_a_link_and_names_are_unique() -> None:
     assert {link.claim for link in links.LINKS} >= {*(f"T{number}" for number in range(1, 20)), "T29"}
     assert len(BY_NAME) == len(links.LINKS)
-    assert all(proof.claim == claim for claim, proofs in links.PROOFS.items() for proof in proofs)
+    assert [proof.name for proof in links.proofs()] == [link.name for link in links.LINKS]
 
 
 def test_instances_are_for_others_to_use() -> None:

@@ -40,7 +40,7 @@ def registered_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
     write_register(folder, register_of(compiled))
     monkeypatch.setattr("proofs_check.coq_prover.theorems.compile_library", lambda folder: compiled)
     proofs = proofs_of(folder, LAWS, NOT_TIED)
-    return {proof.name: run_proof(proof) for group in proofs.values() for proof in group}
+    return {proof.name: run_proof(proof) for proof in proofs}
 
 
 def edit(file: Path, old: str, new: str) -> None:
