@@ -12,6 +12,7 @@ import typer
 from osdn_theory.base.command import command
 from osdn_theory.base.folders import ensure_writable
 from osdn_theory.commands.console import known_names, progress_bar, split_names
+from osdn_theory.commands.options import JsonFlag, OutOption
 
 if TYPE_CHECKING:
     from osdn_theory.crosscheck.examination.results import Examination
@@ -96,10 +97,8 @@ def crosscheck(
         int | None, typer.Option(help="Passed to the kernel. Default: its own; 16 without a GPU.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of exercises and synthetic streams.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder to write figures and data to.")] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one strictly valid JSON document instead of tables.")
-    ] = False,
+    out: OutOption = None,
+    json: JsonFlag = False,
 ) -> None:
     """Hold a kernel against float64, exact Newton and the theorems, and say what that would have seen."""
     if list_kernels:

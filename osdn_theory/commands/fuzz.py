@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osdn_theory.commands.console import INTERRUPTED, known_names, progress_bar
+from osdn_theory.commands.options import SeedOption
 
 if TYPE_CHECKING:
     from osdn_theory.crosscheck.fuzz.folder import Folder
@@ -41,7 +42,7 @@ def fuzz(
         float | None,
         typer.Option(min=0.0, help="Begin no case after so many; a failure is shrunk until then."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every random number.")] = 0,
+    seed: SeedOption = 0,
     dtype: Annotated[
         list[str] | None,
         typer.Option(

@@ -11,6 +11,7 @@ import typer
 from osdn_theory.base.command import command
 from osdn_theory.base.folders import ensure_writable
 from osdn_theory.commands.console import INTERRUPTED, progress_bar, split_names
+from osdn_theory.commands.options import JsonFlag
 
 if TYPE_CHECKING:
     from osdn_theory.recall.document import RecallSummary
@@ -52,9 +53,7 @@ def recall(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard's event files.")
     ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one strictly valid JSON document instead of tables.")
-    ] = False,
+    json: JsonFlag = False,
 ) -> None:
     """Train small models on in-context recall and measure their residual ratios, paired by seed against DeltaNet.
 
@@ -67,7 +66,7 @@ def recall(
     trainer = _trainer()
     plan = trainer.make_plan(
         preset,
-        models=_tuple(split_names(model)),
+        models=None if model is None else tuple(split_names(model) or ()),
         learning_rates=_numbers("--learning-rate", learning_rate, float),
         seeds=seeds,
         steps=steps,
@@ -120,10 +119,6 @@ def _figures(summary: RecallSummary, out: Path) -> list[Path]:
 
     figures = recall_figures(summary)
     return [path for name, figure in figures.items() for path in save_figure(figure, out / f"{name}.png")]
-
-
-def _tuple(names: list[str] | None) -> tuple[str, ...] | None:
-    return None if names is None else tuple(names)
 
 
 def _numbers(option: str, given: List, kind: type) -> tuple[Any, ...] | None:

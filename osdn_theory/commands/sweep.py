@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osdn_theory.commands.console import INTERRUPTED
+from osdn_theory.commands.options import print_json
 
 if TYPE_CHECKING:
     from osdn_theory.sweep.run import Progress, SweepPlan, SweepSummary
@@ -146,7 +147,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
 
 def _print_plan(plan: SweepPlan, json: bool) -> None:
     if json:
-        _print_json(plan)
+        print_json(plan)
         return
     typer.echo(
         f"{plan.cells} cells, {plan.finished} finished, {plan.to_compute} to compute: "
@@ -156,7 +157,7 @@ def _print_plan(plan: SweepPlan, json: bool) -> None:
 
 def _print_summary(summary: SweepSummary, json: bool) -> None:
     if json:
-        _print_json(summary)
+        print_json(summary)
         return
     for warning in summary.warnings:
         typer.echo(f"warning: {warning}", err=True)
@@ -169,12 +170,6 @@ def _print_summary(summary: SweepSummary, json: bool) -> None:
         f"{summary.kept} kept, {summary.failed} failed"
     )
     typer.echo(f"written: {summary.table}")
-
-
-def _print_json(document: Any) -> None:
-    from osdn_theory.base.jsonable import to_json
-
-    typer.echo(to_json(document))
 
 
 def _duration(seconds: float) -> str:
