@@ -6,7 +6,7 @@ compared exactly, or as enclosures that agree to 2^-200.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import flint
@@ -28,7 +28,7 @@ from proofs_check.exact.laws.token import TokenInstance
 from proofs_check.exact.numbers import BITS, array, identity as identity_matrix, solve, vector
 from proofs_check.exact.propositions import Compares, true
 from proofs_check.links.bridge import bound_sides, exact, floats, rule_of, sized, stream_of
-from proofs_check.links.link import CodeNumber, Link, numbers, rational
+from proofs_check.links.link import Link, Pairs, rational
 from proofs_check.links.scan_links import draw_gated, draw_plain, draw_run, full_rule, full_stream, run_gated
 
 
@@ -47,13 +47,11 @@ def logarithm(x: Any) -> Any:
         return flint.arb.neg_inf() if x == 0 else flint.arb(x).log()
 
 
-def same_sides(
-    sides: Any, law: str, x: Instance, form: Callable[[Any], Any] = lambda side: side
-) -> Iterator[CodeNumber]:
+def same_sides(sides: Any, law: str, x: Instance, form: Callable[[Any], Any] = lambda side: side) -> Pairs:
     """Both sides of a bound against those of a law, in the form that the code states them in."""
     expected = conclusion(law, x)
-    yield CodeNumber(f"lhs of {law}", sides.lhs, form(expected.lhs))
-    yield CodeNumber(f"rhs of {law}", sides.rhs, form(expected.rhs))
+    yield f"lhs of {law}", sides.lhs, form(expected.lhs)
+    yield f"rhs of {law}", sides.rhs, form(expected.rhs)
 
 
 def run_of(x: Instance, *, aware: bool = False, betas: Any = 1, comparator: Any = None) -> Trajectory:
@@ -78,12 +76,10 @@ Row = tuple[str, str, str] | tuple[str, str, str, Callable[[Any], Any]]
 """A theorem and the title of its bound, a law, and the form in which the code states it."""
 
 
-def bounds_of(
-    run: Callable[[Instance], Trajectory], *rows: Row
-) -> Callable[[Instance], Iterator[CodeNumber]]:
+def bounds_of(run: Callable[[Instance], Trajectory], *rows: Row) -> Callable[[Instance], Pairs]:
     """Compare bounds of one run with the laws."""
 
-    def compare(x: Instance) -> Iterator[CodeNumber]:
+    def compare(x: Instance) -> Pairs:
         made = run(x)
         for theorem, title, law, *form in rows:
             _, (sides,) = bound_sides(made, theorem, title)
@@ -102,12 +98,12 @@ def off_comparator(source: Callable[[Draw], Kind]) -> Callable[[Draw], Kind]:
     return drawn
 
 
-def agnostic(x: Instance) -> Iterator[CodeNumber]:
+def agnostic(x: Instance) -> Pairs:
     """T8 against the comparator that the code finds: any in the box will do."""
     e, (sides,) = bound_sides(run_of(x), "T8", "Agnostic regret")
     found = x.but(u=exact(e.facts.best_comparator))
     inside = true(rules.in_box(x.lo, x.hi, found.u))
-    yield CodeNumber("the comparator is in the box", int(inside), 1)
+    yield "the comparator is in the box", int(inside), 1
     yield from same_sides(sides, "T8_agnostic_regret", found)
 
 
@@ -124,7 +120,7 @@ def forgetting_run(x: Instance) -> Trajectory:
     return recurrence.osdn(stream, rule, initial_preconditioner=floats(x.d1))
 
 
-def stability(x: Instance) -> Iterator[CodeNumber]:
+def stability(x: Instance) -> Pairs:
     """T13 between the run and the one that the code starts elsewhere, for every number of tokens."""
     e, pairs = bound_sides(forgetting_run(x), "T13", "Stability under forgetting")
     both = TwoStarts(**vars(x)).but(d=x.d1, e=exact(forgetting.other_start(e.problem)))
@@ -132,7 +128,7 @@ def stability(x: Instance) -> Iterator[CodeNumber]:
         yield from same_sides(sides, "T13_forgetting", both.tokens(0, count, "s", "gamma", "w").but(T=count))
 
 
-def constant_key(x: Instance) -> Iterator[CodeNumber]:
+def constant_key(x: Instance) -> Pairs:
     """T13: a_t - a_inf for one key that comes again and again, from the first token on."""
     count = len(x.k)
     run = forgetting_run(x.but(k=[x.k[0]] * count, gamma=[x.gamma] * count))
@@ -141,12 +137,12 @@ def constant_key(x: Instance) -> Iterator[CodeNumber]:
         yield from same_sides(sides, "T13_alignment_rate", x.but(t=t))
 
 
-def identity(x: Instance) -> Iterator[CodeNumber]:
+def identity(x: Instance) -> Pairs:
     """T15: |d_t - 1|^2 for every token."""
     run = recurrence.osdn(stream_of(x, beta=floats(x.beta)), rule_of(x))
     _, pairs = bound_sides(run, "T15", "Identity fixed point")
     for sides, d in zip(pairs, rules.path(x), strict=True):
-        yield CodeNumber("|d_t - 1|^2", sides.lhs, rules.sq(d - 1))
+        yield "|d_t - 1|^2", sides.lhs, rules.sq(d - 1)
 
 
 def draw_realisable(draw: Draw) -> Instance:
@@ -174,7 +170,7 @@ def run_full(x: Instance) -> Trajectory:
                            return_states=True)  # fmt: skip
 
 
-def lyapunov(x: Instance) -> Iterator[CodeNumber]:
+def lyapunov(x: Instance) -> Pairs:
     """T16: the identity, and the cost of the moving metric."""
     run = run_full(x)
     e, pairs = bound_sides(run, "T16", "Lyapunov identity")
@@ -192,14 +188,14 @@ def doubled(side: Any) -> Any:
     return 2 * side
 
 
-def residuals(x: Instance) -> Iterator[CodeNumber]:
+def residuals(x: Instance) -> Pairs:
     """T3 at the sampled writes."""
     e, pairs = bound_sides(run_full(x), "T3", "Residual identity")
     for i, sides in enumerate(pairs):
         yield from same_sides(sides, "T3_loss_identity", local(e, i), doubled)
 
 
-def gated_residuals(x: Instance) -> Iterator[CodeNumber]:
+def gated_residuals(x: Instance) -> Pairs:
     """T17 at the sampled writes."""
     e, pairs = bound_sides(run_gated(x, return_states=True), "T17", "Residual identity, gated state")
     for i, sides in enumerate(pairs):
@@ -220,7 +216,7 @@ def moments_of(x: Instance) -> Any:
     return sum(np.outer(s, s) for s in x.s) / len(x.s)
 
 
-def mean_step(x: Instance) -> Iterator[CodeNumber]:
+def mean_step(x: Instance) -> Pairs:
     """T19: E[d_2 - u] = (gamma I - eta R)(d_1 - u), and u where the code has it."""
     rule = rule_of(x, forgetting=floats(x.one), anchor=floats(x.c))
     run = recurrence.osdn(stream_of(x), rule, initial_preconditioner=floats(x.d1))
@@ -230,26 +226,26 @@ def mean_step(x: Instance) -> Iterator[CodeNumber]:
     u = solve(decay + x.eta * moments_of(x), pull[:, None])[:, 0]
     stepped = sum(rules.moved(x.eta, 1, x.one, x.c, x.d1, s) for s in x.s) / len(x.s) - u
     formula = (x.one * identity_matrix(x.n) - x.eta * moments_of(x)) @ (x.d1 - u)
-    yield from numbers("E[d_2 - u]", [sides.lhs for sides in pairs[: x.n]], stepped)
-    yield from numbers("(gamma I - eta R)(d_1 - u)", [sides.rhs for sides in pairs[: x.n]], formula)
-    yield from numbers("u", [sides.rhs for sides in pairs[x.n :]], u)
+    yield "E[d_2 - u]", [sides.lhs for sides in pairs[: x.n]], stepped
+    yield "(gamma I - eta R)(d_1 - u)", [sides.rhs for sides in pairs[: x.n]], formula
+    yield "u", [sides.rhs for sides in pairs[x.n :]], u
 
 
 FEW = fmpq(4, 1 << 53)
 """Four roundings."""
 
 
-def moments(x: Instance) -> Iterator[CodeNumber]:
+def moments(x: Instance) -> Pairs:
     """calibration.moment_matrix against E[s s^T]."""
-    yield from numbers("moment_matrix", calibration.moment_matrix(floats(x.s)), moments_of(sized(x)), FEW)
+    yield "moment_matrix", calibration.moment_matrix(floats(x.s)), moments_of(sized(x)), FEW
 
 
-def isotropic(x: Instance) -> Iterator[CodeNumber]:
+def isotropic(x: Instance) -> Pairs:
     """calibration.isotropic_eigenvalues against eigenvectors of the moments of a finite sphere."""
     along, across = calibration.isotropic_eigenvalues(x.n)
     rest = array([fmpq(1), fmpq(-1), *[fmpq(0)] * (x.n - 2)])
-    yield from numbers("lambda along the ones", [along] * x.n, x.second_moment @ vector(x.n, 1), FEW)
-    yield from numbers("lambda across", [across, -across, *[0.0] * (x.n - 2)], x.second_moment @ rest, FEW)
+    yield "lambda along the ones", [along] * x.n, x.second_moment @ vector(x.n, 1), FEW
+    yield "lambda across", [across, -across, *[0.0] * (x.n - 2)], x.second_moment @ rest, FEW
 
 
 INTERPOLATING, SUPER_GEOMETRIC = ("T5", "Interpolating regret"), ("T6", "Super-geometric convergence")

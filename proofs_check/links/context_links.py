@@ -6,7 +6,6 @@ singular values: see `bridge.by_condition`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from proofs_check.exact.numbers import Array, array, diagonal, identity, inverse
 from proofs_check.exact.rules import sq
 from proofs_check.links.bound_links import conclusion, logarithm
 from proofs_check.links.bridge import by_condition, floats
-from proofs_check.links.link import CodeNumber, Link, numbers
+from proofs_check.links.link import Link, Pairs
 from proofs_check.links.sympy_values import symbolic_value
 from proofs_check.links.token_links import NAMES, draw_regular_context
 
@@ -48,7 +47,7 @@ def scale_of(x: ContextInstance) -> Any:
     return start * trace / x.energy(x.error) * (1 + trace * abs(x.P).max()) ** 2
 
 
-def ratio(x: ContextInstance) -> Iterator[CodeNumber]:
+def ratio(x: ContextInstance) -> Pairs:
     """context_ratio, context_hypergradient and context_hessian, and SymPy's ratio and derivative."""
     arrays, state, error = (floats(x.k), floats(x.v)), floats(x.S0), x.error
     slack, trace, d = by_condition(arrays[0]) * scale_of(x), 1 + np.trace(x.gram), np.diag(x.P)
@@ -57,18 +56,18 @@ def ratio(x: ContextInstance) -> Iterator[CodeNumber]:
     forms: list[tuple[Form, Array, Array]] = [("full", x.P, x.P), ("diagonal", d, diagonal(d))]
     for form, p, whole in forms:
         found = newton.context_ratio(state, floats(p), *arrays, form=form)
-        yield from numbers(f"{form} context_ratio", found, x.rho(whole), slack)
+        yield f"{form} context_ratio", found, x.rho(whole), slack
         slope = newton.context_hypergradient(state, floats(p), *arrays, form=form)
-        yield from numbers(f"{form} context_hypergradient", slope, slopes[form], slack * trace)
+        yield f"{form} context_hypergradient", slope, slopes[form], slack * trace
     bend = newton.context_hessian(state, *arrays)
-    yield from numbers("context_hessian", bend, x.hessian(error), slack * trace**2)
+    yield "context_hessian", bend, x.hessian(error), slack * trace**2
     values = {"V": x.p, "K": x.n, "T": x.m, "S": error, "K_rows": x.k, "P": x.P, "d": d}
     for name, expression, expected in (
         ("context_ratio", RATIO, x.rho(x.P)),
         ("context_ratio_gradient", RATIO_GRADIENT, slopes["full"]),
         ("diagonal gradient", DIAGONAL_GRADIENT, slopes["diagonal"]),
     ):
-        yield from numbers(f"symbolic {name}", symbolic_value(expression, **values), expected)
+        yield f"symbolic {name}", symbolic_value(expression, **values), expected
 
 
 def draw_newton(draw: Draw) -> ContextInstance:
@@ -103,7 +102,7 @@ LAWS_OF = {
 """Form -> the sum of ratios, and but for the agnostic form the decay of F."""
 
 
-def solver(x: ContextInstance) -> Iterator[CodeNumber]:
+def solver(x: ContextInstance) -> Pairs:
     """ContextSolver in exact rationals: ratios, and both sides of every bound."""
     field = Rationals()
     problem = context.ContextProblem(floats(x.k), floats(x.v), floats(x.L), floats(x.begin))
@@ -113,18 +112,18 @@ def solver(x: ContextInstance) -> Iterator[CodeNumber]:
         sides = context._sides(run, x.form)
     ratios, errors = newton_run(x, start_of(x), x.eta)
     compared, count = [conclusion(law, x) for law in LAWS_OF[x.form]], len(run.ratios)
-    yield from numbers("rho", run.ratios, ratios[:count])
-    yield CodeNumber("sum of rho", sides[0].lhs, compared[0].lhs)
-    yield CodeNumber("its bound", sides[0].rhs, compared[0].rhs)
+    yield "rho", run.ratios, ratios[:count]
+    yield "sum of rho", sides[0].lhs, compared[0].lhs
+    yield "its bound", sides[0].rhs, compared[0].rhs
     if x.form == "agnostic":
         return
     start = x.energy(errors[0]) / 2
-    yield CodeNumber("log prod rho", sides[1].lhs, logarithm(compared[1].lhs / start))
+    yield "log prod rho", sides[1].lhs, logarithm(compared[1].lhs / start)
     if count == x.T:  # the code stops where nothing is left to converge
-        yield CodeNumber("log of its bound", sides[1].rhs, logarithm(compared[1].rhs / start))
+        yield "log of its bound", sides[1].rhs, logarithm(compared[1].rhs / start)
 
 
-def iterates(x: ContextInstance) -> Iterator[CodeNumber]:
+def iterates(x: ContextInstance) -> Pairs:
     """newton.context_osdn and newton_bounds.vacuous_until in float64."""
     form: Form = "full" if x.form == "full" else "diagonal"
     run = newton.context_osdn(
@@ -132,19 +131,19 @@ def iterates(x: ContextInstance) -> Iterator[CodeNumber]:
         initial_preconditioner=floats(start_of(x)))  # fmt: skip
     g, step = x.gram, half_step(x)
     slack = by_condition(floats(x.k)) * (1 + np.trace(g) * x.begin) ** 2
-    yield from numbers("rho_1", run.ratios, [x.rho(x.P)], slack)
+    yield "rho_1", run.ratios, [x.rho(x.P)], slack
     slope = x.slope(x.P)
     moved = start_of(x) - step * (slope if form == "full" else np.diag(slope))
-    yield from numbers("P_2", run.preconditioners[1], moved, slack * (1 + np.trace(g)))
+    yield "P_2", run.preconditioners[1], moved, slack * (1 + np.trace(g))
     until = newton_bounds.vacuous_until(run)
     if x.form == "agnostic" and any(a != 0 for a in (g - diagonal(np.diag(g))).ravel()):
-        yield CodeNumber("no bound for diagonal P and general G", int(np.isnan(until)), 1)
+        yield "no bound for diagonal P and general G", int(np.isnan(until)), 1
         return
     newton_p = x.U if form == "full" else np.diag(x.U)
     budget = x.L**2 * sq((start_of(x) - newton_p).ravel())
     # P* is off by its own size at most, so |P_1 - P*|^2 by twice the sum of squares.
     size = sq(start_of(x).ravel()) + sq(newton_p.ravel())
-    yield from numbers("vacuous_until", until, budget, by_condition(floats(x.k)) * 2 * x.L**2 * size)
+    yield "vacuous_until", until, budget, by_condition(floats(x.k)) * 2 * x.L**2 * size
 
 
 LINKS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -64,6 +64,10 @@ def balls_agree(found: Any, expected: Any) -> bool:
         return same(a, b) if a.is_finite() and b.is_finite() else bool(a == b)
 
 
+Pairs = Iterator[tuple[Any, ...]]
+"""What a link compares: a name, what the code gives, what is exact, and how far rounding may put them apart."""
+
+
 def numbers(name: str, found: Any, expected: Any, allowed: Any = 0) -> Iterator[CodeNumber]:
     """Entry by entry: an array or nested list of the code against arrays or lists of exact or of sized numbers."""
     if isinstance(expected, list | np.ndarray):
@@ -96,7 +100,7 @@ class Link:
     draw : function of a Draw
         An instance of float64 numbers.
     compare : function of an instance
-        The agreements, at least one.
+        What `numbers` takes, once at least.
     count : int
         Instances.
     """
@@ -105,7 +109,7 @@ class Link:
     name: str
     statement: str
     draw: Source
-    compare: Callable[[Any], Iterable[CodeNumber]]
+    compare: Callable[[Any], Pairs]
     count: int = 120
 
 
@@ -122,21 +126,18 @@ def as_float(x: Any) -> float:
 
 def check_link(link: Link, count: int | None = None, seed: int = SEED) -> Judgement:
     """Every number of every instance; fails at the first that is farther off than rounding explains."""
-    examined, compared, exact, worst, coarsest = 0, 0, 0, 0.0, 0.0
-    for instance in instances(link, count, seed):
-        examined += 1
-        before = compared
-        for agreement in link.compare(instance):
-            compared += 1
-            if not agreement.holds():
-                return failed(str(agreement), examined)
-            if agreement.allowed == 0:
-                exact += 1
-            else:
-                worst = max(worst, as_float(agreement.error / agreement.allowed))
-                coarsest = max(coarsest, as_float(agreement.allowed / (1 + abs(agreement.expected))))
-        if compared == before:
+    compared, exact, worst, coarsest = 0, 0, 0.0, 0.0
+    for examined, instance in enumerate(instances(link, count, seed), start=1):
+        found = [number for pair in link.compare(instance) for number in numbers(*pair)]
+        if not found:
             return failed("an instance compares nothing", examined)
+        for number in found:
+            if not number.holds():
+                return failed(str(number), examined)
+            if number.allowed != 0:
+                worst = max(worst, as_float(number.error / number.allowed))
+                coarsest = max(coarsest, as_float(number.allowed / (1 + abs(number.expected))))
+        compared, exact = compared + len(found), exact + sum(number.allowed == 0 for number in found)
     detail = f"{compared} numbers, {exact} of them exact or to 2^-200"
     if exact < compared:
         detail += f", the others within rounding, of which {coarsest:.1g} is the most allowed"

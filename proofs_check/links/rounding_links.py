@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import ml_dtypes
 import numpy as np
 from flint import fmpq
@@ -12,7 +10,7 @@ from osdn_theory.bounds.runs import enclosed as float_run
 from proofs_check.exact.draw import Draw, Instance
 from proofs_check.exact.laws.rounding import gamma_n, to_nearest, unit
 from proofs_check.links.bridge import floats
-from proofs_check.links.link import CodeNumber, Link, rational
+from proofs_check.links.link import Link, Pairs, rational
 
 FORMATS = {53: np.float64, 24: np.float32, 11: np.float16, 8: ml_dtypes.bfloat16}
 """Significant bits -> type."""
@@ -33,22 +31,22 @@ def draw_numbers(draw: Draw) -> Instance:
     return x
 
 
-def formats(x: Instance) -> Iterator[CodeNumber]:
+def formats(x: Instance) -> Pairs:
     """Casting rounds to nearest even, and so do float64's own operations."""
     a, b = floats(x.a), floats(x.b)
     cast = float(FORMATS[x.bits](a))
-    yield CodeNumber(f"cast to {x.bits} bits", cast, to_nearest(x.a, x.bits))
-    yield CodeNumber("a + b", a + b, to_nearest(x.a + x.b, 53))
-    yield CodeNumber("a - b", a - b, to_nearest(x.a - x.b, 53))
-    yield CodeNumber("a b", a * b, to_nearest(x.a * x.b, 53))
+    yield f"cast to {x.bits} bits", cast, to_nearest(x.a, x.bits)
+    yield "a + b", a + b, to_nearest(x.a + x.b, 53)
+    yield "a - b", a - b, to_nearest(x.a - x.b, 53)
+    yield "a b", a * b, to_nearest(x.a * x.b, 53)
 
 
-def error_terms(x: Instance) -> Iterator[CodeNumber]:
+def error_terms(x: Instance) -> Pairs:
     """The code's unit roundoff is 2^-53 and its gamma_n is that of the law, to its own rounding."""
     n = x.terms
-    yield CodeNumber("u", float_run.UNIT, unit(53))
+    yield "u", float_run.UNIT, unit(53)
     expected = gamma_n(n, 53)
-    yield CodeNumber("gamma_n", float_run.dot_error(n), expected, expected * fmpq(4, 1 << 53))
+    yield "gamma_n", float_run.dot_error(n), expected, expected * fmpq(4, 1 << 53)
 
 
 def draw_terms(draw: Draw) -> Instance:
@@ -56,17 +54,17 @@ def draw_terms(draw: Draw) -> Instance:
     return Instance(terms=1 if draw.kind == "single" else draw.rng.randint(1, 5000))
 
 
-def near_one(x: Instance) -> Iterator[CodeNumber]:
+def near_one(x: Instance) -> Pairs:
     """bfloat16 next to one as the format has it: 2^-8 below, 2^-7 above, a published step up lost."""
     one = ml_dtypes.bfloat16(1)
     above = float(np.nextafter(one, ml_dtypes.bfloat16(2))) - 1
     below = 1 - float(np.nextafter(one, ml_dtypes.bfloat16(0)))
-    yield CodeNumber("spacing above", above, fmpq(1, 128))
-    yield CodeNumber("spacing below", below, fmpq(1, 256))
+    yield "spacing above", above, fmpq(1, 128)
+    yield "spacing below", below, fmpq(1, 256)
     step = floats(x.step)
     for name, moved, exact in (("up", 1 + step, 1 + x.step), ("down", 1 - step, 1 - x.step)):
-        yield CodeNumber(f"a step {name}", float(ml_dtypes.bfloat16(moved)), to_nearest(exact, 8))
-    yield CodeNumber("the step up is lost", float(ml_dtypes.bfloat16(1 + step)), fmpq(1))
+        yield f"a step {name}", float(ml_dtypes.bfloat16(moved)), to_nearest(exact, 8)
+    yield "the step up is lost", float(ml_dtypes.bfloat16(1 + step)), fmpq(1)
 
 
 def draw_small_step(draw: Draw) -> Instance:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +21,7 @@ from proofs_check.exact.laws.run.forgetting import anchored_gradient, draw_const
 from proofs_check.exact.laws.run.scan import ScanInstance, StreamInstance, draw_scan, wy_chunk
 from proofs_check.exact.numbers import Array, array, vector
 from proofs_check.links.bridge import floats, rule_of, sized, stream_of
-from proofs_check.links.link import CodeNumber, Link, numbers, rational
+from proofs_check.links.link import Link, Pairs, rational
 from proofs_check.links.sized import Sized, reciprocal
 from proofs_check.links.sympy_values import symbolic_value
 from proofs_check.links.token_links import NAMES, draw_one_step
@@ -79,7 +78,7 @@ def sized_path(x: Instance) -> list[Array]:
             for pair in both]  # fmt: skip
 
 
-def scanned(x: Instance) -> Iterator[CodeNumber]:
+def scanned(x: Instance) -> Pairs:
     """Every preconditioner of the scan, by both methods, in chunks of any size."""
     expected, rule = sized_path(x), full_rule(x)
     gamma = floats(x.gamma) if x.forgets else None
@@ -87,7 +86,7 @@ def scanned(x: Instance) -> Iterator[CodeNumber]:
         path, final = preconditioner.calibration_scan(
             floats(x.k), rule, beta=floats(x.beta), gamma=gamma, initial_preconditioner=floats(x.d1),
             method=method, chunk_size=x.size)  # fmt: skip
-        yield from numbers(f"{method} d", [*path, final], expected)
+        yield f"{method} d", [*path, final], expected
 
 
 DELTA_RULE = symbolic.delta_rule_step(
@@ -95,17 +94,17 @@ DELTA_RULE = symbolic.delta_rule_step(
 )
 
 
-def delta_rule(x: Instance) -> Iterator[CodeNumber]:
+def delta_rule(x: Instance) -> Pairs:
     """The SymPy delta rule against the exact calibrate step, and the code's step against the delta rule."""
     y, error = sized(x), x.d - x.c
     found = symbolic_value(DELTA_RULE, K=x.n, d=error, s=x.s, c=x.c, eta=x.eta, gamma=x.gamma, w=x.w)
-    yield from numbers("symbolic delta_rule_step", found, x.step - x.c)
+    yield "symbolic delta_rule_step", found, x.step - x.c
     open_rule = CalibrationRule(eta=floats(x.eta), d_min=-np.inf, d_max=np.inf)
     code = preconditioner.calibrate_step(floats(x.d), floats(x.s), np.float64(floats(x.w)),
                                          np.float64(floats(x.gamma)), floats(x.c), open_rule)  # fmt: skip
     own, pull = y.d - y.c, y.eta * y.w
     stepped = y.gamma * own - pull * (y.s @ own) * y.s + pull * (1 - y.c @ y.s) * y.s + y.c
-    yield from numbers("calibrate_step as a delta rule", code, stepped)
+    yield "calibrate_step as a delta rule", code, stepped
 
 
 def states_and_outputs(y: Instance, ds: list[Array], alphas: Any = None) -> tuple[list[Array], list[Array]]:
@@ -125,25 +124,25 @@ def run_osdn(x: Instance, method: Literal["recurrent", "chunk"], **options: Any)
         initial_preconditioner=floats(x.d1), method=method, chunk_size=x.size, **options)  # fmt: skip
 
 
-def trajectory(x: Instance) -> Iterator[CodeNumber]:
+def trajectory(x: Instance) -> Pairs:
     """Token by token: d_t, a_t, residuals, states, outputs, and the residual identity along them."""
     y, path = sized(x), sized_path(x)
     states, outputs = states_and_outputs(y, path)
     run = run_osdn(x, "recurrent", return_states=True)
     alignment = [rules.alignment(d, k) for d, k in zip(path, y.k, strict=False)]
     residuals = [rules.residual(*token) for token in zip(states, y.k, y.v, strict=False)]
-    yield from numbers("d", [*run.preconditioner, run.final_preconditioner], path)
-    yield from numbers("a", run.alignment, alignment)
-    yield from numbers("residual", run.residuals, residuals)
+    yield "d", [*run.preconditioner, run.final_preconditioner], path
+    yield "a", run.alignment, alignment
+    yield "residual", run.residuals, residuals
     assert run.states is not None
-    yield from numbers("S", run.states, states[1:])
-    yield from numbers("o", run.outputs, outputs)
+    yield "S", run.states, states[1:]
+    yield "o", run.outputs, outputs
     for t, (found, b, a) in enumerate(zip(run.residual_ratio, y.beta, alignment, strict=True)):
         if any(r.value != 0 for r in residuals[t]):
-            yield from numbers(f"q_{t + 1}", found, (1 - b * a) ** 2)
+            yield f"q_{t + 1}", found, (1 - b * a) ** 2
 
 
-def chunkwise(x: Instance) -> Iterator[CodeNumber]:
+def chunkwise(x: Instance) -> Pairs:
     """The chunk form, the last chunk shorter, against the proven chunk form."""
     path = sized_path(x)
     y = StreamInstance(**vars(sized(x))).but(d=path[:-1])
@@ -152,8 +151,8 @@ def chunkwise(x: Instance) -> Iterator[CodeNumber]:
         _, part, state = y.solve_chunk(begin, x.size, state)
         outputs += list(part)
     run = run_osdn(x, "chunk")
-    yield from numbers("o", run.outputs, outputs)
-    yield from numbers("H", run.final_state.T, state)
+    yield "o", run.outputs, outputs
+    yield "H", run.final_state.T, state
 
 
 def draw_gated(draw: Draw) -> Instance:
@@ -172,34 +171,34 @@ def run_gated(x: Instance, **options: Any) -> Trajectory:
                   initial_preconditioner=floats(x.d1), **options)  # fmt: skip
 
 
-def gated(x: Instance) -> Iterator[CodeNumber]:
+def gated(x: Instance) -> Pairs:
     """Gated DeltaNet and KDA with the calibrate step, token by token and in chunks."""
     y = sized(x)
     states, outputs = states_and_outputs(y, sized_path(x), y.alpha)
     for method in METHODS:
         run = run_gated(x, scale=floats(x.scale), method=method, chunk_size=x.size)
-        yield from numbers(f"{method} o", run.outputs, outputs)
-        yield from numbers(f"{method} S", run.final_state, states[-1])
+        yield f"{method} o", run.outputs, outputs
+        yield f"{method} S", run.final_state, states[-1]
 
 
 draw_plain = varied(draw_scan, w=lambda draw, x: [fmpq(1)] * x.T)
 """w = 1, as the theorem has it."""
 
 
-def regularised(x: Instance) -> Iterator[CodeNumber]:
+def regularised(x: Instance) -> Pairs:
     """The APF steps of the code against projected descent on l(d) + (lambda/2)|d - c|^2."""
     code, final = preconditioner.calibration_scan(
         floats(x.k), rule_of(x, forgetting="token", anchor=floats(x.c)), gamma=floats(x.gamma),
         initial_preconditioner=floats(x.d1), method="sequential")  # fmt: skip
-    yield from numbers("d", [*code, final], rules.path(sized(x)))
+    yield "d", [*code, final], rules.path(sized(x))
     d = x.d1
     for t, after in enumerate(rules.path(x)[1:]):
         pull = anchored_gradient((1 - x.gamma[t]) / x.eta, x.c, d, x.s[t])
-        yield from numbers("descent", after, rules.clip(d - x.eta * pull, x.lo, x.hi))
+        yield "descent", after, rules.clip(d - x.eta * pull, x.lo, x.hi)
         d = after
 
 
-def settled(x: Instance) -> Iterator[CodeNumber]:
+def settled(x: Instance) -> Pairs:
     """calibration.constant_key_alignment against a_inf."""
     y = sized(x)
     decay, drive = 1 - y.gamma, y.eta * rules.sq(y.s)
@@ -209,8 +208,8 @@ def settled(x: Instance) -> Iterator[CodeNumber]:
     found = calibration.constant_key_alignment(
         floats(x.s), floats(x.c), eta=floats(x.eta), gamma=floats(x.gamma)
     )
-    yield from numbers("constant_key_alignment", found, expected)
-    yield from numbers("a_inf", x.settled, expected.value)
+    yield "constant_key_alignment", found, expected
+    yield "a_inf", x.settled, expected.value
 
 
 draw_level = varied(
@@ -221,28 +220,28 @@ draw_level = varied(
 """Exchangeable keys with a step and a forgetting factor of few bits."""
 
 
-def isotropic(x: Any) -> Iterator[CodeNumber]:
+def isotropic(x: Any) -> Pairs:
     """calibration.isotropic_alignment against kappa, at which the mean stands still."""
     x = x.but(x=x.kappa)
     found = calibration.isotropic_alignment(x.n, eta=floats(x.eta), gamma=floats(x.gamma), anchor=floats(x.y))
-    yield from numbers("isotropic_alignment", float(found), x.x, fmpq(16, 1 << 53) * abs(x.x))
-    yield CodeNumber("a step from kappa", x.next_level, x.x)
+    yield "isotropic_alignment", float(found), x.x, fmpq(16, 1 << 53) * abs(x.x)
+    yield "a step from kappa", x.next_level, x.x
 
 
-def identity(x: Instance) -> Iterator[CodeNumber]:
+def identity(x: Instance) -> Pairs:
     """osdn stays at d = 1 to the bit, and its outputs and states have DeltaNet's bits."""
     stream = stream_of(x, beta=floats(x.beta))
     for method in METHODS:
         run = recurrence.osdn(stream, rule_of(x), initial_state=floats(x.S0), method=method)
         plain = recurrence.delta_net(stream, initial_state=floats(x.S0), method=method)
-        yield from numbers("d", [*run.preconditioner, run.final_preconditioner], rules.path(x))
+        yield "d", [*run.preconditioner, run.final_preconditioner], rules.path(x)
         for name, own, other in (
             ("o", run.outputs, plain.outputs),
             ("S", run.final_state, plain.final_state),
         ):
-            yield from numbers(name, own, [[rational(float(a)) for a in row] for row in other])
+            yield name, own, [[rational(float(a)) for a in row] for row in other]
     y = sized(x)
-    yield from numbers("S_T", run.final_state, rules.memories(y, rules.path(y))[-1])
+    yield "S_T", run.final_state, rules.memories(y, rules.path(y))[-1]
 
 
 LINKS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import comb
 from typing import Any
 
@@ -17,7 +17,7 @@ from proofs_check.exact.laws.run.adjoint import AdjointInstance
 from proofs_check.exact.laws.run.sweeps import SweepInstance, distance, power
 from proofs_check.exact.numbers import Array, array
 from proofs_check.links.bridge import evidence, exact, floats, sized
-from proofs_check.links.link import CodeNumber, Link, numbers
+from proofs_check.links.link import Link, Pairs
 from proofs_check.links.scan_links import draw_run, full_rule, full_stream, with_feedback
 
 MOST = 3
@@ -35,7 +35,7 @@ def code_scan(x: Instance) -> sweeps.GainDrivenScan:
     return sweeps.gain_driven(full_stream(x), full_rule(x), initial_preconditioner=floats(x.d1))
 
 
-def swept(x: Instance) -> Iterator[CodeNumber]:
+def swept(x: Instance) -> Pairs:
     """The first sweeps: the gains that drive each, and the iterates that they drive."""
     y, scan = with_feedback(sized(x)), code_scan(x)
     gains = [0 * y.eta for _ in x.k]
@@ -43,18 +43,18 @@ def swept(x: Instance) -> Iterator[CodeNumber]:
         found = sweeps.sweep_scan(scan, most=count)
         if found.sweeps < count:  # settled, to the bit
             return
-        yield from numbers(f"u^({count - 1})", found.gains, gains)
+        yield f"u^({count - 1})", found.gains, gains
         path = y.driven(gains)
-        yield from numbers(f"d after {count}", [*found.preconditioner, found.final_preconditioner], path)
+        yield f"d after {count}", [*found.preconditioner, found.final_preconditioner], path
         gains = y.wanted(path)
 
 
-def coupled(x: Instance) -> Iterator[CodeNumber]:
+def coupled(x: Instance) -> Pairs:
     """N, entry by entry."""
-    yield from numbers("N", sweeps.coupling(code_scan(x)), with_feedback(sized(x)).coupling())
+    yield "N", sweeps.coupling(code_scan(x)), with_feedback(sized(x)).coupling()
 
 
-def adjoint(x: Instance) -> Iterator[CodeNumber]:
+def adjoint(x: Instance) -> Pairs:
     """The adjoint of d_1 and of every gain, with the code's clip pattern, after as many sweeps as there are tokens."""
     y, scan = with_feedback(sized(x)), code_scan(x)
     run = sweeps.sweep_scan(scan, most=1)
@@ -63,8 +63,8 @@ def adjoint(x: Instance) -> Iterator[CodeNumber]:
     weight = floats(x.weight)
     found = sweeps.sweep_adjoint(scan, run, weight[:-1], weight[-1], most=x.T + 1)
     start, gains = y.adjoints()
-    yield from numbers("q", found.gains, gains[::-1])
-    yield from numbers("lambda_1", found.initial, start)
+    yield "q", found.gains, gains[::-1]
+    yield "lambda_1", found.initial, start
 
 
 def window_instance(x: SweepInstance, window: Window) -> SweepInstance:
@@ -86,17 +86,17 @@ def limits(y: SweepInstance, count: int) -> dict[str, tuple[Callable[[Window], l
     }
 
 
-def bounds(x: SweepInstance) -> Iterator[CodeNumber]:
+def bounds(x: SweepInstance) -> Pairs:
     """Gains, sweeps and both sides of the bounds of T29 on every window, exactly."""
     run = recurrence.osdn(full_stream(x), full_rule(x), initial_preconditioner=floats(x.d1))
     for window in evidence(run).facts.windows:
         y = window_instance(x, window)
         own, last = y.gains, y.swept(bound_window.SWEEPS)
-        yield from numbers("u", window.gains, own)
-        yield from numbers("u^(m)", window.sweeps[-1], last)
-        yield from numbers("|u^(m) - u|", window.errors, distance(last, own))
+        yield "u", window.gains, own
+        yield "u^(m)", window.sweeps[-1], last
+        yield "|u^(m) - u|", window.errors, distance(last, own)
         for name, (limit, expected) in limits(y, bound_window.SWEEPS).items():
-            yield from numbers(name, limit(window), expected)
+            yield name, limit(window), expected
 
 
 LINKS = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from flint import fmpq
@@ -13,9 +14,9 @@ from proofs_check.exact import rules
 from proofs_check.exact.draw import Draw, Instance, varied
 from proofs_check.exact.laws.context import ContextInstance
 from proofs_check.exact.laws.run.scan import draw_step
-from proofs_check.exact.laws.token import draw_token
+from proofs_check.exact.laws.token import TokenInstance, draw_token
 from proofs_check.links.bridge import by_condition, floats, rule_of, sized
-from proofs_check.links.link import CodeNumber, Link, numbers
+from proofs_check.links.link import Link, Pairs
 from proofs_check.links.sympy_values import symbolic_value
 
 NAMES = symbolic.Names()
@@ -43,24 +44,22 @@ CONTEXT = {
 """SymPy's expressions in a context."""
 
 
-def of_token(name: str, x: Instance) -> object:
-    """SymPy's expression at a token; s is its own, not its key's square."""
-    known = {name: getattr(x, name) for name in ("k", "v", "d", "beta", "s", "c", "eta") if hasattr(x, name)}
-    extra = {"S": x.S0, "V": x.p, "K": x.n} if hasattr(x, "S0") else {"K": x.n, "gamma": x.gamma, "w": x.w}
-    return symbolic_value(TOKEN[name], **known, **extra)
+def both(x: Instance, name: str, found: Any, exact: Callable[[Any], Any]) -> Pairs:
+    """What the code finds and SymPy's expression at a token, against the exact rule; s is its own, no key's square."""
+    known = {name: getattr(x, name) for name in ("k", "v", "d", "beta", "s", "eta")}
+    yield name, found, exact(sized(x))
+    yield f"symbolic {name}", symbolic_value(TOKEN[name], S=x.S0, V=x.p, K=x.n, **known), exact(x)
 
 
-def token_quadratic(x: Instance) -> Iterator[CodeNumber]:
+def arrays_of(x: Instance) -> tuple[Any, Any, Any]:
+    """S, the keys, the values."""
+    return floats(x.S0), floats(x.k), floats(x.v)
+
+
+def token_quadratic(x: TokenInstance) -> Pairs:
     """Loss and gradient of a token."""
-    y, arrays = sized(x), (floats(x.S0), floats(x.k), floats(x.v))
-    yield from numbers("token_loss", objective.token_loss(*arrays), rules.token_loss(y.S0, y.k, y.v))
-    yield from numbers(
-        "token_gradient", objective.token_gradient(*arrays), rules.token_gradient(y.S0, y.k, y.v)
-    )
-    yield from numbers("symbolic token_loss", of_token("loss", x), rules.token_loss(x.S0, x.k, x.v))
-    yield from numbers(
-        "symbolic token_gradient", of_token("gradient", x), rules.token_gradient(x.S0, x.k, x.v)
-    )
+    yield from both(x, "loss", objective.token_loss(*arrays_of(x)), lambda x: x.loss(x.S0))
+    yield from both(x, "gradient", objective.token_gradient(*arrays_of(x)), lambda x: x.gradient)
 
 
 def draw_regular_context(draw: Draw) -> ContextInstance:
@@ -77,71 +76,60 @@ def draw_regular_context(draw: Draw) -> ContextInstance:
     raise RuntimeError("no regular context in a thousand draws")
 
 
-def context_quadratic(x: ContextInstance) -> Iterator[CodeNumber]:
+def context_quadratic(x: ContextInstance) -> Pairs:
     """Loss, gradient, Gram matrix, minimiser and suboptimality of a context."""
-    y, arrays = sized(x), (floats(x.S0), floats(x.k), floats(x.v))
-    yield from numbers("context_loss", objective.context_loss(*arrays), y.loss(y.S0))
+    y, arrays = sized(x), arrays_of(x)
+    yield "context_loss", objective.context_loss(*arrays), y.loss(y.S0)
     gradient = objective.context_gradient(*arrays)
-    yield from numbers("context_gradient", gradient, y.gradient(y.S0))
-    yield from numbers("gram", objective.gram(arrays[1]), y.gram)
+    yield "context_gradient", gradient, y.gradient(y.S0)
+    yield "gram", objective.gram(arrays[1]), y.gram
     error, g = x.error, x.gram
     gap, size, slack = x.energy(error) / 2, 1 + abs(x.Sstar).max(), by_condition(arrays[1])
-    yield from numbers("context_minimizer", objective.context_minimizer(*arrays[1:]), x.Sstar, slack * size)
+    yield "context_minimizer", objective.context_minimizer(*arrays[1:]), x.Sstar, slack * size
     # The gap is quadratic in the minimiser: its error enters twice, times what it is multiplied with.
     scale = (size + abs(x.S0).max()) ** 2 * np.trace(g) * x.p
-    yield from numbers("suboptimality", objective.suboptimality(*arrays), gap, slack * scale)
+    yield "suboptimality", objective.suboptimality(*arrays), gap, slack * scale
     expected = {"loss": x.loss(x.S0), "gradient": error @ g, "gram": g, "right Hessian": g,
                 "Newton step": x.Sstar}  # fmt: skip
     values = {"V": x.p, "K": x.n, "T": x.m, "S": x.S0, "K_rows": x.k, "V_rows": x.v}
     for name, expression in CONTEXT.items():
-        yield from numbers(f"symbolic {name}", symbolic_value(expression, **values), expected[name])
+        yield f"symbolic {name}", symbolic_value(expression, **values), expected[name]
     found = symbolic_value(symbolic.context_gap(NAMES.S, NAMES.keys), **{**values, "S": error})
-    yield from numbers("symbolic context_gap", found, 2 * gap)
+    yield "symbolic context_gap", found, 2 * gap
 
 
-def key_scaling(x: Instance) -> Iterator[CodeNumber]:
+def key_scaling(x: TokenInstance) -> Pairs:
     """The write, and the gradient times Diag(d)."""
-    y, d, arrays = sized(x), floats(x.d), (floats(x.S0), floats(x.k), floats(x.v))
-    expected = rules.write(y.S0, y.k, y.v, y.d, y.beta)
-    yield from numbers("write", objective.write(*arrays, d, floats(x.beta)), expected)
+    y, d, arrays = sized(x), floats(x.d), arrays_of(x)
+    yield from both(x, "write", objective.write(*arrays, d, floats(x.beta)), lambda x: x.written)
     right = np.outer(y.S0 @ y.k - y.v, y.d * y.k)
-    yield from numbers("token_gradient Diag(d)", objective.token_gradient(*arrays) * d, right)
-    yield from numbers("symbolic write", of_token("write", x), rules.write(x.S0, x.k, x.v, x.d, x.beta))
+    yield "token_gradient Diag(d)", objective.token_gradient(*arrays) * d, right
 
 
-def residual_ratio(x: Instance) -> Iterator[CodeNumber]:
+def residual_ratio(x: TokenInstance) -> Pairs:
     """(1 - beta a)^2."""
-    a = rules.alignment(x.d, x.k)
-    y = sized(Instance(a=a, beta=x.beta))  # a of few bits: still a float64 number
-    found = objective.residual_ratio(floats(a), floats(x.beta))
-    yield from numbers("residual_ratio", found, (1 - y.beta * y.a) ** 2)
-    yield from numbers("symbolic residual_ratio", of_token("ratio", x), (1 - x.beta * a) ** 2)
+    y = sized(Instance(a=x.a, beta=x.beta))  # a of few bits: still a float64 number
+    found = objective.residual_ratio(floats(x.a), floats(x.beta))
+    yield "residual_ratio", found, (1 - y.beta * y.a) ** 2
+    yield "symbolic ratio", symbolic_value(TOKEN["ratio"], K=x.n, k=x.k, d=x.d, beta=x.beta), x.kept**2
 
 
-def surrogate(x: Instance) -> Iterator[CodeNumber]:
+def surrogate(x: TokenInstance) -> Pairs:
     """l(d) and its gradient."""
-    y, arrays = sized(x), (floats(x.d), floats(x.s))
-    yield from numbers("surrogate", objective.surrogate(*arrays), rules.surrogate(y.d, y.s))
-    yield from numbers("hypergradient", objective.hypergradient(*arrays), rules.surrogate_gradient(y.d, y.s))
-    yield from numbers("symbolic surrogate", of_token("surrogate", x), rules.surrogate(x.d, x.s))
-    yield from numbers(
-        "symbolic hypergradient", of_token("hypergradient", x), rules.surrogate_gradient(x.d, x.s)
-    )
+    arrays = floats(x.d), floats(x.s)
+    yield from both(x, "surrogate", objective.surrogate(*arrays), lambda x: rules.surrogate(x.d, x.s))
+    yield from both(x, "hypergradient", objective.hypergradient(*arrays), lambda x: x.slope)
 
 
-def calibrate_step(x: Instance) -> Iterator[CodeNumber]:
+def calibrate_step(x: Instance) -> Pairs:
     """One step with forgetting, weight and anchor, projected; and without forgetting."""
-    y, rule = sized(x), rule_of(x)
-    arrays = floats(x.d), floats(x.s), np.float64(floats(x.w))
-    for name, own, gamma, anchor in (
-        ("", y.gamma, np.float64(floats(x.gamma)), y.c),
-        (", no forgetting", 1, None, 0 * y.c),
-    ):
-        step = rules.moved(y.eta, y.w, own, anchor, y.d, y.s)
-        found = preconditioner.calibrate_step(*arrays, gamma, floats(x.c), rule)
-        yield from numbers(f"calibrate_step{name}", found, rules.clip(step, y.lo, y.hi))
-    yield from numbers("symbolic calibrate_step", of_token("step", x),
-                       rules.moved(x.eta, x.w, x.gamma, x.c, x.d, x.s))  # fmt: skip
+    arrays, rule = (floats(x.d), floats(x.s), np.float64(floats(x.w))), rule_of(x)
+    plain = x.but(gamma=fmpq(1), c=0 * x.c)
+    for name, at, gamma in (("", x, np.float64(floats(x.gamma))), (", no forgetting", plain, None)):
+        found, y = preconditioner.calibrate_step(*arrays, gamma, floats(x.c), rule), sized(at)
+        yield f"calibrate_step{name}", found, rules.clip(y.step, y.lo, y.hi)
+    known = {name: getattr(x, name) for name in ("d", "s", "c", "eta", "gamma", "w")}
+    yield "symbolic calibrate_step", symbolic_value(TOKEN["step"], K=x.n, **known), x.step
 
 
 draw_one_step = varied(

@@ -31,6 +31,7 @@ from osdn_theory.streams.stream import Stream
 from proofs_check import links
 from proofs_check.exact import rules
 from proofs_check.exact.draw import Instance
+from proofs_check.exact.laws import token
 from proofs_check.exact.numbers import array
 from proofs_check.exact.propositions import difference, eq, every
 from proofs_check.links import bound_links, bridge, scan_links, token_links
@@ -225,7 +226,7 @@ def test_a_wrong_symbolic_expression_is_seen(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_wrong_proven_formula_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other way round: the code is right, what is proved is something else."""
-    monkeypatch.setattr(rules, "token_loss", lambda s, k, v: rules.sq(s @ k - v))
+    monkeypatch.setattr(token, "token_loss", lambda s, k, v: rules.sq(s @ k - v))
     monkeypatch.setattr(bound_links, "moments_of", lambda x: np.outer(sum(x.s), sum(x.s)))
     assert verdict("T1", "token objective") == "failed"
     assert verdict("T19", "moments") == "failed"
@@ -256,7 +257,7 @@ def test_balls_agree_only_if_they_are_narrow() -> None:
 
 
 def test_a_link_that_compares_nothing_fails() -> None:
-    empty = Link("T1", "empty", "", lambda draw: Instance(), lambda x: [])
+    empty = Link("T1", "empty", "", lambda draw: Instance(), lambda x: iter(()))
     assert check_link(empty).detail == "an instance compares nothing"
 
 
