@@ -31,7 +31,7 @@ def by_chunks(setup: Setup, found: Calibrated) -> None:
     errors = ErrorSet.zero(setup.count, setup.key_dim)
     for chunk in setup.chunks():
         errors = _chunk(setup, chunk, errors, found)
-    found.record(setup.length, setup, errors, lost(setup, setup.path[:, -1], errors))
+    found.record(setup.length, setup, errors, bound_rest(setup, setup.path[:, -1], errors))
 
 
 def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> ErrorSet:
@@ -66,7 +66,7 @@ def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> Er
     return free
 
 
-def lost(setup: Setup, d: Array, errors: ErrorSet) -> Array:
+def bound_rest(setup: Setup, d: Array, errors: ErrorSet) -> Array:
     """What tokens miss of the d (N, K) that is carried: its rest, and what sweeps leave open."""
     if not setup.carries:
         return np.zeros_like(d)
@@ -124,7 +124,7 @@ def _walk(
     carried, gains, formed = entry.copy(), _GainErrors(setup), Formed(setup)
     looked_at = np.empty(path.shape)
     # Of d_1 float32 has lost nothing.
-    entered = lost(setup, path[:, 0], entry) * (chunk.start > 0)
+    entered = bound_rest(setup, path[:, 0], entry) * (chunk.start > 0)
     for n, t in enumerate(range(chunk.start, chunk.stop)):
         here = carried.plus(gains.whole())
         if excess is not None and n:
@@ -161,7 +161,7 @@ def _stepped(setup: Setup, t: int, errors: ErrorSet, found: Calibrated) -> Error
     d, s = setup.path[:, t], setup.features[:, t]
     exact = step_freely(setup, t, d)
     if setup.swept:
-        missed = lost(setup, d, errors)
+        missed = bound_rest(setup, d, errors)
         advance(setup, t, errors, found, missed)
         # Where the step is the larger part, the rest of its sum with d is itself rounded.
         errors.add_ball(2 * UNIT * np.linalg.norm(np.abs(exact - d), axis=-1))
@@ -179,6 +179,6 @@ def _if_solved(setup: Setup, solved: Mask | None, error: Array, d: Array, errors
     """`error` for heads whose chunk may be solved; steps round d (N, K) to float32 alone."""
     if solved is None:
         return error
-    rounded = np.maximum(arithmetic(np.abs(d) + errors.rows()), lost(setup, d, errors))
+    rounded = np.maximum(arithmetic(np.abs(d) + errors.rows()), bound_rest(setup, d, errors))
     result: Array = np.where(solved[:, None], np.maximum(error, rounded), rounded)
     return result

@@ -10,6 +10,7 @@ import support.rounding_cases as cases
 
 from osdn_theory.recurrence.rules import PUBLISHED
 from osdn_theory.rounding import RECURRENT_BF16
+from osdn_theory.rounding.preconditioner import chunk_calibration
 from osdn_theory.rounding.preconditioner.chunk_calibration import _GainErrors
 from osdn_theory.rounding.preconditioner.formed import Formed
 
@@ -51,8 +52,8 @@ def test_chunk_bounds_do_not_hold_for_conversions_that_drop_bits():
     ("where", "name", "rule"),
     [
         (_GainErrors, "step", "historic"),
-        (Formed, "iterate", "published"),
-        (Formed, "handed", "published"),
+        (Formed, "iterate", "fast"),
+        (Formed, "handed", "anchored"),
     ],
 )
 def test_a_dropped_part_of_the_chunk_scan_is_found_out(monkeypatch, where, name, rule):
@@ -66,6 +67,13 @@ def test_a_dropped_part_of_the_chunk_scan_is_found_out(monkeypatch, where, name,
 
     monkeypatch.setattr(where, name, dropped)
     assert "d by entry" in cases.exceeded(checked("chunk_fp32", "constant_key", rule))
+
+
+def test_what_a_swept_chunk_rounds_is_needed(monkeypatch):
+    """d of every token to float32: steps of 0.003 from entries that sweeps settle are otherwise as good as exact."""
+    monkeypatch.setattr(chunk_calibration, "_SETTLED", 0.0)
+    monkeypatch.setattr(chunk_calibration, "arithmetic", np.zeros_like)
+    assert "d by entry" in cases.exceeded(checked("chunk_fp32", "constant_key", "published"))
 
 
 @pytest.mark.slow

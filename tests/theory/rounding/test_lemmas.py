@@ -40,7 +40,13 @@ from osdn_theory.rounding.memory.triangular import inverse
 from osdn_theory.rounding.overflow import Watch, earliest
 from osdn_theory.rounding.preconditioner import clipping
 from osdn_theory.rounding.preconditioner.calibrated import Calibrated
-from osdn_theory.rounding.preconditioner.chunk_calibration import _GainErrors, _if_solved, _stepped, _walk
+from osdn_theory.rounding.preconditioner.chunk_calibration import (
+    _GainErrors,
+    _if_solved,
+    _stepped,
+    _walk,
+    bound_rest,
+)
 from osdn_theory.rounding.preconditioner.chunk_system import System, _coupling_error, _decays, _right_side
 from osdn_theory.rounding.preconditioner.clipping import sure, through_clip
 from osdn_theory.rounding.preconditioner.formed import Formed
@@ -636,6 +642,49 @@ def test_what_forming_the_handed_on_d_rounds():
     formed = Formed(scan_setup(eta=1.5))
     formed.gain(0, np.ones(1), np.zeros(1))
     assert formed.handed(1, np.ones((1, 1)), none)[0, 0] == pytest.approx(UNIT * (2 * 1.5 + 1 + 1), rel=1e-3)
+
+
+def test_what_a_handed_on_d_with_its_rest_rounds():
+    """A fall of 1/2 to d = 1: its product and square, and three roundings of it, but none of d."""
+    formed = Formed(scan_setup(eta=0.5, model=replace(CHUNK_ANY_ORDER, compensated=True)))
+    formed.gain(0, -np.ones(1), np.zeros(1))
+    handed = formed.handed(1, np.ones((1, 1)), np.zeros((1, 1)))[0, 0]
+    assert handed == pytest.approx(UNIT * (2 * 0.5 + 3 * 0.5), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("gate", "changes", "expected"),
+    [
+        (None, {}, 0.0),
+        (None, {"compensated": True}, UNIT),
+        (None, {"compensated": True, "swept": 0.1}, UNIT),
+        (None, {"compensated": True, "swept": 0.125}, UNIT + 2.0**-24),
+        (0.5, {"compensated": True}, 0.0),
+        (0.5, {"compensated": True, "swept": 0.125}, UNIT + 2.0**-24),
+    ],
+)
+def test_what_tokens_miss_of_the_d_that_is_carried(gate, changes, expected):
+    """A rest of half an ulp of d = 1, and what sweeps leave open at steps of 1/8."""
+    setup = scan_setup(gate=gate, model=replace(CHUNK_ANY_ORDER, **changes))
+    missed = bound_rest(setup, np.ones((1, 1)), ErrorSet.zero(1, 1))
+    assert missed[0, 0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_swept_step_carries_what_it_rounds():
+    """Small beside the rounding of d that a step without the rest makes; the gain's error by what tokens miss stays."""
+    sizes = []
+    for changes in ({}, {"compensated": True, "swept": 1.0}):
+        setup = scan_setup(eta=2.0**-10, tokens=1, model=replace(CHUNK_ANY_ORDER, **changes))
+        sizes.append(_stepped(setup, 0, ErrorSet.zero(1, 1), Calibrated.zeros(setup)).rows()[0, 0])
+    plain, carried = sizes
+    assert plain >= UNIT
+    assert 2.0**-10 * (UNIT + 2.0**-24) <= carried <= 0.02 * UNIT
+
+
+def test_what_is_carried_past_a_bound_counts_there():
+    """d + rest ends at the bound of 1, its rest of half an ulp beyond."""
+    errors = through_clip(ErrorSet.zero(1, 1), np.full((1, 1), 1.5), np.zeros((1, 1)), np.ones((1, 1)), UNIT)
+    assert errors.rows()[0, 0] == pytest.approx(UNIT)
 
 
 def test_what_gates_add_to_forming_d():
