@@ -167,6 +167,27 @@ def normalised_exactly(k: Tensor, **options: Any) -> dict[str, Tensor]:
     return {"y": reference.unit(k)}
 
 
+def options_of(case: SelfTestCase, device: torch.device, repeat: int = 1) -> dict[str, Any]:
+    """What is not a differentiable input."""
+    options: dict[str, Any] = {**BOX, **case.options}
+    if case.packed:
+        options["cu_seqlens"] = torch.tensor([0, *case.lengths * repeat], device=device).cumsum(0)
+    return options
+
+
+def scan_paths(problem: CaseTensors, device: torch.device) -> str:
+    """Which way the scan of a case goes: chunks that clip, most sweeps, sequences and heads left open."""
+    case = problem.case
+    if case.operator != "chunk":
+        return ""
+    given = {name: placed(x, name, case, device) for name, x in problem.tensors.items()}
+    scan = ops.chunk_osdn(**given, **options_of(case, device), return_trajectory=True)[2].scan
+    if scan is None:
+        return ""
+    clipped, sweeps, left = int(scan.clipped.sum()), int(scan.sweeps.max()), int(scan.unsettled.sum())
+    return f"{clipped} of {scan.clipped.numel()} chunks clip, {sweeps} sweeps, {left} left open"
+
+
 def evaluate(
     problem: CaseTensors, device: torch.device, *, exact: bool = False, repeat: int = 1, pinned: bool = False
 ) -> dict[str, Tensor]:
@@ -176,9 +197,7 @@ def evaluate(
     if pinned:
         given = {name: x for name, x in given.items() if name in ("q", "k", "v", "beta", "initial_state")}
     leaves = {name: x.requires_grad_() for name, x in given.items()}
-    options = {**BOX, **case.options, **({"d_min": 1.0, "d_max": 1.0} if pinned else {})}
-    if case.packed:
-        options["cu_seqlens"] = torch.tensor([0, *case.lengths * repeat], device=device).cumsum(0)
+    options = options_of(case, device, repeat) | ({"d_min": 1.0, "d_max": 1.0} if pinned else {})
     outputs = operator_of(case, exact=exact)(**leaves, **options)
     if pinned:
         outputs = {name: x for name, x in outputs.items() if name in ("o", "state")}

@@ -18,7 +18,7 @@ from ..launch.precompile import pool_of, precompile
 from ..launch.runtime import INTERPRETED
 from ..launch.tuning import TUNED
 from . import decode as selftest_decode, determinism as selftest_determinism
-from .cases import CASES, SMALL, CaseTensors, SelfTestCase, draw, evaluate, repeats, split
+from .cases import CASES, SMALL, CaseTensors, SelfTestCase, draw, evaluate, repeats, scan_paths, split
 from .findings import FAILED, NO_FIT, NO_ROOM, OK, UNREACHED, WRONG, Finding, described, failed
 
 EXACT = 1e-5
@@ -110,6 +110,8 @@ def expect(case: SelfTestCase) -> tuple[Expected, list[Finding]]:
     allowed = allowances(problem, base, values)
     expected = Expected(problem, values, allowed, base, candidates)
     found = judge(expected, {}, walked(case, base))
+    with forced(base):
+        found[:1] = [replace(x, note=f"{x.note} {scan_paths(problem, device())}".strip()) for x in found[:1]]
     skipped = [
         Finding(name, described(name, index), case.name, NO_ROOM)
         for name, fit in candidates.items()
