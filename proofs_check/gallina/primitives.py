@@ -144,30 +144,27 @@ def _primitive(skipped: int, function: Callable[..., Any]) -> Primitive:
     return Primitive(skipped, len(taken), function)
 
 
+# Constants of one meaning stand together.
 _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     # propositions
-    "is_true": (0, lambda p: p),
+    "is_true Posz Zpos Number.UIntDecimal": (0, lambda p: p),
     "eq": (0, equal),
     "eq_op": (1, eq),
-    "not": (0, negation),
-    "negb": (0, negation),
-    "and": (0, lambda a, b: every(a, b)),
-    "andb": (0, lambda a, b: every(a, b)),
+    "not negb": (0, negation),
+    "and andb": (0, lambda a, b: every(a, b)),
     "and3": (0, lambda a, b, c: every(a, b, c)),
     "and4": (0, lambda a, b, c, d: every(a, b, c, d)),
     "and5": (0, lambda a, b, c, d, e: every(a, b, c, d, e)),
     "or": (0, either),
     "iff": (0, iff),
-    "leq": (0, le),
-    "le": (0, le),
+    "leq le Rle": (0, le),
     "Order.le": (2, le),
     "Order.lt": (2, lt),
-    "Rle": (0, le),
     "Rlt": (0, lt),
     "Prec_gt_0": (0, lambda p: lt(0, p)),
     "Forall": (1, lambda fact, items: every(map(fact, items))),
     "in_mem": (1, lambda x, group: group(x)),
-    "mem": (2, lambda group: group),
+    "mem subFin_sort": (2, lambda group: group),
     "unitmx": (2, invertible),
     # numbers
     "GRing.zero": (0, zero),
@@ -177,29 +174,24 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "GRing.mul": (1, multiply),
     "GRing.inv": (1, inverse),
     "GRing.exp": (1, pow),
-    "GRing.natmul": (1, mul),
-    "intmul": (1, mul),
+    "GRing.natmul intmul": (1, mul),
     "GRing.scale": (2, mul),
     "Num.Def.normr": (2, abs),
     "Num.ExtraDef.sqrtr": (1, numbers.root),
     "Order.max": (2, numbers.larger),
     "Order.min": (2, numbers.smaller),
-    "Posz": (0, lambda n: n),
     "Negz": (0, lambda n: -n - 1),
     # natural numbers, pairs, lists, finite types
     "S": (0, lambda n: n + 1),
     "Nat.pred": (0, lambda n: max(n - 1, 0)),
-    "addn": (0, add),
-    "Nat.add": (0, add),
-    "Init.Nat.add": (0, add),
-    "muln": (0, mul),
+    "addn Nat.add Init.Nat.add Rplus": (0, add),
+    "muln Rmult": (0, mul),
     "subn": (0, lambda a, b: max(a - b, 0)),
     "factorial": (0, math.factorial),
     "binomial": (0, math.comb),
     "iter": (1, lambda count, step, start: reduce(lambda x, _: step(x), range(count), start)),
     "nat_of_ord": (1, lambda i: i),
     "Nat.of_num_uint": (0, lambda digits: int(digits)),
-    "Number.UIntDecimal": (0, lambda digits: digits),
     "pair": (2, lambda a, b: (a, b)),
     "fst": (2, lambda pair: pair[0]),
     "snd": (2, lambda pair: pair[1]),
@@ -215,21 +207,15 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "BigOp.bigop": (2, big),
     "BigBody": (2, lambda i, operation, counted, value: (operation, counted, value)),
     "insub": (1, lambda keep, subtype, n: ("Some", n) if true(keep(n)) else ("None",)),
-    "subFin_sort": (2, lambda subtype: subtype),
     "fun_of_fin": (3, lambda f, x: f[x]),
     "finfun_finType": (
         0,
         lambda domain, values: Finite(list(product(values.elements, repeat=len(domain.elements)))),
     ),
-    "ordinal_finType": (0, ordinals),
-    "ordinal": (0, ordinals),
-    "Zp_zmodType": (0, lambda n: ordinals(n + 1)),
-    "Zp_finZmodType": (0, lambda n: ordinals(n + 1)),
+    "ordinal_finType ordinal": (0, ordinals),
+    "Zp_zmodType Zp_finZmodType": (0, lambda n: ordinals(n + 1)),
     # matrices
-    "matrix": (1, Matrices),
-    "matrix_zmodType": (1, Matrices),
-    "matrix_lmodType": (1, Matrices),
-    "matrix_eqType": (1, Matrices),
+    "matrix matrix_zmodType matrix_lmodType matrix_eqType": (1, Matrices),
     "mulmx": (4, matmul),
     "trmx": (3, lambda a: a.T),
     "const_mx": (1, lambda m, n, a: np.full((m, n), a, dtype=object)),
@@ -241,15 +227,11 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "fun_of_matrix": (3, lambda a, i, j: a[i, j]),
     "matrix_of_fun": (1, lambda m, n, key, entry: from_entries(m, n, entry)),
     # Coq's real numbers, and Flocq
-    "Rplus": (0, add),
     "Rminus": (0, sub),
-    "Rmult": (0, mul),
     "Rdiv": (0, lambda a, b: a * inverse(b)),
     "RinvImpl.Rinv": (0, inverse),
     "Rabs": (0, abs),
-    "IZR": (0, lambda n: fmpq(n)),
-    "INR": (0, lambda n: fmpq(n)),
-    "Zpos": (0, lambda n: n),
+    "IZR INR": (0, lambda n: fmpq(n)),
     "xO": (0, lambda n: 2 * n),
     "xI": (0, lambda n: 2 * n + 1),
     "Z.opp": (0, neg),
@@ -264,7 +246,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
 # Large literals: digits, the first one outermost.
 _FUNCTIONS |= {f"Decimal.D{digit}": (0, lambda rest, digit=str(digit): digit + rest) for digit in range(10)}
 
-PRIMITIVES = {name: _primitive(*entry) for name, entry in _FUNCTIONS.items()}
+PRIMITIVES = {name: _primitive(*entry) for names, entry in _FUNCTIONS.items() for name in names.split()}
 """Constant -> what it means."""
 
 CONSTANTS: dict[str, Any] = {

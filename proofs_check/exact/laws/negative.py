@@ -36,7 +36,7 @@ from proofs_check.exact.rules import (
     write,
 )
 
-TOKENS = 3
+TOKENS, HALF = 3, fmpq(1, 2)
 
 
 def one(x: Any) -> Array:
@@ -63,15 +63,9 @@ def step_from(low: int) -> Callable[[Draw], Number]:
     return lambda draw: low + draw.positive()
 
 
-def stream(first: Any, u: Any, low: Any, high: Any, **values: Any) -> Source:
-    """One feature that is 1 at every token, a start, a comparator, a box."""
-    start = {"first": one(first), "d1": one(first), "u": one(u), "lo": one(low), "hi": one(high)}
-    return at(**start, s=[one(1)] * TOKENS, **values)
-
-
 def token_at(k: Any, v: Any, d: Any, state: Any) -> Source:
     """One token, one feature, one value, and half a gate."""
-    return at(TokenInstance, S0=array([one(state)]), k=one(k), v=one(v), d=one(d), beta=fmpq(1, 2), n=1)
+    return at(TokenInstance, S0=array([one(state)]), k=one(k), v=one(v), d=one(d), beta=HALF, n=1)
 
 
 def ratio(x: TokenInstance) -> Number:
@@ -101,81 +95,63 @@ register(
 )
 
 
+class OneFeature(Instance):
+    """One feature that is 1 at every token, a start, a comparator, a box; sums over the first 0, 1, 2, ... tokens."""
+
+    gap_sums = property(lambda x: sums([(1 - d @ s) ** 2 for d, s in zip(path(x), x.s, strict=False)]))
+    loss_sums = property(lambda x: sums([surrogate(d, s) for d, s in zip(path(x), x.s, strict=False)]))
+    inside = property(lambda x: in_box(x.lo, x.hi, x.u))
+    interpolates = property(lambda x: [eq(x.u @ s, 1) for s in x.s])
+    bounded = property(lambda x: [le(sq(s), 1) for s in x.s])
+    lossless = property(lambda x: [eq(surrogate(x.u, s), 0) for s in x.s])
+    off = property(lambda x: sq(x.first - x.u))
+    bound = property(
+        lambda x: (surrogate(x.u, x.s[0]) + x.off / (2 * x.eta)) / (1 - x.eta * 1)
+    )  # of T8, one token
+
+
 def sums(terms: Sequence[Number]) -> list[Number]:
-    """Sums of the first 0, 1, 2, ... terms."""
     return [sum(terms[:count], fmpq(0)) for count in range(TOKENS)]
 
 
-def gaps_grow(x: Instance, rate: Any, *facts: Proposition) -> list[Any]:
-    """The squared gaps of T tokens sum to T times a rate, and for each T the same facts."""
-    found = sums([(1 - d @ s) ** 2 for d, s in zip(path(x), x.s, strict=False)])
+def grow(found: list[Number], rate: Any, *facts: Proposition) -> list[Any]:
+    """The sums over T tokens are T times a rate, and for each T the same facts."""
     return [[eq(a, T * fmpq(rate)), *facts] for T, a in enumerate(found)]
 
 
-def run_losses(x: Instance) -> list[Number]:
-    return sums([surrogate(d, s) for d, s in zip(path(x), x.s, strict=False)])
+def stream(first: Any, u: Any, low: Any, high: Any, **values: Any) -> Source:
+    start = {"first": one(first), "d1": one(first), "u": one(u), "lo": one(low), "hi": one(high)}
+    return at(OneFeature, **start, s=[one(1)] * TOKENS, **values)
 
 
-def losses_grow(x: Instance, rate: Any) -> list[Proposition]:
-    return [eq(a, T * fmpq(rate)) for T, a in enumerate(run_losses(x))]
-
-
-def inside(x: Instance) -> Proposition:
-    return in_box(x.lo, x.hi, x.u)
-
-
-def interpolates(x: Instance) -> list[Proposition]:
-    return [eq(x.u @ s, 1) for s in x.s]
-
-
-def bounded(x: Instance, most: int = 1) -> list[Proposition]:
-    return [le(sq(s), most) for s in x.s]
-
-
-def lossless(x: Instance) -> list[Proposition]:
-    return [eq(surrogate(x.u, s), 0) for s in x.s]
-
-
-def off(x: Instance, square: Any) -> Proposition:
-    """|d_1 - u|^2."""
-    return eq(sq(x.first - x.u), fmpq(square))
-
-
-def regret_bound(x: Instance) -> Number:
-    """That of T8 for one token, with M = 1."""
-    return (surrogate(x.u, x.s[0]) + sq(x.first - x.u) / (2 * x.eta)) / (1 - x.eta * 1)
-
-
-HALF = fmpq(1, 2)
+QUARTER = fmpq(1, 4)
 register(
     stream(2, 1, 0, 2, eta=step_from(2)),
     T5_needs_small_step=lambda x: implies(
-        le(2, x.eta), [inside(x), interpolates(x), bounded(x), gaps_grow(x, 1)]
+        le(2, x.eta), [x.inside, x.interpolates, x.bounded, grow(x.gap_sums, 1)]
     ),
     T8_needs_bounded_step=lambda x: implies(
-        le(2, x.eta), [inside(x), bounded(x), lossless(x), losses_grow(x, HALF)]
+        le(2, x.eta), [x.inside, x.bounded, x.lossless, grow(x.loss_sums, HALF)]
     ),
 )
 register(
     stream(HALF, HALF, 0, HALF, eta=fmpq(1)),
-    T5_needs_interpolation=lambda x: every(inside(x), bounded(x), gaps_grow(x, fmpq(1, 4), off(x, 0))),
+    T5_needs_interpolation=lambda x: every(x.inside, x.bounded, grow(x.gap_sums, QUARTER, eq(x.off, 0))),
 )
 register(
     stream(HALF, 1, 0, HALF, eta=fmpq(1)),
     T5_needs_u_in_the_box=lambda x: every(
-        interpolates(x), bounded(x), gaps_grow(x, fmpq(1, 4), off(x, fmpq(1, 4)))
+        x.interpolates, x.bounded, grow(x.gap_sums, QUARTER, eq(x.off, QUARTER))
     ),
 )
 register(
     stream(2, 1, 0, 2, eta=step_from(1)),
-    T8_needs_small_step=lambda x: implies(
-        lt(1, x.eta), [inside(x), bounded(x), lt(regret_bound(x), run_losses(x)[1])]
-    ),
+    T8_needs_small_step=lambda x: implies(lt(1, x.eta), [x.inside, x.bounded, lt(x.bound, x.loss_sums[1])]),
 )
 register(
     stream(HALF, 1, 0, HALF, eta=step_from(0)),
     T8_needs_u_in_the_box=lambda x: implies(
-        lt(0, x.eta), [bounded(x), lossless(x), off(x, fmpq(1, 4)), losses_grow(x, fmpq(1, 8))]
+        lt(0, x.eta), [x.bounded, x.lossless, eq(x.off, QUARTER), grow(x.loss_sums, fmpq(1, 8))]
     ),
 )
 register(
@@ -185,11 +161,11 @@ register(
 
 
 @law(stream(1, 1, 1, 1, eta=fmpq(1), S0=array([one(0)]), k=[one(1)] * TOKENS, v=[one(1)] * TOKENS))
-def T6_needs_full_writes(x: Instance) -> Proposition:
+def T6_needs_full_writes(x: OneFeature) -> Proposition:
     found = losses(x, memories(x, path(x), [HALF] * TOKENS))
     decays = [lt((sq(x.u - x.u) / T) ** T * product(a for a, _ in found[:T]), product(b for _, b in found[:T]))
               for T in range(1, TOKENS)]  # fmt: skip
-    return every(inside(x), interpolates(x), bounded(x), decays)
+    return every(x.inside, x.interpolates, x.bounded, decays)
 
 
 def diagonal_runs(x: ContextInstance, eta: Number) -> list[tuple[Number, Number]]:
@@ -198,16 +174,13 @@ def diagonal_runs(x: ContextInstance, eta: Number) -> list[tuple[Number, Number]
     return [(sum(ratios, fmpq(0)), x.energy(errors[-1]) / 2) for ratios, errors in runs]
 
 
-THREE_KEYS = at(
-    ContextInstance, n=2, m=3, k=[row(1, 1), row(1, 0), row(0, 1)], v=[one(0)] * 3, Sstar=array([row(0, 0)]),
-    S0=array([row(2, -1)]), d=row(HALF, HALF), L=fmpq(3),
-)  # fmt: skip
-
-
 def any_step(draw: Draw) -> ContextInstance:
     """Three keys, values zero, and steps of any size."""
-    x: ContextInstance = THREE_KEYS(draw)
-    return x.but(domains={**x.domains, "eta": draw.numbers(2)})
+    return ContextInstance(
+        n=2, m=3, k=[row(1, 1), row(1, 0), row(0, 1)], v=[one(0)] * 3, Sstar=array([row(0, 0)]),
+        S0=array([row(2, -1)]), d=row(HALF, HALF), L=fmpq(3),
+        domains={"nat": range(TOKENS), "x": draw.vectors(2, 2), "eta": draw.numbers(2)},
+    )  # fmt: skip
 
 
 @law(any_step)
@@ -269,13 +242,13 @@ def T13_needs_small_step(x: Instance) -> Proposition:
     return implies(le(0, x.gamma), lt(2 * x.gamma, x.eta), [[eq(sq(s), 1) for s in x.s], apart])
 
 
-@law(at(lo=one(0), hi=one(1), first=one(1), d1=one(1), u=[one(1), *[one(HALF)] * 2], s=[one(1), one(2), one(2)],
-        eta=fmpq(1, 8), M=fmpq(4), T=2))  # fmt: skip
+@law(at(OneFeature, lo=one(0), hi=one(1), first=one(1), d1=one(1), u=[one(1), *[one(HALF)] * 2],
+        s=[one(1), one(2), one(2)], eta=fmpq(1, 8), M=fmpq(4), T=2))  # fmt: skip
 def T14_needs_path_length(x: Instance) -> Proposition:
     spent = sum(surrogate(u, s) for u, s in zip(x.u[:2], x.s, strict=False))
     bound = (spent + sq(x.first - x.u[0]) / (2 * x.eta)) / (1 - x.eta * x.M)
     boxed = [in_box(x.lo, x.hi, u) for u in x.u]
-    return every(boxed, bounded(x, 4), eq(bound, 0), eq(run_losses(x)[2], HALF))
+    return every(boxed, [le(sq(s), 4) for s in x.s], eq(bound, 0), eq(x.loss_sums[2], HALF))
 
 
 def any_key(draw: Draw) -> Instance:
