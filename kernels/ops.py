@@ -104,10 +104,9 @@ def chunk_osdn(call: Arguments) -> Results:
     ``torch.set_float32_matmul_precision`` allows TF32. ``chunk_osdn.numerics`` declares it all as data, of which the
     rounding bounds follow: see `osdn_kernels.boundary.numerics`.
 
-    `fused_recurrent_osdn` has none of these limits, which come from products of whole chunks in 16 bits: an update is
-    lost that is small beside what bfloat16 rounds off the memory and the value (4096 over 4098); float16 overflows
-    above 65504 in the memory, and from about 1e4 in gradients; and a NaN reaches the tokens before it in its chunk, of
-    its head, though none of an earlier chunk.
+    Products of whole chunks in 16 bits cost what `fused_recurrent_osdn` keeps: an update is lost that is small beside
+    what bfloat16 rounds off the memory and the value (4096 over 4098); float16 overflows above 65504 in the memory, and
+    from about 1e4 in gradients; and a NaN reaches the tokens before it in its chunk, though no earlier chunk.
     """
     inputs = _inputs(call)
     start = call.initial_preconditioner

@@ -137,7 +137,7 @@ def check_scan(
         Anything else, naming the argument, what was expected and what came.
     """
     check_tensor("k", k, "[B, T, H, K]", limits.dtypes)
-    _check_size("k", k, limits)
+    check_size("k", k, limits)
     rule = read_rule(eta, d_min, d_max, normalize_feedback)
     if chunk_size not in CHUNK_SIZES or isinstance(chunk_size, float):
         refuse("chunk_size", " or ".join(map(str, CHUNK_SIZES)), repr(chunk_size))
@@ -187,10 +187,10 @@ def check_call(
 ) -> Arguments:
     """The arguments of `chunk_osdn`, checked and made canonical; see `check_scan`."""
     check_tensor("q", q, "[B, T, H, K]", limits.dtypes)
-    _check_size("q", q, limits)
+    check_size("q", q, limits)
     check_tensor("k", k, "[B, T, H, K]", (q.dtype,), q.shape, q.device)
     check_tensor("v", v, "[B, T, H, V]", (q.dtype,), (*q.shape[:3], None), q.device)
-    _check_size("v", v, limits)
+    check_size("v", v, limits)
     check_tensor("beta", beta, "[B, T, H]", limits.dtypes, q.shape[:3], q.device)
     if isinstance(initial_state, State):
         if initial_preconditioner is not None:
@@ -239,8 +239,8 @@ def _state(name: str, value: Tensor, k: Tensor, shape: tuple[int, ...]) -> Tenso
     return value.to(widen(k.dtype))
 
 
-def _check_size(name: str, tensor: Tensor, limits: Limits) -> None:
-    """Of q, k or v: no empty axis but T, and within what the implementation takes."""
+def check_size(name: str, tensor: Tensor, limits: Limits) -> None:
+    """Of q, k or v [B, T, H, K]: no empty axis but T, and within what the implementation takes."""
     batch, _, heads, features = tensor.shape
     if batch == 0 or heads == 0 or features == 0:
         refuse(name, "no empty axis but T", list(tensor.shape))

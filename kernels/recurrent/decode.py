@@ -1,4 +1,4 @@
-"""One token per sequence with the state updated in place: the step of autoregressive decoding."""
+"""A few tokens per sequence with the state updated in place: the step of autoregressive decoding."""
 
 import torch
 import triton
@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..boundary.results import State
+from ..boundary.steps import check_step
 from ..launch.runtime import on_device_of, tile
 from .forward import calibrate, feedback
 
@@ -53,48 +54,81 @@ def is_last(arrivals, row, before, PARTS: tl.constexpr):
 # place: by whichever program of a head comes last, when all have read it.
 @triton.jit(do_not_specialize=["one"])
 def decode_kernel(
-    q, k, v, beta, g, anchor, state, preconditioner, arrivals, o, anchor_value, scale, eta, d_min, d_max, one,
-    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, PARTS: tl.constexpr, HAS_GATE: tl.constexpr,
+    q, k, v, beta, g, anchor, state, preconditioner, arrivals, o, indices, count, slots, anchor_value, scale, eta,
+    d_min, d_max, one,
+    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr,
+    PARTS: tl.constexpr, WIDTH: tl.constexpr, HAS_COUNT: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, NORMALIZE: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
-    row = (tl.program_id(0) // PARTS).to(tl.int64)
+    """STEPS tokens of a sequence and head, whose state is its own row or that of a slot; WIDTH slots for each."""
+    program = (tl.program_id(0) // PARTS).to(tl.int64)
     value = tl.program_id(0) % PARTS * BV + tl.arange(0, BV)
     key = tl.arange(0, BK)
     known, in_value = key < K, value < V
+    writes = known
+    place = program
+    if STEPS > 1:
+        place = program // H * (STEPS * H) + program % H
+    row = program
+    if WIDTH > 0:
+        slot = tl.load(indices + program // H * WIDTH).to(tl.int64)
+        wanted = (slot >= 0) & (slot < slots)
+        if HAS_COUNT:
+            wanted = wanted & (program // H < tl.load(count))
+        if wanted == 0:
+            for t in tl.static_range(STEPS):
+                tl.store(o + (place + t * H) * V + value, tl.zeros([BV], o.dtype.element_ty), mask=in_value)
+            return
+        row = slot * H + program % H
+    start = row
     own = row * K + key
-    cell = own[:, None] * V + value[None, :]
+    cell = key[:, None] * V + value[None, :]
     in_cell = known[:, None] & in_value[None, :]
     # Everything that is read is on its way before anything waits.
-    memory = tl.load(state + cell, mask=in_cell, other=0.0)
+    memory = tl.load(state + row * (K * V) + cell, mask=in_cell, other=0.0).to(tl.float32)
     d = tl.load(preconditioner + own, mask=known, other=0.0)
-    k_t = tl.load(k + own, mask=known, other=0.0).to(tl.float32)
-    q_t = tl.load(q + own, mask=known, other=0.0).to(tl.float32)
-    v_t = tl.load(v + row * V + value, mask=in_value, other=0.0).to(tl.float32)
-    beta_t = tl.load(beta + row).to(tl.float32)
-    gate = tl.full([], 0.0, tl.float32)
-    if HAS_GATE:
-        gate = tl.load(g + row).to(tl.float32)
     c = tl.full([BK], 0.0, tl.float32) + anchor_value
     if HAS_ANCHOR:
-        c = tl.load(anchor + own, mask=known, other=0.0)
-    if UNIT:
-        q_t = unit(q_t, q.dtype.element_ty)
-        k_t = unit(k_t, k.dtype.element_ty)
-    write_key = d * k_t
-    along = tl.sum(write_key * q_t, 0)
-    if PARTS > 1:
-        before = count_in(arrivals, row, along, one)
-    x = beta_t * (v_t - tl.sum(memory * k_t[:, None], 0))
-    read = scale * (tl.sum(memory * q_t[:, None], 0) + along * x)
-    tl.store(state + cell, memory + write_key[:, None] * x[None, :], mask=in_cell)
-    tl.store(o + row * V + value, read.to(o.dtype.element_ty), mask=in_value)
-    # What is handed on can wait, as it has to for the other programs.
-    s = k_t * k_t
-    gain = feedback(d, s, eta, NORMALIZE)
-    d, _ = calibrate(d, tl.zeros([BK], tl.float32), c, s, gain, gate, d_min, d_max, HAS_GATE)
-    if PARTS > 1:
-        known = known & is_last(arrivals, row, before, PARTS)
-    tl.store(preconditioner + own, d, mask=known)
+        c = tl.load(anchor + program * K + key, mask=known, other=0.0)
+    for t in tl.static_range(STEPS):
+        k_t = tl.load(k + place * K + key, mask=known, other=0.0).to(tl.float32)
+        q_t = tl.load(q + place * K + key, mask=known, other=0.0).to(tl.float32)
+        v_t = tl.load(v + place * V + value, mask=in_value, other=0.0).to(tl.float32)
+        beta_t = tl.load(beta + place).to(tl.float32)
+        gate = tl.full([], 0.0, tl.float32)
+        if HAS_GATE:
+            gate = tl.load(g + place).to(tl.float32)
+        if UNIT:
+            q_t = unit(q_t, q.dtype.element_ty)
+            k_t = unit(k_t, k.dtype.element_ty)
+        write_key = d * k_t
+        along = tl.sum(write_key * q_t, 0)
+        if PARTS > 1 and t == 0:
+            before = count_in(arrivals, start, along, one)
+        x = beta_t * (v_t - tl.sum(memory * k_t[:, None], 0))
+        read = scale * (tl.sum(memory * q_t[:, None], 0) + along * x)
+        held = (memory + write_key[:, None] * x[None, :]).to(state.dtype.element_ty)
+        if WIDTH > 1:
+            slot = tl.load(indices + program // H * WIDTH + t + 1).to(tl.int64)
+            wanted = (slot >= 0) & (slot < slots)
+            row = slot * H + program % H
+            tl.store(state + row * (K * V) + cell, held, mask=in_cell & wanted)
+        elif t == STEPS - 1:
+            tl.store(state + row * (K * V) + cell, held, mask=in_cell)
+        # The next token meets what is stored, as in a call of its own.
+        memory = held.to(tl.float32)
+        tl.store(o + place * V + value, read.to(o.dtype.element_ty), mask=in_value)
+        # What is handed on can wait, as it has to for the other programs.
+        s = k_t * k_t
+        gain = feedback(d, s, eta, NORMALIZE)
+        d, _ = calibrate(d, tl.zeros([BK], tl.float32), c, s, gain, gate, d_min, d_max, HAS_GATE)
+        if PARTS > 1 and t == 0:
+            writes = known & is_last(arrivals, start, before, PARTS)
+        if WIDTH > 1:
+            tl.store(preconditioner + row * K + key, d, mask=writes & wanted)
+        elif t == STEPS - 1:
+            tl.store(preconditioner + own, d, mask=writes)
+        place += H
 
 
 def decode_step_(
@@ -113,37 +147,51 @@ def decode_step_(
     normalize_feedback: bool = False,
     use_qk_l2norm_in_kernel: bool = False,
     out: Tensor | None = None,
+    state_indices: Tensor | None = None,
+    num_tokens: Tensor | None = None,
 ) -> Tensor:
-    """Write one token, read, calibrate; `state` is updated in place. For inference: no gradient.
+    """Write a token, read, calibrate; `state` is updated in place. For inference: no gradient.
 
-    The same as `fused_recurrent_osdn` on T = 1 with `state` as initial state. With `out` and contiguous inputs nothing
-    is allocated after the first step on a `state.preconditioner`, and no value is read on the host, so that a CUDA
-    graph can capture the step.
+    The same as `fused_recurrent_osdn` on T = 1 with `state` as initial state. T tokens in one call give what T calls
+    give. With `out` and contiguous inputs nothing is allocated after the first step on a `state.preconditioner`, and no
+    value is read on the host, so that a CUDA graph can capture the step.
 
     Parameters
     ----------
-    q, k : [B, 1, H, K]
-    v : [B, 1, H, V]
-    beta, g : [B, 1, H]
+    q, k : [B, T, H, K]
+        T is a constant of the program: a few.
+    v : [B, T, H, V]
+    beta, g : [B, T, H]
     state : State
-        state [B, H, K, V] and preconditioner [B, H, K], float32 and contiguous.
+        state [B, H, K, V], float32 or bfloat16, and preconditioner [B, H, K] float32, contiguous; a bfloat16 memory is
+        rounded after every token, and all arithmetic is float32. With `state_indices` a pool [S, ...] instead.
     anchor : [B, H, K] float32, float or None
         c of the forgetting; None is 0.
-    out : [B, 1, H, V], v's dtype, contiguous
+    out : [B, T, H, V], v's dtype, contiguous
         Where to put the output.
+    state_indices : [B] or [B, T + 1] int32 or int64, contiguous
+        The row of the pool that each sequence has; below 0 or beyond the pool: none, and its outputs are zero. With
+        T + 1 of them, the row that it starts from and those that take the state after each of the tokens (none: not
+        kept), so that drafted tokens are verified in one call and the next one starts from the last that was accepted.
+        No row may belong to two sequences.
+    num_tokens : [1] int32 or int64
+        With `state_indices`: how many of the B sequences are there; the others are as those without a row.
 
     Returns
     -------
-    [B, 1, H, V] in v's dtype; `out` if given.
+    [B, T, H, V] in v's dtype; `out` if given.
 
     Raises
     ------
-    ValueError
-        A shape, dtype or layout is wrong, or an argument requires a gradient while gradients are enabled. Values are
-        not read: g > 0 or a d outside its box go unseen.
+    ValueError, TypeError
+        An argument is wrong, or requires a gradient while gradients are enabled. Values are not read: g > 0 or a d
+        outside its box go unseen.
     """
-    _check(q, k, v, beta, g, state, anchor, out)
-    batch, _, heads, key_dim = q.shape
+    rule, scale = check_step(
+        q, k, v, beta, state, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
+        normalize_feedback=normalize_feedback, out=out, state_indices=state_indices, num_tokens=num_tokens,
+    )  # fmt: skip
+    batch, tokens, heads, key_dim = q.shape
     value_dim = v.shape[3]
     if out is None:
         out = torch.empty(v.shape, dtype=v.dtype, device=v.device)
@@ -156,12 +204,13 @@ def decode_step_(
         decode_kernel[(batch * heads * parts,)](
             q.contiguous(), k.contiguous(), v.contiguous(), beta.contiguous(), None if g is None else g.contiguous(),
             anchor if tensor_anchor else None, state.state, state.preconditioner,
-            arrivals_of(state.preconditioner) if parts > 1 else None, out,
-            0.0 if tensor_anchor or anchor is None else float(anchor),
-            key_dim**-0.5 if scale is None else float(scale), float(eta), float(d_min), float(d_max), 1,
-            K=key_dim, V=value_dim, BK=rows, BV=columns, PARTS=parts, HAS_GATE=g is not None,
-            HAS_ANCHOR=tensor_anchor, NORMALIZE=normalize_feedback, UNIT=use_qk_l2norm_in_kernel,
-            num_warps=max(1, rows * columns // HELD),
+            arrivals_of(state.preconditioner) if parts > 1 else None, out, state_indices, num_tokens,
+            None if state_indices is None else state.preconditioner.shape[0],
+            0.0 if tensor_anchor or anchor is None else float(anchor), scale, *rule[:3], 1,
+            H=heads, K=key_dim, V=value_dim, BK=rows, BV=columns, STEPS=tokens, PARTS=parts,
+            WIDTH=0 if state_indices is None else state_indices.numel() // batch, HAS_COUNT=num_tokens is not None,
+            HAS_GATE=g is not None, HAS_ANCHOR=tensor_anchor, NORMALIZE=rule.normalize_feedback,
+            UNIT=use_qk_l2norm_in_kernel, num_warps=max(1, rows * columns // HELD),
         )  # fmt: skip
     return out
 
@@ -174,39 +223,3 @@ def arrivals_of(preconditioner: Tensor) -> Tensor:
         )
     found: Tensor = _arrivals[preconditioner]
     return found
-
-
-def _check(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, state: State, anchor: Tensor | float | None,
-    out: Tensor | None,
-) -> None:  # fmt: skip
-    """What a wrong address would follow from, at the price of a few comparisons."""
-    batch, _, heads, key_dim = q.shape
-    value_dim = v.shape[3]
-    expected = [
-        ("q", q, (batch, 1, heads, key_dim), q.dtype),
-        ("k", k, (batch, 1, heads, key_dim), q.dtype),
-        ("v", v, (batch, 1, heads, value_dim), q.dtype),
-        ("beta", beta, (batch, 1, heads), beta.dtype),
-        ("state.state", state.state, (batch, heads, key_dim, value_dim), torch.float32),
-        ("state.preconditioner", state.preconditioner, (batch, heads, key_dim), torch.float32),
-    ]
-    if g is not None:
-        expected.append(("g", g, (batch, 1, heads), g.dtype))
-    if isinstance(anchor, Tensor):
-        expected.append(("anchor", anchor, (batch, heads, key_dim), torch.float32))
-    if out is not None:
-        expected.append(("out", out, (batch, 1, heads, value_dim), v.dtype))
-    graded = torch.is_grad_enabled()
-    for name, tensor, shape, dtype in expected:
-        if tensor.shape != shape or tensor.dtype != dtype:
-            raise ValueError(
-                f"{name}: expected {list(shape)} of {dtype}, got {list(tensor.shape)} of {tensor.dtype}"
-            )
-        if graded and tensor.requires_grad:
-            raise ValueError(f"{name}: decode_step_ has no gradient, got a tensor that requires one")
-        if tensor.device != q.device:
-            raise ValueError(f"{name}: expected {q.device}, got {tensor.device}")
-    for name, tensor, *_ in expected[4:]:
-        if name != "g" and not tensor.is_contiguous():
-            raise ValueError(f"{name}: expected a contiguous tensor, got strides {tensor.stride()}")

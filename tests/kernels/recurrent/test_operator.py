@@ -388,7 +388,7 @@ def wrong_state(change) -> dict:
 
 
 WRONG_STEPS = {
-    "two tokens": ("q", lambda a: a | {"q": torch.ones(2, 2, 1, 8)}),
+    "two tokens": ("k", lambda a: a | {"q": torch.ones(2, 2, 1, 8)}),
     "k's dtype": ("k", lambda a: a | {"k": a["k"].half()}),
     "v's batch": ("v", lambda a: a | {"v": torch.ones(3, 1, 1, 5)}),
     "beta's heads": ("beta", lambda a: a | {"beta": torch.ones(2, 1, 2)}),
