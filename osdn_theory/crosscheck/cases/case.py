@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -13,7 +13,14 @@ from osdn_theory.base.validation import Array, as_float64, broadcastable, requir
 from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR, Adapter, KeyNorm, Recurrence
 from osdn_theory.recurrence.gram_diagonal import running_diagonal
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
-from osdn_theory.recurrence.solve import delta_net, gated_delta_net, kda, osdn, preconditioned_delta_net
+from osdn_theory.recurrence.solve import (
+    SharedOptions as Options,
+    delta_net,
+    gated_delta_net,
+    kda,
+    osdn,
+    preconditioned_delta_net,
+)
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.rounding import FLOAT32, FORMATS, round_rule, round_to
 from osdn_theory.streams.stream import Stream
@@ -28,6 +35,13 @@ TOKEN_INPUTS = ("log_gate", "log_state_gate", "log_gram_decay", "gram_weight")
 
 OWN = ("initial_state", "initial_preconditioner", "anchor", *TOKEN_INPUTS)
 """The arrays of a case beside those of its stream."""
+
+FROZEN_RULE: Mapping[str, Callable[..., Trajectory]] = {
+    "delta_net": delta_net,
+    "gated_delta_net": gated_delta_net,
+    "kda": kda,
+}
+"""Recurrences whose d stays where it starts."""
 
 
 @show_briefly
@@ -146,28 +160,20 @@ class Case:
 
     def exact(self) -> Trajectory:
         """The float64 trajectory, with every state."""
-        given: dict[str, Any] = {
-            "scale": self.scale,
-            "initial_state": self.initial_state,
-            "return_states": True,
-        }
+        stream, start = self.read_stream(), self.initial_preconditioner
+        given: Options = {"scale": self.scale, "initial_state": self.initial_state, "return_states": True}
         if self.gram_weight is not None and self.log_gram_decay is not None:
             return preconditioned_delta_net(
-                self.read_stream(),
+                stream,
                 decay=np.exp(self.log_gram_decay),
                 weight=self.gram_weight,
                 gated=self.log_state_gate is not None,
-                initial_gram_diagonal=self.initial_preconditioner,
+                initial_gram_diagonal=start,
                 **given,
             )
-        given["initial_preconditioner"] = self.initial_preconditioner
-        if self.recurrence == "delta_net":
-            return delta_net(self.read_stream(), **given)
-        if self.recurrence == "gated_delta_net":
-            return gated_delta_net(self.read_stream(), **given)
-        if self.recurrence == "kda":
-            return kda(self.read_stream(), **given)
-        return osdn(self.read_stream(), self.rule, **given)
+        if self.recurrence in FROZEN_RULE:
+            return FROZEN_RULE[self.recurrence](stream, initial_preconditioner=start, **given)
+        return osdn(stream, self.rule, initial_preconditioner=start, **given)
 
     def read_stream(self) -> Stream:
         """The stream as the recurrence sees it: queries and keys of norm one where the kernel makes them so."""

@@ -17,7 +17,14 @@ from osdn_theory.base.source import installed_versions
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.check import is_interpreted as runs_interpreted
 from osdn_theory.crosscheck.files.format import TENSORS, VERSION, RawArray, SavedCall, check_call
-from osdn_theory.crosscheck.kernel.adapters import Order, Recurrence, StateLayout
+
+SETTINGS: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("recurrence", "order", "state_layout"), lambda word: word),
+    **dict.fromkeys(("eta", "d_min", "d_max"), float),
+    "chunk_size": int,
+    "normalize_feedback": bool,
+}
+"""Fields of a saved call that are recorded as they were passed."""
 
 
 def save_run(path: str | PathLike[str], **call: Any) -> None:
@@ -56,20 +63,12 @@ def save_runs(path: str | PathLike[str], calls: Sequence[Mapping[str, Any]]) -> 
 def make_saved_call(
     label: str = "",
     *,
-    recurrence: Recurrence = "osdn",
-    order: Order = "chunk",
     kernel: str | Callable[..., Any] = "",
     scale: float | None = None,
-    chunk_size: int = 64,
-    eta: float = 0.003,
-    d_min: float = 2 / 3,
-    d_max: float = 3 / 2,
-    normalize_feedback: bool = False,
     cu_seqlens: Any = None,
-    state_layout: StateLayout | None = None,
     device: str | None = None,
     interpreted: bool | None = None,
-    **tensors: Any,
+    **given: Any,
 ) -> SavedCall:
     """A call as the file holds it, from what a kernel was given and returned.
 
@@ -83,14 +82,14 @@ def make_saved_call(
         That of the call. Default: K ** -0.5.
     cu_seqlens : (N + 1,) integers, optional
         Of packed sequences.
-    state_layout : "KV" or "VK", optional
-        How states lie, where K = V; otherwise their shape tells.
     device : str, optional
         Default: where q is, and its name.
     interpreted : bool, optional
         Whether it ran in Triton's interpreter. Default: whether Triton is told so here.
-    tensors
-        Those of the table above; None is as good as absent.
+    given
+        Tensors of the table above, None being as good as absent; and what else was passed: `recurrence`, `order`,
+        `chunk_size`, `eta`, `d_min`, `d_max`, `normalize_feedback`, and `state_layout`, how states lie where K = V and
+        their shape does not tell; with the defaults of `SavedCall`.
 
     Raises
     ------
@@ -99,32 +98,30 @@ def make_saved_call(
     ValueError
         Tensors or numbers that make no sense together.
     """
-    unknown = sorted(set(tensors) - set(TENSORS))
+    settings: dict[str, Any] = {name: given.pop(name) for name in SETTINGS if name in given}
+    unknown = sorted(set(given) - set(TENSORS))
     if unknown:
         raise TypeError(f"{label}unknown tensors {', '.join(unknown)}; known: {', '.join(TENSORS)}")
-    arrays = {name: _array(label + name, x) for name, x in tensors.items() if x is not None}
+    arrays = {name: _array(label + name, x) for name, x in given.items() if x is not None}
     require("q" in arrays, f"{label}q is missing")
-    kind = str(getattr(getattr(tensors["q"], "device", None), "type", "cpu"))
-    named = isinstance(kernel, str)
-    package = "" if named else str(getattr(kernel, "__module__", "")).partition(".")[0]
+    kind = str(getattr(getattr(given["q"], "device", None), "type", "cpu"))
+    name, package = kernel, ""
+    numerics: Mapping[str, Any] = {}
+    if not isinstance(kernel, str):
+        name = getattr(kernel, "__name__", type(kernel).__name__)
+        package = str(getattr(kernel, "__module__", "")).partition(".")[0]
+        numerics = getattr(kernel, "numerics", {})
     call = SavedCall(
         tensors=arrays,
-        recurrence=recurrence,
-        order=order,
-        kernel=kernel if isinstance(kernel, str) else str(getattr(kernel, "__name__", type(kernel).__name__)),
+        kernel=str(name),
         scale=float(arrays["q"].shape[-1] ** -0.5 if scale is None else scale),
-        chunk_size=int(chunk_size),
-        eta=float(eta),
-        d_min=float(d_min),
-        d_max=float(d_max),
-        normalize_feedback=bool(normalize_feedback),
         cu_seqlens=_bounds(label, cu_seqlens),
-        state_layout=state_layout,
-        device=_device(kind, tensors["q"]) if device is None else device,
+        device=_device(kind, given["q"]) if device is None else device,
         interpreted=runs_interpreted(kind) if interpreted is None else interpreted,
         tf32=_tf32_allowed(),
         versions=installed_versions("osdn", "torch", "triton", package),
-        numerics={} if named else getattr(kernel, "numerics", {}),
+        numerics=numerics,
+        **{name: SETTINGS[name](value) for name, value in settings.items()},
     )
     check_call(label, call)
     return call

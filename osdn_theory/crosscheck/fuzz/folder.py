@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from osdn_theory.base.folders import hold_folder
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.fuzz.drawing.takes import Takes
@@ -47,7 +49,7 @@ class Folder:
         self._journal = Journal(path / JOURNAL)
         head = self._head()
         if head is not None:
-            self.takes = Takes.of(head["takes"])
+            self.takes = msgspec.convert(head["takes"], Takes)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -66,7 +68,9 @@ class Folder:
     def begin(self, takes: Takes) -> None:
         """The first line, unless there is one."""
         if self.takes is None:
-            self._journal.append({"format": FORMAT, "identity": self.identity, "takes": takes.as_dict()})
+            self._journal.append(
+                {"format": FORMAT, "identity": self.identity, "takes": msgspec.to_builtins(takes)}
+            )
             self.takes = takes
 
     def add(self, row: Row) -> None:

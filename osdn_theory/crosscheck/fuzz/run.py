@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.crosscheck.cases.case import Dtype
@@ -254,18 +257,12 @@ class _FuzzRun:
             stopped, repeats, smallest = True, True, stop.smallest
         trial, held, fault = smallest
         stem = f"{_slug(self.adapter.name)}-seed{self.plan.seed}-case{number}"
-        files = (
-            []
-            if self.files is None
-            else write_failure(self.files, stem, self.adapter, trial, fault, held.answers, self.plan.device)
-        )
-        found = {
-            "detail": fault.detail,
-            "shape": trial.shape,
-            "repeats": repeats,
-            "files": [str(path) for path in files],
-        }
-        return found, stopped
+        files: list[Path] = []
+        if self.files is not None:
+            device = self.plan.device
+            files = write_failure(self.files, stem, self.adapter, trial, fault, held.answers, device)
+        told = {"detail": fault.detail, "shape": trial.shape, "repeats": repeats}
+        return {**told, "files": [str(path) for path in files]}, stopped
 
     def shrunk(self, found: _Found) -> tuple[bool, _Found]:
         """Whether the failure repeats, and the smallest case that shows it."""
@@ -289,10 +286,6 @@ class _FuzzRun:
         return True, smallest[-1]
 
     def summary(self) -> FuzzSummary:
-        refused: dict[str, int] = {}
-        for row in self.rows:
-            if row["refused"]:
-                refused[row["refused"]] = refused.get(row["refused"], 0) + 1
         return FuzzSummary(
             kernel=self.adapter.name,
             device=self.plan.device,
@@ -300,7 +293,7 @@ class _FuzzRun:
             cases=len(self.rows),
             kept=self.kept,
             telling=sum(row["telling"] for row in self.rows),
-            refused=refused,
+            refused=Counter(row["refused"] for row in self.rows if row["refused"]),
             failed=self.failed,
             failures=tuple(self._failures()),
             not_drawn=() if self.takes is None else self.takes.refused,
@@ -313,16 +306,9 @@ class _FuzzRun:
             if "failure" not in row:
                 continue
             (signature,) = row["signatures"]
-            found = row["failure"]
-            yield Failure(
-                signature=signature,
-                detail=found["detail"],
-                number=row["number"],
-                cases=sum(signature in other["signatures"] for other in self.rows),
-                shape=found["shape"],
-                repeats=found["repeats"],
-                files=tuple(found["files"]),
-            )
+            cases = sum(signature in other["signatures"] for other in self.rows)
+            known = {"signature": signature, "number": row["number"], "cases": cases}
+            yield msgspec.convert({**known, **row["failure"]}, Failure)
 
 
 _Found = tuple[Trial, Held, TrialFault]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,18 +39,6 @@ class Takes:
     chunk_sizes: tuple[int, ...]
     empty: bool
     refused: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready, as `Takes(**...)` takes it after `tuple`."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
-        }
-
-    @classmethod
-    def of(cls, found: dict[str, Any]) -> Takes:
-        """From `as_dict`."""
-        read: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in found.items()}
-        return cls(**read)
 
 
 def find_out(adapter: Adapter, device: str, dtypes: Sequence[Dtype] = ()) -> Takes:

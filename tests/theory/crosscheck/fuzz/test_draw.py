@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from support.crosscheck import fuzz_kernels
@@ -165,6 +166,6 @@ def test_a_kernel_is_asked_which_dtypes_and_chunks_it_takes() -> None:
     assert takes.chunk_sizes == (16,)
     assert not takes.empty
     assert [what.split(" (")[0] for what in takes.refused] == ["float16", "chunk_size=32", "T = 0"]
-    assert Takes.of(takes.as_dict()) == takes
+    assert msgspec.convert(msgspec.to_builtins(takes), Takes) == takes
     asked = find_out(adapter, "cpu", ["float16"])
     assert asked.dtypes == ("float16",)
