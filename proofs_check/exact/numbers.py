@@ -1,12 +1,11 @@
 """Vectors and matrices of exact numbers: NumPy arrays of objects, so that + - * @ are what they are on paper.
 
-Entries are `flint.fmpq`, where proofs are checked, `fractions.Fraction`, where counterexamples are checked a second
-time, or numbers that know how far rounding may move them. Nothing here computes in floating point.
+Entries are `flint.fmpq`, or numbers that know how far rounding may move them. Nothing here computes in floating point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import flint
@@ -33,15 +32,6 @@ def array(values: Any) -> Array:
 def vector(n: int, value: Number) -> Array:
     """n times the same number."""
     return np.full(n, fmpq(value), dtype=object)
-
-
-def matrix(rows: Sequence[Sequence[Number]], m: int, n: int) -> Array:
-    """An m x n array, also where m or n is 0."""
-    result = np.empty((m, n), dtype=object)
-    for i, row in enumerate(rows):
-        for j, entry in enumerate(row):
-            result[i, j] = entry
-    return result
 
 
 def zeros(m: int, n: int) -> Array:
@@ -77,38 +67,27 @@ def root(x: Number) -> Number:
 
 
 def solve(a: Array, b: Array) -> Array:
-    """Some x with a x = b, by Gauss-Jordan elimination.
+    """Some x with a x = b.
 
     Raises
     ------
     ArithmeticError
         If there is none.
     """
-    rows, width = np.concatenate([a, b], axis=1), a.shape[1]
-    pivots: list[int] = []
-    for column in range(width):
-        rank = len(pivots)
-        found = next((i for i in range(rank, len(rows)) if rows[i, column] != 0), None)
-        if found is None:
-            continue
-        rows[[rank, found]] = rows[[found, rank]]
-        rows[rank] = rows[rank] / rows[rank, column]
-        for i in range(len(rows)):
-            if i != rank and rows[i, column] != 0:
-                rows[i] = rows[i] - rows[i, column] * rows[rank]
-        pivots.append(column)
-    if any(entry != 0 for row in rows[len(pivots) :] for entry in row[width:]):
-        raise ArithmeticError("no solution")
-    x = np.full((width, b.shape[1]), 0 * np.ravel(b)[0], dtype=object)
-    for rank, column in enumerate(pivots):
-        x[column] = rows[rank, width:]
+    width = a.shape[1]
+    reduced, rank = flint.fmpq_mat(np.concatenate([a, b], axis=1).tolist()).rref()
+    x = zeros(width, b.shape[1])
+    for row in reduced.table()[:rank]:
+        pivot = next(i for i, entry in enumerate(row) if entry != 0)
+        if pivot >= width:
+            raise ArithmeticError("no solution")
+        x[pivot] = row[width:]
     return x
 
 
 def inverse(a: Array) -> Array:
     """The inverse; ArithmeticError if there is none."""
-    one = np.ravel(a)[0] * 0 + 1
-    return solve(a, diagonal(np.full(len(a), one, dtype=object)))
+    return solve(a, identity(len(a)))
 
 
 def is_invertible(a: Array) -> bool:

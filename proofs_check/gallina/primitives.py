@@ -94,7 +94,10 @@ def big(start: Any, indices: Iterable[Any], body: Callable[[Any], Any]) -> Any:
 
 def from_entries(rows: int, columns: int, entry: Callable[[int], Callable[[int], Any]]) -> Any:
     """The matrix of its entries."""
-    return numbers.matrix([[entry(i)(j) for j in range(columns)] for i in range(rows)], rows, columns)
+    matrix = numbers.zeros(rows, columns)
+    for i, j in np.ndindex(rows, columns):
+        matrix[i, j] = entry(i)(j)
+    return matrix
 
 
 def magnitude(x: Any) -> int:
