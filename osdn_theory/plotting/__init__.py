@@ -6,11 +6,17 @@ colour blindness and black-and-white print.
 """
 
 from osdn_theory.plotting._style import save_figure
+from osdn_theory.plotting.beside_delta_net import (
+    blindness,
+    difference_from_delta_net,
+    error_growth,
+    recall_by_reads,
+)
 from osdn_theory.plotting.calibration import forgetting, identity_fixed_point, preconditioner_heatmap
 from osdn_theory.plotting.central import central_figure, token_by_token
 from osdn_theory.plotting.convergence import convergence_rates, super_geometric
 from osdn_theory.plotting.crosscheck import crosscheck_curve, crosscheck_errors
-from osdn_theory.plotting.newton import newton_distance
+from osdn_theory.plotting.newton import newton_approach, newton_distance
 from osdn_theory.plotting.overview import contraction, smallest_slack
 from osdn_theory.plotting.recall import (
     recall_accuracy,
@@ -27,6 +33,7 @@ from osdn_theory.plotting.timescales import alignment_over_time, calibration_los
 __all__ = [
     "Table",
     "alignment_over_time",
+    "blindness",
     "calibration_loss",
     "calibration_spectrum",
     "central_figure",
@@ -34,11 +41,15 @@ __all__ = [
     "convergence_rates",
     "crosscheck_curve",
     "crosscheck_errors",
+    "difference_from_delta_net",
+    "error_growth",
     "forgetting",
     "identity_fixed_point",
+    "newton_approach",
     "newton_distance",
     "preconditioner_heatmap",
     "recall_accuracy",
+    "recall_by_reads",
     "recall_differences",
     "recall_distance",
     "recall_figures",

@@ -1,7 +1,8 @@
-"""Figure of the distance to exact Newton: a kernel's states and exact ones."""
+"""Figures of the distance to exact Newton: of a kernel's states and exact ones, and of OSDN beside DeltaNet."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from osdn_theory.base.validation import Array
-from osdn_theory.plotting._style import BLACK, BLUE, legend_outside, new_figure
+from osdn_theory.plotting._style import BLACK, BLUE, ORANGE, legend_outside, new_figure
 
 
 class StateDistances(Protocol):
@@ -46,5 +47,42 @@ def newton_distance(distances: StateDistances, *, title: str = "") -> tuple[Figu
     ax.set(xscale="log", xlabel="tokens read", ylabel=r"$\|S_t - S_t^{RLS}\| / \|S_t^{RLS}\|$")
     ax.set_ylim(bottom=0)
     ax.set_title(title, fontsize="medium")
+    legend_outside(ax)
+    return fig, ax
+
+
+class NewtonApproachCurves(Protocol):
+    """What :func:`newton_approach` draws; :class:`osdn_theory.measures.newton_approach.NewtonApproach` is one."""
+
+    @property
+    def conditions(self) -> Array: ...
+    @property
+    def tokens(self) -> npt.NDArray[Any]: ...
+    @property
+    def distances(self) -> Mapping[str, Array]: ...
+
+
+def newton_approach(curves: NewtonApproachCurves) -> tuple[Figure, Axes]:
+    """Relative distance of the state from exact Newton against tokens, OSDN on DeltaNet, a line per condition number.
+
+    Parameters
+    ----------
+    curves : NewtonApproachCurves
+    """
+    fig, (ax,) = new_figure(height=4.4)
+    hollow: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 8, "markerfacecolor": "none"}
+    for number, condition in enumerate(curves.conditions):
+        plain, own = (curves.distances[name][number] for name in ("delta_net", "osdn"))
+        ax.plot(curves.tokens, plain, color=ORANGE, label="DeltaNet" if number == 0 else None)
+        ax.plot(curves.tokens, own, color=BLUE, label="OSDN, $\\eta$ = 1" if number == 0 else None, **hollow)
+        ax.annotate(
+            f"{condition:g}",
+            (curves.tokens[0], plain[0]),
+            xytext=(-10, -3),
+            ha="right",
+            textcoords="offset points",
+        )
+    ax.set(xscale="log", yscale="log", xlabel="tokens read", ylabel=r"$\|S_t - S_t^{RLS}\| / \|S_t^{RLS}\|$")
+    ax.set_title("left: condition number of the keys", fontsize="medium")
     legend_outside(ax)
     return fig, ax
