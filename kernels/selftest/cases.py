@@ -180,8 +180,9 @@ def scan_paths(problem: CaseTensors, device: torch.device) -> str:
     case = problem.case
     if case.operator != "chunk":
         return ""
-    given = {name: placed(x, name, case, device) for name, x in problem.tensors.items()}
-    scan = ops.chunk_osdn(**given, **options_of(case, device), return_trajectory=True)[2].scan
+    given: dict[str, Any] = {name: placed(x, name, case, device) for name, x in problem.tensors.items()}
+    results: Any = ops.chunk_osdn(**given, **options_of(case, device), return_trajectory=True)
+    scan = results[-1].scan
     if scan is None:
         return ""
     clipped, sweeps, left = int(scan.clipped.sum()), int(scan.sweeps.max()), int(scan.unsettled.sum())
