@@ -72,7 +72,7 @@ crosscheck() {
     done
     if [ -n "${OSLA:-}" ]; then
         for each in chunk_stepped chunk_wy; do
-            PYTHONPATH="$OSLA:$PYTHONPATH" examine "osdn_kernels.benchmarks.osla:$each" bfloat16 &
+            PYTHONPATH="$OSLA:$PYTHONPATH" examine "osdn_kernels.benchmarks.operators.osla:$each" bfloat16 &
             room
         done
     fi

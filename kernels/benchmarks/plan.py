@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from . import names, shapes
-from .measure import Task
+from .measuring.measure import Task
 from .shapes import Shape
 
 PARTS = {

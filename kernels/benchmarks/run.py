@@ -11,11 +11,13 @@ from rich.console import Console
 from ..launch.files import write_whole
 from ..launch.precompile import compile_ahead
 from ..launch.tuning import quick_bench
-from . import figures, machine, plan, short, tables
-from .deadline import TimeUp, deadline
-from .measure import Task, run_task
-from .records import Record, Results
-from .verdicts import GoalOutcome, judge
+from . import plan
+from .measuring import machine, short
+from .measuring.deadline import TimeUp, deadline
+from .measuring.measure import Task, run_task
+from .output import figures, tables
+from .output.records import Record, Results
+from .output.verdicts import GoalOutcome, judge
 
 Measure = Callable[[Task, torch.device], list[Record]]
 
@@ -56,7 +58,7 @@ def run(
                 done.append(task)
                 save(results, rows, done)
             if profile:
-                from .profiling import write_profile
+                from .measuring.profiling import write_profile
 
                 write_profile(folder / "kernels.md", device, results.note, smoke=smoke)
     except TimeUp:

@@ -13,16 +13,19 @@ from pathlib import Path
 import pytest
 import torch
 from osdn_kernels import osdn_reference
-from osdn_kernels.benchmarks import cli, deadline, floors, measure, names, osla, plan, shapes, tables
-from osdn_kernels.benchmarks.calls import Call
-from osdn_kernels.benchmarks.floors import Ceilings, Work
-from osdn_kernels.benchmarks.inputs import draw, in_regime
-from osdn_kernels.benchmarks.measure import Task
-from osdn_kernels.benchmarks.records import Record, Results, Sample, combine
-from osdn_kernels.benchmarks.regimes import CLIPPING, FORGETTING, MIXED, NOTHING, REGIMES
+from osdn_kernels.benchmarks import cli, names, plan, shapes
+from osdn_kernels.benchmarks.measuring import deadline, measure
+from osdn_kernels.benchmarks.measuring.measure import Task
+from osdn_kernels.benchmarks.operators import floors, osla
+from osdn_kernels.benchmarks.operators.calls import Call
+from osdn_kernels.benchmarks.operators.floors import Ceilings, Work
+from osdn_kernels.benchmarks.operators.inputs import draw, in_regime
+from osdn_kernels.benchmarks.operators.regimes import CLIPPING, FORGETTING, MIXED, NOTHING, REGIMES
+from osdn_kernels.benchmarks.output import tables
+from osdn_kernels.benchmarks.output.records import Record, Results, Sample, combine
+from osdn_kernels.benchmarks.output.verdicts import GOALS, Goal, judge
 from osdn_kernels.benchmarks.run import run, verdicts_of
 from osdn_kernels.benchmarks.shapes import Shape
-from osdn_kernels.benchmarks.verdicts import GOALS, Goal, judge
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -350,7 +353,7 @@ from pathlib import Path
 
 import torch
 from osdn_kernels.benchmarks import names, run
-from osdn_kernels.benchmarks.records import Record
+from osdn_kernels.benchmarks.output.records import Record
 from rich.console import Console
 
 

@@ -4,7 +4,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from osdn_kernels.benchmarks import names, plan, shapes, short
+from osdn_kernels.benchmarks import names, plan, shapes
+from osdn_kernels.benchmarks.measuring import short
 from osdn_kernels.launch import precompile
 from osdn_kernels.launch.forced import forced
 from support.kernels.compiler_process import outside_of_the_interpreter

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from . import names
+from .. import names
 from .records import Record, Results
 from .verdicts import GoalOutcome, Ratio, by_row, geometric_mean
 

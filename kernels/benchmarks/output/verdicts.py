@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import names
+from .. import names
+from ..operators.regimes import FORGETTING, MIXED, NOTHING, REGIMES
+from ..shapes import Shape
 from .records import Record
-from .regimes import FORGETTING, MIXED, NOTHING, REGIMES
-from .shapes import Shape
 
 
 @dataclass(frozen=True)

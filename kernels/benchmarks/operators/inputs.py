@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
+from ..shapes import Shape
 from .regimes import HEAVY, LIGHT, NOTHING, Regime
-from .shapes import Shape
 
 Tensors = dict[str, Tensor]
 

@@ -7,18 +7,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..boundary.results import State
-from ..boundary.rule import Rule
-from ..launch.sequences import cut
-from ..ops import fused_recurrent_osdn
-from ..recurrent.decode import decode_step_
-from ..scan.forward import scan_forward
-from . import names
+from ...boundary.results import State
+from ...boundary.rule import Rule
+from ...launch.sequences import cut
+from ...ops import fused_recurrent_osdn
+from ...recurrent.decode import decode_step_
+from ...scan.forward import scan_forward
+from .. import names
+from ..shapes import Shape
 from .floors import CHUNK, Work, decode, forward, forward_backward, scan
 from .inputs import Tensors, in_regime
 from .providers import Provider, installed
 from .regimes import CLIPPING, NOTHING, Regime
-from .shapes import Shape
 
 Run = Callable[[], tuple[Tensor, ...]]
 

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from ..launch.files import write_whole
-from . import names
-from .calls import backward_call
-from .inputs import draw
+from ...launch.files import write_whole
+from .. import names
+from ..operators.calls import backward_call
+from ..operators.inputs import draw
+from ..operators.providers import Provider, chunkwise
+from ..operators.regimes import FORGETTING, MIXED, NOTHING
+from ..shapes import PROFILED, SMOKE, Shape
 from .measure import ready, why
-from .providers import Provider, chunkwise
-from .regimes import FORGETTING, MIXED, NOTHING
-from .shapes import PROFILED, SMOKE, Shape
 
 ACTIVE = 5
 """Passes under the profiler, after one that warms up."""

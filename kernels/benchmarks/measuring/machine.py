@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ..launch.runtime import INTERPRETED
-from .floors import Ceilings
+from ...launch.runtime import INTERPRETED
+from ..operators.floors import Ceilings
 from .timing import timer_of
 
 GPU_NOTE = "Measured on a GPU; clocks and power limits as found."

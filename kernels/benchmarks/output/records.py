@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..launch.files import write_whole
-from .floors import Ceilings, Work
-from .shapes import Shape
+from ...launch.files import write_whole
+from ..operators.floors import Ceilings, Work
+from ..shapes import Shape
 
 MEASURED = "measured"
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 import triton
 
-from .records import Sample
+from ..output.records import Sample
 
 QUANTILES = [0.5, 0.2, 0.8]
 

@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import names
+from .. import names
 from .records import Record, Results
 
 GIBI = 1024**3

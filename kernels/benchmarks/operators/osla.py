@@ -1,8 +1,8 @@
 """The authors' own chunked operator under our names, from a checkout of their repository on the import path.
 
-``PYTHONPATH=CHECKOUT osdn-theory crosscheck --kernel osdn_kernels.benchmarks.osla:chunk_stepped --dtype bfloat16``, the
-checkout being that of github.com/Lhongpei/OSLA, whose package ``fla`` then stands before flash-linear-attention's. The
-benchmark takes it by --osla and has both.
+``PYTHONPATH=CHECKOUT osdn-theory crosscheck --kernel osdn_kernels.benchmarks.operators.osla:chunk_stepped
+--dtype bfloat16``, the checkout being that of github.com/Lhongpei/OSLA, whose package ``fla`` then stands before
+flash-linear-attention's. The benchmark takes it by --osla and has both.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..boundary.results import State
+from ...boundary.results import State
 
 MODULE = "fla.ops.os_delta_rule.chunk_osgm"
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from .. import ops
-from . import names, osla
+from ... import ops
+from .. import names
+from . import osla
 from .inputs import Tensors
 from .regimes import FORGETTING, NOTHING, REGIMES, Regime
 

@@ -7,10 +7,11 @@ from functools import partial
 
 import torch
 
-from . import machine, names
-from .calls import Call
+from .. import names
+from ..operators.calls import Call
+from ..shapes import Shape
+from . import machine
 from .measure import Task, calls_of
-from .shapes import Shape
 
 SHORT = 1024
 """Tokens per sequence: sixteen chunks, so that kernels that specialise on divisibility do as for longer ones."""

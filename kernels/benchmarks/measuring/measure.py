@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import torch
 
-from . import names
-from .calls import Call, Run, backward_call, decode_calls, forward_call, scan_calls
-from .inputs import draw
-from .providers import Missing, chunkwise, others
-from .records import MEASURED, Record, Sample, combine
-from .shapes import Shape
+from .. import names
+from ..operators.calls import Call, Run, backward_call, decode_calls, forward_call, scan_calls
+from ..operators.inputs import draw
+from ..operators.providers import Missing, chunkwise, others
+from ..output.records import MEASURED, Record, Sample, combine
+from ..shapes import Shape
 from .timing import Timer, timer_of
 
 REPETITIONS = 2

@@ -15,7 +15,7 @@ decoding step 6 K V.
 
 from dataclasses import dataclass
 
-from .shapes import Shape
+from ..shapes import Shape
 
 CHUNK = 64
 """C of the count: the operators' default."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from . import names
+from .. import names
 
 Range = tuple[float, float]
 

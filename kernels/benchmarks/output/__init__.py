@@ -1,0 +1,1 @@
+"""What a run leaves: records, tables, figures, and whether the goals are met."""
