@@ -1,19 +1,15 @@
-"""What a machine-checked proof is here: a claim, a method, a scope, and a function that does the checking."""
+"""What a machine-checked proof is here: a claim, a method, and a function that does the checking."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 from osdn_theory.proofs import Method, Verdict
 
 ALL = "all dimensions"
 INSTANCES = "instances"
-
-_NEVER_GENERAL: tuple[Method, ...] = ("exact", "link", "mutation")
-"""Methods that evaluate instances: no number of them proves a theorem."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,6 @@ class Proof:
     method : Method
         ``coq``: Coq's kernel. ``symbolic``: SymPy. ``exact``: rational instances. ``link``: the proven formula against
         the function of osdn_theory. ``mutation``: a false variant, refuted by a counterexample or by Coq.
-    scope : "all dimensions" or "instances"
     statement : str
         What exactly is checked, in one line.
     check : function without arguments that returns a Judgement
@@ -75,40 +70,26 @@ class Proof:
         Where the proof is to be found: a Coq theorem, a law, a function.
     group : str
         Proofs of one group share costly work, such as a compilation: they run one after the other in one process.
-
-    Raises
-    ------
-    ValueError
-        For an unknown method or scope, and for a general scope claimed by a method that covers instances only.
     """
 
     claim: str
     method: Method
-    scope: str
     statement: str
     check: Callable[[], Judgement]
     name: str = ""
     group: str = ""
 
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"T[1-9]\d*", self.claim):
-            raise ValueError(f"claim: expected a theorem id such as T5, got {self.claim!r}")
-        if self.method not in get_args(Method):
-            raise ValueError(f"method: expected one of {get_args(Method)}, got {self.method!r}")
-        if self.scope not in (ALL, INSTANCES):
-            raise ValueError(f"scope: expected a known scope, got {self.scope!r}")
-        if self.is_general and self.needs_instances:
-            raise ValueError(f"scope: the method {self.method!r} covers instances only, never all dimensions")
-
     @property
     def is_general(self) -> bool:
-        """Whether it covers every dimension, length and stream."""
-        return self.scope == ALL
+        """Whether it covers every dimension, length and stream: only Coq and SymPy do, no number of instances does.
+
+        The others say nothing unless they evaluated something.
+        """
+        return self.method in ("coq", "symbolic")
 
     @property
-    def needs_instances(self) -> bool:
-        """Whether it says nothing unless it evaluated something."""
-        return self.method in _NEVER_GENERAL
+    def scope(self) -> str:
+        return ALL if self.is_general else INSTANCES
 
 
 @dataclass(frozen=True)

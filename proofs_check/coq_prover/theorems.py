@@ -13,7 +13,7 @@ from proofs_check.coq_prover.statements import differences, read_register
 from proofs_check.exact.law import Law
 from proofs_check.gallina.evaluate import Definitions
 from proofs_check.gallina.tie import untied
-from proofs_check.proof import ALL, INSTANCES, Judgement, Proof, failed
+from proofs_check.proof import Judgement, Proof, failed
 
 REALS = frozenset(
     {
@@ -144,5 +144,5 @@ def proofs_of(
     session = Session(folder, laws, not_tied or {})
     for theorem, registered in session.register.statements.items():
         method: Method = "mutation" if is_negative(theorem) else "coq"
-        scope, checked = INSTANCES if is_negative(theorem) else ALL, partial(check, session, theorem)
-        yield Proof(claim_of(theorem), method, scope, registered.text, checked, name=theorem, group="coq")
+        checked = partial(check, session, theorem)
+        yield Proof(claim_of(theorem), method, registered.text, checked, name=theorem, group="coq")

@@ -144,7 +144,7 @@ def _examined(proof: Proof, found: Judgement) -> Judgement:
     """What cannot count as passed turned into a failure."""
     if not isinstance(found, Judgement):
         raise TypeError(f"the check returned {type(found).__name__}, not a Judgement")
-    if found.verdict == "passed" and proof.needs_instances and found.instances < 1:
+    if found.verdict == "passed" and not proof.is_general and found.instances < 1:
         return failed(f"passed without evaluating anything: {found.detail}", **found.data)
     return found
 

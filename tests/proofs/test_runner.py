@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 import support.proofs.fake_proofs as fakes
 from typer.testing import CliRunner
 
-from osdn_theory.proofs import PROOFS, ProofLine, ProofsRun
+from osdn_theory.proofs import PROOFS, Method, ProofLine, ProofsRun
 from proofs_check import claims, cli
 from proofs_check.proof import ALL, INSTANCES, Claim, Proof, passed
 from proofs_check.prove import collection
@@ -89,16 +89,11 @@ def test_instances_are_never_a_general_proof(capsys: pytest.CaptureFixture[str])
     assert "nobody has proved it for all y" in printed
 
 
-@pytest.mark.parametrize("method", ["exact", "link", "mutation"])
-def test_methods_by_instances_cannot_be_labelled_general(method: Any) -> None:
-    with pytest.raises(ValueError, match="covers instances only"):
-        Proof("T1", method, ALL, "x = x", passed)
-
-
-def test_no_smaller_scope_counts_as_general() -> None:
-    assert not Proof("T1", "symbolic", INSTANCES, "x = x", passed).is_general
-    with pytest.raises(ValueError, match="known scope"):
-        Proof("T1", "symbolic", "dimension 3", "x = x", passed)
+@pytest.mark.parametrize("method", get_args(Method))
+def test_only_coq_and_sympy_cover_all_dimensions(method: Any) -> None:
+    proof = Proof("T1", method, "x = x", passed)
+    assert proof.is_general is (method in ("coq", "symbolic"))
+    assert proof.scope == (ALL if proof.is_general else INSTANCES)
 
 
 def test_a_claim_with_neither_general_proof_nor_reason_is_an_error() -> None:

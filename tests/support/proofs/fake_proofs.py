@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 
-from proofs_check.proof import ALL, INSTANCES, Claim, Judgement, Proof, ProverMissingError, failed, passed
+from proofs_check.proof import Claim, Judgement, Proof, ProverMissingError, failed, passed
 
 Collection = dict[str, list[Proof]]
 
@@ -17,20 +17,17 @@ CLAIMS = {
 
 
 def general() -> Proof:
-    return Proof("T1", "symbolic", ALL, "x = x", lambda: passed("expanded to 0"), name="identity")
+    return Proof("T1", "symbolic", "x = x", lambda: passed("expanded to 0"), name="identity")
 
 
 def by_instances(claim: str = "T2") -> Proof:
-    return Proof(
-        claim, "exact", INSTANCES, "y = y", lambda: passed("all equal", instances=7), name="instances"
-    )
+    return Proof(claim, "exact", "y = y", lambda: passed("all equal", instances=7), name="instances")
 
 
 def mutants(claim: str = "T1") -> Proof:
     return Proof(
         claim,
         "mutation",
-        INSTANCES,
         "x = x + 1",
         lambda: passed("refuted", instances=3, killed=3),
         name="mutants",
@@ -47,7 +44,7 @@ def complete() -> Collection:
 
 
 def _with(name: str, check: object, group: str = "") -> Collection:
-    proof = Proof("T2", "symbolic", ALL, "y = y", check, name=name, group=group)  # type: ignore[arg-type]
+    proof = Proof("T2", "symbolic", "y = y", check, name=name, group=group)  # type: ignore[arg-type]
     return {"T1": [general(), mutants()], "T2": [by_instances(), mutants("T2"), proof]}
 
 
@@ -80,7 +77,7 @@ def general_beside_what_is_missing() -> Collection:
 def fails_and_lacks_a_prover() -> Collection:
     both = one_lacks_its_prover()
     both["T1"] = one_fails()["T2"][1:]
-    both["T1"] = [Proof("T1", "symbolic", ALL, "x = 0", lambda: failed("x = 1"), name="wrong"), general()]
+    both["T1"] = [Proof("T1", "symbolic", "x = 0", lambda: failed("x = 1"), name="wrong"), general()]
     return both
 
 
@@ -93,7 +90,7 @@ def one_kills_its_worker() -> Collection:
 
 
 def one_evaluates_nothing() -> Collection:
-    proof = Proof("T2", "exact", INSTANCES, "y = y", lambda: passed("vacuous"), name="empty")
+    proof = Proof("T2", "exact", "y = y", lambda: passed("vacuous"), name="empty")
     return {"T1": [general()], "T2": [proof]}
 
 
@@ -106,8 +103,8 @@ def one_is_not_tied() -> Collection:
     tied = Judgement("passed", "compiled", tied=True)
     lone = Judgement("passed", "compiled", data={"not_tied": "nothing to evaluate"})
     coq = [
-        Proof("T1", "coq", ALL, "x = x", lambda: tied, name="theorem"),
-        Proof("T1", "coq", ALL, "not all", lambda: lone, name="counterexample"),
+        Proof("T1", "coq", "x = x", lambda: tied, name="theorem"),
+        Proof("T1", "coq", "not all", lambda: lone, name="counterexample"),
     ]
     return {"T1": [general(), *coq], "T2": [by_instances()]}
 
@@ -121,7 +118,7 @@ def shared_work() -> Collection:
         return passed(f"{len(seen)}", pid=os.getpid())
 
     together = [
-        Proof("T1", "symbolic", ALL, "x = x", check, name=f"together {number}", group="shared")
+        Proof("T1", "symbolic", "x = x", check, name=f"together {number}", group="shared")
         for number in range(2)
     ]
     alone = [by_instances() for _ in range(6)]
