@@ -1,4 +1,7 @@
-"""Figures of the in-context recall experiment, from its summary ``recall.json``; every bar is a 95 % interval."""
+"""Figures of the in-context recall experiment, from its summary as `osdn_theory.recall.data.load` returns it.
+
+Every bar is a 95 % interval.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,7 @@ _DODGE = 0.008
 def recall_accuracy(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     """Accuracy against the number of pairs, one curve a model; key statistics are columns, readings rows.
 
-    Parameters
-    ----------
-    summary : RecallSummary
-        As `osdn_theory.recall.data.load` returns it. Points of one number of pairs are moved apart a little.
+    Points of one number of pairs are moved apart a little.
 
     Raises
     ------
@@ -68,11 +68,7 @@ def recall_accuracy(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
 def recall_distance(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     """Accuracy against the tokens between the last write of a pair and its query, one panel a reading.
 
-    Parameters
-    ----------
-    summary : RecallSummary
-        As `osdn_theory.recall.data.load` returns it. A point stands in the geometric middle of its range,
-        between the grid lines that are its ends.
+    A point stands in the geometric middle of its range, between the grid lines that are its ends.
 
     Raises
     ------
@@ -96,11 +92,6 @@ def recall_distance(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
 
 def recall_residual_ratios(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     """Token and recall residual ratio of every model (T3), beside that of DeltaNet as a dashed line.
-
-    Parameters
-    ----------
-    summary : RecallSummary
-        As `osdn_theory.recall.data.load` returns it.
 
     Raises
     ------
@@ -129,11 +120,6 @@ def recall_differences(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     """Accuracy minus DeltaNet's, paired by seed: over everything, by reading and by key statistic.
 
     Filled markers are significant at 5 % by the paired t test, Holm-adjusted over the models; open ones are not.
-
-    Parameters
-    ----------
-    summary : RecallSummary
-        As `osdn_theory.recall.data.load` returns it.
 
     Raises
     ------

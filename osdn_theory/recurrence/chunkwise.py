@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -155,17 +156,8 @@ class _Parts:
 
     def leads(self, part: slice) -> _Parts:
         """The same for some of the leading entries."""
-        return _Parts(
-            self.keys[part],
-            self.queries[part],
-            self.values[part],
-            self.beta[part],
-            self.path[part],
-            None if self.gate is None else self.gate[part],
-            self.outputs[part],
-            self.residuals[part],
-            self.alignment[part],
-        )
+        arrays: dict[str, Any] = {name: x if x is None else x[part] for name, x in vars(self).items()}
+        return _Parts(**arrays)
 
 
 def _run_leads(

@@ -17,6 +17,14 @@ class Column(NamedTuple):
 
 _OUTCOME = "holds, violated, undecided or not applicable; decided rigorously"
 
+BOUNDS = {
+    "T5": "interpolating regret",
+    "T6": "super-geometric convergence",
+    "T8": "agnostic regret",
+    "T14": "tracking",
+}
+"""Theorems that are checked of every cell."""
+
 IDENTITY = (
     Column("cell", "string", "hash of the parameters, the identity of the row"),
     Column("stream", "string", "generator of the tokens"),
@@ -61,18 +69,15 @@ MEASURES = (
     Column("gap_sum", "double", "sum (1 - a_t)^2, the left side of T5"),
     Column("interpolating_constant", "double", "C of T5; null where T5 does not apply"),
     Column("bound_per_token", "double", "C / T of T6; null where T5 does not apply"),
-    Column("T5_outcome", "string", f"interpolating regret: {_OUTCOME}"),
-    Column("T5_log10_slack", "double", "log10(right side / left side)"),
-    Column("T5_reason", "string", "why it does not apply or stays undecided"),
-    Column("T6_outcome", "string", f"super-geometric convergence: {_OUTCOME}"),
-    Column("T6_log10_slack", "double", "log10(right side / left side)"),
-    Column("T6_reason", "string", "why it does not apply or stays undecided"),
-    Column("T8_outcome", "string", f"agnostic regret: {_OUTCOME}"),
-    Column("T8_log10_slack", "double", "log10(right side / left side)"),
-    Column("T8_reason", "string", "why it does not apply or stays undecided"),
-    Column("T14_outcome", "string", f"tracking: {_OUTCOME}"),
-    Column("T14_log10_slack", "double", "log10(right side / left side)"),
-    Column("T14_reason", "string", "why it does not apply or stays undecided"),
+    *(
+        column
+        for theorem, title in BOUNDS.items()
+        for column in (
+            Column(f"{theorem}_outcome", "string", f"{title}: {_OUTCOME}"),
+            Column(f"{theorem}_log10_slack", "double", "log10(right side / left side)"),
+            Column(f"{theorem}_reason", "string", "why it does not apply or stays undecided"),
+        )
+    ),
 )
 
 BOOKKEEPING = (

@@ -14,11 +14,11 @@ from osdn_theory.recurrence.solve import osdn
 from osdn_theory.rounding.formats import FORMATS, round_to
 from osdn_theory.streams import synthetic
 from osdn_theory.streams.stream import Stream
+from osdn_theory.sweep.columns import BOUNDS
 from osdn_theory.sweep.grid import Cell
 
 Row = dict[str, Any]
 
-BOUNDS = ("T5", "T6", "T8", "T14")
 COMPARED = ("log_residual_ratio", "residual_ratio", "recall_ratio", "newton_distance", "mean_alignment")
 """Measures that are kept of DeltaNet on the same tokens."""
 
@@ -35,7 +35,7 @@ def measure(cell: Cell) -> Row:
         stream, rule = tokens(cell), cell.rule
         (head,) = analyze([stream], rule)
         trajectory = osdn(stream, rule)
-        checks = {check.theorem: check for check in check_bounds(trajectory, BOUNDS)}
+        checks = {check.theorem: check for check in check_bounds(trajectory, list(BOUNDS))}
     gaps = float(np.sum(np.square(1.0 - trajectory.alignment)))
     constant = checks["T5"].rhs
     row = _of_head(head) | {"gap_sum": gaps, "interpolating_constant": constant}

@@ -55,11 +55,10 @@ def examine(
 
     Parameters
     ----------
-    kernel : name, ``"module:function"``, callable, or Adapter
+    kernel, device, reference, options
+        As for `crosscheck`.
     dtype : "float32", "bfloat16" or "float16", optional
         Default: the first of these that the kernel takes.
-    device : str, optional
-        Default: a GPU where torch has one and Triton's interpreter is off, else the CPU.
     seed : int
         Of the exercises' numbers.
     key_dim, value_dim : int, optional
@@ -72,14 +71,10 @@ def examine(
         Invariances that must hold bit for bit.
     gradients : bool
         Whether to compare gradients as well, on the first exercise and on the streams.
-    reference : name, callable or Adapter, optional
-        Float64 reference for them; default that of the package.
     problems : sequence of (Stream, str, CalibrationRule)
         Streams that the theorems speak of, with the names of their rules.
     progress : callable, optional
         Called with (what, done, total).
-    options
-        Passed to the kernel in every call.
 
     Raises
     ------
