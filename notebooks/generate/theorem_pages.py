@@ -13,6 +13,7 @@ from generate.markdown import display, table
 from osdn_theory import plotting
 from osdn_theory.bounds import BoundCheck
 from osdn_theory.report import Exhibit, gallery
+from osdn_theory.report.memory_gallery import memory_exhibits
 from osdn_theory.theorems import THEOREMS, Theorem
 from osdn_theory.verification.run import STREAM_NAMES, verify
 from proofs_check.claims import CLAIMS
@@ -47,6 +48,7 @@ def _exhibits(seed: int = 0) -> dict[str, list[Exhibit]]:
         *gallery.interpolating_exhibits(seed),
         gallery.convergence_exhibit(seed),
         gallery.forgetting_exhibit(seed),
+        *memory_exhibits(seed),
         gallery.sweeps_exhibit(seed),
     ]
     found: dict[str, list[Exhibit]] = {}

@@ -18,6 +18,7 @@ from osdn_theory.recurrence.calibrate import calibration_scan
 from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
 from osdn_theory.recurrence.solve import osdn
 from osdn_theory.report import Exhibit
+from osdn_theory.report.memory_gallery import memory_exhibits
 from osdn_theory.streams.activations import KeyDtype, activation_layers, load_activations
 from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.synthetic import interpolating, isotropic
@@ -55,6 +56,7 @@ def exhibits(verification: Verification, *, seed: int = 0, file: Path | None = N
         *interpolating_exhibits(seed),
         convergence_exhibit(seed),
         forgetting_exhibit(seed),
+        *memory_exhibits(seed),
         sweeps_exhibit(seed),
     ]
 

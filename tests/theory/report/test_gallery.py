@@ -33,6 +33,11 @@ def test_every_exhibit_has_a_caption_and_all_but_the_tables_a_figure(shown: dict
         "regret",
         "convergence",
         "forgetting",
+        "newton-approach",
+        "reads",
+        "blindness",
+        "near-delta-net",
+        "error-growth",
         "sweeps",
     }
     assert all(len(exhibit.caption) > 40 for exhibit in shown.values())
@@ -122,4 +127,4 @@ def test_all_exhibits_fit_on_the_page(shown: dict[str, Exhibit], tmp_path: Path)
     page = write_report(good(), tmp_path, exhibits=list(shown.values())).read_text()  # type: ignore[arg-type]
     assert all(f'id="{name}"' in page for name in shown)
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
-    assert len([stem for stem in drawn if not stem.startswith(("recall", "summary"))]) == 7
+    assert len([stem for stem in drawn if not stem.startswith(("recall", "summary"))]) == 12
