@@ -72,6 +72,10 @@ def chunk_osdn(call: Arguments) -> Results:
         Memory to start with, zero; or what an earlier call handed on.
     initial_preconditioner : [N, H, K], optional
         d_1, inside the box; ones.
+    state_indices : [N] int32 or int64, optional
+        `initial_state` is then a pool, a State [S, ...] with its memory in float32 or bfloat16: sequence n starts from
+        its row ``state_indices[n]``, which takes the final state; the pool is returned for it. A row that the pool does
+        not have is an empty memory, which goes nowhere. For inference: no gradient. No two may be the same.
     output_final_state : bool
         Whether to return the final state.
     use_qk_l2norm_in_kernel : bool
@@ -173,7 +177,7 @@ def _inputs(call: Arguments) -> Inputs:
 def _results(
     call: Arguments, k: Tensor, o: Tensor, state: State, path: Tensor | None, scan: ScanPaths | None = None
 ) -> Results:
-    final = state if call.output_final_state else None
+    final = call.hand_on(state)
     if path is None or not call.return_trajectory:
         return o, final
     with torch.no_grad():

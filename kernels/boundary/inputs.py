@@ -1,12 +1,14 @@
 """The boundary of every operator: what a call may pass, with its defaults, and the canonical values behind it."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import values
 from .checks import check_tensor, count_sequences, read_finite, read_rule, refuse
+from .pools import put_state_, take_state
 from .results import State, widen
 from .rule import PUBLISHED, Rule
 
@@ -18,6 +20,8 @@ FORGOTTEN = -1000.0
 """A log gate below which exp is 0 even in float64, and which sums and differences take, as they do not -inf."""
 
 KERNEL_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+POOL_DTYPES, WIDE = (torch.float32, torch.bfloat16), (torch.float32,)
+INDICES = (torch.int32, torch.int64)
 REFERENCE_DTYPES = (*KERNEL_DTYPES, torch.float64)
 
 
@@ -95,6 +99,8 @@ class Arguments(ScanArguments):
     initial_state : [N, H, K, V] or None
         H_0 in float32 (float64 for float64 keys); None is zero.
     output_final_state, use_qk_l2norm_in_kernel, return_trajectory : bool
+    pool, state_indices : State [S, ...] and [N], or None
+        Where `initial_state` comes from and the final state goes.
     """
 
     q: Tensor
@@ -105,6 +111,15 @@ class Arguments(ScanArguments):
     output_final_state: bool
     use_qk_l2norm_in_kernel: bool
     return_trajectory: bool
+    pool: State | None = None
+    state_indices: Tensor | None = None
+
+    def hand_on(self, state: State) -> State | None:
+        """The final state that the call returns; a pool gets it in any case."""
+        if self.pool is not None and self.state_indices is not None:
+            put_state_(self.pool, self.state_indices, state)
+            state = self.pool
+        return state if self.output_final_state else None
 
 
 def check_scan(
@@ -178,6 +193,7 @@ def check_call(
     normalize_feedback: bool = PUBLISHED.normalize_feedback,
     initial_state: Tensor | State | None = None,
     initial_preconditioner: Tensor | None = None,
+    state_indices: Tensor | None = None,
     output_final_state: bool = False,
     use_qk_l2norm_in_kernel: bool = False,
     cu_seqlens: Tensor | None = None,
@@ -192,6 +208,10 @@ def check_call(
     check_tensor("v", v, "[B, T, H, V]", (q.dtype,), (*q.shape[:3], None), q.device)
     check_size("v", v, limits)
     check_tensor("beta", beta, "[B, T, H]", limits.dtypes, q.shape[:3], q.device)
+    pool: State | None = None
+    if state_indices is not None:
+        pool = _pool(initial_state, state_indices, q, v, count_sequences(cu_seqlens, q))
+        initial_state = take_state(pool, state_indices, min(max(1.0, d_min), d_max))
     if isinstance(initial_state, State):
         if initial_preconditioner is not None:
             expected = "None beside an initial_state that is a State and has its own"
@@ -216,7 +236,24 @@ def check_call(
         output_final_state=output_final_state,
         use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel,
         return_trajectory=return_trajectory,
+        pool=pool,
+        state_indices=state_indices,
     )
+
+
+def _pool(pool: Any, state_indices: Any, q: Tensor, v: Tensor, sequences: int) -> State:
+    """A pool of states that a call may overwrite."""
+    if not isinstance(pool, State):
+        raise TypeError(f"initial_state: expected a State beside state_indices, got {type(pool).__name__}")
+    shape = (None, *q.shape[2:])
+    check_tensor(
+        "initial_state.state", pool.state, "[S, H, K, V]", POOL_DTYPES, (*shape, v.shape[3]), q.device
+    )
+    check_tensor("initial_state.preconditioner", pool.preconditioner, "[S, H, K]", WIDE, shape, q.device)
+    check_tensor("state_indices", state_indices, "[N]", INDICES, (sequences,), q.device)
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, v, *pool)):
+        refuse("state_indices", "None where a gradient is wanted, as the pool is overwritten", "a tensor")
+    return pool
 
 
 def _anchor(

@@ -6,12 +6,9 @@ import torch
 from torch import Tensor
 
 from .checks import read_finite, read_rule, refuse
-from .inputs import KERNEL_DTYPES, KERNELS, check_size
+from .inputs import INDICES, KERNEL_DTYPES, KERNELS, POOL_DTYPES, WIDE, check_size
 from .results import State
 from .rule import Rule
-
-STATE_DTYPES = (torch.float32, torch.bfloat16)
-INDICES = (torch.int32, torch.int64)
 
 
 def check_step(
@@ -42,7 +39,6 @@ def check_step(
         rows = state.preconditioner.shape[0]
         if state_indices.dim() == 2 and state_indices.shape[1] != tokens + 1:
             refuse("state_indices", f"[B] or [B, T + 1] = [{batch}, {tokens + 1}]", list(state_indices.shape))
-    wide = (torch.float32,)
     per_token = (batch, tokens, heads)
     expected: list[tuple[str, Any, tuple[int, ...], tuple[torch.dtype, ...]]] = [
         ("q", q, (*per_token, key_dim), KERNEL_DTYPES),
@@ -50,9 +46,9 @@ def check_step(
         ("v", v, (*per_token, value_dim), (q.dtype,)),
         ("beta", beta, per_token, KERNEL_DTYPES),
         ("g", g, per_token, KERNEL_DTYPES),
-        ("state.state", state.state, (rows, heads, key_dim, value_dim), STATE_DTYPES),
-        ("state.preconditioner", state.preconditioner, (rows, heads, key_dim), wide),
-        ("anchor", anchor if isinstance(anchor, Tensor) else None, (batch, heads, key_dim), wide),
+        ("state.state", state.state, (rows, heads, key_dim, value_dim), POOL_DTYPES),
+        ("state.preconditioner", state.preconditioner, (rows, heads, key_dim), WIDE),
+        ("anchor", anchor if isinstance(anchor, Tensor) else None, (batch, heads, key_dim), WIDE),
         ("out", out, (*per_token, value_dim), (v.dtype,)),
         ("state_indices", state_indices, (batch, *([] if state_indices is None else state_indices.shape[1:])), INDICES),
         ("num_tokens", num_tokens, (1,), INDICES),

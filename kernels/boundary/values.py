@@ -59,7 +59,9 @@ def check_fits(name: str, value: Tensor, dtype: torch.dtype) -> None:
     """Raise a ValueError where `value` overflows in `dtype`: float16 alone is narrower than float32."""
     if dtype == torch.float16 and readable(value):
         most = torch.finfo(dtype).max
-        _require_all([_Condition(name, f"magnitudes up to {most:g} beside float16", value, value.abs() <= most)])
+        _require_all(
+            [_Condition(name, f"magnitudes up to {most:g} beside float16", value, value.abs() <= most)]
+        )
 
 
 def has_values(tensor: Tensor) -> bool:

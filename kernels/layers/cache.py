@@ -6,6 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..boundary.checks import refuse
+from ..boundary.pools import put_, put_state_, take, take_state
 from ..boundary.results import State
 
 
@@ -50,6 +52,26 @@ class LayerCache:
             Rows to keep, in order and repeated at will.
         """
         return self._take(self, lambda x: x.index_select(0, index.to(x.device)))
+
+    def take(self, rows: Tensor) -> "LayerCache":
+        """A copy of some sequences, say of a prefix to start others from; rows below 0 have an empty memory."""
+        if self.state is None:
+            refuse("rows", "None of an empty cache", list(rows.shape))
+        taken = LayerCache()._take(self, lambda x: take(x, rows))
+        taken.state = take_state(self.state, rows, 1.0)
+        return taken
+
+    def put_(self, rows: Tensor, other: "LayerCache") -> Self:
+        """Let sequence rows[i] go on from what is sequence i of another cache; none where rows[i] is below 0."""
+        if self.state is None or other.state is None:
+            refuse("rows", "None of an empty cache", list(rows.shape))
+        put_state_(self.state, rows, other.state)
+        self.put_tails_(rows, other.tails)
+        return self
+
+    def put_tails_(self, rows: Tensor, tails: tuple[Tensor, ...] | None) -> None:
+        for mine, tail in zip(self.tails or (), tails or (), strict=True):
+            put_(mine, rows, tail)
 
     def detach(self) -> Self:
         """Cut the past off autograd, for training over truncated stretches of one long sequence."""

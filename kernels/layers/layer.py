@@ -9,6 +9,7 @@ from torch.nn.functional import linear, logsigmoid, rms_norm, silu
 
 from ..boundary.checks import count_sequences, read_count, read_rule, refuse
 from ..boundary.inputs import MAX_FEATURES
+from ..boundary.pools import take
 from ..boundary.results import State, widen
 from ..boundary.rule import PUBLISHED
 from ..boundary.values import check_values, settle
@@ -158,6 +159,7 @@ class OnlineScaledDeltaNet(MarkedModule):
         cache: LayerCache | None = None,
         use_cache: bool = False,
         cu_seqlens: Tensor | None = None,
+        state_indices: Tensor | None = None,
     ) -> tuple[Tensor, LayerCache | None]:
         """Mix the tokens of each sequence, causally.
 
@@ -173,6 +175,9 @@ class OnlineScaledDeltaNet(MarkedModule):
             Begin a cache where none is given.
         cu_seqlens : [N + 1] int32 or int64 or None
             Bounds of sequences packed into one row (B = 1).
+        state_indices : [N] int32 or int64 or None
+            The rows of `cache` that this call continues, of one that has more of them (`new_cache`); below 0 none. For
+            inference, and without `attention_mask`.
 
         Returns
         -------
@@ -185,17 +190,50 @@ class OnlineScaledDeltaNet(MarkedModule):
             number of sequences or that is none, or one in a call that the backward pass repeats (activation
             checkpointing): it would start from where the first one ended.
         """
-        cu_seqlens = self._check_call(hidden_states, attention_mask, cache, cu_seqlens)
+        cu_seqlens = self._check_call(hidden_states, attention_mask, cache, cu_seqlens, state_indices)
         if cache is None and use_cache:
             cache = LayerCache()
         if attention_mask is not None:
             kept = attention_mask[:, attention_mask.shape[1] - hidden_states.shape[1] :].bool()
             if not bool(kept.all()):
                 return self._mix_unpadded(hidden_states, kept, cache), cache
-        return self._mix(hidden_states, cache, cu_seqlens), cache
+        return self._mix(hidden_states, cache, cu_seqlens, state_indices), cache
+
+    @torch.no_grad()
+    def new_cache(self, sequences: int, dtype: torch.dtype | None = None) -> LayerCache:
+        """A cache of sequences that have not begun, with tails of `dtype`, by default the weights'.
+
+        Calls with `state_indices` continue some of its rows; ``cache.put_(rows, layer.new_cache(len(rows)))`` begins
+        rows again.
+        """
+        memory = self.initial_preconditioner.new_zeros(
+            sequences,
+            self.num_heads,
+            self.head_k_dim,
+            self.head_v_dim,
+            dtype=widen(self.initial_preconditioner.dtype),
+        )
+        cache = LayerCache()
+        cache.state = State(memory, self._start(sequences, memory.dtype))
+        if self.use_short_conv:
+            filters = (self.q_conv1d, self.k_conv1d, self.v_conv1d)
+            cache.tails = tuple(
+                f.weight.new_zeros(sequences, f.reach, f.in_channels, dtype=dtype) for f in filters
+            )
+        return cache
+
+    def _start(self, sequences: int, dtype: torch.dtype) -> Tensor:
+        """d_1 [N, H, K] inside the box."""
+        start = self.initial_preconditioner.to(dtype).clamp(self.rule.d_min, self.rule.d_max)
+        return start.expand(sequences, -1, -1).contiguous()
 
     def _check_call(
-        self, x: Tensor, mask: Tensor | None, cache: LayerCache | None, cu_seqlens: Tensor | None
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        cache: LayerCache | None,
+        cu_seqlens: Tensor | None,
+        rows: Tensor | None,
     ) -> Tensor | None:
         """`cu_seqlens`, within the tokens whatever was given."""
         if x.dim() != 3 or x.shape[2] != self.hidden_size:
@@ -212,6 +250,10 @@ class OnlineScaledDeltaNet(MarkedModule):
                 raise TypeError(f"cache: expected a LayerCache or None, got {type(cache).__name__}")
             if in_backward():
                 refuse("cache", "None where activation checkpointing repeats a call", cache)
+        if rows is not None and (mask is not None or cache is None or cache.state is None):
+            refuse(
+                "state_indices", "None but beside a cache with rows and no attention_mask", list(rows.shape)
+            )
         if cu_seqlens is None:
             return None
         count_sequences(cu_seqlens, x)
@@ -225,18 +267,32 @@ class OnlineScaledDeltaNet(MarkedModule):
         o = self._mix(x.flatten(0, 1)[tokens][None], cache, cu_seqlens)
         return o.new_zeros(kept.numel(), x.shape[2]).index_copy(0, tokens, o[0]).view(x.shape)
 
-    def _mix(self, x: Tensor, cache: LayerCache | None, cu_seqlens: Tensor | None) -> Tensor:
+    def _mix(
+        self, x: Tensor, cache: LayerCache | None, cu_seqlens: Tensor | None, rows: Tensor | None = None
+    ) -> Tensor:
         sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+        if rows is not None and rows.shape != (sequences,):
+            refuse("state_indices", f"[{sequences}], as many as sequences in this call", list(rows.shape))
         # Dynamo answers `in` on sizes that it traces as symbols by identity, so this is spelt out.
-        if cache is not None and cache.sequences is not None and cache.sequences != sequences:
+        if (
+            rows is None
+            and cache is not None
+            and cache.sequences is not None
+            and cache.sequences != sequences
+        ):
             refuse("cache", f"one of {sequences} sequences, as in this call", cache)
-        q, k, v, tails = self._queries_keys_values(x, cache, cu_seqlens)
+        tails = None if cache is None else cache.tails
+        if tails is not None and rows is not None:
+            tails = tuple(take(tail, rows) for tail in tails)
+        q, k, v, tails = self._queries_keys_values(x, tails, cu_seqlens)
         beta = self.b_proj(x).to(widen(x.dtype)).sigmoid()
         if self.allow_neg_eigval:
             beta = 2 * beta
         g = None if self.forget_gate is None else self.forget_gate(x)
-        o, state = self._attend(q, k, v, beta, g, cache, sequences, cu_seqlens)
-        if cache is not None:
+        o, state = self._attend(q, k, v, beta, g, cache, sequences, cu_seqlens, rows)
+        if cache is not None and rows is not None:
+            cache.put_tails_(rows, tails)
+        elif cache is not None:
             cache.advance(tails, state)
         o = self.o_norm(o).flatten(2)
         if self.g_proj is not None:
@@ -245,21 +301,20 @@ class OnlineScaledDeltaNet(MarkedModule):
         return y
 
     def _queries_keys_values(
-        self, x: Tensor, cache: LayerCache | None, cu_seqlens: Tensor | None
+        self, x: Tensor, tails: tuple[Tensor, ...] | None, cu_seqlens: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...] | None]:
         """q and k [B, T, H, K], not yet normalised, v [B, T, H, V], and the next tails of the convolutions."""
-        streams, tails = [self.q_proj(x), self.k_proj(x), self.v_proj(x)], None
+        streams = [self.q_proj(x), self.k_proj(x), self.v_proj(x)]
         if self.use_short_conv:
-            streams, tails = self._convolve(streams, cache, cu_seqlens)
+            streams, tails = self._convolve(streams, tails or (None, None, None), cu_seqlens)
         dtype = streams[2].dtype
         q, k, v = (silu(stream).to(dtype).unflatten(2, (self.num_heads, -1)) for stream in streams)
         return q, k, v, tails
 
     def _convolve(
-        self, streams: list[Tensor], cache: LayerCache | None, cu_seqlens: Tensor | None
+        self, streams: list[Tensor], tails: tuple[Tensor | None, ...], cu_seqlens: Tensor | None
     ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         filters = (self.q_conv1d, self.k_conv1d, self.v_conv1d)
-        tails = (None, None, None) if cache is None or cache.tails is None else cache.tails
         packed: Packing | None = None
         if cu_seqlens is not None:
             packed = packing(cu_seqlens, streams[0].shape[1], self.q_conv1d.reach)
@@ -276,18 +331,19 @@ class OnlineScaledDeltaNet(MarkedModule):
         cache: LayerCache | None,
         sequences: int,
         cu_seqlens: Tensor | None,
+        rows: Tensor | None,
     ) -> tuple[Tensor, State | None]:
         """o [B, T, H, V] and what the sequences hand on; None without a cache, and where it was written into it."""
         state = None if cache is None else cache.state
         start = None
         if state is None or self.anchored:
-            start = self.initial_preconditioner.to(widen(q.dtype)).clamp(self.rule.d_min, self.rule.d_max)
-            start = start.expand(sequences, -1, -1).contiguous()
+            start = self._start(sequences, widen(q.dtype))
         options = {
             "g": g,
             **self.rule._asdict(),
             "anchor": start if self.anchored else None,
             "use_qk_l2norm_in_kernel": True,
+            "state_indices": rows,
         }
         writable = cache is not None and cache.writable and cu_seqlens is None
         if writable and state is not None and q.shape[1] == 1 and can_launch(q):

@@ -99,7 +99,7 @@ def run(call: Arguments, solve_scan: ScanSolver, solve_memory: MemorySolver) -> 
         pieces.append((*solve_memory(memory, path, call.scale, call.chunk_size), path, final))
     outputs, states, paths, finals = zip(*pieces, strict=True)
     o = join(call.cu_seqlens, outputs, k.shape[1]).to(call.v.dtype)
-    final_state = State(torch.cat(states), torch.cat(finals)) if call.output_final_state else None
+    final_state = call.hand_on(State(torch.cat(states), torch.cat(finals)))
     if not call.return_trajectory:
         return o, final_state
     return o, final_state, follow(join(call.cu_seqlens, paths, k.shape[1]), k, widened(call.beta, k.dtype))

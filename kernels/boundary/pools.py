@@ -1,0 +1,35 @@
+"""Rows of a pool of states: taken and put back by index, nothing being read by the host."""
+
+import torch
+from torch import Tensor
+
+from .results import State
+
+
+def take(pool: Tensor, rows: Tensor) -> Tensor:
+    """[N, ...] of a pool [S, ...]; zeros for a row that it does not have."""
+    present = (rows >= 0) & (rows < pool.shape[0])
+    taken = pool.index_select(0, torch.where(present, rows, 0))
+    return taken.masked_fill(~present.view(-1, *[1] * (pool.dim() - 1)), 0)
+
+
+def put_(pool: Tensor, rows: Tensor, values: Tensor) -> None:
+    """Write values [N, ...] to rows of a pool; those of a row that it does not have go nowhere."""
+    present = (rows >= 0) & (rows < pool.shape[0])
+    # A row too few writes again what another one does, or, where there is no other, what row 0 has.
+    source = torch.where(present, torch.arange(len(rows), device=rows.device), present.int().argmax())
+    target = torch.where(present, rows, 0)[source].long()
+    values = values[source].to(pool.dtype)
+    pool.index_copy_(0, target, torch.where(present.any(), values, pool[target]))
+
+
+def take_state(pool: State, rows: Tensor, fallback: float) -> State:
+    """The states in some rows; an empty memory with d = `fallback` for rows that are not there."""
+    d = take(pool.preconditioner, rows)
+    present = (rows >= 0) & (rows < len(pool.preconditioner))
+    return State(take(pool.state, rows), torch.where(present[:, None, None], d, fallback))
+
+
+def put_state_(pool: State, rows: Tensor, state: State) -> None:
+    for mine, other in zip(pool, state, strict=True):
+        put_(mine, rows, other)
