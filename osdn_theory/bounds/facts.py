@@ -33,11 +33,18 @@ class Facts:
 
     @cached_property
     def best_comparator(self) -> Array:
-        """The best fixed diagonal in hindsight, (K,), inside the box; any point of the box is a valid u."""
+        """The best fixed diagonal in hindsight, (K,), inside the box; any point of the box is a valid u.
+
+        That next to d_1 where float64 finds no better.
+        """
         p = self.problem
         s = p.stream.squared_keys
         features = p.beta[:, None] * s if p.beta_aware else s
-        fitted = best_fixed_diagonal(features, p.lower, p.upper)
+        try:
+            with np.errstate(all="ignore"):
+                fitted = best_fixed_diagonal(features, p.lower, p.upper)
+        except (ArithmeticError, ValueError):  # not optimal, or beyond the largest float64
+            fitted = p.initial
         inside: Array = np.clip(fitted, p.lower, p.upper)
         return inside
 

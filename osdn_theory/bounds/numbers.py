@@ -68,8 +68,8 @@ class Rationals:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        # Square roots and logarithms leave the rationals; they are enclosed at this precision.
-        with Balls(512).working():
+        # Square roots and logarithms leave the rationals; they are enclosed finely enough for denormals.
+        with Balls(8192).working():
             yield
 
 

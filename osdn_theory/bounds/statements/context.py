@@ -37,6 +37,9 @@ _LARGEST_KEY_DIM = 256
 # A context step costs some ten K^3 ball operations: five seconds in all at K = 128, a minute here.
 
 
+_SOLVED = "S_1 = 0 is already S*"
+
+
 def newton_constant(smoothness: Number, distance_sq: Number) -> Number:
     """L^2 ||P_1 - P*||_F^2, the bound on the sum of the ratios (T10)."""
     return smoothness**2 * distance_sq
@@ -44,21 +47,32 @@ def newton_constant(smoothness: Number, distance_sq: Number) -> Number:
 
 @dataclass(frozen=True, eq=False)
 class ContextProblem:
-    """One context: keys (T, K), values (T, V), and L as a float64 that is at least lambda_max(G)."""
+    """One context: keys (T, K), values (T, V), and L that is at least lambda_max(G).
+
+    `smoothness` and `start` are those of keys over 2^`exponent`: their squares neither under- nor overflow.
+    """
 
     keys: Array
     values: Array
     smoothness: float
     start: float
+    exponent: int = 0
 
     @staticmethod
     def of(stream: Stream) -> ContextProblem:
         """L from float64 eigenvalues, pushed up past their error; certified before it is used."""
-        gram = stream.keys.T @ stream.keys
-        largest = float(np.linalg.eigvalsh(gram)[-1]) if stream.length else 0.0
-        smoothness = largest * (1 + 1e-9)
+        exponent = int(np.frexp(np.max(np.abs(stream.keys)))[1])
+        problem = ContextProblem(stream.keys, stream.values, 0.0, 0.0, exponent if abs(exponent) > 200 else 0)
+        smoothness = float(np.linalg.eigvalsh(problem.float_gram)[-1]) * (1 + 1e-9)
         # P_1 = I / (2L), half a gradient step: P_1 = I / L is already optimal for a one-dimensional context.
-        return ContextProblem(stream.keys, stream.values, smoothness, 0.5 / smoothness if smoothness else 0.0)
+        return replace(problem, smoothness=smoothness, start=0.5 / smoothness)
+
+    @property
+    def float_gram(self) -> Array:
+        """G of the keys over 2^`exponent`, in float64."""
+        scaled = np.ldexp(self.keys, -self.exponent)
+        gram: Array = scaled.T @ scaled
+        return gram
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +95,8 @@ class ContextSolver:
     def __init__(self, problem: ContextProblem, field: Field) -> None:
         self.problem = problem
         self.field = field
-        self.smoothness = field.of(problem.smoothness)
+        self._power = field.of(2.0) ** (2 * problem.exponent)
+        self.smoothness = field.of(problem.smoothness) * self._power
         self.size = problem.keys.shape[1]
 
     @cached_property
@@ -123,7 +138,7 @@ class ContextSolver:
         halving = 4 if form == "agnostic" else 2
         eta = 1 / (halving * self.smoothness**2)
         optimum = self._target(form, comparator)
-        p = self._scaled_identity(self.field.of(self.problem.start))
+        p = self._scaled_identity(self.field.of(self.problem.start) / self._power)
         distance = _frobenius_sq(p - optimum)
         error = self.start_error
         ratios: list[Number] = []
@@ -146,7 +161,7 @@ class ContextSolver:
     def _target(self, form: Form, comparator: Array | None) -> Any:
         if form == "agnostic":
             assert comparator is not None
-            return matrix(self.field, np.diag(comparator))
+            return matrix(self.field, np.diag(comparator)) * (1 / self._power)
         return self.newton
 
     def _weighted(self, error: Any) -> Number:
@@ -213,10 +228,11 @@ def _form_checks(
 
 
 def _comparator(problem: ContextProblem) -> Array:
+    """Any diagonal is a valid comparator: a good one, or the plain step where none is found."""
     scale = 1 / problem.smoothness
-    gram = problem.keys.T @ problem.keys
-    chosen: Array = best_context_diagonal(gram, 1e-3 * scale, 1e6 * scale)
-    return chosen
+    with np.errstate(all="ignore"):
+        chosen = best_context_diagonal(problem.float_gram, 1e-3 * scale, 1e6 * scale)
+    return np.where(np.isfinite(chosen), chosen, scale)
 
 
 def _size_verdict(stream: Stream, steps: int) -> HypothesisVerdict:
@@ -225,7 +241,9 @@ def _size_verdict(stream: Stream, steps: int) -> HypothesisVerdict:
     if stream.key_dim > _LARGEST_KEY_DIM:
         return HypothesisVerdict("undecided", f"not run for K > {_LARGEST_KEY_DIM}, got K = {stream.key_dim}")
     if not np.any(stream.values):
-        return unless("S_1 = 0 is already S*: every value is zero")
+        return unless(f"{_SOLVED}: every value is zero")
+    if not np.any(stream.keys):
+        return unless("needs G nonsingular, got keys of zero")
     return unless("" if steps > 0 else "needs at least one step")
 
 
@@ -239,6 +257,9 @@ def _at_precision(
     if verdict.status == "undecided":
         return [replace(b, outcome="undecided", reason=verdict.reason) for b in labelled]
     run = solver.run(form, steps, comparator)
+    if not run.ratios:
+        reason = f"{_SOLVED}: the values are orthogonal to the keys"
+        return [replace(b, outcome="not applicable", reason=reason) for b in blanks]
     scope = f"{len(run.ratios)} context steps"
     return [
         conclude(check, [replace(sides, scope=scope)])

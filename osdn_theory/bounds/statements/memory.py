@@ -8,6 +8,7 @@ T26 and T27 follow the states along the float64 d: both hold for any path of pre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import reduce
 from itertools import combinations, pairwise
 from typing import Any
@@ -17,8 +18,19 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.bounds import hypotheses as h
-from osdn_theory.bounds.check import Sides
-from osdn_theory.bounds.numbers import Balls, Field, Number, dot, matrix, norm_sq, sqrt, total, vector
+from osdn_theory.bounds.check import Sides, decide
+from osdn_theory.bounds.numbers import (
+    Balls,
+    Field,
+    Number,
+    as_float,
+    dot,
+    matrix,
+    norm_sq,
+    sqrt,
+    total,
+    vector,
+)
 from osdn_theory.bounds.problem import CalibrationProblem
 from osdn_theory.bounds.registry import BoundEvidence, HypothesisVerdict, bound, unless
 from osdn_theory.bounds.runs.local_step import EXACT, LocalStep
@@ -34,8 +46,13 @@ from osdn_theory.bounds.statements.calibration_time import drawn_tokens
 from osdn_theory.bounds.statements.context import matrix_rank, positive_definite
 from osdn_theory.bounds.statements.contraction import metric
 
-_FIELD = Balls(256)
-# Of the matrices of T25: eigenvalues are enclosed from float64 ones, to a relative 1e-6 of the largest.
+_FIELDS = (Balls(256), Balls(4096))
+# Of the matrices of T25: the second for keys whose lengths are many orders of magnitude apart.
+
+_ROOM = 2.0**-40
+# Relative room between the quotient of an eigenvector and what is certified of its eigenvalue.
+
+_ITERATIONS = 4
 
 _WIDEST = 128
 # Certifying an eigenvalue takes about K^3 ball operations: some seconds here.
@@ -96,28 +113,26 @@ def mean_energy(e: BoundEvidence) -> list[Sides]:
 
 
 def spanning_keys(e: BoundEvidence) -> HypothesisVerdict:
-    """float64 may tell that they do, since the eigenvalues are certified; that they do not is told exactly."""
-    keys, width = e.problem.stream.keys, e.problem.key_dim
+    """Of the keys that are written: float64 may tell that they span, that they do not is told exactly."""
+    keys, width = e.problem.stream.keys[e.problem.beta != 0], e.problem.key_dim
     if width > _WIDEST:
         return HypothesisVerdict("fails", f"not run for K > {_WIDEST}, got K = {width}")
-    spans = e.problem.length >= width and np.linalg.matrix_rank(keys) == width
-    rank = width if spans else matrix_rank(keys)
+    spans = len(keys) >= width and np.linalg.matrix_rank(keys) == width
+    rank = width if spans else matrix_rank(keys) if len(keys) else 0
     return unless("" if rank == width else f"needs keys that span, got rank {rank} of {width}")
 
 
 def write_sizes(e: BoundEvidence) -> list[Number]:
     """beta_i |k_i|^2, exactly."""
     pairs = zip(e.problem.beta, e.problem.stream.keys, strict=True)
-    return [_FIELD.of(beta) * norm_sq(vector(_FIELD, key)) for beta, key in pairs]
+    return [EXACT.of(beta) * norm_sq(vector(EXACT, key)) for beta, key in pairs]
 
 
 def stable_writes(e: BoundEvidence) -> HypothesisVerdict:
     """0 <= beta_i |k_i|^2 < 2."""
-    with _FIELD.working():
-        for token, size in enumerate(write_sizes(e)):
-            if not 0 <= size < 2:
-                reason = f"needs 0 <= beta ||k||^2 < 2, got {float(size):.6g} at token {token + 1}"
-                return HypothesisVerdict("fails", reason)
+    for token, size in enumerate(write_sizes(e)):
+        if not 0 <= size < 2:
+            return unless(f"needs 0 <= beta ||k||^2 < 2, got {as_float(size):.6g} at token {token + 1}")
     return unless("")
 
 
@@ -126,34 +141,49 @@ def nonnegative_box(e: BoundEvidence) -> HypothesisVerdict:
     return unless("" if least >= 0 else f"needs d_min >= 0, got {least:.4g}")
 
 
-def rate_form(problem: CalibrationProblem, d: Array) -> Any:
+def rate_form(problem: CalibrationProblem, d: Array, field: Balls) -> Any:
     """W_d, the mean over all tokens of beta (2 - beta a) D^{1/2} k k^T D^{1/2}, enclosed."""
-    root = [sqrt(value) for value in vector(_FIELD, d)]
-    scaled = [[r * k for r, k in zip(root, vector(_FIELD, key), strict=True)] for key in problem.stream.keys]
+    root = [sqrt(value) for value in vector(field, d)]
+    scaled = [[r * k for r, k in zip(root, vector(field, key), strict=True)] for key in problem.stream.keys]
     rows = []
-    for beta, key in zip(vector(_FIELD, problem.beta), scaled, strict=True):
+    for beta, key in zip(vector(field, problem.beta), scaled, strict=True):
         weight = beta * (2 - beta * norm_sq(key)) / problem.length
         rows.append([weight * k for k in key])
     return flint.arb_mat(scaled).transpose() * flint.arb_mat(rows)
 
 
-def least_eigenvalue(symmetric: Any) -> Number:
-    """An enclosure: below, what elimination certifies; above, the quotient of float64's eigenvector."""
+def least_eigenvalue(symmetric: Any) -> tuple[Number, bool]:
+    """Above, by the quotient of a vector; enclosed from below as well where elimination certifies that, and whether.
+
+    The vector is float64's eigenvector, or that after some steps of inverse iteration.
+    """
     size = symmetric.nrows()
-    middle = np.array([[float(symmetric[i, j]) for j in range(size)] for i in range(size)])
-    values, vectors = np.linalg.eigh((middle + middle.T) / 2)
-    x = column(vector(_FIELD, vectors[:, 0]))
-    quotient = (x.transpose() * symmetric * x)[0, 0] / norm_sq(x.entries())
-    candidate = _FIELD.of(float(values[0] - 1e-6 * abs(values[0]) - 1e-14 * abs(values[-1])))
+    largest = max(abs(symmetric[i, i].mid()) for i in range(size))
+    scale = 1 / largest if largest > 0 else largest
+    middle = np.array([[float(symmetric[i, j] * scale) for j in range(size)] for i in range(size)])
+    x = column([flint.arb(value) for value in np.linalg.eigh((middle + middle.T) / 2)[1][:, 0]])
+    quotients = [_quotient(symmetric, x)]
+    with suppress(ZeroDivisionError):
+        for _ in range(_ITERATIONS):
+            solved = symmetric.solve(x).entries()
+            length = sqrt(norm_sq(solved))
+            x = column([(value / length).mid() for value in solved])
+        quotients.append(_quotient(symmetric, x))
+    quotient = min(quotients, key=lambda each: each.mid())
+    candidate = quotient.mid() - _ROOM * abs(quotient.mid())
     shifted = [[symmetric[i, j] - (candidate if i == j else 0) for j in range(size)] for i in range(size)]
-    certified = candidate if positive_definite(flint.arb_mat(shifted)) else flint.arb.neg_inf()
-    return quotient.union(certified)
+    certified = positive_definite(flint.arb_mat(shifted))
+    return (quotient.union(candidate) if certified else quotient), certified
+
+
+def _quotient(symmetric: Any, x: Any) -> Number:
+    return (x.transpose() * symmetric * x)[0, 0] / norm_sq(x.entries())
 
 
 def speed_limit(e: BoundEvidence) -> Number:
     """h max_i (2 - beta_i l n_i) / (2 - beta_i n_i) for the box [l, h]."""
-    low, high = _FIELD.of(e.problem.lower.min()), _FIELD.of(e.problem.upper.max())
-    return high * reduce(_FIELD.maximum, [(2 - low * n) / (2 - n) for n in write_sizes(e)])
+    low, high = EXACT.of(e.problem.lower.min()), EXACT.of(e.problem.upper.max())
+    return high * max((2 - low * n) / (2 - n) for n in write_sizes(e))
 
 
 @bound(
@@ -164,10 +194,27 @@ def speed_limit(e: BoundEvidence) -> Number:
 )
 def box_speed_limit(e: BoundEvidence) -> list[Sides]:
     """For the d of the last token, held still."""
-    with _FIELD.working():
-        d = np.clip(e.problem.preconditioner[-1], e.problem.lower, e.problem.upper)
-        rate, plain = (least_eigenvalue(rate_form(e.problem, each)) for each in (d, np.ones_like(d)))
-        return [Sides(rate, speed_limit(e) * plain, scope="d of the last token", method=_FIELD.label)]
+    d, scope = np.clip(e.problem.preconditioner[-1], e.problem.lower, e.problem.upper), "d of the last token"
+    low, high = e.problem.lower.min(), e.problem.upper.max()
+    if low == high:
+        # Write by write: no enclosure could tell that eigenvalues are equal.
+        run, d_exact, limit = e.facts.exact_run, EXACT.of(low), speed_limit(e)
+        sizes = [b * total(s) for b, s in zip(run.beta, run.squared_keys, strict=True)]
+        return [
+            Sides(
+                d_exact * (2 - d_exact * n), limit * (2 - n), scope="a box of one number", method=EXACT.label
+            )
+            for n in sizes
+        ]
+    for field in _FIELDS:
+        with field.working():
+            rate, enclosed = least_eigenvalue(rate_form(e.problem, d, field))
+            plain, known = least_eigenvalue(rate_form(e.problem, np.ones_like(d), field))
+            limit = speed_limit(e) * plain if known else flint.arb.nan()
+            sides = Sides(rate, limit, lhs_is_upper_bound=not enclosed, scope=scope, method=field.label)
+            if decide(sides) != "undecided":
+                break
+    return [sides]
 
 
 def contracting_writes(e: BoundEvidence) -> HypothesisVerdict:

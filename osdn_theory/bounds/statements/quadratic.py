@@ -56,9 +56,10 @@ def anchor_cost(e: BoundEvidence, u: Array) -> Number:
 
 
 def quadratic_bound(e: BoundEvidence, loss: Number, distance: Number) -> Number:
-    """X = ((B + sqrt(B^2 + mu D / eta)) / mu)^2 for B^2 = `loss` and D = `distance`."""
+    """X = ((B + sqrt(B^2 + mu D / eta)) / mu)^2 for B^2 = `loss` and D = `distance`; exact where either is zero."""
     mu = curvature(e)
-    return ((sqrt(loss) + sqrt(loss + mu * distance / e.field.of(e.problem.eta))) / mu) ** 2
+    start = mu * distance / e.field.of(e.problem.eta)
+    return (2 * loss + start + 2 * sqrt(loss * (loss + start))) / mu**2
 
 
 def quadratic_limit(e: BoundEvidence, u: Array) -> Number:

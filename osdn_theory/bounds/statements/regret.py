@@ -161,13 +161,10 @@ def box_diameter(e: BoundEvidence) -> Number:
 def log_product(factors: list[Number], rhs: Number, ceiling: Number, rate: Number | None = None) -> Sides:
     """Sides of prod(factors) <= exp(rhs) as sums of logarithms, so that nothing underflows.
 
-    With exp(rhs) = rate^n for n factors, equality of rationals is decided.
+    With exp(rhs) = rate^n for n factors, rationals are compared themselves, however close their logarithms are.
     """
     if any(factor == 0 for factor in factors):
         return Sides(flint.arb.neg_inf(), rhs, is_log=True, ceiling=ceiling)
-    if isinstance(rate, flint.fmpq) and math.prod(factors) == rate ** len(factors):
-        # Equal as rationals: one logarithm, whatever encloses it.
-        return Sides(rhs.mid(), rhs.mid(), is_log=True, ceiling=ceiling)
     enclosed = [ball(factor) for factor in factors]
     unresolved = [factor.contains(0) for factor in enclosed]
     # A factor that may be zero has no lower bound on its logarithm, but it has an upper one.
@@ -175,4 +172,8 @@ def log_product(factors: list[Number], rhs: Number, ceiling: Number, rate: Numbe
         (upper(factor) if open_below else factor).log()
         for factor, open_below in zip(enclosed, unresolved, strict=True)
     ]
-    return Sides(total(logs), rhs, is_log=True, lhs_is_upper_bound=any(unresolved), ceiling=ceiling)
+    lhs = total(logs)
+    if isinstance(rate, flint.fmpq) and lhs.overlaps(rhs):
+        over = math.prod(factors) > rate ** len(factors)
+        lhs, rhs = (lhs.upper().max(rhs.upper()), rhs.lower()) if over else (rhs.upper(), rhs.upper())
+    return Sides(lhs, rhs, is_log=True, lhs_is_upper_bound=any(unresolved), ceiling=ceiling)

@@ -87,19 +87,20 @@ class Pull:
 
 
 def least_eigenvalue_below(symmetric: Any) -> Number:
-    """A number that is certainly at most the least eigenvalue of an ``fmpq_mat``, and near it; exact.
+    """A number that is certainly at most the least eigenvalue of an ``fmpq_mat``; exact.
 
-    Raises ArithmeticError where float64 is too coarse to propose one.
+    Near it, or that of Gershgorin's discs where float64 is too coarse to propose one.
     """
     size = symmetric.nrows()
     proposed = np.array([[as_float(symmetric[i, j]) for j in range(size)] for i in range(size)])
-    values = np.linalg.eigvalsh(proposed)
+    values = np.linalg.eigvalsh(proposed) if np.isfinite(proposed).all() else np.zeros(size)
     for room in (_ROOM * abs(values[0]), _ROOM * np.abs(values).max()):
         candidate = EXACT.of(float(values[0] - room))
         shifted = [[symmetric[i, j] - (candidate if i == j else 0) for j in range(size)] for i in range(size)]
         if positive_definite(flint.fmpq_mat(shifted)):
             return candidate
-    raise ArithmeticError("the least eigenvalue is too small for float64 to propose")
+    entries = symmetric.tolist()
+    return min(row[i] + abs(row[i]) - sum(map(abs, row)) for i, row in enumerate(entries))
 
 
 def windows_inside(e: BoundEvidence) -> HypothesisVerdict:

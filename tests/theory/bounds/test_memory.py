@@ -133,7 +133,7 @@ def test_the_speed_limit_without_its_hypothesis_is_caught(monkeypatch: pytest.Mo
     run = one_feature([3.0])
     assert outcome(run, "T25", "Speed") == "not applicable"
     unguarded(monkeypatch, SPEED, "stable_writes")
-    monkeypatch.setattr(memory, "speed_limit", lambda e: memory._FIELD.of(2.5))
+    monkeypatch.setattr(memory, "speed_limit", lambda e: memory.EXACT.of(2.5))
     assert outcome(run, "T25") == "violated"
 
 
