@@ -47,7 +47,9 @@ def rule_named(label: str, stream: Stream) -> CalibrationRule:
         "narrow box": CalibrationRule(eta=fast, d_min=0.96875, d_max=1.03125),
         "forgetting": CalibrationRule(eta=fast, forgetting=0.9375),
         "open forgetting": CalibrationRule(eta=fast, d_min=-np.inf, d_max=np.inf, forgetting=0.9375),
-        "anchored": CalibrationRule(eta=fast, forgetting=0.9375, anchor="initial"),
+        **dict.fromkeys(
+            ("anchored", "anchored from 5/4"), CalibrationRule(eta=fast, forgetting=0.9375, anchor="initial")
+        ),
         "token forgetting": CalibrationRule(eta=fast, forgetting="token", anchor=1.0),
         "normalised": CalibrationRule(eta=0.5, normalize_feedback=True),
         "beta-aware": CalibrationRule(eta=fast, beta_aware=True),
@@ -219,11 +221,11 @@ SYNTHETIC: tuple[Entry, ...] = (
 )
 
 MINILM = "minilm"
-ACTIVATION_RULES = ("published", "fast", "anchored")
+ACTIVATION_RULES = ("published", "fast from 5/4", "anchored from 5/4")
 UNIT_RULES = ("published", "fast from 5/4")
 UNIT = "/unit"
 
-STARTS = {"fast from 5/4": 1.25}
+STARTS = {"fast from 5/4": 1.25, "anchored from 5/4": 1.25}
 """d_1 of the rules that start away from 1."""
 
 
