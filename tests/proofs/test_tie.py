@@ -182,7 +182,7 @@ DEFINITIONS = [
     ("definitions.write", ") beta", ") (@GRing.opp R beta)", ["T3_loss_identity", "T2_write_is_preconditioned_step"]),
     ("definitions.had", "@GRing.mul", "@GRing.add", ["T2_right_preconditioning", "T3_residual_identity"]),
     ("definitions.surrogate", "(S (S O))", "(S O)", ["T4_convex", "T8_agnostic_regret"]),
-    ("definitions.path", "GRing.one", "GRing.zero", ["T5_interpolating_regret", "T6_token_losses"]),
+    ("definitions.calibrate_free", "GRing.one", "GRing.zero", ["T5_interpolating_regret", "T6_token_losses"]),
     ("regret.loss_after", "(S t)", "t", ["T6_token_losses", "T6_residual_ratios"]),
 ]  # fmt: skip
 
