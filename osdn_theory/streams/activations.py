@@ -111,9 +111,8 @@ def load_activations(
     _check_options(options, rng)
     with _tensor_file(path) as file:
         found = _layers(file)
-        return [
-            _stream(file, layer, found[layer], options, rng) for layer in _chosen(file, list(found), layers)
-        ]
+        chosen = _chosen(file, list(found), layers)
+        return [_Layer(file, layer, found[layer]).stream(options, rng) for layer in chosen]
 
 
 def require_tokens(streams: Sequence[Stream]) -> None:
@@ -193,89 +192,103 @@ def _chosen(file: TensorFile, found: list[str], layers: Sequence[str | int] | No
     return chosen
 
 
-def _stream(
-    file: TensorFile, layer: str, parts: dict[str, str], options: _Options, rng: np.random.Generator | None
-) -> Stream:
-    q, k, v = (_required(file, layer, parts, part) for part in "qkv")
-    expected = k.shape[:3]
-    for part, tensor in (("q", q), ("v", v)):
-        require(
-            tensor.shape[:3] == expected,
-            f"{file.path}: {parts[part]}: expected (B, T, H) = {expected} as in {parts['k']}, "
-            f"got shape {tensor.shape}",
+@dataclass(frozen=True)
+class _Layer:
+    """The tensors of one layer by their parts, and complaints that name them."""
+
+    file: TensorFile
+    name: str
+    parts: dict[str, str]
+
+    def label(self, part: str) -> str:
+        return f"{self.file.path}: {self.parts[part]}"
+
+    def require(self, part: str, condition: bool, message: str) -> None:
+        require(condition, f"{self.label(part)}: {message}")
+
+    def read(self, part: str) -> Array:
+        return as_float64(self.label(part), self.file.read(self.parts[part]))
+
+    def stream(self, options: _Options, rng: np.random.Generator | None) -> Stream:
+        q, k, v = (self.vectors(part) for part in "qkv")
+        expected, like = k.shape[:3], f"as in {self.parts['k']}, got shape"
+        for part, tensor in (("q", q), ("v", v)):
+            fits = tensor.shape[:3] == expected
+            self.require(part, fits, f"expected (B, T, H) = {expected} {like} {tensor.shape}")
+        self.require("q", q.shape[3] == k.shape[3], f"expected K = {k.shape[3]} {like} {q.shape}")
+        told = {"path": str(self.file.path), "layer": self.name, "options": asdict(options)}
+        return Stream(
+            keys=_heads_first(_prepared(k, self.label("k"), options)),
+            values=_heads_first(v),
+            queries=_heads_first(_prepared(q, self.label("q"), options)),
+            beta=self.beta(expected, options.beta, rng),
+            forget_gate=self.forget_gate(expected),
+            initial_preconditioner=self.initial_preconditioner(k.shape),
+            name=_stream_name(self.file, self.name),
+            metadata={**self.file.metadata, **told},
         )
-    require(
-        q.shape[3] == k.shape[3],
-        f"{file.path}: {parts['q']}: expected K = {k.shape[3]} as in {parts['k']}, got shape {q.shape}",
-    )
-    metadata = {**file.metadata, "path": str(file.path), "layer": layer, "options": asdict(options)}
-    return Stream(
-        keys=_heads_first(_prepared(k, f"{file.path}: {parts['k']}", options)),
-        values=_heads_first(v),
-        queries=_heads_first(_prepared(q, f"{file.path}: {parts['q']}", options)),
-        beta=_beta(file, parts, expected, options.beta, rng),
-        forget_gate=_forget_gate(file, parts, expected),
-        initial_preconditioner=_initial_preconditioner(file, parts, k.shape),
-        name=_stream_name(file, layer),
-        metadata=metadata,
-    )
+
+    def vectors(self, part: str) -> Array:
+        """(B, T, H, features)."""
+        missing = f"{self.file.path}: {self.name}.{part} is missing; the file has {_listing(self.file)}"
+        require(part in self.parts, missing)
+        tensor = self.read(part)
+        got = f"got shape {tensor.shape}"
+        self.require(part, tensor.ndim == 4, f"expected (B, T, H, features), {got}")
+        for axis, name in ((0, "batch"), (2, "head"), (3, "feature")):
+            self.require(part, tensor.shape[axis] > 0, f"the {name} axis is empty, {got}")
+        return tensor
+
+    def per_token(self, part: str, expected: tuple[int, ...]) -> Array | None:
+        if part not in self.parts:
+            return None
+        tensor = self.read(part)
+        fits = tensor.shape == expected
+        self.require(part, fits, f"expected (B, T, H) = {expected}, got shape {tensor.shape}")
+        return exchange_time_and_heads(tensor)
+
+    def beta(
+        self, expected: tuple[int, ...], beta: float | str | None, rng: np.random.Generator | None
+    ) -> Array | float:
+        if beta is None:
+            stored = self.per_token("beta", expected)
+            if stored is None:
+                return 1.0
+            _require_gates(self.label("beta"), stored)
+            return stored
+        if rng is None or not isinstance(beta, str):
+            return float(beta)
+        batch, length, heads = expected
+        return uniform_on_grid(rng, (batch, heads, length), _BETA_BITS)
+
+    def forget_gate(self, expected: tuple[int, ...]) -> Array | None:
+        log_gate = self.per_token("g", expected)
+        if log_gate is None:
+            return None
+        largest, least = log_gate.max(initial=0.0), log_gate.min(initial=0.0)
+        self.require("g", bool(np.all(log_gate <= 0)), f"expected log gates <= 0, got {largest}")
+        gate: Array = np.exp(log_gate)
+        self.require("g", bool(np.all(gate > 0)), f"exp({least}) is zero in float64")
+        return gate
+
+    def initial_preconditioner(self, key_shape: tuple[int, ...]) -> Array | None:
+        if "d0" not in self.parts:
+            return None
+        tensor = self.read("d0")
+        batch, _, heads, key_dim = key_shape
+        shared, own = (heads, key_dim), (batch, heads, key_dim)
+        expected = f"expected (H, K) = {shared} or (B, H, K) = {own}, got shape {tensor.shape}"
+        self.require("d0", tensor.shape in (shared, own), expected)
+        self.require("d0", bool(np.all(tensor > 0)), f"expected values > 0, got {tensor.min()}")
+        return tensor
 
 
 def _stream_name(file: TensorFile, layer: str) -> str:
     return f"{file.path.stem.removesuffix('_streams')}/{layer}"
 
 
-def _required(file: TensorFile, layer: str, parts: dict[str, str], part: str) -> Array:
-    require(part in parts, f"{file.path}: {layer}.{part} is missing; the file has {_listing(file)}")
-    tensor = _read(file, parts[part])
-    require(
-        tensor.ndim == 4,
-        f"{file.path}: {parts[part]}: expected (B, T, H, features), got shape {tensor.shape}",
-    )
-    for axis, name in ((0, "batch"), (2, "head"), (3, "feature")):
-        require(
-            tensor.shape[axis] > 0,
-            f"{file.path}: {parts[part]}: the {name} axis is empty, got shape {tensor.shape}",
-        )
-    return tensor
-
-
 def _listing(file: TensorFile) -> str:
     return ", ".join(sorted(file.names)) or "no tensor"
-
-
-def _read(file: TensorFile, name: str) -> Array:
-    return as_float64(f"{file.path}: {name}", file.read(name))
-
-
-def _per_token(file: TensorFile, parts: dict[str, str], part: str, expected: tuple[int, ...]) -> Array | None:
-    if part not in parts:
-        return None
-    tensor = _read(file, parts[part])
-    require(
-        tensor.shape == expected,
-        f"{file.path}: {parts[part]}: expected (B, T, H) = {expected}, got shape {tensor.shape}",
-    )
-    return exchange_time_and_heads(tensor)
-
-
-def _beta(
-    file: TensorFile,
-    parts: dict[str, str],
-    expected: tuple[int, ...],
-    beta: float | str | None,
-    rng: np.random.Generator | None,
-) -> Array | float:
-    if beta is None:
-        stored = _per_token(file, parts, "beta", expected)
-        if stored is None:
-            return 1.0
-        _require_gates(f"{file.path}: {parts['beta']}", stored)
-        return stored
-    if rng is None or not isinstance(beta, str):
-        return float(beta)
-    batch, length, heads = expected
-    return uniform_on_grid(rng, (batch, heads, length), _BETA_BITS)
 
 
 def _require_gates(label: str, beta: Array) -> None:
@@ -287,33 +300,6 @@ def _require_gates(label: str, beta: Array) -> None:
         f"{label}: expected write gates in [0, 2], got {beta.min():g} to {beta.max():g}, "
         f"{np.count_nonzero(outside)} of {beta.size} outside; are these numbers before their sigmoid?",
     )
-
-
-def _forget_gate(file: TensorFile, parts: dict[str, str], expected: tuple[int, ...]) -> Array | None:
-    log_gate = _per_token(file, parts, "g", expected)
-    if log_gate is None:
-        return None
-    label = f"{file.path}: {parts['g']}"
-    require(bool(np.all(log_gate <= 0)), f"{label}: expected log gates <= 0, got {log_gate.max(initial=0.0)}")
-    gate: Array = np.exp(log_gate)
-    require(bool(np.all(gate > 0)), f"{label}: exp({log_gate.min(initial=0.0)}) is zero in float64")
-    return gate
-
-
-def _initial_preconditioner(
-    file: TensorFile, parts: dict[str, str], key_shape: tuple[int, ...]
-) -> Array | None:
-    if "d0" not in parts:
-        return None
-    tensor = _read(file, parts["d0"])
-    batch, _, heads, key_dim = key_shape
-    require(
-        tensor.shape in ((heads, key_dim), (batch, heads, key_dim)),
-        f"{file.path}: {parts['d0']}: expected (H, K) = {(heads, key_dim)} or (B, H, K) = "
-        f"{(batch, heads, key_dim)}, got shape {tensor.shape}",
-    )
-    require(bool(np.all(tensor > 0)), f"{file.path}: {parts['d0']}: expected values > 0, got {tensor.min()}")
-    return tensor
 
 
 def _prepared(vectors: Array, label: str, options: _Options) -> Array:
