@@ -4,7 +4,7 @@ import pytest
 import torch
 from osdn_kernels import State, chunk_osdn, chunk_osdn_reference, fused_recurrent_osdn, osdn_reference
 from osdn_kernels.boundary import pools
-from support.kernels.reference_cases import draw
+from support.kernels.reference_cases import Call, draw
 
 OPERATORS = [chunk_osdn, fused_recurrent_osdn, chunk_osdn_reference, osdn_reference]
 BOUNDS = [0, 5, 5, 14, 20]
@@ -86,3 +86,29 @@ def test_what_is_wrong_with_a_pool_is_named(case):
     call, pool = call_and_pool()
     with pytest.raises(error, match=f"^{name}: expected "):
         call(osdn_reference, **{"initial_state": pool, "state_indices": torch.tensor(ROWS)} | change(pool))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_prompt_in_pieces_goes_on_from_a_copy_bit_for_bit(operator):
+    call = draw(
+        rule, "to zero", batch=2, length=40, key_dim=4, value_dim=3, dtype=torch.float32, chunk_size=16
+    )
+    start = State(call.tensors.pop("initial_state"), call.tensors.pop("initial_preconditioner"))
+
+    def read(state, begin, end):
+        piece = Call({name: x[:, begin:end] for name, x in call.tensors.items()}, call.options)
+        return piece(operator, initial_state=state, output_final_state=True)
+
+    whole, states = [], [start]
+    for begin in range(0, 24, 8):
+        o, state = read(states[-1], begin, begin + 8)
+        whole.append(o)
+        states.append(State(*(x.clone() for x in state)))
+    state = states[1]
+    for i in 1, 2:
+        o, state = read(state, 8 * i, 8 * i + 8)
+        assert torch.equal(o, whole[i])
+    assert torch.equal(state.state, states[-1].state)
+    assert torch.equal(state.preconditioner, states[-1].preconditioner)
+    expected, _ = call(operator, initial_state=start)
+    assert torch.allclose(torch.cat(whole, 1), expected, atol=1e-5)

@@ -164,3 +164,19 @@ def test_one_exported_program_for_all_lengths(strict, eta):
         for tokens in (2, 35, 66):
             x = draw(1, tokens, HIDDEN)
             assert torch.allclose(program.module()(x)[0], layer(x)[0], atol=1e-5)
+
+
+@pytest.mark.usefixtures("on_references")
+def test_gradients_per_sample():
+    layer, x = build(eta=0.05), draw(3, 5, HIDDEN)
+    parameters = {name: p.detach() for name, p in layer.named_parameters()}
+
+    def loss(given, row):
+        return torch.func.functional_call(layer, given, (row[None],))[0].square().sum()
+
+    layer.mode = "fused_recurrent"
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x)
+    for i in range(3):
+        alone = torch.func.grad(loss)(parameters, x[i])
+        for name in parameters:
+            assert torch.allclose(found[name][i], alone[name], atol=1e-5), name
