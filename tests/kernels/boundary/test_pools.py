@@ -91,7 +91,15 @@ def test_what_is_wrong_with_a_pool_is_named(case):
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_a_prompt_in_pieces_goes_on_from_a_copy_bit_for_bit(operator):
     call = draw(
-        rule, "to zero", batch=2, length=40, key_dim=4, value_dim=3, dtype=torch.float32, chunk_size=16
+        "some clip",
+        "to zero",
+        batch=1,
+        heads=1,
+        length=24,
+        key_dim=4,
+        value_dim=3,
+        dtype=torch.float32,
+        chunk_size=16,
     )
     start = State(call.tensors.pop("initial_state"), call.tensors.pop("initial_preconditioner"))
 
