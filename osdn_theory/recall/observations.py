@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from osdn_theory.measures.analysis import geometric_mean_ratio, root_mean_square
-from osdn_theory.recall.runs import Cell, MeasuredCell, TrainingRun
+from osdn_theory.recall.runs import CellKey, MeasuredCell, TrainingRun
 
 Range = tuple[int, int, int]
 
@@ -58,7 +58,7 @@ def title(measure: str) -> str:
     return TITLES.get(measure) or f"accuracy on {measure.removeprefix('accuracy_')} keys"
 
 
-def cell_accuracies(run: TrainingRun) -> dict[Cell, float]:
+def cell_accuracies(run: TrainingRun) -> dict[CellKey, float]:
     """Accuracy on the test set, cell by cell."""
     return {cell.key: cell.accuracy for cell in run.result.cells}
 

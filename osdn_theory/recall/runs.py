@@ -14,7 +14,7 @@ RESULT = "result.json"
 MEASURES = "measures.json"
 PLAN = "plan.json"
 
-Cell = tuple[str, int, int]
+CellKey = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TestedCell:
     loss: Number
 
     @property
-    def key(self) -> Cell:
+    def key(self) -> CellKey:
         return self.statistic, self.repeats, self.pairs
 
 

@@ -51,7 +51,7 @@ class SharedOptions(TypedDict, total=False):
     check_finite: bool
 
 
-class Options(SharedOptions, total=False):
+class SolverOptions(SharedOptions, total=False):
     """The same, and where d starts.
 
     Attributes
@@ -63,7 +63,7 @@ class Options(SharedOptions, total=False):
     initial_preconditioner: Array | float | None
 
 
-def osdn(stream: Stream, rule: CalibrationRule = PUBLISHED, **options: Unpack[Options]) -> Trajectory:
+def osdn(stream: Stream, rule: CalibrationRule = PUBLISHED, **options: Unpack[SolverOptions]) -> Trajectory:
     r"""Online Scaled DeltaNet (arXiv:2605.13473): write, read, calibrate.
 
     .. math::
@@ -80,7 +80,7 @@ def osdn(stream: Stream, rule: CalibrationRule = PUBLISHED, **options: Unpack[Op
     rule : CalibrationRule
         The calibrate step.
     options
-        Those of `Options`, by keyword.
+        Those of `SolverOptions`, by keyword.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def osdn(stream: Stream, rule: CalibrationRule = PUBLISHED, **options: Unpack[Op
     return _solve("osdn", stream, rule, False, **options)
 
 
-def delta_net(stream: Stream, **options: Unpack[Options]) -> Trajectory:
+def delta_net(stream: Stream, **options: Unpack[SolverOptions]) -> Trajectory:
     r"""DeltaNet: OSDN whose preconditioner stays at d_1 (ones by default).
 
     .. math:: S_t = S_{t-1} + \beta_t (v_t - S_{t-1} k_t)(d_1 \odot k_t)^T
@@ -108,7 +108,7 @@ def delta_net(stream: Stream, **options: Unpack[Options]) -> Trajectory:
 
 
 def gated_delta_net(
-    stream: Stream, rule: CalibrationRule | None = None, **options: Unpack[Options]
+    stream: Stream, rule: CalibrationRule | None = None, **options: Unpack[SolverOptions]
 ) -> Trajectory:
     r"""Gated DeltaNet (arXiv:2412.06464): the state decays by one number per token before the residual (T17).
 
@@ -122,7 +122,7 @@ def gated_delta_net(
     return _solve("gated_delta_net", stream, FROZEN if rule is None else rule, True, **options)
 
 
-def kda(stream: Stream, rule: CalibrationRule | None = None, **options: Unpack[Options]) -> Trajectory:
+def kda(stream: Stream, rule: CalibrationRule | None = None, **options: Unpack[SolverOptions]) -> Trajectory:
     r"""Kimi Delta Attention (arXiv:2510.26692): the state decays per key feature before the residual.
 
     .. math:: S_t = S_{t-1}\mathrm{Diag}(\alpha_t)

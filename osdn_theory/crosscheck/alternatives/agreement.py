@@ -9,7 +9,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.alternatives.fault import Fault, answer_cases
-from osdn_theory.crosscheck.alternatives.shown import Shown, Truth, quantities, select_shown
+from osdn_theory.crosscheck.alternatives.shown import BoundedRun, Shown, quantities, select_shown
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.comparison import excess, per_token
 from osdn_theory.crosscheck.evidence.limits import RELATIVE_ALLOWANCE
@@ -75,14 +75,14 @@ class Agreement:
     left: float
 
 
-def hear(question: Question, answers: Sequence[Answer], truths: Sequence[Truth]) -> Heard:
+def hear(question: Question, answers: Sequence[Answer], truths: Sequence[BoundedRun]) -> Heard:
     """Answers beside the truth; each answer's case starts where the kernel in fact started."""
     seen = tuple(tuple(_seen(*pair)) for pair in zip(answers, truths, strict=True))
     put = "packed" if question.put == "packed" else "apart"
     return Heard(tuple(each.case for each in answers), put, seen)
 
 
-def _seen(given: Answer, truth: Truth) -> list[Seen]:
+def _seen(given: Answer, truth: BoundedRun) -> list[Seen]:
     found = quantities(given.returned)
     return [_one(given.case, found[wanted.name], wanted) for wanted in select_shown(truth, found)]
 

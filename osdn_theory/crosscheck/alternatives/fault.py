@@ -18,7 +18,7 @@ from osdn_theory.crosscheck.alternatives.engine.inputs import (
     together,
 )
 from osdn_theory.crosscheck.alternatives.engine.mechanism import RIGHT, Mechanism
-from osdn_theory.crosscheck.alternatives.engine.outcome import Outcome
+from osdn_theory.crosscheck.alternatives.engine.outcome import RecurrenceOutcome
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.examination.exercises.question import Question
 
@@ -26,7 +26,7 @@ Leak = Literal["nothing", "memory", "preconditioner", "both"]
 """What a packed sequence takes over from the one before it."""
 
 Change = Callable[[RecurrenceInputs], RecurrenceInputs]
-Result = Callable[[RecurrenceInputs, Mechanism, Outcome], Outcome]
+Result = Callable[[RecurrenceInputs, Mechanism, RecurrenceOutcome], RecurrenceOutcome]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Fault:
     inputs : functions from RecurrenceInputs to RecurrenceInputs
     mechanism : mapping
         Changed switches of a Mechanism.
-    results : functions from (RecurrenceInputs, Mechanism, Outcome) to Outcome
+    results : functions from (RecurrenceInputs, Mechanism, RecurrenceOutcome) to RecurrenceOutcome
         With the inputs and the mechanism that gave the outcome.
     sequences : functions from the packed sequences to others with as many tokens in all
     leak : Leak
@@ -72,19 +72,19 @@ def switch(**switches: Any) -> Fault:
     return Fault(mechanism=switches)
 
 
-def answer(fault: Fault, question: Question) -> list[Outcome]:
+def answer(fault: Fault, question: Question) -> list[RecurrenceOutcome]:
     """What a kernel with the fault says to a question: one outcome for each case."""
     return answer_cases(fault, question.cases, question.put)
 
 
-def answer_cases(fault: Fault, cases: Sequence[Case], put: str) -> list[Outcome]:
+def answer_cases(fault: Fault, cases: Sequence[Case], put: str) -> list[RecurrenceOutcome]:
     """The same of bare cases: "apart", "packed", or "continued" from the states of the answers themselves."""
     given = [read_inputs(case) for case in cases]
     # A faulty memory may blow up; NaN and infinity are then its answer.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if put == "packed":
             return _packed(fault, given)
-        answers: list[Outcome] = []
+        answers: list[RecurrenceOutcome] = []
         for inputs in given:
             started = inputs
             if put == "continued" and answers:
@@ -93,7 +93,7 @@ def answer_cases(fault: Fault, cases: Sequence[Case], put: str) -> list[Outcome]
         return answers
 
 
-def _one(fault: Fault, inputs: RecurrenceInputs) -> Outcome:
+def _one(fault: Fault, inputs: RecurrenceInputs) -> RecurrenceOutcome:
     return _computed(fault, _changed(fault, inputs))
 
 
@@ -103,7 +103,7 @@ def _changed(fault: Fault, inputs: RecurrenceInputs) -> RecurrenceInputs:
     return inputs
 
 
-def _computed(fault: Fault, inputs: RecurrenceInputs) -> Outcome:
+def _computed(fault: Fault, inputs: RecurrenceInputs) -> RecurrenceOutcome:
     mechanism = replace(RIGHT, **fault.mechanism)
     outcome = run(inputs, mechanism)
     for change_result in fault.results:
@@ -111,7 +111,7 @@ def _computed(fault: Fault, inputs: RecurrenceInputs) -> Outcome:
     return outcome
 
 
-def _packed(fault: Fault, given: list[RecurrenceInputs]) -> list[Outcome]:
+def _packed(fault: Fault, given: list[RecurrenceInputs]) -> list[RecurrenceOutcome]:
     sequences = given
     for change in fault.sequences:
         sequences = change(sequences)
@@ -119,20 +119,20 @@ def _packed(fault: Fault, given: list[RecurrenceInputs]) -> list[Outcome]:
         sequences = apart(_changed(fault, together(sequences)), sequences)
     else:
         sequences = [_changed(fault, inputs) for inputs in sequences]
-    answers: list[Outcome] = []
+    answers: list[RecurrenceOutcome] = []
     for inputs in sequences:
         answers.append(_computed(fault, _leaked(fault.leak, inputs, answers[-1]) if answers else inputs))
     lengths = [inputs.length for inputs in given]
     return answers if lengths == [part.length for part in sequences] else _split(answers, lengths)
 
 
-def _leaked(leak: Leak, inputs: RecurrenceInputs, before: Outcome) -> RecurrenceInputs:
+def _leaked(leak: Leak, inputs: RecurrenceInputs, before: RecurrenceOutcome) -> RecurrenceInputs:
     if leak in ("memory", "both"):
         inputs = replace(inputs, state=before.state)
     return replace(inputs, start=before.handed_on) if leak in ("preconditioner", "both") else inputs
 
 
-def _split(answers: list[Outcome], lengths: list[int]) -> list[Outcome]:
+def _split(answers: list[RecurrenceOutcome], lengths: list[int]) -> list[RecurrenceOutcome]:
     """Tokens as they were packed, of sequences that were computed with other bounds."""
     edges = np.cumsum(lengths)[:-1]
     outputs = np.split(np.concatenate([one.outputs for one in answers], axis=2), edges, axis=2)

@@ -14,7 +14,7 @@ from osdn_theory.base.threads import cores
 from osdn_theory.crosscheck.alternatives.agreement import Agreement, Heard, agreement, hear
 from osdn_theory.crosscheck.alternatives.alternative import Alternative, KnownFault, applicable
 from osdn_theory.crosscheck.alternatives.fault import Fault
-from osdn_theory.crosscheck.alternatives.shown import Truth
+from osdn_theory.crosscheck.alternatives.shown import BoundedRun
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, COMMON
 from osdn_theory.crosscheck.examination.exercises.question import Answer, Question
 from osdn_theory.crosscheck.kernel.adapters import Adapter
@@ -79,7 +79,7 @@ def explain(
     adapter: Adapter,
     questions: Sequence[Question],
     answers: Sequence[Sequence[Answer]],
-    truths: Sequence[Sequence[Truth]],
+    truths: Sequence[Sequence[BoundedRun]],
     alternatives: Sequence[Alternative] = ALTERNATIVES,
 ) -> tuple[Explanation, ...]:
     """What explains a kernel's answers, the best first; nothing where all are inside their bounds.

@@ -14,7 +14,7 @@ from osdn_theory.base.jsonable import stated
 from osdn_theory.base.threads import cores
 from osdn_theory.crosscheck.alternatives.alternative import Alternative, KnownFault, applicable
 from osdn_theory.crosscheck.alternatives.fault import Fault, answer
-from osdn_theory.crosscheck.alternatives.shown import Shown, Truth, quantities, select_shown
+from osdn_theory.crosscheck.alternatives.shown import BoundedRun, Shown, quantities, select_shown
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES
 from osdn_theory.crosscheck.evidence.comparison import excess
 from osdn_theory.crosscheck.examination.exercises.question import Question
@@ -99,7 +99,7 @@ class Power:
 def power(
     adapter: Adapter,
     question: Question,
-    truths: Sequence[Truth],
+    truths: Sequence[BoundedRun],
     names: Collection[str],
     alternatives: Sequence[Alternative] = ALTERNATIVES,
 ) -> dict[str, float]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.alternatives.engine.outcome import Outcome
+from osdn_theory.crosscheck.alternatives.engine.outcome import RecurrenceOutcome
 from osdn_theory.crosscheck.cases.case import handed_on
 from osdn_theory.crosscheck.evidence.limits import Limit, RoundingLimits
 from osdn_theory.crosscheck.kernel.calling import Returned
 from osdn_theory.recurrence.trajectory import Trajectory
 
-Truth = tuple[Trajectory, RoundingLimits]
+BoundedRun = tuple[Trajectory, RoundingLimits]
 """The exact run of a case and the bounds on what a kernel makes of it."""
 
 OUTPUT, STATE, PATH, HANDED_ON = "o", "S", "d", "d handed on"
@@ -30,7 +30,7 @@ class Shown:
     limit: Limit
 
 
-def quantities(told: Outcome | Returned) -> dict[str, Array]:
+def quantities(told: RecurrenceOutcome | Returned) -> dict[str, Array]:
     """What is said, by name, with an axis for tokens; states have one entry there."""
     found: Mapping[str, Array | None] = {
         OUTPUT: told.outputs,
@@ -41,10 +41,12 @@ def quantities(told: Outcome | Returned) -> dict[str, Array]:
     return {name: array for name, array in found.items() if array is not None}
 
 
-def select_shown(truth: Truth, names: Collection[str]) -> Iterator[Shown]:
+def select_shown(truth: BoundedRun, names: Collection[str]) -> Iterator[Shown]:
     """Those quantities that a kernel shows."""
     exact, limits = truth
-    right = quantities(Outcome(exact.outputs, exact.final_state, exact.preconditioner, handed_on(exact)))
+    right = quantities(
+        RecurrenceOutcome(exact.outputs, exact.final_state, exact.preconditioner, handed_on(exact))
+    )
     bounds = {
         OUTPUT: limits.outputs,
         STATE: _last(limits.states, right[STATE]),

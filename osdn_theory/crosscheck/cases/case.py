@@ -14,7 +14,7 @@ from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR, Adapter, KeyNorm, 
 from osdn_theory.recurrence.gram_diagonal import running_diagonal
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
 from osdn_theory.recurrence.solve import (
-    SharedOptions as Options,
+    SharedOptions,
     delta_net,
     gated_delta_net,
     kda,
@@ -161,7 +161,11 @@ class Case:
     def exact(self) -> Trajectory:
         """The float64 trajectory, with every state."""
         stream, start = self.read_stream(), self.initial_preconditioner
-        given: Options = {"scale": self.scale, "initial_state": self.initial_state, "return_states": True}
+        given: SharedOptions = {
+            "scale": self.scale,
+            "initial_state": self.initial_state,
+            "return_states": True,
+        }
         if self.gram_weight is not None and self.log_gram_decay is not None:
             return preconditioned_delta_net(
                 stream,

@@ -23,7 +23,7 @@ UNIT_KEYS = ("isotropic", "minilm")
 
 AWAY = "fast from 5/4"
 
-Problem = tuple[Stream, str, CalibrationRule]
+PosedStream = tuple[Stream, str, CalibrationRule]
 """A stream, the name of a rule, and the rule."""
 
 
@@ -47,7 +47,7 @@ def problems(
     seed: int,
     tokens: int,
     heads: int,
-) -> Iterator[Problem]:
+) -> Iterator[PosedStream]:
     """Streams by name, each under each rule.
 
     Without `rules` the one that moves d fast: a step of about 1/(2M), and d_1 = 5/4 where keys have norm one and d
@@ -71,4 +71,4 @@ def _cut(stream: Stream, tokens: int, heads: int) -> Stream:
     return with_two_axes(stream).tokens(0, tokens).map(lambda array: array[:1, :heads])
 
 
-__all__ = ["Problem", "default_streams", "problems", "rule_names", "stream_names"]
+__all__ = ["PosedStream", "default_streams", "problems", "rule_names", "stream_names"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from osdn_theory.crosscheck.cases.case import DTYPES, Dtype
-from osdn_theory.crosscheck.cases.problems import Problem
+from osdn_theory.crosscheck.cases.problems import PosedStream
 from osdn_theory.crosscheck.check import crosscheck, default_device, is_interpreted
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of, models_of
 from osdn_theory.crosscheck.examination.exercises.draw import LARGE, SMALL, ExerciseSizes
@@ -47,7 +47,7 @@ def examine(
     require: Sequence[str] = (),
     gradients: bool = False,
     reference: Kernel | None = None,
-    problems: Sequence[Problem] = (),
+    problems: Sequence[PosedStream] = (),
     progress: Progress | None = None,
     **options: Any,
 ) -> Examination:
@@ -139,7 +139,7 @@ def examine(
 
 def examine_configurations(
     kernel: Kernel,
-    problems: Sequence[Problem],
+    problems: Sequence[PosedStream],
     *,
     dtype: Dtype | None = None,
     device: str | None = None,

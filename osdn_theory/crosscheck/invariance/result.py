@@ -11,7 +11,7 @@ from osdn_theory.base.documents import Count, Number
 from osdn_theory.base.jsonable import stated
 from osdn_theory.base.validation import require
 
-Outcome = Literal["equal bit for bit", "inside the bound", "wrong", "not exercised"]
+InvarianceOutcome = Literal["equal bit for bit", "inside the bound", "wrong", "not exercised"]
 
 EQUAL = "equal bit for bit"
 
@@ -74,7 +74,7 @@ class Invariance:
     """One check. `reason`: why it was not exercised, or what is wrong where that is no number."""
 
     name: str
-    outcome: Outcome
+    outcome: InvarianceOutcome
     difference: Difference | None = None
     reason: str = ""
 

@@ -137,13 +137,13 @@ def _calibrate(e: Evidence) -> Iterator[Verdict]:
         yield Verdict("T4", "Calibrate step", held, share, *sides)
 
 
-Sides = tuple[float, float, float]
+LeftSides = tuple[float, float, float]
 """Smallest and largest left side that the kernel's numbers leave possible, and the one they show."""
 
 
 def _bounded(e: Evidence) -> Iterator[Verdict]:
     """T5 to T8, T14, T15: left sides from the kernel, hypotheses and right sides from the theory."""
-    measures: dict[str, Callable[[Evidence, tuple[int, ...]], Sides | None]] = {
+    measures: dict[str, Callable[[Evidence, tuple[int, ...]], LeftSides | None]] = {
         "interpolating_regret": lambda e, i: _regret(e, i, 1.0),
         "mean_contraction": _mean_contraction,
         "agnostic_regret": lambda e, i: _regret(e, i, 0.5),
@@ -159,7 +159,7 @@ def _bounded(e: Evidence) -> Iterator[Verdict]:
 
 
 def _held_against(
-    e: Evidence, check: BoundCheck, measure: Callable[[Evidence, tuple[int, ...]], Sides | None]
+    e: Evidence, check: BoundCheck, measure: Callable[[Evidence, tuple[int, ...]], LeftSides | None]
 ) -> Verdict | None:
     if check.outcome == "not applicable" or check.rhs is None:
         return Verdict(check.theorem, check.title, "not applicable", check.reason)
@@ -179,7 +179,7 @@ def _held_against(
     return replace(result, outcome="not observable", reason=reason)
 
 
-def _regret(e: Evidence, index: tuple[int, ...], factor: float) -> Sides | None:
+def _regret(e: Evidence, index: tuple[int, ...], factor: float) -> LeftSides | None:
     known = _alignment(e)
     if known is None:
         return None
@@ -249,7 +249,7 @@ def _prefixes(found: Residuals, check: BoundCheck) -> Verdict:
     return Verdict("T6", check.title, "confirmed", f"{where}: first {at + 1} of {length} tokens", *sides)
 
 
-def _mean_contraction(e: Evidence, index: tuple[int, ...]) -> Sides | None:
+def _mean_contraction(e: Evidence, index: tuple[int, ...]) -> LeftSides | None:
     if e.residuals is None:
         return None
     r = e.residuals

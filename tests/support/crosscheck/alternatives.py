@@ -11,7 +11,7 @@ import numpy as np
 from support.crosscheck.eager_faults import kernel, preconditioned, preconditioner
 
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
-from osdn_theory.crosscheck.alternatives.shown import Truth
+from osdn_theory.crosscheck.alternatives.shown import BoundedRun
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import limits, models_of
@@ -52,7 +52,7 @@ def adapter_of(recurrence: str, fault: str = "") -> Adapter:
     return replace(adapt(made, name="eager recurrent"), recurrence=recurrence)  # type: ignore[arg-type]
 
 
-def truths_of(adapter: Adapter, cases: Sequence[Case], dtype: str = "float32") -> list[Truth]:
+def truths_of(adapter: Adapter, cases: Sequence[Case], dtype: str = "float32") -> list[BoundedRun]:
     models = models_of(adapter, dtype)
     found = []
     for case in cases:
@@ -62,7 +62,9 @@ def truths_of(adapter: Adapter, cases: Sequence[Case], dtype: str = "float32") -
 
 
 @cache
-def asked(recurrence: str, dtype: Any = "float32") -> tuple[tuple[Question, ...], tuple[list[Truth], ...]]:
+def asked(
+    recurrence: str, dtype: Any = "float32"
+) -> tuple[tuple[Question, ...], tuple[list[BoundedRun], ...]]:
     """Questions and their truths, once for all kernels of a recurrence."""
     adapter = adapter_of(recurrence)
     posed = tuple(each for each in questions(adapter, dtype, SMALL) if each.name in ASKED)

@@ -30,7 +30,7 @@ from osdn_theory.crosscheck.alternatives.engine.evolve import evolve
 from osdn_theory.crosscheck.alternatives.fault import switch
 from osdn_theory.crosscheck.alternatives.naming import explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
-from osdn_theory.crosscheck.alternatives.shown import Truth
+from osdn_theory.crosscheck.alternatives.shown import BoundedRun
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY, COMMON, MADE, alternative
 from osdn_theory.crosscheck.cases.case import Case, handed_on
 from osdn_theory.crosscheck.examination.exercises.draw import SMALL
@@ -247,7 +247,7 @@ def test_the_chain_of_a_continued_question_is_the_alternative_s_own() -> None:
     adapter = adapter_of("osdn")
     (posed,) = (each for each in questions(adapter, "float32", SMALL) if each.name == "continued")
     chained: list[Case] = []
-    truths: list[Truth] = []
+    truths: list[BoundedRun] = []
     for case in posed.cases:
         if truths:
             case = restart(case, truths[-1][0].final_state, truths[-1][0].final_preconditioner)

@@ -17,7 +17,7 @@ from osdn_theory.crosscheck.alternatives.alternative import Alternative
 from osdn_theory.crosscheck.alternatives.fault import switch
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
-from osdn_theory.crosscheck.alternatives.shown import Shown, Truth
+from osdn_theory.crosscheck.alternatives.shown import BoundedRun, Shown
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, alternative
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import Limit, limits, models_of
@@ -28,7 +28,7 @@ ADAPTER = adapter_of("delta_net")
 
 
 @cache
-def posed() -> tuple[Case, Truth]:
+def posed() -> tuple[Case, BoundedRun]:
     case = exercise("from nothing", "delta_net")
     exact = case.exact()
     return case, (exact, limits(ADAPTER, case, exact, models_of(ADAPTER, "float32")))

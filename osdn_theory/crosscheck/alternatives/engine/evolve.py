@@ -19,7 +19,7 @@ from osdn_theory.crosscheck.alternatives.engine.mechanism import (
     Read,
     Source,
 )
-from osdn_theory.crosscheck.alternatives.engine.outcome import Outcome
+from osdn_theory.crosscheck.alternatives.engine.outcome import RecurrenceOutcome
 from osdn_theory.crosscheck.cases.case import Case, of_norm_one
 from osdn_theory.recurrence.gram_diagonal import running_diagonal, squashed_inverse
 from osdn_theory.rounding import FLOAT64, Format, round_to
@@ -30,12 +30,12 @@ SQUASH, EPSILON = 1.5, 1e-6
 """Of Preconditioned DeltaNet, as published."""
 
 
-def evolve(case: Case, mechanism: Mechanism = RIGHT) -> Outcome:
+def evolve(case: Case, mechanism: Mechanism = RIGHT) -> RecurrenceOutcome:
     """What a mechanism makes of a case."""
     return run(read_inputs(case), mechanism)
 
 
-def run(inputs: RecurrenceInputs, mechanism: Mechanism) -> Outcome:
+def run(inputs: RecurrenceInputs, mechanism: Mechanism) -> RecurrenceOutcome:
     """What a mechanism makes of its inputs."""
     if inputs.floor is not None:
         queries, keys = (of_norm_one(x, inputs.floor) for x in (inputs.queries, inputs.keys))
@@ -44,7 +44,7 @@ def run(inputs: RecurrenceInputs, mechanism: Mechanism) -> Outcome:
     if mechanism.calibrate_first and inputs.length:
         path = np.concatenate([path[:, :, 1:], handed[:, :, None]], axis=2)
     outputs, state = _memory(inputs, mechanism, path)
-    return Outcome(outputs, state, path, handed)
+    return RecurrenceOutcome(outputs, state, path, handed)
 
 
 def _squashed(inputs: RecurrenceInputs, m: Mechanism) -> tuple[Array, Array]:

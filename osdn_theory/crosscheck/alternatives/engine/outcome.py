@@ -8,7 +8,7 @@ from osdn_theory.base.validation import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class RecurrenceOutcome:
     """Results of a recurrence, float64, leading axes (B, H).
 
     Attributes

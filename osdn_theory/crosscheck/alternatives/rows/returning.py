@@ -13,7 +13,7 @@ from osdn_theory.crosscheck.alternatives.alternative import CHUNKS
 from osdn_theory.crosscheck.alternatives.engine.evolve import run
 from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs, cut
 from osdn_theory.crosscheck.alternatives.engine.mechanism import Mechanism
-from osdn_theory.crosscheck.alternatives.engine.outcome import Outcome
+from osdn_theory.crosscheck.alternatives.engine.outcome import RecurrenceOutcome
 from osdn_theory.crosscheck.alternatives.fault import Fault, Result, boundary_late
 from osdn_theory.rounding import BFLOAT16, round_to
 
@@ -28,7 +28,7 @@ def _state_after(inputs: RecurrenceInputs, how: Mechanism, tokens: int) -> Array
     return run(cut(inputs, 0, max(tokens, 0)), how).state
 
 
-def _last(inputs: RecurrenceInputs, out: Outcome) -> Array:
+def _last(inputs: RecurrenceInputs, out: RecurrenceOutcome) -> Array:
     return out.preconditioner[:, :, -1] if inputs.length else out.handed_on
 
 
@@ -64,7 +64,7 @@ def _short_state(size: int) -> Result:
 
 
 def _padded(size: int) -> Result:
-    def result(inputs: RecurrenceInputs, how: Mechanism, out: Outcome) -> Outcome:
+    def result(inputs: RecurrenceInputs, how: Mechanism, out: RecurrenceOutcome) -> RecurrenceOutcome:
         if inputs.decay is None or inputs.length == 0:
             return out
         gate = inputs.decay[:, :, -1] ** (-inputs.length % size)

@@ -20,7 +20,7 @@ from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import Form
 from osdn_theory.recurrence.rules import FROZEN, PUBLISHED
 
-Draw = Callable[[Bench, np.random.Generator], tuple[Case, ...]]
+DrawCases = Callable[[Bench, np.random.Generator], tuple[Case, ...]]
 
 BASE = ("q", "k", "v", "beta", "heads", "batch rows")
 RULE = ("eta", "d_min", "d_max", "initial_preconditioner")
@@ -43,7 +43,7 @@ class Exercise:
     put: Put = "apart"
     form: Form = "contiguous"
     final: bool = True
-    draw: Draw | None = None
+    draw: DrawCases | None = None
     sizes: Literal["all", "fewer", "square"] = "all"
     stream: Mapping[str, Any] = field(default_factory=dict)
     pose: Mapping[str, Any] = field(default_factory=dict)
@@ -244,7 +244,7 @@ def _sizes_of_numbers(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...
     return tuple(bench.pose(stream, rng, sizes=sizes, forgets=False) for stream in (small, large))
 
 
-DRAWS: Mapping[str, Draw] = {
+DRAWS: Mapping[str, DrawCases] = {
     "defaults": _defaults,
     "normalised in the kernel": _norms_in_the_kernel,
     "without gates": _without_gates,
