@@ -24,7 +24,7 @@ Hypothesis small : forall t, (t < N)%N -> norm_sq (s t) <= M.
 Hypothesis M_ge0 : 0 <= M.
 Hypothesis eta_gt0 : 0 < eta.
 Hypothesis eta_M : eta * M < 2.
-Hypothesis spans : excited c N s.
+Hypothesis spans : c * norm_sq (u - d1) <= \sum_(t < N) dot (u - d1) (s t) ^+ 2.
 
 Let E : R := \sum_(t < N) gap t ^+ 2.
 
@@ -81,7 +81,7 @@ Definition window_constant : R := 2 * (1 + (N%:R * eta * M) ^+ 2).
 (** The gaps of the window cannot be small unless d was already close to u. *)
 Lemma excitation_le : c * norm_sq (d1 - u) <= window_constant * E.
 Proof.
-rewrite norm_sqBC; apply: le_trans (spans (u - d1)) _.
+rewrite norm_sqBC; apply: le_trans spans _.
 apply: (@le_trans _ _ (\sum_(t < N) (2 * gap t ^+ 2 + 2 * (N%:R * (eta ^+ 2 * M ^+ 2 * E))))).
   by apply: ler_sum => t _; exact: seen_le.
 rewrite big_split /= -mulr_sumr -/E sumr_const card_ord -mulr_natl /window_constant.
