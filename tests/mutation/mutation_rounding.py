@@ -282,7 +282,7 @@ _MUTANTS = {
         ("iterates beside the box, dropped at the end", "result.add_ball(excess[:, -1])", "pass"),
         ("what forming the handed-on d adds, dropped", "result.add_ball(np.linalg.norm(handed, axis=-1))", "pass"),
         ("single steps' last rounding dropped", "errors.add_ball(np.linalg.norm(arithmetic(np.abs(exact) + errors.rows()), axis=-1))", "pass"),
-        ("steps' rounding to float32 dropped", "np.where(solved[:, None], error, arithmetic(np.abs(d) + errors.rows()))", "np.where(solved[:, None], error, 0.0)"),
+        ("steps' rounding to float32 dropped", "np.where(solved[:, None], np.maximum(error, rounded), rounded)", "np.where(solved[:, None], error, 0.0)"),
         ("coarse formation taken for exact", "here.rows(), setup.model.formation)", "here.rows(), setup.model.exact_product)"),
         ("certificates look at coarse iterates", "here.rows(), setup.model.exact_product)", "here.rows(), setup.model.formation)"),
         ("certificates look at what is carried alone", "looked_at[:, n] = here.rows() + exact", "looked_at[:, n] = here.rows()"),
