@@ -77,7 +77,7 @@ def test_activations_from_a_file(tmp_path: Path) -> None:
     assert {c.outcome for c in found.checks if c.theorem == "T3"} == {"holds"}
     refused = [c for c in found.checks if c.outcome != "holds"]
     assert {(c.theorem, c.rule, c.reason) for c in refused} == {
-        ("T8", "anchored", "needs gamma = 1, got 0.9375")
+        ("T8", "anchored from 5/4", "needs gamma = 1, got 0.9375")
     }
 
 
@@ -92,7 +92,8 @@ def test_real_keys_meet_the_interpolating_bounds_once_exactly_normalised() -> No
     by_stream = {name: {c.outcome for c in found.checks if c.stream == name} for name in found.streams}
     assert by_stream["minilm/layer0"] == {"not applicable"}
     assert "holds" in by_stream["minilm/layer0/unit"]
-    tight = [c for c in found.checks if c.rule == "fast from 5/4" and c.theorem == "T5"]
+    unit = [c for c in found.checks if c.stream == "minilm/layer0/unit" and c.theorem == "T5"]
+    tight = [c for c in unit if c.rule == "fast from 5/4"]
     assert len(tight) == 12
     assert all(c.log10_slack is not None and c.lhs for c in tight)
 
