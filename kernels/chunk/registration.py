@@ -9,7 +9,8 @@ from ..launch.precompile import ahead_of_first
 from ..launch.recurrence import Cotangents, Gradients, Inputs, RecurrenceOperator
 from ..launch.runtime import single
 from ..launch.sequences import Chunks, count_slots, cut, size_for
-from ..scan.sweeps import most_sweeps, sweeps_pay
+from ..scan.sweeps.blocks import most_sweeps
+from ..scan.sweeps.forward import sweeps_pay
 from . import stages
 from .stages import ChunkOptions, ChunkOutputs, ChunkSaved
 from .write_keys import FIXED, IDENTITY, LEARNED

@@ -16,8 +16,10 @@ from .adjoint import adjoint_kernel, sequential_adjoint_kernel
 from .forward import Gains, rule_numbers
 from .iterates import decays, gate_sums, iterate_tile
 from .series import inverse_operator
-from .sweeps import sweeps_pay
-from .sweeps_backward import ROWS, mark_swept, spread_clipped, sweep_back
+from .sweeps.backward import sweep_back
+from .sweeps.forward import sweeps_pay
+from .sweeps.pattern import ROWS, find_pattern, mark_swept
+from .sweeps.spread import spread_clipped
 
 
 # Two [C, BK] tiles and a [C, C] product: the narrower key block leaves room for more programs.
@@ -205,10 +207,8 @@ def scan_backward(
         if swept:
             shrinks = None if g is None else torch.expm1(g.float())
             options = {"normalize": rule.normalize_feedback, "scale_key": scale_key}
-            met, _ = sweep_back(
-                k, shrinks, anchor, gains.gain, gains.entries, apart, grad, grad_final, grad_initial, chunks, box, rho,
-                **options,
-            )  # fmt: skip
+            met = find_pattern(k, shrinks, anchor, gains.gain, gains.entries, apart, chunks, (d_min, d_max))
+            sweep_back(k, shrinks, apart, met, grad, grad_final, grad_initial, chunks, eta, rho, **options)
             if items:
                 spread_clipped(
                     (k, shrinks, anchor, gains.gain), apart, met, grad, grad_key, (grad_k, grad_g, pulls), rho, chunks,

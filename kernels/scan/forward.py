@@ -20,7 +20,8 @@ from ..launch.tuning import autotune, configurations
 from .iterates import gate_sums, iterate_tile, next_entry
 from .operator import feedback_weight, squares
 from .series import inverse_operator
-from .sweeps import BLOCK, sweep, sweeps_pay
+from .sweeps.blocks import BLOCK
+from .sweeps.forward import sweep, sweeps_pay
 from .tokens import step_tokens
 
 SEGMENT: tl.constexpr = tl.constexpr(32)

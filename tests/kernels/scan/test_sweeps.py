@@ -11,8 +11,10 @@ from osdn_kernels import chunk_osdn, ops
 from osdn_kernels.boundary.numerics import LARGEST_SWEPT_STEP
 from osdn_kernels.boundary.rule import Rule
 from osdn_kernels.launch.sequences import cut
-from osdn_kernels.scan import backward as scan_backward, forward as scan, series, sweeps, sweeps_backward
-from osdn_kernels.scan.sweeps import most_sweeps, sweeps_pay
+from osdn_kernels.scan import backward as scan_backward, forward as scan, series
+from osdn_kernels.scan.sweeps import backward as sweeps_backward, blocks, forward as sweeps, pattern, spread
+from osdn_kernels.scan.sweeps.blocks import allowed_sweeps, most_sweeps
+from osdn_kernels.scan.sweeps.forward import sweeps_pay
 from support.kernels.faults import break_kernel
 from support.kernels.reference_cases import draw as draw_call
 from support.kernels.scan_cases import directions, keys
@@ -215,13 +217,13 @@ def test_a_sweep_too_few_is_noticed(monkeypatch, tmp_path):
 
 BACKWARD_FAULTS = {
     "the clip passes every gradient": (
-        sweeps_backward, "replay", "word |= tl.where(passes, 1 << j, 0)", "word |= 1 << j",
+        pattern, "replay", "word |= tl.where(passes, 1 << j, 0)", "word |= 1 << j",
     ),
     "a sweep too few": (
         sweeps_backward, "walk_back_kernel", "settled = moved <= allowed", "settled = moved <= 1e9",
     ),
     "the spread forgets the clip": (
-        sweeps_backward, "spread_group", "tl.where((word & (1 << j)) != 0, adjoint, 0.0)", "adjoint",
+        spread, "spread_group", "tl.where((word & (1 << j)) != 0, adjoint, 0.0)", "adjoint",
     ),
 }  # fmt: skip
 
@@ -240,9 +242,8 @@ def test_a_wrong_join_of_adjoints_is_seen_by_the_certificate(monkeypatch, tmp_pa
     costs = []
 
     def counted(*given, **options):
-        met, opened = sweep_back(*given, **options)
+        opened = sweep_back(*given, **options)
         costs.append([int(opened.sum()), int(opened[-1].max())])
-        return met, opened
 
     sweep_back = scan_backward.sweep_back
     monkeypatch.setattr(scan_backward, "sweep_back", counted)
@@ -295,8 +296,8 @@ def test_a_nan_key_is_not_hidden():
 
 @triton.jit
 def limits_kernel(out, COUNT: tl.constexpr):
-    for blocks in range(1, COUNT):
-        tl.store(out + blocks, sweeps.allowed_sweeps(blocks))
+    for count in range(1, COUNT):
+        tl.store(out + count, allowed_sweeps(count))
 
 
 def test_no_sequence_waits_for_sweeps_that_are_not_launched():
@@ -334,10 +335,9 @@ def test_the_trajectory_says_which_way_the_scan_went():
 
 def test_cuts_of_blocks_hold_whole_chunks():
     chunks = cut(2, 150, SIZE, None)
-    blocks = sweeps.blocks_of(chunks)
-    assert blocks.size == sweeps.BLOCK * SIZE
-    assert scan.BLOCK == sweeps.BLOCK
-    assert sweeps_backward.ROWS == SIZE
+    assert blocks.blocks_of(chunks).size == blocks.BLOCK * SIZE
+    assert scan.BLOCK == blocks.BLOCK
+    assert pattern.ROWS == SIZE
 
 
 def test_what_was_swept_is_differentiated_by_sweeps_wherever_that_happens():

@@ -21,26 +21,29 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..boundary.numerics import LARGEST_SWEPT_STEP
-from ..boundary.rule import Rule
-from ..launch.runtime import INTERPRETED, tile
-from ..launch.sequences import Chunks, chunk_of, cut, sequence_of
-from ..launch.tuning import autotune, configurations
+from ...boundary.numerics import LARGEST_SWEPT_STEP
+from ...boundary.rule import Rule
+from ...launch.runtime import tile
+from ...launch.sequences import Chunks, chunk_of, sequence_of
+from ...launch.tuning import autotune, configurations
+from .blocks import (
+    BLOCK,
+    JOINED,
+    UNSPECIALIZED,
+    after_affine,
+    allowed_sweeps,
+    apart,
+    blocks_of,
+    load_pair,
+    most_sweeps,
+    norm_of,
+)
 from .walk import clip_to, walk_chunk
-
-BLOCK = 4
-"""Chunks in a block. Longer ones need fewer sweeps and leave fewer programs."""
 
 ROWS = 8
 """Tokens whose keys are loaded together: more would need more registers and leave fewer warps."""
 
 TOLERANCE: tl.constexpr = tl.constexpr(2.0**-24)
-JOINED = 8 if INTERPRETED else 32
-"""Blocks joined in one tree; from one tree to the next a value is handed on."""
-
-UNSPECIALIZED = ("sweep", "sweeps", "chains", "rows")
-"""Arguments of which Triton is not to compile variants for 1 and for multiples of 16."""
-
 PLANES = 9
 WALKED, WANTED, EXIT, EXCESS, LOW, HIGH = (tl.constexpr(plane) for plane in (0, 2, 4, 6, 7, 8))
 """Rows [K] of a block, by plane: two for numbers carried with their rest."""
@@ -72,46 +75,6 @@ class Sweeps(NamedTuple):
 def sweeps_pay(rule: Rule) -> bool:
     """Whether sweeps are tried at all, known without reading a tensor."""
     return rule.eta <= LARGEST_SWEPT_STEP and not rule.pinned
-
-
-def blocks_of(chunks: Chunks) -> Chunks:
-    """The cut into blocks of `BLOCK` chunks."""
-    return cut(chunks.batch, chunks.length, BLOCK * chunks.size, chunks.bounds)
-
-
-def most_sweeps(length: int, size: int) -> int:
-    """Sweeps launched where no sequence has more than `length` tokens: as many as one of them may take."""
-    blocks = triton.cdiv(length, BLOCK * size)
-    return 1 if blocks <= 1 else min(blocks + 1, 8 + blocks // 32, 32)
-
-
-@triton.jit
-def allowed_sweeps(blocks):
-    """Sweeps that a sequence may take, whatever it is batched with; the last only looks whether all has settled."""
-    return tl.minimum(tl.minimum(blocks + 1, 8 + blocks // 32), 32)
-
-
-@triton.jit
-def norm_of(x):
-    """Euclidean norm."""
-    return tl.sqrt(tl.sum(x * x, 0))
-
-
-@triton.jit
-def load_pair(planes, plane, at, size, known):
-    """A row and its rest."""
-    return (
-        tl.load(planes + plane * size + at, mask=known, other=0.0),
-        tl.load(planes + (plane + 1) * size + at, mask=known, other=0.0),
-    )
-
-
-@triton.jit
-def apart(planes, first, first_at, second, second_at, size, known):
-    """How far two rows with their rests lie apart."""
-    a, a_rest = load_pair(planes, first, first_at, size, known)
-    b, b_rest = load_pair(planes, second, second_at, size, known)
-    return (a - b) + (a_rest - b_rest)
 
 
 # One warp holds a row: sums over features then need no exchange between warps.
@@ -213,11 +176,6 @@ def after(slope, excess, low, high, slope2, excess2, low2, high2):
         tl.minimum(high2, tl.maximum(low2, slope2 * low + excess2)),
         tl.minimum(high2, tl.maximum(low2, slope2 * high + excess2)),
     )
-
-
-@triton.jit
-def after_affine(slope, offset, slope2, offset2):
-    return slope2 * slope, slope2 * offset + offset2
 
 
 @autotune(configurations([{"BK": 16}], warps=(4,)), ["K", "C"])

@@ -5,7 +5,7 @@
 import triton
 import triton.language as tl
 
-from .operator import feedback_weight
+from ..operator import feedback_weight
 
 
 @triton.jit

@@ -1,0 +1,318 @@
+"""The chain of adjoints by sweeps, for sequences in which some chunk clipped (T29, differentiated).
+
+With the clip's pattern fixed the adjoints are linear, lambda_t = p_t + gamma_t mu_t - rho_t s_t (see `scan_adjoint`). A
+sweep walks every block exactly from the adjoint thought to come in at its end; at fixed rho the block passes a change
+of it on times slope = the product of its gates, or not at all where a feature clipped. Joining, settling and
+certificate are those of `sweeps`, relative to the adjoint's norm: the transpose of a step that stretches nothing
+does not either.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ...launch.runtime import tile
+from ...launch.sequences import Chunks, chunk_of, sequence_of
+from ...launch.tuning import autotune, configurations
+from ..operator import feedback_weight
+from .blocks import (
+    BLOCK as CHUNKS,
+    JOINED,
+    UNSPECIALIZED,
+    after_affine,
+    allowed_sweeps,
+    apart,
+    blocks_of,
+    load_pair,
+    most_sweeps,
+    norm_of,
+)
+from .pattern import ROWS, WHOLE, Swept
+from .walk import load_numbers, load_tokens
+
+TOLERANCE: tl.constexpr = tl.constexpr(2.0**-21)
+"""Relative: float32 sums of a block's gradients are not known better."""
+
+PLANES = 7
+WALKED, WANTED, EXIT, SLOPE = (tl.constexpr(plane) for plane in (0, 2, 4, 6))
+"""Rows [K] of a block, by plane: two for numbers carried with their rest."""
+
+
+@triton.jit
+def walk_back(
+    adjoint, rest, slope, strength, word, k, shrinks, grad, rho, place, eta,
+    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+):  # fmt: skip
+    """Carry the adjoint [BK] and its rest back over ROWS tokens; bit j of `word` says where token j let it pass."""
+    row = tl.arange(0, ROWS)
+    keys = load_tokens(k, place, H, K, BK, ROWS)
+    directs = load_tokens(grad, place, H, K, BK, ROWS)
+    shrunk = load_numbers(shrinks, place, H, ROWS, HAS_GATE)
+    shares = tl.zeros([ROWS], tl.float32)
+    for j in tl.static_range(ROWS - 1, -1, -1):
+        key = keys[j].to(tl.float32)
+        direct = directs[j].to(tl.float32)
+        s = key * key
+        passes = (word & (1 << j)) != 0
+        mu = tl.where(passes, adjoint, 0.0)
+        rest = tl.where(passes, rest, 0.0)
+        step = eta
+        weighted = s
+        if NORMALIZE:
+            weight = feedback_weight(tl.sum(s, 0), NORMALIZE)
+            step = eta * weight
+            weighted = weight * s
+        share = step * tl.sum(mu * s, 0)
+        shares = tl.where(row == j, share, shares)
+        if SCALE_KEY:
+            direct *= key
+        change = (direct - share * s) + rest
+        if HAS_GATE:
+            shrink = shrunk[j]
+            change += shrink * mu
+            slope += slope * shrink
+        adjoint = mu + change
+        rest = change - (adjoint - mu)
+        strength += weighted * s
+    tl.store(rho + place + row * H, shares)
+    return adjoint, rest, slope, strength
+
+
+@triton.jit
+def walk_back_chunk(
+    adjoint, rest, slope, strength, opens, k, shrinks, grad, rho, exits, pattern, place, item, left, eta,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+):  # fmt: skip
+    """`walk_back` over a chunk that begins at row `place`, from its last token to its first.
+
+    `opens` keeps, in its lowest ROWS bits, where nothing has clipped yet.
+    """
+    feature = tl.arange(0, BK)
+    known = feature < K
+    count = tl.minimum(left, C).to(tl.int32)
+    whole = count // ROWS
+    groups = item * (C // ROWS * K) + feature
+    odd = count % ROWS
+    word = tl.load(pattern + groups + whole * K, mask=known & (odd > 0), other=WHOLE)
+    tl.store(exits + groups + whole * K, adjoint, mask=known & (odd > 0))
+    opens &= word
+    for passed in range(odd):
+        token = odd - 1 - passed
+        adjoint, rest, slope, strength = walk_back(
+            adjoint, rest, slope, strength, word >> token, k, shrinks, grad, rho, place + (whole * ROWS + token) * H,
+            eta, H, K, BK, 1, HAS_GATE, NORMALIZE, SCALE_KEY,
+        )  # fmt: skip
+    for passed in range(whole):
+        group = whole - 1 - passed
+        word = tl.load(pattern + groups + group * K, mask=known, other=WHOLE)
+        tl.store(exits + groups + group * K, adjoint, mask=known)
+        opens &= word
+        adjoint, rest, slope, strength = walk_back(
+            adjoint, rest, slope, strength, word, k, shrinks, grad, rho, place + group * (ROWS * H),
+            eta, H, K, BK, ROWS, HAS_GATE, NORMALIZE, SCALE_KEY,
+        )  # fmt: skip
+    return adjoint, rest, slope, strength, opens
+
+
+@autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
+@triton.jit(do_not_specialize=UNSPECIALIZED)
+def walk_back_kernel(
+    k, shrinks, grad, grad_final, grad_initial, swept, pattern, rho, exits, planes, factors, tolerance, opened,
+    bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, chains, sweep, eta,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, CHUNKS: tl.constexpr, ROWS: tl.constexpr,
+    HAS_GATE: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    PACKED: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    head = program % H
+    sequence, block, start, tokens = chunk_of(
+        program // H, bounds, first, owner, length, per_sequence, CHUNKS * C, PACKED
+    )
+    left = tokens - block * (CHUNKS * C)
+    if left <= 0:
+        return
+    chain = sequence * H + head
+    slot = sequence * chunks_per_sequence
+    if PACKED:
+        slot = tl.load(first_chunk + sequence)
+    item = (slot + block * CHUNKS).to(tl.int64) * H + head
+    goes_on = (sweep == 0) | (tl.load(opened + (sweep - 1) * chains + chain, mask=sweep > 0, other=0) != 0)
+    if (tl.load(swept + item) == 0) | (goes_on == 0):
+        return
+    feature = tl.arange(0, BK)
+    known = feature < K
+    own = program.to(tl.int64) * K + feature
+    size = tl.num_programs(0).to(tl.int64) * K
+    adjoint, rest = load_pair(planes, WANTED, own, size, known & (sweep > 0))
+    moved = norm_of(apart(planes, WANTED, own, WALKED, own, size, known & (sweep > 0)))
+    follows = known & (sweep > 0) & (left > CHUNKS * C)
+    gap = norm_of(apart(planes, EXIT, own + H * K, WALKED, own, size, follows))
+    allowed = tl.load(tolerance + chain, mask=sweep > 0, other=0.0) * norm_of(adjoint)
+    settled = moved <= allowed
+    if (sweep == 0) | (settled == 0) | ((gap <= 4.0 * allowed) == 0):
+        tl.store(opened + sweep * chains + chain, 1)
+    if (sweep > 0) & (settled | (sweep + 1 >= allowed_sweeps(tl.cdiv(tokens, CHUNKS * C)))):
+        return
+    if HAS_GRAD_FINAL:
+        last = known & (sweep == 0) & (left <= CHUNKS * C)
+        adjoint += tl.load(grad_final + chain * K + feature, mask=last, other=0.0).to(tl.float32)
+    tl.store(planes + WALKED * size + own, adjoint, mask=known)
+    tl.store(planes + (WALKED + 1) * size + own, rest, mask=known)
+    strength = tl.zeros([BK], tl.float32)
+    opens = tl.full([BK], WHOLE, tl.int32)
+    slope = 1.0
+    count = tl.minimum(tl.cdiv(left, C), CHUNKS)
+    for passed in range(count):
+        chunk = count - 1 - passed
+        at = item + chunk * H
+        place = (start + (block * CHUNKS + chunk) * C).to(tl.int64) * H + head
+        adjoint, rest, slope, strength, opens = walk_back_chunk(
+            adjoint, rest, slope, strength, opens, k, shrinks, grad, rho, exits, pattern, place, at,
+            left - chunk * C, eta, H, K, C, BK, ROWS, HAS_GATE, NORMALIZE, SCALE_KEY,
+        )  # fmt: skip
+    tl.store(planes + EXIT * size + own, adjoint, mask=known)
+    tl.store(planes + (EXIT + 1) * size + own, rest, mask=known)
+    tl.store(planes + SLOPE * size + own, tl.where(opens == WHOLE, slope, 0.0), mask=known)
+    tl.store(factors + program, slope)
+    tl.store(factors + tl.num_programs(0) + program, eta * tl.sum(tl.where(known, strength, 0.0), 0))
+    if block == 0:
+        tl.store(grad_initial + chain * K + feature, adjoint, mask=known)
+
+
+@autotune(configurations([{"BK": 16}], warps=(4,)), ["K", "C"])
+@triton.jit(do_not_specialize=UNSPECIALIZED)
+def join_back_kernel(
+    planes, factors, tolerance, opened, bounds, first, length, rows, chains, sweep,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, NB: tl.constexpr, PACKED: tl.constexpr,
+):  # fmt: skip
+    """The adjoint at every block's end from those after it, as deviations from what was walked."""
+    chain = tl.program_id(0)
+    head = chain % H
+    if tl.load(opened + sweep * chains + chain) == 0:
+        return
+    _, _, slot, blocks = sequence_of(chain // H, bounds, first, length, C, PACKED)
+    feature = tl.program_id(1) * BK + tl.arange(0, BK)
+    known = feature < K
+    size = rows.to(tl.int64) * K
+    row = tl.arange(0, NB)
+    y = tl.zeros([BK], tl.float32)
+    reach, farthest, strongest = 0.0, 0.0, 0.0
+    for base in range(0, blocks, NB):
+        block = blocks - 1 - base - row
+        at = (slot + block).to(tl.int64) * H + head
+        here = block >= 0
+        mask = here[:, None] & known[None, :]
+        passes_on = (block > 0)[:, None] & known[None, :]
+        cells = at[:, None] * K + feature[None, :]
+        gates = tl.load(factors + at, mask=here, other=1.0)
+        kappa = tl.load(factors + rows + at, mask=here, other=0.0)
+        shrinking = tl.where(kappa <= 2.0 * gates, gates, 1.0)
+        stretch, grown = tl.associative_scan((shrinking, kappa), 0, after_affine)
+        reached = stretch * reach + grown
+        farthest = tl.maximum(farthest, tl.max(reached, 0))
+        strongest = tl.maximum(strongest, tl.max(kappa, 0))
+        reach = tl.sum(tl.where(row == NB - 1, reached, 0.0), 0)
+        gap = apart(planes, EXIT, cells, WALKED, cells - H * K, size, passes_on)
+        slopes = tl.load(planes + SLOPE * size + cells, mask=mask, other=0.0)
+        slopes, gap = tl.associative_scan((slopes, gap), 0, after_affine)
+        moved = slopes * y[None, :] + gap
+        walked, rest = load_pair(planes, WALKED, cells - H * K, size, passes_on)
+        wanted = walked + moved
+        tl.store(planes + WANTED * size + cells - H * K, wanted, mask=passes_on)
+        rest += moved - (wanted - walked)
+        tl.store(planes + (WANTED + 1) * size + cells - H * K, rest, mask=passes_on)
+        y = tl.sum(tl.where((row == NB - 1)[:, None], moved, 0.0), 0)
+    # The last block keeps what it was walked from.
+    at = ((slot + blocks - 1).to(tl.int64) * H + head) * K + feature
+    walked, rest = load_pair(planes, WALKED, at, size, known)
+    tl.store(planes + WANTED * size + at, walked, mask=known)
+    tl.store(planes + (WANTED + 1) * size + at, rest, mask=known)
+    if tl.program_id(1) == 0:
+        tl.store(tolerance + chain, tl.where(strongest <= 1.0, TOLERANCE / (1.0 + farthest), -1.0))
+
+
+@autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
+@triton.jit(do_not_specialize=UNSPECIALIZED)
+def unsettled_back_kernel(
+    k, shrinks, grad, grad_final, grad_initial, swept, pattern, rho, exits, opened, bounds, first, length, chains,
+    sweeps, eta,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
+    HAS_GRAD_FINAL: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
+):  # fmt: skip
+    """Sequences that sweeps left open, from their end to their start; those without tokens hand back their end's."""
+    chain = tl.program_id(0)
+    head = chain % H
+    start, tokens, slot, chunks = sequence_of(chain // H, bounds, first, length, C, PACKED)
+    settled = tl.load(opened + (sweeps - 1) * chains + chain, mask=sweeps > 1, other=0) == 0
+    if settled & (tokens > 0):
+        return
+    feature = tl.arange(0, BK)
+    known = feature < K
+    own = chain.to(tl.int64) * K + feature
+    adjoint = tl.zeros([BK], tl.float32)
+    if HAS_GRAD_FINAL:
+        adjoint = tl.load(grad_final + own, mask=known, other=0.0).to(tl.float32)
+    rest = tl.zeros([BK], tl.float32)
+    strength = tl.zeros([BK], tl.float32)
+    opens = tl.full([BK], WHOLE, tl.int32)
+    slope = 1.0
+    for passed in range(chunks):
+        chunk = chunks - 1 - passed
+        item = (slot + chunk).to(tl.int64) * H + head
+        place = (start + chunk * C).to(tl.int64) * H + head
+        adjoint, rest, slope, strength, opens = walk_back_chunk(
+            adjoint, rest, slope, strength, opens, k, shrinks, grad, rho, exits, pattern, place, item,
+            tokens - chunk * C, eta, H, K, C, BK, ROWS, HAS_GATE, NORMALIZE, SCALE_KEY,
+        )  # fmt: skip
+    tl.store(grad_initial + own, adjoint, mask=known)
+
+
+def sweep_back(
+    k: Tensor, shrinks: Tensor | None, swept: Tensor, met: Swept, grad: Tensor, grad_final: Tensor | None,
+    grad_initial: Tensor, chunks: Chunks, eta: float, rho: Tensor, *, normalize: bool, scale_key: bool,
+) -> Tensor:  # fmt: skip
+    """Fill `rho` [B, T, H], `grad_initial` [N, H, K] and `met.exits` for sequences marked in `swept`.
+
+    Returns `Sweeps.opened`.
+    """
+    heads, dim = k.shape[2:]
+    blocks = blocks_of(chunks)
+    rows, chains = blocks.slots * heads, chunks.sequences * heads
+    most = most_sweeps(chunks.length, chunks.size)
+    make: dict[str, Any] = {"dtype": torch.float32, "device": k.device}
+    opened = torch.zeros(most, chains, dtype=torch.int32, device=k.device)
+    state = (
+        torch.empty(PLANES, rows, dim, **make),
+        torch.empty(2, rows, **make),
+        torch.empty(chains, **make),
+        opened,
+    )
+    given = (k, shrinks, grad, grad_final, grad_initial, swept, met.pattern, rho, met.exits)
+    options = {
+        "H": heads, "K": dim, "C": chunks.size, "BK": tile(dim), "ROWS": ROWS, "HAS_GATE": shrinks is not None,
+        "HAS_GRAD_FINAL": grad_final is not None, "NORMALIZE": normalize, "SCALE_KEY": scale_key,
+        "PACKED": chunks.packed,
+    }  # fmt: skip
+
+    def join_grid(meta: dict[str, int]) -> tuple[int, int]:
+        return chains, triton.cdiv(dim, meta["BK"])
+
+    for number in range(most if rows else 0):
+        walk_back_kernel[(rows,)](
+            *given, *state, *blocks.pointers, chunks.first, blocks.length, blocks.per_sequence, chunks.per_sequence,
+            chains, number, eta, **options, CHUNKS=CHUNKS,
+        )  # fmt: skip
+        if number + 1 < most:
+            join_back_kernel[join_grid](
+                *state, blocks.bounds, blocks.first, blocks.length, rows, chains, number,
+                H=heads, K=dim, C=blocks.size, NB=JOINED, PACKED=chunks.packed,
+            )  # fmt: skip
+    unsettled_back_kernel[(chains,)](
+        *given, opened, chunks.bounds, chunks.first, chunks.length, chains, most, eta, **options
+    )
+    return opened.view(most, chunks.sequences, heads)

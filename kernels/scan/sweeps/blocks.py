@@ -1,0 +1,61 @@
+"""Blocks of chunks: how many sweeps a sequence may take, and the rows that sweeps leave of each block."""
+
+import triton
+import triton.language as tl
+
+from ...launch.runtime import INTERPRETED
+from ...launch.sequences import Chunks, cut
+
+BLOCK = 4
+"""Chunks in a block. Longer ones need fewer sweeps and leave fewer programs."""
+
+JOINED = 8 if INTERPRETED else 32
+"""Blocks joined in one tree; from one tree to the next a value is handed on."""
+
+UNSPECIALIZED = ("sweep", "sweeps", "chains", "rows")
+"""Arguments of which Triton is not to compile variants for 1 and for multiples of 16."""
+
+
+def blocks_of(chunks: Chunks) -> Chunks:
+    """The cut into blocks of `BLOCK` chunks."""
+    return cut(chunks.batch, chunks.length, BLOCK * chunks.size, chunks.bounds)
+
+
+def most_sweeps(length: int, size: int) -> int:
+    """Sweeps launched where no sequence has more than `length` tokens: as many as one of them may take."""
+    blocks = triton.cdiv(length, BLOCK * size)
+    return 1 if blocks <= 1 else min(blocks + 1, 8 + blocks // 32, 32)
+
+
+@triton.jit
+def allowed_sweeps(blocks):
+    """Sweeps that a sequence may take, whatever it is batched with; the last only looks whether all has settled."""
+    return tl.minimum(tl.minimum(blocks + 1, 8 + blocks // 32), 32)
+
+
+@triton.jit
+def norm_of(x):
+    """Euclidean norm."""
+    return tl.sqrt(tl.sum(x * x, 0))
+
+
+@triton.jit
+def load_pair(planes, plane, at, size, known):
+    """A row and its rest."""
+    return (
+        tl.load(planes + plane * size + at, mask=known, other=0.0),
+        tl.load(planes + (plane + 1) * size + at, mask=known, other=0.0),
+    )
+
+
+@triton.jit
+def apart(planes, first, first_at, second, second_at, size, known):
+    """How far two rows with their rests lie apart."""
+    a, a_rest = load_pair(planes, first, first_at, size, known)
+    b, b_rest = load_pair(planes, second, second_at, size, known)
+    return (a - b) + (a_rest - b_rest)
+
+
+@triton.jit
+def after_affine(slope, offset, slope2, offset2):
+    return slope2 * slope, slope2 * offset + offset2
