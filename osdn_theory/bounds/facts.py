@@ -21,7 +21,7 @@ _EXACT = Balls(1024)
 
 
 class Facts:
-    """What does not depend on the precision: keys, gates, comparators, box, and the exact writes at sampled tokens."""
+    """What does not depend on the precision: keys, gates, comparators, box, and exact writes."""
 
     def __init__(self, problem: CalibrationProblem) -> None:
         self.problem = problem
@@ -110,7 +110,7 @@ class Facts:
 
     @cached_property
     def local_steps(self) -> list[LocalStep]:
-        """The sampled tokens, each with the solver's state before it."""
+        """Tokens, each with the solver's state before it; every one of a small stream."""
         return local_steps(self.problem)
 
     @cached_property

@@ -1,7 +1,7 @@
 """One token's write in exact rationals, from the float64 state and preconditioner before it.
 
-T3, T16 and T17 hold for any state and any d, so they are decided exactly at sampled tokens of the actual trajectory
-instead of along the exact trajectory, whose rationals would grow without bound.
+T3, T16 and T17 hold for any state and any d, so they are decided exactly at tokens of the actual trajectory instead of
+along the exact trajectory, whose rationals would grow without bound: at every token of a small stream, else at samples.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
 EXACT = Rationals()
 
 SAMPLES = 6
-"""Tokens per stream at which the local identities are decided."""
+"""Tokens of a longer stream at which the local identities are decided."""
+
+WHOLE = 4096
+"""Up to so many numbers T V K they are decided at every token."""
 
 
 def sampled_tokens(length: int) -> list[int]:
@@ -90,8 +93,11 @@ class LocalStep:
 
 
 def local_steps(problem: CalibrationProblem) -> list[LocalStep]:
-    """The sampled tokens, each with the solver's state before it."""
-    tokens = sampled_tokens(problem.length)
+    """Every token of a small problem, or samples, each with the solver's state before it."""
+    length, size = problem.length, problem.key_dim * problem.stream.value_dim
+    tokens = sampled_tokens(length)
+    if length * size <= WHOLE:
+        tokens = list(range(length))
     return [LocalStep(problem, t, s) for t, s in zip(tokens, _states_before(problem, tokens), strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""T3, T16, T17: what one write does, decided exactly at sampled tokens of the actual trajectory."""
+"""T3, T16, T17: what one write does, decided exactly at tokens of the actual trajectory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from osdn_theory.bounds.runs.local_step import EXACT, LocalStep
 
 def _sides(step: LocalStep, lhs: Number, rhs: Number, *, vacuous: bool) -> Sides:
     """An identity about one write; vacuous where there is nothing to write."""
-    scope = f"one write at sampled tokens, token {step.token + 1} shown"
+    scope = f"one write at each token of a small stream, else at samples; token {step.token + 1} shown"
     return Sides(lhs, rhs, identity=True, vacuous=vacuous, scope=scope, method=EXACT.label)
 
 

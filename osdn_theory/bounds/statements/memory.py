@@ -33,7 +33,7 @@ from osdn_theory.bounds.numbers import (
 )
 from osdn_theory.bounds.problem import CalibrationProblem
 from osdn_theory.bounds.registry import BoundEvidence, HypothesisVerdict, bound, unless
-from osdn_theory.bounds.runs.local_step import EXACT, LocalStep
+from osdn_theory.bounds.runs.local_step import EXACT, LocalStep, sampled_tokens
 from osdn_theory.bounds.runs.states import (
     LONGEST,
     column,
@@ -99,7 +99,8 @@ def mean_energy(e: BoundEvidence) -> list[Sides]:
     """The expectation over a token drawn from the stream is a finite sum: exact."""
     tokens = drawn_tokens(e.problem)
     pairs = []
-    for step in e.facts.local_steps:
+    chosen = sampled_tokens(e.problem.length)
+    for step in (step for step in e.facts.local_steps if step.token in chosen):
         energies = [metric(_written_error(step, token), step.preconditioner) for token in tokens]
         before, lost = metric(step.error(step.decayed), step.preconditioner), mean_loss(step, tokens)
         scope = f"one of {len(tokens)} tokens, state and d of sampled tokens, token {step.token + 1} shown"

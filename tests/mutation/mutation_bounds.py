@@ -1,0 +1,267 @@
+# ruff: noqa: E501
+# A mutant a line reads best.
+"""Mutants of the bounds and of what they rest on, each of one token: hypotheses, enclosures, both sides, verdicts."""
+
+from mutation.mutation_run import Mutant, Suite
+
+_BOUNDS, _STATEMENTS, _RUNS = "tests/theory/bounds/test_bounds.py", "bounds/statements/", "bounds/runs/"
+_GATES, _VACUOUS, _EDGES = (
+    f"tests/theory/bounds/test_{name}.py" for name in ("hypotheses", "vacuous", "edges")
+)
+_ENCLOSED, _CONTEXT = (f"tests/theory/bounds/test_{name}.py" for name in ("enclosures", "context_bounds"))
+_WRONG, _SIDES = "tests/theory/test_wrong_theory.py", "tests/theory/bounds/test_sides.py"
+_NEWTON = "tests/theory/context/test_newton.py"
+_ANALYSIS, _TIMES, _SQUARES, _CURVES = (
+    f"tests/theory/measures/test_{name}.py"
+    for name in ("analysis", "calibration_times", "least_squares", "token_curves")
+)
+
+_MUTANTS = {
+    ("bounds/check.py", _BOUNDS): [
+        ("a bound that is attained does not hold", "upper(sides.lhs) <= lower(sides.rhs)", "upper(sides.lhs) < lower(sides.rhs)"),
+        ("touching enclosures are violated", "lower(sides.lhs) > upper(sides.rhs)", "lower(sides.lhs) >= upper(sides.rhs)"),
+        ("a right side at what is known says something", "not rhs < ball(sides.ceiling)", "not rhs <= ball(sides.ceiling)"),
+        ("0 <= 0 says something", "return rhs == least or not", "return rhs == least and not"),
+        ("an identity that may hold does", "return \"undecided\" if difference.contains(0) else", "return \"holds\" if difference.contains(0) else"),
+        ("the upper end of a ball is its lower", "value.upper() if", "value.lower() if"),
+        ("the lower end of a ball is its upper", "value.lower() if", "value.upper() if"),
+    ],
+    ("bounds/registry.py", _BOUNDS): [
+        ("the first run is the last", 'if check.outcome != "undecided":', 'if check.outcome != "":'),
+        ("what fails is undecided", '"not applicable" if verdict.status == "fails"', '"not applicable" if verdict.status != "fails"'),
+        ("less allows equality", "    if first < second:\n        return MET", "    if first <= second:\n        return MET"),
+        ("equality is left open", "if first >= second:", "if first > second:"),
+        ("saying something yields to saying nothing", '"undecided", "holds", "holds, vacuously")', '"undecided", "holds, vacuously", "holds")'),
+        ("violations yield to what is undecided", '("violated", "undecided", "holds",', '("undecided", "violated", "holds",'),
+        ("the widest pair is shown", "tightest = min(", "tightest = max("),
+    ],
+    ("bounds/hypotheses.py", _GATES): [
+        ("the last token may forget", "np.all(gamma == 1)", "np.all(gamma[:-1] == 1)"),
+        ("the last token may forget otherwise", "np.all(gamma == gamma[:1])", "np.all(gamma[:-1] == gamma[:1])"),
+        ("a step of zero", 'unless("" if e.problem.eta > 0 else', 'unless("" if e.problem.eta >= 0 else'),
+        ("a step of zero below a limit", "if e.problem.eta <= 0:", "if e.problem.eta < 0:"),
+        ("a contracting step at its limit", "if step > limit:", "if step >= limit:"),
+        ("a contracting step of half the limit", "w * n, 2 * e.field.of(", "w * n, 1 * e.field.of("),
+        ("the last gate of a contracting step", "e.field.of(e.problem.gamma[token])\n        if step", "e.field.of(e.problem.gamma[0])\n        if step"),
+        ("a comparator that moves", "e.facts.comparator.ndim > 1", "e.facts.comparator.ndim > 2"),
+        ("a box open on one side", "np.isfinite(e.problem.lower).all() and", "np.isfinite(e.problem.lower).all() or"),
+        ("a box open at a coordinate", "np.isfinite(e.problem.upper).all()", "np.isfinite(e.problem.upper).any()"),
+        ("a gate of zero", 'unless("" if least >= 0 else f"needs beta', 'unless("" if least > 0 else f"needs beta'),
+        ("the last gate may be negative", "float(e.problem.beta.min(initial=0.0))", "float(e.problem.beta[:-1].min(initial=0.0))"),
+        ("the last write need not be full", "np.all(beta == 1)", "np.all(beta[:-1] == 1)"),
+        ("the last coordinate may start elsewhere", "np.max(np.abs(e.problem.initial - 1))", "np.max(np.abs(e.problem.initial - 1)[:-1], initial=0)"),
+        ("a preconditioner of zero", 'unless("" if least > 0 else', 'unless("" if least >= 0 else'),
+        ("the last preconditioner may be negative", "float(e.problem.preconditioner.min(initial=np.inf))", "float(e.problem.preconditioner[:-1].min(initial=np.inf))"),
+        ("the last coordinate of d may be negative", "float(e.problem.preconditioner.min(initial=np.inf))", "float(e.problem.preconditioner[:, :-1].min(initial=np.inf))"),
+        ("the last step may clip", "enumerate(e.run.unprojected)", "enumerate(e.run.unprojected[:-1])"),
+        ("the lower face clips", "not value >= e.field.of(low)", "not value > e.field.of(low)"),
+        ("the upper face clips", "not value <= e.field.of(high)", "not value < e.field.of(high)"),
+        ("one face alone clips", "        or (np.isfinite(high)", "        and (np.isfinite(high)"),
+        ("a key of length 1", "if value > 1:", "if value >= 1:"),
+        ("the shortest feature for the longest", "reduce(e.field.maximum, e.run.norms_sq)", "reduce(e.field.minimum, e.run.norms_sq)"),
+        ("the last feature left out of M", "reduce(e.field.maximum, e.run.norms_sq)", "reduce(e.field.maximum, e.run.norms_sq[:-1] or e.run.norms_sq)"),
+        ("a resting point without a pull", "e.problem.gamma[0] == 1 and not", "e.problem.gamma[0] == 0 and not"),
+    ],
+    ("bounds/facts.py", _GATES): [
+        ("the last token need not interpolate", "        path = np.broadcast_to(self.comparator, p.stream.keys.shape)\n        with _EXACT.working():\n            for token in range(p.length):", "        path = np.broadcast_to(self.comparator, p.stream.keys.shape)\n        with _EXACT.working():\n            for token in range(p.length - 1):"),
+        ("the first comparator for all", "inner = dot(vector(_EXACT, path[token]), squares)", "inner = dot(vector(_EXACT, path[0]), squares)"),
+        ("the last key need not be of unit norm", "enumerate(self.problem.stream.keys)", "enumerate(self.problem.stream.keys[:-1])"),
+        ("the last token need not be realisable", "for token in range(self.problem.length):", "for token in range(self.problem.length - 1):"),
+        ("the last value row need not be realisable", "for i, row in enumerate(rows):", "for i, row in enumerate(rows[:-1]):"),
+        ("the last key may differ", "np.all(keys == keys[:1])", "np.all(keys[:-1] == keys[:1])"),
+        ("the last coordinate of a key may differ", "np.all(keys == keys[:1])", "np.all((keys == keys[:1])[:, :-1])"),
+        ("the last gate of a constant key may differ", "np.all(beta == beta[:1])", "np.all(beta[:-1] == beta[:1])"),
+        ("the lower face ignored", "below, above = point < lower,", "below, above = point < -np.inf,"),
+        ("the upper face ignored", "point > upper\n", "point > np.inf\n"),
+        ("the lower face left out", "point < lower, point", "point <= lower, point"),
+        ("d_1 below the box not counted", "np.minimum(low[:1], p.initial)", "np.maximum(low[:1], p.initial)"),
+        ("d_1 above the box not counted", "np.maximum(high[:1], p.initial)", "np.minimum(high[:1], p.initial)"),
+    ],
+    ("bounds/ceilings.py", _VACUOUS): [
+        ("the nearer corner", "ball(first).max(ball(second))", "ball(first).min(ball(second))"),
+        ("more than a ratio of 1 in the mean", "ones.min(ball(total(ratios)))", "ones.max(ball(total(ratios)))"),
+        ("more than a product of 1", "nothing.min(", "nothing.max("),
+        ("the gate left out", "abs((1 - g) + g * gap)", "abs((1 - g) + gap)"),
+    ],
+    ("bounds/numbers.py", _ENCLOSED): [
+        ("distances of sums", "norm_sq(a - b for", "norm_sq(a + b for"),
+        ("the larger of two is the smaller", "return first.max(second)", "return first.min(second)"),
+        ("the smaller of two is the larger", "return first.min(second)", "return first.max(second)"),
+        ("any root is exact", "if root * root == value:", "if root * root <= value:"),
+        ("the logarithm of zero", "return flint.arb.neg_inf()", "return flint.arb(0)"),
+    ],
+    ("bounds/problem.py", _GATES): [
+        ("d_1 for the anchor", "anchor=trajectory.anchor[index]", "anchor=trajectory.initial_preconditioner[index]"),
+        ("the upper face below", "lower=resolve(rule.d_min)", "lower=resolve(rule.d_max)"),
+    ],
+    (_RUNS + "exact.py", _ENCLOSED): [
+        ("the anchor forgotten with the rest", "c + gamma * (di - c)", "gamma * (di - c)"),
+        ("weights without epsilon", "1 / (sum(key) + epsilon)", "1 / (sum(key) + 0 * epsilon)"),
+        ("gates not read", "[[b * s for s in key]", "[[s for s in key]"),
+        ("no lower face", "self.field.maximum(value, low)", "value"),
+        ("no upper face", "self.field.minimum(value, high)", "value"),
+        ("the last coordinate of a feature", "return self.rate(token) * (1 - dot(d, self.features[token]))", "return self.rate(token) * (1 - dot(d[:-1], self.features[token][:-1]))"),
+        ("plain gaps for those of features", "pairs = zip(self.preconditioners, self.features, strict=False)", "pairs = zip(self.preconditioners, self.squared_keys, strict=False)"),
+    ],
+    (_RUNS + "enclosed.py", _ENCLOSED): [
+        ("one rounding for many", "return terms * UNIT / (1 - terms * UNIT)", "return UNIT / (1 - terms * UNIT)"),
+        ("what each step adds, dropped", "lipschitz[t] * radius[t] + local[t]", "lipschitz[t] * radius[t] + 0"),
+        ("what was missed before, dropped", "lipschitz[t] * radius[t] + local[t]", "0 * radius[t] + local[t]"),
+        ("a start elsewhere costs nothing", "radius[0] = np.linalg.norm(self.path[0] - p.initial)", "radius[0] = 0 * np.linalg.norm(self.path[0] - p.initial)"),
+        ("gaps without what d misses", "self._balls(gap, error + propagated * (1 + self._x_error))", "self._balls(gap, error)"),
+        ("distances without what d misses", "return _widen(at_float, float(self.radius[token]))", "return at_float"),
+        ("distances of two runs without the second's", "self.radius[token] + other.radius[token]", "self.radius[token]"),
+        ("forgetting does not shrink what is missed", "np.maximum(p.gamma, drop", "np.maximum(1.0, drop", "only wider: what is enclosed stays enclosed"),
+    ],
+    (_RUNS + "local_step.py", _SIDES): [
+        ("the state after for that before", "states[problem.index][t - 1]", "states[problem.index][t]"),
+        ("the gate left out", "[[a * s for a, s in zip(alpha, row, strict=True)] for row in rows]", "[[s for a, s in zip(alpha, row, strict=True)] for row in rows]"),
+        ("a write without its gate", "gain = self.beta * (dot(row, self.key) - v)", "gain = dot(row, self.key) - v"),
+        ("the next token's preconditioner", "self.problem.preconditioner[self.token])", "self.problem.preconditioner[self.token - 1])"),
+        ("small streams are sampled", "if length * size <= WHOLE:", "if length * size <= 0:"),
+        ("the last value row left out of losses", "for row, v in zip(state, self.value, strict=True))", "for row, v in zip(state[:-1], self.value[:-1], strict=True))"),
+    ],
+    (_RUNS + "window.py", _WRONG): [
+        ("windows are a token shorter", "min(first + TOKENS, problem.length)", "min(first + TOKENS - 1, problem.length)"),
+        ("the gate of a window's first token", "gamma=problem.gamma[first:stop]", "gamma=np.full(stop - first, problem.gamma[first])"),
+        ("errors are not forgotten", "gamma * a + driving * b", "a + driving * b"),
+        ("errors do not feed errors", "error + reached if inverse", "error if inverse"),
+    ],
+    (_STATEMENTS + "regret.py", _SIDES): [
+        ("T5 without its margin", "(eta * (2 - eta * h.largest_norm_sq(e)))", "(eta * 2)"),
+        ("T5 twice as large", "(eta * (2 - eta * h.largest_norm_sq(e)))", "(eta * (1 - eta * h.largest_norm_sq(e)))"),
+        ("T8's distance twice", "distance / (2 * eta)", "distance / eta"),
+        ("T8 without its margin", "/ (1 - eta * h.largest_norm_sq(e))", "/ 1"),
+        ("T7 without the gate's square", "sqrt(mean_square * interpolating_constant(e) / length)", "sqrt(interpolating_constant(e) / length)"),
+        ("T7 without what is not written", "return missed + sqrt", "return sqrt"),
+        ("T14 without the moves", "+ 2 * box_diameter(e) * path_length(e)", ""),
+        ("T14 with half the moves", "+ 2 * box_diameter(e)", "+ 1 * box_diameter(e)"),
+        ("T14 from the last comparator", "distance_sq(0, path[0])", "distance_sq(0, path[-1])"),
+        ("the last move left out", "np.any(u[1:] != u[:-1], axis=-1)", "np.any(u[1:-1] != u[:-2], axis=-1)"),
+        ("moves of the first coordinate alone", "np.any(u[1:] != u[:-1], axis=-1)", "(u[1:] != u[:-1])[:, 0]"),
+        ("T8 halves one side alone", "comparator_loss = norm_sq(e.run.comparator_gaps(best)) / 2", "comparator_loss = norm_sq(e.run.comparator_gaps(best))"),
+        ("T6 counts one token more", "rate = interpolating_constant(e) / length\n    squares", "rate = interpolating_constant(e) / (length + 1)\n    squares"),
+        ("a factor that may be zero is", "for factor in enclosed]\n    # A", "for factor in enclosed if False]\n    # A"),
+        ("products compared the wrong way", "over = math.prod(factors) > rate", "over = math.prod(factors) < rate"),
+    ],
+    (_STATEMENTS + "forgetting.py", _SIDES): [
+        ("one forgetting too few", "e.problem.gamma[token - 1]) ** 2", "e.problem.gamma[token - 1]) ** 1"),
+        ("forgetting of the token after", "for token in range(1, e.problem.length + 1):", "for token in range(1, e.problem.length):"),
+        ("the bias without what is kept", "(kept * anchor + strength) / (kept + strength)", "(kept * anchor + strength) / strength"),
+        ("the bias without the anchor", "(kept * anchor + strength) / (kept + strength)", "strength / (kept + strength)"),
+        ("one step too many", "rate**token * start", "rate ** (token + 1) * start"),
+        ("the rate without the feedback", "rate = e.field.of(e.problem.gamma[0]) - strength", "rate = e.field.of(e.problem.gamma[0])"),
+    ],
+    (_STATEMENTS + "contraction.py", _SIDES): [
+        ("T3 without the square", "(1 - step.beta * step.alignment) ** 2", "(1 - step.beta * step.alignment) ** 1"),
+        ("T16 drops half", "step.beta * (2 - step.beta * step.alignment)", "step.beta * (1 - step.beta * step.alignment)"),
+        ("T16 by the least ratio", "factor = max(d / f", "factor = min(d / f"),
+        ("T16 by the metric before", "e.problem.preconditioner[step.token + 1]", "e.problem.preconditioner[step.token]"),
+        ("the metric upside down", "total(norm_sq(column) / di for", "total(norm_sq(column) * di for"),
+    ],
+    (_STATEMENTS + "fixed_point.py", _SIDES): [
+        ("the last iterate not compared", "for token in range(e.problem.length + 1)", "for token in range(e.problem.length)"),
+        ("the last coordinate not compared", "np.abs(e.run.path - 1).max()", "np.abs(e.run.path - 1)[:, :-1].max()"),
+        ("the last float64 iterate not compared", "np.abs(e.run.path - 1).max()", "np.abs(e.run.path - 1)[:-1].max()"),
+    ],
+    (_STATEMENTS + "calibration_time.py", _SIDES): [
+        ("the mean without forgetting", "gamma * g - eta * pulled[i, 0]", "g - eta * pulled[i, 0]"),
+        ("the anchor left out", "kept * anchor[i] + eta * mean[i]", "eta * mean[i]"),
+        ("the first coordinate alone moves", "(kept if i == j else 0)", "(kept if i == j == 0 else 0)"),
+        ("the last drawn token may clip", "for token in drawn_tokens(e.problem):", "for token in drawn_tokens(e.problem)[:-1]:"),
+        ("one token fewer is drawn", "np.linspace(0, problem.length - 1, min", "np.linspace(0, problem.length - 2, min"),
+    ],
+    (_STATEMENTS + "sweeps.py", _WRONG): [
+        ("a sweep more for the binomial", "rate * comb(t, SWEEPS)", "rate * comb(t, SWEEPS + 1)"),
+        ("one token more in the binomial", "rate * comb(t, SWEEPS)", "rate * comb(t + 1, SWEEPS)", "only larger: the bound at t + 1 tokens is weaker"),
+        ("the least start error", "largest = max(", "largest = min("),
+        ("one spread too many", "for _ in range(SWEEPS):", "for _ in range(SWEEPS + 1):"),
+        ("increments of the sweeps before", "distances(window.sweeps[-1], window.sweeps[-2])", "distances(window.sweeps[-2], window.sweeps[-2])"),
+        ("one exact gain too few", "return sweeps\n", "return sweeps - 1\n"),
+    ],
+    (_STATEMENTS + "context.py", _CONTEXT): [
+        ("L without its square", "smoothness**2 * distance_sq", "smoothness * distance_sq"),
+        ("the agnostic step twice as long", '4 if form == "agnostic" else 2', '2 if form == "agnostic" else 2'),
+        ("the agnostic slope halved", "slope = 1 - 2 * run.smoothness**2", "slope = 1 - run.smoothness**2"),
+        ("the agnostic distance twice", "(2 * run.step)", "(1 * run.step)"),
+        ("a diagonal form for any Gram matrix", 'form == "diagonal" and not solver.gram_diagonal', 'form == "full" and not solver.gram_diagonal'),
+        ("half the descent", "descent * (2 * eta / scale)", "descent * (eta / scale)"),
+        ("the last pivot unseen", "for i, pivot_row in enumerate(rows):\n        if not", "for i, pivot_row in enumerate(rows[:-1]):\n        if not"),
+        ("keys scaled once", "(2 * problem.exponent)", "(1 * problem.exponent)"),
+        ("the last row off the diagonal unseen", "for i in range(self.size) for j in range(self.size) if i != j", "for i in range(self.size - 1) for j in range(i) if i != j"),
+    ],
+    (_STATEMENTS + "solver.py", "tests/theory/bounds/test_solver_checks.py"): [
+        ("a wider margin", "_MARGIN = 4.0", "_MARGIN = 4e6"),
+        ("the last token unseen", "holds = bool(np.all((defect <= allowed) | ~known))", "holds = bool(np.all(((defect <= allowed) | ~known)[:-1]))"),
+        ("the start not compared", "np.concatenate([start, defect])", "np.concatenate([0 * start, defect])"),
+        ("the read without its scale", "seen = scale * np.einsum", "seen = np.einsum"),
+        ("the decay not read", "decayed = before if problem.state_gate is None", "decayed = before if problem.state_gate is not None"),
+    ],
+    ("context/newton_bounds.py", _NEWTON): [
+        ("C twice as large", "/ (4.0 * _usable(eta", "/ (2.0 * _usable(eta"),
+        ("C without its margin", "1.0 - eta * run.smoothness**2)", "1.0 - 0 * run.smoothness**2)"),
+        ("L without its square in C", "eta * run.smoothness**2)", "eta * run.smoothness)"),
+        ("a diagonal form for any Gram matrix", "return np.where(applies, budget, np.nan)", "return np.where(applies | True, budget, np.nan)"),
+        ("half the distance, whole", "start = (0.5 * _distance", "start = (1.0 * _distance"),
+        ("convex at half the slope", "_usable(1.0 - 2.0 * slope, 1.0)", "_usable(1.0 - 1.0 * slope, 1.0)"),
+        ("quadratic at half the slope", "_usable(2.0 - 2.0 * slope, 1.0)", "_usable(2.0 - 1.0 * slope, 1.0)"),
+        ("the margin left out of the root", "np.sqrt(spent + m * start)", "np.sqrt(spent + start)"),
+        ("the curve starts at one step less", "counts = np.arange(1, run", "counts = np.arange(0, run"),
+        ("the curve without its start", "[first, first + product]", "[first, product]"),
+        ("ratios from the states after", "run.directions[..., :-1, :, :]", "run.directions[..., 1:, :, :]"),
+        ("a step of any margin", "(np.asarray(margin) > 0)", "(np.asarray(margin) > -1)"),
+        ("a step of zero", "np.where((step > 0) &", "np.where((step >= 0) &"),
+        ("the distance of the first row", "tuple(range(-count_axes(form), 0))", "tuple(range(-1, 0))"),
+    ],
+    ("measures/analysis.py", _ANALYSIS): [
+        ("identity below the box", "np.less_equal(rule.d_min, 1.0)", "np.less_equal(rule.d_min, 2.0)"),
+        ("identity above the box", "np.greater_equal(rule.d_max, 1.0)", "np.greater_equal(rule.d_max, 0.0)"),
+        ("identity by the first token's norm", ".max(axis=-1, initial=0.0)\n    unit", "[..., 0]\n    unit"),
+        ("identity wherever it starts", "np.all(start == 1.0, axis=-1)", "np.any(start == 1.0, axis=-1)"),
+        ("identity where it forgets", "np.all(forgetting(stream, rule) == 1.0, axis=-1) |", "np.any(forgetting(stream, rule) == 1.0, axis=-1) |"),
+        ("identity with any anchor", "np.all(anchored == 1.0, axis=-1)", "np.any(anchored == 1.0, axis=-1)"),
+        ("identity with beta-aware feedback", "& (not rule.beta_aware)", "& (rule.beta_aware or True)"),
+        ("the mean over all tokens", "total / np.sum(defined, axis=-1)", "total / ratio.shape[-1]"),
+        ("the least singular value for the condition", "np.max(power, axis=-1, initial=0.0) / least", "np.max(power, axis=-1, initial=0.0) / np.max(power, axis=-1)"),
+        ("recall of the first token", "np.sum(np.square(missing), axis=(-2, -1))", "np.sum(np.square(missing[..., :1, :]), axis=(-2, -1))"),
+        ("clips at the lower face alone", "(step < low) | (step > high)", "(step < low) | (step > np.inf)"),
+        ("clips at the upper face alone", "(step < low) | (step > high)", "(step < -np.inf) | (step > high)"),
+        ("a touched face clips", "(step < low) |", "(step <= low) |"),
+        ("the one handed on is not visited", "return np.concatenate([trajectory.preconditioner, last], axis=-2)", "return np.concatenate([trajectory.preconditioner, last], axis=-2)[..., :-1, :]"),
+    ],
+    ("measures/calibration_times.py", _TIMES): [
+        ("forgetting of the first token", "np.mean(1.0 - forgetting(stream, rule), axis=-1)", "(1.0 - forgetting(stream, rule))[..., 0]"),
+        ("rates without forgetting", "eigenvalues + decay[..., None]", "eigenvalues + 0 * decay[..., None]"),
+        ("the isotropic eigenvalue halved", "2.0 / (key_dim * (key_dim + 2.0))", "1.0 / (key_dim * (key_dim + 2.0))"),
+        ("null directions at rounding", "eigenvalues > noise, eigenvalues", "eigenvalues > 0, eigenvalues"),
+        ("the anchor forgotten", "(decay * held + drive)", "(held + drive)"),
+        ("weights without their root", "rooted = np.sqrt(w)[..., None] * x", "rooted = w[..., None] * x"),
+        ("half-lives to a third", "np.log(2.0) /", "np.log(3.0) /"),
+    ],
+    ("measures/least_squares.py", _SQUARES): [
+        ("the ridge squared", "np.sqrt(lam) * np.eye", "lam * np.eye"),
+        ("the ridge left out at once", "(np.square(sigma) + lam)", "(np.square(sigma) + 0 * lam)"),
+        ("states of the token after", "dtype=np.int64) - 1, :, :]", "dtype=np.int64) - 2, :, :]"),
+        ("relative to the state", "/ np.linalg.norm(r, axis=(-2, -1))", "/ np.linalg.norm(s, axis=(-2, -1))"),
+        ("the start left out of the rows", "- keys @ transpose(start)], axis=-1)", "- 0 * keys @ transpose(start)], axis=-1)"),
+        ("the last token is no checkpoint", ".tolist(), length})", ".tolist()})", "geomspace ends at its stop, which rint keeps"),
+    ],
+    ("measures/token_curves.py", _CURVES): [
+        ("C without its margin", "(rule.eta * margin)) if meets", "(rule.eta * 2)) if meets"),
+        ("C above the box", "(u >= rule.d_min) & (u <= rule.d_max)", "(u >= rule.d_min) & (u <= np.inf)"),
+        ("C of some tokens", "np.all(stream.squared_keys @ u == 1.0)", "np.any(stream.squared_keys @ u == 1.0)"),
+        ("the bound from zero tokens", "tokens = np.arange(1.0, length + 1)", "tokens = np.arange(0.0, length)"),
+    ],
+}  # fmt: skip
+
+SUITE = Suite(
+    mutants=tuple(
+        Mutant(f"osdn_theory/{file}", *entry, first=first)
+        for (file, first), entries in _MUTANTS.items()
+        for entry in entries
+    ),
+    tests=(
+        _SIDES, _GATES, _BOUNDS, _VACUOUS, _CONTEXT, _ENCLOSED, _WRONG, "tests/theory/bounds/test_solver_checks.py",
+        _NEWTON, _ANALYSIS, _TIMES, _SQUARES, _CURVES, _EDGES,
+    ),
+)  # fmt: skip
