@@ -155,7 +155,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("the identity with all of the error before", "r.after_error + exact_gap * r.before_error", "r.after_error + r.before_error"),
         ("the identity without the error of a", "allowed = allowed + np.abs(beta) * e.limits.alignment.norm * size", "pass"),
         ("the identity with an error of a without beta", "np.abs(beta) * e.limits.alignment.norm * size", "2 * e.limits.alignment.norm * size"),
-        ("the identity allowed twice", "    if excess[at] > 1:\n        yield Verdict(theorem", "    if excess[at] > 2:\n        yield Verdict(theorem"),
+        ("the identity allowed twice", "    if excess[at] > 1:\n        outcome, reason", "    if excess[at] > 2:\n        outcome, reason"),
         ("the identity is always visible", "elif np.mean(visible) < VISIBLE:", "elif False:"),
         ("a step without the error before", "known[..., 1:] + expands[..., :-1] * known[..., :-1]", "known[..., 1:]"),
         ("a step without the error after", "known[..., 1:] + expands[..., :-1] * known[..., :-1]", "expands[..., :-1] * known[..., :-1]"),

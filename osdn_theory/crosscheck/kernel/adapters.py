@@ -195,17 +195,7 @@ class Adapter:
         return f"q, k [{tokens}, K]; v, o [{tokens}, V]; {gate}; states [B, H, {state}]{d}"
 
 
-def adapt(
-    kernel: Callable[..., Any] | Adapter,
-    name: str = "",
-    *,
-    recurrence: Recurrence | None = None,
-    layout: Layout | None = None,
-    state_layout: StateLayout | None = None,
-    fixed_scale: FixedScale | None = None,
-    gate_form: GateForm | None = None,
-    **options: Any,
-) -> Adapter:
+def adapt(kernel: Callable[..., Any] | Adapter, name: str = "", **options: Any) -> Adapter:
     """The adapter of a callable, from its signature alone, in the field's names (`signature.names.SYNONYMS`).
 
     Without `v` among its arguments it is the preconditioner alone; with `eta` it is OSDN; with `g_atk` and `beta_atk`
@@ -214,8 +204,8 @@ def adapt(
     if "chunk" is in its name, recurrent if "recurren", "naive" or "reference" is, else unknown. Without a `scale` its
     factor of the read is taken to be 1. What a signature does not say,
     `osdn_theory.crosscheck.kernel.signature.recognition.recognise` finds by calling the kernel. `recurrence`, `layout`,
-    `state_layout`, `fixed_scale` and `gate_form` state it; `options` are passed in every call. An Adapter passes
-    through, with all of these added.
+    `state_layout`, `fixed_scale` and `gate_form` state it (see `CHOICES`); other `options` are passed in every call. An
+    Adapter passes through, with all of these added.
 
     Raises
     ------
@@ -225,13 +215,7 @@ def adapt(
         Without the arguments that every such kernel has, one that requires an argument unknown here, or a statement
         that its signature contradicts.
     """
-    stated = {
-        "recurrence": recurrence,
-        "layout": layout,
-        "state_layout": state_layout,
-        "fixed_scale": fixed_scale,
-        "gate_form": gate_form,
-    }
+    stated = {field: options.pop(field, None) for field in CHOICES}
     if not isinstance(kernel, Adapter):
         kernel = _read(kernel, name, options)
     else:

@@ -97,13 +97,13 @@ def _identity(e: Evidence) -> Iterator[Verdict]:
     at = _worst(excess)
     where = f"{_where(at)}, with {source}"
     share = f"{np.mean(visible):.0%} of the tokens stand out of rounding"
+    outcome: Outcome = "confirmed"
+    reason = f"every token, with {source}; {share}"
     if excess[at] > 1:
-        yield Verdict(theorem, title, "contradicted", f"off at {where}", off[at], 0.0, allowed[at])
+        outcome, reason = "contradicted", f"off at {where}"
     elif np.mean(visible) < VISIBLE:
-        yield Verdict(theorem, title, "not observable", f"only {share}", off[at], 0.0, allowed[at])
-    else:
-        reason = f"every token, with {source}; {share}"
-        yield Verdict(theorem, title, "confirmed", reason, off[at], 0.0, allowed[at])
+        outcome, reason = "not observable", f"only {share}"
+    yield Verdict(theorem, title, outcome, reason, off[at], 0.0, allowed[at])
 
 
 def _calibrate(e: Evidence) -> Iterator[Verdict]:
@@ -234,19 +234,19 @@ def _prefixes(found: Residuals, check: BoundCheck) -> Verdict:
         most = np.cumsum(np.log10(found.largest_ratio[check.index]))
         shown = np.cumsum(np.log10(np.nan_to_num(found.ratio[check.index], nan=1.0)))
     where = f"log10, {describe_index(check.index)}"
+
+    def told(outcome: Outcome, at: int, reason: str) -> Verdict:
+        sides = (float(shown[at]), float(bound[at]), float(most[at] - shown[at]))
+        return Verdict("T6", check.title, outcome, f"{where}: {reason}", *sides)
+
     broken = np.flatnonzero(least > bound)
     if broken.size:
-        at = int(broken[0])
-        sides = (float(shown[at]), float(bound[at]), float(most[at] - shown[at]))
-        return Verdict("T6", check.title, "contradicted", f"{where}: first {at + 1} tokens", *sides)
+        return told("contradicted", int(broken[0]), f"first {broken[0] + 1} tokens")
     proved = np.flatnonzero((most <= bound) & (bound < 0))
     if proved.size == 0:
-        reason = f"{where}: the bound is not below 1, or rounding hides on which side of it the product is"
-        sides = (float(shown[-1]), float(bound[-1]), float(most[-1] - shown[-1]))
-        return Verdict("T6", check.title, "not observable", reason, *sides)
-    at = int(proved[-1])
-    sides = (float(shown[at]), float(bound[at]), float(most[at] - shown[at]))
-    return Verdict("T6", check.title, "confirmed", f"{where}: first {at + 1} of {length} tokens", *sides)
+        reason = "the bound is not below 1, or rounding hides on which side of it the product is"
+        return told("not observable", -1, reason)
+    return told("confirmed", int(proved[-1]), f"first {proved[-1] + 1} of {length} tokens")
 
 
 def _mean_contraction(e: Evidence, index: tuple[int, ...]) -> LeftSides | None:
@@ -280,9 +280,8 @@ def _fixed_point(e: Evidence) -> Iterator[Verdict]:
         at = int(np.argmax(_excess(drift, allowed)))
         outcome: Outcome = "confirmed" if drift[at] <= allowed[at] else "contradicted"
         reason = f"{describe_index(check.index)}, token {at + 1}"
-        heads.append(
-            Verdict("T15", "Identity fixed point", outcome, reason, float(drift[at]), 0.0, float(allowed[at]))
-        )
+        sides = (float(drift[at]), 0.0, float(allowed[at]))
+        heads.append(Verdict("T15", "Identity fixed point", outcome, reason, *sides))
     yield gravest(heads)
 
 
