@@ -119,10 +119,11 @@ _ALL = (
         r"\sum_j \rho_j \leq L^2 \|P_1 - P^*\|_F^2,\quad"
         r" F(S_{T+1}) - F^* \leq (F(S_1) - F^*) \left(\frac{L^2 \|P_1 - P^*\|_F^2}{T}\right)^T",
         "Learning the preconditioner of the whole context by gradient steps of size 1/(2 L^2) is as good as knowing "
-        "the Newton preconditioner, up to a constant. Vacuous until T exceeds that constant.",
+        "the Newton preconditioner, up to a constant. Vacuous until T exceeds that constant. It speaks of steps on the "
+        "whole context: the online state approaches exact Newton no faster than DeltaNet's does, see the figure.",
         (
-            "P* = G^-1: P a full matrix, or P diagonal and G diagonal",
-            "eta = 1 / (2 L^2), G positive definite with eigenvalues at most L",
+            "P* = G^+, the pseudo-inverse, G^-1 where there is one: P a full matrix, or P diagonal and G diagonal",
+            "eta = 1 / (2 L^2), G nonzero with eigenvalues at most L",
         ),
     ),
     Theorem(

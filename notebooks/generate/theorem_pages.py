@@ -182,7 +182,7 @@ _SYMBOLS = (
     (r"$u$, $u_t$", r"a preconditioner to compare with: fixed, or one that moves by $P_T$ in all"),
     (
         r"$G = \sum_t k_t k_t^\top$",
-        r"Gram matrix of a whole context; $L$ its largest eigenvalue, $P^* = G^{-1}$",
+        r"Gram matrix of a whole context; $L$ its largest eigenvalue, $P^* = G^+$, its pseudo-inverse",
     ),
     (
         r"$F, F^*, \rho_j$",

@@ -14,7 +14,7 @@ from osdn_theory.bounds.statements import context as context_module
 from osdn_theory.bounds.statements.context import ContextProblem, ContextSolver, matrix_rank
 from osdn_theory.context.newton import context_osdn
 from osdn_theory.streams.stream import Stream
-from osdn_theory.streams.synthetic import ill_conditioned, orthogonal
+from osdn_theory.streams.synthetic import constant_key, ill_conditioned, orthogonal
 from osdn_theory.verification.suite import SYNTHETIC
 
 
@@ -55,16 +55,37 @@ def test_context_run_agrees_with_the_float64_solver(form: str) -> None:
     np.testing.assert_allclose(ratios, reference.ratios, rtol=1e-9)
 
 
-def test_singular_gram_is_not_applicable() -> None:
-    few = context("general").tokens(0, 3)
-    assert all("nonsingular, got 3 tokens" in c.reason for c in context_checks(few))
+def twin() -> Stream:
+    """Two features are one: rank 3 of 4."""
     stream = context("general")
     keys = np.array(stream.keys)
     keys[:, 3] = keys[:, 2]
-    twin = replace(stream, keys=keys)
-    reasons = {c.reason for c in context_checks(twin) if "diagonal Gram" not in c.reason}
-    assert reasons == {"needs G nonsingular, got rank 3 of 4"}
-    assert matrix_rank(keys) == 3
+    return replace(stream, keys=keys, solution=None)
+
+
+def test_a_singular_gram_is_covered_by_its_pseudo_inverse() -> None:
+    assert matrix_rank(twin().keys) == 3
+    for stream in (twin(), context("general").tokens(0, 3)):
+        checks = [c for c in context_checks(stream) if "diagonal Gram" not in c.reason]
+        assert {c.outcome for c in checks} <= {"holds", "holds, vacuously"}
+    field = Balls(256)
+    with field.working():
+        solver = ContextSolver(ContextProblem.of(twin()), field)
+        found = np.array([[float(x) for x in row] for row in solver.newton.tolist()])
+    np.testing.assert_allclose(found, np.linalg.pinv(twin().keys.T @ twin().keys), rtol=1e-9, atol=1e-12)
+
+
+def test_a_rank_one_context_says_something_and_a_smaller_constant_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = constant_key(np.random.default_rng(0), length=8, key_dim=8, value_dim=2)
+    found = one(context_checks(stream), "T10", "Regret of full P against right-Newton")
+    assert found.outcome == "holds"
+    # P_1 = I / (2 L), G^+ = k k^T / L: one direction off by half, seven by their whole entry.
+    assert found.rhs == pytest.approx(8 / 4, rel=1e-6)
+    whole = context_module.newton_constant
+    monkeypatch.setattr(context_module, "newton_constant", lambda *given: whole(*given) / 10)
+    assert one(context_checks(stream), "T10", "Regret of full P against right-Newton").outcome == "violated"
 
 
 def test_context_refuses_what_it_cannot_do() -> None:
