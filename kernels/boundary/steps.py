@@ -14,7 +14,7 @@ from .rule import Rule
 def check_step(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: State, *, g: Tensor | None, scale: Any, eta: Any, d_min: Any,
     d_max: Any, anchor: Tensor | float | None, normalize_feedback: Any, out: Tensor | None,
-    state_indices: Tensor | None, num_tokens: Tensor | None,
+    state_indices: Tensor | None, num_tokens: Tensor | None, seed: Tensor | None,
 ) -> tuple[Rule, float]:  # fmt: skip
     """Shapes, dtypes, devices and layouts of a call of `decode_step_`; returns its rule and its scale."""
     if not isinstance(state, State):
@@ -31,6 +31,8 @@ def check_step(
     value_dim = v.shape[3]
     if not tokens:
         refuse("q", "at least one token", list(q.shape))
+    if seed is not None and state.state.dtype != torch.bfloat16:
+        refuse("seed", "None but beside a memory in bfloat16", f"one in {state.state.dtype}")
     rows = batch
     if state_indices is None:
         if num_tokens is not None:
@@ -52,6 +54,7 @@ def check_step(
         ("out", out, (*per_token, value_dim), (v.dtype,)),
         ("state_indices", state_indices, (batch, *([] if state_indices is None else state_indices.shape[1:])), INDICES),
         ("num_tokens", num_tokens, (1,), INDICES),
+        ("seed", seed, (1,), (torch.int64,)),
     ]  # fmt: skip
     graded = torch.is_grad_enabled()
     for name, tensor, shape, dtypes in expected:

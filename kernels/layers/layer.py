@@ -5,23 +5,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, logsigmoid, rms_norm, silu
+from torch.nn.functional import silu
 
-from ..boundary.checks import count_sequences, read_count, read_rule, refuse
+from ..boundary.checks import read_count, read_rule, refuse
 from ..boundary.inputs import MAX_FEATURES
+from ..boundary.layer_calls import check_forward
 from ..boundary.pools import take
 from ..boundary.results import State, widen
 from ..boundary.rule import PUBLISHED
-from ..boundary.values import check_values, settle
 from .cache import LayerCache
 from .convolution import Packing, ShortConvolution, packing
 from .marks import MarkedModule
 from .operator import can_launch, choose, step_
+from .parts import ForgetGate, HeadNorm
 
 MODES = ("chunk", "fused_recurrent")
-
-FORGET_BIAS = 6.9
-"""Logit of the forgetting factor at the start: sigmoid(6.9) = 0.999."""
 
 
 class OnlineScaledDeltaNet(MarkedModule):
@@ -190,7 +188,9 @@ class OnlineScaledDeltaNet(MarkedModule):
             number of sequences or that is none, or one in a call that the backward pass repeats (activation
             checkpointing): it would start from where the first one ended.
         """
-        cu_seqlens = self._check_call(hidden_states, attention_mask, cache, cu_seqlens, state_indices)
+        cu_seqlens = check_forward(
+            hidden_states, self.hidden_size, attention_mask, cache, cu_seqlens, state_indices, self.rule
+        )
         if cache is None and use_cache:
             cache = LayerCache()
         if attention_mask is not None:
@@ -227,39 +227,6 @@ class OnlineScaledDeltaNet(MarkedModule):
         start = self.initial_preconditioner.to(dtype).clamp(self.rule.d_min, self.rule.d_max)
         return start.expand(sequences, -1, -1).contiguous()
 
-    def _check_call(
-        self,
-        x: Tensor,
-        mask: Tensor | None,
-        cache: LayerCache | None,
-        cu_seqlens: Tensor | None,
-        rows: Tensor | None,
-    ) -> Tensor | None:
-        """`cu_seqlens`, within the tokens whatever was given."""
-        if x.dim() != 3 or x.shape[2] != self.hidden_size:
-            refuse("hidden_states", f"[B, T, {self.hidden_size}]", list(x.shape))
-        if mask is not None:
-            if cu_seqlens is not None:
-                refuse("attention_mask", "None beside cu_seqlens", "both")
-            if mask.dim() != 2 or mask.shape[0] != x.shape[0] or mask.shape[1] < x.shape[1]:
-                refuse("attention_mask", f"[{x.shape[0]}, {x.shape[1]} or more]", list(mask.shape))
-            if mask.is_floating_point():
-                refuse("attention_mask", "bool or integer", mask.dtype)
-        if cache is not None:
-            if not isinstance(cache, LayerCache):
-                raise TypeError(f"cache: expected a LayerCache or None, got {type(cache).__name__}")
-            if in_backward():
-                refuse("cache", "None where activation checkpointing repeats a call", cache)
-        if rows is not None and (mask is not None or cache is None or cache.state is None):
-            refuse(
-                "state_indices", "None but beside a cache with rows and no attention_mask", list(rows.shape)
-            )
-        if cu_seqlens is None:
-            return None
-        count_sequences(cu_seqlens, x)
-        check_values(None, None, None, cu_seqlens, self.rule, x.shape[1])
-        return settle(cu_seqlens, x.shape[1])
-
     def _mix_unpadded(self, x: Tensor, kept: Tensor, cache: LayerCache | None) -> Tensor:
         """`_mix` of the tokens that a mask [B, T] keeps, packed, and zeros for the others."""
         tokens = kept.flatten().nonzero()[:, 0]
@@ -271,8 +238,6 @@ class OnlineScaledDeltaNet(MarkedModule):
         self, x: Tensor, cache: LayerCache | None, cu_seqlens: Tensor | None, rows: Tensor | None = None
     ) -> Tensor:
         sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
-        if rows is not None and rows.shape != (sequences,):
-            refuse("state_indices", f"[{sequences}], as many as sequences in this call", list(rows.shape))
         # Dynamo answers `in` on sizes that it traces as symbols by identity, so this is spelt out.
         if (
             rows is None
@@ -366,47 +331,6 @@ class OnlineScaledDeltaNet(MarkedModule):
             f"mode={self.mode!r}, eta={rule.eta:g}, d_min={rule.d_min:g}, d_max={rule.d_max:g}, "
             f"anchored={self.anchored}"
         )
-
-
-def in_backward() -> bool:
-    """Whether autograd's backward pass is what calls."""
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
-
-
-class ForgetGate(MarkedModule):
-    """log gamma = logsigmoid(W x + b), [B, T, H] in float32 (float64 for float64 weights).
-
-    W starts at zero and b at 6.9, so that gamma starts at 0.999 for every token. Not an `nn.Linear`, because generic
-    initialisers redraw the weight of those and set the bias to zero: gamma would be 0.5.
-    """
-
-    marked = ("bias",)
-
-    def __init__(self, hidden_size: int, num_heads: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_heads, hidden_size))
-        self.bias = nn.Parameter(torch.empty(num_heads))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        nn.init.zeros_(self.weight)
-        nn.init.constant_(self.bias, FORGET_BIAS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = linear(x, self.weight)
-        # Near 6.9 bfloat16 has a spacing of 0.03, that is 3% of 1 - gamma.
-        wide = widen(logits.dtype)
-        return logsigmoid(logits.to(wide) + self.bias.to(wide))
-
-
-class HeadNorm(nn.RMSNorm):
-    """RMS norm of each head's output, in float32 inside; takes a weight of another dtype, as under autocast."""
-
-    def __init__(self, features: int, eps: float) -> None:
-        super().__init__(features, eps=eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 def _head_dim(which: str, given: int | None, expand: float, hidden_size: int, num_heads: int) -> int:

@@ -50,14 +50,24 @@ def is_last(arrivals, row, before, PARTS: tl.constexpr):
     return last
 
 
+@triton.jit
+def round_either_way(x, seed, cell):
+    """x as the bfloat16 number below or above it in magnitude, by the distances to them; `cell` tells entries apart.
+
+    Rounding to nearest would lose updates below half a digit one by one; the expectation of this one is x.
+    """
+    bits = x.to(tl.int32, bitcast=True) + (tl.randint(seed, cell) & 0xFFFF).to(tl.int32)
+    return (bits & -65536).to(tl.float32, bitcast=True).to(tl.bfloat16)
+
+
 # Columns of the state have nothing to do with each other, but all of them are written with d, which is overwritten in
 # place: by whichever program of a head comes last, when all have read it.
 @triton.jit(do_not_specialize=["one"])
 def decode_kernel(
-    q, k, v, beta, g, anchor, state, preconditioner, arrivals, o, indices, count, slots, anchor_value, scale, eta,
+    q, k, v, beta, g, anchor, state, preconditioner, arrivals, o, indices, count, seed, slots, anchor_value, scale, eta,
     d_min, d_max, one,
     H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr,
-    PARTS: tl.constexpr, WIDTH: tl.constexpr, HAS_COUNT: tl.constexpr, HAS_GATE: tl.constexpr,
+    PARTS: tl.constexpr, WIDTH: tl.constexpr, HAS_COUNT: tl.constexpr, HAS_SEED: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, NORMALIZE: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
     """STEPS tokens of a sequence and head, whose state is its own row or that of a slot; WIDTH slots for each."""
@@ -107,7 +117,11 @@ def decode_kernel(
             before = count_in(arrivals, start, along, one)
         x = beta_t * (v_t - tl.sum(memory * k_t[:, None], 0))
         read = scale * (tl.sum(memory * q_t[:, None], 0) + along * x)
-        held = (memory + write_key[:, None] * x[None, :]).to(state.dtype.element_ty)
+        memory += write_key[:, None] * x[None, :]
+        if HAS_SEED:
+            held = round_either_way(memory, tl.load(seed) + t, program * (K * V) + cell)
+        else:
+            held = memory.to(state.dtype.element_ty)
         if WIDTH > 1:
             slot = tl.load(indices + program // H * WIDTH + t + 1).to(tl.int64)
             wanted = (slot >= 0) & (slot < slots)
@@ -149,6 +163,7 @@ def decode_step_(
     out: Tensor | None = None,
     state_indices: Tensor | None = None,
     num_tokens: Tensor | None = None,
+    seed: Tensor | None = None,
 ) -> Tensor:
     """Write a token, read, calibrate; `state` is updated in place. For inference: no gradient.
 
@@ -176,6 +191,9 @@ def decode_step_(
         No row may belong to two sequences.
     num_tokens : [1] int32 or int64
         With `state_indices`: how many of the B sequences are there; the others are as those without a row.
+    seed : [1] int64
+        For a bfloat16 memory: round it up or down at random, in expectation to what it is; token t of the call takes
+        ``seed + t``. The same seed gives the same bits; one for every step is the caller's to count on.
 
     Returns
     -------
@@ -190,6 +208,7 @@ def decode_step_(
     rule, scale = check_step(
         q, k, v, beta, state, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
         normalize_feedback=normalize_feedback, out=out, state_indices=state_indices, num_tokens=num_tokens,
+        seed=seed,
     )  # fmt: skip
     batch, tokens, heads, key_dim = q.shape
     value_dim = v.shape[3]
@@ -204,11 +223,12 @@ def decode_step_(
         decode_kernel[(batch * heads * parts,)](
             q.contiguous(), k.contiguous(), v.contiguous(), beta.contiguous(), None if g is None else g.contiguous(),
             anchor if tensor_anchor else None, state.state, state.preconditioner,
-            arrivals_of(state.preconditioner) if parts > 1 else None, out, state_indices, num_tokens,
+            arrivals_of(state.preconditioner) if parts > 1 else None, out, state_indices, num_tokens, seed,
             None if state_indices is None else state.preconditioner.shape[0],
             0.0 if tensor_anchor or anchor is None else float(anchor), scale, *rule[:3], 1,
             H=heads, K=key_dim, V=value_dim, BK=rows, BV=columns, STEPS=tokens, PARTS=parts,
-            WIDTH=0 if state_indices is None else state_indices.numel() // batch, HAS_COUNT=num_tokens is not None,
+            WIDTH=0 if state_indices is None else state_indices.numel() // batch,
+            HAS_COUNT=num_tokens is not None, HAS_SEED=seed is not None,
             HAS_GATE=g is not None, HAS_ANCHOR=tensor_anchor, NORMALIZE=rule.normalize_feedback,
             UNIT=use_qk_l2norm_in_kernel, num_warps=max(1, rows * columns // HELD),
         )  # fmt: skip

@@ -8,6 +8,7 @@ from osdn_kernels.recurrent.decode import decode_step_
 from support.kernels.faults import break_kernel
 from support.kernels.reference_cases import draw, relative_error
 
+RUNS = 40
 SLOTS, RULE = 5, {"eta": 0.4, "d_min": 0.56, "d_max": 1.18}
 NAMES = ("q", "k", "v", "beta", "g")
 
@@ -134,6 +135,42 @@ def test_a_memory_in_bfloat16_is_the_float32_one_but_for_its_roundings():
     assert 0 < relative_error(*outputs) < 8 * 2**-8
 
 
+def seeded(seed: int) -> State:
+    tensors, anchor = problem(batch=1, length=2)
+    state = copy(pool(torch.bfloat16), [0])
+    decode_step_(**tensors, state=state, anchor=anchor, seed=torch.tensor([seed]), **RULE)
+    return state
+
+
+@pytest.mark.parametrize("programs", ["one program a head"], indirect=True)
+def test_random_rounding_is_right_in_expectation_and_the_same_for_the_same_seed():
+    tensors, anchor = problem(batch=1, length=1)
+    exact = copy(pool(torch.bfloat16), [0])
+    exact = State(exact.state.float(), exact.preconditioner)
+    decode_step_(**tensors, state=exact, anchor=anchor, **RULE)
+    mean = torch.zeros_like(exact.state)
+    for seed in range(RUNS):
+        state = copy(pool(torch.bfloat16), [0])
+        decode_step_(**tensors, state=state, anchor=anchor, seed=torch.tensor([seed]), **RULE)
+        mean += state.state.float() / RUNS
+        digit = 2.0 ** (exact.state.abs().log2().floor() - 7)
+        assert ((state.state.float() - exact.state).abs() < digit).all()
+    # Each error has a standard deviation of at most half a digit.
+    assert ((mean - exact.state) / digit).abs().max() < 5 * 0.5 / RUNS**0.5
+    cut = ((exact.state.bfloat16().float() - exact.state) / digit).abs()
+    assert cut.max() > 0.3, "rounding to nearest is off by more"
+    assert_same(seeded(7), seeded(7))
+    assert not torch.equal(seeded(7).state, seeded(8).state)
+
+
+def test_a_seed_goes_on_from_token_to_token():
+    tensors, anchor = problem(batch=1, length=2)
+    state = copy(pool(torch.bfloat16), [0])
+    for t in range(2):
+        decode_step_(**token(tensors, t), state=state, anchor=anchor, seed=torch.tensor([7 + t]), **RULE)
+    assert_same(state, seeded(7))
+
+
 FAULTS = {
     "none is the first row": (
         "tl.load(indices + program // H * WIDTH).to", "tl.maximum(tl.load(indices + program // H * WIDTH), 0).to",
@@ -163,6 +200,7 @@ WRONG = {
     "indices of another batch": (ValueError, "state_indices", {"state_indices": torch.zeros(4, dtype=torch.int64)}),
     "indices in float32": (ValueError, "state_indices", {"state_indices": torch.zeros(5)}),
     "a count without a pool": (ValueError, "num_tokens", {"num_tokens": torch.tensor([2])}),
+    "a seed for float32": (ValueError, "seed", {"seed": torch.tensor([1])}),
     "a memory in float16": (ValueError, "state.state", {"state": pool(torch.float16)}),
     "d in bfloat16": (ValueError, "state.preconditioner", {"state": State(pool().state, pool().preconditioner.half())}),
 }  # fmt: skip
