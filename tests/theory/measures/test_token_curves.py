@@ -112,7 +112,7 @@ def test_the_bound_is_above_and_its_constant_is_that_of_t5(kind: str, streams: d
         assert_allclose(found.log10_bound[name][0], tokens * np.log10(found.constants[name][0] / tokens))
     first = stream.at((0,) * len(stream.lead))
     (check,) = check_bounds(osdn(first, PUBLISHED), ["T5"])
-    assert check.outcome == "holds"
+    assert check.outcome in ("holds", "holds, vacuously")
     assert check.rhs is not None
     assert_allclose(found.constants["osdn_published"][0], check.rhs, rtol=1e-12)
 
