@@ -17,10 +17,11 @@ from osdn_theory.crosscheck.cases.case import Case, Dtype
 from osdn_theory.crosscheck.check import judge, truth
 from osdn_theory.crosscheck.evidence.comparison import compare
 from osdn_theory.crosscheck.evidence.limits import Limit, models_of
-from osdn_theory.crosscheck.evidence.observation import Observation, before_reads
+from osdn_theory.crosscheck.evidence.observation import Observation, before_reads, observe_answer
 from osdn_theory.crosscheck.files.format import GATED, INPUTS, OPTIONAL_INPUTS, STATES, SavedCall
 from osdn_theory.crosscheck.files.reading import read_calls
 from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, Adapter
+from osdn_theory.crosscheck.kernel.calling import Returned
 from osdn_theory.crosscheck.results import Comparison, CrossCheck
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
 from osdn_theory.rounding import KernelModel, in_interpreter, round_rule
@@ -197,22 +198,15 @@ def _rule(call: SavedCall, arrays: Mapping[str, Array]) -> CalibrationRule:
 
 
 def _observation(case: Case, arrays: Mapping[str, Array]) -> Observation:
-    state, handed = arrays.get("state"), arrays.get("preconditioner")
     after, ahead = arrays.get("o_keys"), arrays.get("o_next_keys")
+    names = ("o", "state", "preconditioner", "d", "alignment")
+    returned = Returned(*(arrays.get(name) for name in names))
     missing = "residuals: the file has no o_keys and o_next_keys, so ratios, T3, T6 and T7 were not looked at"
-    seen = Observation(
-        outputs=arrays["o"],
-        tokens=np.array([case.stream.length], dtype=np.int64),
-        states=None if state is None else state[:, :, None],
-        handed_on=None if handed is None else handed[:, :, None],
-        preconditioner=arrays.get("d"),
-        alignment=arrays.get("alignment"),
-        notes=(missing,),
-    )
+    seen = observe_answer(returned, case.stream.length)
     if after is None or ahead is None:
-        return seen
+        return replace(seen, notes=(missing,))
     reads = before_reads(case, ahead / case.scale)
-    return replace(seen, reads_after=after / case.scale, reads_before=reads, notes=())
+    return replace(seen, reads_after=after / case.scale, reads_before=reads)
 
 
 def _untouched(adapter: Adapter, case: Case, piece: _Piece, where: str) -> CrossCheck:

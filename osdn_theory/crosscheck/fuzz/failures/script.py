@@ -67,11 +67,8 @@ def write_script(
     kernel = trial.adapter(adapter)
     call = _failing_call(kernel, trial, fault, answers)
     quantity = fault.what if fault.kind != "raised" else "o" if adapter.reads else "d"
-    interpreter = (
-        'os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported\n'
-        if is_interpreted(device)
-        else ""
-    )
+    switched_on = 'os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported\n'
+    interpreter = switched_on if is_interpreted(device) else ""
     inputs = _inputs(call)
     check = CHECK.format(
         arguments=_arguments(call),
@@ -81,14 +78,12 @@ def write_script(
         quantity=quantity,
     )
     encoded = "decoded(" in inputs + check
-    standard = [
-        name for name, used in {"base64": encoded, "os": bool(interpreter), "sys": True}.items() if used
-    ]
+    needed = {"base64": encoded, "os": bool(interpreter), "sys": True}
     pieces = [
         HEAD.format(
             title=_filled(f"{adapter.name}: {fault.detail}"),
             about=_filled(_about(trial, quantity, _limit(kernel, call.cases[0], quantity, device).basis)),
-            standard="\n".join(f"import {name}" for name in standard),
+            standard="\n".join(f"import {name}" for name, used in needed.items() if used),
             interpreter=interpreter,
             imports=origin.lines(),
             device=device,
@@ -153,9 +148,8 @@ def _inputs(call: _Call) -> str:
             continue
         seen[id(value)] = name
         literal = tensor_literal(_array(value), str(value.dtype).removeprefix("torch."), device=True)
-        lines.append(
-            f"{name} = " + (f"laid({literal}, {tuple(value.stride())})" if _has_gaps(value) else literal)
-        )
+        laid = f"laid({literal}, {tuple(value.stride())})" if _has_gaps(value) else literal
+        lines.append(f"{name} = {laid}")
     return "\n".join(lines)
 
 
@@ -240,18 +234,13 @@ def _canonical(call: _Call, name: str) -> str:
 def _read(call: _Call, quantity: str) -> str:
     """An expression for the quantity in what the kernel returned, canonical."""
     adapter = call.adapter
-    head_first = adapter.layout == "head first"
+    turned = ".transpose(1, 2)" if adapter.layout == "head first" else ""
     if not adapter.reads:
-        return (
-            "parts[1]"
-            if quantity == "d handed on"
-            else "parts[0]" + (".transpose(1, 2)" if head_first else "")
-        )
+        return "parts[1]" if quantity == "d handed on" else f"parts[0]{turned}"
     if quantity == "o":
-        return f"parts[{adapter.results.get('o', 0)}]" + (".transpose(1, 2)" if head_first else "")
+        return f"parts[{adapter.results.get('o', 0)}]{turned}"
     if quantity in ("d", "a"):
         field = "preconditioner" if quantity == "d" else "alignment"
-        turned = ".transpose(1, 2)" if head_first else ""
         return f"parts[{adapter.results['trajectory']}].{field}{turned}"
     final = f"parts[{adapter.results['state']}]"
     if quantity == "d handed on":

@@ -65,10 +65,8 @@ def fewer_options(trial: Trial) -> Iterator[Trial]:
         yield replace(trial, options={key: value for key, value in trial.options.items() if key != name})
     for change in _PLAIN:
         proposed = _each(trial, change)
-        if any(
-            not _same(old, new)
-            for old, new in zip(trial.question.cases, proposed.question.cases, strict=True)
-        ):
+        pairs = zip(trial.question.cases, proposed.question.cases, strict=True)
+        if not all(_same(old, new) for old, new in pairs):
             yield proposed
 
 
@@ -157,11 +155,9 @@ def _started_plainly(case: Case) -> Case:
 
 
 def _forgetting_nothing(case: Case) -> Case:
-    return (
-        case
-        if case.log_gate is None
-        else change_arrays(case, log_gate=None, anchor=np.zeros_like(case.anchor))
-    )
+    if case.log_gate is None:
+        return case
+    return change_arrays(case, log_gate=None, anchor=np.zeros_like(case.anchor))
 
 
 _PLAIN: tuple[Callable[[Case], Case], ...] = (
