@@ -72,3 +72,14 @@ def test_rows_of_no_sequence_of_the_scan(scan):
 def test_that_nothing_clears_them_is_seen(monkeypatch):
     monkeypatch.setattr(registration, "clear_between", lambda *_: None)
     assert outcome(chunk_osdn, packed([0, 7, 17]))["o"].isnan().any()
+
+
+def test_compiled_rows_of_no_sequence_are_zero():
+    torch.compiler.reset()
+    compiled = torch.compile(chunk_osdn, fullgraph=True, backend="aot_eager")
+    call = packed([0, 7, 17])
+    call = Call(call.tensors, call.options | {"check_values": True})
+    found, expected = outcome(compiled, call), outcome(chunk_osdn, packed([0, 7, 17]))
+    for name, x in found.items():
+        assert (x[:, 17:] == 0).all(), name
+        assert torch.allclose(x, expected[name], atol=1e-5), name
