@@ -17,16 +17,8 @@ _NAMED = re.compile(r"-[QR]\s+\.\s+(\w+)")
 _WARNINGS = re.compile(r"-arg\s+-w\s+-arg\s+\S+")
 
 
-@dataclass(frozen=True)
-class Project:
-    """What ``_CoqProject`` says: the library's logical name, and its files without ``.v``."""
-
-    prefix: str
-    files: tuple[str, ...]
-
-
-def read_project(folder: Path) -> Project:
-    """Read ``_CoqProject``; only the library's name, warning options and files may stand in it.
+def read_project(folder: Path) -> tuple[str, list[str]]:
+    """The library's logical name and its files without ``.v``: all that ``_CoqProject`` may say, but for warnings.
 
     Raises
     ------
@@ -45,13 +37,13 @@ def read_project(folder: Path) -> Project:
     differing = {path.name for path in folder.glob("*.v")} ^ set(files)
     if differing:
         raise ValueError(f"_CoqProject: listed but not there, or there but not listed: {sorted(differing)}")
-    return Project(names[0], tuple(file.removesuffix(".v") for file in files))
+    return names[0], [file.removesuffix(".v") for file in files]
 
 
 def read_sources(folder: Path) -> list[Source]:
     """The sources of a library, as :func:`read_project` lists them."""
-    project = read_project(folder)
-    return [read_source(name, (folder / f"{name}.v").read_text(), project.prefix) for name in project.files]
+    prefix, files = read_project(folder)
+    return [read_source(name, (folder / f"{name}.v").read_text(), prefix) for name in files]
 
 
 @dataclass(frozen=True)
@@ -89,14 +81,14 @@ def compile_library(folder: Path) -> Compiled:
         For a malformed ``_CoqProject``, and where Coq refuses a question.
     """
     require_coq()
-    project, sources = read_project(folder), read_sources(folder)
+    (prefix, files), sources = read_project(folder), read_sources(folder)
     with tempfile.TemporaryDirectory(prefix="osdn-coq-") as work:
-        compiler = Compiler(Path(work), project.prefix)
+        compiler = Compiler(Path(work), prefix)
         for source in sources:
             shutil.copyfile(folder / f"{source.name}.v", compiler.place / f"{source.name}.v")
         errors: dict[str, str] = {}
         seconds: dict[str, float] = {}
-        for name in compiler.order(project.files):
+        for name in compiler.order(files):
             started = time.perf_counter()
             errors[name] = compiler.compile(name)
             seconds[name] = time.perf_counter() - started

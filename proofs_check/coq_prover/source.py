@@ -52,22 +52,17 @@ def strip_comments(text: str) -> str:
     return "".join(out)
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """One Coq command without attributes in front, and the line it starts on."""
+def sentences(stripped: str) -> Iterator[tuple[str, int]]:
+    """The commands of a source without comments, without attributes in front, and the lines that they start on.
 
-    text: str
-    line: int
-
-
-def sentences(stripped: str) -> Iterator[Sentence]:
-    """The commands of a source without comments: a full stop before white space ends each."""
+    A full stop before white space ends each.
+    """
     start = 0
     for end in re.finditer(r"\.(?=\s|$)", stripped):
         raw = stripped[start : end.start()]
         attributes = _ATTRIBUTES.match(raw)
         skipped = attributes.end() if attributes else 0
-        yield Sentence(raw[skipped:].strip(), 1 + stripped.count("\n", 0, start + skipped))
+        yield raw[skipped:].strip(), 1 + stripped.count("\n", 0, start + skipped)
         start = end.end()
 
 
@@ -100,35 +95,38 @@ def read_source(name: str, text: str, prefix: str) -> Source:
     """Read a file of a library whose logical name is `prefix`."""
     stripped = strip_comments(text)
     placed = list(_place(sentences(stripped)))
-    declared = [match for command, _ in placed if (match := _DECLARES.match(command.text))]
+    declared = [match for command, *_ in placed if (match := _DECLARES.match(command))]
     finals = tuple(dict.fromkeys(m["name"] for m in declared if _FINAL.fullmatch(m["name"])))
     return Source(
         name,
         theorems=finals,
         definitions=tuple(dict.fromkeys(_defined(placed))),
-        preamble=tuple(command.text for command, _ in placed if _prints_with(command.text, prefix)),
+        preamble=tuple(command for command, *_ in placed if _prints_with(command, prefix)),
         problems=(*_forbidden(name, stripped), *_assumed_outside_sections(name, placed)),
     )
 
 
-Placed = tuple[Sentence, tuple[tuple[str, str], ...]]
-"""A sentence and the blocks it stands in, from the outside: ("Section" or "Module", name)."""
+Blocks = tuple[tuple[str, str], ...]
+"""From the outside: ("Section" or "Module", name)."""
+
+Placed = tuple[str, int, Blocks]
+"""A command, its line, and the blocks that it stands in."""
 
 
-def _place(commands: Iterable[Sentence]) -> Iterator[Placed]:
-    blocks: tuple[tuple[str, str], ...] = ()
-    for command in commands:
-        yield command, blocks
-        if (opened := _OPENS.match(command.text)) and ":=" not in command.text:
+def _place(commands: Iterable[tuple[str, int]]) -> Iterator[Placed]:
+    blocks: Blocks = ()
+    for command, line in commands:
+        yield command, line, blocks
+        if (opened := _OPENS.match(command)) and ":=" not in command:
             blocks = (*blocks, (opened[1], opened[2]))
-        elif (closed := _CLOSES.match(command.text)) and blocks and blocks[-1][1] == closed[1]:
+        elif (closed := _CLOSES.match(command)) and blocks and blocks[-1][1] == closed[1]:
             blocks = blocks[:-1]
 
 
 def _defined(placed: Iterable[Placed]) -> Iterator[str]:
     """Names of definitions, with the modules of the file that they stand in."""
-    for command, blocks in placed:
-        match = _DECLARES.match(command.text)
+    for command, _, blocks in placed:
+        match = _DECLARES.match(command)
         if match and match["word"] not in _PROVES and not _FINAL.fullmatch(match["name"]):
             yield ".".join([*(name for kind, name in blocks if kind == "Module"), match["name"]])
 
@@ -147,6 +145,6 @@ def _forbidden(name: str, stripped: str) -> Iterator[str]:
 
 
 def _assumed_outside_sections(name: str, placed: Iterable[Placed]) -> Iterator[str]:
-    for command, blocks in placed:
-        if _ASSUMES.match(command.text) and all(kind != "Section" for kind, _ in blocks):
-            yield f"{name}.v line {command.line}: {command.text.split()[0]} outside a section"
+    for command, line, blocks in placed:
+        if _ASSUMES.match(command) and all(kind != "Section" for kind, _ in blocks):
+            yield f"{name}.v line {line}: {command.split()[0]} outside a section"

@@ -6,7 +6,7 @@ value on either side of every comparison.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -82,6 +82,11 @@ def le(lhs: Any, rhs: Any) -> Proposition:
 
 def lt(lhs: Any, rhs: Any) -> Proposition:
     return Compares("<", lhs, rhs)
+
+
+def each(compare: Callable[[Any, Any], Proposition], a: Sequence[Any], b: Sequence[Any]) -> Proposition:
+    """Entry by entry, as far as both go: how far that is, the tie to Coq counts."""
+    return every(compare(p, q) for p, q in zip(a, b, strict=False))
 
 
 def invertible(matrix: Any) -> Proposition:

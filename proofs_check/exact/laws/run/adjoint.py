@@ -6,9 +6,9 @@ import numpy as np
 
 from proofs_check.exact.draw import Draw, Instance
 from proofs_check.exact.law import register
-from proofs_check.exact.laws.run.sweeps import Gains, SweepInstance, distance, draw_signed, each, power
+from proofs_check.exact.laws.run.sweeps import Gains, SweepInstance, distance, draw_signed, power
 from proofs_check.exact.numbers import Array, Number, array
-from proofs_check.exact.propositions import Fact, Proposition, either, eq, every, implies, le
+from proofs_check.exact.propositions import Fact, Proposition, each, either, eq, every, implies, le
 from proofs_check.exact.rules import clip, moved, path
 
 Map = tuple[tuple[tuple[Number, Number], Number], Number]

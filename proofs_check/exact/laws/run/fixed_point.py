@@ -8,7 +8,7 @@ from flint import fmpq
 from proofs_check.exact.draw import Draw, Instance, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.numbers import Array, Number, inverse, is_invertible, vector
-from proofs_check.exact.propositions import Fact, Proposition, eq, every, implies, le, lt
+from proofs_check.exact.propositions import Fact, Proposition, each, eq, every, implies, le, lt
 from proofs_check.exact.rules import in_box, largest, memories, path, residual, sq, write
 
 
@@ -51,22 +51,18 @@ def draw_unit_stream(draw: Draw) -> UnitInstance:
     return x.but(domains={"nat": range(length)})
 
 
-def same_rows(rows: list[Array], others: list[Array]) -> Proposition:
-    """Row by row the same, as far as both go."""
-    return every(eq(a, b) for a, b in zip(rows, others, strict=False))
-
-
 register(
     draw_unit_stream,
-    T15_identity_fixed_point=lambda x: x.unit_keys(same_rows(path(x), [x.ones] * len(x.s))),
+    T15_identity_fixed_point=lambda x: x.unit_keys(each(eq, path(x), [x.ones] * len(x.s))),
     T15_osdn_is_deltanet=lambda x: x.unit_keys(
-        same_rows(memories(x, path(x)), memories(x, [x.ones] * len(x.k))[:-1])
+        each(eq, memories(x, path(x)), memories(x, [x.ones] * len(x.k))[:-1])
     ),
 )
 register(
     varied(draw_unit_stream, v=lambda draw, x: x.v[0], beta=lambda draw, x: x.beta[0]),
     T15_write_is_deltanet=lambda x: x.unit_keys(
-        same_rows(
+        each(
+            eq,
             [write(x.S0, k, x.v, d, x.beta) for k, d in zip(x.k, path(x), strict=False)],
             [x.S0 + x.beta * np.outer(residual(x.S0, k, x.v), k) for k in x.k],
         )

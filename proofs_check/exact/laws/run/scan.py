@@ -7,7 +7,7 @@ from flint import fmpq
 from proofs_check.exact.draw import Draw, Instance, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.numbers import Array, Number, array, diagonal, identity, product, vector
-from proofs_check.exact.propositions import Proposition, eq, every, iff, implies, invertible, ne
+from proofs_check.exact.propositions import Proposition, each, eq, every, iff, implies, invertible, ne
 from proofs_check.exact.rules import in_box, memories, moved, path, residual, sq, write
 
 
@@ -16,7 +16,7 @@ class ScanInstance(Instance):
 
     free = property(lambda x: path(x, project=False))
     entered = property(lambda x: x.but(d1=path(x)[x.t0]).tokens(x.t0, x.C, "s", "gamma", "w").free)
-    agree = property(lambda x: every(eq(a, b) for a, b in zip(path(x), x.free, strict=True)))
+    agree = property(lambda x: each(eq, path(x), x.free))
     step = property(lambda x: moved(x.eta, x.w, x.gamma, x.c, x.d, x.s))  # of one token
     pull = property(lambda x: x.eta * x.w)
 
@@ -186,7 +186,7 @@ def solve_unit(a: Array, b: Array) -> Array:
 
 register(
     draw_stream,
-    T12_chunk_output=lambda x: every(eq(*rows) for rows in zip(x.solved[1], x.outputs, strict=True)),
+    T12_chunk_output=lambda x: each(eq, x.solved[1], x.outputs),
     T12_chunk_state=lambda x: eq(x.solved[2], x.states[x.t0 + x.C].T),
     T12_chunk_values=lambda x: eq(x.solved[0], array(x.values)),
 )

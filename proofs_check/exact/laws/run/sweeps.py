@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import comb, factorial
-from typing import Any
 
 from flint import fmpq
 
@@ -12,7 +11,7 @@ from proofs_check.exact.draw import Draw, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.laws.run.scan import ScanInstance, draw_scan, fading
 from proofs_check.exact.numbers import Array, Number, array
-from proofs_check.exact.propositions import Fact, Proposition, eq, every, implies, le, lt
+from proofs_check.exact.propositions import Fact, Proposition, each, eq, every, implies, le, lt
 from proofs_check.exact.rules import clip, moved, path, sq
 
 Gains = list[Number]
@@ -118,11 +117,6 @@ def power(matrix: Array, count: int, v: Array) -> Array:
     for _ in range(count):
         v = matrix @ v
     return v
-
-
-def each(compare: Callable[[Any, Any], Proposition], a: Sequence[Any], b: Sequence[Any]) -> Proposition:
-    """Entry by entry, as far as both go."""
-    return every(compare(p, q) for p, q in zip(a, b, strict=False))
 
 
 def draw_signed(draw: Draw) -> SweepInstance:
