@@ -15,7 +15,7 @@ class Column(NamedTuple):
     meaning: str
 
 
-_OUTCOME = "holds, violated, undecided or not applicable; decided rigorously"
+_OUTCOME = "holds; holds, vacuously; violated; undecided or not applicable; decided rigorously"
 
 BOUNDS = {
     "T5": "interpolating regret",
@@ -75,7 +75,7 @@ MEASURES = (
         for column in (
             Column(f"{theorem}_outcome", "string", f"{title}: {_OUTCOME}"),
             Column(f"{theorem}_log10_slack", "double", "log10(right side / left side)"),
-            Column(f"{theorem}_reason", "string", "why it does not apply or stays undecided"),
+            Column(f"{theorem}_reason", "string", "why it does not apply, says nothing or stays undecided"),
         )
     ),
 )
