@@ -356,7 +356,7 @@ def chunked(ex: Execution, bounds: ErrorBounds, copies: int) -> Run:
 
 def _scanned(ex: Execution, given: _Given, chunk: slice, carried: Array, run: Run) -> Array:
     """d of a chunk's tokens from its triangular system; the d handed on, with its rest where that is carried."""
-    d = ex.single(carried) if given.carries else carried
+    d = ex.single(carried) if given.carries and chunk.start else carried
     keys, model = given.keys[:, chunk], given.model
     size = keys.shape[1]
     if not given.moves:
@@ -394,7 +394,7 @@ def _scanned(ex: Execution, given: _Given, chunk: slice, carried: Array, run: Ru
 def _stepped(ex: Execution, given: _Given, chunk: slice, d: Array, run: Run) -> Array:
     """The same token by token, in float64 or float32; tokens use d in float32, its rest may be carried."""
     for t in range(chunk.start, chunk.stop):
-        used = run.d[:, t] = ex.single(d)
+        used = run.d[:, t] = d if given.swept and t == 0 else ex.single(d)
         run.alignment[:, t] = _aligned(ex, given, t, used)[:, 0]
         if given.model.wide_steps and not given.swept:
             square = given.keys[:, t] ** 2

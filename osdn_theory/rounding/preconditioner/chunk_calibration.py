@@ -31,7 +31,7 @@ def by_chunks(setup: Setup, found: Calibrated) -> None:
     errors = ErrorSet.zero(setup.count, setup.key_dim)
     for chunk in setup.chunks():
         errors = _chunk(setup, chunk, errors, found)
-    found.record(setup.length, setup, errors, bound_rest(setup, setup.path[:, -1], errors))
+    found.record(setup.length, setup, errors, bound_rest(setup, setup.length, setup.path[:, -1], errors))
 
 
 def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> ErrorSet:
@@ -66,9 +66,9 @@ def _chunk(setup: Setup, chunk: slice, entry: ErrorSet, found: Calibrated) -> Er
     return free
 
 
-def bound_rest(setup: Setup, d: Array, errors: ErrorSet) -> Array:
-    """What tokens miss of the d (N, K) that is carried: its rest, and what sweeps leave open."""
-    if not setup.carries:
+def bound_rest(setup: Setup, t: int, d: Array, errors: ErrorSet) -> Array:
+    """What token t misses of the d (N, K) that is carried: its rest, and what sweeps leave open; nothing of d_1."""
+    if not setup.carries or t == 0:
         return np.zeros_like(d)
     return arithmetic(np.abs(d) + errors.rows()) + _SETTLED * setup.swept
 
@@ -123,19 +123,18 @@ def _walk(
     step; the sizes of the gains' errors are those of the walk without."""
     carried, gains, formed = entry.copy(), _GainErrors(setup), Formed(setup)
     looked_at = np.empty(path.shape)
-    # Of d_1 float32 has lost nothing.
-    entered = bound_rest(setup, path[:, 0], entry) * (chunk.start > 0)
+    entered = bound_rest(setup, chunk.start, path[:, 0], entry)
     for n, t in enumerate(range(chunk.start, chunk.stop)):
         here = carried.plus(gains.whole())
         if excess is not None and n:
             here.add_ball(excess[:, n - 1])
         used = entered + formed.iterate(n, path[:, n], here.rows(), setup.model.formation)
-        found.record(t, setup, here, _if_solved(setup, solved, used, path[:, n], here))
+        found.record(t, setup, here, _if_solved(setup, t, solved, used, path[:, n], here))
         exact = entered + formed.iterate(n, path[:, n], here.rows(), setup.model.exact_product)
         looked_at[:, n] = here.rows() + exact
         s = setup.features[:, t]
         gap = 1.0 - np.sum(path[:, n] * s, -1)
-        alignment = here.along(s) + np.sum(_if_solved(setup, solved, exact, path[:, n], here) * s, -1)
+        alignment = here.along(s) + np.sum(_if_solved(setup, t, solved, exact, path[:, n], here) * s, -1)
         if excess is None:
             system.meet(n, setup.step[:, t] * (np.abs(gap) + alignment))
         gains.step(t, n, system.sizes[:, :, n])
@@ -161,7 +160,7 @@ def _stepped(setup: Setup, t: int, errors: ErrorSet, found: Calibrated) -> Error
     d, s = setup.path[:, t], setup.features[:, t]
     exact = step_freely(setup, t, d)
     if setup.swept:
-        missed = bound_rest(setup, d, errors)
+        missed = bound_rest(setup, t, d, errors)
         advance(setup, t, errors, found, missed)
         # Where the step is the larger part, the rest of its sum with d is itself rounded.
         errors.add_ball(2 * UNIT * np.linalg.norm(np.abs(exact - d), axis=-1))
@@ -175,10 +174,12 @@ def _stepped(setup: Setup, t: int, errors: ErrorSet, found: Calibrated) -> Error
     return through_clip(errors, exact, setup.lower, setup.upper)
 
 
-def _if_solved(setup: Setup, solved: Mask | None, error: Array, d: Array, errors: ErrorSet) -> Array:
-    """`error` for heads whose chunk may be solved; steps round d (N, K) to float32 alone."""
+def _if_solved(setup: Setup, t: int, solved: Mask | None, error: Array, d: Array, errors: ErrorSet) -> Array:
+    """`error` for heads whose chunk may be solved; steps round token t's d (N, K) to float32 alone."""
     if solved is None:
         return error
-    rounded = np.maximum(arithmetic(np.abs(d) + errors.rows()), bound_rest(setup, d, errors))
+    rounded = bound_rest(setup, t, d, errors)
+    if not setup.swept:
+        rounded = np.maximum(rounded, arithmetic(np.abs(d) + errors.rows()))
     result: Array = np.where(solved[:, None], np.maximum(error, rounded), rounded)
     return result

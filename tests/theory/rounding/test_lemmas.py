@@ -612,9 +612,11 @@ def test_a_single_step_of_a_chunk_rounds_d():
     found = Calibrated.zeros(setup)
     assert _stepped(setup, 0, ErrorSet.zero(1, 1), found).rows()[0, 0] >= UNIT
     stepped = np.ones(1, dtype=bool)
-    formed = _if_solved(setup, ~stepped, np.full((1, 1), 7.0), np.ones((1, 1)), ErrorSet.zero(1, 1))
+    formed = _if_solved(setup, 1, ~stepped, np.full((1, 1), 7.0), np.ones((1, 1)), ErrorSet.zero(1, 1))
     assert formed[0, 0] == pytest.approx(UNIT)
-    assert _if_solved(setup, stepped, np.full((1, 1), 7.0), np.ones((1, 1)), ErrorSet.zero(1, 1))[0, 0] == 7.0
+    assert (
+        _if_solved(setup, 1, stepped, np.full((1, 1), 7.0), np.ones((1, 1)), ErrorSet.zero(1, 1))[0, 0] == 7.0
+    )
 
 
 def test_what_forming_d_from_gains_rounds():
@@ -666,16 +668,17 @@ def test_what_a_handed_on_d_with_its_rest_rounds():
 def test_what_tokens_miss_of_the_d_that_is_carried(gate, changes, expected):
     """A rest of half an ulp of d = 1, and what sweeps leave open at steps of 1/8."""
     setup = scan_setup(gate=gate, model=replace(CHUNK_ANY_ORDER, **changes))
-    missed = bound_rest(setup, np.ones((1, 1)), ErrorSet.zero(1, 1))
+    missed = bound_rest(setup, 1, np.ones((1, 1)), ErrorSet.zero(1, 1))
     assert missed[0, 0] == pytest.approx(expected, rel=1e-6)
+    assert bound_rest(setup, 0, np.ones((1, 1)), ErrorSet.zero(1, 1))[0, 0] == 0
 
 
 def test_a_swept_step_carries_what_it_rounds():
     """Small beside the rounding of d that a step without the rest makes; the gain's error by what tokens miss stays."""
     sizes = []
     for changes in ({}, {"compensated": True, "swept": 1.0}):
-        setup = scan_setup(eta=2.0**-10, tokens=1, model=replace(CHUNK_ANY_ORDER, **changes))
-        sizes.append(_stepped(setup, 0, ErrorSet.zero(1, 1), Calibrated.zeros(setup)).rows()[0, 0])
+        setup = scan_setup(eta=2.0**-10, tokens=2, model=replace(CHUNK_ANY_ORDER, **changes))
+        sizes.append(_stepped(setup, 1, ErrorSet.zero(1, 1), Calibrated.zeros(setup)).rows()[0, 0])
     plain, carried = sizes
     assert plain >= UNIT
     assert 2.0**-10 * (UNIT + 2.0**-24) <= carried <= 0.02 * UNIT

@@ -52,7 +52,7 @@ CASES = {
         ("steps", "single", [0, 2]),
     ),
     "chunk_fp32": (
-        ("clipped", "single", [1, 2]),
+        ("clipped", "single", [1, 3]),
         ("frozen", "swallowed", [0]),
         ("long steps", "swallowed", [0]),
         ("normalised", "two", [2]),
