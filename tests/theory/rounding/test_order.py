@@ -1,8 +1,7 @@
 """Sums in order: the lemma on exact rationals, what happens in other orders, and the order that NumPy sums in."""
 
-from fractions import Fraction
-
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
