@@ -44,6 +44,9 @@ def ball(middle: float, radius: float = 0.0) -> flint.arb:
     return flint.arb(middle, radius)
 
 
+WIDE = ball(1.5, 0.5)
+
+
 @pytest.mark.parametrize(
     ("sides", "outcome"),
     [
@@ -52,6 +55,8 @@ def ball(middle: float, radius: float = 0.0) -> flint.arb:
         (Sides(ball(1), ball(1)), "holds"),
         (Sides(ball(1, 0.5), ball(1.2, 0.5)), "undecided"),
         (Sides(ball(2), ball(1), lhs_is_upper_bound=True), "undecided"),
+        (Sides(WIDE, WIDE.lower()), "undecided"),
+        (Sides(WIDE.lower(), WIDE), "holds"),
         (Sides(flint.fmpq(1, 3), flint.fmpq(1, 3)), "holds"),
         (Sides(flint.fmpq(1, 3), flint.fmpq(1, 4)), "violated"),
         (Sides(flint.fmpq(1, 3), flint.fmpq(1, 3), identity=True), "holds"),
@@ -84,6 +89,8 @@ def test_conclude_reports_the_gravest_pair() -> None:
     good, bad, open_ = Sides(ball(1), ball(2)), Sides(ball(3), ball(2)), Sides(ball(1, 9), ball(2))
     assert conclude(blank, [good, good]).outcome == "holds"
     assert conclude(blank, [good, open_]).outcome == "undecided"
+    closest = conclude(blank, [Sides(ball(1), ball(9)), good, Sides(ball(1), ball(5))])
+    assert (closest.rhs, closest.log10_slack) == (2.0, pytest.approx(np.log10(2)))
     worst = conclude(blank, [good, open_, bad])
     assert (worst.outcome, worst.lhs, worst.rhs) == ("violated", 3.0, 2.0)
 
