@@ -16,14 +16,8 @@ from proofs_check.links import (
 from proofs_check.links.link import Link, check_link, instances
 from proofs_check.proof import Proof
 
-LINKS: tuple[Link, ...] = (
-    *token_links.LINKS,
-    *scan_links.LINKS,
-    *sweep_links.LINKS,
-    *bound_links.LINKS,
-    *context_links.LINKS,
-    *rounding_links.LINKS,
-)
+SUBJECTS = (token_links, scan_links, sweep_links, bound_links, context_links, rounding_links)
+LINKS: tuple[Link, ...] = tuple(link for subject in SUBJECTS for link in subject.LINKS)
 
 
 def proofs() -> Iterator[Proof]:
