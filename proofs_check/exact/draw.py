@@ -105,15 +105,15 @@ class Draw:
         """T: one for "single"."""
         return 1 if self.kind == "single" else self.integer(2, most)
 
-    def key(self, n: int, size: Number = 1) -> Array:
-        """A key with entries in [-size, size]; kind "zeros" blanks about half of them."""
-        return self._blanked(self.vector(n, -fmpq(size), size))
+    def key(self, n: int) -> Array:
+        """A key with entries in [-1, 1]; kind "zeros" blanks about half of them."""
+        return self._blanked(self.vector(n, -1, 1))
 
-    def keys(self, count: int, n: int, size: Number = 1) -> list[Array]:
+    def keys(self, count: int, n: int) -> list[Array]:
         """Keys of which at least one entry of the first is not zero."""
-        rows = [self.key(n, size) for _ in range(count)]
+        rows = [self.key(n) for _ in range(count)]
         if not any(rows[0]):
-            rows[0][self.rng.randrange(n)] = fmpq(size)
+            rows[0][self.rng.randrange(n)] = fmpq(1)
         return rows
 
     def _blanked(self, v: Array) -> Array:

@@ -22,6 +22,7 @@ from proofs_check.exact import numbers, rules
 from proofs_check.exact.collection import COUNT, LAWS, check_law, check_variant, proofs
 from proofs_check.exact.draw import KINDS, Draw, Instance
 from proofs_check.exact.law import Law, broken, converted, instances, register
+from proofs_check.exact.laws.kernel import Tracked
 from proofs_check.exact.laws.rounding import to_nearest
 from proofs_check.exact.laws.run.scan import lower, solve_unit
 from proofs_check.exact.numbers import BITS, array, root
@@ -145,6 +146,13 @@ def test_a_wrong_rule_is_seen_by_the_laws(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(rules, "moved", doubled)
     failed = {name for name in LAWS if check_law(LAWS[name], 12).verdict == "failed"}
     assert {"T5_interpolating_regret", "T19_mean_step"} <= failed
+
+
+def test_the_running_bound_of_a_kernel_counts_the_storage_of_d(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Tracked, "stored", lambda self, bits: replace(self, value=to_nearest(self.value, bits))
+    )
+    assert check_law(LAWS["T18_running_error_bound"], COUNT).verdict == "failed"
 
 
 def test_propositions_are_decided_exactly() -> None:
