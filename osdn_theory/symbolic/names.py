@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sympy import MatrixSymbol, Symbol
@@ -10,7 +9,6 @@ from sympy import MatrixSymbol, Symbol
 VALUE_SIZE, KEY_SIZE, TOKENS = (Symbol(name, integer=True, positive=True) for name in "VKT")
 
 
-@dataclass(frozen=True)
 class Names:
     """The symbols of the theory page, for sizes that are symbols or numbers.
 
@@ -20,11 +18,28 @@ class Names:
     ----------
     V, K, T : SymPy expression or int
         Sizes of values, keys and context.
+    S, minimizer : V x K
+        State and S*.
+    k, d, s, c : K x 1
+        Key, diagonal of the preconditioner, feature of its own problem (the squared key, where nothing else is said),
+        and anchor.
+    v : V x 1
+        Value.
+    P : K x K
+        Preconditioner in full.
+    keys, values : T x K, T x V
+        Of a context.
+    beta, eta, gamma, weight : scalars
     """
 
-    V: Any = VALUE_SIZE
-    K: Any = KEY_SIZE
-    T: Any = TOKENS
+    def __init__(self, V: Any = VALUE_SIZE, K: Any = KEY_SIZE, T: Any = TOKENS) -> None:
+        self.V, self.K, self.T = V, K, T
+        self.S, self.minimizer = map(self.state_like, ("S", "S_star"))
+        self.k, self.d, self.s, self.c = map(self.key_like, "kdsc")
+        self.v, self.P = self.value_like("v"), self.preconditioner_like("P")
+        self.keys, self.values = MatrixSymbol("K_rows", T, K), MatrixSymbol("V_rows", T, V)
+        self.beta = Symbol("beta", real=True)
+        self.eta, self.gamma, self.weight = (Symbol(name, positive=True) for name in ("eta", "gamma", "w"))
 
     @staticmethod
     def sized(V: int, K: int, T: int = 1) -> Names:
@@ -46,69 +61,3 @@ class Names:
     def preconditioner_like(self, name: str) -> MatrixSymbol:
         """A K x K matrix."""
         return MatrixSymbol(name, self.K, self.K)
-
-    @property
-    def S(self) -> MatrixSymbol:
-        """State, V x K."""
-        return self.state_like("S")
-
-    @property
-    def k(self) -> MatrixSymbol:
-        """Key."""
-        return self.key_like("k")
-
-    @property
-    def v(self) -> MatrixSymbol:
-        """Value."""
-        return self.value_like("v")
-
-    @property
-    def d(self) -> MatrixSymbol:
-        """Diagonal of the preconditioner, a K x 1 vector."""
-        return self.key_like("d")
-
-    @property
-    def s(self) -> MatrixSymbol:
-        """Feature of the preconditioner's own problem: the squared key, where nothing else is said."""
-        return self.key_like("s")
-
-    @property
-    def c(self) -> MatrixSymbol:
-        """Anchor."""
-        return self.key_like("c")
-
-    @property
-    def P(self) -> MatrixSymbol:
-        """Preconditioner in full, K x K."""
-        return self.preconditioner_like("P")
-
-    @property
-    def keys(self) -> MatrixSymbol:
-        """The keys of a context, T x K."""
-        return MatrixSymbol("K_rows", self.T, self.K)
-
-    @property
-    def values(self) -> MatrixSymbol:
-        """The values of a context, T x V."""
-        return MatrixSymbol("V_rows", self.T, self.V)
-
-    @property
-    def minimizer(self) -> MatrixSymbol:
-        """S*, V x K."""
-        return self.state_like("S_star")
-
-    @property
-    def beta(self) -> Symbol:
-        return Symbol("beta", real=True)
-
-    @property
-    def eta(self) -> Symbol:
-        return Symbol("eta", positive=True)
-
-    @property
-    def gamma(self) -> Symbol:
-        return Symbol("gamma", positive=True)
-
-    @property
-    def weight(self) -> Symbol:
-        return Symbol("w", positive=True)
