@@ -15,6 +15,7 @@ from osdn_theory.report.claims.paper import PAPER_CLAIMS
 from osdn_theory.report.model import ReportModel
 from osdn_theory.theorems import THEOREMS
 from osdn_theory.verification.digest import digest
+from proofs_check.claims import CLAIMS
 
 
 def test_a_violated_bound_is_seen_in_the_headline_the_row_and_the_claims(tmp_path: Path) -> None:
@@ -56,9 +57,11 @@ def judgements(found: ReportModel) -> dict[str, str]:
 def test_claims_are_judged_by_the_run_and_not_by_their_texts(tmp_path: Path) -> None:
     leave(tmp_path, "proofs.json", proofs_document())
     leave(tmp_path, "crosscheck.json", crosscheck_document())
+    # In full once T20 has its proof.
+    reached = "supported in part" if CLAIMS["T20"].missing else "supported"
     assert judgements(model(tmp_path, everything_holds())) == {
-        "C1a": "supported",
-        "C1b": "supported",
+        "C1a": reached,
+        "C1b": reached,
         "C1c": "not tested",
         "C2": "supported",
         "C3": "supported",
