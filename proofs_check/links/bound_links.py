@@ -60,27 +60,15 @@ def run_of(x: Instance, *, aware: bool = False, betas: Any = 1, comparator: Any 
     return recurrence.osdn(stream, rule_of(x, beta_aware=aware), initial_preconditioner=floats(x.d1))
 
 
-def full_writes(x: Instance) -> Trajectory:
-    return run_of(x, comparator=x.u)
-
-
-def gated_writes(x: Instance) -> Trajectory:
-    return run_of(x, betas=x.beta, comparator=x.u)
-
-
-def aware_writes(x: Instance) -> Trajectory:
-    return run_of(x, aware=True, betas=x.beta, comparator=x.u)
-
-
 Row = tuple[str, str, str] | tuple[str, str, str, Callable[[Any], Any]]
 """A theorem and the title of its bound, a law, and the form in which the code states it."""
 
 
-def bounds_of(run: Callable[[Instance], Trajectory], *rows: Row) -> Callable[[Instance], Pairs]:
-    """Compare bounds of one run with the laws."""
+def bounds_of(*rows: Row, gated: bool = False, aware: bool = False) -> Callable[[Instance], Pairs]:
+    """Compare bounds of one run, with full writes or with the instance's gates, with the laws."""
 
     def compare(x: Instance) -> Pairs:
-        made = run(x)
+        made = run_of(x, aware=aware, betas=x.beta if gated or aware else 1, comparator=x.u)
         for theorem, title, law, *form in rows:
             _, (sides,) = bound_sides(made, theorem, title)
             yield from same_sides(sides, law, x, *form)
@@ -253,20 +241,20 @@ INTERPOLATING, SUPER_GEOMETRIC = ("T5", "Interpolating regret"), ("T6", "Super-g
 LINKS = (
     Link("T3", "residual bound", "bounds.contraction.residual_identity", draw_run, residuals, 60),
     Link("T5", "interpolating regret", "bounds.regret.interpolating_regret", draw_interpolated,
-         bounds_of(full_writes, (*INTERPOLATING, "T5_interpolating_regret"))),
+         bounds_of((*INTERPOLATING, "T5_interpolating_regret"))),
     Link("T6", "super-geometric convergence", "bounds.regret.super_geometric", off_comparator(draw_interpolated),
-         bounds_of(full_writes, (*SUPER_GEOMETRIC, "T6_super_geometric", logarithm))),
+         bounds_of((*SUPER_GEOMETRIC, "T6_super_geometric", logarithm))),
     Link("T7", "any gate", "bounds.regret.mean_contraction, product_contraction", off_comparator(draw_interpolated),
-         bounds_of(gated_writes, ("T7", "Mean contraction, any gate", "T7_mean_bound"),
-                   ("T7", "Product contraction, any gate", "T7_product_bound", logarithm))),
+         bounds_of(("T7", "Mean contraction, any gate", "T7_mean_bound"),
+                   ("T7", "Product contraction, any gate", "T7_product_bound", logarithm), gated=True)),
     Link("T7", "beta-aware regret", "bounds.regret with beta-aware feedback", off_comparator(draw_aware),
-         bounds_of(aware_writes, (*INTERPOLATING, "T7_beta_aware_regret"),
-                   (*SUPER_GEOMETRIC, "T7_beta_aware_super_geometric", logarithm))),
+         bounds_of((*INTERPOLATING, "T7_beta_aware_regret"),
+                   (*SUPER_GEOMETRIC, "T7_beta_aware_super_geometric", logarithm), aware=True)),
     Link("T8", "agnostic regret", "bounds.regret.agnostic_regret", draw_agnostic, agnostic),
     Link("T13", "stability", "bounds.forgetting.stability", draw_contracting, stability),
     Link("T13", "constant-key bias", "bounds.forgetting.constant_key_bias", draw_constant_key, constant_key),
     Link("T14", "tracking", "bounds.regret.tracking", draw_tracking,
-         bounds_of(full_writes, ("T14", "Tracking a moving comparator", "T14_tracking"))),
+         bounds_of(("T14", "Tracking a moving comparator", "T14_tracking"))),
     Link("T15", "identity bound", "bounds.fixed_point.identity_fixed_point", draw_unit_stream, identity),
     Link("T16", "Lyapunov", "bounds.contraction.lyapunov_identity, metric_change", draw_realisable, lyapunov, 60),
     Link("T17", "gated residual bound", "bounds.contraction.gated_residual_identity", draw_gated, gated_residuals, 60),

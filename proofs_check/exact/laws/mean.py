@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import permutations, product as pairs
+from typing import Any
 
 import numpy as np
 from flint import fmpq
@@ -115,14 +117,10 @@ def moment_of_draws(x: MeanInstance) -> Proposition:
     return implies(distribution(x.chances), [eq(m, x.moments) for m in found])
 
 
-def draw_gamma(draw: Draw, x: MeanInstance) -> Number:
-    return draw.choice(fmpq(1, 2), fmpq(7, 8), fmpq(31, 32))
-
-
-def draw_anchor(draw: Draw, x: MeanInstance) -> Array:
-    return draw.vector(x.n, 0, 2)
-
-
+FORGETTING: dict[str, Callable[[Draw, Any], Any]] = {
+    "gamma": lambda draw, x: draw.choice(fmpq(1, 2), fmpq(7, 8), fmpq(31, 32)),
+    "c": lambda draw, x: draw.vector(x.n, 0, 2),
+}
 register(
     draw_keys,
     T19_mean_step=mean_step,
@@ -130,7 +128,7 @@ register(
     T19_draws_independent=lambda x: implies(distribution(x.chances), x.independent()),
     T19_draws_moment=moment_of_draws,
 )
-register(varied(draw_keys, gamma=draw_gamma, c=draw_anchor), T19_mean_step_forgetting=mean_step)
+register(varied(draw_keys, **FORGETTING), T19_mean_step_forgetting=mean_step)
 
 
 def draw_sphere(draw: Draw) -> MeanInstance:
@@ -168,7 +166,7 @@ register(
     ),
 )
 register(
-    varied(draw_sphere, gamma=draw_gamma, c=draw_anchor, hidden=lambda draw, x: ("t",)),
+    varied(draw_sphere, **FORGETTING, hidden=lambda draw, x: ("t",)),
     T19_eigenvector_forgetting=levels,
 )
 
