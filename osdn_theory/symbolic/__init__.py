@@ -12,58 +12,38 @@ Both print as LaTeX in a notebook, and ``numpy_function`` makes either one a fun
 ``osdn_theory`` does not import this package, nor SymPy.
 """
 
-from osdn_theory.symbolic.calculus import directional, entries, entry_gradient, gradient, right_factor
-from osdn_theory.symbolic.names import Names
-from osdn_theory.symbolic.numeric import numpy_function
-from osdn_theory.symbolic.objects import (
-    alignment,
-    calibrate_step,
-    context_gap,
-    context_gradient,
-    context_loss,
-    context_ratio,
-    context_ratio_gradient,
-    delta_rule_step,
-    gram,
-    hypergradient,
-    inner,
-    newton_step,
-    norm_sq,
-    residual_ratio,
-    right_hessian,
-    squared,
-    surrogate,
-    token_gradient,
-    token_loss,
-    write,
+from osdn_theory.symbolic.calculus import (
+    directional as directional,
+    entries as entries,
+    entry_gradient as entry_gradient,
+    gradient as gradient,
+    right_factor as right_factor,
 )
-
-__all__ = [
-    "Names",
-    "alignment",
-    "calibrate_step",
-    "context_gap",
-    "context_gradient",
-    "context_loss",
-    "context_ratio",
-    "context_ratio_gradient",
-    "delta_rule_step",
-    "directional",
-    "entries",
-    "entry_gradient",
-    "gradient",
-    "gram",
-    "hypergradient",
-    "inner",
-    "newton_step",
-    "norm_sq",
-    "numpy_function",
-    "residual_ratio",
-    "right_factor",
-    "right_hessian",
-    "squared",
-    "surrogate",
-    "token_gradient",
-    "token_loss",
-    "write",
-]
+from osdn_theory.symbolic.names import (
+    Names as Names,
+)
+from osdn_theory.symbolic.numeric import (
+    numpy_function as numpy_function,
+)
+from osdn_theory.symbolic.objects import (
+    alignment as alignment,
+    calibrate_step as calibrate_step,
+    context_gap as context_gap,
+    context_gradient as context_gradient,
+    context_loss as context_loss,
+    context_ratio as context_ratio,
+    context_ratio_gradient as context_ratio_gradient,
+    delta_rule_step as delta_rule_step,
+    gram as gram,
+    hypergradient as hypergradient,
+    inner as inner,
+    newton_step as newton_step,
+    norm_sq as norm_sq,
+    residual_ratio as residual_ratio,
+    right_hessian as right_hessian,
+    squared as squared,
+    surrogate as surrogate,
+    token_gradient as token_gradient,
+    token_loss as token_loss,
+    write as write,
+)

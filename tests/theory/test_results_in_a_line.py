@@ -22,7 +22,7 @@ PUBLIC = (
     "osdn_theory.streams",
 )
 # Inputs that a user writes: their own fields, none of them an array.
-PLAIN = {"KernelModel", "Format", "Bound", "Problem", "Sides"}
+PLAIN = {"KernelModel", "Format", "Bound", "CalibrationProblem", "Sides"}
 
 
 def public_results() -> dict[str, Any]:
