@@ -82,6 +82,10 @@ def _by_suffix(keys: Iterable[str]) -> dict[str, list[str]]:
     return table
 
 
+Questions = Mapping[tuple[str, str], str]
+"""What is asked for, and the name that it is asked of -> Coq's command."""
+
+
 def ask(compiler: Compiler, sources: Sequence[Source]) -> Answers:
     """Question compiled files, those with the same imports in one run of Coq.
 
@@ -93,41 +97,38 @@ def ask(compiler: Compiler, sources: Sequence[Source]) -> Answers:
     answers = Answers({}, {}, {}, compiler.prefix, frozenset(source.name for source in sources))
     for preamble in dict.fromkeys(source.preamble for source in sources):
         group = [source for source in sources if source.preamble == preamble]
+        # Required, not imported: the library's own notations must not decide how its statements are printed.
+        required = [f"From {compiler.prefix} Require {source.name}" for source in group]
         finals = {name: f"{source.name}.{name}" for source in group for name in source.theorems}
         defined = [f"{source.name}.{name}" for source in group for name in source.definitions]
-        plain = {
-            **{
-                ("assumptions", name): f"Print Assumptions {compiler.prefix}.{place}"
-                for name, place in finals.items()
-            },
+        printed = {
             **{("statements", name): f"Check @{compiler.prefix}.{place}" for name, place in finals.items()},
             **{("definitions", place): f"Print {compiler.prefix}.{place}" for place in defined},
         }
-        # Required, not imported: the library's own notations must not decide how its statements are printed.
-        required = [f"From {compiler.prefix} Require {source.name}" for source in group]
-        replies = _replies(compiler, (*preamble, *required, *_SETTINGS), plain)
-        for (kind, name), (readable, full) in replies.items():
-            if kind == "assumptions":
-                answers.assumptions[name] = readable
-            else:
-                getattr(answers, kind)[name] = Printed(readable, full)
+        rests_on = {
+            ("assumptions", name): f"Print Assumptions {compiler.prefix}.{place}"
+            for name, place in finals.items()
+        }
+        replies = _replies(compiler, (*preamble, *required, *_SETTINGS), printed | rests_on, printed)
+        answers.assumptions.update({name: replies["readable", "assumptions", name] for name in finals})
+        for kind, name in printed:
+            both = (replies[form, kind, name] for form in ("readable", "full"))
+            getattr(answers, kind)[name] = Printed(*both)
     return answers
 
 
-Question = tuple[str, str]
-"""What is asked for, and the name that it is asked of."""
-
-
 def _replies(
-    compiler: Compiler, preamble: Iterable[str], questions: Mapping[Question, str]
-) -> dict[Question, tuple[str, str]]:
+    compiler: Compiler, preamble: Iterable[str], readable: Questions, full: Questions
+) -> dict[tuple[str, str, str], str]:
     """Coq's answers, to be read and with nothing left implicit, from one run over a generated file."""
-    files = {key: (f"plain{i}", f"full{i}") for i, key in enumerate(questions)}
-    plain = [f'Redirect "{files[key][0]}" {question}' for key, question in questions.items()]
-    full = [f'Redirect "{files[key][1]}" {question}' for key, question in questions.items()]
-    text = "".join(f"{command}.\n" for command in (*preamble, *plain, "Set Printing All", *full))
-    (compiler.place / "questions.v").write_text(text)
+    files: dict[tuple[str, str, str], str] = {}
+    commands = list(preamble)
+    for form, questions in (("readable", readable), ("full", full)):
+        commands += ["Set Printing All"] * (form == "full")
+        for (kind, name), question in questions.items():
+            files[form, kind, name] = f"answer{len(files)}"
+            commands.append(f'Redirect "{files[form, kind, name]}" {question}')
+    (compiler.place / "questions.v").write_text("".join(f"{command}.\n" for command in commands))
     if error := compiler.compile("questions"):
         raise ValueError(f"Coq refuses a question: {error}")
-    answers = {file: (compiler.place / f"{file}.out").read_text() for pair in files.values() for file in pair}
-    return {key: (answers[plain], answers[full]) for key, (plain, full) in files.items()}
+    return {key: (compiler.place / f"{file}.out").read_text() for key, file in files.items()}
