@@ -369,14 +369,18 @@ def test_windows_start_from_the_trajectory_and_clip_where_it_does() -> None:
     assert {c.outcome for c in check_bounds(run, ["T29"])} <= HELD | {"not applicable"}
 
 
-def test_a_sweep_of_a_window_is_that_of_the_scan_by_sweeps() -> None:
-    stream = stream_of(length=8)
-    run = osdn(stream, FAST)
+@pytest.mark.parametrize(
+    "rule",
+    [FAST, CalibrationRule(eta=0.5, forgetting="token"), CalibrationRule(eta=0.5, normalize_feedback=True)],
+)
+def test_a_sweep_of_a_window_is_that_of_the_scan_by_sweeps(rule: CalibrationRule) -> None:
+    stream = with_gates(stream_of(length=8), np.random.default_rng(7), forget="random")
+    run = osdn(stream, rule)
     window = Facts(problem(run, ())).windows[0]
-    found = sweep_scan(gain_driven(stream, FAST), most=SWEEPS + 1)
+    found = sweep_scan(gain_driven(stream, rule), most=SWEEPS + 1)
     assert found.sweeps == SWEEPS + 1
     assert np.array(window.sweeps[-1], dtype=float) == pytest.approx(found.gains, abs=1e-13)
-    scan = gain_driven(stream, FAST)
+    scan = gain_driven(stream, rule)
     inverse = np.linalg.inv(np.eye(8) - coupling(scan))
     errors = [window.field.of(float(i + 1)) for i in range(8)]
     assert np.array(window.spread(errors), dtype=float) == pytest.approx(coupling(scan) @ np.arange(1, 9))

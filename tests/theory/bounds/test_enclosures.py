@@ -15,6 +15,7 @@ from osdn_theory.bounds.numbers import (
     Floats,
     Rationals,
     as_float,
+    ball,
     dot,
     log,
     matrix,
@@ -160,6 +161,14 @@ def test_gaps_without_the_propagated_error_miss(monkeypatch: pytest.MonkeyPatch)
     assert not encloses(FloatRun(p, preconditioner=drifted).gaps, exact.gaps)
 
 
+def test_the_distance_of_two_runs_knows_what_both_miss() -> None:
+    """Both follow one problem: what is between them is what they miss, and the exact distance is zero."""
+    p = case(CalibrationRule(eta=0.5), length=12)
+    drifted = FloatRun(p, preconditioner=p.preconditioner + 1e-6, final=p.preconditioner[-1] + 1e-6)
+    for first, second in ((FloatRun(p), drifted), (drifted, FloatRun(p))):
+        assert encloses([first.run_distance_sq(second, 11)], [flint.fmpq(0)])
+
+
 def test_dot_error_is_the_standard_model() -> None:
     u = 2.0**-53
     assert dot_error(10) == pytest.approx(10 * u / (1 - 10 * u))
@@ -196,6 +205,10 @@ def test_log_and_sqrt_keep_exact_zero() -> None:
         assert log(flint.arb(0)) == flint.arb.neg_inf()
         assert as_float(log(flint.arb(1))) == 0
         assert sqrt(flint.fmpq(0)) == 0
+        assert sqrt(flint.fmpq(9, 4)) == flint.fmpq(3, 2)
+        assert (sqrt(flint.fmpq(2)) ** 2).contains(2)
+        assert (sqrt(flint.fmpq(9, 5)) ** 2).overlaps(ball(flint.fmpq(9, 5)))
+        assert sqrt(flint.arb(0, 1e-9)).contains(3e-5)
         assert sqrt(flint.arb(4)).contains(2)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from osdn_theory.bounds import hypotheses as h
+from osdn_theory.bounds.ceilings import largest_roots
 from osdn_theory.bounds.facts import Facts, outside_box
 from osdn_theory.bounds.numbers import Rationals
 from osdn_theory.bounds.problem import problem
@@ -167,6 +168,13 @@ def test_corners_of_the_first_token_reach_to_d_1() -> None:
         assert corners is not None
         assert np.array(corners, dtype=float) == pytest.approx(np.array([first, [0, -1], [0, -1]]), abs=1e-12)
     assert evidence(ONE, rule={"d_max": np.inf}).facts.corner_gaps is None
+
+
+def test_what_the_box_leaves_of_a_gated_write() -> None:
+    e = evidence(ONE, rule={"d_min": 0.5, "d_max": 1.5})
+    roots = largest_roots(e, [0.5, 1.0, 0.0])
+    assert roots is not None
+    assert [float(root) for root in roots] == pytest.approx([0.75, 0.5, 1.0], abs=1e-12)
 
 
 def test_a_problem_has_the_rule_of_its_run() -> None:

@@ -19,7 +19,7 @@ from osdn_theory.bounds.runs.exact import ExactRun
 from osdn_theory.bounds.runs.local_step import LocalStep, local_steps
 from osdn_theory.bounds.statements import calibration_time, forgetting
 from osdn_theory.recurrence.rules import CalibrationRule
-from osdn_theory.recurrence.solve import gated_delta_net, osdn
+from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.synthetic import isotropic, non_stationary
@@ -64,6 +64,16 @@ def test_regret_bounds_in_numpy() -> None:
     }
     for title, pair in expected.items():
         assert numbers(run, title)[0] == pytest.approx(pair, rel=1e-9), title
+
+
+def test_beta_aware_regret_in_numpy() -> None:
+    """u = 2 and beta = 1/2 interpolate unit keys; the gaps are those of beta times the alignment."""
+    stream = replace(stream_of("isotropic"), beta=0.5, comparator=np.full(6, 2.0))
+    rule = CalibrationRule(eta=1.0, d_min=0.5, d_max=4.0, beta_aware=True)
+    run = osdn(stream, rule, initial_preconditioner=np.full(6, 1.25))
+    m = np.max(np.sum(stream.squared_keys**2, -1)) / 4
+    expected = [np.sum((1 - run.alignment / 2) ** 2), 6 * 0.75**2 / (2 - m)]
+    assert numbers(run, "Interpolating regret")[0] == pytest.approx(expected, rel=1e-9)
 
 
 def test_agnostic_and_tracking_bounds_in_numpy() -> None:
@@ -145,6 +155,18 @@ def test_one_write_in_numpy() -> None:
     assert numbers(run, "Cost of the moving metric") == pytest.approx(
         np.stack([energy(after[:-1], d[1:]), ratio * energy(after[:-1], d[:-1])], -1), rel=1e-9
     )
+
+
+@pytest.mark.parametrize("kind", ["token", "feature"])
+def test_a_gated_write_in_numpy(kind: Any) -> None:
+    stream = with_gates(stream_of(beta="random"), np.random.default_rng(5), state=kind)
+    run = (gated_delta_net if kind == "token" else kda)(stream, FAST, return_states=True)
+    states, gate = np.asarray(run.states), np.asarray(stream.state_gate)
+    decayed = np.concatenate([0 * states[:1], states[:-1]])
+    decayed = decayed * (gate[:, None, None] if kind == "token" else gate[:, None, :])
+    loss = np.sum((np.einsum("tvk,tk->tv", decayed, stream.keys) - stream.values) ** 2, -1)
+    ratio = (1 - np.asarray(stream.beta) * run.alignment) ** 2
+    assert numbers(run, "Residual identity, gated state")[:, 1] == pytest.approx(ratio * loss, rel=1e-9)
 
 
 def test_the_mean_step_in_numpy() -> None:
