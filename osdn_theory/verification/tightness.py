@@ -85,6 +85,8 @@ _NOTES = {
     "T13": "attained while the features are orthogonal to d_1 - d'_1",
     "T10": "attained for K = 1, where the first step lands on 1/G",
     "T16": "attained when d moves by one common factor, or not at all",
+    "T20": "attained where T5 and T6 are; exact worst cases by --worst-cases",
+    "T21": "approached as gamma tends to 1, see T20",
 }
 
 _SEARCHES = {
@@ -95,9 +97,11 @@ _SEARCHES = {
     "T14": _Search(3, 2, 1.0, _NOTES["T14"], interpolating=False, bounded=True),
     "T13": _Search(3, 2, 2.0, _NOTES["T13"], interpolating=False, gamma=0.9),
     "T16": _Search(3, 2, 2.0, _NOTES["T16"], interpolating=False),
+    "T20": _Search(2, 2, 2.0, _NOTES["T20"], interpolating=False),
+    "T21": _Search(3, 2, 1.8, _NOTES["T21"], interpolating=False, gamma=0.9),
 }
 
-TIGHTENABLE: tuple[str, ...] = ("T5", "T6", "T7", "T8", "T10", "T13", "T14", "T16")
+TIGHTENABLE: tuple[str, ...] = ("T5", "T6", "T7", "T8", "T10", "T13", "T14", "T16", "T20", "T21")
 """Theorems with an inequality; the others are identities, attained everywhere."""
 
 

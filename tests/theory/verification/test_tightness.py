@@ -18,7 +18,7 @@ def test_no_slack_below_one(theorem: str) -> None:
         assert result.evaluations > 0
 
 
-@pytest.mark.parametrize("theorem", ["T5", "T6", "T7", "T10", "T13", "T16"])
+@pytest.mark.parametrize("theorem", ["T5", "T6", "T7", "T10", "T13", "T16", "T20"])
 def test_attained_bounds_are_found_attained(theorem: str) -> None:
     results = tighten(theorem, np.random.default_rng(0), restarts=1, evaluations=300)
     assert all(result.attained for result in results)
