@@ -11,7 +11,6 @@ import typer
 from osdn_theory.base.folders import ensure_writable
 from osdn_theory.base.names import given_names
 from osdn_theory.commands.console import note_unread, number_or, print_table, progress_bar
-from osdn_theory.commands.matrix import print_matrix
 from osdn_theory.commands.options import (
     JsonFlag,
     OutOption,
@@ -209,6 +208,7 @@ def _print_analysis(heads: Sequence[HeadAnalysis], checks: Sequence[BoundCheck])
     for line in _identity_lines(heads):
         typer.echo(line)
     if checks:
+        from osdn_theory.commands.matrix import print_matrix
         from osdn_theory.verification.digest import count_outcomes, digest
 
         found = digest(checks)
