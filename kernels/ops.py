@@ -53,9 +53,9 @@ def chunk_osdn(call: Arguments) -> Results:
     ----------
     q, k : [B, T, H, K] float16, bfloat16 or float32
         Queries and keys, K <= 256.
-    v : [B, T, H, V], same dtype
-        Values, V <= 256.
-    beta : [B, T, H]
+    v : [B, T, HV, V], same dtype
+        Values, V <= 256. HV is H or a multiple of it: each key head, with its preconditioner, serves HV / H heads.
+    beta : [B, T, HV]
         Write gates.
     g : [B, T, H], optional
         Log forgetting gates, <= 0. They make d forget, not the memory.
@@ -68,7 +68,7 @@ def chunk_osdn(call: Arguments) -> Results:
         c, what forgetting returns to; 0. Pass d_1 for anchored forgetting (T13).
     normalize_feedback : bool
         w_t = 1 / (\|k_t\|^2 + 1e-5) rather than 1.
-    initial_state : [N, H, K, V] or State, optional
+    initial_state : [N, HV, K, V] or State, optional
         Memory to start with, zero; or what an earlier call handed on.
     initial_preconditioner : [N, H, K], optional
         d_1, inside the box; ones.
@@ -92,7 +92,7 @@ def chunk_osdn(call: Arguments) -> Results:
 
     Returns
     -------
-    o : [B, T, H, V], dtype of v
+    o : [B, T, HV, V], dtype of v
     final_state : State or None
     trajectory : Trajectory
         Only with `return_trajectory`.

@@ -92,8 +92,8 @@ class Arguments(ScanArguments):
 
     Attributes
     ----------
-    q, v, beta : [B, T, H, K], [B, T, H, V], [B, T, H]
-        As given, possibly not contiguous.
+    q, v, beta : [B, T, H, K], [B, T, HV, V], [B, T, HV]
+        As given, possibly not contiguous; HV is a multiple of H.
     scale : float
         Factor of the read; K ** -0.5 unless given.
     initial_state : [N, H, K, V] or None
@@ -205,9 +205,10 @@ def check_call(
     check_tensor("q", q, "[B, T, H, K]", limits.dtypes)
     check_size("q", q, limits)
     check_tensor("k", k, "[B, T, H, K]", (q.dtype,), q.shape, q.device)
-    check_tensor("v", v, "[B, T, H, V]", (q.dtype,), (*q.shape[:3], None), q.device)
+    check_tensor("v", v, "[B, T, HV, V]", (q.dtype,), (*q.shape[:2], None, None), q.device)
     check_size("v", v, limits)
-    check_tensor("beta", beta, "[B, T, H]", limits.dtypes, q.shape[:3], q.device)
+    check_groups(q, v)
+    check_tensor("beta", beta, "[B, T, HV]", limits.dtypes, v.shape[:3], q.device)
     pool: State | None = None
     if state_indices is not None:
         pool = _pool(initial_state, state_indices, q, v, count_sequences(cu_seqlens, q))
@@ -223,7 +224,8 @@ def check_call(
         check_values=check_values,
     )  # fmt: skip
     if initial_state is not None:
-        initial_state = _state("initial_state", initial_state, k, (scan.sequences, *k.shape[2:], v.shape[3]))
+        shape = (scan.sequences, v.shape[2], k.shape[3], v.shape[3])
+        initial_state = _state("initial_state", initial_state, k, shape)
         if limits.rounds_state and check_values:
             values.check_fits("initial_state", initial_state, k.dtype)
     return Arguments(
@@ -245,11 +247,9 @@ def _pool(pool: Any, state_indices: Any, q: Tensor, v: Tensor, sequences: int) -
     """A pool of states that a call may overwrite."""
     if not isinstance(pool, State):
         raise TypeError(f"initial_state: expected a State beside state_indices, got {type(pool).__name__}")
-    shape = (None, *q.shape[2:])
-    check_tensor(
-        "initial_state.state", pool.state, "[S, H, K, V]", POOL_DTYPES, (*shape, v.shape[3]), q.device
-    )
-    check_tensor("initial_state.preconditioner", pool.preconditioner, "[S, H, K]", WIDE, shape, q.device)
+    memory, d = (None, v.shape[2], q.shape[3], v.shape[3]), (None, *q.shape[2:])
+    check_tensor("initial_state.state", pool.state, "[S, HV, K, V]", POOL_DTYPES, memory, q.device)
+    check_tensor("initial_state.preconditioner", pool.preconditioner, "[S, H, K]", WIDE, d, q.device)
     check_tensor("state_indices", state_indices, "[N]", INDICES, (sequences,), q.device)
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, v, *pool)):
         refuse("state_indices", "None where a gradient is wanted, as the pool is overwritten", "a tensor")
@@ -274,6 +274,12 @@ def _state(name: str, value: Tensor, k: Tensor, shape: tuple[int, ...]) -> Tenso
         name, value, "[N, H, K, V]" if len(shape) == 4 else "[N, H, K]", REFERENCE_DTYPES, shape, k.device
     )
     return value.to(widen(k.dtype))
+
+
+def check_groups(q: Tensor, v: Tensor) -> None:
+    """Heads of v: those of q, or as many for each of them."""
+    if v.shape[2] % q.shape[2]:
+        refuse("v", f"[B, T, HV, V] with HV a multiple of H = {q.shape[2]}", list(v.shape))
 
 
 def check_size(name: str, tensor: Tensor, limits: Limits) -> None:

@@ -16,7 +16,7 @@ class State(NamedTuple):
 
     Attributes
     ----------
-    state : [N, H, K, V] float32
+    state : [N, HV, K, V] float32
         Memory after the last token (the transpose of the theory's S).
     preconditioner : [N, H, K] float32
         d after the last token's calibration: the one that the next token is written with.
@@ -53,7 +53,7 @@ class Trajectory(NamedTuple):
         d_t that token t was written with, as the kernel itself computed it.
     alignment : [B, T, H] float32
         a_t = <d_t, k_t * k_t>, of that d_t.
-    residual_ratio : [B, T, H] float32
+    residual_ratio : [B, T, HV] float32
         (1 - beta_t a_t)^2, the token loss after the write over the one before it (T3).
     scan : ScanPaths or None
         How the chunkwise operator found the d_t; None from the others.
@@ -72,7 +72,8 @@ Results = tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]
 def follow(d: Tensor, k: Tensor, beta: Tensor, scan: ScanPaths | None = None) -> Trajectory:
     """What follows from the d_t of a run; sums of products rather than matrix products, which TF32 would round."""
     alignment = (d * k.square()).sum(-1)
-    return Trajectory(d, alignment, (1.0 - beta * alignment).square(), scan)
+    met = alignment.repeat_interleave(beta.shape[2] // alignment.shape[2], 2)
+    return Trajectory(d, alignment, (1.0 - beta * met).square(), scan)
 
 
 def count_paths(clipped: Tensor, opened: Tensor, sequences: int) -> ScanPaths:

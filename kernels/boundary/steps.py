@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .checks import read_finite, read_rule, refuse
-from .inputs import INDICES, KERNEL_DTYPES, KERNELS, MAX_FEATURES, POOL_DTYPES, WIDE, check_size
+from .inputs import INDICES, KERNEL_DTYPES, KERNELS, MAX_FEATURES, POOL_DTYPES, WIDE, check_groups, check_size
 from .results import State
 from .rule import Rule
 
@@ -39,12 +39,13 @@ def check_step(
     if not tokens:
         refuse("q", "at least one token", list(q.shape))
     dtype, per_token, memory = q.dtype, (batch, tokens, heads), state.state
-    by_key, by_value = (*per_token, key_dim), (*per_token, v.shape[3])
+    by_key, by_value = (*per_token, key_dim), (batch, tokens, *v.shape[2:])
+    check_groups(q, v)
     rows = batch
     # Copied where they are not contiguous.
     inputs: list[Row] = [
         ("q", q, by_key, KERNEL_DTYPES), ("k", k, by_key, (dtype,)), ("v", v, by_value, (dtype,)),
-        ("beta", beta, per_token, KERNEL_DTYPES),
+        ("beta", beta, by_value[:3], KERNEL_DTYPES),
     ]  # fmt: skip
     others: list[Row] = []
     if g is not None:
@@ -66,7 +67,7 @@ def check_step(
             refuse("seed", "None but beside a memory in bfloat16", f"one in {memory.dtype}")
         others.append(("seed", seed, (1,), (torch.int64,)))
     others += [
-        ("state.state", memory, (rows, heads, key_dim, by_value[3]), POOL_DTYPES),
+        ("state.state", memory, (rows, by_value[2], key_dim, by_value[3]), POOL_DTYPES),
         ("state.preconditioner", state.preconditioner, (rows, heads, key_dim), WIDE),
     ]
     _check(inputs, q.device, contiguous=False)

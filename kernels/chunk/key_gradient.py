@@ -3,7 +3,6 @@
 Transposed products are formed from transposed loads: a product's result is never transposed in registers.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -26,7 +25,8 @@ from ..launch.tuning import autotune, configurations, unrolled
 def key_gradient_kernel(
     q, write_key, x, states, grad_o, grad_x, grad_states, grad_q, grad_write_key, grad_w,
     bounds, first, owner, length, per_sequence, scale,
-    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    BV: tl.constexpr,
     PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -66,8 +66,10 @@ def key_gradient_kernel(
         for_w -= dot(change, entering, PRECISION)
     by_key = token * K + row[:, None] * (H * K) + key[None, :]
     in_row = valid[:, None] & in_key[None, :]
-    queries = tl.load(q + by_key, mask=in_row, other=0.0)
-    keys = tl.load(write_key + by_key, mask=in_row, other=0.0)
+    key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
+    shared = key_token * K + row[:, None] * (H // G * K) + key[None, :]
+    queries = tl.load(q + shared, mask=in_row, other=0.0)
+    keys = tl.load(write_key + shared, mask=in_row, other=0.0)
     overlap = tl.where(row[:, None] >= row[None, :], overlap, 0.0).to(dtype)
     overlap_t = tl.where(row[:, None] <= row[None, :], overlap_t * scale, 0.0).to(dtype)
     for_q = (for_q + dot(overlap, keys, PRECISION)) * scale
@@ -81,13 +83,13 @@ def run_key_gradient(
     q: Tensor, write_key: Tensor, x: Tensor, states: Tensor, grad_o: Tensor, grad_x: Tensor, grad_states: Tensor,
     chunks: Chunks, scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of q, of the write keys through the read and the memory update, and of W, each [B, T, H, K]."""
-    heads, key_dim, value_dim = *q.shape[2:], x.shape[-1]
-    grad_q, grad_write_key, grad_w = torch.empty_like(q), torch.empty_like(q), torch.empty_like(q)
+    """Gradients of q, of the write keys through the read and the memory update, and of W, by value head."""
+    key_dim, (heads, value_dim) = q.shape[3], x.shape[2:]
+    grad_q, grad_write_key, grad_w = (q.new_empty(*x.shape[:3], key_dim) for _ in range(3))
     key_gradient_kernel[lambda meta: (chunks.slots * heads, triton.cdiv(key_dim, meta["BK"]))](
         q, write_key, x, states, grad_o, grad_x, grad_states, grad_q, grad_write_key, grad_w,
         *chunks.pointers, chunks.length, chunks.per_sequence, scale,
-        H=heads, K=key_dim, V=value_dim, C=chunks.size,
+        H=heads, G=heads // q.shape[2], K=key_dim, V=value_dim, C=chunks.size,
         PACKED=chunks.packed, PRECISION=operand_precision(q.dtype),
     )  # fmt: skip
     return grad_q, grad_write_key, grad_w

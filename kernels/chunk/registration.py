@@ -32,10 +32,10 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
 
         return ChunkOutputs(
             o=v.new_empty(v.shape),
-            state=single(k, inputs.sequences, heads, key_dim, v.shape[-1]),
+            state=single(k, inputs.sequences, v.shape[2], key_dim, v.shape[3]),
             preconditioner=single(k, inputs.sequences, heads, key_dim),
             write_key=None if options.mode == IDENTITY else k.new_empty(k.shape),
-            inverse=k.new_empty((batch, length, heads, options.chunk_size)),
+            inverse=k.new_empty((batch, length, v.shape[2], options.chunk_size)),
             gain=single(k, batch, length, heads) if learned else None,
             entries=single(k, 2, slots, heads, key_dim) if learned else None,
             clipped=k.new_empty((slots, heads), dtype=torch.int8) if learned else None,
@@ -52,8 +52,9 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
         tokens, key_dim, value_dim = inputs.beta.numel(), inputs.k.shape[-1], inputs.v.shape[-1]
         state, size = key_dim * value_dim, options.chunk_size
         by_key, by_value = size * key_dim, size * value_dim
-        forward = 6 * state + (8 if options.mode == LEARNED else 6) * by_key + 4 * by_value
-        return tokens * forward, tokens * (16 * state + 16 * by_key + 10 * by_value + 4 * size**2)
+        scan = 2 * inputs.k.shape[:3].numel() * by_key if options.mode == LEARNED else 0
+        forward = tokens * (6 * state + 6 * by_key + 4 * by_value) + scan
+        return forward, tokens * (16 * state + 16 * by_key + 10 * by_value + 4 * size**2)
 
     def run(self, inputs: Inputs, options: ChunkOptions) -> ChunkOutputs:
         return stages.forward(inputs, options, _chunks(inputs, options))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..boundary.rule import Rule
-from ..launch.recurrence import Cotangents, Gradients, Inputs, start_preconditioner
+from ..launch.recurrence import Cotangents, Gradients, Inputs, start_preconditioner, sum_groups
 from ..launch.sequences import Chunks, sum_by_sequence
 from ..scan.backward import scan_backward
 from ..scan.forward import Gains, scan_forward
@@ -140,20 +140,22 @@ def backward(
         q, keys.out, x, states, grads.o, grad_x, grad_states, chunks, options.scale
     )
     del states, grad_states, x
+    heads = k.shape[2]
+    grad_q = sum_groups(grad_q, heads)
     solved = solve_backward(
         k, v, beta, keys, saved.inverse, grad_write_key, grad_w, grad_x, chunks, pinned=rule.pinned
     )
     del grad_w, grad_x
-    grad_k: Tensor = solved.k
+    grad_k: Tensor = sum_groups(solved.k, heads)
     grad_g, grad_start, grad_anchor = None, None, None
     if mode == FIXED:
         assert solved.entry is not None
-        grad_start = sum_by_sequence(solved.entry, chunks)
+        grad_start = sum_groups(sum_by_sequence(solved.entry, chunks)[None], heads)[0]
         if grads.preconditioner is not None and not rule.pinned:
             grad_start += grads.preconditioner
     if gains is not None:
         grad_k, grad_g, grad_start, grad_anchor = scan_backward(
-            k, g, anchor, rule, chunks, gains, grad_write_key, grads.preconditioner, solved.k,
+            k, g, anchor, rule, chunks, gains, sum_groups(grad_write_key, heads), grads.preconditioner, grad_k,
             scale_key=True, sequential=options.sequential,
         )  # fmt: skip
     return Gradients(grad_q, grad_k, solved.v, solved.beta, grad_g, grad_anchor, grad_initial, grad_start)

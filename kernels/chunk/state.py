@@ -31,7 +31,8 @@ KEY = ["K", "V", "C", "crowd"]
 @triton.jit
 def memory_kernel(
     q, write_key, w, u, o, states, x, initial, final, bounds, first, length, scale, crowd,
-    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    BV: tl.constexpr,
     READ: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr, PACKED: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -44,8 +45,9 @@ def memory_kernel(
     in_key, in_value = key < K, value < V
     cell = key[:, None] * V + value[None, :]
     in_cell = in_key[:, None] & in_value[None, :]
-    by_key = row[:, None] * (H * K) + key[None, :]
-    by_key_t = row[None, :] * (H * K) + key[:, None]
+    by_key = row[:, None] * (H // G * K) + key[None, :]
+    by_key_t = row[None, :] * (H // G * K) + key[:, None]
+    by_erase = row[:, None] * (H * K) + key[None, :]
     by_value = row[:, None] * (H * V) + value[None, :]
     memory = tl.zeros([BK, BV], tl.float32)
     if HAS_INITIAL:
@@ -54,15 +56,16 @@ def memory_kernel(
     for i in range(chunks):
         entering = memory.to(dtype)
         token = (start + i * C).to(tl.int64) * H + head
+        key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
         valid = row < tokens - i * C
         in_row = valid[:, None] & in_key[None, :]
         in_out = valid[:, None] & in_value[None, :]
-        erase = tl.load(w + token * K + by_key, mask=in_row, other=0.0)
+        erase = tl.load(w + token * K + by_erase, mask=in_row, other=0.0)
         target = tl.load(u + token * V + by_value, mask=in_out, other=0.0).to(tl.float32)
-        keys = tl.load(write_key + token * K + by_key_t, mask=valid[None, :] & in_key[:, None], other=0.0)
+        keys = tl.load(write_key + key_token * K + by_key_t, mask=valid[None, :] & in_key[:, None], other=0.0)
         written = (target - dot(erase, entering, PRECISION)).to(dtype)
         if READ:
-            queries = tl.load(q + token * K + by_key, mask=in_row, other=0.0)
+            queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
             overlap = tl.where(row[:, None] >= row[None, :], dot(queries, keys, PRECISION), 0.0).to(dtype)
             out = dot(queries, entering, PRECISION) + dot(overlap, written, PRECISION)
             tl.store(o + token * V + by_value, (out * scale).to(dtype), mask=in_out)
@@ -82,7 +85,8 @@ def launch_memory(
     programs = chunks.sequences * heads
     memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
         q, write_key, w, u, o, states, x, initial, final, chunks.bounds, chunks.first, chunks.length, scale,
-        crowd_of(programs), H=heads, K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,
+        crowd_of(programs), H=heads, G=heads // write_key.shape[2], K=key_dim, V=value_dim, C=chunks.size,
+        BK=tile(key_dim), READ=o is not None,
         HAS_INITIAL=initial is not None, HAS_FINAL=final is not None, PACKED=chunks.packed,
         PRECISION=operand_precision(w.dtype),
     )  # fmt: skip

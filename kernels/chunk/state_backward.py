@@ -16,7 +16,8 @@ from .state import CHAIN, KEY
 @triton.jit
 def memory_backward_kernel(
     q, write_key, w, grad_o, grad_states, grad_x, grad_final, grad_initial, bounds, first, length, scale, crowd,
-    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    BV: tl.constexpr,
     HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -28,8 +29,9 @@ def memory_backward_kernel(
     in_key, in_value = key < K, value < V
     cell = key[:, None] * V + value[None, :]
     in_cell = in_key[:, None] & in_value[None, :]
-    by_key = row[:, None] * (H * K) + key[None, :]
-    by_key_t = row[None, :] * (H * K) + key[:, None]
+    by_key = row[:, None] * (H // G * K) + key[None, :]
+    by_key_t = row[None, :] * (H // G * K) + key[:, None]
+    by_erase_t = row[None, :] * (H * K) + key[:, None]
     by_value = row[:, None] * (H * V) + value[None, :]
     grad = tl.zeros([BK, BV], tl.float32)
     if HAS_FINAL:
@@ -42,12 +44,13 @@ def memory_backward_kernel(
         leaving = grad.to(dtype)
         tl.store(grad_states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, leaving, mask=in_cell)
         token = (start + i * C).to(tl.int64) * H + head
+        key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
         valid = row < tokens - i * C
         in_row_t = valid[None, :] & in_key[:, None]
         in_out = valid[:, None] & in_value[None, :]
-        keys = tl.load(write_key + token * K + by_key, mask=valid[:, None] & in_key[None, :], other=0.0)
-        queries = tl.load(q + token * K + by_key_t, mask=in_row_t, other=0.0)
-        erase = tl.load(w + token * K + by_key_t, mask=in_row_t, other=0.0)
+        keys = tl.load(write_key + key_token * K + by_key, mask=valid[:, None] & in_key[None, :], other=0.0)
+        queries = tl.load(q + key_token * K + by_key_t, mask=in_row_t, other=0.0)
+        erase = tl.load(w + token * K + by_erase_t, mask=in_row_t, other=0.0)
         output = tl.load(grad_o + token * V + by_value, mask=in_out, other=0.0)
         overlap = tl.where(row[:, None] <= row[None, :], dot(keys, queries, PRECISION) * scale, 0.0).to(dtype)
         write = dot(overlap, output, PRECISION) + dot(keys, leaving, PRECISION)
@@ -74,7 +77,7 @@ def read_backward(
     memory_backward_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
         q, write_key, w, grad_o, grad_states, grad_x, grad_final, grad_initial,
         chunks.bounds, chunks.first, chunks.length, scale, crowd_of(programs),
-        H=heads, K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim),
+        H=heads, G=heads // write_key.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim),
         HAS_FINAL=grad_final is not None, HAS_INITIAL=initial, PACKED=chunks.packed,
         PRECISION=operand_precision(w.dtype),
     )  # fmt: skip

@@ -89,7 +89,8 @@ def block_keys(
 def solve_kernel(
     k, v, beta, gate, gain, entry, anchor, clipped, write_key, inverse, w, u,
     path, bounds, first, owner, length, per_sequence,
-    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    BV: tl.constexpr,
     KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
     PRECISION: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
@@ -102,33 +103,38 @@ def solve_kernel(
         return
     left = tl.minimum(left, C)
     token = (start + chunk * C).to(tl.int64) * H + head
+    # Keys, and the preconditioner with them, are those of a group of G heads; the first writes what they share.
+    key_head, key_heads = head // G, H // G
+    key_token = (start + chunk * C).to(tl.int64) * key_heads + key_head
+    key_item = slot * key_heads + key_head
+    key_stride = key_heads * K
     row0 = tl.arange(0, 16)
     row1, row2, row3 = row0 + 16, row0 + 32, row0 + 48
     in0, in1, in2, in3 = row0 < left, row1 < left, row2 < left, row3 < left
     strict = row0[:, None] > row0[None, :]
-    k += token * K
+    k += key_token * K
     v += token * V
-    write_key += token * K
+    write_key += key_token * K
     dtype = k.dtype.element_ty
     g0 = tl.zeros([16], tl.float32)
     g1, g2, g3, u0, u1, u2, u3 = g0, g0, g0, g0, g0, g0, g0
     stepped = False
     if KEYS == 2:
-        u0 = tl.load(gain + token + row0 * H, mask=in0, other=0.0)
-        u1 = tl.load(gain + token + row1 * H, mask=in1, other=0.0)
-        u2 = tl.load(gain + token + row2 * H, mask=in2, other=0.0)
-        u3 = tl.load(gain + token + row3 * H, mask=in3, other=0.0)
-        stepped = tl.load(clipped + program) != 0
-        entry += program.to(tl.int64) * K
+        u0 = tl.load(gain + key_token + row0 * key_heads, mask=in0, other=0.0)
+        u1 = tl.load(gain + key_token + row1 * key_heads, mask=in1, other=0.0)
+        u2 = tl.load(gain + key_token + row2 * key_heads, mask=in2, other=0.0)
+        u3 = tl.load(gain + key_token + row3 * key_heads, mask=in3, other=0.0)
+        stepped = tl.load(clipped + key_item) != 0
+        entry += key_item.to(tl.int64) * K
     if HAS_ANCHOR:
-        anchor += (sequence * H + head) * K
+        anchor += (sequence * key_heads + key_head) * K
     if KEYS == 1:
-        entry += (sequence * H + head) * K
+        entry += (sequence * key_heads + key_head) * K
     if HAS_GATE:
-        g0 = tl.load(gate + token + row0 * H, mask=in0, other=0.0).to(tl.float32)
-        g1 = tl.load(gate + token + row1 * H, mask=in1, other=0.0).to(tl.float32)
-        g2 = tl.load(gate + token + row2 * H, mask=in2, other=0.0).to(tl.float32)
-        g3 = tl.load(gate + token + row3 * H, mask=in3, other=0.0).to(tl.float32)
+        g0 = tl.load(gate + key_token + row0 * key_heads, mask=in0, other=0.0).to(tl.float32)
+        g1 = tl.load(gate + key_token + row1 * key_heads, mask=in1, other=0.0).to(tl.float32)
+        g2 = tl.load(gate + key_token + row2 * key_heads, mask=in2, other=0.0).to(tl.float32)
+        g3 = tl.load(gate + key_token + row3 * key_heads, mask=in3, other=0.0).to(tl.float32)
     a00 = tl.zeros([16, 16], tl.float32)
     a10, a11, a20, a21, a22, a30, a31, a32, a33 = a00, a00, a00, a00, a00, a00, a00, a00, a00
     for i in range(tl.cdiv(K, BK)):
@@ -140,36 +146,38 @@ def solve_kernel(
             d = tl.load(entry + column, mask=inside, other=0.0)
         if HAS_ANCHOR:
             c = tl.load(anchor + column, mask=inside, other=0.0)
-        k0 = load_rows(k, row0, in0, H * K, column, inside)
-        k1 = load_rows(k, row1, in1, H * K, column, inside)
-        k2 = load_rows(k, row2, in2, H * K, column, inside)
-        k3 = load_rows(k, row3, in3, H * K, column, inside)
+        k0 = load_rows(k, row0, in0, key_stride, column, inside)
+        k1 = load_rows(k, row1, in1, key_stride, column, inside)
+        k2 = load_rows(k, row2, in2, key_stride, column, inside)
+        k3 = load_rows(k, row3, in3, key_stride, column, inside)
         x0, x1, x2, x3 = k0, k1, k2, k3
         if KEYS == 3:
-            x0 = load_rows(write_key, row0, in0, H * K, column, inside)
-            x1 = load_rows(write_key, row1, in1, H * K, column, inside)
-            x2 = load_rows(write_key, row2, in2, H * K, column, inside)
-            x3 = load_rows(write_key, row3, in3, H * K, column, inside)
+            x0 = load_rows(write_key, row0, in0, key_stride, column, inside)
+            x1 = load_rows(write_key, row1, in1, key_stride, column, inside)
+            x2 = load_rows(write_key, row2, in2, key_stride, column, inside)
+            x3 = load_rows(write_key, row3, in3, key_stride, column, inside)
         if KEYS == 2:
-            x0 = load_rows(write_key, row0, in0 & stepped, H * K, column, inside)
-            x1 = load_rows(write_key, row1, in1 & stepped, H * K, column, inside)
-            x2 = load_rows(write_key, row2, in2 & stepped, H * K, column, inside)
-            x3 = load_rows(write_key, row3, in3 & stepped, H * K, column, inside)
+            x0 = load_rows(write_key, row0, in0 & stepped, key_stride, column, inside)
+            x1 = load_rows(write_key, row1, in1 & stepped, key_stride, column, inside)
+            x2 = load_rows(write_key, row2, in2 & stepped, key_stride, column, inside)
+            x3 = load_rows(write_key, row3, in3 & stepped, key_stride, column, inside)
         if KEYS == 1 or KEYS == 2:
             x0, d0, d = block_keys(k0, u0, g0, d, c, x0, stepped, KEYS, HAS_GATE, PRECISION)
             x1, d1, d = block_keys(k1, u1, g1, d, c, x1, stepped, KEYS, HAS_GATE, PRECISION)
             x2, d2, d = block_keys(k2, u2, g2, d, c, x2, stepped, KEYS, HAS_GATE, PRECISION)
             x3, d3, d = block_keys(k3, u3, g3, d, c, x3, stepped, KEYS, HAS_GATE, PRECISION)
             solved = inside & (stepped == 0)
-            store_rows(write_key, row0, in0, H * K, column, solved, x0)
-            store_rows(write_key, row1, in1, H * K, column, solved, x1)
-            store_rows(write_key, row2, in2, H * K, column, solved, x2)
-            store_rows(write_key, row3, in3, H * K, column, solved, x3)
+            if G > 1:
+                solved = solved & (head % G == 0)
+            store_rows(write_key, row0, in0, key_stride, column, solved, x0)
+            store_rows(write_key, row1, in1, key_stride, column, solved, x1)
+            store_rows(write_key, row2, in2, key_stride, column, solved, x2)
+            store_rows(write_key, row3, in3, key_stride, column, solved, x3)
             if KEEP:
-                store_rows(path + token * K, row0, in0, H * K, column, solved, d0)
-                store_rows(path + token * K, row1, in1, H * K, column, solved, d1)
-                store_rows(path + token * K, row2, in2, H * K, column, solved, d2)
-                store_rows(path + token * K, row3, in3, H * K, column, solved, d3)
+                store_rows(path + key_token * K, row0, in0, key_stride, column, solved, d0)
+                store_rows(path + key_token * K, row1, in1, key_stride, column, solved, d1)
+                store_rows(path + key_token * K, row2, in2, key_stride, column, solved, d2)
+                store_rows(path + key_token * K, row3, in3, key_stride, column, solved, d3)
         y0, y1, y2, y3 = tl.trans(x0), tl.trans(x1), tl.trans(x2), tl.trans(x3)
         a00 += dot(k0, y0, PRECISION)
         a10 += dot(k1, y0, PRECISION)
@@ -211,13 +219,13 @@ def solve_kernel(
     for i in range(tl.cdiv(K, BK)):
         column = i * BK + tl.arange(0, BK)
         apply_blocks(
-            k, w, column, column < K, H * K, row0, row1, row2, row3, in0, in1, in2, in3,
+            k, w, column, column < K, key_stride, H * K, row0, row1, row2, row3, in0, in1, in2, in3,
             t00, t10, t11, t20, t21, t22, t30, t31, t32, t33, PRECISION,
         )  # fmt: skip
     for i in range(tl.cdiv(V, BV)):
         column = i * BV + tl.arange(0, BV)
         apply_blocks(
-            v, u, column, column < V, H * V, row0, row1, row2, row3, in0, in1, in2, in3,
+            v, u, column, column < V, H * V, H * V, row0, row1, row2, row3, in0, in1, in2, in3,
             t00, t10, t11, t20, t21, t22, t30, t31, t32, t33, PRECISION,
         )  # fmt: skip
 
@@ -237,14 +245,14 @@ def store_row(inverse, row, valid, H: tl.constexpr, C: tl.constexpr, x0, x1, x2,
 
 @triton.jit
 def apply_blocks(
-    source, target, column, inside, stride, row0, row1, row2, row3, in0, in1, in2, in3,
+    source, target, column, inside, from_stride, stride, row0, row1, row2, row3, in0, in1, in2, in3,
     t00, t10, t11, t20, t21, t22, t30, t31, t32, t33, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """target = T @ source on some columns of a chunk, T given by its lower blocks."""
-    s0 = load_rows(source, row0, in0, stride, column, inside)
-    s1 = load_rows(source, row1, in1, stride, column, inside)
-    s2 = load_rows(source, row2, in2, stride, column, inside)
-    s3 = load_rows(source, row3, in3, stride, column, inside)
+    s0 = load_rows(source, row0, in0, from_stride, column, inside)
+    s1 = load_rows(source, row1, in1, from_stride, column, inside)
+    s2 = load_rows(source, row2, in2, from_stride, column, inside)
+    s3 = load_rows(source, row3, in3, from_stride, column, inside)
     y0 = dot(t00, s0, PRECISION)
     y1 = dot(t10, s0, PRECISION) + dot(t11, s1, PRECISION)
     y2 = dot(t20, s0, PRECISION) + dot(t21, s1, PRECISION) + dot(t22, s2, PRECISION)
@@ -263,14 +271,13 @@ def solve(k: Tensor, v: Tensor, beta: Tensor, keys: WriteKeys, chunks: Chunks) -
     Fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t, unless
     the scan has.
     """
-    batch, length, heads, key_dim = k.shape
-    value_dim = v.shape[-1]
+    key_dim, (batch, length, heads, value_dim) = k.shape[3], v.shape
     inverse = k.new_empty(batch, length, heads, chunks.size)
-    w, u = torch.empty_like(k), torch.empty_like(v)
+    w, u = k.new_empty(batch, length, heads, key_dim), torch.empty_like(v)
     solve_kernel[(chunks.slots * heads,)](
         k, v, beta, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, inverse, w, u,
         keys.path, *chunks.pointers, length, chunks.per_sequence,
-        H=heads, K=key_dim, V=value_dim, C=chunks.size,
+        H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size,
         KEYS=STORED if keys.stored else keys.mode, KEEP=keys.path is not None and not keys.stored,
         HAS_GATE=keys.gate is not None and not keys.stored,
         HAS_ANCHOR=keys.anchor is not None and not keys.stored, PACKED=chunks.packed,

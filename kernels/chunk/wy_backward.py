@@ -19,7 +19,7 @@ class SolveGradients(NamedTuple):
 
     Attributes
     ----------
-    k : [B, T, H, K]
+    k : [B, T, value heads, K]
         Complete under `IDENTITY` and `FIXED`; under `LEARNED` what does not pass through the preconditioner.
     v : [B, T, H, V]
     beta : [B, T, H] float32
@@ -41,7 +41,8 @@ class SolveGradients(NamedTuple):
 @triton.jit
 def apply_kernel(
     k, v, beta, inverse, w, u, bounds, first, owner, length, per_sequence,
-    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    BV: tl.constexpr,
     PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -53,6 +54,7 @@ def apply_kernel(
     row = tl.arange(0, C)
     valid = row < left
     token = (start + chunk * C).to(tl.int64) * H + head
+    key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
     write = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
     solve = tl.load(
         inverse + token * C + row[:, None] * (H * C) + row[None, :], mask=valid[:, None], other=0.0
@@ -62,7 +64,8 @@ def apply_kernel(
         key = i * BK + tl.arange(0, BK)
         by_key = token * K + row[:, None] * (H * K) + key[None, :]
         in_row = valid[:, None] & (key < K)[None, :]
-        product = dot(system, tl.load(k + by_key, mask=in_row, other=0.0), PRECISION)
+        shared = key_token * K + row[:, None] * (H // G * K) + key[None, :]
+        product = dot(system, tl.load(k + shared, mask=in_row, other=0.0), PRECISION)
         tl.store(w + by_key, product.to(w.dtype.element_ty), mask=in_row)
     for i in range(tl.cdiv(V, BV)):
         value = i * BV + tl.arange(0, BV)
@@ -76,11 +79,12 @@ def apply_inverse(
     k: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, chunks: Chunks
 ) -> tuple[Tensor, Tensor]:
     """W and U as `wy.solve` left them, from the saved inverse."""
-    heads, key_dim, value_dim = *k.shape[2:], v.shape[-1]
-    w, u = torch.empty_like(k), torch.empty_like(v)
+    key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
+    w, u = k.new_empty(*v.shape[:3], key_dim), torch.empty_like(v)
     apply_kernel[(chunks.slots * heads,)](
         k, v, beta, inverse, w, u, *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=heads, K=key_dim, V=value_dim, C=chunks.size, PACKED=chunks.packed, PRECISION=operand_precision(k.dtype),
+        H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, PACKED=chunks.packed,
+        PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
     return w, u
 
@@ -96,7 +100,8 @@ def apply_inverse(
 def solve_backward_kernel(
     k, v, beta, entry, write_key, inverse, grad_write_key, grad_w, grad_x, grad_k, grad_v, grad_beta, grad_entry,
     bounds, first, owner, length, per_sequence,
-    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    BV: tl.constexpr,
     KEYS: tl.constexpr, PINNED: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -110,6 +115,7 @@ def solve_backward_kernel(
     row = tl.arange(0, C)
     valid = row < left
     token = (start + chunk * C).to(tl.int64) * H + head
+    key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
     write = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
     solve = tl.load(
         inverse + token * C + row[:, None] * (H * C) + row[None, :], mask=valid[:, None], other=0.0
@@ -135,8 +141,9 @@ def solve_backward_kernel(
         key = i * BK + tl.arange(0, BK)
         by_key = token * K + row[:, None] * (H * K) + key[None, :]
         in_row = valid[:, None] & (key < K)[None, :]
+        shared = key_token * K + row[:, None] * (H // G * K) + key[None, :]
         change = tl.load(grad_w + by_key, mask=in_row, other=0.0)
-        keys = tl.load(k + by_key, mask=in_row, other=0.0)
+        keys = tl.load(k + shared, mask=in_row, other=0.0)
         for_system += dot(change, tl.trans(keys), PRECISION)
         for_system_t += dot(keys, tl.trans(change), PRECISION)
     for_write = tl.sum(for_system * solve.to(tl.float32), 0)
@@ -152,9 +159,10 @@ def solve_backward_kernel(
         in_key = key < K
         by_key = token * K + row[:, None] * (H * K) + key[None, :]
         in_row = valid[:, None] & in_key[None, :]
+        shared = key_token * K + row[:, None] * (H // G * K) + key[None, :]
         change = tl.load(grad_w + by_key, mask=in_row, other=0.0)
-        keys = tl.load(k + by_key, mask=in_row, other=0.0)
-        written = tl.load(write_key + by_key, mask=in_row, other=0.0)
+        keys = tl.load(k + shared, mask=in_row, other=0.0)
+        written = tl.load(write_key + shared, mask=in_row, other=0.0)
         for_written = tl.load(grad_write_key + by_key, mask=in_row, other=0.0).to(tl.float32)
         for_written += dot(for_a_t, keys, PRECISION)
         through_a = dot(for_a, written, PRECISION)
@@ -163,7 +171,7 @@ def solve_backward_kernel(
         if KEYS == 0:
             for_key += for_written
         if KEYS == 1:
-            d = tl.load(entry + (sequence * H + head) * K + key, mask=in_key, other=0.0)
+            d = tl.load(entry + (sequence * (H // G) + head // G) * K + key, mask=in_key, other=0.0)
             for_key += for_written * d[None, :]
             for_entry = for_written * keys.to(tl.float32)
             if PINNED:
@@ -181,8 +189,8 @@ def solve_backward(
     grad_x: Tensor, chunks: Chunks, *, pinned: bool,
 ) -> SolveGradients:  # fmt: skip
     """Backward of `wy.solve`; under `LEARNED` it adds its part to `grad_write_key` in place."""
-    heads, key_dim, value_dim = *k.shape[2:], v.shape[-1]
-    grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
+    key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
+    grad_k, grad_v = k.new_empty(*v.shape[:3], key_dim), torch.empty_like(v)
     grad_beta = beta.new_empty(beta.shape, dtype=torch.float32)
     grad_entry = (
         k.new_zeros(chunks.slots, heads, key_dim, dtype=torch.float32) if keys.mode == FIXED else None
@@ -190,7 +198,8 @@ def solve_backward(
     solve_backward_kernel[(chunks.slots * heads,)](
         k, v, beta, keys.entry, keys.out, inverse, grad_write_key, grad_w, grad_x, grad_k, grad_v, grad_beta,
         grad_entry, *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=heads, K=key_dim, V=value_dim, C=chunks.size, KEYS=keys.mode, PINNED=pinned, PACKED=chunks.packed,
+        H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, KEYS=keys.mode, PINNED=pinned,
+        PACKED=chunks.packed,
         PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
     return SolveGradients(grad_k, grad_v, grad_beta, grad_entry)

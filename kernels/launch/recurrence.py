@@ -89,7 +89,7 @@ def start_state(inputs: Inputs) -> Tensor:
     """The memory that the sequences begin with, [N, H, K, V] float32, in memory of its own."""
     if inputs.initial_state is not None:
         return inputs.initial_state.clone()
-    shape = (inputs.sequences, *inputs.k.shape[2:], inputs.v.shape[-1])
+    shape = (inputs.sequences, inputs.v.shape[2], inputs.k.shape[3], inputs.v.shape[3])
     return inputs.k.new_zeros(shape, dtype=torch.float32)
 
 
@@ -98,6 +98,11 @@ def start_preconditioner(inputs: Inputs) -> Tensor:
     if inputs.initial_preconditioner is not None:
         return inputs.initial_preconditioner.clone()
     return inputs.k.new_ones((inputs.sequences, *inputs.k.shape[2:]), dtype=torch.float32)
+
+
+def sum_groups(x: Tensor, heads: int) -> Tensor:
+    """[B, T, heads, ...] of what each of the value heads [B, T, H, ...] gives the key head that it shares."""
+    return x if x.shape[2] == heads else x.unflatten(2, (heads, -1)).sum(3)
 
 
 def _passed(given: Tensor | None, grad: Tensor | None) -> Any:

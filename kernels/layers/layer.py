@@ -42,7 +42,9 @@ class OnlineScaledDeltaNet(MarkedModule):
     hidden_size : int
         Features D of the input and the output.
     num_heads : int
-        H; must divide the features of the keys and those of the values.
+        H of queries, keys and preconditioners; must divide the features of the keys.
+    num_v_heads : int or None
+        HV of values, memories and write gates: H, or a multiple of it; must divide the features of the values.
     expand_k, expand_v : float
         Features of all keys and of all values over D.
     head_k_dim, head_v_dim : int or None
@@ -85,6 +87,7 @@ class OnlineScaledDeltaNet(MarkedModule):
         hidden_size: int = 1024,
         num_heads: int = 4,
         *,
+        num_v_heads: int | None = None,
         expand_k: float = 1.0,
         expand_v: float = 1.0,
         head_k_dim: int | None = None,
@@ -113,17 +116,20 @@ class OnlineScaledDeltaNet(MarkedModule):
         )
         self.mode = mode
         self.head_k_dim = _head_dim("k", head_k_dim, expand_k, hidden_size, num_heads)
-        self.head_v_dim = _head_dim("v", head_v_dim, expand_v, hidden_size, num_heads)
+        self.num_v_heads = read_count("num_v_heads", num_heads if num_v_heads is None else num_v_heads)
+        if self.num_v_heads % num_heads:
+            refuse("num_v_heads", f"a multiple of num_heads = {num_heads}", num_v_heads)
+        self.head_v_dim = _head_dim("v", head_v_dim, expand_v, hidden_size, self.num_v_heads)
         self.allow_neg_eigval, self.anchored = allow_neg_eigval, anchored
         self.rule = read_rule(eta, d_min, d_max, normalize_feedback)
         if not d_min <= 1.0 <= d_max:
             refuse("d_min, d_max", "a box around 1, where d_1 starts", (d_min, d_max))
 
-        key_dim, value_dim = num_heads * self.head_k_dim, num_heads * self.head_v_dim
+        key_dim, value_dim = num_heads * self.head_k_dim, self.num_v_heads * self.head_v_dim
         self.q_proj = nn.Linear(hidden_size, key_dim, bias=False)
         self.k_proj = nn.Linear(hidden_size, key_dim, bias=False)
         self.v_proj = nn.Linear(hidden_size, value_dim, bias=False)
-        self.b_proj = nn.Linear(hidden_size, num_heads, bias=False)
+        self.b_proj = nn.Linear(hidden_size, self.num_v_heads, bias=False)
         self.use_short_conv = use_short_conv
         if use_short_conv:
             read_count("conv_size", conv_size, 2)
@@ -208,7 +214,7 @@ class OnlineScaledDeltaNet(MarkedModule):
         """
         memory = self.initial_preconditioner.new_zeros(
             sequences,
-            self.num_heads,
+            self.num_v_heads,
             self.head_k_dim,
             self.head_v_dim,
             dtype=widen(self.initial_preconditioner.dtype),
@@ -273,7 +279,8 @@ class OnlineScaledDeltaNet(MarkedModule):
         if self.use_short_conv:
             streams, tails = self._convolve(streams, tails or (None, None, None), cu_seqlens)
         dtype = streams[2].dtype
-        q, k, v = (silu(stream).to(dtype).unflatten(2, (self.num_heads, -1)) for stream in streams)
+        heads = (self.num_heads, self.num_heads, self.num_v_heads)
+        q, k, v = (silu(x).to(dtype).unflatten(2, (h, -1)) for x, h in zip(streams, heads, strict=True))
         return q, k, v, tails
 
     def _convolve(

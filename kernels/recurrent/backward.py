@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..boundary.rule import Rule
-from ..launch.recurrence import Cotangents, Gradients, Inputs
+from ..launch.recurrence import Cotangents, Gradients, Inputs, sum_groups
 from ..launch.runtime import single, tile
 from ..launch.tuning import autotune, configurations
 from .forward import RecurrentOptions, forgotten, outside, tokens_of, unclipped
@@ -39,7 +39,8 @@ class RecurrentSaved(NamedTuple):
 def write_gradient_kernel(
     q, k, beta, path, residuals, grad_o, grad_final, grad_x, grad_v, grad_write_key, grad_beta, grad_initial,
     bounds, length, rows, scale,
-    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, HAS_FINAL: tl.constexpr,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    HAS_FINAL: tl.constexpr,
     HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Back over the tokens with dH [BK, BV]: gradients of x, v, the write key, beta and the initial state."""
@@ -55,10 +56,11 @@ def write_gradient_kernel(
         grad = tl.load(grad_final + cell, mask=in_cell, other=0.0).to(tl.float32)
     block = tl.program_id(1).to(tl.int64) * rows
     place = (start + tokens - 1) * H + program % H
+    key_place = (start + tokens - 1) * (H // G) + program % H // G
     for _ in tl.range(0, tokens, num_stages=STAGES):
-        q_t = tl.load(q + place * K + key, mask=known, other=0.0).to(tl.float32)
-        k_t = tl.load(k + place * K + key, mask=known, other=0.0).to(tl.float32)
-        write_key = tl.load(path + place * K + key, mask=known, other=0.0) * k_t
+        q_t = tl.load(q + key_place * K + key, mask=known, other=0.0).to(tl.float32)
+        k_t = tl.load(k + key_place * K + key, mask=known, other=0.0).to(tl.float32)
+        write_key = tl.load(path + key_place * K + key, mask=known, other=0.0) * k_t
         residual = tl.load(residuals + place * V + value, mask=in_value, other=0.0)
         read = scale * tl.load(grad_o + place * V + value, mask=in_value, other=0.0).to(tl.float32)
         beta_t = tl.load(beta + place).to(tl.float32)
@@ -71,6 +73,7 @@ def write_gradient_kernel(
         tl.store(grad_write_key + (block + place) * K + key, by_key, mask=known)
         tl.store(grad_beta + block + place, tl.sum(dx * residual, 0))
         place -= H
+        key_place -= H // G
     if HAS_INITIAL:
         tl.store(grad_initial + cell, grad, mask=in_cell)
 
@@ -79,7 +82,8 @@ def write_gradient_kernel(
 @triton.jit
 def read_gradient_kernel(
     k, beta, path, residuals, grad_o, grad_x, initial, grad_q, grad_erase_key, bounds, length, rows, scale,
-    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, HAS_INITIAL: tl.constexpr,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    HAS_INITIAL: tl.constexpr,
     PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Forward with the memory recomputed: gradients of q and of k where it erases."""
@@ -94,9 +98,10 @@ def read_gradient_kernel(
         memory = tl.load(initial + cell, mask=known[:, None] & in_value[None, :], other=0.0)
     block = tl.program_id(1).to(tl.int64) * rows
     place = start * H + program % H
+    key_place = start * (H // G) + program % H // G
     for _ in tl.range(0, tokens, num_stages=STAGES):
-        k_t = tl.load(k + place * K + key, mask=known, other=0.0).to(tl.float32)
-        write_key = tl.load(path + place * K + key, mask=known, other=0.0) * k_t
+        k_t = tl.load(k + key_place * K + key, mask=known, other=0.0).to(tl.float32)
+        write_key = tl.load(path + key_place * K + key, mask=known, other=0.0) * k_t
         beta_t = tl.load(beta + place).to(tl.float32)
         x = beta_t * tl.load(residuals + place * V + value, mask=in_value, other=0.0)
         dx = tl.load(grad_x + place * V + value, mask=in_value, other=0.0)
@@ -107,6 +112,7 @@ def read_gradient_kernel(
         tl.store(grad_erase_key + (block + place) * K + key, erased, mask=known)
         tl.store(grad_q + (block + place) * K + key, asked, mask=known)
         place += H
+        key_place += H // G
 
 
 # Rows of K numbers: one or two warps hold them, and sums over features stay within a warp.
@@ -200,19 +206,20 @@ def _memory_gradients(
     inputs: Inputs, scale: float, saved: RecurrentSaved, grads: Cotangents
 ) -> _MemoryGradients:
     q, k, beta, initial_state = inputs.q, inputs.k, inputs.beta, inputs.initial_state
-    batch, length, heads, key_dim = k.shape
-    value_dim = inputs.v.shape[3]
+    key_dim, (batch, length, heads, value_dim) = k.shape[3], inputs.v.shape
     block = min(tile(value_dim), VALUE_BLOCK)
     grid = (inputs.sequences * heads, triton.cdiv(value_dim, block))
 
-    by_query, by_erase_key, by_write_key = (single(k, grid[1], *k.shape) for _ in range(3))
+    by_query, by_erase_key, by_write_key = (
+        single(k, grid[1], batch, length, heads, key_dim) for _ in range(3)
+    )
     by_beta, grad_x = single(k, grid[1], *beta.shape), single(k, *grads.o.shape)
     grad_v = torch.empty_like(grads.o)
     grad_initial = None if initial_state is None else torch.empty_like(initial_state)
     packed = inputs.cu_seqlens is not None
     shared = {
-        "H": heads, "K": key_dim, "V": value_dim, "BK": tile(key_dim), "BV": block, "PACKED": packed,
-        "HAS_INITIAL": initial_state is not None,
+        "H": heads, "G": heads // k.shape[2], "K": key_dim, "V": value_dim, "BK": tile(key_dim), "BV": block,
+        "PACKED": packed, "HAS_INITIAL": initial_state is not None,
     }  # fmt: skip
     where = (inputs.cu_seqlens, length, batch * length * heads, scale)
     write_gradient_kernel[grid](
@@ -222,10 +229,11 @@ def _memory_gradients(
     read_gradient_kernel[grid](
         k, beta, saved.path, saved.residual, grads.o, grad_x, initial_state, by_query, by_erase_key, *where, **shared
     )  # fmt: skip
-    return _MemoryGradients(
-        by_query.sum(0).to(q.dtype), by_erase_key.sum(0), by_write_key.sum(0), grad_v,
-        by_beta.sum(0).to(beta.dtype), grad_initial,
-    )  # fmt: skip
+    query, erase_key, write_key = (
+        sum_groups(x.sum(0), k.shape[2]) for x in (by_query, by_erase_key, by_write_key)
+    )
+    grad_beta = by_beta.sum(0).to(beta.dtype)
+    return _MemoryGradients(query.to(q.dtype), erase_key, write_key, grad_v, grad_beta, grad_initial)
 
 
 def _calibration_gradients(

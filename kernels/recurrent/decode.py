@@ -66,7 +66,8 @@ def round_either_way(x, seed, cell):
 def decode_kernel(
     q, k, v, beta, g, anchor, state, preconditioner, arrivals, o, indices, count, seed, slots, anchor_value, scale, eta,
     d_min, d_max, one,
-    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    STEPS: tl.constexpr,
     PARTS: tl.constexpr, WIDTH: tl.constexpr, HAS_COUNT: tl.constexpr, HAS_SEED: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, NORMALIZE: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
@@ -76,10 +77,12 @@ def decode_kernel(
     key = tl.arange(0, BK)
     known, in_value = key < K, value < V
     writes = known
-    place = program
+    # G heads share a key head and its preconditioner.
+    place, key_place = program, program // G
     if STEPS > 1:
         place = program // H * (STEPS * H) + program % H
-    row = program
+        key_place = program // H * (STEPS * (H // G)) + program % H // G
+    row, key_row = program, program // G
     if WIDTH > 0:
         slot = tl.load(indices + program // H * WIDTH).to(tl.int64)
         wanted = (slot >= 0) & (slot < slots)
@@ -89,9 +92,9 @@ def decode_kernel(
             for t in tl.static_range(STEPS):
                 tl.store(o + (place + t * H) * V + value, tl.zeros([BV], o.dtype.element_ty), mask=in_value)
             return
-        row = slot * H + program % H
-    start = row
-    own = row * K + key
+        row, key_row = slot * H + program % H, slot * (H // G) + program % H // G
+    start = key_row
+    own = key_row * K + key
     cell = key[:, None] * V + value[None, :]
     in_cell = known[:, None] & in_value[None, :]
     # Everything that is read is on its way before anything waits.
@@ -99,21 +102,21 @@ def decode_kernel(
     d = tl.load(preconditioner + own, mask=known, other=0.0)
     c = tl.full([BK], 0.0, tl.float32) + anchor_value
     if HAS_ANCHOR:
-        c = tl.load(anchor + program * K + key, mask=known, other=0.0)
+        c = tl.load(anchor + program // G * K + key, mask=known, other=0.0)
     for t in tl.static_range(STEPS):
-        k_t = tl.load(k + place * K + key, mask=known, other=0.0).to(tl.float32)
-        q_t = tl.load(q + place * K + key, mask=known, other=0.0).to(tl.float32)
+        k_t = tl.load(k + key_place * K + key, mask=known, other=0.0).to(tl.float32)
+        q_t = tl.load(q + key_place * K + key, mask=known, other=0.0).to(tl.float32)
         v_t = tl.load(v + place * V + value, mask=in_value, other=0.0).to(tl.float32)
         beta_t = tl.load(beta + place).to(tl.float32)
         gate = tl.full([], 0.0, tl.float32)
         if HAS_GATE:
-            gate = tl.load(g + place).to(tl.float32)
+            gate = tl.load(g + key_place).to(tl.float32)
         if UNIT:
             q_t = unit(q_t, q.dtype.element_ty)
             k_t = unit(k_t, k.dtype.element_ty)
         write_key = d * k_t
         along = tl.sum(write_key * q_t, 0)
-        if PARTS > 1 and t == 0:
+        if PARTS * G > 1 and t == 0:
             before = count_in(arrivals, start, along, one)
         x = beta_t * (v_t - tl.sum(memory * k_t[:, None], 0))
         read = scale * (tl.sum(memory * q_t[:, None], 0) + along * x)
@@ -125,7 +128,7 @@ def decode_kernel(
         if WIDTH > 1:
             slot = tl.load(indices + program // H * WIDTH + t + 1).to(tl.int64)
             wanted = (slot >= 0) & (slot < slots)
-            row = slot * H + program % H
+            row, key_row = slot * H + program % H, slot * (H // G) + program % H // G
             tl.store(state + row * (K * V) + cell, held, mask=in_cell & wanted)
         elif t == STEPS - 1:
             tl.store(state + row * (K * V) + cell, held, mask=in_cell)
@@ -136,13 +139,14 @@ def decode_kernel(
         s = k_t * k_t
         gain = feedback(d, s, eta, NORMALIZE)
         d, _ = calibrate(d, tl.zeros([BK], tl.float32), c, s, gain, gate, d_min, d_max, HAS_GATE)
-        if PARTS > 1 and t == 0:
-            writes = known & is_last(arrivals, start, before, PARTS)
+        if PARTS * G > 1 and t == 0:
+            writes = known & is_last(arrivals, start, before, PARTS * G)
         if WIDTH > 1:
-            tl.store(preconditioner + row * K + key, d, mask=writes & wanted)
+            tl.store(preconditioner + key_row * K + key, d, mask=writes & wanted)
         elif t == STEPS - 1:
             tl.store(preconditioner + own, d, mask=writes)
         place += H
+        key_place += H // G
 
 
 def decode_step_(
@@ -175,14 +179,15 @@ def decode_step_(
     ----------
     q, k : [B, T, H, K]
         T is a constant of the program: a few.
-    v : [B, T, H, V]
-    beta, g : [B, T, H]
+    v, beta : [B, T, HV, V], [B, T, HV]
+        HV is H or a multiple of it.
+    g : [B, T, H]
     state : State
-        state [B, H, K, V], float32 or bfloat16, and preconditioner [B, H, K] float32, contiguous; a bfloat16 memory is
+        state [B, HV, K, V], float32 or bfloat16, and preconditioner [B, H, K] float32, contiguous; a bfloat16 memory is
         rounded after every token, and all arithmetic is float32. With `state_indices` a pool [S, ...] instead.
     anchor : [B, H, K] float32, float or None
         c of the forgetting; None is 0.
-    out : [B, T, H, V], v's dtype, contiguous
+    out : [B, T, HV, V], v's dtype, contiguous
         Where to put the output.
     state_indices : [B] or [B, T + 1] int32 or int64, contiguous
         The row of the pool that each sequence has; below 0 or beyond the pool: none, and its outputs are zero. With
@@ -197,7 +202,7 @@ def decode_step_(
 
     Returns
     -------
-    [B, T, H, V] in v's dtype; `out` if given.
+    [B, T, HV, V] in v's dtype; `out` if given.
 
     Raises
     ------
@@ -210,8 +215,8 @@ def decode_step_(
         normalize_feedback=normalize_feedback, out=out, state_indices=state_indices, num_tokens=num_tokens,
         seed=seed,
     )  # fmt: skip
-    batch, tokens, heads, key_dim = q.shape
-    value_dim = v.shape[3]
+    key_dim, (batch, tokens, heads, value_dim) = q.shape[3], v.shape
+    group = heads // q.shape[2]
     if out is None:
         out = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     tensor_anchor = isinstance(anchor, Tensor)
@@ -223,10 +228,10 @@ def decode_step_(
         decode_kernel[(batch * heads * parts,)](
             q.contiguous(), k.contiguous(), v.contiguous(), beta.contiguous(), None if g is None else g.contiguous(),
             anchor if tensor_anchor else None, state.state, state.preconditioner,
-            arrivals_of(state.preconditioner) if parts > 1 else None, out, state_indices, num_tokens, seed,
+            arrivals_of(state.preconditioner) if parts * group > 1 else None, out, state_indices, num_tokens, seed,
             None if state_indices is None else state.preconditioner.shape[0],
             0.0 if tensor_anchor or anchor is None else float(anchor), scale, *rule[:3], 1,
-            H=heads, K=key_dim, V=value_dim, BK=rows, BV=columns, STEPS=tokens, PARTS=parts,
+            H=heads, G=group, K=key_dim, V=value_dim, BK=rows, BV=columns, STEPS=tokens, PARTS=parts,
             WIDTH=0 if state_indices is None else state_indices.numel() // batch,
             HAS_COUNT=num_tokens is not None, HAS_SEED=seed is not None,
             HAS_GATE=g is not None, HAS_ANCHOR=tensor_anchor, NORMALIZE=rule.normalize_feedback,

@@ -109,16 +109,16 @@ def calibrate(d, rest, c, s, gain, gate, d_min, d_max, HAS_GATE: tl.constexpr):
 
 @triton.jit
 def load_token(
-    q, k, v, beta, g, place, wanted, K: tl.constexpr, V: tl.constexpr, key, value, HAS_GATE: tl.constexpr
+    q, k, v, beta, g, place, key_place, wanted, K: tl.constexpr, V: tl.constexpr, key, value, HAS_GATE: tl.constexpr
 ):  # fmt: skip
-    """Inputs of the token and head at row `place` of [B*T*H]; zero if not wanted."""
+    """Inputs of the token and head at row `place` of [B*T*H], of its key head at `key_place`; zero if not wanted."""
     in_key = (key < K) & wanted
     gate = tl.full([], 0.0, tl.float32)
     if HAS_GATE:
-        gate = tl.load(g + place, mask=wanted, other=0.0)
+        gate = tl.load(g + key_place, mask=wanted, other=0.0)
     return (
-        tl.load(q + place * K + key, mask=in_key, other=0.0),
-        tl.load(k + place * K + key, mask=in_key, other=0.0),
+        tl.load(q + key_place * K + key, mask=in_key, other=0.0),
+        tl.load(k + key_place * K + key, mask=in_key, other=0.0),
         tl.load(v + place * V + value, mask=(value < V) & wanted, other=0.0),
         tl.load(beta + place, mask=wanted, other=0.0),
         gate,
@@ -135,7 +135,8 @@ def load_token(
 def recurrent_kernel(
     q, k, v, beta, g, anchor, initial_state, initial_preconditioner, o, final_state, final_preconditioner,
     path, residuals, gains, bounds, length, crowd, scale, eta, d_min, d_max,
-    H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, HAS_GATE: tl.constexpr,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, HAS_STATE: tl.constexpr, HAS_PRECONDITIONER: tl.constexpr, NORMALIZE: tl.constexpr,
     PACKED: tl.constexpr, SAVE: tl.constexpr,
 ):  # fmt: skip
@@ -144,10 +145,10 @@ def recurrent_kernel(
     key = tl.arange(0, BK)
     value = tl.program_id(1) * BV + tl.arange(0, BV)
     known, in_value = key < K, value < V
-    # Every value block calibrates for itself; the first writes it down.
-    writes = tl.program_id(1) == 0
-    own = program.to(tl.int64) * K + key
-    cell = own[:, None] * V + value[None, :]
+    # Every value block, and every head of a group of G with one key head, calibrates for itself; the first writes it.
+    writes = (tl.program_id(1) == 0) & (program % G == 0)
+    own = (program // G).to(tl.int64) * K + key
+    cell = (program.to(tl.int64) * K + key)[:, None] * V + value[None, :]
     in_cell = known[:, None] & in_value[None, :]
     memory = tl.zeros([BK, BV], tl.float32)
     if HAS_STATE:
@@ -160,15 +161,16 @@ def recurrent_kernel(
     if HAS_ANCHOR:
         c = tl.load(anchor + own, mask=known, other=0.0)
     place = start * H + program % H
+    key_place = start * (H // G) + program % H // G
     next_q, next_k, next_v, next_beta, next_gate = load_token(
-        q, k, v, beta, g, place, tokens > 0, K, V, key, value, HAS_GATE
+        q, k, v, beta, g, place, key_place, tokens > 0, K, V, key, value, HAS_GATE
     )
     for token in range(tokens):
         q_t, k_t, v_t = next_q.to(tl.float32), next_k.to(tl.float32), next_v.to(tl.float32)
         beta_t, gate = next_beta.to(tl.float32), next_gate.to(tl.float32)
         # The next token's inputs depend on nothing here: on their way while this one is worked on.
         next_q, next_k, next_v, next_beta, next_gate = load_token(
-            q, k, v, beta, g, place + H, token + 1 < tokens, K, V, key, value, HAS_GATE
+            q, k, v, beta, g, place + H, key_place + H // G, token + 1 < tokens, K, V, key, value, HAS_GATE
         )
         s = k_t * k_t
         write_key = d * k_t
@@ -181,10 +183,11 @@ def recurrent_kernel(
         gain = feedback(d, s, eta, NORMALIZE)
         if SAVE:
             tl.store(residuals + place * V + value, residual, mask=in_value)
-            tl.store(path + place * K + key, d, mask=known & writes)
-            tl.store(gains + place, gain, mask=writes)
+            tl.store(path + key_place * K + key, d, mask=known & writes)
+            tl.store(gains + key_place, gain, mask=writes)
         d, rest = calibrate(d, rest, c, s, gain, gate, d_min, d_max, HAS_GATE)
         place += H
+        key_place += H // G
     tl.store(final_state + cell, memory, mask=in_cell)
     tl.store(final_preconditioner + own, d, mask=known & writes)
 
@@ -196,7 +199,7 @@ def allocate(inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
 
     return RecurrentOutputs(
         o=v.new_empty(v.shape),
-        state=single(k, inputs.sequences, heads, key_dim, v.shape[3]),
+        state=single(k, inputs.sequences, v.shape[2], key_dim, v.shape[3]),
         preconditioner=single(k, inputs.sequences, heads, key_dim),
         path=single(k, *k.shape) if options.save else None,
         residual=single(k, *v.shape) if options.save else None,
@@ -207,13 +210,12 @@ def allocate(inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
 def recurrent_forward(inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
     """All tokens one after the other, from contiguous inputs."""
     q, k, v, beta, g, anchor, initial_state, initial_preconditioner, cu_seqlens = inputs
-    heads, key_dim = k.shape[2:]
-    value_dim = v.shape[3]
+    key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     rule, result = options.rule, allocate(inputs, options)
     recurrent_kernel[lambda meta: (inputs.sequences * heads, triton.cdiv(value_dim, meta["BV"]))](
         q, k, v, beta, g, anchor, initial_state, initial_preconditioner, *result, cu_seqlens, k.shape[1],
         crowd_of(inputs.sequences * heads), options.scale, rule.eta, rule.d_min, rule.d_max,
-        H=heads, K=key_dim, V=value_dim, BK=tile(key_dim), HAS_GATE=g is not None,
+        H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, BK=tile(key_dim), HAS_GATE=g is not None,
         HAS_ANCHOR=g is not None and anchor is not None, HAS_STATE=initial_state is not None,
         HAS_PRECONDITIONER=initial_preconditioner is not None, NORMALIZE=rule.normalize_feedback,
         PACKED=cu_seqlens is not None, SAVE=options.save,

@@ -19,7 +19,7 @@ class RecurrentOperator(RecurrenceOperator[RecurrentOptions, RecurrentOutputs]):
         return allocate(inputs, options)
 
     def count_flops(self, inputs: Inputs, options: RecurrentOptions) -> tuple[int, int]:
-        states = inputs.k.numel() * inputs.v.shape[-1]
+        states = inputs.v.numel() * inputs.k.shape[-1]
         return 6 * states, 14 * states
 
     def run(self, inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:

@@ -94,15 +94,21 @@ def run(call: Arguments, solve_scan: ScanSolver, solve_memory: MemorySolver) -> 
     """Both recurrences over every sequence, by the solvers given, and the results of `chunk_osdn` from them."""
     q, k = (unit(x) if call.use_qk_l2norm_in_kernel else widened(x) for x in (call.q, call.k))
     pieces = []
-    for scan, memory in zip(scans(call, k), memories(call, q, k), strict=True):
+    group = call.v.shape[2] // k.shape[2]
+    for scan, memory in zip(scans(call, k), memories(call, *(spread(x, group) for x in (q, k))), strict=True):
         path, final = solve_scan(scan, call.rule, call.chunk_size)
-        pieces.append((*solve_memory(memory, path, call.scale, call.chunk_size), path, final))
+        pieces.append((*solve_memory(memory, spread(path, group), call.scale, call.chunk_size), path, final))
     outputs, states, paths, finals = zip(*pieces, strict=True)
     o = join(call.cu_seqlens, outputs, k.shape[1]).to(call.v.dtype)
     final_state = call.hand_on(State(torch.cat(states), torch.cat(finals)))
     if not call.return_trajectory:
         return o, final_state
     return o, final_state, follow(join(call.cu_seqlens, paths, k.shape[1]), k, widened(call.beta, k.dtype))
+
+
+def spread(x: Tensor, group: int) -> Tensor:
+    """[B, T, H, K] for the value heads that share its heads."""
+    return x if group == 1 else x.repeat_interleave(group, 2)
 
 
 def scan_tokens(scan: Scan, rule: Rule, chunk_size: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from osdn_kernels.boundary import layer_calls
 from osdn_kernels.layers.cache import LayerCache
 from osdn_kernels.layers.layer import OnlineScaledDeltaNet
 from osdn_kernels.layers.marks import MARKS, MarkedModule
-from support.kernels.layer_cases import HEADS, HIDDEN, build, draw
+from support.kernels.layer_cases import HEADS, HIDDEN, VARIANTS, build, draw
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -163,6 +163,25 @@ def test_one_exported_program_for_all_lengths(strict, eta):
         for tokens in (2, 35, 66):
             x = draw(1, tokens, HIDDEN)
             assert torch.allclose(program.module()(x)[0], layer(x)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 70])
+def test_grouped_heads(backend, length):
+    """The same output as of a layer with as many key heads as value heads, whose projections are repeated."""
+    few, x = build("everything", num_v_heads=2 * HEADS), draw(1, length, HIDDEN)
+    many = OnlineScaledDeltaNet(HIDDEN, 2 * HEADS, **VARIANTS["everything"] | {"eta": 0.5, "expand_k": 1.0})
+    values = few.state_dict()
+    for name, p in many.state_dict().items():
+        if values[name].shape != p.shape:
+            values[name] = values[name].unflatten(0, (HEADS, -1)).repeat_interleave(2, 0).flatten(0, 1)
+    many.load_state_dict(values)
+    with torch.no_grad():
+        expected, past = many(x, use_cache=True)
+        o, cache = few(x, use_cache=True)
+        assert torch.allclose(o, expected, atol=1e-5)
+        assert torch.allclose(cache.state.state, past.state.state, atol=1e-5)
+        assert cache.state.preconditioner.shape == (1, HEADS, 8)
+        assert torch.allclose(few(x[:, :1], cache=cache)[0], many(x[:, :1], cache=past)[0], atol=1e-5)
 
 
 @pytest.mark.usefixtures("on_references")
