@@ -117,3 +117,27 @@ def test_scalar_context_attains_the_bound() -> None:
     check = one(context_checks(scalar), "T10", "Regret of full P against right-Newton")
     assert check.outcome == "holds"
     assert check.log10_slack == pytest.approx(0, abs=1e-8)
+
+
+def test_the_agnostic_sides_are_those_of_t8() -> None:
+    """(sum rho(U) + |P_1 - U|^2 / (2 eta)) / (1 - 2 L^2 eta), with eta = 1/(4 L^2)."""
+    problem, field = ContextProblem.of(context("general")), Balls(256)
+    u = np.array([0.5, 0.25, 0.125, 1.0]) / problem.smoothness
+    with field.working():
+        run = ContextSolver(problem, field).run("agnostic", 6, u)
+        (sides,) = context_module._sides(run, "agnostic")
+    smoothness, start = problem.smoothness, problem.start
+    step = 1 / (4 * smoothness**2)
+    assert float(run.step) == pytest.approx(step, rel=1e-12)
+    distance = np.sum((start - u) ** 2)
+    spent = sum(float(rho) for rho in run.comparator_ratios) + distance / (2 * step)
+    assert float(sides.lhs) == pytest.approx(sum(float(rho) for rho in run.ratios), rel=1e-12)
+    assert float(sides.rhs) == pytest.approx(spent / (1 - 2 * smoothness**2 * step), rel=1e-9)
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2)])
+def test_a_gram_matrix_is_diagonal_or_not_in_every_entry(pair: tuple[int, int]) -> None:
+    keys = np.eye(3)
+    assert ContextSolver(ContextProblem(keys, keys, 1.0, 1.0), Balls(128)).gram_diagonal
+    keys[pair] = 2.0**-300
+    assert not ContextSolver(ContextProblem(keys, keys, 1.0, 1.0), Balls(128)).gram_diagonal

@@ -17,6 +17,7 @@ from osdn_theory.bounds.registry import BOUNDS, BoundEvidence
 from osdn_theory.bounds.runs import local_step
 from osdn_theory.bounds.runs.exact import ExactRun
 from osdn_theory.bounds.runs.local_step import LocalStep, local_steps
+from osdn_theory.bounds.runs.window import SWEEPS
 from osdn_theory.bounds.statements import calibration_time, forgetting
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
@@ -227,6 +228,12 @@ def test_the_mean_step_wrong_in_one_coordinate_is_caught(
     assert one(check_bounds(run, ["T19"]), "T19").outcome == "holds"
     monkeypatch.setattr(calibration_time, "_linear_part", wrong)
     assert one(check_bounds(run, ["T19"]), "T19").outcome == "violated"
+
+
+def test_as_many_gains_are_exact_as_there_were_sweeps() -> None:
+    run = osdn(stream_of(length=8), FAST)
+    lengths = [window.length for window in Facts(problem(run, ())).windows]
+    assert len(sides(run, "First gains exact")) == sum(min(SWEEPS, length) for length in lengths)
 
 
 def test_long_streams_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,14 @@ def test_a_wrong_number_at_one_token_is_seen(part: str, title: str, token: int) 
     assert f"token {token + 1}" in check.reason or f"token {token + 2}" in check.reason
 
 
+def test_another_start_is_seen() -> None:
+    """Every step is right, from where the run says that it did not begin."""
+    run = solved()
+    elsewhere = replace(run, initial_preconditioner=run.initial_preconditioner + 1e-12)
+    check = one(check_bounds(elsewhere, ["float64"]), "float64", "Calibrate")
+    assert (check.outcome, check.reason) == ("violated", "first seen around token 1")
+
+
 def test_a_wrong_last_step_is_seen() -> None:
     run = solved()
     handed_on = np.array(run.final_preconditioner)
