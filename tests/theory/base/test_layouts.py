@@ -21,6 +21,9 @@ ALLOWED = {
     # Matrices of flint, which have this one method.
     "bounds/statements/calibration_time.py",
     "bounds/statements/context.py",
+    "bounds/statements/memory.py",
+    "bounds/statements/span.py",
+    "bounds/runs/states.py",
     # The text of a script that stands by itself.
     "crosscheck/fuzz/failures/script.py",
 }
