@@ -325,6 +325,9 @@ def test_bounds_say_where_they_do_not_apply():
     assert np.isnan(newton_bound(general)[1:]).all()
     too_long = context_osdn(*orthogonal(0), steps=3, eta=1.5)
     assert np.isnan(vacuous_until(too_long))
+    still = context_osdn(keys, values, steps=3, form="full", eta=0.0)
+    assert np.isnan(vacuous_until(still))
+    assert np.isnan(agnostic_ratio_sum(still, np.eye(keys.shape[1]))).all()
     assert np.isnan(agnostic_ratio_sum(too_long, np.ones(4))).all()
     with pytest.raises(ValueError, match=r"^run"):
         vacuous_until(gradient_descent(keys, values, steps=1))

@@ -197,3 +197,30 @@ def test_identity_needs_the_norm_of_every_key():
     kept = keeps_identity(replace(data, keys=keys), PUBLISHED)
     assert not kept[1, 2]
     assert kept.sum() == kept.size - 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, True),
+        ({"d_min": 1.0, "d_max": 1.0}, True),
+        ({"d_min": 0.5, "d_max": np.array([2.0, 2.0, 2.0, 0.75])}, False),
+        ({"d_min": np.array([0.5, 0.5, 0.5, 1.25]), "d_max": 2.0}, False),
+        ({"forgetting": "token"}, False),
+        ({"forgetting": "token", "anchor": 1.0}, True),
+        ({"forgetting": 0.5, "anchor": np.array([1.0, 1.0, 1.0, 0.5])}, False),
+        ({"beta_aware": True}, False),
+    ],
+)
+def test_identity_is_lost_by_one_token_one_coordinate_or_one_face(changes, kept):
+    gates = np.ones(24)
+    gates[-1] = 0.5
+    data = unit(stream(5, lead=(), forget_gate=gates))
+    given = {"eta": 0.2, "d_min": 0.5, "d_max": 2.0} | changes
+    assert bool(keeps_identity(data, CalibrationRule(**given))) is kept
+
+
+@pytest.mark.parametrize("box", [(1.0, 2.0), (0.5, 1.0)])
+def test_a_step_to_a_face_is_not_clipped(box):
+    data = Stream(keys=np.eye(3), values=np.ones((3, 1)))
+    assert not clipped_steps(osdn(data, CalibrationRule(eta=0.5, d_min=box[0], d_max=box[1]))).any()
