@@ -166,20 +166,21 @@ def clear_kernel(
     """Zeros in the rows before the first sequence and after the last, of tensors with rows of A, B, ... numbers."""
     first = tl.load(bounds).to(tl.int64)
     last = tl.load(bounds + sequences).to(tl.int64)
+    end = first * 0 + length
     clear_rows(a, first * 0, first * A, BLOCK)
-    clear_rows(a, last * A, first * 0 + length * A, BLOCK)
+    clear_rows(a, last * A, end * A, BLOCK)
     if B > 0:
         clear_rows(b, first * 0, first * B, BLOCK)
-        clear_rows(b, last * B, first * 0 + length * B, BLOCK)
+        clear_rows(b, last * B, end * B, BLOCK)
     if C > 0:
         clear_rows(c, first * 0, first * C, BLOCK)
-        clear_rows(c, last * C, first * 0 + length * C, BLOCK)
+        clear_rows(c, last * C, end * C, BLOCK)
     if D > 0:
         clear_rows(d, first * 0, first * D, BLOCK)
-        clear_rows(d, last * D, first * 0 + length * D, BLOCK)
+        clear_rows(d, last * D, end * D, BLOCK)
     if E > 0:
         clear_rows(e, first * 0, first * E, BLOCK)
-        clear_rows(e, last * E, first * 0 + length * E, BLOCK)
+        clear_rows(e, last * E, end * E, BLOCK)
 
 
 def clear_between(cu_seqlens: Tensor, tensors: Sequence[Tensor]) -> None:

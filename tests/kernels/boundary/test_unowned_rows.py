@@ -11,6 +11,7 @@ from osdn_kernels import (
     preconditioner_reference,
 )
 from osdn_kernels.launch import registration
+from osdn_kernels.launch.sequences import clear_between
 from osdn_kernels.selftest.runs import poisoned
 from support.kernels.reference_cases import Call, draw
 
@@ -83,3 +84,12 @@ def test_compiled_rows_of_no_sequence_are_zero():
     for name, x in found.items():
         assert (x[:, 17:] == 0).all(), name
         assert torch.allclose(x, expected[name], atol=1e-5), name
+
+
+def test_rows_beyond_two_to_the_31_numbers():
+    """Of memory that nothing else touches, and that costs nothing therefore."""
+    far = torch.empty(1, 2**24 + 7, 128, dtype=torch.float16)
+    far[:, -3:] = 1
+    clear_between(torch.tensor([0, far.shape[1] - 2]), [far])
+    assert (far[:, -2:] == 0).all()
+    assert (far[:, -3] == 1).all()
