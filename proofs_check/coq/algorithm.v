@@ -48,7 +48,7 @@ by rewrite !mxE big_ord1 !mxE [LHS]mulrC.
 Qed.
 
 (** T11. Solved and certified, or token by token: it is the scan. *)
-Theorem t11_chunk_scan i : (i <= C)%N -> chunk_scan i = scan eta w gamma c lo hi d x i.
+Theorem T11_chunk_scan i : (i <= C)%N -> chunk_scan i = scan eta w gamma c lo hi d x i.
 Proof.
 move=> iC; rewrite /chunk_scan; case: ifP => //; rewrite /certified big_andE => /forallP ok.
 rewrite solved_unprojected //; apply/esym; apply: (T11_clip_certificate _ iC) => t tC.
@@ -74,7 +74,7 @@ Fixpoint osdn (t : nat) : 'M[R]_(p, n) * 'rV[R]_n :=
 Definition osdn_output (t : nat) : 'rV[R]_p := scale *: (q t *m (osdn t.+1).1^T).
 
 (** The scan does not look at the memory, and the memory takes its preconditioners as they come. *)
-Theorem t12_osdn t :
+Theorem T12_osdn t :
   osdn t = (gated_memory alpha k (scan eta w gamma c lo hi d1 x) v beta S0 t, scan eta w gamma c lo hi d1 x t).
 Proof. by elim: t => //= t ->. Qed.
 
@@ -131,27 +131,27 @@ Notation start := (chunk_start C).
 Lemma chunk_preconditionersE m i : (i <= C m)%N ->
   chunk_preconditioners eta w gamma c lo hi x C m (scan (start m)) i = shift scan (start m) i.
 Proof.
-by move=> iC; rewrite /chunk_preconditioners t11_chunk_scan // => [|t]; rewrite -?scan_from // /shift.
+by move=> iC; rewrite /chunk_preconditioners T11_chunk_scan // => [|t]; rewrite -?scan_from // /shift.
 Qed.
 
 (** T12, the whole algorithm. Over any number of chunks of any sizes, clipped or not, with write gates, state gates and
     forgetting (gamma_t <> 0): the chunked form hands on the state and the preconditioner of the recurrence ... *)
-Theorem t12_chunked m :
+Theorem T12_chunked m :
   chunked eta w gamma beta c lo hi d1 alpha k x v S0 C m = ((osdn (start m)).1^T, (osdn (start m)).2).
 Proof.
 elim: m => [|m IH]; first by rewrite /start big_ord0.
 have next : start m.+1 = (start m + C m)%N by rewrite /start big_ord_recr.
-rewrite [LHS]/= IH !t12_osdn next trmxK t12_gated_chunk_state chunk_preconditionersE // gated_memory_from.
+rewrite [LHS]/= IH !T12_osdn next trmxK T12_gated_chunk_state chunk_preconditionersE // gated_memory_from.
 congr (_^T, _); apply: (gated_memory_ext _ _ _ _ _ _ (leqnn _)) => t tC.
 by rewrite chunk_preconditionersE // ltnW.
 Qed.
 
 (** ... and gives its outputs. *)
-Theorem t12_chunked_output m (i : 'I_(C m)) :
+Theorem T12_chunked_output m (i : 'I_(C m)) :
   row i (chunked_out eta scale w gamma beta c lo hi d1 alpha k q x v S0 C m) =
   osdn_output eta scale w gamma beta c lo hi d1 alpha k q x v S0 (start m + i).
 Proof.
-rewrite /chunked_out t12_chunked !t12_osdn trmxK t12_gated_chunk_output /gated_output /osdn_output t12_osdn -addnS.
+rewrite /chunked_out T12_chunked !T12_osdn trmxK T12_gated_chunk_output /gated_output /osdn_output T12_osdn -addnS.
 rewrite [in RHS]gated_memory_from; congr (_ *: (_ *m _^T)); apply: (gated_memory_ext _ _ _ _ _ _ (leqnn _)) => t ti.
 by rewrite chunk_preconditionersE // ltnW // (leq_trans ti).
 Qed.

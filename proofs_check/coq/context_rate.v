@@ -39,7 +39,7 @@ Qed.
 
 (** T25. Realisable tokens drawn with probabilities P, E = S - S*, E^ = E D^(-1/2), V = |E^|_F^2: the mean of V after one
     write is V - tr (E^ W_d E^^T), exactly. *)
-Theorem t25_expected_contraction d S target : distribution P -> (forall i, 0 < d 0 i) ->
+Theorem T25_expected_contraction d S target : distribution P -> (forall i, 0 < d 0 i) ->
   mean P (fun o => lyapunov d (write S (k o) (k o *m target^T) d (beta o) - target)) =
   lyapunov d (S - target) -
   inner (scaled_error d (S - target) *m rate_matrix d) (scaled_error d (S - target)).
@@ -56,12 +56,12 @@ by rewrite -sumrB; apply: eq_bigr => o _; rewrite T16_lyapunov_identity // -mulr
 Qed.
 
 (** T25. So with a lower bound l on the eigenvalues of W_d, V falls by the factor 1 - l per token, in the mean. *)
-Theorem t25_mean_rate d S target (l : R) : distribution P -> (forall i, 0 < d 0 i) ->
+Theorem T25_mean_rate d S target (l : R) : distribution P -> (forall i, 0 < d 0 i) ->
   (forall x, l * norm_sq x <= dot (x *m rate_matrix d) x) ->
   mean P (fun o => lyapunov d (write S (k o) (k o *m target^T) d (beta o) - target)) <=
   (1 - l) * lyapunov d (S - target).
 Proof.
-move=> dist pos lower; rewrite t25_expected_contraction // mulrBl mul1r ler_add2l ler_opp2.
+move=> dist pos lower; rewrite T25_expected_contraction // mulrBl mul1r ler_add2l ler_opp2.
 rewrite T16_metric_is_frobenius // -/(scaled_error d (S - target)); move: (scaled_error _ _) => E.
 rewrite frob_sq_rows innerE mulr_sumr; apply: ler_sum => i _.
 have -> : \sum_j (E *m rate_matrix d) i j * E i j = dot (row i E *m rate_matrix d) (row i E).
@@ -74,42 +74,58 @@ End Rate.
 Section SpeedLimit.
 Variables (R : rcfType) (n : nat) (Omega : finType) (P : Omega -> R) (k : Omega -> 'rV[R]_n).
 
-(** T25, the box's speed limit. Unit keys, beta = 1, 0 < lo <= d <= hi, lo <= 2: what bounds the eigenvalues of W_d from
-    below bounds hi (2 - lo) times those of DeltaNet's W_1, so lambda_min (W_d) <= hi (2 - lo) lambda_min (W_1). *)
-Theorem t25_speed_limit (d y : 'rV[R]_n) (lo hi l : R) :
-  distribution P -> (forall o, norm_sq (k o) = 1) ->
-  0 < lo -> lo <= 2 -> (forall i, lo <= d 0 i <= hi) ->
-  (forall x, l * norm_sq x <= dot (x *m rate_matrix P k (fun=> 1) d) x) ->
-  l * norm_sq y <= hi * (2 - lo) * dot (y *m rate_matrix P k (fun=> 1) (ones R n)) y.
+(** T25, the box's speed limit. 0 < lo <= d <= hi, gates beta_i >= 0 with beta_i |k_i|^2 <= 2, and any r >= 0 with
+    2 - beta_i lo |k_i|^2 <= r (2 - beta_i |k_i|^2): what bounds the eigenvalues of W_d from below bounds hi r times those of
+    DeltaNet's W_1, so lambda_min (W_d) <= hi r lambda_min (W_1). *)
+Theorem T25_speed_limit_gates (beta : Omega -> R) (d y : 'rV[R]_n) (lo hi r l : R) :
+  distribution P -> (forall o, 0 <= beta o) -> (forall o, beta o * norm_sq (k o) <= 2) ->
+  0 < lo -> 0 <= hi -> 0 <= r -> (forall i, lo <= d 0 i <= hi) ->
+  (forall o, 2 - beta o * (lo * norm_sq (k o)) <= r * (2 - beta o * norm_sq (k o))) ->
+  (forall x, l * norm_sq x <= dot (x *m rate_matrix P k beta d) x) ->
+  l * norm_sq y <= hi * r * dot (y *m rate_matrix P k beta (ones R n)) y.
 Proof.
-move=> [P_ge0 _] unit lo_gt0 lo_le2 box lower.
+move=> [P_ge0 _] gates short lo_gt0 hi_ge0 r_ge0 box ratio lower.
 have pos i : 0 < d 0 i by apply: lt_le_trans lo_gt0 _; case/andP: (box i).
-have a_ge o : lo <= alignment d (feature (k o)).
-  rewrite /alignment -[lo]mulr1 -(unit o) norm_sqE mulr_sumr; apply: ler_sum => i _.
+have a_ge o : lo * norm_sq (k o) <= alignment d (feature (k o)).
+  rewrite /alignment norm_sqE mulr_sumr; apply: ler_sum => i _.
   by rewrite mxE -expr2 ler_wpmul2r ?sqr_ge0 //; case/andP: (box i).
 pose x : 'rV[R]_n := \row_i (y 0 i / Num.sqrt (d 0 i)).
 have read o : dot x (half d (k o)) = dot y (k o).
   by apply: eq_bigr => i _; rewrite !mxE mulrA divfK // sqrtr_eq0 -ltNge.
-have form1 : dot (y *m rate_matrix P k (fun=> 1) (ones R n)) y = mean P (fun o => dot y (k o) ^+ 2).
-  rewrite rate_form; apply: eq_bigr => o _; rewrite /alignment dot_ones_feature unit !mul1r.
-  have -> : 2 - 1 = 1 :> R by rewrite [2]mulr2n addrK.
-  by rewrite mul1r; congr (_ * dot y _ ^+ 2); apply/rowP => i; rewrite !mxE sqrtr1 mul1r.
-have mean_ge0 : 0 <= mean P (fun o => dot y (k o) ^+ 2).
-  by apply: sumr_ge0 => o _; rewrite mulr_ge0 ?P_ge0 ?sqr_ge0.
-have [hi_lt0|hi_ge0] := ltP hi 0.
-  have y0 : y = 0.
-    by apply/rowP => i; have /andP[le1 le2] := box i; have := lt_le_trans lo_gt0 (le_trans le1 le2); rewrite ltNge ltW.
-  by rewrite form1 y0 norm_sq0 mulr0 /mean big1 ?mulr0 // => o _; rewrite dot0l expr0n mulr0.
+have form1 : dot (y *m rate_matrix P k beta (ones R n)) y =
+    mean P (fun o => beta o * (2 - beta o * norm_sq (k o)) * dot y (k o) ^+ 2).
+  rewrite rate_form; apply: eq_bigr => o _; rewrite /alignment dot_ones_feature; congr (_ * (_ * dot y _ ^+ 2)).
+  by apply/rowP => i; rewrite !mxE sqrtr1 mul1r.
+have mean_ge0 : 0 <= mean P (fun o => beta o * (2 - beta o * norm_sq (k o)) * dot y (k o) ^+ 2).
+  apply: sumr_ge0 => o _; apply: mulr_ge0 (P_ge0 o) _; apply: mulr_ge0 (sqr_ge0 _).
+  by apply: mulr_ge0 (gates o) _; rewrite subr_ge0.
 rewrite form1; have [l_lt0|l_ge0] := ltP l 0.
   apply: (@le_trans _ _ 0); first by rewrite mulr_le0_ge0 ?norm_sq_ge0 ?ltW.
-  by rewrite !mulr_ge0 // subr_ge0.
+  by rewrite !mulr_ge0.
 have norm_y : norm_sq y <= hi * norm_sq x.
   rewrite !norm_sqE mulr_sumr; apply: ler_sum => i _; rewrite mxE expr_div_n sqr_sqrtr ?(ltW (pos i)) //.
   by rewrite mulrCA ler_pemulr ?sqr_ge0 // ler_pdivl_mulr // mul1r; case/andP: (box i).
 apply: (le_trans (ler_wpmul2l l_ge0 norm_y)); rewrite mulrCA -mulrA ler_wpmul2l //.
 apply: (le_trans (lower x)); rewrite rate_form mulr_sumr; apply: ler_sum => o _.
-rewrite read !mul1r [X in _ <= X]mulrCA; apply: ler_wpmul2l; first exact: P_ge0.
-by rewrite ler_wpmul2r ?sqr_ge0 // ler_add2l ler_opp2 a_ge.
+rewrite read [X in _ <= X]mulrCA; apply: ler_wpmul2l; first exact: P_ge0.
+rewrite [X in _ <= X]mulrA; apply: ler_wpmul2r; first exact: sqr_ge0.
+rewrite [X in _ <= X]mulrCA; apply: ler_wpmul2l; first exact: gates.
+by apply: le_trans (ratio o); rewrite ler_add2l ler_opp2 ler_wpmul2l ?gates.
+Qed.
+
+(** T25, the box's speed limit for unit keys and beta = 1, in a box of sides up to 2: the factor is hi (2 - lo). *)
+Theorem T25_speed_limit (d y : 'rV[R]_n) (lo hi l : R) :
+  distribution P -> (forall o, norm_sq (k o) = 1) ->
+  0 < lo -> lo <= 2 -> 0 <= hi -> (forall i, lo <= d 0 i <= hi) ->
+  (forall x, l * norm_sq x <= dot (x *m rate_matrix P k (fun=> 1) d) x) ->
+  l * norm_sq y <= hi * (2 - lo) * dot (y *m rate_matrix P k (fun=> 1) (ones R n)) y.
+Proof.
+move=> dist unit lo_gt0 lo_le2 hi_ge0 box lower.
+have two : 2 - 1 = 1 :> R by rewrite [2]mulr2n addrK.
+apply: (@T25_speed_limit_gates (fun=> 1) d y lo) => //; rewrite ?subr_ge0 //.
+- by move=> _; exact: ler01.
+- by move=> o; rewrite unit mulr1 ler1n.
+by move=> o; rewrite unit !mulr1 mul1r two mulr1.
 Qed.
 
 End SpeedLimit.

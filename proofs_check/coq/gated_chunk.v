@@ -86,13 +86,13 @@ by apply: eq_bigr => j _; rewrite mxE -scalerA.
 Qed.
 
 (** T12, gated. X = (I + A)^-1 (beta (v - faded k S_0)) is what the recurrence writes, row by row. *)
-Theorem t12_gated_chunk_values : gated_X = rows 0 C gated_value.
+Theorem T12_gated_chunk_values : gated_X = rows 0 C gated_value.
 Proof. by rewrite /gated_X -gated_system mulKmx // T12_solve_exists. Qed.
 
 (** T12, gated. The state after the C tokens of the chunk. *)
-Theorem t12_gated_chunk_state : gated_next = (gated_memory C)^T.
+Theorem T12_gated_chunk_state : gated_next = (gated_memory C)^T.
 Proof.
-rewrite /gated_next t12_gated_chunk_values; apply/row_matrixP => f.
+rewrite /gated_next T12_gated_chunk_values; apply/row_matrixP => f.
 have unit_row (A : 'M[R]_(n, p)) : row f A = delta_mx 0 f *m A by rewrite rowE.
 rewrite [RHS]unit_row gated_read linearD /= unit_row mulmxA; congr (_ *m _ + _).
   by apply/rowP => j; rewrite mul_mx_diag !mxE mulrC.
@@ -102,9 +102,9 @@ by rewrite !mxE !eqxx mulr1 addr0.
 Qed.
 
 (** T12, gated. Row i of O is the recurrence's output at token i of the chunk. *)
-Theorem t12_gated_chunk_output (i : 'I_C) : row i gated_out = gated_output i.
+Theorem T12_gated_chunk_output (i : 'I_C) : row i gated_out = gated_output i.
 Proof.
-rewrite /gated_out /gated_output gated_read linearZ /= t12_gated_chunk_values; congr (_ *: _).
+rewrite /gated_out /gated_output gated_read linearZ /= T12_gated_chunk_values; congr (_ *: _).
 rewrite linearD /= row_masked rowK; congr (_ + _).
 rewrite (big_ord_widen C (fun j => dot (had (fade j.+1 i.+1) (q i)) (had (d j) (k j)) *: gated_value j) (ltn_ord i)).
 by apply: eq_big => [j|j _]; rewrite ?ltnS // mxE.
@@ -114,6 +114,6 @@ End Chunk.
 End Recurrence.
 
 (** T12, gated. Without gates it is the memory of T12. *)
-Theorem t12_ungated (R : realFieldType) p n (k d : nat -> 'rV[R]_n) (v : nat -> 'rV[R]_p) (beta : nat -> R) S0 t :
+Theorem T12_ungated (R : realFieldType) p n (k d : nat -> 'rV[R]_n) (v : nat -> 'rV[R]_p) (beta : nat -> R) S0 t :
   gated_memory (fun=> ones R n) k d v beta S0 t = memory k d v beta S0 t.
 Proof. by elim: t => //= t ->; rewrite /kda_write diag_const_mx mulmx1. Qed.

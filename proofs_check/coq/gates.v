@@ -135,7 +135,7 @@ Variables (R : realFieldType) (n : nat) (eta : R) (lo hi d1 : 'rV[R]_n).
 Variables (beta : nat -> R) (s : nat -> 'rV[R]_n).
 
 (** T7, beta-aware. The scan of the features beta_t s_t calibrates with the feedback beta_t (1 - beta_t a_t) s_t. *)
-Theorem t7_beta_aware_feedback t :
+Theorem T7_beta_aware_feedback t :
   let d := path eta lo hi d1 (fun t => beta t *: s t) in
   d t.+1 = clip lo hi (d t + (eta * (beta t * (1 - beta t * dot (d t) (s t)))) *: s t).
 Proof.

@@ -18,7 +18,7 @@ Variables (R : realFieldType) (n : nat) (eta : R) (w : nat -> R) (c d1 : 'rV[R]_
 Notation d := (unprojected eta w (fun=> 1) c d1 s).
 
 (** T23. gamma = 1 and nothing clips: d_T - d_1 = sum_{t < T} eta w_t (1 - a_t) s_t. *)
-Theorem t23_span T : d T - d1 = combination s T (fun t => eta * w t * (1 - dot (d t) (s t))).
+Theorem T23_span T : d T - d1 = combination s T (fun t => eta * w t * (1 - dot (d t) (s t))).
 Proof.
 rewrite /combination; elim: T => [|T IH]; first by rewrite big_ord0 subrr.
 by rewrite big_ord_recr -IH /= /calibrate_free scale1r add_diff addrAC.
@@ -32,7 +32,7 @@ Implicit Types (u q : 'rV[R]_n) (s : nat -> 'rV[R]_n) (T : nat).
 
 (** T23. An interpolating point of d_1 + span(s) is the Euclidean projection of d_1 on all of them:
     |d_1 - u|^2 = |d_1 - q|^2 + |q - u|^2. *)
-Theorem t23_projection (d1 : 'rV[R]_n) u q s T (x : nat -> R) :
+Theorem T23_projection (d1 : 'rV[R]_n) u q s T (x : nat -> R) :
   q - d1 = combination s T x ->
   (forall t, (t < T)%N -> dot q (s t) = 1) -> (forall t, (t < T)%N -> dot u (s t) = 1) ->
   norm_sq (d1 - u) = norm_sq (d1 - q) + norm_sq (q - u).
@@ -45,7 +45,7 @@ by rewrite dotZl dotC dotBl fit_q // fit_u // subrr mulr0.
 Qed.
 
 (** T23. There is such a point wherever anything interpolates. *)
-Theorem t23_projection_exists (d1 : 'rV[R]_n) u s T : (forall t, (t < T)%N -> dot u (s t) = 1) ->
+Theorem T23_projection_exists (d1 : 'rV[R]_n) u s T : (forall t, (t < T)%N -> dot u (s t) = 1) ->
   exists x, forall t, (t < T)%N -> dot (d1 + combination s T x) (s t) = 1.
 Proof.
 move=> fit; pose column (f : 'I_n) : 'rV[R]_T := \row_t s t 0 f.
@@ -86,7 +86,7 @@ Qed.
 
 (** T23, the limit. Over a window of N tokens that excites d_t - q, |d - q|^2 shrinks by a factor that does not depend on
     d: B |d_{t+N} - q|^2 <= (B - eta (2 - eta M) c) |d_t - q|^2 with B = 2 (1 + (N eta M)^2). *)
-Theorem t23_limit_window t : c * norm_sq (q - d t) <= \sum_(i < N) dot (q - d t) (s (t + i)) ^+ 2 ->
+Theorem T23_limit_window t : c * norm_sq (q - d t) <= \sum_(i < N) dot (q - d t) (s (t + i)) ^+ 2 ->
   window_constant eta M N * norm_sq (d (t + N) - q) <=
   (window_constant eta M N - eta * (2 - eta * M) * c) * norm_sq (d t - q).
 Proof.
@@ -102,7 +102,7 @@ Qed.
 
 (** T23, the limit. If the features keep exciting their span, d_t goes to q, the projection of d_1, at a geometric rate
     0 <= r < 1. *)
-Theorem t23_limit T (x : nat -> R) : q - d1 = combination s T x -> 0 < c ->
+Theorem T23_limit T (x : nat -> R) : q - d1 = combination s T x -> 0 < c ->
   (forall m T' y, c * norm_sq (combination s T' y) <= \sum_(i < N) dot (combination s T' y) (s (m * N + i)%N) ^+ 2) ->
   exists r, 0 <= r < 1 /\ forall m, norm_sq (d (m * N) - q) <= r ^+ m * norm_sq (d1 - q).
 Proof.
@@ -118,13 +118,13 @@ have spanned m : exists T' y, q - d (m * N) = combination s T' y.
   pose z t := eta * 1 * (1 - dot (d t) (s t)).
   exists (maxn T (m * N)), (fun t => (if (t < T)%N then x t else 0) - (if (t < m * N)%N then z t else 0)).
   have -> : q - d (m * N) = (q - d1) - (d (m * N) - d1) by rewrite opprB addrA subrK.
-  rewrite inside t23_span (widen _ _ _ (leq_maxl T (m * N))) (widen _ _ _ (leq_maxr T (m * N))).
+  rewrite inside T23_span (widen _ _ _ (leq_maxl T (m * N))) (widen _ _ _ (leq_maxr T (m * N))).
   by rewrite /combination -sumrB; apply: eq_bigr => t _; rewrite scalerBl.
 have window m : norm_sq (d (m.+1 * N) - q) <= r * norm_sq (d (m * N) - q).
   apply: (@le_trans _ _ ((1 - rate / B) * norm_sq (d (m * N) - q))); last first.
     by rewrite ler_wpmul2r ?norm_sq_ge0 // le_maxr lexx orbT.
   rewrite -(ler_pmul2l B_gt0) mulSn addnC mulrA mulrBr mulr1 (mulrCA B rate) mulfV ?gt_eqF // mulr1.
-  by apply: t23_limit_window; have [T' [y ->]] := spanned m; exact: excites.
+  by apply: T23_limit_window; have [T' [y ->]] := spanned m; exact: excites.
 elim=> [|m IH]; first by rewrite mul0n expr0 mul1r.
 by apply: le_trans (window m) _; rewrite exprS -mulrA ler_wpmul2l.
 Qed.

@@ -50,29 +50,28 @@ rewrite -[RHS]addrA -scalerDr (_ : y - y' + (x - y) = x - y'); last by rewrite a
 by rewrite scalerBr opprD addrACA.
 Qed.
 
-(** T26. |k_t|^2 <= 1, 0 <= beta_t <= 2, the same start: |S_T - S_T'|_F <= sum_{t < T} beta_t |r_t| |(d_t - 1) * k_t|, with
+(** T26. beta_t >= 0, beta_t |k_t|^2 <= 2, the same start: |S_T - S_T'|_F <= sum_{t < T} beta_t |r_t| |(d_t - 1) * k_t|, with
     r_t = v_t - S_t k_t the residuals of OSDN and S' the memory of DeltaNet. *)
-Theorem t26_near_deltanet :
-  (forall t, (t < T)%N -> norm_sq (k t) <= 1) ->
-  (forall t, (t < T)%N -> 0 <= beta t <= 2) ->
+Theorem T26_near_deltanet :
+  (forall t, (t < T)%N -> 0 <= beta t) ->
+  (forall t, (t < T)%N -> beta t * norm_sq (k t) <= 2) ->
   Num.sqrt (frob_sq (S T - S' T)) <=
   \sum_(t < T) beta t * norm (residual (S t) (k t) (v t)) * norm (had (d t - ones R n) (k t)).
 Proof.
-move=> unit gates; set bound := fun t => beta t * norm (residual (S t) (k t) (v t)) * norm (had (d t - ones R n) (k t)).
+move=> gates short; set bound := fun t => beta t * norm (residual (S t) (k t) (v t)) * norm (had (d t - ones R n) (k t)).
 have bound_ge0 t : (t < T)%N -> 0 <= bound t.
-  by move=> tT; rewrite !mulr_ge0 ?norm_ge0 //; case/andP: (gates t tT).
+  by move=> tT; rewrite !mulr_ge0 ?norm_ge0 ?gates.
 have sum_ge0 t : (t <= T)%N -> 0 <= \sum_(j < t) bound j.
   by move=> tT; apply: sumr_ge0 => j _; apply: bound_ge0; exact: leq_trans tT.
 suff near t : (t <= T)%N -> frob_sq (S t - S' t) <= (\sum_(j < t) bound j) ^+ 2.
   by rewrite -(ger0_norm (sum_ge0 T (leqnn T))) -sqrtr_sqr ler_wsqrtr ?near.
 elim: t => [|t IH] tT; first by rewrite big_ord0 subrr /frob_sq /inner mul0mx mxtrace0 expr0n.
-rewrite difference_step big_ord_recr /=; have /andP[b_ge0 b_le2] := gates t tT.
+rewrite difference_step big_ord_recr /=.
 apply: frob_triangle; rewrite ?bound_ge0 ?sum_ge0 ?(ltnW tT) //.
   apply: le_trans (IH (ltnW tT)); rewrite -!lyapunov_ones.
   have := @T16_contraction _ p n 0 (S t - S' t) (k t) (ones R n) (beta t); rewrite trmx0 mulmx0 !subr0; apply.
     by move=> i; rewrite mxE ltr01.
-  rewrite /alignment dot_ones_feature mulr_ge0 ?norm_sq_ge0 //=.
-  by apply: le_trans b_le2; rewrite ler_pimulr ?unit.
+  by rewrite /alignment dot_ones_feature mulr_ge0 ?norm_sq_ge0 ?gates //= short.
 by rewrite frob_sqZ frob_sq_rank1 /bound !exprMn !sqr_sqrtr ?norm_sq_ge0 // mulrA.
 Qed.
 

@@ -120,7 +120,7 @@ Qed.
 (** T27. Without the cost of changing the metric the bound is false: unit keys that alternate, anchored APF inside
     [2/3, 3/2], every 0 <= beta a_t <= 2, values 0 (S* = 0), and the error |S|_F^2 grows by at least 1.03^2 in every
     period of two tokens, for ever. *)
-Theorem t27_needs_metric_cost (t m : nat) :
+Theorem T27_needs_metric_cost (t m : nat) :
   [/\ norm_sq (alternating key1 key2 t) = 1, forall i, 2 / 3 <= d t 0 i <= 3 / 2,
       0 <= 11 / 7 * alignment (d t) (feature (alternating key1 key2 t)) <= 2 &
       (103 / 100) ^+ (m * 2) * frob_sq (S 0) <= frob_sq (S m.*2)].

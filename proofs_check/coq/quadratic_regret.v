@@ -40,7 +40,7 @@ Qed.
 (** The distance to u pays for eta w (mu gap^2 - 2 gap b), and forgetting refills it from the anchor. *)
 Lemma quadratic_step t : (t < T)%N ->
   norm_sq (d t.+1 - u) + eta * (mu * (w t * gap t ^+ 2) - 2 * (w t * (gap t * b t))) <=
-  norm_sq (d t - u) + (1 - gamma t) * norm_sq (c - u).
+  gamma t * norm_sq (d t - u) + (1 - gamma t) * norm_sq (c - u).
 Proof.
 move=> lt; have g_in := gammas lt; have /andP[g_gt0 g_le1] := g_in.
 have := clip_toward (calibrate_free eta (w t) (gamma t) c (d t) (s t)) u_box => toward.
@@ -51,34 +51,42 @@ have -> : calibrate_free eta (w t) (gamma t) c (d t) (s t) - u =
   by rewrite /calibrate_free; apply/rowP => i; rewrite !mxE; entries; ring.
 apply: (le_trans (ler_add (mixed_step _ _ _ _ g_in) (lexx _))).
 have along : dot (d t - u) (s t) = (1 - dot u (s t)) - (1 - dot (d t) (s t)) by rewrite dotBl; atoms; ring.
-rewrite along; have sm := small lt; rewrite -subr_ge0 in sm.
-have pay : gamma t * norm_sq (d t - u) <= norm_sq (d t - u).
-  by rewrite -[X in _ <= X]mul1r ler_wpmul2r ?norm_sq_ge0.
-rewrite -subr_ge0 in pay; have nz : gamma t != 0 by rewrite gt_eqF.
+rewrite along; have sm := small lt; rewrite -subr_ge0 in sm; have nz : gamma t != 0 by rewrite gt_eqF.
 rewrite -subr_ge0; move: (1 - dot (d t) (s t)) (1 - dot u (s t)) => g e.
 have extra : 0 <= (eta * g) ^+ 2 * w t * ((gamma t)^-1 * (gamma t * M - w t * norm_sq (s t))).
   by apply: mulr_ge0; apply: mulr_ge0; rewrite ?sqr_ge0 ?weights // invr_ge0 ltW.
-apply: (le_trans (addr_ge0 pay extra)); rewrite le_eqVlt; apply/orP; left; apply/eqP.
+apply: (le_trans extra); rewrite le_eqVlt; apply/orP; left; apply/eqP.
 by move: (norm_sq (d t - u)) (norm_sq (s t)) (norm_sq (c - u)) (gamma t) nz => D S C G nz; field.
 Qed.
 
-(** T15, robust: no step can lose more than the stream's own misfit allows. *)
-Lemma distance_le :
-  norm_sq (d T - u) <= norm_sq (d1 - u) + (\sum_(t < T) (1 - gamma t)) * norm_sq (c - u) +
-    eta / mu * \sum_(t < T) w t * b t ^+ 2.
+(** The same without the gate on what is there already. *)
+Lemma quadratic_refill t : (t < T)%N ->
+  norm_sq (d t.+1 - u) + eta * (mu * (w t * gap t ^+ 2) - 2 * (w t * (gap t * b t))) <=
+  norm_sq (d t - u) + (1 - gamma t) * norm_sq (c - u).
+Proof.
+move=> lt; apply: (le_trans (quadratic_step lt)); rewrite ler_add2r ler_pimull ?norm_sq_ge0 //.
+by case/andP: (gammas lt).
+Qed.
+
+(** R_t, from R_0 = |d_1 - u|^2: how far from u forgetting, the anchor and the stream's own misfit let d_t be. *)
+Fixpoint distance_limit (t : nat) : R :=
+  if t is t'.+1 then
+    gamma t' * distance_limit t' + (1 - gamma t') * norm_sq (c - u) + eta / mu * (w t' * b t' ^+ 2)
+  else norm_sq (d1 - u).
+
+(** T21. |d_t - u|^2 <= R_t, R_{t+1} = gamma_t R_t + (1 - gamma_t) |c - u|^2 + (eta / mu) w_t (1 - <u, s_t>)^2. *)
+Theorem T21_distance t : (t <= T)%N -> norm_sq (d t - u) <= distance_limit t.
 Proof.
 have mu_gt0 : 0 < mu by rewrite subr_gt0.
-have step t : (t < T)%N -> norm_sq (d t.+1 - u) + 0 <=
-    norm_sq (d t - u) + ((1 - gamma t) * norm_sq (c - u) + eta / mu * (w t * b t ^+ 2)).
-  move=> lt; have nz : mu != 0 by rewrite gt_eqF.
-  have square : 0 <= eta / mu * (w t * (mu * gap t - b t) ^+ 2).
-    apply: mulr_ge0; first by rewrite divr_ge0 ?ltW.
-    by rewrite mulr_ge0 ?sqr_ge0 ?weights.
-  apply: (le_same_slack (ler_add (quadratic_step lt) square)).
-  move: (1 - dot (d t) (s t)) (1 - dot u (s t)) (norm_sq (d t.+1 - u)) (norm_sq (d t - u)) => g e D D'.
-  by move: (norm_sq (c - u)) => C; field.
-have := potential_sum step; rewrite big1 // addr0 big_split -mulr_suml -mulr_sumr => paid.
-by apply: (le_trans paid); rewrite addrA.
+elim: t => [//|t IH] lt; have nz : mu != 0 by rewrite gt_eqF.
+have /andP[g_gt0 _] := gammas lt.
+have square : 0 <= eta / mu * (w t * (mu * gap t - b t) ^+ 2).
+  apply: mulr_ge0; first by rewrite divr_ge0 ?ltW.
+  by rewrite mulr_ge0 ?sqr_ge0 ?weights.
+have kept := ler_wpmul2l (ltW g_gt0) (IH (ltnW lt)).
+apply: (le_same_slack (ler_add (ler_add (quadratic_step lt) square) kept)).
+rewrite [distance_limit t.+1]/=; move: (distance_limit t) (norm_sq (d t.+1 - u)) (norm_sq (d t - u)) => r D D'.
+by move: (1 - dot (d t) (s t)) (1 - dot u (s t)) (norm_sq (c - u)) => g e C; field.
 Qed.
 
 End Step.
@@ -92,7 +100,7 @@ Variables (R : rcfType).
 Implicit Types (eta mu A D : R).
 
 (** T20. Where some u interpolates, X is the bound of T5. *)
-Theorem t20_is_t5 eta mu D : 0 < eta -> 0 < mu -> 0 <= D ->
+Theorem T20_is_T5 eta mu D : 0 < eta -> 0 < mu -> 0 <= D ->
   quadratic_bound eta mu 0 D = D / (eta * mu).
 Proof.
 move=> eta_gt0 mu_gt0 D_ge0; rewrite /quadratic_bound sqrtr0 !add0r exprMn sqr_sqrtr.
@@ -102,7 +110,7 @@ Qed.
 
 (** T20. X is never above the bound of T8, where T8 applies (sums of squares against sums of squares): eta M < 1, and
     mu = 2 - eta M. *)
-Theorem t20_never_above_t8 eta mu A D : 0 < eta -> 1 < mu -> 0 <= A -> 0 <= D ->
+Theorem T20_never_above_T8 eta mu A D : 0 < eta -> 1 < mu -> 0 <= A -> 0 <= D ->
   quadratic_bound eta mu A D <= (A + D / eta) / (mu - 1).
 Proof.
 move=> eta_gt0 mu_gt1 A_ge0 D_ge0; have mu_gt0 : 0 < mu := lt_trans ltr01 mu_gt1.
@@ -129,7 +137,7 @@ Implicit Types (eta M : R) (w gamma : nat -> R) (c lo hi u : 'rV[R]_n) (s : nat 
     w_t |s_t|^2 <= gamma_t M and 0 < eta < 2/M then, with mu = 2 - eta M,
     sum_{t < T} w_t (1 - a_t)^2 <= ((B + sqrt (B^2 + mu D / eta)) / mu)^2 for B^2 = sum_{t < T} w_t (1 - <u, s_t>)^2 and
     D = |d_1 - u|^2 + sum_{t < T} (1 - gamma_t) |c - u|^2. *)
-Theorem t21_forgetting_regret eta M w gamma c lo hi (d1 : 'rV[R]_n) u s T :
+Theorem T21_forgetting_regret eta M w gamma c lo hi (d1 : 'rV[R]_n) u s T :
   in_box lo hi u ->
   (forall t, (t < T)%N -> 0 <= w t) ->
   (forall t, (t < T)%N -> 0 < gamma t <= 1) ->
@@ -145,7 +153,7 @@ set X := (X in X <= _); set A := \sum_(t < T) w t * (1 - dot u _) ^+ 2.
 have [X_ge0 A_ge0] : 0 <= X /\ 0 <= A.
   by split; apply: sumr_ge0 => t _; rewrite mulr_ge0 ?sqr_ge0 ?weights.
 apply: solve_quadratic => //.
-have := potential_sum (quadratic_step eta c d1 box weights gates small).
+have := potential_sum (quadratic_refill eta c d1 box weights gates small).
 rewrite -mulr_suml -[in X in X -> _]mulr_sumr sumrB -!mulr_sumr -/X => paid.
 set cross := \sum_(t < T) _ in paid.
 have cs : cross <= Num.sqrt X * Num.sqrt A.
@@ -161,7 +169,7 @@ by apply: le_trans paid; rewrite ler_addr norm_sq_ge0.
 Qed.
 
 (** T21, product form: with X that bound, prod_{t < T} w_t (1 - a_t)^2 <= (X / T)^T. *)
-Theorem t21_super_geometric eta M w gamma c lo hi (d1 : 'rV[R]_n) u s T :
+Theorem T21_super_geometric eta M w gamma c lo hi (d1 : 'rV[R]_n) u s T :
   in_box lo hi u ->
   (forall t, (t < T)%N -> 0 <= w t) ->
   (forall t, (t < T)%N -> 0 < gamma t <= 1) ->
@@ -174,11 +182,11 @@ Proof.
 move=> box weights gates small eta_gt0 eta_M; set d := scan eta w gamma c lo hi d1 s.
 apply: (@product_le_mean_power _ (fun t => w t * (1 - dot (d t) (s t)) ^+ 2)).
   by move=> t lt; rewrite mulr_ge0 ?sqr_ge0 ?weights.
-exact: t21_forgetting_regret.
+exact: T21_forgetting_regret.
 Qed.
 
 (** T21, an anchor that interpolates keeps super-geometric decay: c = u costs nothing. *)
-Theorem t21_anchor_at_u eta M w gamma lo hi (d1 : 'rV[R]_n) u s T :
+Theorem T21_anchor_at_u eta M w gamma lo hi (d1 : 'rV[R]_n) u s T :
   in_box lo hi u ->
   (forall t, (t < T)%N -> 0 <= w t) ->
   (forall t, (t < T)%N -> 0 < gamma t <= 1) ->
@@ -189,11 +197,11 @@ Theorem t21_anchor_at_u eta M w gamma lo hi (d1 : 'rV[R]_n) u s T :
   (norm_sq (d1 - u) / (eta * (2 - eta * M)) / T%:R) ^+ T.
 Proof.
 move=> box weights gates small eta_gt0 eta_M fit.
-have := t21_super_geometric u d1 box weights gates small eta_gt0 eta_M.
+have := T21_super_geometric u d1 box weights gates small eta_gt0 eta_M.
 have -> : \sum_(t < T) w t * (1 - dot u (s t)) ^+ 2 = 0.
   by apply: big1 => t _; rewrite fit // subrr expr0n mulr0.
 rewrite subrr norm_sq0 mulr0 addr0.
-by rewrite t20_is_t5 ?subr_gt0 ?norm_sq_ge0.
+by rewrite T20_is_T5 ?subr_gt0 ?norm_sq_ge0.
 Qed.
 
 End Forgetting.
@@ -216,7 +224,7 @@ Implicit Types (eta M : R) (lo hi u : 'rV[R]_n) (s : nat -> 'rV[R]_n) (T : nat).
 
 (** T20. Any stream, any u in the box, |s_t|^2 <= M, 0 < eta < 2/M, mu = 2 - eta M, B^2 = sum (1 - <u, s_t>)^2:
     sum_{t < T} (1 - a_t)^2 <= X = ((B + sqrt (B^2 + mu |d_1 - u|^2 / eta)) / mu)^2. *)
-Theorem t20_quadratic_regret eta M lo hi (d1 : 'rV[R]_n) u s T :
+Theorem T20_quadratic_regret eta M lo hi (d1 : 'rV[R]_n) u s T :
   in_box lo hi u ->
   (forall t, (t < T)%N -> norm_sq (s t) <= M) ->
   0 < eta -> eta * M < 2 ->
@@ -224,13 +232,13 @@ Theorem t20_quadratic_regret eta M lo hi (d1 : 'rV[R]_n) u s T :
   quadratic_bound eta (2 - eta * M) (\sum_(t < T) (1 - dot u (s t)) ^+ 2) (norm_sq (d1 - u)).
 Proof.
 move=> box /plain_small[weights gates small] eta_gt0 eta_M.
-have := t21_forgetting_regret 0 d1 box weights gates small eta_gt0 eta_M.
+have := T21_forgetting_regret 0 d1 box weights gates small eta_gt0 eta_M.
 congr (_ <= quadratic_bound _ _ _ _); try by apply: eq_bigr => t _; rewrite mul1r.
 by rewrite big1 => [|t _]; rewrite ?subrr // mul0r addr0.
 Qed.
 
 (** T20, product form: prod_{t < T} (1 - a_t)^2 <= (X / T)^T, with no interpolation. *)
-Theorem t20_super_geometric eta M lo hi (d1 : 'rV[R]_n) u s T :
+Theorem T20_super_geometric eta M lo hi (d1 : 'rV[R]_n) u s T :
   in_box lo hi u ->
   (forall t, (t < T)%N -> norm_sq (s t) <= M) ->
   0 < eta -> eta * M < 2 ->
@@ -239,11 +247,11 @@ Theorem t20_super_geometric eta M lo hi (d1 : 'rV[R]_n) u s T :
 Proof.
 move=> box small eta_gt0 eta_M.
 apply: (@product_le_mean_power _ (fun t => gap eta lo hi d1 s t ^+ 2)); first by move=> t _; exact: sqr_ge0.
-exact: t20_quadratic_regret.
+exact: T20_quadratic_regret.
 Qed.
 
 (** T20, for the token losses of full writes: prod f_t(after write t) <= (X / T)^T prod f_t(before write t). *)
-Theorem t20_token_losses eta M lo hi (d1 : 'rV[R]_n) u (S0 : 'M[R]_(p, n)) (k : nat -> 'rV[R]_n) (v : nat -> 'rV[R]_p) T :
+Theorem T20_token_losses eta M lo hi (d1 : 'rV[R]_n) u (S0 : 'M[R]_(p, n)) (k : nat -> 'rV[R]_n) (v : nat -> 'rV[R]_p) T :
   let s t := feature (k t) in
   let d := path eta lo hi d1 s in
   in_box lo hi u ->
@@ -254,7 +262,7 @@ Theorem t20_token_losses eta M lo hi (d1 : 'rV[R]_n) u (S0 : 'M[R]_(p, n)) (k : 
     \prod_(t < T) loss_before S0 k v d (fun=> 1) t.
 Proof.
 move=> s d box small eta_gt0 eta_M; apply: product_loss_after_le.
-rewrite (eq_bigr (fun t : 'I_T => gap eta lo hi d1 s t ^+ 2)); first exact: t20_super_geometric.
+rewrite (eq_bigr (fun t : 'I_T => gap eta lo hi d1 s t ^+ 2)); first exact: T20_super_geometric.
 by move=> t _; rewrite mul1r.
 Qed.
 
@@ -265,7 +273,7 @@ Variables (R : realFieldType) (n : nat).
 
 (** T15, robust. |s_t|^2 <= M, 0 < eta < 2/M, mu = 2 - eta M, any u in the box:
     |d_T - u|^2 <= |d_1 - u|^2 + (eta / mu) sum_{t < T} (1 - <u, s_t>)^2. For u = 1: keys that are nearly unit keep d near 1. *)
-Theorem t15_robust (eta M : R) (lo hi d1 u : 'rV[R]_n) (s : nat -> 'rV[R]_n) T :
+Theorem T15_robust (eta M : R) (lo hi d1 u : 'rV[R]_n) (s : nat -> 'rV[R]_n) T :
   in_box lo hi u ->
   (forall t, (t < T)%N -> norm_sq (s t) <= M) ->
   0 < eta -> eta * M < 2 ->
@@ -273,10 +281,10 @@ Theorem t15_robust (eta M : R) (lo hi d1 u : 'rV[R]_n) (s : nat -> 'rV[R]_n) T :
   norm_sq (d1 - u) + eta / (2 - eta * M) * \sum_(t < T) (1 - dot u (s t)) ^+ 2.
 Proof.
 move=> box small eta_gt0 eta_M.
-have := @distance_le _ _ eta M (fun=> 1) (fun=> 1) 0 lo hi d1 u s T box.
 have [weights gates small1] := plain_small small.
-move/(_ weights gates small1 eta_gt0 eta_M); congr (_ <= _ + _ * _); last by apply: eq_bigr => t _; rewrite mul1r.
-by rewrite big1 => [|t _]; rewrite ?subrr // mul0r addr0.
+have := T21_distance 0 d1 box weights gates small1 eta_gt0 eta_M (leqnn T); congr (_ <= _).
+elim: (T) => [|t IH]; first by rewrite big_ord0 mulr0 addr0.
+by rewrite big_ord_recr /= IH subrr mul0r !mul1r addr0 mulrDr addrA.
 Qed.
 
 End Robust.

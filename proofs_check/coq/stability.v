@@ -14,7 +14,7 @@ Implicit Types (target : 'M[R]_(p, n)) (k d : nat -> 'rV[R]_n) (beta : nat -> R)
 
 (** T16, many steps. With one d throughout, on a realisable stream, the tokens account for all of the decrease:
     V(E_T) = V(E_0) - sum_{t < T} beta_t (2 - beta_t a_t) |E_t k_t|^2. *)
-Theorem t16_many_steps target k (d : 'rV[R]_n) beta (S0 : 'M[R]_(p, n)) T :
+Theorem T16_many_steps target k (d : 'rV[R]_n) beta (S0 : 'M[R]_(p, n)) T :
   let S := memory k (fun=> d) (fun t => k t *m target^T) beta S0 in
   (forall i, d 0 i != 0) ->
   lyapunov d (S T - target) = lyapunov d (S0 - target) -
@@ -32,7 +32,7 @@ Proof. by rewrite /metric_cost; elim/big_rec: _ => // i x _ x_ge0; rewrite le_ma
 
 (** T27, what does hold. If d_t > 0 and 0 <= beta_t a_t <= 2 throughout, on a realisable stream:
     V(d_T, E_T) <= (prod_{t < T} max_i d_{t,i} / d_{t+1,i}) V(d_0, E_0). *)
-Theorem t27_product_bound target k d beta (S0 : 'M[R]_(p, n)) T :
+Theorem T27_product_bound target k d beta (S0 : 'M[R]_(p, n)) T :
   let S := memory k d (fun t => k t *m target^T) beta S0 in
   (forall t, (t <= T)%N -> forall i, 0 < d t 0 i) ->
   (forall t, (t < T)%N -> 0 <= beta t * alignment (d t) (feature (k t)) <= 2) ->

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from proofs_check.exact.draw import Finite
-from proofs_check.exact.propositions import Compares, Proposition, every, implies, true
+from proofs_check.exact.propositions import Compares, Joined, Proposition, every, implies, true
 from proofs_check.gallina.parse import Apply, Binder, Fix, Match, Name, Term, parse_body
 from proofs_check.gallina.primitives import CONSTANTS, PRIMITIVES, Primitive, apply, curried
 
@@ -96,6 +96,8 @@ class Evaluator:
         match term:
             case Name(text):
                 return itemgetter(text) if text in bound else _always(self._constant(text))
+            case Apply(Name("ex"), (type_, Binder("fun", name, _, body))):
+                return self._binder("exists", name, type_, self._ready(body, bound | {name}), bound)
             case Apply(function, arguments):
                 return self._application(function, arguments, bound)
             case Binder("forall", "_", premise, body):
@@ -157,7 +159,8 @@ class Evaluator:
         ready = self._ready(given, bound)
         if word == "let":
             return lambda env: body({**env, name: ready(env)})
-        return lambda env: every([body({**env, name: x}) for x in self._domain(name, ready(env))])
+        joined = every if word == "forall" else _some
+        return lambda env: joined([body({**env, name: x}) for x in self._domain(name, ready(env))])
 
     def _domain(self, name: str, carrier: Any) -> Iterable[Any]:
         if name in self._domains:
@@ -167,6 +170,11 @@ class Evaluator:
         if carrier == "nat" and carrier in self._domains:
             return self._domains[carrier]
         raise LookupError(f"no domain for {name}")
+
+
+def _some(facts: Sequence[Proposition]) -> Proposition:
+    """At least one of them."""
+    return Joined("or", tuple(facts))
 
 
 def _always(value: Any) -> Value:

@@ -154,7 +154,9 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "eq": (0, equal),
     "eq_op": (1, eq),
     "not negb": (0, negation),
-    "and andb": (0, lambda a, b: every(a, b)),
+    "and": (0, lambda a, b: every(a, b)),
+    "andb": (0, lambda a, b: every(p for p in (a, b) if p is not True)),
+    "nat_of_bool": (0, lambda p: int(true(p))),
     "and3": (0, lambda a, b, c: every(a, b, c)),
     "and4": (0, lambda a, b, c, d: every(a, b, c, d)),
     "and5": (0, lambda a, b, c, d, e: every(a, b, c, d, e)),
@@ -186,6 +188,8 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "Negz": (0, lambda n: -n - 1),
     # natural numbers, pairs, lists, finite types
     "S": (0, lambda n: n + 1),
+    "double": (0, lambda n: 2 * n),
+    "odd": (0, lambda n: n % 2 == 1),
     "Nat.pred": (0, lambda n: max(n - 1, 0)),
     "addn Nat.add Init.Nat.add Rplus": (0, add),
     "muln Rmult": (0, mul),
@@ -215,7 +219,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
         0,
         lambda domain, values: Finite(list(product(values.elements, repeat=len(domain.elements)))),
     ),
-    "ordinal_finType ordinal": (0, ordinals),
+    "ordinal_finType ordinal_eqType ordinal": (0, ordinals),
     "Zp_zmodType Zp_finZmodType": (0, lambda n: ordinals(n + 1)),
     # matrices
     "matrix matrix_zmodType matrix_lmodType matrix_eqType": (1, Matrices),

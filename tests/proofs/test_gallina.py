@@ -10,7 +10,19 @@ from flint import fmpq
 from proofs_check.exact.draw import Finite, Instance
 from proofs_check.exact.law import Law
 from proofs_check.exact.numbers import Items, array, zeros
-from proofs_check.exact.propositions import Compares, difference, eq, every, implies, le, lt, same, true
+from proofs_check.exact.propositions import (
+    Compares,
+    difference,
+    either,
+    eq,
+    every,
+    iff,
+    implies,
+    le,
+    lt,
+    same,
+    true,
+)
 from proofs_check.gallina.evaluate import Definitions, Evaluator
 from proofs_check.gallina.parse import Apply, Binder, Match, Name, parse_body, parse_type
 from proofs_check.gallina.primitives import PRIMITIVES, Matrices, inverse, magnitude, nearest, predecessor
@@ -88,8 +100,30 @@ def test_matrices() -> None:
 def test_what_exists_is_what_the_instance_names() -> None:
     text = f"@ex ({R}) (fun q : {R} => is_true (@Order.le ring_display R q (GRing.one R)))"
     assert true(evaluated(text, q=fmpq(1, 2)))
-    with pytest.raises(LookupError, match="no value for ex"):
+    with pytest.raises(LookupError, match="no domain for q"):
         evaluated(text)
+
+
+def test_what_exists_among_finitely_many_is_any_of_them() -> None:
+    some = "@ex (ordinal N) (fun i : ordinal N => is_true (leq (@nat_of_ord N i) m))"
+    text = f"forall N m : nat, iff ({some}) (@eq nat O O)"
+    found = evaluated(text, N=2, m=0)
+    assert difference(found, iff(either(le(0, 0), le(1, 0)), eq(0, 0))) == ""
+    assert true(evaluated(text, N=2, m=0))
+    assert not true(evaluated(text, N=2, m=-1))
+
+
+def test_truth_values_are_counted_and_joined() -> None:
+    both = "forall m : nat, is_true (andb (leq O O) (andb (leq m O) true))"
+    assert difference(evaluated(both, m=1), every(le(0, 0), le(1, 0))) == ""
+    assert evaluated("forall m : nat, @eq nat (nat_of_bool (leq m O)) O", m=1).lhs == 0
+    assert evaluated("forall m : nat, @eq nat (nat_of_bool (leq m O)) O", m=0).lhs == 1
+    assert (
+        evaluated(
+            "forall m : nat, @eq nat (match odd m return nat with | true => double m | false => O end) O", m=3
+        ).lhs
+        == 6
+    )
 
 
 def test_what_has_no_meaning_here_is_refused() -> None:

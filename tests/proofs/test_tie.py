@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.proofs.coq_parts import altered, definitions_of, part_of_the_library, refused
 
 from osdn_theory.proofs import ProofLine
 from proofs_check import coq_prover
@@ -15,23 +16,12 @@ from proofs_check.coq_prover.library import Compiled, compile_library
 from proofs_check.coq_prover.statements import read_register, register_of, write_register
 from proofs_check.coq_prover.theorems import proofs_of
 from proofs_check.exact.collection import LAWS, NOT_TIED
-from proofs_check.gallina.evaluate import Definitions
 from proofs_check.gallina.tie import untied
 from proofs_check.prove.runner import run_proof
 
 needs_coq = pytest.mark.skipif(shutil.which("coqc") is None, reason="coqc is not installed")
 
 REGRET = ("definitions", "vectors", "token", "sums", "projection", "regret", "agnostic")
-
-
-def part_of_the_library(folder: Path, files: tuple[str, ...]) -> Path:
-    """Some of its files, each after those that it requires."""
-    folder.mkdir()
-    options = (coq_prover.FOLDER / "_CoqProject").read_text().split("definitions.v")[0]
-    (folder / "_CoqProject").write_text(options + "\n".join(f"{name}.v" for name in files))
-    for name in files:
-        shutil.copy(coq_prover.FOLDER / f"{name}.v", folder)
-    return folder
 
 
 def registered_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, ProofLine]:
@@ -111,11 +101,6 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     return compile_library(part_of_the_library(tmp_path_factory.mktemp("part") / "coq", REGRET))
 
 
-def definitions_of(compiled: Compiled, changed: dict[str, str] | None = None) -> Definitions:
-    printed = {name: answer.full for name, answer in compiled.answers.definitions.items()}
-    return Definitions({**printed, **(changed or {})})
-
-
 @needs_coq
 def test_the_statements_as_they_are_agree(compiled: Compiled) -> None:
     definitions = definitions_of(compiled)
@@ -147,18 +132,7 @@ def test_a_changed_statement_is_refused(
     compiled: Compiled, change: str, old: str, new: str, theorem: str
 ) -> None:
     statement = compiled.answers.statements[theorem].full
-    head, _, body = statement.partition("\n     : ")
-    last = body.rindex(old)
-    altered = f"{head}\n     : {body[:last]}{new}{body[last + len(old) :]}"
-    assert refused(theorem, altered, definitions_of(compiled)), change
-
-
-def refused(theorem: str, statement: str, definitions: Definitions) -> bool:
-    """Whether the tie finds a difference, or cannot make sense of the statement."""
-    try:
-        return bool(untied(LAWS[theorem], statement, definitions))
-    except (LookupError, ValueError, TypeError, IndexError, AttributeError):
-        return True
+    assert refused(theorem, altered(statement, old, new), definitions_of(compiled)), change
 
 
 @needs_coq

@@ -388,3 +388,23 @@ register(
         eq(swept_error(x, 2), 6), eq((x.coupling() @ distance(x.phi(x.u), x.u))[2], 3)
     ),
 )
+
+
+def growing(x: Instance) -> Proposition:
+    """Anchored APF on two keys that take turns: every step contracts, and |S|^2 grows in every period."""
+    count, keys = 2 * TOKENS, [row(fmpq(-3, 5), fmpq(4, 5)), row(fmpq(4, 5), fmpq(3, 5))] * TOKENS
+    run = Instance(
+        k=keys, s=[k * k for k in keys], v=[one(0)] * count, beta=[fmpq(11, 7)] * count, eta=fmpq(3125, 2548),
+        w=[1] * count, gamma=[fmpq(1, 4)] * count, c=vector(2, fmpq(215, 147)), lo=vector(2, fmpq(2, 3)),
+        hi=vector(2, fmpq(3, 2)), d1=row(fmpq(17, 14), fmpq(9, 7)), S0=(keys[0] - keys[1])[None],
+    )  # fmt: skip
+    ds, states, growth = path(run), memories(run, path(run)), fmpq(103, 100)
+    facts = []
+    for t, m in np.ndindex(TOKENS, TOKENS):
+        reach = run.beta[t] * alignment(ds[t], keys[t])
+        grown = le(growth ** (2 * m) * frob_sq(run.S0), frob_sq(states[2 * m]))
+        facts += [eq(sq(keys[t]), 1), in_box(run.lo, run.hi, ds[t]), le(0, reach), le(reach, 2), grown]
+    return every(facts)
+
+
+register(at(n=2), T27_needs_metric_cost=growing)

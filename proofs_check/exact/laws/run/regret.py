@@ -6,11 +6,22 @@ from itertools import pairwise
 
 from flint import fmpq
 
-from proofs_check.exact.draw import Draw, Instance
+from proofs_check.exact.draw import Draw, Instance, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.numbers import Array, Number, array, product, root, vector
-from proofs_check.exact.propositions import Fact, Proposition, eq, implies, le, lt, ne
-from proofs_check.exact.rules import in_box, largest, losses, memories, path, residual, sq, surrogate, write
+from proofs_check.exact.propositions import Fact, Proposition, eq, every, implies, le, lt, ne
+from proofs_check.exact.rules import (
+    clip,
+    in_box,
+    largest,
+    losses,
+    memories,
+    path,
+    residual,
+    sq,
+    surrogate,
+    write,
+)
 
 
 class RunInstance(Instance):
@@ -121,6 +132,18 @@ register(
     T7_beta_aware_regret=lambda x: x.beta_aware(le(x.aware.gap_sum, x.constant)),
     T7_beta_aware_super_geometric=lambda x: x.beta_aware(le(x.aware.gap_product, x.rate)),
     T7_beta_aware_token_losses=lambda x: x.beta_aware(decays(losses(x, memories(x, path(x.aware))), x.rate)),
+)
+
+
+def aware_feedback(x: RunInstance) -> Proposition:
+    """d_{t+1} = clip(d_t + eta beta_t (1 - beta_t a_t) s_t) is the scan of the features beta_t s_t."""
+    found, steps = path(x.aware), zip(path(x.aware), x.s, x.beta, strict=False)
+    goals = [clip(d + x.eta * (b * (1 - b * (d @ s))) * s, x.lo, x.hi) for d, s, b in steps]
+    return every(map(eq, found[1:], goals))
+
+
+register(
+    varied(draw_aware, domains=lambda draw, x: {"nat": range(x.T)}), T7_beta_aware_feedback=aware_feedback
 )
 
 

@@ -1,0 +1,71 @@
+"""T20 to T22: regret against any comparator and recall at the end of a context, in the code and in the laws."""
+
+from __future__ import annotations
+
+import numpy as np
+from flint import fmpq
+
+from osdn_theory.bounds.statements.quadratic import comparators
+from osdn_theory.recurrence import solve as recurrence
+from proofs_check.exact.draw import Draw
+from proofs_check.exact.laws.recall import RecallInstance, draw_recall
+from proofs_check.exact.laws.run.quadratic import QuadraticInstance, draw_plain, forgetful
+from proofs_check.exact.rules import sq
+from proofs_check.links.bound_links import forgetting_run, run_of, same_sides
+from proofs_check.links.bridge import bound_sides, exact, floats, rule_of, stream_of
+from proofs_check.links.link import Link, Pairs
+
+
+def draw_forgetting(draw: Draw) -> QuadraticInstance:
+    """Forgetting at the first token at least, without weights."""
+    x = forgetful(draw, draw_plain(draw))
+    x.w, x.gamma = [fmpq(1)] * x.T, [fmpq(1, 2), *x.gamma[1:]]
+    x.M = max(sq(s) / g for s, g in zip(x.s, x.gamma, strict=True))
+    return x.but(eta=draw.step(2 / x.M))
+
+
+def regret(x: QuadraticInstance) -> Pairs:
+    """T20 against every comparator that the code tries."""
+    e, found = bound_sides(run_of(x), "T20", "Quadratic regret")
+    for u, sides in zip(comparators(e), found, strict=True):
+        yield from same_sides(sides, "T20_quadratic_regret", x.but(u=exact(u)))
+
+
+def forgetting_regret(x: QuadraticInstance) -> Pairs:
+    """T21, and how far d stays from 1."""
+    run = forgetting_run(x)
+    e, found = bound_sides(run, "T21", "Regret with forgetting")
+    for u, sides in zip(comparators(e), found, strict=True):
+        yield from same_sides(sides, "T21_forgetting_regret", x.but(u=exact(u)))
+    _, found = bound_sides(run, "T21", "Distance from a comparator with forgetting")
+    near = x.but(u=exact(np.clip(np.ones(x.n), floats(x.lo), floats(x.hi))))
+    for sides, limit in zip(found, near.limits[1:], strict=True):
+        yield "how far d may be from 1", sides.rhs, limit
+
+
+def recall(x: RecallInstance) -> Pairs:
+    """T22: what is left of every pair that is read."""
+    y = x.stream
+    run = recurrence.osdn(
+        stream_of(y), rule_of(y), initial_state=floats(x.S0), initial_preconditioner=floats(x.d1)
+    )
+    _, found = bound_sides(run, "T22", "Recall of pairs that do not overlap")
+    for i, sides in zip(dict.fromkeys(x.read), found, strict=True):
+        (first, later), m = x.factors(i), x.reads[i]
+        yield "|v - S k|^2", sides.lhs, sq(x.value[i] - x.recalled @ x.key[i])
+        yield "its formula", sides.rhs, sq(x.first[i]) * first ** (2 * m) * later ** (m * (m - 1))
+
+
+def draw_plain_recall(draw: Draw) -> RecallInstance:
+    """Without weights, in a wide box, every key different and none zero."""
+    x = draw_recall(draw)
+    x.w, x.lo, x.hi = [fmpq(1)] * x.N, x.d1 - 2**20, x.d1 + 2**20
+    return draw_plain_recall(draw) if any(not any(k) for k in x.key) else x
+
+
+LINKS = (
+    Link("T20", "quadratic regret", "bounds.quadratic.quadratic_regret", draw_plain, regret, 60),
+    Link("T21", "forgetting regret", "bounds.quadratic.forgetting_regret, forgetting_distance", draw_forgetting,
+         forgetting_regret, 60),
+    Link("T22", "recall", "bounds.recall.disjoint_recall", draw_plain_recall, recall, 60),
+)  # fmt: skip
