@@ -111,7 +111,7 @@ _MUTANTS = {
         ("gaps without what d misses", "self._balls(gap, error + propagated * (1 + self._x_error))", "self._balls(gap, error)"),
         ("distances without what d misses", "return _widen(at_float, float(self.radius[token]))", "return at_float"),
         ("distances of two runs without the second's", "self.radius[token] + other.radius[token]", "self.radius[token]"),
-        ("forgetting does not shrink what is missed", "np.maximum(p.gamma, drop", "np.maximum(1.0, drop", "only wider: what is enclosed stays enclosed"),
+        ("forgetting does not shrink what is missed", "np.maximum(p.gamma, drop", "np.maximum(1.0, drop"),
     ],
     (_RUNS + "local_step.py", _SIDES): [
         ("the state after for that before", "states[problem.index][t - 1]", "states[problem.index][t]"),
@@ -173,7 +173,7 @@ _MUTANTS = {
     ],
     (_STATEMENTS + "sweeps.py", _WRONG): [
         ("a sweep more for the binomial", "rate * comb(t, SWEEPS)", "rate * comb(t, SWEEPS + 1)"),
-        ("one token more in the binomial", "rate * comb(t, SWEEPS)", "rate * comb(t + 1, SWEEPS)", "only larger: the bound at t + 1 tokens is weaker"),
+        ("one token more in the binomial", "rate * comb(t, SWEEPS)", "rate * comb(t + 1, SWEEPS)"),
         ("the least start error", "largest = max(", "largest = min("),
         ("one spread too many", "for _ in range(SWEEPS):", "for _ in range(SWEEPS + 1):"),
         ("increments of the sweeps before", "distances(window.sweeps[-1], window.sweeps[-2])", "distances(window.sweeps[-2], window.sweeps[-2])"),

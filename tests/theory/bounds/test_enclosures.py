@@ -151,6 +151,12 @@ def test_radius_counts_a_wrong_start() -> None:
     assert FloatRun(moved).radius[0] >= 0.5
 
 
+def test_forgetting_shrinks_what_is_missed() -> None:
+    p = case(CalibrationRule(eta=0.5, forgetting=0.5, anchor=1.0))
+    radius = FloatRun(replace(p, initial=p.initial + 0.5)).radius
+    assert radius[-1] <= 0.5**9 * radius[0] * (1 + 1e-6)
+
+
 def test_gaps_without_the_propagated_error_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     # Breaking the enclosure on purpose: a trajectory that drifted, and a radius that denies it.
     p = case(CalibrationRule(eta=0.5), length=12)
