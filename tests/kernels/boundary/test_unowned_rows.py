@@ -45,7 +45,9 @@ def outcome(operator, call):
     return {"o": o, "d": path.preconditioner, **dict(zip(names, grads, strict=True))}
 
 
-@pytest.mark.parametrize("case", BOUNDS)
+@pytest.mark.parametrize(
+    "case", ["tail", "head", *(pytest.param(x, marks=pytest.mark.slow) for x in ("wild", "falling"))]
+)
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_rows_of_no_sequence_are_zero_and_others_as_they_would_be(operator, case):
     bounds, start, end = BOUNDS[case]

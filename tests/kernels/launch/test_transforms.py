@@ -42,7 +42,7 @@ def test_func_grad_is_that_of_backward(operator):
     assert torch.equal(func.grad(loss)(x), leaf.grad)
 
 
-@pytest.mark.parametrize("name", ["k", "initial_preconditioner"])
+@pytest.mark.parametrize("name", ["k", pytest.param("initial_preconditioner", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("operator", KERNELS)
 def test_vmap_is_a_loop_over_slices_of_values_and_of_gradients(operator, name):
     loss, x = loss_of(operator, name=name)
