@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_COPIED = ("osdn_theory", "tests", "setup.cfg", "pyproject.toml")
+_COPIED = ("osdn_theory", "tests", "setup.cfg", "pyproject.toml", "notebooks/figures")
 
 
 @dataclass(frozen=True)

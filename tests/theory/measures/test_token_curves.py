@@ -242,3 +242,22 @@ def test_the_stored_numbers_are_those_of_a_fresh_run() -> None:
     for rule, ranges in contexts["log10_suboptimality"].items():
         stored = np.array(document["contexts"]["log10_suboptimality"][rule], dtype=float)
         assert_allclose(np.array(ranges, dtype=float), stored, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("keys", "box", "known"),
+    [
+        ([1.0, 1.0], (0.5, 1.5), True),
+        ([1.0, 1.0], (1.0, 1.0), True),
+        ([1.0, 1.0], (0.5, 0.75), False),
+        ([1.0, 1.0], (1.25, 1.5), False),
+        ([1.0, 0.5], (0.5, 1.5), False),
+    ],
+)
+def test_the_constant_is_unknown_off_the_box_or_at_one_token(
+    keys: list[float], box: tuple[float, float], known: bool
+) -> None:
+    column = np.array(keys)[:, None]
+    stream = Stream(keys=column, values=column, comparator=np.ones(1))
+    run = osdn(stream, CalibrationRule(eta=0.5, d_min=box[0], d_max=box[1]))
+    assert np.isfinite(interpolating_constant(run)) == known
