@@ -42,6 +42,10 @@ NOTES = {
         "That the plain norm grows geometrically is proved of one instance in [2/3, 3/2], at beta = 11/7 and "
         "eta = 3125/2548: anchored forgetting, two unit keys that alternate, a factor of 1.03 a period for ever."
     ),
+    "T28": (
+        "In Coq the constant is the rational 3/8 in the place of 2/e, where the cosine is 1 - 1/(2 T): the equality "
+        "for the product gives 2/e itself where 1 - x = (1 - 1/(T + 1))^2."
+    ),
     "T29": (
         "N takes features without their signs: with write gates of both signs in beta-aware feedback the inner "
         "products themselves bound nothing. The factorial bound needs |k_t| <= 1, w_t <= 1, gamma_t <= 1 and, "
@@ -53,7 +57,6 @@ NOTES = {
 """Where a theorem is proved otherwise than the theory page has it."""
 
 MISSING = {
-    "T28": "No machine has checked a proof of it: the streams of `verify` exhibit it.",
     "T18": (
         "That the program which bounds the error of a kernel's d, S and output follows from the proved parts (one "
         "operation, a sum, a dot product, a coordinate of the calibrate step, the recursion of a running bound): "

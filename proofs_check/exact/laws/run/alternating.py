@@ -1,0 +1,65 @@
+"""T28: two features that take turns, and how little T6 leaves to gain, on rational instances."""
+
+from __future__ import annotations
+
+from flint import fmpq
+
+from proofs_check.exact.draw import Draw, Instance
+from proofs_check.exact.law import register
+from proofs_check.exact.numbers import Number, array, product
+from proofs_check.exact.propositions import Fact, Proposition, eq, implies, le, lt
+from proofs_check.exact.rules import path, sq
+
+SQUARES = {1: (1, 1, 1, 0), 2: (2, 1, 1, 1), 3: (3, 1, 1, 0), 4: (3, 2, 1, 1)}
+"""T -> four numbers whose squares add up to 4 T - 1."""
+
+
+class AlternatingInstance(Instance):
+    """Two features of squared norm M = 4 T whose cosine is 1 - 1/(2 T), a comparator and a start in their plane."""
+
+    cosine = property(lambda x: x.s1 @ x.s2 / x.M)
+    sine = property(lambda x: 1 - x.cosine**2)  # squared
+    C = property(lambda x: x.M * sq(x.d1 - x.u))
+
+    @property
+    def ratios(self) -> Number:
+        """The product of (1 - a_t)^2 for eta = 1/M, unprojected."""
+        features = [self.s2 if t % 2 else self.s1 for t in range(self.T)]
+        found = path(self.but(s=features, eta=1 / self.M), project=False)
+        return product((1 - d @ s) ** 2 for d, s in zip(found, features, strict=False))
+
+    def placed(self, *facts: Fact) -> Proposition:
+        """What holds of such features and such a start."""
+        norms, fits = (
+            [eq(sq(s), self.M) for s in (self.s1, self.s2)],
+            [eq(self.u @ s, 1) for s in (self.s1, self.s2)],
+        )
+        plane = eq(self.d1 - self.u, self.a * self.s1 + self.b * self.s2)
+        return implies(lt(0, self.M), norms, fits, plane, eq((self.d1 - self.u) @ self.s2, 0), *facts)
+
+
+def draw_alternating(draw: Draw) -> AlternatingInstance:
+    length, scale = draw.integer(1, 4), draw.choice(1, fmpq(1, 2), 2)
+    half = array([fmpq(a) for a in (*SQUARES[length], 0)])
+    apart = array([fmpq(0)] * 4 + [fmpq(1)])
+    x = AlternatingInstance(
+        n=5, T=length, s1=scale * (half + apart), s2=scale * (half - apart), M=scale**2 * 4 * length
+    )
+    x.u, x.a = half / (scale * (4 * length - 1)), draw.positive()
+    x.b = -x.a * x.cosine
+    return x.but(d1=x.u + x.a * x.s1 + x.b * x.s2)
+
+
+register(
+    draw_alternating,
+    T28_alternating_product=lambda x: x.placed(
+        eq(x.ratios, (x.C * x.sine) ** x.T * (1 - x.sine) ** (x.T * (x.T - 1) // 2))
+    ),
+)
+register(
+    draw_alternating,
+    times=fmpq(1, 4),
+    T28_tight=lambda x: x.placed(
+        le(1, x.T), eq(x.cosine, 1 - 1 / fmpq(2 * x.T)), le(fmpq(3, 8) ** x.T * (x.C / x.T) ** x.T, x.ratios)
+    ),
+)
