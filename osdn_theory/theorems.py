@@ -277,7 +277,7 @@ _ALL = (
         "factor 2 in the published box.",
         (
             "v_t = S* k_t",
-            "E^ = (S - S*) D^{-1/2}, V its squared norm",
+            "E^ is S - S* with every column over the root of its d, and V its squared norm",
             "second part: d in the box [l, h], n_i = |k_i|^2, beta_i >= 0 and beta_i n_i < 2, l >= 0",
         ),
     ),
@@ -299,7 +299,7 @@ _ALL = (
     ),
     Theorem(
         "T28",
-        "T6 is tight up to a constant^T",
+        "T6 is tight up to a factor a token",
         r"\prod_{t \leq T} q_t = (C x)^T (1 - x)^{T (T - 1) / 2},\quad"
         r" 1 - x = \left(1 - \frac{1}{T + 1}\right)^2 \Rightarrow"
         r" \prod_{t \leq T} q_t \geq \left(\frac{2}{e}\right)^T \left(\frac{C}{T}\right)^T",

@@ -44,7 +44,7 @@ SYMBOLS: tuple[tuple[str, str], ...] = (
         "diameter of the box, and path length of a moving comparator; in T19, R holds the moments of s",
     ),
     (r"G,\ L", "Gram matrix of a context's keys, and a bound on its eigenvalues"),
-    (r"P,\ P^*", "preconditioner of a whole context, and the right-Newton one, the inverse of G"),
+    (r"P,\ P^*", "preconditioner of a whole context, and the right-Newton one, the pseudo-inverse of G"),
     (r"g,\ E", "gradient at the state, and the state's distance from S*"),
     (r"\rho_j", "what a step on the context leaves of F - F*"),
     (
@@ -58,6 +58,27 @@ SYMBOLS: tuple[tuple[str, str], ...] = (
         "result of an operation as a format rounds it, and the error of n of them",
     ),
     (r"\lambda,\ \mathbb{E},\ I", "eigenvalue of the moments of s; expectation; identity matrix"),
+    (
+        r"\mu,\ B^2",
+        "2 less the largest step; the squared gaps that a comparator has, in all (T20, T21)",
+    ),
+    (
+        r"m_i,\ k_i,\ v_i,\ \delta_{ij}",
+        "times that pair i is read, its key and value (T22, T24); 1 where i = j, else 0",
+    ),
+    (
+        r"\kappa,\ \sigma,\ \ldots",
+        "least and largest eigenvalue that say how well a window is excited (T23); and so on",
+    ),
+    (
+        r"W_d,\ \lambda_{\min},\ D,\ \hat{E},\ h,\ l,\ n_i",
+        "rate of a static d and its least eigenvalue; Diag(d), E over the roots of d; upper and lower face of the box, "
+        "squared norm of a key (T25)",
+    ),
+    (
+        r"r_t,\ x,\ e",
+        "residual of OSDN (T26); squared sine of the angle of two features, and Euler's number (T28)",
+    ),
     (r"\Phi,\ N", "one sweep over all tokens, and the matrix that bounds how much of an error it keeps"),
     (
         r"\Delta,\ \nabla,\ \operatorname{tr},\ \mathbf{1}",

@@ -33,7 +33,7 @@ def test_proofs_of_this_version_are_shown_with_method_scope_and_counts(tmp_path:
     leave(tmp_path, "proofs.json", proofs_document())
     page, twin = written(tmp_path)
     assert f"✓ {len(CLAIMS)} theorems: " in page.text
-    assert "60 proofs passed, 0 failed, 0 were not run" in page.text
+    assert "87 proofs passed, 0 failed, 0 were not run" in page.text
     assert "in all dimensions by Coq (1)" in page.text
     assert "7 exact instances; 3 false variants refuted" in page.text
     assert standing(twin, "T5") == "proved"

@@ -67,7 +67,7 @@ def test_what_was_not_run_is_named_one_by_one(tmp_path: Path) -> None:
     part = replace(good(), selection=select(streams=["scalar"], bounds=["T5"]))
     assert model(tmp_path, part).not_run == [
         f"{len(stream_names()) - 1} of the streams",
-        "13 of the bounds",
+        "22 of the bounds",
         "proofs (proofs.json is not in the report folder)",
         "kernel cross-checks (there is no crosscheck.json in the report folder)",
         "in-context recall (there is no recall.json)",
