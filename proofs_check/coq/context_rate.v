@@ -75,8 +75,8 @@ Section SpeedLimit.
 Variables (R : rcfType) (n : nat) (Omega : finType) (P : Omega -> R) (k : Omega -> 'rV[R]_n).
 
 (** T25, the box's speed limit. 0 < lo <= d <= hi, gates beta_i >= 0 with beta_i |k_i|^2 <= 2, and any r >= 0 with
-    2 - beta_i lo |k_i|^2 <= r (2 - beta_i |k_i|^2): what bounds the eigenvalues of W_d from below bounds hi r times those of
-    DeltaNet's W_1, so lambda_min (W_d) <= hi r lambda_min (W_1). *)
+    2 - beta_i lo |k_i|^2 <= r (2 - beta_i |k_i|^2): what bounds the eigenvalues of W_d from below bounds hi r times those
+    of DeltaNet's W_1, so lambda_min (W_d) <= hi r lambda_min (W_1). *)
 Theorem T25_speed_limit_gates (beta : Omega -> R) (d y : 'rV[R]_n) (lo hi r l : R) :
   distribution P -> (forall o, 0 <= beta o) -> (forall o, beta o * norm_sq (k o) <= 2) ->
   0 < lo -> 0 <= hi -> 0 <= r -> (forall i, lo <= d 0 i <= hi) ->

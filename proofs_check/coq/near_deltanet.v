@@ -37,7 +37,8 @@ Notation S' := (memory k (fun=> ones R n) v beta S0).
 
 (** The difference is erased as DeltaNet erases, and grows by what d writes beside DeltaNet. *)
 Lemma difference_step t : S t.+1 - S' t.+1 =
-  write (S t - S' t) (k t) 0 (ones R n) (beta t) + beta t *: ((residual (S t) (k t) (v t))^T *m had (d t - ones R n) (k t)).
+  write (S t - S' t) (k t) 0 (ones R n) (beta t) +
+  beta t *: ((residual (S t) (k t) (v t))^T *m had (d t - ones R n) (k t)).
 Proof.
 have -> : had (d t - ones R n) (k t) = had (d t) (k t) - k t by apply/rowP => f; rewrite !mxE mulrBl mul1r.
 rewrite !memoryS /write !had1l mulmxBr.
@@ -50,8 +51,8 @@ rewrite -[RHS]addrA -scalerDr (_ : y - y' + (x - y) = x - y'); last by rewrite a
 by rewrite scalerBr opprD addrACA.
 Qed.
 
-(** T26. beta_t >= 0, beta_t |k_t|^2 <= 2, the same start: |S_T - S_T'|_F <= sum_{t < T} beta_t |r_t| |(d_t - 1) * k_t|, with
-    r_t = v_t - S_t k_t the residuals of OSDN and S' the memory of DeltaNet. *)
+(** T26. beta_t >= 0, beta_t |k_t|^2 <= 2, the same start: |S_T - S_T'|_F <= sum_{t < T} beta_t |r_t| |(d_t - 1) * k_t|,
+    with r_t = v_t - S_t k_t the residuals of OSDN and S' the memory of DeltaNet. *)
 Theorem T26_near_deltanet :
   (forall t, (t < T)%N -> 0 <= beta t) ->
   (forall t, (t < T)%N -> beta t * norm_sq (k t) <= 2) ->

@@ -56,7 +56,8 @@ Qed.
 
 Lemma dE t : d t = alternating low high t.
 Proof.
-elim: t => // t IH; have -> : d t.+1 = calibrate eta 1 (1 / 4) anchor lo hi (d t) (feature (alternating key1 key2 t)) by [].
+elim: t => // t IH.
+have -> : d t.+1 = calibrate eta 1 (1 / 4) anchor lo hi (d t) (feature (alternating key1 key2 t)) by [].
 by rewrite IH /alternating /=; case: (odd t); [exact: (proj2 calibrated)|exact: (proj1 calibrated)].
 Qed.
 

@@ -272,7 +272,8 @@ Section Robust.
 Variables (R : realFieldType) (n : nat).
 
 (** T15, robust. |s_t|^2 <= M, 0 < eta < 2/M, mu = 2 - eta M, any u in the box:
-    |d_T - u|^2 <= |d_1 - u|^2 + (eta / mu) sum_{t < T} (1 - <u, s_t>)^2. For u = 1: keys that are nearly unit keep d near 1. *)
+    |d_T - u|^2 <= |d_1 - u|^2 + (eta / mu) sum_{t < T} (1 - <u, s_t>)^2. For u = 1: keys that are nearly unit keep d
+    near 1. *)
 Theorem T15_robust (eta M : R) (lo hi d1 u : 'rV[R]_n) (s : nat -> 'rV[R]_n) T :
   in_box lo hi u ->
   (forall t, (t < T)%N -> norm_sq (s t) <= M) ->

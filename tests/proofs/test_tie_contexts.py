@@ -17,8 +17,9 @@ pytestmark = [
 ]
 
 FILES = (
-    "definitions vectors token sums projection regret context newton_run newton_quadratic quadratic_regret chunk scan "
-    "gated gated_chunk algorithm recall identity_limit implicit_bias probability lyapunov context_rate stability"
+    "definitions vectors token sums projection regret agnostic context newton_run newton_quadratic "
+    "quadratic_regret chunk scan gated gated_chunk algorithm recall identity_limit implicit_bias probability "
+    "lyapunov context_rate stability"
 )
 
 CHANGES = [
