@@ -15,7 +15,6 @@ from osdn_theory.report.claims.paper import PAPER_CLAIMS
 from osdn_theory.report.model import ReportModel
 from osdn_theory.theorems import THEOREMS
 from osdn_theory.verification.digest import digest
-from proofs_check.claims import CLAIMS
 
 
 def test_a_violated_bound_is_seen_in_the_headline_the_row_and_the_claims(tmp_path: Path) -> None:
