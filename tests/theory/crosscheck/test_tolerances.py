@@ -200,7 +200,7 @@ def test_of_a_stranger_neither_sums_nor_steps_are_taken_to_be_wide(dtype: Any) -
     for order in ("chunk", "recurrent"):
         (model,) = models_of(adapter("osdn", order), dtype)
         assert model.inputs.name == dtype
-        assert not (model.wide_steps or model.compensated or model.swept)
+        assert (model.wide_steps, model.compensated, model.swept) == (False, False, 0.0)
     (rounds,) = models_of(adapter("osdn", "chunk"), dtype)
     (drops,) = models_of(adapter("osdn", "chunk"), dtype, interpreted=True)
     assert rounds != drops
