@@ -22,6 +22,8 @@ _LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?)\s*;", re.MULTILINE)
 _GUARD = re.compile(r"^@!?U?P\w+\s+")
 _UNIFORM = re.compile(r"(g?desc)?\[?\bUR(\d+)\b")
 _REGISTER = re.compile(r"U?R(\d+)\b")
+_LABEL = re.compile(r"^\s*(\.L\w+):", re.MULTILINE)
+_TARGET = re.compile(r"\((\.L\w+)\)")
 _BETWEEN = re.compile(r",(?![^\[]*\])\s*")
 
 LEFT_OPERAND = 4
@@ -97,7 +99,9 @@ def instructions(text: str) -> list[Instruction]:
 def faults(text: str) -> list[str]:
     """What is wrong with a program, one sentence for each instruction that shows it."""
     program = instructions(text)
-    return [*unwritten(program), *reused(program)]
+    rounds = [program[:first] + 2 * program[first:end] for first, end in loops(text)]
+    overwritten = dict.fromkeys(fault for each in (program, *rounds) for fault in reused(each))
+    return [*unwritten(program), *overwritten]
 
 
 def unwritten(program: list[Instruction]) -> Iterator[str]:
@@ -112,19 +116,39 @@ def unwritten(program: list[Instruction]) -> Iterator[str]:
             written.update(range(start, start + instruction.width))
 
 
+def loops(text: str) -> Iterator[tuple[int, int]]:
+    """Where each loop begins and ends, as indices of instructions: branches back to a label."""
+    begins: dict[str, int] = {}
+    for label in _LABEL.finditer(text):
+        begins[label[1]] = len(_LINE.findall(text[: label.start()]))
+    for i, instruction in enumerate(instructions(text)):
+        target = _TARGET.search(" ".join(instruction.operands)) if instruction.name == "BRA" else None
+        first = begins.get(target[1]) if target else None
+        if first is not None and first < i:
+            yield first, i + 1
+
+
 def reused(program: list[Instruction]) -> Iterator[str]:
-    """Writes to left operands of products that have been issued and not been waited for."""
-    reading: dict[int, str] = {}
+    """Writes to left operands of products that have been issued and not been waited for.
+
+    A product with a barrier closes a group of them; groups end in order, and a wait names how many may be under way.
+    """
+    closed: list[dict[int, str]] = []
+    group: dict[int, str] = {}
     for instruction in program:
-        if instruction.left:
-            reading.update(dict.fromkeys(instruction.left, instruction.address))
-        elif instruction.name == "WARPGROUP.DEPBAR.LE" and instruction.operands[-1] == "0x0":
-            reading.clear()
+        if instruction.name.startswith("HGMMA"):
+            group.update(dict.fromkeys(instruction.left, instruction.address))
+            if "gsb0" in instruction.operands:
+                closed, group = [*closed, group], {}
+        elif instruction.name == "WARPGROUP.DEPBAR.LE":
+            closed = closed[max(len(closed) - int(instruction.operands[-1], 16), 0) :]
         elif instruction.writes.startswith("R"):
             start = _number(instruction.writes)
-            for register in reading.keys() & set(range(start, start + instruction.width)):
-                text = REUSED.format(register=register, product=reading[register])
-                yield f"{instruction.address} {text}"
+            written = set(range(start, start + instruction.width))
+            for reading in (*closed, group):
+                for register in sorted(written & reading.keys()):
+                    text = REUSED.format(register=register, product=reading[register])
+                    yield f"{instruction.address} {text}"
 
 
 def _number(operand: str) -> int:

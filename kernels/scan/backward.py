@@ -54,7 +54,8 @@ def forcing_kernel(
         weights *= decays(-after, -before)
         entering = tl.exp(before.to(tl.float32))
     products = tl.zeros([C, C], tl.float32)
-    for i in range(tl.cdiv(K, BK)):
+    # Where p needs no key, a product left running into the next round would read registers that this one loads into.
+    for i in tl.range(tl.cdiv(K, BK), num_stages=2 if SCALE_KEY else 1):
         feature = i * BK + tl.arange(0, BK)
         known = feature < K
         rows = place * K + row[:, None] * (H * K) + feature[None, :]

@@ -93,3 +93,28 @@ def test_what_was_wrong_on_a_gpu_is_seen_without_one():
         pytest.skip(f"ptxas {assembler} may compile it rightly")
     assert narrow.startswith("MISCOMPILED")
     assert "which nothing has written" in narrow
+
+
+FIRST = "HGMMA.64x64x8.F32.TF32 R24, R84, gdesc[UR4], R24, gsb0"
+SECOND = "HGMMA.64x64x8.F32.TF32 R24, R56, gdesc[UR4], R24, gsb0"
+ONE_LEFT = "WARPGROUP.DEPBAR.LE gsb0, 0x1"
+SET_UP = ("UMOV UR4, 0x40", "UMOV UR5, 0x80", "UMOV UR6, 0x40", "UMOV UR7, 0x80")
+
+
+@pytest.mark.parametrize(("register", "wrong"), [(87, False), (56, True), (59, True), (60, False)])
+def test_of_two_groups_of_products_the_first_has_ended_where_one_may_be_left(register, wrong):
+    found = faults(code(*SET_UP, FIRST, SECOND, ONE_LEFT, f"IMAD.SHL.U32 R{register}, R1, 0x2, RZ"))
+    assert found == (
+        [f"0x0070 overwrites R{register} while the product at 0x0050 may read it"] if wrong else []
+    )
+
+
+@pytest.mark.parametrize(("wait", "wrong"), [(ONE_LEFT, True), (WAIT, False)])
+def test_what_one_round_of_a_loop_leaves_under_way_is_seen_in_the_next(wait, wrong):
+    """In the order of the program the register is loaded before the product reads it."""
+    begun = code(*SET_UP)
+    body = code("NOP", "NOP", "NOP", "NOP", "LDS.U16 R56, [R3]", SECOND, wait, "@P3 BRA `(.L_x_0)", "EXIT")
+    program = f"{begun}\n.L_x_0:\n" + "\n".join(body.splitlines()[4:])
+    assert faults(program) == (
+        ["0x0040 overwrites R56 while the product at 0x0050 may read it"] if wrong else []
+    )
