@@ -176,7 +176,10 @@ FAULTS = {
         "tl.load(indices + program // H * WIDTH).to", "tl.maximum(tl.load(indices + program // H * WIDTH), 0).to",
     ),
     "the count is not asked": ("program // H < tl.load(count)", "program // H < 9"),
-    "the row is that of the batch": ("row = slot * H + program % H\n    start", "row = program\n    start"),
+    "the row is that of the batch": (
+        "row, key_row = slot * H + program % H, slot * (H // G) + program % H // G\n    start",
+        "row, key_row = program, program // G\n    start",
+    ),
 }  # fmt: skip
 
 
