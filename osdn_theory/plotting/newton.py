@@ -78,11 +78,10 @@ def newton_approach(curves: NewtonApproachCurves) -> tuple[Figure, Axes]:
         ax.annotate(
             f"{condition:g}",
             (curves.tokens[0], plain[0]),
-            xytext=(-10, -3),
-            ha="right",
+            xytext=(9, 4),
             textcoords="offset points",
         )
     ax.set(xscale="log", yscale="log", xlabel="tokens read", ylabel=r"$\|S_t - S_t^{RLS}\| / \|S_t^{RLS}\|$")
-    ax.set_title("left: condition number of the keys", fontsize="medium")
+    ax.set_title("at each line: condition number of the keys", fontsize="medium")
     legend_outside(ax)
     return fig, ax

@@ -58,6 +58,9 @@ _WIDEST = 128
 # Certifying an eigenvalue takes about K^3 ball operations: some seconds here.
 
 
+_LEAST_WRITE = 2.0**-64
+
+
 def _rank_one(step: LocalStep, token: int) -> tuple[list[Number], Number, Number]:
     """k_i, beta_i and a_i of another token, with the d of this step."""
     problem = step.problem
@@ -142,6 +145,14 @@ def nonnegative_box(e: BoundEvidence) -> HypothesisVerdict:
     return unless("" if least >= 0 else f"needs d_min >= 0, got {least:.4g}")
 
 
+def noticeable_writes(e: BoundEvidence) -> HypothesisVerdict:
+    """Some beta_i |k_i|^2 of 2^-64: the sides are else so near each other that no enclosure tells them apart."""
+    if e.problem.lower.min() == e.problem.upper.max():
+        return unless("")
+    largest = max(write_sizes(e), default=EXACT.of(0.0))
+    return unless("" if largest >= EXACT.of(_LEAST_WRITE) else "needs some beta ||k||^2 of 2^-64 or more")
+
+
 def rate_form(problem: CalibrationProblem, d: Array, field: Balls) -> Any:
     """W_d, the mean over all tokens of beta (2 - beta a) D^{1/2} k k^T D^{1/2}, enclosed."""
     root = [sqrt(value) for value in vector(field, d)]
@@ -191,7 +202,15 @@ def speed_limit(e: BoundEvidence) -> Number:
     "T25",
     "Speed limit of the box",
     r"\lambda_{\min}(W_d) \le h\,\max_i\frac{2-\beta_i l n_i}{2-\beta_i n_i}\,\lambda_{\min}(W_1)",
-    hypotheses=(h.has_tokens, h.ungated, h.bounded_box, nonnegative_box, stable_writes, spanning_keys),
+    hypotheses=(
+        h.has_tokens,
+        h.ungated,
+        h.bounded_box,
+        nonnegative_box,
+        stable_writes,
+        noticeable_writes,
+        spanning_keys,
+    ),
 )
 def box_speed_limit(e: BoundEvidence) -> list[Sides]:
     """For the d of the last token, held still."""
