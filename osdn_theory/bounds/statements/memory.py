@@ -58,7 +58,7 @@ _WIDEST = 128
 # Certifying an eigenvalue takes about K^3 ball operations: some seconds here.
 
 
-_LEAST_WRITE = 2.0**-64
+_LEAST_WRITE = 2.0**-32
 
 
 def _rank_one(step: LocalStep, token: int) -> tuple[list[Number], Number, Number]:
@@ -146,11 +146,14 @@ def nonnegative_box(e: BoundEvidence) -> HypothesisVerdict:
 
 
 def noticeable_writes(e: BoundEvidence) -> HypothesisVerdict:
-    """Some beta_i |k_i|^2 of 2^-64: the sides are else so near each other that no enclosure tells them apart."""
-    if e.problem.lower.min() == e.problem.upper.max():
+    """Some beta_i |k_i|^2 (h - l) of 2^-32: the sides may else lie nearer than enclosures of eigenvalues can tell."""
+    width = EXACT.of(e.problem.upper.max()) - EXACT.of(e.problem.lower.min())
+    if width == 0:
         return unless("")
-    largest = max(write_sizes(e), default=EXACT.of(0.0))
-    return unless("" if largest >= EXACT.of(_LEAST_WRITE) else "needs some beta ||k||^2 of 2^-64 or more")
+    largest = max(write_sizes(e), default=EXACT.of(0.0)) * width
+    return unless(
+        "" if largest >= EXACT.of(_LEAST_WRITE) else "needs some beta ||k||^2 (h - l) of 2^-32 or more"
+    )
 
 
 def rate_form(problem: CalibrationProblem, d: Array, field: Balls) -> Any:

@@ -122,7 +122,8 @@ def test_a_speed_limit_that_leaves_out_a_token_is_caught(token: int, monkeypatch
             lambda: still(np.full((3, 2), 0.5), [1.0, 1.0], (0.5, 1.5)),
             "needs keys that span, got rank 1 of 2",
         ),
-        (lambda: still(2.0**-33 * np.eye(2), [1.0, 1.0], (0.5, 1.5)), "of 2^-64 or more"),
+        (lambda: still(2.0**-17 * np.eye(2), [1.0, 1.0], (0.5, 1.5)), "(h - l) of 2^-32 or more"),
+        (lambda: still(np.eye(2), [1.0, 1.0], (1.0 - 2.0**-40, 1.0)), "(h - l) of 2^-32 or more"),
     ],
 )
 def test_what_the_speed_limit_asks_for(run: Callable[[], Trajectory], reason: str) -> None:
