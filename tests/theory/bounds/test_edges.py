@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
+import flint
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,8 @@ from support.bound_cases import one
 from support.edge_streams import DENORMAL, edge_runs
 
 from osdn_theory.bounds import BoundCheck, check_bounds, context_checks
+from osdn_theory.bounds.check import decide
+from osdn_theory.bounds.numbers import Balls, ball
 from osdn_theory.bounds.statements import regret
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.recurrence.solve import osdn
@@ -155,3 +158,12 @@ def test_numbers_beyond_float64_are_said_to_be_unknown() -> None:
     assert [(check.outcome, check.reason) for check in told] == [
         ("holds, vacuously", "nothing was computed, or nothing is known of its rounding")
     ]
+
+
+@pytest.mark.parametrize(("sign", "outcome"), [(-1, "holds"), (0, "holds"), (1, "violated")])
+def test_products_too_near_for_their_logarithms_are_compared_themselves(sign: int, outcome: str) -> None:
+    rate = flint.fmpq(1, 2)
+    with Balls(128).working():
+        factors = [rate * (1 + sign * flint.fmpq(1, 2**400)), rate]
+        sides = regret.log_product(factors, 2 * ball(rate).log(), flint.arb(0), rate)
+        assert decide(sides) == outcome
