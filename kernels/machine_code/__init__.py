@@ -8,6 +8,7 @@ uniform register, so that its result is wrong, or its memory access illegal, in 
 
 import re
 import subprocess
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -99,7 +100,7 @@ def instructions(text: str) -> list[Instruction]:
 def faults(text: str) -> list[str]:
     """What is wrong with a program, one sentence for each instruction that shows it."""
     program = instructions(text)
-    rounds = [program[:first] + 2 * program[first:end] for first, end in loops(text)]
+    rounds = [program[:first] + 2 * program[first:end] for first, end in loops(text, program)]
     overwritten = dict.fromkeys(fault for each in (program, *rounds) for fault in reused(each))
     return [*unwritten(program), *overwritten]
 
@@ -116,12 +117,11 @@ def unwritten(program: list[Instruction]) -> Iterator[str]:
             written.update(range(start, start + instruction.width))
 
 
-def loops(text: str) -> Iterator[tuple[int, int]]:
+def loops(text: str, program: list[Instruction]) -> Iterator[tuple[int, int]]:
     """Where each loop begins and ends, as indices of instructions: branches back to a label."""
-    begins: dict[str, int] = {}
-    for label in _LABEL.finditer(text):
-        begins[label[1]] = len(_LINE.findall(text[: label.start()]))
-    for i, instruction in enumerate(instructions(text)):
+    lines = [line.start() for line in _LINE.finditer(text)]
+    begins = {label[1]: bisect_left(lines, label.start()) for label in _LABEL.finditer(text)}
+    for i, instruction in enumerate(program):
         target = _TARGET.search(" ".join(instruction.operands)) if instruction.name == "BRA" else None
         first = begins.get(target[1]) if target else None
         if first is not None and first < i:

@@ -7,7 +7,7 @@ T26 and T27 follow the states along the float64 d: both hold for any path of pre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import reduce
 from itertools import combinations, pairwise
@@ -132,12 +132,16 @@ def write_sizes(e: BoundEvidence) -> list[Number]:
     return [EXACT.of(beta) * norm_sq(vector(EXACT, key)) for beta, key in pairs]
 
 
+def writes_within(e: BoundEvidence, asked: str, holds: Callable[[Number], bool]) -> HypothesisVerdict:
+    for token, size in enumerate(write_sizes(e)):
+        if not holds(size):
+            return unless(f"needs {asked}, got {as_float(size):.6g} at token {token + 1}")
+    return unless("")
+
+
 def stable_writes(e: BoundEvidence) -> HypothesisVerdict:
     """0 <= beta_i |k_i|^2 < 2."""
-    for token, size in enumerate(write_sizes(e)):
-        if not 0 <= size < 2:
-            return unless(f"needs 0 <= beta ||k||^2 < 2, got {as_float(size):.6g} at token {token + 1}")
-    return unless("")
+    return writes_within(e, "0 <= beta ||k||^2 < 2", lambda size: 0 <= size < 2)
 
 
 def nonnegative_box(e: BoundEvidence) -> HypothesisVerdict:
@@ -242,13 +246,7 @@ def box_speed_limit(e: BoundEvidence) -> list[Sides]:
 
 def contracting_writes(e: BoundEvidence) -> HypothesisVerdict:
     """0 <= beta_t ||k_t||^2 <= 2."""
-    with EXACT.working():
-        for token, (beta, key) in enumerate(zip(e.problem.beta, e.problem.stream.keys, strict=True)):
-            size = EXACT.of(beta) * norm_sq(vector(EXACT, key))
-            if not 0 <= size <= 2:
-                reason = f"needs 0 <= beta ||k||^2 <= 2, got {float(size):.6g} at token {token + 1}"
-                return HypothesisVerdict("fails", reason)
-    return unless("")
+    return writes_within(e, "0 <= beta ||k||^2 <= 2", lambda size: 0 <= size <= 2)
 
 
 def difference_limit(squares: Sequence[Number]) -> Number:
