@@ -16,6 +16,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ops": ["chunk_osdn", "fused_recurrent_osdn", "osdn_preconditioner", "sequential_scan"],
         "recurrent.decode": ["decode_step_"],
         "reference.chunkwise": ["chunk_osdn_reference"],
-        "reference.tokenwise": ["osdn_reference", "preconditioner_reference"],
+        "reference.tokenwise": [
+            "osdn_reference",
+            "osgdn_reference",
+            "oskda_reference",
+            "preconditioner_reference",
+        ],
     },
 )

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from .boundary.checks import refuse
 from .boundary.inputs import CHUNK_KERNELS, KERNELS, Arguments, ScanArguments, check_call, check_scan
 from .boundary.numerics import CHUNK, RECURRENT, SCAN, declare
 from .boundary.results import Results, ScanPaths, State, count_paths, follow
@@ -167,6 +168,8 @@ def osdn_preconditioner(call: ScanArguments) -> tuple[Tensor, Tensor]:
 
 
 def _inputs(call: Arguments) -> Inputs:
+    if call.rule.beta_aware:
+        refuse("beta_aware", "False, as osdn_reference alone takes it yet", True)
     q, k = call.q, call.k
     if call.use_qk_l2norm_in_kernel:
         q, k = l2norm(q), l2norm(k)

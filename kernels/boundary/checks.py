@@ -58,10 +58,10 @@ def read_count(name: str, value: Any, least: int = 1, most: float = math.inf) ->
     return value
 
 
-def read_rule(eta: Any, d_min: Any, d_max: Any, normalize_feedback: Any) -> Rule:
+def read_rule(eta: Any, d_min: Any, d_max: Any, normalize_feedback: Any, beta_aware: Any = False) -> Rule:
     """The calibrate rule of these constants, whose box may be unbounded."""
     box = _read_number("d_min", d_min), _read_number("d_max", d_max)
-    rule = Rule(read_finite("eta", eta), *box, bool(normalize_feedback))
+    rule = Rule(read_finite("eta", eta), *box, bool(normalize_feedback), bool(beta_aware))
     if rule.eta < 0.0:
         refuse("eta", "a step >= 0", eta)
     if rule.d_min > rule.d_max:

@@ -1,7 +1,7 @@
 """The boundary of every operator: what a call may pass, with its defaults, and the canonical values behind it."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,17 +39,28 @@ class Limits:
         Whether it is made of Triton kernels, which run on some devices only.
     rounds_state : bool
         Whether products take the memory in the inputs' dtype.
+    per_feature : bool
+        Whether a state gate has an entry for each key feature.
     """
 
     dtypes: tuple[torch.dtype, ...] = REFERENCE_DTYPES
     features: int | None = None
     launches: bool = False
     rounds_state: bool = False
+    per_feature: bool = False
 
 
 KERNELS = Limits(KERNEL_DTYPES, MAX_FEATURES, launches=True)
 CHUNK_KERNELS = replace(KERNELS, rounds_state=True)
 ANYWHERE = Limits()
+
+
+class Gates(NamedTuple):
+    """Log gates of a call: of the memory [B, T, HV] or [B, T, HV, K], and of d [B, T, H] with its argument's name."""
+
+    state: Tensor | None
+    forget: Tensor | None
+    name: str = "g"
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class ScanArguments:
 
 @dataclass(frozen=True)
 class Arguments(ScanArguments):
-    """A call of `chunk_osdn` after its checks.
+    """A call of `chunk_osdn` or of its gated forms after its checks.
 
     Attributes
     ----------
@@ -99,6 +110,8 @@ class Arguments(ScanArguments):
     initial_state : [N, H, K, V] or None
         H_0 in float32 (float64 for float64 keys); None is zero.
     output_final_state, use_qk_l2norm_in_kernel, return_trajectory : bool
+    state_gate : [B, T, HV] or [B, T, HV, K], or None
+        Log gates of the memory, at least `FORGOTTEN`; `g` is that of d in gated forms too.
     pool, state_indices : State [S, ...] and [N], or None
         Where `initial_state` comes from and the final state goes.
     """
@@ -111,6 +124,7 @@ class Arguments(ScanArguments):
     output_final_state: bool
     use_qk_l2norm_in_kernel: bool
     return_trajectory: bool
+    state_gate: Tensor | None = None
     pool: State | None = None
     state_indices: Tensor | None = None
 
@@ -151,14 +165,25 @@ def check_scan(
     ValueError
         Anything else, naming the argument, what was expected and what came.
     """
+    rule = read_rule(eta, d_min, d_max, normalize_feedback)
+    return _check_scan(
+        limits, k, Gates(None, g), rule, anchor, initial_preconditioner, cu_seqlens, chunk_size, sequential,
+        check_values,
+    )  # fmt: skip
+
+
+def _check_scan(
+    limits: Limits, k: Tensor, gates: Gates, rule: Rule, anchor: Tensor | float | None,
+    initial_preconditioner: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int, sequential: bool,
+    check_values: bool,
+) -> ScanArguments:  # fmt: skip
     check_tensor("k", k, "[B, T, H, K]", limits.dtypes)
     check_size("k", k, limits)
-    rule = read_rule(eta, d_min, d_max, normalize_feedback)
     if chunk_size not in CHUNK_SIZES or isinstance(chunk_size, float):
         refuse("chunk_size", " or ".join(map(str, CHUNK_SIZES)), repr(chunk_size))
-    sequences = count_sequences(cu_seqlens, k)
+    sequences, g = count_sequences(cu_seqlens, k), gates.forget
     if g is not None:
-        check_tensor("g", g, "[B, T, H]", limits.dtypes, k.shape[:3], k.device)
+        check_tensor(gates.name, g, "[B, T, H]", limits.dtypes, k.shape[:3], k.device)
     per_sequence = (sequences, *k.shape[2:])
     if initial_preconditioner is not None:
         initial_preconditioner = _state("initial_preconditioner", initial_preconditioner, k, per_sequence)
@@ -167,7 +192,8 @@ def check_scan(
         refuse("initial_preconditioner", f"a tensor, as its default of ones lies outside the box {box}", None)
     anchor = _anchor(anchor, k, per_sequence, gated=g is not None)
     if check_values:
-        values.check_values(g, initial_preconditioner, anchor, cu_seqlens, rule, k.shape[1])
+        named = {"g": gates.state, gates.name: g} if gates.state is not None else {gates.name: g}
+        values.check_values(named, initial_preconditioner, anchor, cu_seqlens, rule, k.shape[1])
     if cu_seqlens is not None:
         cu_seqlens = values.settle(cu_seqlens, k.shape[1])
     if g is not None:
@@ -191,6 +217,7 @@ def check_call(
     d_max: float = PUBLISHED.d_max,
     anchor: Tensor | float | None = None,
     normalize_feedback: bool = PUBLISHED.normalize_feedback,
+    beta_aware: bool = PUBLISHED.beta_aware,
     initial_state: Tensor | State | None = None,
     initial_preconditioner: Tensor | None = None,
     state_indices: Tensor | None = None,
@@ -202,6 +229,21 @@ def check_call(
     check_values: bool = True,
 ) -> Arguments:
     """The arguments of `chunk_osdn`, checked and made canonical; see `check_scan`."""
+    rule = read_rule(eta, d_min, d_max, normalize_feedback, beta_aware)
+    return check_gates(
+        limits, q, k, v, beta, Gates(None, g), scale, rule, anchor, initial_state, initial_preconditioner,
+        state_indices, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens, chunk_size, return_trajectory,
+        check_values,
+    )  # fmt: skip
+
+
+def check_gates(
+    limits: Limits, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, gates: Gates, scale: float | None, rule: Rule,
+    anchor: Tensor | float | None, initial_state: Tensor | State | None, initial_preconditioner: Tensor | None,
+    state_indices: Tensor | None, output_final_state: bool, use_qk_l2norm_in_kernel: bool, cu_seqlens: Tensor | None,
+    chunk_size: int, return_trajectory: bool, check_values: bool,
+) -> Arguments:  # fmt: skip
+    """The arguments of any form of the recurrence: what `check_call` and `check_gated_call` have in common."""
     check_tensor("q", q, "[B, T, H, K]", limits.dtypes)
     check_size("q", q, limits)
     check_tensor("k", k, "[B, T, H, K]", (q.dtype,), q.shape, q.device)
@@ -212,17 +254,15 @@ def check_call(
     pool: State | None = None
     if state_indices is not None:
         pool = _pool(initial_state, state_indices, q, v, count_sequences(cu_seqlens, q))
-        initial_state = take_state(pool, state_indices, min(max(1.0, d_min), d_max))
+        initial_state = take_state(pool, state_indices, min(max(1.0, rule.d_min), rule.d_max))
     if isinstance(initial_state, State):
         if initial_preconditioner is not None:
             expected = "None beside an initial_state that is a State and has its own"
             refuse("initial_preconditioner", expected, "both")
         initial_state, initial_preconditioner = initial_state
-    scan = check_scan(
-        limits, k, g=g, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor, normalize_feedback=normalize_feedback,
-        initial_preconditioner=initial_preconditioner, cu_seqlens=cu_seqlens, chunk_size=chunk_size,
-        check_values=check_values,
-    )  # fmt: skip
+    scan = _check_scan(
+        limits, k, gates, rule, anchor, initial_preconditioner, cu_seqlens, chunk_size, False, check_values
+    )
     if initial_state is not None:
         shape = (scan.sequences, v.shape[2], k.shape[3], v.shape[3])
         initial_state = _state("initial_state", initial_state, k, shape)
@@ -238,6 +278,7 @@ def check_call(
         output_final_state=output_final_state,
         use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel,
         return_trajectory=return_trajectory,
+        state_gate=None if gates.state is None else gates.state.clamp(min=FORGOTTEN),
         pool=pool,
         state_indices=state_indices,
     )

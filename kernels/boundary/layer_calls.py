@@ -43,7 +43,7 @@ def check_forward(
             refuse("state_indices", f"[{sequences}], as many as sequences in this call", list(rows.shape))
     if cu_seqlens is None:
         return None
-    check_values(None, None, None, cu_seqlens, rule, x.shape[1])
+    check_values({}, None, None, cu_seqlens, rule, x.shape[1])
     return settle(cu_seqlens, x.shape[1])
 
 

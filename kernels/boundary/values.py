@@ -1,5 +1,6 @@
 """Checks that must read tensors: one transfer to the host per call, none where values cannot be read."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ class _Condition(NamedTuple):
 
 
 def check_values(
-    g: Tensor | None,
+    gates: Mapping[str, Tensor | None],
     initial_preconditioner: Tensor | None,
     anchor: Tensor | None,
     cu_seqlens: Tensor | None,
@@ -32,15 +33,16 @@ def check_values(
 ) -> None:
     """Raise a ValueError where a value is out of range; shapes and dtypes are right, the rule is too.
 
-    Does nothing where values cannot be read.
+    `gates` are log gates by their names. Does nothing where values cannot be read.
     """
-    given = [tensor for tensor in (g, initial_preconditioner, anchor, cu_seqlens) if tensor is not None]
+    tensors = (*gates.values(), initial_preconditioner, anchor, cu_seqlens)
+    given = [tensor for tensor in tensors if tensor is not None]
     if not given or not all(map(readable, given)):
         return
     with torch.no_grad():
-        conditions = []
-        if g is not None:
-            conditions.append(_Condition("g", "log gates <= 0", g, g <= 0))
+        conditions = [
+            _Condition(name, "log gates <= 0", g, g <= 0) for name, g in gates.items() if g is not None
+        ]
         if initial_preconditioner is not None:
             box = f"finite values in the box [{rule.d_min}, {rule.d_max}]"
             inside = _inside(initial_preconditioner, rule)

@@ -46,17 +46,18 @@ def scan_chunks(scan: Scan, rule: Rule, chunk_size: int) -> tuple[Tensor, Tensor
     if rule.pinned or (rule.eta == 0 and scan.g is None):
         return _held(scan, rule)
     k = chunked(scan.k, chunk_size)
+    feedback = None if scan.feedback is None else chunked(scan.feedback, chunk_size)
     g = None if scan.g is None else chunked(scan.g[..., None], chunk_size)[..., 0]
     s = k.square()
     kept, passed = (None, None) if g is None else _decays(g)
-    gains = _gains(s, kept, passed, scan.anchor, rule)
+    gains = _gains(s, kept, passed, feedback, scan.anchor, rule)
 
     d, path = scan.start, []
     gammas = None if g is None else g.exp()
-    for key, gamma, *chunk in zip(*unbound(k, gammas, s, kept, passed, *gains), strict=True):
+    for key, gamma, asked, *chunk in zip(*unbound(k, gammas, feedback, s, kept, passed, *gains), strict=True):
         iterates = _unclipped(d, scan.anchor, *chunk)
         if has_values(iterates) and not bool(((iterates >= rule.d_min) & (iterates <= rule.d_max)).all()):
-            iterates = _stepped(d, key, gamma, scan.anchor, rule)
+            iterates = _stepped(d, key, gamma, asked, scan.anchor, rule)
         path.append(iterates[..., :-1, :])
         d = iterates[..., -1, :]
     return unchunked(torch.stack(path, 2), scan.k.shape[1]), d
@@ -80,17 +81,24 @@ def _decays(g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gains(
-    s: Tensor, kept: Tensor | None, passed: Tensor | None, anchor: Tensor | None, rule: Rule
+    s: Tensor,
+    kept: Tensor | None,
+    passed: Tensor | None,
+    feedback: Tensor | None,
+    anchor: Tensor | None,
+    rule: Rule,
 ) -> tuple[Tensor, Tensor]:
     """`fixed` [N, H, n, C] and `linear` [N, H, n, C, K] of every chunk: u = fixed - linear (d - c)."""
     fixed = step = rule.eta * feedback_weight(s, rule) * s.new_ones(s.shape[:-1])
+    if feedback is not None:
+        fixed, step = fixed * feedback[..., 0], step * feedback[..., 1]
     coupling = step[..., None] * (s @ s.mT)
     linear = step[..., None] * s
     if kept is not None and passed is not None:
         coupling = passed[..., :-1, :] * coupling
         linear = kept[..., :-1, None] * linear
     if anchor is not None:
-        fixed = step * (1 - (s * anchor[:, :, None, None]).sum(-1))
+        fixed = fixed - step * (s * anchor[:, :, None, None]).sum(-1)
     solved = solve_unit_lower(coupling, torch.cat([fixed[..., None], linear], -1))
     return solved[..., 0], solved[..., 1:]
 
@@ -111,11 +119,13 @@ def _unclipped(
     return forget(d[..., None, :], kept, None if anchor is None else anchor[..., None, :]) + moved
 
 
-def _stepped(d: Tensor, k: Tensor, gamma: Tensor | None, anchor: Tensor | None, rule: Rule) -> Tensor:
+def _stepped(
+    d: Tensor, k: Tensor, gamma: Tensor | None, feedback: Tensor | None, anchor: Tensor | None, rule: Rule
+) -> Tensor:
     """The same token by token, clipped."""
     iterates = [d]
-    for key, gate in zip(*unbound(k, gamma), strict=True):
-        iterates.append(calibrate(iterates[-1], key, gate, anchor, rule))
+    for key, gate, asked in zip(*unbound(k, gamma, feedback), strict=True):
+        iterates.append(calibrate(iterates[-1], key, gate, asked, anchor, rule))
     return torch.stack(iterates, 2)
 
 

@@ -5,6 +5,7 @@ trajectory included.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..boundary.gated import check_gated_call
 from ..boundary.inputs import ANYWHERE, Arguments, ScanArguments, check_call, check_scan
 from ..boundary.numerics import REFERENCE, declare
 from ..boundary.results import Results, State, follow, widen
@@ -28,19 +30,22 @@ NORM_EPSILON = 1e-6
 class Scan(NamedTuple):
     """Sequences of one length, widened, as the calibration reads them.
 
-    k [N, T, H, K]; gamma = exp(g) comes from `g` [N, T, H] or None; anchor [N, H, K] or None (0); start [N, H, K].
+    k [N, T, H, K]; gamma = exp(g) comes from `g` [N, T, H] or None; `feedback` [N, T, H, 2] or None as in
+    `feedback_terms`; anchor [N, H, K] or None (0); start [N, H, K].
     """
 
     k: Tensor
     g: Tensor | None
     anchor: Tensor | None
     start: Tensor
+    feedback: Tensor | None = None
 
 
 class Memory(NamedTuple):
     """The same sequences as the memory reads them, with their write keys d_t * k_t still to come.
 
-    q, k [N, T, H, K]; v [N, T, H, V]; beta [N, T, H]; start [N, H, K, V].
+    q, k [N, T, H, K]; v [N, T, H, V]; beta [N, T, H]; start [N, H, K, V]. alpha = exp(state_gate), the latter [N, T, H]
+    or [N, T, H, K], or None (1).
     """
 
     q: Tensor
@@ -48,6 +53,7 @@ class Memory(NamedTuple):
     v: Tensor
     beta: Tensor
     start: Tensor
+    state_gate: Tensor | None = None
 
 
 ScanSolver = Callable[[Scan, Rule, int], tuple[Tensor, Tensor]]
@@ -79,6 +85,29 @@ def osdn_reference(call: Arguments) -> Results:
 
 
 @declare(REFERENCE)
+@takes(check_gated_call, ANYWHERE)
+def osgdn_reference(call: Arguments) -> Results:
+    r"""OS-GDN token by token: OSDN whose memory fades by one gate for each token and head before it is read (T17).
+
+    .. math::
+        M_t &= \alpha_t H_{t-1}, \qquad \alpha_t = e^{g_t} \\
+        H_t &= M_t + \beta_t (d_t \odot k_t)(v_t - M_t^T k_t)^T, \qquad o_t = \text{scale}\, H_t^T q_t \\
+        d_{t+1} &= \Pi[c + \gamma_t (d_t - c)
+                   + \eta w_t \beta_t (1 - \beta_t \langle d_t, k_t \odot k_t\rangle) k_t \odot k_t]
+
+    Remarks, gradients and results as in `osdn_reference`, arguments as in `osdn_kernels.fused_recurrent_osgdn`.
+    """
+    return run(call, scan_tokens, remember_tokens)
+
+
+@declare(REFERENCE)
+@takes(check_gated_call, replace(ANYWHERE, per_feature=True))
+def oskda_reference(call: Arguments) -> Results:
+    r"""OS-KDA token by token: `osgdn_reference` with a gate for each key feature, g [B, T, HV, K]."""
+    return run(call, scan_tokens, remember_tokens)
+
+
+@declare(REFERENCE)
 @takes(check_scan, ANYWHERE)
 def preconditioner_reference(call: ScanArguments) -> tuple[Tensor, Tensor]:
     """The preconditioner alone: d_t [B, T, H, K] and the d handed on [N, H, K], in float32 (float64 for float64 keys).
@@ -95,7 +124,10 @@ def run(call: Arguments, solve_scan: ScanSolver, solve_memory: MemorySolver) -> 
     q, k = (unit(x) if call.use_qk_l2norm_in_kernel else widened(x) for x in (call.q, call.k))
     pieces = []
     group = call.v.shape[2] // k.shape[2]
-    for scan, memory in zip(scans(call, k), memories(call, *(spread(x, group) for x in (q, k))), strict=True):
+    feedback = feedback_terms(widened(call.beta, k.dtype), k.shape[2]) if call.rule.beta_aware else None
+    for scan, memory in zip(
+        scans(call, k, feedback), memories(call, *(spread(x, group) for x in (q, k))), strict=True
+    ):
         path, final = solve_scan(scan, call.rule, call.chunk_size)
         pieces.append((*solve_memory(memory, spread(path, group), call.scale, call.chunk_size), path, final))
     outputs, states, paths, finals = zip(*pieces, strict=True)
@@ -113,19 +145,24 @@ def spread(x: Tensor, group: int) -> Tensor:
 
 def scan_tokens(scan: Scan, rule: Rule, chunk_size: int) -> tuple[Tensor, Tensor]:
     """d_t of every token, one after the other (T4, T13)."""
-    gates = [None] * scan.k.shape[1] if scan.g is None else scan.g.exp().unbind(1)
+    none = [None] * scan.k.shape[1]
+    gates = none if scan.g is None else scan.g.exp().unbind(1)
+    feedbacks = none if scan.feedback is None else scan.feedback.unbind(1)
     d = scan.start
     path: list[Tensor] = []
-    for k, gamma in zip(scan.k.unbind(1), gates, strict=True):
+    for k, gamma, feedback in zip(scan.k.unbind(1), gates, feedbacks, strict=True):
         path.append(d)
-        d = calibrate(d, k, gamma, scan.anchor, rule)
+        d = calibrate(d, k, gamma, feedback, scan.anchor, rule)
     return stack_tokens(path, scan.k), d
 
 
-def calibrate(d: Tensor, k: Tensor, gamma: Tensor | None, anchor: Tensor | None, rule: Rule) -> Tensor:
-    """d_{t+1} from d_t and k_t [..., K] and gamma_t [...]."""
+def calibrate(
+    d: Tensor, k: Tensor, gamma: Tensor | None, feedback: Tensor | None, anchor: Tensor | None, rule: Rule
+) -> Tensor:
+    """d_{t+1} from d_t and k_t [..., K], gamma_t [...] and the feedback [..., 2]."""
     s = k.square()
-    gain = rule.eta * feedback_weight(s, rule) * (1 - (d * s).sum(-1))
+    fixed, slope = (1.0, 1.0) if feedback is None else feedback.unbind(-1)
+    gain = rule.eta * feedback_weight(s, rule) * (fixed - slope * (d * s).sum(-1))
     return project(forget(d, gamma, anchor) + gain[..., None] * s, rule)
 
 
@@ -142,6 +179,15 @@ def feedback_weight(s: Tensor, rule: Rule) -> Tensor | float:
     return 1 / (s.sum(-1) + FEEDBACK_EPSILON) if rule.normalize_feedback else 1.0
 
 
+def feedback_terms(beta: Tensor, heads: int) -> Tensor:
+    """(f, m) [N, T, H, 2] of the feedback f - m <d_t, s_t>: means of beta and beta^2 over the heads that share d_t.
+
+    The mean of beta (1 - beta <d, s>) is minus the slope of the mean of (1 - beta <d, s>)^2 / 2 over these heads (T17).
+    """
+    grouped = beta.unflatten(2, (heads, -1))
+    return torch.stack([grouped.mean(3), grouped.square().mean(3)], -1)
+
+
 def project(d: Tensor, rule: Rule) -> Tensor:
     """Clip to the box; a box of one point has no gradient, for there the clip is a constant."""
     if rule.pinned:
@@ -154,11 +200,20 @@ def remember_tokens(memory: Memory, path: Tensor, scale: float, chunk_size: int)
     state = memory.start
     outputs: list[Tensor] = []
     tokens = (memory.q, memory.k, path * memory.k, memory.v, memory.beta)
-    for q, k, write_key, v, beta in zip(*(x.unbind(1) for x in tokens), strict=True):
+    gates = [None] * memory.k.shape[1] if memory.state_gate is None else memory.state_gate.exp().unbind(1)
+    for q, k, write_key, v, beta, alpha in zip(*(x.unbind(1) for x in tokens), gates, strict=True):
+        state = fade(state, alpha)
         residual = v - torch.einsum("nhkv,nhk->nhv", state, k)
         state = state + torch.einsum("nhk,nhv->nhkv", write_key, beta[..., None] * residual)
         outputs.append(scale * torch.einsum("nhkv,nhk->nhv", state, q))
     return stack_tokens(outputs, memory.v), state
+
+
+def fade(state: Tensor, alpha: Tensor | None) -> Tensor:
+    """alpha H for H [N, H, K, V], with alpha [N, H] or [N, H, K], or None (1)."""
+    if alpha is None:
+        return state
+    return state * (alpha[..., None] if alpha.dim() == 3 else alpha[..., None, None])
 
 
 def stack_tokens(rows: list[Tensor], like: Tensor) -> Tensor:
@@ -166,22 +221,25 @@ def stack_tokens(rows: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack(rows, 1) if rows else like
 
 
-def scans(call: ScanArguments, k: Tensor) -> list[Scan]:
+def scans(call: ScanArguments, k: Tensor, feedback: Tensor | None = None) -> list[Scan]:
     """The batch, or its packed sequences one by one, with `k` the widened keys."""
     g = None if call.g is None else widened(call.g, k.dtype)
     start = call.initial_preconditioner
     if start is None:
         start = k.new_ones(call.sequences, *k.shape[2:])
-    return [Scan(*piece) for piece in split(call.cu_seqlens, (k, g), (call.anchor, start))]
+    pieces = split(call.cu_seqlens, (k, g, feedback), (call.anchor, start))
+    return [Scan(k, g, c, start, feedback) for k, g, feedback, c, start in pieces]
 
 
 def memories(call: Arguments, q: Tensor, k: Tensor) -> list[Memory]:
     """Likewise for the memory."""
     v, beta = widened(call.v), widened(call.beta, k.dtype)
+    gate = None if call.state_gate is None else widened(call.state_gate, k.dtype)
     start = call.initial_state
     if start is None:
         start = k.new_zeros(call.sequences, *k.shape[2:], v.shape[3])
-    return [Memory(*piece) for piece in split(call.cu_seqlens, (q, k, v, beta), (start,))]
+    pieces = split(call.cu_seqlens, (q, k, v, beta, gate), (start,))
+    return [Memory(q, k, v, beta, start, gate) for q, k, v, beta, gate, start in pieces]
 
 
 def split(

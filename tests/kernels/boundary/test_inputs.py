@@ -229,7 +229,7 @@ def test_canonical_values(dtype):
     found = check_call(ANYWHERE if dtype == torch.float64 else KERNELS, **arguments(**changes))
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     assert found.scale == K**-0.5
-    assert tuple(found.rule) == (0.003, 2 / 3, 3 / 2, False)
+    assert tuple(found.rule) == (0.003, 2 / 3, 3 / 2, False, False)
     assert found.sequences == B
     assert found.chunk_size == 64
     for name in ("q", "k", "v", "beta"):

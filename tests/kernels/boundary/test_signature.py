@@ -21,7 +21,7 @@ SCANS = [osdn_preconditioner, preconditioner_reference]
 
 PUBLIC = (
     "q, k, v, beta, *, g=None, scale=None, eta=0.003, d_min=0.6666666666666666, d_max=1.5, anchor=None, "
-    "normalize_feedback=False, initial_state=None, initial_preconditioner=None, state_indices=None, "
+    "normalize_feedback=False, beta_aware=False, initial_state=None, initial_preconditioner=None, state_indices=None, "
     "output_final_state=False, use_qk_l2norm_in_kernel=False, "
     "cu_seqlens=None, chunk_size=64, return_trajectory=False, check_values=True"
 )

@@ -52,11 +52,15 @@ def draw(
     key_dim: int = 6,
     value_dim: int = 5,
     cu_seqlens: list[int] | None = None,
+    value_heads: int | None = None,
     start: bool = True,
     dtype: torch.dtype = torch.float64,
     **options: Any,
 ) -> Call:
-    """A call with keys near unit length, and with `start` an initial state and a d_1 inside the box."""
+    """A call with keys near unit length, and with `start` an initial state and a d_1 inside the box.
+
+    `value_heads`, a multiple of `heads`, share those of the keys.
+    """
     rng = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -69,13 +73,14 @@ def draw(
         batch, length = 1, cu_seqlens[-1]
         options["cu_seqlens"] = torch.tensor(cu_seqlens)
     sequences = batch if cu_seqlens is None else len(cu_seqlens) - 1
-    tokens = (batch, length, heads)
+    tokens, value_heads = (batch, length, heads), value_heads or heads
+    written = (batch, length, value_heads)
     keys = torch.nn.functional.normalize(normal(*tokens, key_dim), dim=-1)
     tensors = {
         "q": normal(*tokens, key_dim),
         "k": keys * (0.8 + 0.5 * uniform(*tokens, 1)),
-        "v": normal(*tokens, value_dim),
-        "beta": uniform(*tokens),
+        "v": normal(*written, value_dim),
+        "beta": uniform(*written),
     }
     if gates != "none":
         tensors["g"] = -0.15 * uniform(*tokens) - 1e-3
@@ -84,9 +89,21 @@ def draw(
     box = RULES[rule]
     if start:
         inside = (0.9 + 0.2 * uniform(sequences, heads, key_dim)).clamp(box["d_min"], box["d_max"])
-        tensors["initial_state"] = 0.3 * normal(sequences, heads, key_dim, value_dim)
+        tensors["initial_state"] = 0.3 * normal(sequences, value_heads, key_dim, value_dim)
         tensors["initial_preconditioner"] = inside
     return Call({name: x.to(dtype) for name, x in tensors.items()}, {**box, **options})
+
+
+def draw_gated(rule: str, gates: str = "none", *, state_gate: str, seed: int = 0, **more: Any) -> Call:
+    """Likewise of a gated operator, whose memory fades by a gate for each "head" or "feature"; `g_d` is d's."""
+    call = draw(rule, gates, seed=seed, **more)
+    rng = torch.Generator().manual_seed(seed + 1)
+    tensors = {"g_d" if name == "g" else name: x for name, x in call.tensors.items()}
+    shape = tensors["beta"].shape
+    if state_gate == "feature":
+        shape = torch.Size((*shape, tensors["k"].shape[3]))
+    gate = -0.5 * torch.rand(shape, generator=rng, dtype=torch.float64) - 1e-3
+    return Call(tensors | {"g": gate.to(tensors["k"].dtype)}, call.options)
 
 
 def results(call: Call, operator: Any) -> dict[str, Tensor]:

@@ -1,0 +1,116 @@
+"""The boundary of the gated operators: their two gates, given as logarithms or as what the gates are formed from."""
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from .checks import check_tensor, read_finite, read_rule, refuse
+from .inputs import REFERENCE_DTYPES, Arguments, Gates, Limits, check_gates, check_groups
+from .results import State, widen
+from .rule import PUBLISHED
+
+
+def check_gated_call(
+    limits: Limits,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    *,
+    scale: float | None = None,
+    initial_state: Tensor | State | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    use_gate_in_kernel: bool = False,
+    A_log: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    lower_bound: float | None = None,
+    use_beta_sigmoid_in_kernel: bool = False,
+    allow_neg_eigval: bool = False,
+    cu_seqlens: Tensor | None = None,
+    g_d: Tensor | Literal["state"] | None = None,
+    eta: float = PUBLISHED.eta,
+    d_min: float = PUBLISHED.d_min,
+    d_max: float = PUBLISHED.d_max,
+    anchor: Tensor | float | None = None,
+    normalize_feedback: bool = PUBLISHED.normalize_feedback,
+    beta_aware: bool = True,
+    initial_preconditioner: Tensor | None = None,
+    state_indices: Tensor | None = None,
+    chunk_size: int = 64,
+    return_trajectory: bool = False,
+    check_values: bool = True,
+) -> Arguments:
+    """The arguments of a gated operator, checked and made canonical; errors as in `check_scan`.
+
+    With `use_gate_in_kernel` the log gates are formed from g, `A_log` and `dt_bias` (`form_gate`), and with
+    `use_beta_sigmoid_in_kernel` the write gates from beta, both in torch.
+    """
+    check_tensor("q", q, "[B, T, H, K]", limits.dtypes)
+    check_tensor("v", v, "[B, T, HV, V]", (q.dtype,), (*q.shape[:2], None, None), q.device)
+    check_groups(q, v)
+    features = (q.shape[3],) if limits.per_feature else ()
+    layout = "[B, T, HV, K]" if limits.per_feature else "[B, T, HV]"
+    check_tensor("g", g, layout, limits.dtypes, (*v.shape[:3], *features), q.device)
+    check_tensor("beta", beta, "[B, T, HV]", limits.dtypes, v.shape[:3], q.device)
+    if use_gate_in_kernel:
+        g = form_gate(g, A_log, dt_bias, lower_bound)
+    elif lower_bound is not None or A_log is not None or dt_bias is not None:
+        refuse("use_gate_in_kernel", "True beside A_log, dt_bias or lower_bound", use_gate_in_kernel)
+    if use_beta_sigmoid_in_kernel:
+        beta = form_beta(beta, allow_neg_eigval)
+    elif allow_neg_eigval:
+        refuse("allow_neg_eigval", "False without use_beta_sigmoid_in_kernel", allow_neg_eigval)
+    if isinstance(g_d, str):
+        if g_d != "state":
+            refuse("g_d", 'a tensor, None or "state"', repr(g_d))
+        g_d = reuse_gate(g, q.shape[2])
+    rule = read_rule(eta, d_min, d_max, normalize_feedback, beta_aware)
+    return check_gates(
+        limits, q, k, v, beta, Gates(g, g_d, "g_d"), scale, rule, anchor, initial_state, initial_preconditioner,
+        state_indices, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens, chunk_size, return_trajectory,
+        check_values,
+    )  # fmt: skip
+
+
+def form_gate(
+    x: Tensor, A_log: Tensor | None, dt_bias: Tensor | None, lower_bound: float | None = None
+) -> Tensor:
+    """Log gates of inputs [..., HV] or [..., HV, K], as flash-linear-attention forms them, in float32 (float64).
+
+    ``-exp(A_log) softplus(x + dt_bias)``, or with a lower bound ``lower_bound sigmoid(exp(A_log) (x + dt_bias))``, with
+    A_log [HV] and dt_bias [HV] or [HV * K], None for 0; without a bound A_log has to be given.
+    """
+    wide = x.to(widen(x.dtype))
+    heads = x.shape[2:3]
+    if dt_bias is not None:
+        check_tensor(
+            "dt_bias", dt_bias.flatten(), "[HV] or [HV * K]", REFERENCE_DTYPES, (x[0, 0].numel(),), x.device
+        )
+        wide = wide + dt_bias.view(x.shape[2:]).to(wide.dtype)
+    if A_log is None:
+        if lower_bound is None:
+            refuse("A_log", "a tensor [HV] without lower_bound", None)
+        return read_finite("lower_bound", lower_bound) * wide.sigmoid()
+    check_tensor("A_log", A_log, "[HV]", REFERENCE_DTYPES, heads, x.device)
+    slope = A_log.to(wide.dtype).exp().view(*heads, *[1] * (x.dim() - 3))
+    if lower_bound is None:
+        gate: Tensor = -slope * softplus(wide)
+        return gate
+    return read_finite("lower_bound", lower_bound) * (slope * wide).sigmoid()
+
+
+def form_beta(x: Tensor, allow_neg_eigval: bool) -> Tensor:
+    """Write gates sigmoid(x), or twice that, in float32 (float64)."""
+    gate = x.to(widen(x.dtype)).sigmoid()
+    return 2 * gate if allow_neg_eigval else gate
+
+
+def reuse_gate(g: Tensor, heads: int) -> Tensor:
+    """Log gates of d [B, T, H] from those of the memory: their means over features and over the heads that share d."""
+    wide = g.to(widen(g.dtype))
+    per_head = wide.mean(-1) if g.dim() == 4 else wide
+    mean: Tensor = per_head.unflatten(2, (heads, -1)).mean(3)
+    return mean
