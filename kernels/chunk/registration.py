@@ -15,7 +15,7 @@ from . import stages
 from .stages import ChunkOptions, ChunkOutputs, ChunkSaved
 from .write_keys import FIXED, IDENTITY, LEARNED
 
-PER_TOKEN = ("q", "k", "v", "beta", "g")
+PER_TOKEN = ("q", "k", "v", "beta", "g", "state_gate", "feedback")
 
 
 class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
@@ -46,7 +46,8 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
     def unreached(self, inputs: Inputs, options: ChunkOptions) -> Collection[str]:
         if options.mode == LEARNED:
             return () if inputs.g is not None else ("anchor",)
-        return ("g", "anchor") if options.mode == FIXED else ("g", "anchor", "initial_preconditioner")
+        apart = ("g", "anchor", "feedback")
+        return apart if options.mode == FIXED else (*apart, "initial_preconditioner")
 
     def count_flops(self, inputs: Inputs, options: ChunkOptions) -> tuple[int, int]:
         tokens, key_dim, value_dim = inputs.beta.numel(), inputs.k.shape[-1], inputs.v.shape[-1]

@@ -85,7 +85,7 @@ def write_keys(
 
 def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutputs:
     """Output, final state and final preconditioner of every sequence, of contiguous inputs with tokens."""
-    q, k, v, beta, g, anchor, initial_state, start, _ = inputs
+    q, k, v, beta, g, anchor, initial_state, start = inputs[:8]
     mode = options.mode
     gains: Gains | None = None
     path = new_path(k, mode) if options.keep else None
@@ -123,7 +123,7 @@ def backward(
     inputs: Inputs, options: ChunkOptions, saved: ChunkSaved, grads: Cotangents, chunks: Chunks
 ) -> Gradients:
     """Gradients of every input; W, U and the states are formed again rather than kept."""
-    q, k, v, beta, g, anchor, initial_state, _, _ = inputs
+    q, k, v, beta, g, anchor, initial_state = inputs[:7]
     rule, mode = options.rule, options.mode
     gains: Gains | None = None
     if mode == LEARNED:

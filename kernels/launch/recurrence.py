@@ -15,7 +15,11 @@ Outputs = TypeVar("Outputs", bound=tuple[Any, ...])
 
 
 class Inputs(NamedTuple):
-    """Tensors of one call. Shapes as in `osdn_kernels.chunk_osdn`; anchors and states are float32."""
+    """Tensors of one call, as in `osdn_kernels.boundary.inputs.Arguments`; anchors and states are float32.
+
+    state_gate [B, T, HV] or [B, T, HV, K]: log gates of the memory. feedback [B, T, H, 2] float32: (f, m) of the
+    feedback f - m <d_t, s_t>; None is (1, 1).
+    """
 
     q: Tensor
     k: Tensor
@@ -25,6 +29,8 @@ class Inputs(NamedTuple):
     anchor: Tensor | None = None
     initial_state: Tensor | None = None
     initial_preconditioner: Tensor | None = None
+    state_gate: Tensor | None = None
+    feedback: Tensor | None = None
     cu_seqlens: Tensor | None = None
 
     @property
@@ -44,6 +50,8 @@ class Gradients(NamedTuple):
     anchor: Tensor | None
     initial_state: Tensor | None
     initial_preconditioner: Tensor | None
+    state_gate: Tensor | None = None
+    feedback: Tensor | None = None
 
 
 class Cotangents(NamedTuple):

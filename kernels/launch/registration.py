@@ -24,7 +24,7 @@ Outputs = TypeVar("Outputs", bound=tuple[Any, ...])
 KINDS = {Tensor: "Tensor", Tensor | None: "Tensor?", float: "float", int: "SymInt", bool: "bool"}
 """Types of arguments, in the language of PyTorch's schemas."""
 
-PER_TOKEN = {"q", "k", "v", "beta", "g", "o", "d", "path"}
+PER_TOKEN = {"q", "k", "v", "beta", "g", "state_gate", "feedback", "o", "d", "path"}
 """Inputs and outputs [1, T, ...] of packed sequences, of which no kernel writes rows that belong to none."""
 
 

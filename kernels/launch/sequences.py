@@ -184,10 +184,11 @@ def clear_kernel(
 
 
 def clear_between(cu_seqlens: Tensor, tensors: Sequence[Tensor]) -> None:
-    """Zero the rows that no packed sequence has, in up to five contiguous tensors [1, T, ...]."""
+    """Zero the rows that no packed sequence has, in contiguous tensors [1, T, ...], five at a time."""
     if not tensors:
         return
-    given = [*tensors, *[None] * (5 - len(tensors))]
+    clear_between(cu_seqlens, tensors[5:])
+    given = [*tensors[:5], *[None] * (5 - len(tensors[:5]))]
     widths = [0 if x is None else x[0, 0].numel() for x in given]
     clear_kernel[(16,)](
         *given,

@@ -209,7 +209,7 @@ def allocate(inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
 
 def recurrent_forward(inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
     """All tokens one after the other, from contiguous inputs."""
-    q, k, v, beta, g, anchor, initial_state, initial_preconditioner, cu_seqlens = inputs
+    q, k, v, beta, g, anchor, initial_state, initial_preconditioner, _, _, cu_seqlens = inputs
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     rule, result = options.rule, allocate(inputs, options)
     recurrent_kernel[lambda meta: (inputs.sequences * heads, triton.cdiv(value_dim, meta["BV"]))](

@@ -36,7 +36,7 @@ def test_opcheck_of_the_chunkwise_operator(mode, eta, bounds, keep):
         given[4] = given[5] = None
     bounds = None if bounds is None else torch.tensor(bounds)
     numbers = (0.25, eta, 0.56, 1.18, False, 16, mode, False, keep)
-    assert opcheck(torch.ops.osdn.chunk_forward.default, (*given, bounds, *numbers)) == ALL_PASS
+    assert opcheck(torch.ops.osdn.chunk_forward.default, (*given, None, None, bounds, *numbers)) == ALL_PASS
 
 
 @pytest.mark.parametrize("bounds", [None, [0, 7, 7, 20]])
@@ -44,7 +44,9 @@ def test_opcheck_of_the_recurrent_operator(bounds):
     given = leaves(bounds)
     bounds = None if bounds is None else torch.tensor(bounds)
     numbers = (0.25, 0.3, 0.56, 1.18, False, True)
-    assert opcheck(torch.ops.osdn.recurrent_forward.default, (*given, bounds, *numbers)) == ALL_PASS
+    assert (
+        opcheck(torch.ops.osdn.recurrent_forward.default, (*given, None, None, bounds, *numbers)) == ALL_PASS
+    )
 
 
 def test_opcheck_of_the_preconditioner_and_the_norm():
@@ -235,4 +237,4 @@ def test_a_wrong_shape_of_the_chunkwise_operator_is_seen():
     given = leaves()
     given[4] = given[5] = None
     with pytest.raises(Exception, match="opcheck"):
-        opcheck(torch.ops.osdn.test_wide_inverse_forward.default, (*given, None, *numbers))
+        opcheck(torch.ops.osdn.test_wide_inverse_forward.default, (*given, None, None, None, *numbers))
