@@ -174,7 +174,7 @@ def _inputs(call: Arguments) -> Inputs:
     if call.use_qk_l2norm_in_kernel:
         q, k = l2norm(q), l2norm(k)
     states = call.anchor, call.initial_state, call.initial_preconditioner
-    return Inputs(q, k, call.v, call.beta, call.g, *states, call.cu_seqlens)
+    return Inputs(q, k, call.v, call.beta, call.g, *states, cu_seqlens=call.cu_seqlens)
 
 
 def _results(

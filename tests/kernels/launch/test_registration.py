@@ -35,7 +35,7 @@ def test_opcheck_of_the_chunkwise_operator(mode, eta, bounds, keep):
     if mode != LEARNED:
         given[4] = given[5] = None
     bounds = None if bounds is None else torch.tensor(bounds)
-    numbers = (0.25, eta, 0.56, 1.18, False, 16, mode, False, keep)
+    numbers = (0.25, eta, 0.56, 1.18, False, False, 16, mode, False, keep)
     assert opcheck(torch.ops.osdn.chunk_forward.default, (*given, None, None, bounds, *numbers)) == ALL_PASS
 
 
@@ -43,7 +43,7 @@ def test_opcheck_of_the_chunkwise_operator(mode, eta, bounds, keep):
 def test_opcheck_of_the_recurrent_operator(bounds):
     given = leaves(bounds)
     bounds = None if bounds is None else torch.tensor(bounds)
-    numbers = (0.25, 0.3, 0.56, 1.18, False, True)
+    numbers = (0.25, 0.3, 0.56, 1.18, False, False, True)
     assert (
         opcheck(torch.ops.osdn.recurrent_forward.default, (*given, None, None, bounds, *numbers)) == ALL_PASS
     )
@@ -51,7 +51,7 @@ def test_opcheck_of_the_recurrent_operator(bounds):
 
 def test_opcheck_of_the_preconditioner_and_the_norm():
     q, k, _, _, g, anchor, _, start = leaves()
-    given = (k, g, anchor, start, None, 0.3, 0.56, 1.18, False, 16, False)
+    given = (k, g, anchor, start, None, 0.3, 0.56, 1.18, False, False, 16, False)
     assert opcheck(torch.ops.osdn.preconditioner_forward.default, given) == ALL_PASS
     assert opcheck(torch.ops.osdn.l2norm_forward.default, (q,)) == ALL_PASS
 
@@ -233,7 +233,7 @@ class WideInverse(ChunkOperator):
 
 def test_a_wrong_shape_of_the_chunkwise_operator_is_seen():
     WideInverse()
-    numbers = (0.25, 0.3, 0.56, 1.18, False, 16, FIXED, False, False)
+    numbers = (0.25, 0.3, 0.56, 1.18, False, False, 16, FIXED, False, False)
     given = leaves()
     given[4] = given[5] = None
     with pytest.raises(Exception, match="opcheck"):
