@@ -30,9 +30,11 @@ def tighten(
         return
     import numpy as np
 
-    from osdn_theory.verification.tightness import TIGHTENABLE, tighten as search
+    from osdn_theory.verification.tightness import TIGHTENABLE, UNSEARCHED, tighten as search
 
-    theorems = known_names("--bounds", bounds, TIGHTENABLE) or list(TIGHTENABLE)
+    asked = known_names("--bounds", bounds, (*TIGHTENABLE, *UNSEARCHED)) or [*TIGHTENABLE, *UNSEARCHED]
+    theorems = [name for name in asked if name in TIGHTENABLE]
+    unsearched = {name: why for name, why in UNSEARCHED.items() if name in asked}
     rng = np.random.default_rng(seed)
     results: list[TightenResult] = []
     with progress_bar() as progress:
@@ -40,9 +42,9 @@ def tighten(
             progress(theorem, done, len(theorems))
             results.extend(search(theorem, rng, restarts=restarts, evaluations=evaluations))
     if json:
-        print_json({"seed": seed, "results": results})
+        print_json({"seed": seed, "results": results, "not_searched": unsearched})
     else:
-        _print_tightness(results)
+        _print_tightness(results, unsearched)
 
 
 def _worst_cases(bounds: list[str] | None, *, json: bool) -> None:
@@ -70,19 +72,14 @@ def _worst_cases(bounds: list[str] | None, *, json: bool) -> None:
     )
 
 
-def _print_tightness(results: Sequence[TightenResult]) -> None:
-    """The smallest slack found for every bound, and whether it is attained."""
+def _print_tightness(results: Sequence[TightenResult], unsearched: dict[str, str]) -> None:
+    """The smallest slack found for every bound, whether it is attained, and why others are not searched."""
+    found = [
+        [f"{x.theorem} {x.title}", f"{x.slack:.8g}", "yes" if x.attained else "no", x.note] for x in results
+    ]
     print_table(
         "Smallest slack (right side / left side) found by search",
         ["bound", "slack", "attained", "what is known"],
-        (
-            [
-                f"{found.theorem} {found.title}",
-                f"{found.slack:.8g}",
-                "yes" if found.attained else "no",
-                found.note,
-            ]
-            for found in results
-        ),
+        [*found, *([name, "–", "not searched", why] for name, why in unsearched.items())],
         left=["what is known"],
     )

@@ -87,8 +87,8 @@ def tightness_exhibit(seed: int, *, restarts: int = 2, evaluations: int = 200) -
         "How tight each bound is",
         f"Smallest right side / left side found by a search over small streams and comparators ({restarts + 1} starts, "
         f"each followed by a local optimisation); 1 is attained. {attained} of {len(found)} inequalities are attained, "
-        "the others are approached. T3, T15, T17, T19, the bias of T13 and the Lyapunov identity of T16 are "
-        "equalities. `osdn-theory tighten` searches longer.",
+        "the others are approached. T3, T15, T17, T19, T24, the bias of T13, the Lyapunov identity of T16 and recall "
+        "in T22 are equalities. `osdn-theory tighten` searches longer, and says why T23 and T28 are not searched.",
         header=("bound", "smallest slack", "attained", "what is known"),
         rows=[
             (

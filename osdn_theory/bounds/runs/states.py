@@ -6,6 +6,7 @@ The writes are those of THEORY.md, apart from the float64 solvers; d may be any 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isqrt
 from typing import Any
 
 import flint
@@ -14,13 +15,19 @@ import numpy as np
 from osdn_theory.bounds.numbers import Balls, Field, Number, matrix, vector
 from osdn_theory.bounds.problem import CalibrationProblem
 
-LONGEST = 64
-"""Tokens from the start of a stream along which states are enclosed."""
+WHOLE = 2**33
+"""T^2 V K up to which states are enclosed along a whole stream: some seconds for each run."""
+
+
+def covered(problem: CalibrationProblem) -> int:
+    """Tokens from the start of a stream along which states are enclosed: a bit more for each, of V K numbers."""
+    longest = isqrt(WHOLE // (problem.key_dim * problem.stream.value_dim))
+    return min(problem.length, max(1, longest))
 
 
 def widened(field: Field, length: int) -> Field:
-    """The field, balls finer by what so many writes may cost: each may double a radius, and a value."""
-    return Balls(field.bits + 4 * length) if isinstance(field, Balls) else field
+    """The field, balls finer by what so many writes cost: each about doubles a radius."""
+    return Balls(field.bits + length) if isinstance(field, Balls) else field
 
 
 def column(values: Sequence[Number]) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.bound_cases import FAST, checked, one, outcome, stream_of, unguarded
 
-from osdn_theory.bounds import check_bounds
-from osdn_theory.bounds.runs.states import LONGEST
+from osdn_theory.bounds import check_bounds, runs
 from osdn_theory.bounds.statements import memory
 from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, gated_delta_net, osdn
@@ -229,6 +229,27 @@ def test_errors_grow_geometrically_although_every_write_contracts() -> None:
     assert {c.outcome for c in check_bounds(run, ["T16", "T27"])} == {"holds"}
 
 
-def test_a_prefix_is_named() -> None:
-    checks = checked(stream_of(length=LONGEST + 1), FAST, "T26", "T27")
-    assert {c.scope for c in checks} == {f"tokens 1 to {LONGEST}"}
+def test_the_last_token_of_a_long_stream_counts() -> None:
+    """A write beyond 2 at the end makes T26 and T27 not applicable; what it does to the states is in both sides."""
+    stream = stream_of(length=100)
+    for theorem in ("T26", "T27"):
+        whole, shorter = (
+            one(checked(part, FAST, theorem), theorem) for part in (stream, stream.tokens(0, 99))
+        )
+        assert (whole.outcome, whole.scope) == ("holds", "whole trajectory")
+        assert (whole.lhs, whole.rhs) != (shorter.lhs, shorter.rhs)
+        wild = replace(stream, beta=np.append(np.ones(99), 4.0))
+        assert "at token 100" in one(checked(wild, FAST, theorem), theorem).reason
+
+
+def test_a_prefix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs.states, "WHOLE", 20**2 * 6 * 3)
+    checks = checked(stream_of(length=21), FAST, "T26", "T27")
+    assert {c.scope for c in checks} == {"tokens 1 to 20"}
+    assert {c.scope for c in checked(stream_of(length=20), FAST, "T26", "T27")} == {"whole trajectory"}
+
+
+def test_a_form_that_is_too_wide_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_WIDEST", 1)
+    found = one(check_bounds(fast_corner(), ["T25"]), "T25", "Speed")
+    assert (found.outcome, found.reason) == ("not applicable", "takes too long for K > 1, got K = 2")
