@@ -125,7 +125,7 @@ def _stepped(
     """The same token by token, clipped."""
     iterates = [d]
     for key, gate, asked in zip(*unbound(k, gamma, feedback), strict=True):
-        iterates.append(calibrate(iterates[-1], key, gate, asked, anchor, rule))
+        iterates.append(calibrate(iterates[-1], key, gate, anchor, rule, asked))
     return torch.stack(iterates, 2)
 
 

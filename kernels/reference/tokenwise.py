@@ -152,12 +152,17 @@ def scan_tokens(scan: Scan, rule: Rule, chunk_size: int) -> tuple[Tensor, Tensor
     path: list[Tensor] = []
     for k, gamma, feedback in zip(scan.k.unbind(1), gates, feedbacks, strict=True):
         path.append(d)
-        d = calibrate(d, k, gamma, feedback, scan.anchor, rule)
+        d = calibrate(d, k, gamma, scan.anchor, rule, feedback)
     return stack_tokens(path, scan.k), d
 
 
 def calibrate(
-    d: Tensor, k: Tensor, gamma: Tensor | None, feedback: Tensor | None, anchor: Tensor | None, rule: Rule
+    d: Tensor,
+    k: Tensor,
+    gamma: Tensor | None,
+    anchor: Tensor | None,
+    rule: Rule,
+    feedback: Tensor | None = None,
 ) -> Tensor:
     """d_{t+1} from d_t and k_t [..., K], gamma_t [...] and the feedback [..., 2]."""
     s = k.square()
