@@ -24,6 +24,10 @@ Outputs = TypeVar("Outputs", bound=tuple[Any, ...])
 KINDS = {Tensor: "Tensor", Tensor | None: "Tensor?", float: "float", int: "SymInt", bool: "bool"}
 """Types of arguments, in the language of PyTorch's schemas."""
 
+_PACKAGE = __name__.removesuffix(".launch.registration")
+NAMESPACE = "osdn" if _PACKAGE == "osdn_kernels" else _PACKAGE.replace(".", "_")
+"""Of the operators in `torch.ops`; a copy under another name, as Hugging Face's `kernels` loads one, has its own."""
+
 PER_TOKEN = {"q", "k", "v", "beta", "g", "state_gate", "feedback", "o", "d", "path"}
 """Inputs and outputs [1, T, ...] of packed sequences, of which no kernel writes rows that belong to none."""
 
@@ -92,7 +96,7 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
             self._run_backward, self._trace_backward,
         )  # fmt: skip
         torch.library.register_autograd(
-            f"osdn::{self.name}_forward", self._differentiate, setup_context=self._save
+            f"{NAMESPACE}::{self.name}_forward", self._differentiate, setup_context=self._save
         )
         for way, op in enumerate((self._forward, self._backward)):
             torch.library.register_vmap(op.name(), _over_slices(op))
@@ -113,7 +117,7 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
 
     def _refuse(self, *_: Any) -> NoReturn:
         raise NotImplementedError(
-            f"osdn::{self.name} has first derivatives in reverse mode alone; osdn_reference has all"
+            f"{NAMESPACE}::{self.name} has first derivatives in reverse mode alone; osdn_reference has all"
         )
 
     def _counting(self, way: int) -> Callable[..., int]:
@@ -197,11 +201,11 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
 
 def _define(name: str, schema: str, run: Callable[..., Any], trace: Callable[..., Any]) -> Any:
     """What `torch.library.custom_op` makes of it, but that no call imports the compiler, which takes seconds."""
-    qualified = f"osdn::{name}"
+    qualified = f"{NAMESPACE}::{name}"
     torch.library.define(qualified, schema)
     torch.library.impl(qualified, "default", run)
     torch.library.register_fake(qualified, trace)
-    return getattr(torch.ops.osdn, name).default
+    return getattr(getattr(torch.ops, NAMESPACE), name).default
 
 
 def _function(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 from torch import nn
 
 MARKS = ("_no_weight_decay", "_no_reinit", "_is_hf_initialized")
-"""Attributes that libraries look for."""
+"""Attributes that libraries look for; the last says that there are values already."""
 
 
 class MarkedModule(nn.Module):
@@ -17,11 +17,20 @@ class MarkedModule(nn.Module):
     """
 
     marked: ClassVar[tuple[str, ...]] = ()
+    _filled = True
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name in self.marked:
+            if value is not None and value.is_meta:
+                # transformers gives such a parameter memory when it was not loaded, and then must initialise it.
+                self._filled = False
             self._mark()
+
+    def mark_filled(self) -> None:
+        """Say that the parameters have values, after a start without storage."""
+        self._filled = True
+        self._mark()
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         super().__setstate__(dict(state))
@@ -33,6 +42,7 @@ class MarkedModule(nn.Module):
         return self
 
     def _mark(self) -> None:
+        marks = dict.fromkeys(MARKS if self._filled else MARKS[:2], True)
         for name in self.marked:
             if self._parameters.get(name) is not None:
-                vars(self._parameters[name]).update(dict.fromkeys(MARKS, True))
+                vars(self._parameters[name]).update(marks)

@@ -5,9 +5,9 @@ a certificate that no iterate leaves the box, decided on the device, accepts the
 token by token. The result is that of the clipped recurrence in both cases.
 """
 
+from ctypes import c_float
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -340,7 +340,7 @@ def rule_numbers(rule: Rule) -> tuple[float, float, float, float]:
     Rounded here, so that the interpreter, which would keep them in float64, sees a clipped d that is stored in float32
     lie on the bound and not beside it.
     """
-    eta, d_min, d_max = (float(np.float32(x)) for x in (rule.eta, rule.d_min, rule.d_max))
+    eta, d_min, d_max = (c_float(x).value for x in (rule.eta, rule.d_min, rule.d_max))
     return eta, rule.eta - eta, d_min, d_max
 
 

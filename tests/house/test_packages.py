@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"osdn_theory": "osdn_theory", "kernels": "osdn_kernels", "proofs_check": "proofs_check"}
 # Tools that are run from the checkout, with an extra of their own.
-TOOLS = ("osdn_kernels.benchmarks", "osdn_kernels.experiments")
+TOOLS = ("osdn_kernels.benchmarks", "osdn_kernels.experiments", "osdn_kernels.models")
 
 
 def test_every_folder_of_modules_is_a_package_that_is_installed() -> None:
@@ -101,13 +101,16 @@ def import_all(packages: list[str], without: set[str]) -> str:
 
 
 def test_the_theory_needs_neither_torch_nor_kernels() -> None:
-    absent = modules_of(KERNELS_ONLY | required("peers")) | {"fla", "osdn_kernels"}
+    absent = modules_of(KERNELS_ONLY | required("hf")) | {"fla", "osdn_kernels"}
     assert {"torch", "triton", "transformers"} <= absent
     assert import_all(["osdn_theory", "proofs_check"], absent) == ""
 
 
 def test_the_kernels_need_nothing_of_the_theory() -> None:
-    absent = modules_of(THEORY_ONLY) - modules_of({"typer"}) | {"osdn_theory", "proofs_check"}
+    absent = modules_of(THEORY_ONLY | {"transformers"}) - modules_of({"typer"}) | {
+        "osdn_theory",
+        "proofs_check",
+    }
     assert {"scipy", "sympy", "flint", "numba", "matplotlib"} <= absent
     # typer itself prints with rich; nothing else may.
     assert import_all(["osdn_kernels"], absent - {"rich"}) == ""
@@ -116,6 +119,8 @@ def test_the_kernels_need_nothing_of_the_theory() -> None:
 def test_a_module_that_is_needed_is_missed() -> None:
     assert "No module named 'scipy'" in import_all(["osdn_theory"], {"scipy"})
     assert "No module named 'torch'" in import_all(["osdn_kernels"], {"torch"})
+    done = run_without({"transformers"}, "import osdn_kernels.models")
+    assert "No module named 'transformers'" in done.stderr
 
 
 @pytest.mark.parametrize("missing", ["typer", "scipy"])
