@@ -13,7 +13,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "boundary.results": ["State", "Trajectory"],
         "layers.cache": ["LayerCache"],
         "layers.layer": ["OnlineScaledDeltaNet"],
-        "ops": ["chunk_osdn", "fused_recurrent_osdn", "osdn_preconditioner", "sequential_scan"],
+        "ops": [
+            "chunk_osdn",
+            "fused_recurrent_osdn",
+            "fused_recurrent_osgdn",
+            "fused_recurrent_oskda",
+            "osdn_preconditioner",
+            "sequential_scan",
+        ],
         "recurrent.decode": ["decode_step_"],
         "reference.chunkwise": ["chunk_osdn_reference"],
         "reference.tokenwise": [

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from .boundary.checks import refuse
+from .boundary.gated import check_gated_call, feedback_terms
 from .boundary.inputs import CHUNK_KERNELS, KERNELS, Arguments, ScanArguments, check_call, check_scan
 from .boundary.numerics import CHUNK, RECURRENT, SCAN, declare
 from .boundary.results import Results, ScanPaths, State, count_paths, follow
@@ -113,6 +115,8 @@ def chunk_osdn(call: Arguments) -> Results:
     what bfloat16 rounds off the memory and the value (4096 over 4098); float16 overflows above 65504 in the memory, and
     from about 1e4 in gradients; and a NaN reaches the tokens before it in its chunk, though no earlier chunk.
     """
+    if call.rule.beta_aware:
+        refuse("beta_aware", "False, as fused_recurrent_osdn alone takes it yet", True)
     inputs = _inputs(call)
     start = call.initial_preconditioner
     mode = key_mode(
@@ -139,10 +143,50 @@ def fused_recurrent_osdn(call: Arguments) -> Results:
     Arguments, results, gradients and errors are those of `chunk_osdn`; `chunk_size` is checked and has no effect. All
     arithmetic is float32. For single tokens with a carried state, `osdn_kernels.decode_step_` allocates nothing.
     """
-    inputs = _inputs(call)
-    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    found = recurrent(inputs, RecurrentOptions(call.scale, call.rule, learns or call.return_trajectory))
-    return _results(call, inputs.k, found.o, State(found.state, found.preconditioner), found.path)
+    return _solve_tokens(call)
+
+
+@declare(RECURRENT)
+@takes(check_gated_call, KERNELS)
+def fused_recurrent_osgdn(call: Arguments) -> Results:
+    r"""OS-GDN token by token, in one kernel: Gated DeltaNet with an online preconditioner (T17).
+
+    .. math::
+        M_t &= \alpha_t H_{t-1}, \qquad \alpha_t = e^{g_t} \\
+        H_t &= M_t + \beta_t (d_t \odot k_t)(v_t - M_t^\top k_t)^\top, \qquad o_t = scale \cdot H_t^\top q_t \\
+        d_{t+1} &= \Pi\,[c + \gamma_t (d_t - c) + \eta w_t \beta_t (1 - \beta_t \langle d_t, k_t^2 \rangle) k_t^2]
+
+    The memory fades before the residual is taken against it. Arguments beside those of `fused_recurrent_osdn`, results,
+    errors and remarks as there; differentiable in g and g_d as well. ``d_min = d_max = 1`` is Gated DeltaNet.
+
+    Parameters
+    ----------
+    g : [B, T, HV]
+        Log gates of the memory, <= 0, however strong; or, with `use_gate_in_kernel`, what they are formed from.
+    g_d : [B, T, H] or "state", optional
+        Log forgetting gates of d, <= 0: gamma_t = e^{g_d}. "state" takes the memory's, of value heads that share d the
+        mean.
+    beta_aware : bool
+        Whether the feedback is beta_t (1 - beta_t <d_t, k_t^2>), of value heads that share d the mean; without, it is
+        1 - <d_t, k_t^2>.
+    use_gate_in_kernel, A_log, dt_bias, lower_bound
+        g is then -exp(A_log) softplus(g + dt_bias), or lower_bound sigmoid(exp(A_log) (g + dt_bias)); see
+        `osdn_kernels.boundary.gated.form_gate`.
+    use_beta_sigmoid_in_kernel, allow_neg_eigval : bool
+        The write gates are sigmoid(beta), or twice that.
+    """
+    return _solve_tokens(call)
+
+
+@declare(RECURRENT)
+@takes(check_gated_call, replace(KERNELS, per_feature=True))
+def fused_recurrent_oskda(call: Arguments) -> Results:
+    """OS-KDA token by token, in one kernel: Kimi Delta Attention with an online preconditioner (T17).
+
+    `fused_recurrent_osgdn` with a gate for each key feature: g [B, T, HV, K], of which ``g_d="state"`` takes the mean
+    over features too. ``d_min = d_max = 1`` is KDA.
+    """
+    return _solve_tokens(call)
 
 
 @declare(SCAN)
@@ -167,14 +211,20 @@ def osdn_preconditioner(call: ScanArguments) -> tuple[Tensor, Tensor]:
     return found.d, found.final
 
 
+def _solve_tokens(call: Arguments) -> Results:
+    inputs = _inputs(call)
+    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    found = recurrent(inputs, RecurrentOptions(call.scale, call.rule, learns or call.return_trajectory))
+    return _results(call, inputs.k, found.o, State(found.state, found.preconditioner), found.path)
+
+
 def _inputs(call: Arguments) -> Inputs:
-    if call.rule.beta_aware:
-        refuse("beta_aware", "False, as osdn_reference alone takes it yet", True)
     q, k = call.q, call.k
     if call.use_qk_l2norm_in_kernel:
         q, k = l2norm(q), l2norm(k)
     states = call.anchor, call.initial_state, call.initial_preconditioner
-    return Inputs(q, k, call.v, call.beta, call.g, *states, cu_seqlens=call.cu_seqlens)
+    feedback = feedback_terms(call.beta.float(), k.shape[2]) if call.rule.beta_aware else None
+    return Inputs(q, k, call.v, call.beta, call.g, *states, call.state_gate, feedback, call.cu_seqlens)
 
 
 def _results(

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -114,3 +115,12 @@ def reuse_gate(g: Tensor, heads: int) -> Tensor:
     per_head = wide.mean(-1) if g.dim() == 4 else wide
     mean: Tensor = per_head.unflatten(2, (heads, -1)).mean(3)
     return mean
+
+
+def feedback_terms(beta: Tensor, heads: int) -> Tensor:
+    """(f, m) [N, T, H, 2] of the feedback f - m <d_t, s_t>: means of beta and beta^2 over the heads that share d_t.
+
+    The mean of beta (1 - beta <d, s>) is minus the slope of the mean of (1 - beta <d, s>)^2 / 2 over these heads (T17).
+    """
+    grouped = beta.unflatten(2, (heads, -1))
+    return torch.stack([grouped.mean(3), grouped.square().mean(3)], -1)

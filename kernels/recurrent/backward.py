@@ -16,7 +16,8 @@ from ..boundary.rule import Rule
 from ..launch.recurrence import Cotangents, Gradients, Inputs, sum_groups
 from ..launch.runtime import single, tile
 from ..launch.tuning import autotune, configurations
-from .forward import RecurrentOptions, forgotten, outside, tokens_of, unclipped
+from .forward import RecurrentOptions, load_feedback, outside, tokens_of, unclipped
+from .gates import fade, forgotten, gate_kind, load_gate, state_gate_gradient
 
 VALUE_BLOCK = 64
 """Widest block of V: sums over V are stored once per block, so that narrow blocks would cost memory."""
@@ -34,13 +35,13 @@ class RecurrentSaved(NamedTuple):
     gain: Tensor
 
 
-@autotune(CHAIN, ["K", "V"])
+@autotune(CHAIN, ["K", "V", "STATE_GATE"])
 @triton.jit
 def write_gradient_kernel(
-    q, k, beta, path, residuals, grad_o, grad_final, grad_x, grad_v, grad_write_key, grad_beta, grad_initial,
-    bounds, length, rows, scale,
+    q, k, beta, state_gate, path, residuals, grad_o, grad_final, grad_x, grad_v, grad_write_key, grad_beta,
+    grad_initial, bounds, length, rows, scale,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    HAS_FINAL: tl.constexpr,
+    STATE_GATE: tl.constexpr, HAS_FINAL: tl.constexpr,
     HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Back over the tokens with dH [BK, BV]: gradients of x, v, the write key, beta and the initial state."""
@@ -68,6 +69,7 @@ def write_gradient_kernel(
         grad += q_t[:, None] * read[None, :]
         by_key = tl.sum(grad * (beta_t * residual)[None, :], 1)
         grad -= (beta_t * k_t)[:, None] * dx[None, :]
+        grad = fade(grad, load_gate(state_gate, place, key, True, K, STATE_GATE), STATE_GATE)
         tl.store(grad_x + place * V + value, dx, mask=in_value)
         tl.store(grad_v + place * V + value, (beta_t * dx).to(grad_v.dtype.element_ty), mask=in_value)
         tl.store(grad_write_key + (block + place) * K + key, by_key, mask=known)
@@ -78,12 +80,12 @@ def write_gradient_kernel(
         tl.store(grad_initial + cell, grad, mask=in_cell)
 
 
-@autotune(CHAIN, ["K", "V"])
+@autotune(CHAIN, ["K", "V", "STATE_GATE"])
 @triton.jit
 def read_gradient_kernel(
-    k, beta, path, residuals, grad_o, grad_x, initial, grad_q, grad_erase_key, bounds, length, rows, scale,
+    k, beta, state_gate, path, residuals, grad_o, grad_x, initial, grad_q, grad_erase_key, bounds, length, rows, scale,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    HAS_INITIAL: tl.constexpr,
+    STATE_GATE: tl.constexpr, HAS_INITIAL: tl.constexpr,
     PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Forward with the memory recomputed: gradients of q and of k where it erases."""
@@ -106,6 +108,7 @@ def read_gradient_kernel(
         x = beta_t * tl.load(residuals + place * V + value, mask=in_value, other=0.0)
         dx = tl.load(grad_x + place * V + value, mask=in_value, other=0.0)
         output = tl.load(grad_o + place * V + value, mask=in_value, other=0.0).to(tl.float32)
+        memory = fade(memory, load_gate(state_gate, place, key, True, K, STATE_GATE), STATE_GATE)
         erased = -beta_t * tl.sum(memory * dx[None, :], 1)
         memory += write_key[:, None] * x[None, :]
         asked = scale * tl.sum(memory * output[None, :], 1)
@@ -119,12 +122,14 @@ def read_gradient_kernel(
 @autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(1, 2, 4)), ["K", "HAS_GATE"])
 @triton.jit
 def calibration_gradient_kernel(
-    k, g, anchor, path, gains, grad_write_key, grad_erase_key, grad_final, grad_k, grad_g, grad_initial, grad_anchor,
-    bounds, length, eta, d_min, d_max,
+    k, g, anchor, terms, path, gains, grad_write_key, grad_erase_key, grad_final, grad_k, grad_g, grad_initial,
+    grad_anchor, grad_terms, bounds, length, eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr,
-    HAS_FINAL: tl.constexpr, NORMALIZE: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
+    BETA_AWARE: tl.constexpr, HAS_FINAL: tl.constexpr, NORMALIZE: tl.constexpr, PACKED: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Back over the tokens with lambda = d loss / d d [BK]: gradients of k in full, g, d_1 and the anchor.
+    """Back over the tokens with lambda = d loss / d d [BK]: gradients of k in full, g, d_1, the anchor and the
+    terms of beta-aware feedback.
 
     Whether a step clipped is decided as the forward pass did, but from d_t without the part below its last digit:
     where the step ends within half an ulp of a bound the answers may differ, and only there.
@@ -163,6 +168,11 @@ def calibration_gradient_kernel(
             weight = 1.0 / (tl.sum(s, 0) + 1e-5)
             step *= weight
             dk -= 2.0 * weight * gain * by_gain * k_t
+        if BETA_AWARE:
+            _, slope = load_feedback(terms, place, True, BETA_AWARE)
+            tl.store(grad_terms + place * 2, step)
+            tl.store(grad_terms + place * 2 + 1, -step * tl.sum(d * s, 0))
+            step *= slope
         dk += 2.0 * k_t * (gain * passed - step * d)
         tl.store(grad_k + place * K + key, dk.to(grad_k.dtype.element_ty), mask=known)
         onward = passed + (by_write_key * k_t - step * s)
@@ -183,12 +193,13 @@ def recurrent_backward(
 ) -> Gradients:
     """Gradients of contiguous inputs; that of the initial preconditioner is of d_1, whether it was given or ones."""
     memory = _memory_gradients(inputs, options.scale, saved, grads)
-    grad_k, grad_g, grad_initial, grad_anchor = _calibration_gradients(
+    grad_k, grad_g, grad_initial, grad_anchor, grad_terms = _calibration_gradients(
         inputs, options.rule, saved, memory.write_key, memory.erase_key, grads.preconditioner
     )
     return Gradients(
-        memory.q, grad_k, memory.v, memory.beta, grad_g, grad_anchor, memory.initial_state, grad_initial
-    )
+        memory.q, grad_k, memory.v, memory.beta, grad_g, grad_anchor, memory.initial_state, grad_initial,
+        memory.state_gate, grad_terms,
+    )  # fmt: skip
 
 
 class _MemoryGradients(NamedTuple):
@@ -200,6 +211,7 @@ class _MemoryGradients(NamedTuple):
     v: Tensor
     beta: Tensor
     initial_state: Tensor | None
+    state_gate: Tensor | None
 
 
 def _memory_gradients(
@@ -219,39 +231,45 @@ def _memory_gradients(
     packed = inputs.cu_seqlens is not None
     shared = {
         "H": heads, "G": heads // k.shape[2], "K": key_dim, "V": value_dim, "BK": tile(key_dim), "BV": block,
-        "PACKED": packed, "HAS_INITIAL": initial_state is not None,
+        "STATE_GATE": gate_kind(inputs.state_gate), "PACKED": packed, "HAS_INITIAL": initial_state is not None,
     }  # fmt: skip
     where = (inputs.cu_seqlens, length, batch * length * heads, scale)
     write_gradient_kernel[grid](
-        q, k, beta, saved.path, saved.residual, grads.o, grads.state, grad_x, grad_v, by_write_key, by_beta,
-        grad_initial, *where, **shared, HAS_FINAL=grads.state is not None,
+        q, k, beta, inputs.state_gate, saved.path, saved.residual, grads.o, grads.state, grad_x, grad_v, by_write_key,
+        by_beta, grad_initial, *where, **shared, HAS_FINAL=grads.state is not None,
     )  # fmt: skip
     read_gradient_kernel[grid](
-        k, beta, saved.path, saved.residual, grads.o, grad_x, initial_state, by_query, by_erase_key, *where, **shared
+        k, beta, inputs.state_gate, saved.path, saved.residual, grads.o, grad_x, initial_state, by_query, by_erase_key,
+        *where, **shared,
     )  # fmt: skip
-    query, erase_key, write_key = (
-        sum_groups(x.sum(0), k.shape[2]) for x in (by_query, by_erase_key, by_write_key)
-    )
+    by_head = [x.sum(0) for x in (by_query, by_erase_key, by_write_key)]
+    grad_gate = None
+    if inputs.state_gate is not None:
+        grad_gate = state_gate_gradient(inputs, inputs.state_gate, saved.path, *by_head, grad_initial)
+    query, erase_key, write_key = (sum_groups(x, k.shape[2]) for x in by_head)
     grad_beta = by_beta.sum(0).to(beta.dtype)
-    return _MemoryGradients(query.to(q.dtype), erase_key, write_key, grad_v, grad_beta, grad_initial)
+    return _MemoryGradients(
+        query.to(q.dtype), erase_key, write_key, grad_v, grad_beta, grad_initial, grad_gate
+    )
 
 
 def _calibration_gradients(
     inputs: Inputs, rule: Rule, saved: RecurrentSaved, grad_write_key: Tensor, grad_erase_key: Tensor,
     grad_preconditioner: Tensor | None,
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:  # fmt: skip
-    """Gradients of k (all of it), g, d_1 and the anchor, the last zero where nothing is forgotten."""
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None]:  # fmt: skip
+    """Gradients of k (all of it), g, d_1, the anchor (zero where nothing is forgotten) and the feedback's terms."""
     k, g, anchor, cu_seqlens = inputs.k, inputs.g, inputs.anchor, inputs.cu_seqlens
     heads, key_dim = k.shape[2:]
     grad_k = torch.empty_like(k)
     grad_g = None if g is None else torch.empty_like(g)
     grad_initial = single(k, inputs.sequences, heads, key_dim)
     grad_anchor = None if anchor is None else torch.zeros_like(anchor)
+    grad_terms = None if inputs.feedback is None else torch.empty_like(inputs.feedback)
     calibration_gradient_kernel[(inputs.sequences * heads,)](
-        k, g, anchor, saved.path, saved.gain, grad_write_key, grad_erase_key, grad_preconditioner, grad_k, grad_g,
-        grad_initial, grad_anchor, cu_seqlens, k.shape[1], rule.eta, rule.d_min, rule.d_max,
+        k, g, anchor, inputs.feedback, saved.path, saved.gain, grad_write_key, grad_erase_key, grad_preconditioner,
+        grad_k, grad_g, grad_initial, grad_anchor, grad_terms, cu_seqlens, k.shape[1], rule.eta, rule.d_min, rule.d_max,
         H=heads, K=key_dim, BK=tile(key_dim), HAS_GATE=g is not None,
-        HAS_ANCHOR=g is not None and anchor is not None, HAS_FINAL=grad_preconditioner is not None,
-        NORMALIZE=rule.normalize_feedback, PACKED=cu_seqlens is not None,
+        HAS_ANCHOR=g is not None and anchor is not None, BETA_AWARE=inputs.feedback is not None,
+        HAS_FINAL=grad_preconditioner is not None, NORMALIZE=rule.normalize_feedback, PACKED=cu_seqlens is not None,
     )  # fmt: skip
-    return grad_k, grad_g, grad_initial, grad_anchor
+    return grad_k, grad_g, grad_initial, grad_anchor, grad_terms

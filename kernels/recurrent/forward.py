@@ -10,6 +10,7 @@ from ..boundary.rule import Rule
 from ..launch.recurrence import Inputs
 from ..launch.runtime import single, tile
 from ..launch.tuning import autotune, configurations, crowd_of
+from .gates import fade, forgotten, gate_kind, load_gate
 
 
 class RecurrentOptions(NamedTuple):
@@ -32,9 +33,9 @@ class RecurrentOutputs(NamedTuple):
     path : [B, T, H, K] float32 or None
         d_t that each token was written with.
     residual : [B, T, H, V] float32 or None
-        v_t - H_{t-1}^T k_t.
+        v_t - alpha_t H_{t-1}^T k_t.
     gain : [B, T, H] float32 or None
-        u_t = eta w_t (1 - a_t).
+        u_t = eta w_t (f_t - m_t a_t), where f_t = m_t = 1 unless the feedback is beta-aware.
     """
 
     o: Tensor
@@ -58,21 +59,20 @@ def tokens_of(sequence, bounds, length, PACKED: tl.constexpr):
 
 
 @triton.jit
-def forgotten(g):
-    """exp(g) - 1 for g <= 0.
-
-    Near 0 by its series: 1 + g rounded to float32 would be off by the same part of an ulp at every token, which slow
-    forgetting adds up over its long memory.
-    """
-    series = 1.0 + g / 6.0 * (1.0 + g / 7.0 * (1.0 + g / 8.0))
-    series = 1.0 + g / 2.0 * (1.0 + g / 3.0 * (1.0 + g / 4.0 * (1.0 + g / 5.0 * series)))
-    return tl.where(g > -0.5, g * series, tl.exp(g) - 1.0)
+def load_feedback(terms, place, wanted, BETA_AWARE: tl.constexpr):
+    """(f, m) of the feedback f - m <d, s> at row `place` of [B*T*H]: (1, 1) unless it is beta-aware."""
+    fixed, slope = tl.full([], 1.0, tl.float32), tl.full([], 1.0, tl.float32)
+    if BETA_AWARE:
+        fixed = tl.load(terms + place * 2, mask=wanted, other=0.0)
+        slope = tl.load(terms + place * 2 + 1, mask=wanted, other=0.0)
+    return fixed, slope
 
 
 @triton.jit
-def feedback(d, s, eta, NORMALIZE: tl.constexpr):
-    """u_t = eta w_t (1 - <d_t, s_t>) (T4)."""
-    gain = eta * (1.0 - tl.sum(d * s, 0))
+def feedback(d, s, fixed, slope, eta, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr):
+    """u_t = eta w_t (f_t - m_t <d_t, s_t>) (T4, T17)."""
+    met = tl.sum(d * s, 0)
+    gain = eta * (fixed - slope * met) if BETA_AWARE else eta * (1.0 - met)
     if NORMALIZE:
         gain /= tl.sum(s, 0) + 1e-5
     return gain
@@ -109,19 +109,24 @@ def calibrate(d, rest, c, s, gain, gate, d_min, d_max, HAS_GATE: tl.constexpr):
 
 @triton.jit
 def load_token(
-    q, k, v, beta, g, place, key_place, wanted, K: tl.constexpr, V: tl.constexpr, key, value, HAS_GATE: tl.constexpr
+    q, k, v, beta, g, state_gate, terms, place, key_place, wanted, K: tl.constexpr, V: tl.constexpr, key, value,
+    HAS_GATE: tl.constexpr, STATE_GATE: tl.constexpr, BETA_AWARE: tl.constexpr,
 ):  # fmt: skip
     """Inputs of the token and head at row `place` of [B*T*H], of its key head at `key_place`; zero if not wanted."""
     in_key = (key < K) & wanted
     gate = tl.full([], 0.0, tl.float32)
     if HAS_GATE:
         gate = tl.load(g + key_place, mask=wanted, other=0.0)
+    fixed, slope = load_feedback(terms, key_place, wanted, BETA_AWARE)
     return (
         tl.load(q + key_place * K + key, mask=in_key, other=0.0),
         tl.load(k + key_place * K + key, mask=in_key, other=0.0),
         tl.load(v + place * V + value, mask=(value < V) & wanted, other=0.0),
         tl.load(beta + place, mask=wanted, other=0.0),
         gate,
+        load_gate(state_gate, place, key, wanted, K, STATE_GATE),
+        fixed,
+        slope,
     )
 
 
@@ -129,16 +134,16 @@ def load_token(
 # blocks make more programs, wide ones repeat the calibration less often. Fewer warps than these would spill.
 @autotune(
     configurations([{"BV": 32}], warps=(4,)) + configurations([{"BV": 16}, {"BV": 8}], warps=(1,)),
-    ["K", "V", "HAS_GATE", "crowd"],
+    ["K", "V", "HAS_GATE", "STATE_GATE", "crowd"],
 )
 @triton.jit
 def recurrent_kernel(
-    q, k, v, beta, g, anchor, initial_state, initial_preconditioner, o, final_state, final_preconditioner,
-    path, residuals, gains, bounds, length, crowd, scale, eta, d_min, d_max,
+    q, k, v, beta, g, anchor, initial_state, initial_preconditioner, state_gate, terms, o, final_state,
+    final_preconditioner, path, residuals, gains, bounds, length, crowd, scale, eta, d_min, d_max,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    HAS_GATE: tl.constexpr,
-    HAS_ANCHOR: tl.constexpr, HAS_STATE: tl.constexpr, HAS_PRECONDITIONER: tl.constexpr, NORMALIZE: tl.constexpr,
-    PACKED: tl.constexpr, SAVE: tl.constexpr,
+    HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, STATE_GATE: tl.constexpr, BETA_AWARE: tl.constexpr,
+    HAS_STATE: tl.constexpr, HAS_PRECONDITIONER: tl.constexpr, NORMALIZE: tl.constexpr, PACKED: tl.constexpr,
+    SAVE: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     start, tokens = tokens_of(program // H, bounds, length, PACKED)
@@ -162,25 +167,29 @@ def recurrent_kernel(
         c = tl.load(anchor + own, mask=known, other=0.0)
     place = start * H + program % H
     key_place = start * (H // G) + program % H // G
-    next_q, next_k, next_v, next_beta, next_gate = load_token(
-        q, k, v, beta, g, place, key_place, tokens > 0, K, V, key, value, HAS_GATE
-    )
+    next_q, next_k, next_v, next_beta, next_gate, next_fading, next_fixed, next_slope = load_token(
+        q, k, v, beta, g, state_gate, terms, place, key_place, tokens > 0, K, V, key, value,
+        HAS_GATE, STATE_GATE, BETA_AWARE,
+    )  # fmt: skip
     for token in range(tokens):
         q_t, k_t, v_t = next_q.to(tl.float32), next_k.to(tl.float32), next_v.to(tl.float32)
         beta_t, gate = next_beta.to(tl.float32), next_gate.to(tl.float32)
+        fading, fixed, slope = next_fading, next_fixed, next_slope
         # The next token's inputs depend on nothing here: on their way while this one is worked on.
-        next_q, next_k, next_v, next_beta, next_gate = load_token(
-            q, k, v, beta, g, place + H, key_place + H // G, token + 1 < tokens, K, V, key, value, HAS_GATE
-        )
+        next_q, next_k, next_v, next_beta, next_gate, next_fading, next_fixed, next_slope = load_token(
+            q, k, v, beta, g, state_gate, terms, place + H, key_place + H // G, token + 1 < tokens, K, V, key, value,
+            HAS_GATE, STATE_GATE, BETA_AWARE,
+        )  # fmt: skip
+        memory = fade(memory, fading, STATE_GATE)
         s = k_t * k_t
         write_key = d * k_t
         residual = v_t - tl.sum(memory * k_t[:, None], 0)
         x = beta_t * residual
-        # H_t^T q from H_{t-1}^T q: the read need not wait for the write.
+        # H_t^T q from what it was before: the read need not wait for the write.
         read = tl.sum(memory * q_t[:, None], 0) + tl.sum(write_key * q_t, 0) * x
         memory += write_key[:, None] * x[None, :]
         tl.store(o + place * V + value, (scale * read).to(o.dtype.element_ty), mask=in_value)
-        gain = feedback(d, s, eta, NORMALIZE)
+        gain = feedback(d, s, fixed, slope, eta, BETA_AWARE, NORMALIZE)
         if SAVE:
             tl.store(residuals + place * V + value, residual, mask=in_value)
             tl.store(path + key_place * K + key, d, mask=known & writes)
@@ -209,15 +218,17 @@ def allocate(inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
 
 def recurrent_forward(inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
     """All tokens one after the other, from contiguous inputs."""
-    q, k, v, beta, g, anchor, initial_state, initial_preconditioner, _, _, cu_seqlens = inputs
-    key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
+    *tensors, cu_seqlens = inputs
+    k, g, (heads, value_dim) = inputs.k, inputs.g, inputs.v.shape[2:]
+    key_dim = k.shape[3]
     rule, result = options.rule, allocate(inputs, options)
     recurrent_kernel[lambda meta: (inputs.sequences * heads, triton.cdiv(value_dim, meta["BV"]))](
-        q, k, v, beta, g, anchor, initial_state, initial_preconditioner, *result, cu_seqlens, k.shape[1],
+        *tensors, *result, cu_seqlens, k.shape[1],
         crowd_of(inputs.sequences * heads), options.scale, rule.eta, rule.d_min, rule.d_max,
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, BK=tile(key_dim), HAS_GATE=g is not None,
-        HAS_ANCHOR=g is not None and anchor is not None, HAS_STATE=initial_state is not None,
-        HAS_PRECONDITIONER=initial_preconditioner is not None, NORMALIZE=rule.normalize_feedback,
+        HAS_ANCHOR=g is not None and inputs.anchor is not None, STATE_GATE=gate_kind(inputs.state_gate),
+        BETA_AWARE=inputs.feedback is not None, HAS_STATE=inputs.initial_state is not None,
+        HAS_PRECONDITIONER=inputs.initial_preconditioner is not None, NORMALIZE=rule.normalize_feedback,
         PACKED=cu_seqlens is not None, SAVE=options.save,
     )  # fmt: skip
     return result

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..boundary.gated import check_gated_call
+from ..boundary.gated import check_gated_call, feedback_terms
 from ..boundary.inputs import ANYWHERE, Arguments, ScanArguments, check_call, check_scan
 from ..boundary.numerics import REFERENCE, declare
 from ..boundary.results import Results, State, follow, widen
@@ -182,15 +182,6 @@ def forget(d: Tensor, gamma: Tensor | None, anchor: Tensor | None) -> Tensor:
 def feedback_weight(s: Tensor, rule: Rule) -> Tensor | float:
     """w_t [...] of squared keys [..., K]."""
     return 1 / (s.sum(-1) + FEEDBACK_EPSILON) if rule.normalize_feedback else 1.0
-
-
-def feedback_terms(beta: Tensor, heads: int) -> Tensor:
-    """(f, m) [N, T, H, 2] of the feedback f - m <d_t, s_t>: means of beta and beta^2 over the heads that share d_t.
-
-    The mean of beta (1 - beta <d, s>) is minus the slope of the mean of (1 - beta <d, s>)^2 / 2 over these heads (T17).
-    """
-    grouped = beta.unflatten(2, (heads, -1))
-    return torch.stack([grouped.mean(3), grouped.square().mean(3)], -1)
 
 
 def project(d: Tensor, rule: Rule) -> Tensor:

@@ -1,0 +1,176 @@
+"""Gated and beta-aware kernels token by token, in the interpreter: against the float64 references, and broken ones."""
+
+import pytest
+import torch
+from osdn_kernels import fused_recurrent_osdn, fused_recurrent_osgdn, fused_recurrent_oskda
+from osdn_kernels.recurrent import backward, forward
+from osdn_kernels.reference.tokenwise import osdn_reference, osgdn_reference, oskda_reference
+from support.kernels.faults import break_kernel
+from support.kernels.reference_cases import Call, draw, draw_gated, gradients, relative_error, results
+from torch import Tensor
+
+OPERATORS = {
+    "none": (fused_recurrent_osdn, osdn_reference),
+    "head": (fused_recurrent_osgdn, osgdn_reference),
+    "feature": (fused_recurrent_oskda, oskda_reference),
+}
+GATED = ("head", "feature")
+FOUND = ("o", "state", "preconditioner", "path")
+SMALL = {"batch": 1, "length": 11, "heads": 1, "key_dim": 8, "value_dim": 5}
+
+CASES = {
+    "batch": {},
+    "grouped": {"heads": 2, "value_heads": 4, "length": 7},
+    "packed": {"cu_seqlens": [0, 0, 5, 6, 13], "heads": 1, "value_heads": 2},
+    "one token": {"length": 1},
+    "no token": {"length": 0},
+    "no start": {"start": False},
+}
+
+
+def call_of(state_gate: str, rule: str = "some clip", gates: str = "to anchor", **more) -> Call:
+    """float32, with beta-aware feedback unless told otherwise."""
+    options = SMALL | {"dtype": torch.float32, "beta_aware": True} | more
+    if state_gate == "none":
+        return draw(rule, gates, **options)
+    return draw_gated(rule, gates, state_gate=state_gate, **options)
+
+
+def wide(call: Call) -> Call:
+    return Call({name: x.double() for name, x in call.tensors.items()}, call.options)
+
+
+def errors(call: Call, state_gate: str) -> dict[str, float]:
+    """Of outputs and of the gradients of all that is differentiable, relative."""
+    operator, reference = OPERATORS[state_gate]
+    found, expected = results(call, operator), results(wide(call), reference)
+    apart = {name: relative_error(found[name], expected[name]) for name in FOUND}
+    outputs = ("o", "state", "preconditioner")
+    found, expected = gradients(call, operator, outputs), gradients(wide(call), reference, outputs)
+    return apart | {f"gradient of {name}": relative_error(found[name], x) for name, x in expected.items()}
+
+
+def assert_small(found: dict[str, float], bound: float = 2e-6) -> None:
+    assert all(error <= bound for error in found.values()), found
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("state_gate", OPERATORS)
+def test_outputs_and_every_gradient(state_gate, case):
+    assert_small(errors(call_of(state_gate, **CASES[case]), state_gate))
+
+
+@pytest.mark.parametrize(
+    ("rule", "gates"), [("normalised", "none"), ("most clip", "to zero"), ("one point", "none")]
+)
+@pytest.mark.parametrize("beta_aware", [True, False])
+@pytest.mark.parametrize("state_gate", OPERATORS)
+def test_rules(state_gate, rule, gates, beta_aware):
+    assert_small(errors(call_of(state_gate, rule, gates, beta_aware=beta_aware), state_gate))
+
+
+@pytest.mark.parametrize("state_gate", GATED)
+def test_strong_and_weak_gates(state_gate):
+    call = call_of(state_gate, "fast", length=40)
+    gate = call.tensors["g"]
+    call.tensors["g"] = -(10.0 ** torch.linspace(-6, 3, gate.numel())).reshape(gate.shape)
+    assert_small(errors(call, state_gate))
+
+
+def drift(state_gate: str) -> float:
+    """Of a memory that fades slowly for 400 tokens, which write nothing."""
+    call = call_of(state_gate, "fast", "none", length=400, key_dim=4, value_dim=2)
+    call.tensors["beta"].zero_()
+    call.tensors["g"].fill_(-1.1e-3)
+    operator, reference = OPERATORS[state_gate]
+    return relative_error(results(call, operator)["state"], results(wide(call), reference)["state"])
+
+
+@pytest.mark.parametrize("state_gate", GATED)
+def test_slow_fading_does_not_drift(state_gate):
+    assert drift(state_gate) < 1e-6
+
+
+def test_slow_fading_by_a_rounded_factor_drifts(monkeypatch, tmp_path):
+    weak = "gate > -0.5, 1.0, 0.0)\n        factor = tl.where(gate > -0.5"
+    break_kernel(monkeypatch, tmp_path, forward, "fade", weak, weak.replace("-0.5", "0.5"))
+    assert drift("head") > 3e-6
+
+
+@pytest.mark.parametrize("state_gate", GATED)
+def test_the_gate_of_the_state_serves_d(state_gate):
+    call = call_of(state_gate, "fast", "none", heads=1, value_heads=2)
+    call.options["g_d"] = "state"
+    assert_small(errors(call, state_gate))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("state_gate", GATED)
+def test_sixteen_bits_are_rounded_only_on_the_way_in_and_out(state_gate, dtype):
+    call = call_of(state_gate)
+    low = {name: call.tensors[name].to(dtype) for name in ("q", "k", "v", "beta", "g", "g_d")}
+    call = Call(call.tensors | low, call.options)
+    operator, reference = OPERATORS[state_gate]
+    found, expected = results(call, operator), results(wide(call), reference)
+    assert relative_error(found["state"], expected["state"]) < 2e-6
+    # The interpreter cuts bfloat16 off where GPUs round to nearest.
+    assert relative_error(found["o"], expected["o"]) < torch.finfo(dtype).eps
+
+
+def gated_delta_rule(call: Call) -> Tensor:
+    """o of Gated DeltaNet or KDA by transition matrices (I - beta k k^T) diag(alpha), in float64."""
+    t = wide(call).tensors
+    state, outputs = t["initial_state"], []
+    for i in range(t["k"].shape[1]):
+        key, beta = t["k"][:, i, :, :, None], t["beta"][:, i, :, None, None]
+        alpha = t["g"][:, i].exp()[..., None]
+        transition = torch.eye(key.shape[2], dtype=key.dtype) - beta * key @ key.mT
+        faded = state * (alpha if alpha.dim() == 4 else alpha[..., None])
+        state = transition @ faded + beta * key @ t["v"][:, i, :, None, :]
+        outputs.append(key.shape[2] ** -0.5 * (t["q"][:, i, :, None, :] @ state)[..., 0, :])
+    return torch.stack(outputs, 1)
+
+
+@pytest.mark.parametrize("state_gate", GATED)
+def test_d_pinned_at_one_is_gated_delta_net_or_kda(state_gate):
+    call = call_of(state_gate, "one point", "none")
+    del call.tensors["initial_preconditioner"]
+    o = call(OPERATORS[state_gate][0])[0]
+    assert relative_error(o, gated_delta_rule(call)) < 1e-6
+
+
+BROKEN = {
+    "gate after the residual": (
+        forward, "recurrent_kernel", "        memory = fade(memory, fading, STATE_GATE)\n", "", "o",
+    ),
+    "strong gates by what they take away": (forward, "fade", "gate > -0.5, 1.0, 0.0", "gate > -0.5, 1.0, 1.0", "state"),
+    "first power of beta": (
+        forward, "feedback", "fixed - slope * met", "fixed - fixed * met", "preconditioner",
+    ),
+    "no gate backward": (
+        backward, "write_gradient_kernel",
+        "        grad = fade(grad, load_gate(state_gate, place, key, True, K, STATE_GATE), STATE_GATE)\n", "",
+        "gradient of v",
+    ),
+    "no gate where reads are differentiated": (
+        backward, "read_gradient_kernel",
+        "        memory = fade(memory, load_gate(state_gate, place, key, True, K, STATE_GATE), STATE_GATE)\n", "",
+        "gradient of q",
+    ),
+    "slope of the feedback not in d's gradient": (
+        backward, "calibration_gradient_kernel", "            step *= slope\n", "", "gradient of k",
+    ),
+    "no alignment in the gradient of beta": (
+        backward, "calibration_gradient_kernel", "-step * tl.sum(d * s, 0)", "-step", "gradient of beta",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_kernel_is_seen(fault, monkeypatch, tmp_path):
+    module, name, old, new, where = BROKEN[fault]
+    call = call_of("feature", "fast")
+    gate = call.tensors["g"]
+    call.tensors["g"] = torch.where(torch.arange(gate.numel()).view_as(gate) % 3 == 0, -2.0, gate)
+    break_kernel(monkeypatch, tmp_path, module, name, old, new)
+    assert errors(call, "feature")[where] > 1e-3
