@@ -19,8 +19,9 @@ Row = tuple[str, Any, tuple[int, ...], Sequence[torch.dtype]]
 
 
 def check_step(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: State, *, g: Tensor | None, scale: Any, eta: Any, d_min: Any,
-    d_max: Any, anchor: Tensor | float | None, normalize_feedback: Any, out: Tensor | None,
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: State, *, g: Tensor | None,
+    state_gate: Tensor | None, scale: Any, eta: Any, d_min: Any, d_max: Any, anchor: Tensor | float | None,
+    normalize_feedback: Any, beta_aware: Any, out: Tensor | None,
     state_indices: Tensor | None, num_tokens: Tensor | None, seed: Tensor | None,
 ) -> tuple[Rule, float]:  # fmt: skip
     """Shapes, dtypes, devices and layouts of a call of `decode_step_`; returns its rule and its scale."""
@@ -50,6 +51,9 @@ def check_step(
     others: list[Row] = []
     if g is not None:
         inputs.append(("g", g, per_token, KERNEL_DTYPES))
+    if state_gate is not None:
+        shape = (*by_value[:3], key_dim) if state_gate.dim() == 4 else by_value[:3]
+        inputs.append(("state_gate", state_gate, shape, KERNEL_DTYPES))
     if isinstance(anchor, Tensor):
         others.append(("anchor", anchor, (batch, heads, key_dim), WIDE))
     if out is not None:
@@ -72,7 +76,7 @@ def check_step(
     ]
     _check(inputs, q.device, contiguous=False)
     _check(others, q.device, contiguous=True)
-    rule = read_rule(eta, d_min, d_max, normalize_feedback)
+    rule = read_rule(eta, d_min, d_max, normalize_feedback, beta_aware)
     return rule, key_dim**-0.5 if scale is None else read_finite("scale", scale)
 
 

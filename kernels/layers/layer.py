@@ -61,7 +61,7 @@ class OnlineScaledDeltaNet(MarkedModule):
         Forget towards c = d_1 instead of c = 0, which has no bias (T13); has an effect only with the forget gate.
     learnable_preconditioner : bool
         Train d_1 [H, K], which starts at ones.
-    eta, d_min, d_max, normalize_feedback
+    eta, d_min, d_max, normalize_feedback, beta_aware
         The calibrate rule; d_1 is clipped to the box as well. ``d_min = d_max = 1`` is DeltaNet.
     use_gate : bool
         Multiply the normalised output by SiLU of a projection.
@@ -104,6 +104,7 @@ class OnlineScaledDeltaNet(MarkedModule):
         d_min: float = PUBLISHED.d_min,
         d_max: float = PUBLISHED.d_max,
         normalize_feedback: bool = PUBLISHED.normalize_feedback,
+        beta_aware: bool = PUBLISHED.beta_aware,
         use_gate: bool = False,
         norm_eps: float = 1e-5,
     ) -> None:
@@ -121,7 +122,7 @@ class OnlineScaledDeltaNet(MarkedModule):
             refuse("num_v_heads", f"a multiple of num_heads = {num_heads}", num_v_heads)
         self.head_v_dim = _head_dim("v", head_v_dim, expand_v, hidden_size, self.num_v_heads)
         self.allow_neg_eigval, self.anchored = allow_neg_eigval, anchored
-        self.rule = read_rule(eta, d_min, d_max, normalize_feedback)
+        self.rule = read_rule(eta, d_min, d_max, normalize_feedback, beta_aware)
         if not d_min <= 1.0 <= d_max:
             refuse("d_min, d_max", "a box around 1, where d_1 starts", (d_min, d_max))
 

@@ -243,9 +243,7 @@ def _memory_gradients(
         *where, **shared,
     )  # fmt: skip
     by_head = [x.sum(0) for x in (by_query, by_erase_key, by_write_key)]
-    grad_gate = None
-    if inputs.state_gate is not None:
-        grad_gate = state_gate_gradient(inputs, inputs.state_gate, saved.path, *by_head, grad_initial)
+    grad_gate = state_gate_gradient(inputs, saved.path, by_head, grad_initial)
     query, erase_key, write_key = (sum_groups(x, k.shape[2]) for x in by_head)
     grad_beta = by_beta.sum(0).to(beta.dtype)
     return _MemoryGradients(

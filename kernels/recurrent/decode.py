@@ -10,6 +10,7 @@ from ..boundary.results import State
 from ..boundary.steps import check_step
 from ..launch.runtime import on_device_of, tile
 from .forward import calibrate, feedback
+from .gates import fade, gate_kind, load_gate
 
 HELD = 2048
 """Numbers of the state that a warp holds: 64 registers of each thread, all asked for at once."""
@@ -60,16 +61,29 @@ def round_either_way(x, seed, cell):
     return (bits & -65536).to(tl.float32, bitcast=True).to(tl.bfloat16)
 
 
+@triton.jit
+def mean_feedback(beta, own, key_place, G: tl.constexpr, BETA_AWARE: tl.constexpr):
+    """(f, m) of the feedback f - m <d, s>: means over the G heads of a key head; `own` is this head's write gate."""
+    fixed, slope = own, own * own
+    if BETA_AWARE and G > 1:
+        fixed, slope = 0.0 * own, 0.0 * own
+        for head in tl.static_range(G):
+            other = tl.load(beta + key_place * G + head).to(tl.float32)
+            fixed += other / G
+            slope += other * other / G
+    return fixed, slope
+
+
 # Columns of the state have nothing to do with each other, but all of them are written with d, which is overwritten in
 # place: by whichever program of a head comes last, when all have read it.
 @triton.jit(do_not_specialize=["one"])
 def decode_kernel(
-    q, k, v, beta, g, anchor, state, preconditioner, arrivals, o, indices, count, seed, slots, anchor_value, scale, eta,
-    d_min, d_max, one,
+    q, k, v, beta, g, state_gate, anchor, state, preconditioner, arrivals, o, indices, count, seed, slots, anchor_value,
+    scale, eta, d_min, d_max, one,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    STEPS: tl.constexpr,
-    PARTS: tl.constexpr, WIDTH: tl.constexpr, HAS_COUNT: tl.constexpr, HAS_SEED: tl.constexpr, HAS_GATE: tl.constexpr,
-    HAS_ANCHOR: tl.constexpr, NORMALIZE: tl.constexpr, UNIT: tl.constexpr,
+    STEPS: tl.constexpr, PARTS: tl.constexpr, WIDTH: tl.constexpr, HAS_COUNT: tl.constexpr, HAS_SEED: tl.constexpr,
+    HAS_GATE: tl.constexpr, STATE_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
     """STEPS tokens of a sequence and head, whose state is its own row or that of a slot; WIDTH slots for each."""
     program = (tl.program_id(0) // PARTS).to(tl.int64)
@@ -111,6 +125,8 @@ def decode_kernel(
         gate = tl.full([], 0.0, tl.float32)
         if HAS_GATE:
             gate = tl.load(g + key_place).to(tl.float32)
+        memory = fade(memory, load_gate(state_gate, place, key, True, K, STATE_GATE), STATE_GATE)
+        fixed, slope = mean_feedback(beta, beta_t, key_place, G, BETA_AWARE)
         if UNIT:
             q_t = unit(q_t, q.dtype.element_ty)
             k_t = unit(k_t, k.dtype.element_ty)
@@ -137,7 +153,7 @@ def decode_kernel(
         tl.store(o + place * V + value, read.to(o.dtype.element_ty), mask=in_value)
         # What is handed on can wait, as it has to for the other programs.
         s = k_t * k_t
-        gain = feedback(d, s, eta, NORMALIZE)
+        gain = feedback(d, s, fixed, slope, eta, BETA_AWARE, NORMALIZE)
         d, _ = calibrate(d, tl.zeros([BK], tl.float32), c, s, gain, gate, d_min, d_max, HAS_GATE)
         if PARTS * G > 1 and t == 0:
             writes = known & is_last(arrivals, start, before, PARTS * G)
@@ -157,12 +173,14 @@ def decode_step_(
     state: State,
     *,
     g: Tensor | None = None,
+    state_gate: Tensor | None = None,
     scale: float | None = None,
     eta: float = 0.003,
     d_min: float = 2 / 3,
     d_max: float = 3 / 2,
     anchor: Tensor | float | None = None,
     normalize_feedback: bool = False,
+    beta_aware: bool | None = None,
     use_qk_l2norm_in_kernel: bool = False,
     out: Tensor | None = None,
     state_indices: Tensor | None = None,
@@ -171,7 +189,8 @@ def decode_step_(
 ) -> Tensor:
     """Write a token, read, calibrate; `state` is updated in place. For inference: no gradient.
 
-    The same as `fused_recurrent_osdn` on T = 1 with `state` as initial state. T tokens in one call give what T calls
+    The same as `fused_recurrent_osdn` on T = 1 with `state` as initial state, and with a state gate as
+    `fused_recurrent_osgdn` and `fused_recurrent_oskda`. T tokens in one call give what T calls
     give. With `out` and contiguous inputs nothing is allocated after the first step on a `state.preconditioner`, and no
     value is read on the host, so that a CUDA graph can capture the step.
 
@@ -182,6 +201,11 @@ def decode_step_(
     v, beta : [B, T, HV, V], [B, T, HV]
         HV is H or a multiple of it.
     g : [B, T, H]
+        Log forgetting gates of d.
+    state_gate : [B, T, HV] or [B, T, HV, K]
+        Log gates of the memory, which fades before it is read.
+    beta_aware : bool, optional
+        Whether the feedback is beta_t (1 - beta_t a_t); by default with a state gate alone, as in the operators.
     state : State
         state [B, HV, K, V], float32 or bfloat16, and preconditioner [B, H, K] float32, contiguous; a bfloat16 memory is
         rounded after every token, and all arithmetic is float32. With `state_indices` a pool [S, ...] instead.
@@ -210,10 +234,12 @@ def decode_step_(
         An argument is wrong, or requires a gradient while gradients are enabled. Values are not read: g > 0 or a d
         outside its box go unseen.
     """
+    if beta_aware is None:
+        beta_aware = state_gate is not None
     rule, scale = check_step(
-        q, k, v, beta, state, g=g, scale=scale, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
-        normalize_feedback=normalize_feedback, out=out, state_indices=state_indices, num_tokens=num_tokens,
-        seed=seed,
+        q, k, v, beta, state, g=g, state_gate=state_gate, scale=scale, eta=eta, d_min=d_min, d_max=d_max,
+        anchor=anchor, normalize_feedback=normalize_feedback, beta_aware=beta_aware, out=out,
+        state_indices=state_indices, num_tokens=num_tokens, seed=seed,
     )  # fmt: skip
     key_dim, (batch, tokens, heads, value_dim) = q.shape[3], v.shape
     group = heads // q.shape[2]
@@ -227,6 +253,7 @@ def decode_step_(
     with on_device_of(q):
         decode_kernel[(batch * heads * parts,)](
             q.contiguous(), k.contiguous(), v.contiguous(), beta.contiguous(), None if g is None else g.contiguous(),
+            None if state_gate is None else state_gate.contiguous(),
             anchor if tensor_anchor else None, state.state, state.preconditioner,
             arrivals_of(state.preconditioner) if parts * group > 1 else None, out, state_indices, num_tokens, seed,
             None if state_indices is None else state.preconditioner.shape[0],
@@ -234,7 +261,8 @@ def decode_step_(
             H=heads, G=group, K=key_dim, V=value_dim, BK=rows, BV=columns, STEPS=tokens, PARTS=parts,
             WIDTH=0 if state_indices is None else state_indices.numel() // batch,
             HAS_COUNT=num_tokens is not None, HAS_SEED=seed is not None,
-            HAS_GATE=g is not None, HAS_ANCHOR=tensor_anchor, NORMALIZE=rule.normalize_feedback,
+            HAS_GATE=g is not None, STATE_GATE=gate_kind(state_gate), HAS_ANCHOR=tensor_anchor,
+            BETA_AWARE=rule.beta_aware, NORMALIZE=rule.normalize_feedback,
             UNIT=use_qk_l2norm_in_kernel, num_warps=max(1, rows * columns // HELD),
         )  # fmt: skip
     return out

@@ -1,5 +1,7 @@
 """Gates of the memory, token by token: one for each head or one for each key feature, given as logarithms (T17)."""
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -58,16 +60,19 @@ def load_gate(gates, place, key, wanted, K: tl.constexpr, STATE_GATE: tl.constex
 
 
 def state_gate_gradient(
-    inputs: Inputs, gate: Tensor, path: Tensor, by_query: Tensor, by_erase_key: Tensor, by_write_key: Tensor,
-    grad_initial: Tensor | None,
-) -> Tensor:  # fmt: skip
-    r"""Gradient of the log gates of the memory, from those of what reads and writes it [B, T, HV, K] (T17).
+    inputs: Inputs, path: Tensor, by_head: Sequence[Tensor], grad_initial: Tensor | None
+) -> Tensor | None:
+    r"""Gradient of the log gates of the memory, if there are any (T17).
 
+    `by_head` are those of what reads, erases and writes: of q, of k where it erases, and of w = d k [B, T, HV, K].
     With G the gradient of a memory, :math:`\partial_{g_t} = \langle H_{t-1}, G_{t-1}\rangle`, and one token changes
     that by what reads it less what writes it:
     :math:`\langle H_{t-1}, G_{t-1}\rangle = \langle H_t, G_t\rangle + q dq + k dk_{erase} - w dw`. So it is summed from
     the start on, in float64, as the sums are long and what is left of them may be small.
     """
+    gate, (by_query, by_erase_key, by_write_key) = inputs.state_gate, by_head
+    if gate is None:
+        return None
     group = gate.shape[2] // inputs.k.shape[2]
     q, k = (x.repeat_interleave(group, 2).double() for x in (inputs.q, inputs.k))
     through = q * by_query + k * (by_erase_key - path.repeat_interleave(group, 2) * by_write_key)

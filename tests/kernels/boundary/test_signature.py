@@ -60,7 +60,8 @@ def test_so_have_those_of_the_scan(operator):
 
 
 def test_the_decoding_step_and_the_layer_have_the_same_defaults():
-    assert not disagreements(decode_step_)
+    # Beta-aware by default with a state gate, as the operators that have one.
+    assert disagreements(decode_step_) == ["beta_aware"]
     layer = parameters(OnlineScaledDeltaNet)
     assert {name: layer[name].default for name in PUBLISHED._fields} == PUBLISHED._asdict()
 
