@@ -34,7 +34,7 @@ def prove(
     ] = False,
 ) -> None:
     """Run the machine-checked proofs of all theorems; print what is proved, how, and in what scope."""
-    from osdn_theory.base.command import command
+    from osdn_theory.base.source import command
     from osdn_theory.proofs import FILE, PROOFS, Method
     from proofs_check.claims import CLAIMS
     from proofs_check.prove.collection import collect

@@ -1,8 +1,8 @@
-"""One line for what is long: a result that holds many numbers, an error."""
+"""Things in a few words: results in a line, the first line of an error, places in a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import accumulate, islice
 from typing import Any, TypeVar
@@ -58,3 +58,15 @@ def _shown(value: Any) -> str:
         items = ", ".join(map(_shown, value)) if simple else f"{len(value)} entries"
         return f"({items})" if isinstance(value, tuple) else f"[{items}]"
     return type(value).__name__
+
+
+def describe_index(index: Sequence[int]) -> str:
+    """An index of the leading axes: "batch row 0, head 3"; a single one counts heads; "" where there is none."""
+    axes = len(index)
+    names = ("batch row", "head")[2 - axes :] if axes <= 2 else [f"axis {axis}" for axis in range(axes)]
+    return ", ".join(f"{name} {at}" for name, at in zip(names, index, strict=True))
+
+
+def describe_place(stream: str, index: Sequence[int]) -> str:
+    """A stream and an index of its leading axes: "mqar, head 3"."""
+    return ", ".join(part for part in (stream, describe_index(index)) if part)

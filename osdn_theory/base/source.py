@@ -1,9 +1,11 @@
-"""Which code made a result: a hash of the source that it depends on, whatever the dates of files say."""
+"""What ran: hashes of source, versions of what is installed, and the command line."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import shlex
+import sys
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -94,3 +96,8 @@ def _imported(path: Path) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return tuple(name for name in found if name.startswith(PACKAGES))
+
+
+def command() -> str:
+    """The command line that is running, as one would type it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from osdn_theory.base.command import command
 from osdn_theory.base.folders import ensure_writable
+from osdn_theory.base.source import command
 from osdn_theory.commands.console import known_names, progress_bar, split_names
 from osdn_theory.commands.options import JsonFlag, OutOption
 
@@ -233,7 +233,7 @@ def _audited(path: Path) -> Examination:
 
 def _replayed(path: Path, kernel: str | None, device: str | None) -> Examination:
     from osdn_theory.crosscheck.examination.results import examined_alone
-    from osdn_theory.crosscheck.fuzz.failures.replay import replay
+    from osdn_theory.crosscheck.fuzz.replay import replay
 
     return examined_alone(replay(path, kernel, device))
 

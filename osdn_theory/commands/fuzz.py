@@ -84,9 +84,9 @@ def fuzz(
 
 def _folder(out: Path, adapter: Adapter, plan: FuzzPlan) -> Folder:
     from osdn_theory.crosscheck.check import is_interpreted
-    from osdn_theory.crosscheck.fuzz.failures.origin import source_digest
-    from osdn_theory.crosscheck.fuzz.failures.replay import versions
     from osdn_theory.crosscheck.fuzz.folder import Folder
+    from osdn_theory.crosscheck.fuzz.origin import source_digest
+    from osdn_theory.crosscheck.fuzz.replay import versions
 
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out: {str(out)!r} is not a folder")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from osdn_theory.commands.console import print_table
-from osdn_theory.report.summary.outcomes import MARKS
+from osdn_theory.report.summary import MARKS
 
 if TYPE_CHECKING:
     from osdn_theory.verification.digest import Digest, Tally

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from osdn_theory.base.command import command
 from osdn_theory.base.folders import ensure_writable
+from osdn_theory.base.source import command
 from osdn_theory.commands.console import INTERRUPTED, progress_bar, split_names
 from osdn_theory.commands.options import JsonFlag
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from osdn_theory.base.places import describe_place
+from osdn_theory.base.brief import describe_place
 from osdn_theory.commands.console import print_table
 from osdn_theory.commands.matrix import STYLES, print_matrix
-from osdn_theory.report.summary.headlines import headlines
-from osdn_theory.report.summary.outcomes import KINDS, MARKS, MarkedCell
+from osdn_theory.report.headlines import headlines
+from osdn_theory.report.summary import KINDS, MARKS, MarkedCell
 from osdn_theory.verification.digest import SEVERITY, count_outcomes, format_slack
 
 if TYPE_CHECKING:
     from osdn_theory.bounds.check import BoundCheck
     from osdn_theory.report.model import ReportModel
-    from osdn_theory.report.summary.matrix import MatrixRow
+    from osdn_theory.report.summary import MatrixRow
     from osdn_theory.verification.digest import Digest, Tally
 
 LINES = 36

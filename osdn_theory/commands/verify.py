@@ -40,8 +40,7 @@ def verify(
     from osdn_theory.report.gallery import exhibits
     from osdn_theory.report.model import build_model
     from osdn_theory.report.writer import ensure_replaceable, write_model
-    from osdn_theory.verification.run import BOUND_IDS, STREAM_NAMES, verify as run_verify
-    from osdn_theory.verification.selection import select
+    from osdn_theory.verification.run import BOUND_IDS, STREAM_NAMES, select, verify as run_verify
 
     streams = known_names("--stream", stream, STREAM_NAMES)
     theorems = known_names("--bounds", bounds, BOUND_IDS)

@@ -13,7 +13,7 @@ import numpy as np
 from osdn_theory.base.validation import as_float64
 from osdn_theory.bounds import BoundCheck
 from osdn_theory.crosscheck.cases.case import Case, Dtype, pose
-from osdn_theory.crosscheck.evidence.comparisons import comparisons
+from osdn_theory.crosscheck.evidence.comparison import comparisons
 from osdn_theory.crosscheck.evidence.limits import RoundingLimits, limits, models_of
 from osdn_theory.crosscheck.evidence.observation import CUTS, Observation, observe
 from osdn_theory.crosscheck.evidence.residuals import curve, residuals

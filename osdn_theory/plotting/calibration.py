@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 
-from osdn_theory.base.places import describe_place
+from osdn_theory.base.brief import describe_place
 from osdn_theory.base.validation import Array, as_float64, require
 from osdn_theory.plotting._style import (
     BLUE,

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from osdn_theory.base.places import describe_index
+from osdn_theory.base.brief import describe_index
 from osdn_theory.base.validation import Array, require
 from osdn_theory.plotting._style import (
     BLUE,

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from osdn_theory.base.documents import Count, DocumentKind, Number, Positive, pick
 from osdn_theory.crosscheck.examination.results import Examination
 from osdn_theory.recall.document import RecallSummary
-from osdn_theory.report.claims.evidence import JudgedClaim, Judgement, TheoremRow
-from osdn_theory.report.claims.published import PublishedTable
+from osdn_theory.report.claims import PublishedTable
+from osdn_theory.report.evidence import JudgedClaim, Judgement, TheoremRow
 from osdn_theory.report.model import ReportModel
-from osdn_theory.report.reading.documents import State
-from osdn_theory.report.reading.proofs import ProofStatus
+from osdn_theory.report.reading import ProofStatus, State
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,19 @@ from osdn_theory.crosscheck.examination.results import Examination
 from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.proofs import ProofsRun
 from osdn_theory.recall.document import RecallSummary
-from osdn_theory.report.claims.evidence import JudgedClaim, TheoremRow, judged_claims, theorem_row
-from osdn_theory.report.claims.published import PUBLISHED_TABLES, PublishedTable
+from osdn_theory.report.claims import PUBLISHED_TABLES, PublishedTable
+from osdn_theory.report.evidence import JudgedClaim, TheoremRow, judged_claims, theorem_row
 from osdn_theory.report.exhibit import Exhibit
 from osdn_theory.report.provenance import machine_facts
-from osdn_theory.report.reading.checks import outcome
-from osdn_theory.report.reading.crosschecks import read_crosschecks
-from osdn_theory.report.reading.documents import Document
-from osdn_theory.report.reading.proofs import proof_status, read_proofs
-from osdn_theory.report.reading.recall import read_recalls
-from osdn_theory.report.summary.matrix import MatrixRow, matrix
-from osdn_theory.report.summary.not_run import not_run
+from osdn_theory.report.reading import (
+    Document,
+    outcome,
+    proof_status,
+    read_crosschecks,
+    read_proofs,
+    read_recalls,
+)
+from osdn_theory.report.summary import MatrixRow, matrix, not_run
 from osdn_theory.theorems import THEOREMS
 from osdn_theory.verification.digest import Digest, digest
 

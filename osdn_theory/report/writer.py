@@ -17,8 +17,7 @@ from osdn_theory.report.page.pictures import draw_pictures
 from osdn_theory.report.page.render import render
 
 if TYPE_CHECKING:
-    from osdn_theory.verification.run import Verification
-    from osdn_theory.verification.selection import Selection
+    from osdn_theory.verification.run import Selection, Verification
 
 
 def write_report(

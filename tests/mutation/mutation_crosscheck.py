@@ -10,7 +10,6 @@ _TESTS = "tests/theory/crosscheck"
 _FIRST = {
     "evidence/limits.py": "test_tolerances.py",
     "evidence/comparison.py": "test_decisions.py",
-    "evidence/comparisons.py": "test_decisions.py",
     "evidence/residuals.py": "test_decisions.py",
     "results.py": "test_decisions.py",
     "verdicts/theorems.py": "test_decisions.py",
@@ -22,8 +21,6 @@ _FIRST = {
     "gradients/check.py": "gradients/test_tolerances.py",
     "gradients/explanations.py": "gradients/test_tolerances.py",
     "invariance/checks.py": "test_invariance.py",
-    "invariance/difference.py": "test_invariance.py",
-    "invariance/parts.py": "test_invariance.py",
     "invariance/result.py": "test_invariance.py",
     "invariance/watched.py": "test_invariance.py",
     "examination/results.py": "test_examination.py",
@@ -102,15 +99,6 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("an infinite bound allows nothing infinite", "return np.where(np.isinf(bound), 0.0, np.where(np.isnan(ratio), np.inf, ratio))", "return np.where(np.isnan(ratio), np.inf, ratio)"),
         ("no number is no excess", "np.where(np.isnan(ratio), np.inf, ratio))", "np.where(np.isnan(ratio), 0.0, ratio))"),
         ("the smallest entry speaks for the token", "_flat(values).max(axis=-1, initial=0.0)", "_flat(values).min(axis=-1, initial=np.inf)"),
-    ],
-    "results.py": [
-        ("two bounds are allowed", "beyond = self.excess > 1", "beyond = self.excess > 2"),
-        ("all heads must leave the bound", "beyond.shape[-1]).any(axis=0)]", "beyond.shape[-1]).all(axis=0)]"),
-        ("a contradiction does not count", 'if not self.within or "contradicted" in outcomes:', "if not self.within:"),
-        ("what is out of bound does not count", 'if not self.within or "contradicted" in outcomes:', 'if "contradicted" in outcomes:'),
-        ("what is hidden counts as seen", 'EXIT_UNOBSERVED if "not observable" in outcomes else EXIT_CONFIRMED', "EXIT_CONFIRMED"),
-    ],
-    "evidence/comparisons.py": [
         ("a state without tokens may be rounded", "relative = 0.0 if is_proved(case) else", "relative ="),
         ("a decaying state without tokens may not be rounded", "relative = 0.0 if is_proved(case) else RELATIVE_ALLOWANCE[case.dtype]", "relative = 0.0"),
         ("a state without tokens is not compared", '"S": ("state handed on", seen.states, case.initial_state),\n', ""),
@@ -125,6 +113,13 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("the spread above alone", "np.maximum(reads.largest_ratio - reads.ratio, reads.ratio - reads.least_ratio)", "reads.ratio - reads.least_ratio"),
         ("the spread doubled", "return np.nan_to_num(spread, nan=0.0, posinf=np.inf)", "return 2 * np.nan_to_num(spread, nan=0.0, posinf=np.inf)"),
         ("a NaN allows anything", "np.nan_to_num(spread, nan=0.0, posinf=np.inf)", "np.nan_to_num(spread, nan=np.inf, posinf=np.inf)"),
+    ],
+    "results.py": [
+        ("two bounds are allowed", "beyond = self.excess > 1", "beyond = self.excess > 2"),
+        ("all heads must leave the bound", "beyond.shape[-1]).any(axis=0)]", "beyond.shape[-1]).all(axis=0)]"),
+        ("a contradiction does not count", 'if not self.within or "contradicted" in outcomes:', "if not self.within:"),
+        ("what is out of bound does not count", 'if not self.within or "contradicted" in outcomes:', 'if "contradicted" in outcomes:'),
+        ("what is hidden counts as seen", 'EXIT_UNOBSERVED if "not observable" in outcomes else EXIT_CONFIRMED', "EXIT_CONFIRMED"),
     ],
     "evidence/residuals.py": [
         ("the least ratio without the error after", "np.maximum(_norm(self.after) - self.after_error, 0.0)", "_norm(self.after)"),
@@ -286,7 +281,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("kept where nothing could be lost", 'if found.outcome == "wrong" or self.case.stream.lead[0] > 1:', "if True:"),
         ("gradients may miss by one bound", "allowed = total(first.limits[leaf], second.limits[leaf])", "allowed = first.limits[leaf]"),
     ],
-    "invariance/difference.py": [
+    "invariance/result.py": [
         ("twice what is allowed is inside", '"wrong" if worst.excess > 1 else', '"wrong" if worst.excess > 2 else'),
         ("the smallest difference", "worst = max(found, key", "worst = min(found, key"),
         ("values instead of bits", "same = _bits(first) == _bits(second)", "same = (first == second) | (np.isnan(first) & np.isnan(second))"),
@@ -297,8 +292,6 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("states are not held", '    "state": "final state",\n', ""),
         ("d handed on is not held", '    "handed_on": "d handed on",\n', ""),
         ("d is not held", '    "preconditioner": "d",\n', ""),
-    ],
-    "invariance/result.py": [
         ("inside the bound is enough", '"" if each.outcome == EQUAL else', '"" if each.outcome in (EQUAL, "inside the bound") else'),
         ("not exercised is enough", '"" if each.outcome == EQUAL else', '"" if each.outcome in (EQUAL, "not exercised") else'),
         ("unknown names are met", '    require(not unknown, f"require:', '    require(True, f"require:'),

@@ -11,10 +11,8 @@ from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.documents import Number
 from osdn_theory.base.jsonable import stated
 from osdn_theory.base.threads import cores
-from osdn_theory.crosscheck.alternatives.agreement import Agreement, Heard, agreement, hear
-from osdn_theory.crosscheck.alternatives.alternative import Alternative, KnownFault, applicable
-from osdn_theory.crosscheck.alternatives.fault import Fault
-from osdn_theory.crosscheck.alternatives.shown import BoundedRun
+from osdn_theory.crosscheck.alternatives.agreement import Agreement, BoundedRun, Heard, agreement, hear
+from osdn_theory.crosscheck.alternatives.fault import Alternative, Fault, KnownFault, applicable
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, COMMON
 from osdn_theory.crosscheck.examination.exercises.question import Answer, Question
 from osdn_theory.crosscheck.kernel.adapters import Adapter

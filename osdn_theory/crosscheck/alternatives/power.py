@@ -12,9 +12,8 @@ from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.documents import Number
 from osdn_theory.base.jsonable import stated
 from osdn_theory.base.threads import cores
-from osdn_theory.crosscheck.alternatives.alternative import Alternative, KnownFault, applicable
-from osdn_theory.crosscheck.alternatives.fault import Fault, answer
-from osdn_theory.crosscheck.alternatives.shown import BoundedRun, Shown, quantities, select_shown
+from osdn_theory.crosscheck.alternatives.agreement import BoundedRun, Shown, quantities, select_shown
+from osdn_theory.crosscheck.alternatives.fault import Alternative, Fault, KnownFault, answer, applicable
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES
 from osdn_theory.crosscheck.evidence.comparison import excess
 from osdn_theory.crosscheck.examination.exercises.question import Question

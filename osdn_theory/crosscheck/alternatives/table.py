@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
-from osdn_theory.crosscheck.alternatives.alternative import CHUNKS, FAMILIES, Alternative
-from osdn_theory.crosscheck.alternatives.fault import Fault, switch
+from osdn_theory.crosscheck.alternatives.fault import CHUNKS, FAMILIES, Alternative, Fault, switch
 from osdn_theory.crosscheck.alternatives.rows import misplacing, reading, returning
 from osdn_theory.rounding import FORMATS
 

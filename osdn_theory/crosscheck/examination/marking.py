@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osdn_theory.crosscheck.alternatives.agreement import QUANTITIES, quantities
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
 from osdn_theory.crosscheck.alternatives.power import Power, power, summarise
-from osdn_theory.crosscheck.alternatives.shown import QUANTITIES, quantities
 from osdn_theory.crosscheck.check import Truth, judge, truth
 from osdn_theory.crosscheck.evidence.observation import observe_answer
 from osdn_theory.crosscheck.examination.exercises.question import Answer, Question, answer, restart
 from osdn_theory.crosscheck.examination.results import BackwardResult, ExerciseResult
-from osdn_theory.crosscheck.gradients.alternatives import gradient_alternatives
 from osdn_theory.crosscheck.gradients.check import kernel_gradients
-from osdn_theory.crosscheck.gradients.explanations import explain_gradients, gradient_power
+from osdn_theory.crosscheck.gradients.explanations import (
+    explain_gradients,
+    gradient_alternatives,
+    gradient_power,
+)
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import KernelError
 from osdn_theory.rounding import KernelModel

@@ -12,7 +12,7 @@ import msgspec
 
 from osdn_theory.base.folders import hold_folder
 from osdn_theory.base.validation import require
-from osdn_theory.crosscheck.fuzz.drawing.takes import Takes
+from osdn_theory.crosscheck.fuzz.menu import Takes
 from osdn_theory.sweep.journal import Journal, Row as Row
 
 FORMAT = "osdn-fuzz-journal/1"

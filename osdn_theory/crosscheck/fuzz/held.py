@@ -11,7 +11,7 @@ import numpy as np
 
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.check import Truth, is_interpreted, truth
-from osdn_theory.crosscheck.evidence.comparisons import comparisons
+from osdn_theory.crosscheck.evidence.comparison import comparisons
 from osdn_theory.crosscheck.evidence.limits import (
     RELATIVE_ALLOWANCE,
     RoundingLimits,
@@ -20,7 +20,7 @@ from osdn_theory.crosscheck.evidence.limits import (
 )
 from osdn_theory.crosscheck.evidence.observation import observe_answer
 from osdn_theory.crosscheck.examination.exercises.question import Answer, answer
-from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial
+from osdn_theory.crosscheck.fuzz.trial import Trial
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import KernelError
 from osdn_theory.crosscheck.results import Comparison

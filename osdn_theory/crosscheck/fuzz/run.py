@@ -15,13 +15,13 @@ import msgspec
 
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.crosscheck.cases.case import Dtype
-from osdn_theory.crosscheck.fuzz.drawing.draw import LARGE, SMALL, FuzzSizes, draw
-from osdn_theory.crosscheck.fuzz.drawing.takes import Takes, find_out
-from osdn_theory.crosscheck.fuzz.failures.writing import write_failure
+from osdn_theory.crosscheck.fuzz.draw import LARGE, SMALL, FuzzSizes, draw
 from osdn_theory.crosscheck.fuzz.folder import Folder, Row
 from osdn_theory.crosscheck.fuzz.held import Held, TrialFault, hold
-from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial
-from osdn_theory.crosscheck.fuzz.shrinking.shrink import shrink
+from osdn_theory.crosscheck.fuzz.menu import Takes, find_out
+from osdn_theory.crosscheck.fuzz.script import write_failure
+from osdn_theory.crosscheck.fuzz.shrink import shrink
+from osdn_theory.crosscheck.fuzz.trial import Trial
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 
 Progress = Callable[[str, int, int], None]

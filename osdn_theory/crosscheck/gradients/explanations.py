@@ -1,17 +1,158 @@
-"""Which known fault explains gradients that are off, and which faults these gradients can show at all."""
+"""The known faults of backward passes: which explains gradients that are off, and which these can show at all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
 from osdn_theory.base.documents import Number
+from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
+from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.comparison import per_token
-from osdn_theory.crosscheck.gradients.alternatives import GradientAlternative
-from osdn_theory.crosscheck.gradients.check import GradedGradients
+from osdn_theory.crosscheck.evidence.limits import chunk_size_of
+from osdn_theory.crosscheck.gradients.check import PER_TOKEN, GradedGradients, altered_gradients
+from osdn_theory.crosscheck.gradients.reference import Backward
+from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.rounding import BFLOAT16, round_to
+
+_FAULTS = tomllib.loads((files(__package__) / "faults.toml").read_text())
+
+CHUNKS = (16, 32, 64)
+"""Chunk sizes that are tried beside the kernel's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class GradientAlternative:
+    """One fault: a name, a sentence, and the gradients that a kernel with it has, by argument."""
+
+    name: str
+    sentence: str
+    gradients: Mapping[str, Array]
+
+
+def gradient_alternatives(adapter: Adapter, graded: GradedGradients) -> list[GradientAlternative]:
+    """The faults that these gradients may show: of the backward pass as a whole, then of one input each.
+
+    Calls no kernel: that of `graded` says only which gradients there are.
+    """
+    return list(_alternatives(graded, _chunks(adapter, graded.case)))
+
+
+def _alternatives(graded: GradedGradients, chunks: Sequence[int]) -> Iterator[GradientAlternative]:
+    case, exact = graded.case, graded.exact
+    for name, sentence, backward in _of_the_pass(case, chunks):
+        yield GradientAlternative(name, sentence, altered_gradients(graded, backward))
+    if {"q", "k"} <= exact.keys():
+        exchanged = {**exact, "q": exact["k"], "k": exact["q"]}
+        yield GradientAlternative(
+            "q and k exchanged", "the gradients in q and k are in each other's place", exchanged
+        )
+    for which, right in exact.items():
+        for fault, what, change in _of_an_input(which, case, chunks):
+            altered = {**exact, which: change(right)}
+            yield GradientAlternative(f"{which}: {fault}", f"the gradient in {which} {what}", altered)
+
+
+def _chunks(adapter: Adapter, case: Case) -> tuple[int, ...]:
+    sizes = sorted({*CHUNKS, chunk_size_of(adapter)})
+    return tuple(size for size in sizes if size < case.stream.length)
+
+
+def _of_the_pass(case: Case, chunks: Sequence[int]) -> Iterator[tuple[str, str, Backward]]:
+    scale, calibrates = case.scale, case.recurrence in ("osdn", "preconditioner")
+    if case.recurrence != "preconditioner":
+        yield from _cut("memory")
+        if scale not in (0.0, 1.0):
+            of_o = f"what follows from the gradient of o {{}} the scale {scale:.6g}"
+            yield "scale missing", of_o.format("lacks"), Backward({"o": 1 / scale})
+            yield "scale twice", of_o.format("has") + " twice", Backward({"o": scale})
+        yield from _cut("write")
+        if case.state_gate is not None:
+            yield from _cut("decay")
+        yield from _between("memory", "the memory", chunks)
+    if case.recurrence == "osdn":
+        yield from _cut("osdn")
+    if calibrates:
+        yield from _cut("calibration")
+        if case.rule.normalize_feedback:
+            yield from _cut("normalized")
+        for clip, sentence in _FAULTS["clip"].items():
+            yield f"clip {clip}", sentence, Backward(clip=clip)
+        yield from _between("d", "d", chunks)
+
+
+def _cut(kind: str) -> Iterator[tuple[str, str, Backward]]:
+    """No gradient through some places."""
+    for name, (sentence, *places) in _FAULTS[kind].items():
+        yield name, sentence, Backward(dict.fromkeys(places, 0.0))
+
+
+def _between(what: str, named: str, chunks: Sequence[int]) -> Iterator[tuple[str, str, Backward]]:
+    """No gradient from chunk to chunk."""
+    for size in (1, *chunks):
+        piece = "a token" if size == 1 else f"a chunk of {size}"
+        sentence = f"no gradient passes through {named} from {piece} to the one before"
+        yield f"{what} cut every {size}", sentence, Backward({f"{what} between chunks": 0.0}, chunk=size)
+
+
+def _of_an_input(
+    name: str, case: Case, chunks: Sequence[int]
+) -> Iterator[tuple[str, str, Callable[[Array], Array]]]:
+    yield "zero", "is zero: detached, or never computed", np.zeros_like
+    yield "half", "is half of what it should be", lambda x: 0.5 * x
+    yield "double", "is twice what it should be", lambda x: 2.0 * x
+    yield "negated", "has the wrong sign", np.negative
+    yield "bfloat16", "is rounded to bfloat16", lambda x: round_to(x, BFLOAT16)
+    if case.scale not in (0.0, 1.0, 0.5, 2.0):
+        yield "scale missing", f"lacks the scale {case.scale:.6g}", lambda x: x / case.scale
+        yield "scale twice", f"has the scale {case.scale:.6g} twice", lambda x: x * case.scale
+    batch, heads = case.stream.lead
+    if heads > 1:
+        yield "another head", "is that of the next head", lambda x: np.roll(x, -1, axis=1)
+        first = "is that of the first head everywhere"
+        yield "first head", first, lambda x: np.repeat(x[:, :1], heads, axis=1)
+    if batch > 1:
+        first = "is that of the first batch row everywhere"
+        yield "first row", first, lambda x: np.repeat(x[:1], batch, axis=0)
+    if name == "initial_state" and case.stream.key_dim == case.stream.value_dim:
+        yield "transposed", "is transposed", lambda x: transpose(x)
+    if name in PER_TOKEN:
+        yield from _along_tokens(case.stream.length, chunks)
+    log_gate = case.log_gate if case.state_gate is None else case.log_state_gate
+    if name == "g" and log_gate is not None:
+        gate = np.exp(log_gate)
+        yield "of the gate", "is that in e^g", lambda x: x / gate
+        yield "gate twice", "has the factor e^g twice", lambda x: x * gate
+
+
+def _along_tokens(length: int, chunks: Sequence[int]) -> Iterator[tuple[str, str, Any]]:
+    def shifted(x: Array, by: int) -> Array:
+        moved = np.zeros_like(x)
+        kept = slice(max(by, 0), length + min(by, 0))
+        moved[:, :, kept] = x[:, :, slice(max(-by, 0), length + min(-by, 0))]
+        return moved
+
+    def without(x: Array, tokens: slice) -> Array:
+        rest = x.copy()
+        rest[:, :, tokens] = 0.0
+        return rest
+
+    yield "a token late", "is a token late", lambda x: shifted(x, 1)
+    yield "a token early", "is a token early", lambda x: shifted(x, -1)
+    yield "last token missing", "is zero at the last token", lambda x: without(x, slice(-1, None))
+    yield "first token missing", "is zero at the first token", lambda x: without(x, slice(0, 1))
+    for size in chunks:
+        if length % size > 1:
+            whole = length // size * size
+            about = f"is zero beyond the last whole chunk of {size}"
+            yield f"last part of {size} missing", about, lambda x, w=whole: without(x, slice(w, None))
+
 
 CLOSE = 0.5
 """Part of the error that the nearest alternative may leave to be worth a word."""

@@ -14,10 +14,16 @@ from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of, limits
 from osdn_theory.crosscheck.examination.exercises.question import continuing
 from osdn_theory.crosscheck.gradients.check import kernel_gradients
-from osdn_theory.crosscheck.invariance.difference import Allowed, conclude, difference, hold, together, total
-from osdn_theory.crosscheck.invariance.parts import copy, in_reverse, join, part, side_by_side
-from osdn_theory.crosscheck.invariance.result import Invariance
-from osdn_theory.crosscheck.invariance.watched import Watched
+from osdn_theory.crosscheck.invariance.result import (
+    Allowed,
+    Invariance,
+    conclude,
+    difference,
+    hold,
+    together,
+    total,
+)
+from osdn_theory.crosscheck.invariance.watched import Watched, copy, in_reverse, join, part, side_by_side
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import Form, Returned, ask, ask_packed
 from osdn_theory.rounding import KernelModel

@@ -8,8 +8,12 @@ from typing import Any, Literal, get_args
 
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import require
-from osdn_theory.crosscheck.kernel.signature.names import ARGUMENTS as ARGUMENTS, FACTORS, PRECONDITIONED
-from osdn_theory.crosscheck.kernel.signature.reading import read_signature
+from osdn_theory.crosscheck.kernel.signature.reading import (
+    ARGUMENTS as ARGUMENTS,
+    FACTORS,
+    PRECONDITIONED,
+    read_signature,
+)
 
 Recurrence = Literal[
     "osdn",

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from osdn_theory.base.places import describe_index
+from osdn_theory.base.brief import describe_index
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.alternatives.alternative import CHUNKS
+from osdn_theory.crosscheck.alternatives.fault import CHUNKS
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
 from osdn_theory.crosscheck.cases.case import following
 from osdn_theory.crosscheck.evidence.coarse_products import tf32_outputs

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from osdn_theory.base.places import describe_index
+from osdn_theory.base.brief import describe_index
 from osdn_theory.base.validation import Array
 from osdn_theory.bounds import BoundCheck, check_bounds
 from osdn_theory.crosscheck.cases.case import Case

@@ -24,7 +24,7 @@ from osdn_theory.plotting.convergence import cumulative_log10
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, osdn
 from osdn_theory.report.model import ReportModel
-from osdn_theory.report.reading.checks import outcome
+from osdn_theory.report.reading import outcome
 from osdn_theory.streams.synthetic import interpolating
 from osdn_theory.verification.digest import Digest
 from osdn_theory.verification.suite import half_step

@@ -11,22 +11,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from osdn_theory import __version__
-from osdn_theory.base.places import describe_place
+from osdn_theory.base.brief import describe_place
 from osdn_theory.plotting._formula import formula_svg
 from osdn_theory.plotting._style import DPI
 from osdn_theory.proofs import ProofLine
 from osdn_theory.recall import tables as recall_tables
 from osdn_theory.recall.data import count_seeds
-from osdn_theory.report.examinations import numbered
+from osdn_theory.report.headlines import headlines
 from osdn_theory.report.model import ReportModel
-from osdn_theory.report.page import captions, kernels
+from osdn_theory.report.page import kernels, wording
+from osdn_theory.report.page.kernels import numbered
 from osdn_theory.report.page.pictures import Images, Pictures
-from osdn_theory.report.page.symbols import SYMBOLS
-from osdn_theory.report.page.wording import number_columns, readable
-from osdn_theory.report.reading.documents import PACKAGED, Document
-from osdn_theory.report.reading.recall import count_missed, facts
-from osdn_theory.report.summary.headlines import headlines
-from osdn_theory.report.summary.outcomes import KINDS, MARKS, MarkedCell
+from osdn_theory.report.page.wording import SYMBOLS, number_columns, readable
+from osdn_theory.report.reading import PACKAGED, Document, count_missed, facts
+from osdn_theory.report.summary import KINDS, MARKS, MarkedCell
 from osdn_theory.verification.digest import SEVERITY, Digest, Exclusion, Statement, format_slack
 
 CSS_PIXELS = 96
@@ -74,12 +72,12 @@ def render(model: ReportModel, pictures: Pictures) -> str:
         kinds=KINDS,
         symbols=SYMBOLS,
         summary_images=_images(pictures.summary),
-        summary_captions=captions.SUMMARY,
+        summary_captions=wording.SUMMARY,
         images=_images(pictures.exhibits),
         kernel_images={place: _images(drawn) for place, drawn in pictures.kernels.items()},
         recall_images=[_images(drawn) for drawn in pictures.recall],
-        recall_captions=captions.RECALL,
-        figure_captions=captions.kernel_caption,
+        recall_captions=wording.RECALL,
+        figure_captions=wording.kernel_caption,
         tables=kernels,
         numbered=numbered(model.examinations),
         recall_tables=recall_tables,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from support.crosscheck.eager_faults import kernel, preconditioned, preconditioner
 
+from osdn_theory.crosscheck.alternatives.agreement import BoundedRun
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
-from osdn_theory.crosscheck.alternatives.shown import BoundedRun
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import limits, models_of

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from osdn_theory.bounds.check import BoundCheck
-from osdn_theory.verification.selection import Selection, select
+from osdn_theory.verification.run import Selection, select
 
 HOSTILE = '<script>alert("x")</script> & "name"'
 

@@ -25,7 +25,7 @@ ALLOWED = {
     "bounds/statements/span.py",
     "bounds/runs/states.py",
     # The text of a script that stands by itself.
-    "crosscheck/fuzz/failures/script.py",
+    "crosscheck/fuzz/script.py",
 }
 
 

@@ -18,7 +18,7 @@ from osdn_theory.commands.verification_tables import LINES
 from osdn_theory.report import gallery
 from osdn_theory.theorems import THEOREMS
 from osdn_theory.verification import run as verification
-from osdn_theory.verification.selection import select
+from osdn_theory.verification.run import select
 
 
 def run(*arguments: str) -> Any:

@@ -25,12 +25,11 @@ from support.crosscheck.alternatives import (
 from support.crosscheck.eager_faults import kernel
 
 from osdn_theory.base.source import sources
-from osdn_theory.crosscheck.alternatives.alternative import Alternative
+from osdn_theory.crosscheck.alternatives.agreement import BoundedRun
 from osdn_theory.crosscheck.alternatives.engine.evolve import evolve
-from osdn_theory.crosscheck.alternatives.fault import switch
+from osdn_theory.crosscheck.alternatives.fault import Alternative, switch
 from osdn_theory.crosscheck.alternatives.naming import explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
-from osdn_theory.crosscheck.alternatives.shown import BoundedRun
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY, COMMON, MADE, alternative
 from osdn_theory.crosscheck.cases.case import Case, handed_on
 from osdn_theory.crosscheck.examination.exercises.draw import SMALL

@@ -84,7 +84,7 @@ def test_pieces_and_packs_keep_every_input_of_their_own_tokens() -> None:
 
 
 def exercise_row(case: Case, row: int) -> Case:
-    from osdn_theory.crosscheck.invariance.parts import part
+    from osdn_theory.crosscheck.invariance.watched import part
 
     return part(case, rows=slice(row, row + 1))
 

@@ -13,8 +13,14 @@ from support.crosscheck.exercises import adapter, exercise
 from osdn_theory.bounds import BOUNDS, BoundCheck
 from osdn_theory.crosscheck.cases.case import Case, pose
 from osdn_theory.crosscheck.check import Truth, judge, truth
-from osdn_theory.crosscheck.evidence.comparison import compare, excess, per_token, ulp_histogram
-from osdn_theory.crosscheck.evidence.comparisons import _spread, comparisons
+from osdn_theory.crosscheck.evidence.comparison import (
+    _spread,
+    compare,
+    comparisons,
+    excess,
+    per_token,
+    ulp_histogram,
+)
 from osdn_theory.crosscheck.evidence.limits import Limit, models_of
 from osdn_theory.crosscheck.evidence.observation import Observation, observe_answer
 from osdn_theory.crosscheck.evidence.residuals import Residuals, _smallest, residuals

@@ -19,7 +19,7 @@ from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import Limit, limits, models_of
 from osdn_theory.crosscheck.invariance import TITLES, Invariance, invariances, required
 from osdn_theory.crosscheck.invariance.checks import allowances
-from osdn_theory.crosscheck.invariance.difference import difference, hold, total
+from osdn_theory.crosscheck.invariance.result import difference, hold, total
 from osdn_theory.crosscheck.kernel.calling import KernelError, Returned
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.streams.stream import Stream

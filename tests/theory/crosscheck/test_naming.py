@@ -13,11 +13,10 @@ from support.crosscheck.alternatives import adapter_of, keys_of
 from support.crosscheck.exercises import exercise
 
 from osdn_theory.crosscheck.alternatives import agreement as module
-from osdn_theory.crosscheck.alternatives.alternative import Alternative
-from osdn_theory.crosscheck.alternatives.fault import switch
+from osdn_theory.crosscheck.alternatives.agreement import BoundedRun, Shown
+from osdn_theory.crosscheck.alternatives.fault import Alternative, switch
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
-from osdn_theory.crosscheck.alternatives.shown import BoundedRun, Shown
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, alternative
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import Limit, limits, models_of

@@ -18,8 +18,8 @@ from osdn_theory.crosscheck.cases.case import handed_on
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import ask, ask_packed
 from osdn_theory.crosscheck.kernel.registry import KERNELS
+from osdn_theory.crosscheck.kernel.signature.evidence import SampleSizes, sample
 from osdn_theory.crosscheck.kernel.signature.recognition import recognise
-from osdn_theory.crosscheck.kernel.signature.samples import SampleSizes, sample
 
 SIZES = SampleSizes(batch=2, tokens=70, heads=3, key_dim=8, value_dim=6)
 """More than a chunk of 64, and no multiple of one."""

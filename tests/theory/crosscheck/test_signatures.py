@@ -16,10 +16,9 @@ from osdn_theory.crosscheck import adapt, resolve
 from osdn_theory.crosscheck.cases.case import Dtype
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import KernelError, Returned, ask
-from osdn_theory.crosscheck.kernel.signature.evidence import Reading
-from osdn_theory.crosscheck.kernel.signature.names import ARGUMENTS, SYNONYMS, own_names
+from osdn_theory.crosscheck.kernel.signature.evidence import Reading, SampleSizes, sample
+from osdn_theory.crosscheck.kernel.signature.reading import ARGUMENTS, SYNONYMS, own_names
 from osdn_theory.crosscheck.kernel.signature.recognition import recognise
-from osdn_theory.crosscheck.kernel.signature.samples import SampleSizes, sample
 
 OTHER = SampleSizes(batch=2, tokens=9, heads=3, key_dim=8, value_dim=6)
 """Of the case that is posed once a kernel is recognised."""

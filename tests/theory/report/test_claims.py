@@ -10,8 +10,8 @@ from support.report.fake_documents import leave, proofs_document
 from support.report.fake_verification import FakeVerification, bad, check, good
 from support.report.report_cases import model, no_packaged_results as no_packaged_results, written
 
-from osdn_theory.report.claims.evidence import judge
-from osdn_theory.report.claims.paper import PAPER_CLAIMS
+from osdn_theory.report.claims import PAPER_CLAIMS
+from osdn_theory.report.evidence import judge
 from osdn_theory.report.model import ReportModel
 from osdn_theory.theorems import THEOREMS
 from osdn_theory.verification.digest import digest

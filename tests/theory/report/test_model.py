@@ -18,8 +18,8 @@ from osdn_theory.base.folders import ensure_writable
 from osdn_theory.base.jsonable import jsonable, to_json
 from osdn_theory.plotting._formula import formula_svg
 from osdn_theory.report import Exhibit, write_report
-from osdn_theory.report.claims.evidence import stream_status
-from osdn_theory.report.page.captions import SUMMARY
+from osdn_theory.report.evidence import stream_status
+from osdn_theory.report.page.wording import SUMMARY
 from osdn_theory.verification.digest import count_outcomes, digest, format_slack, theorem_order
 
 

@@ -18,7 +18,7 @@ from support.report.recall_summaries import recall_summary
 from support.report.report_cases import no_packaged_results as no_packaged_results, written
 
 from osdn_theory.report import provenance, write_report
-from osdn_theory.report.claims.published import PUBLISHED_TABLES
+from osdn_theory.report.claims import PUBLISHED_TABLES
 from osdn_theory.report.page.wording import number_columns, readable
 from osdn_theory.theorems import THEOREMS
 from proofs_check.claims import CLAIMS

@@ -17,8 +17,8 @@ from support.report.report_cases import SCHEMA, no_packaged_results as no_packag
 from osdn_theory.base.jsonable import jsonable
 from osdn_theory.plotting.recall import FIGURES
 from osdn_theory.report import write_report
-from osdn_theory.report.page.captions import RECALL
-from osdn_theory.report.reading.recall import facts
+from osdn_theory.report.page.wording import RECALL
+from osdn_theory.report.reading import facts
 
 
 def claim(twin: Any, name: str) -> Any:

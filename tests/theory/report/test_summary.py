@@ -25,12 +25,11 @@ from support.report.report_cases import model, no_packaged_results as no_package
 from osdn_theory.crosscheck.results import Verdict
 from osdn_theory.report import write_report
 from osdn_theory.report.page.pictures import summary_figures
-from osdn_theory.report.page.symbols import SYMBOLS
-from osdn_theory.report.summary.outcomes import KINDS, MARKS, MarkedCell
+from osdn_theory.report.page.wording import SYMBOLS
+from osdn_theory.report.summary import KINDS, MARKS, MarkedCell
 from osdn_theory.theorems import THEOREMS
 from osdn_theory.verification.digest import digest
-from osdn_theory.verification.run import verify
-from osdn_theory.verification.selection import select
+from osdn_theory.verification.run import select, verify
 from osdn_theory.verification.suite import stream_names
 
 

@@ -13,7 +13,7 @@ from support.report.report_cases import no_packaged_results as no_packaged_resul
 from osdn_theory.bounds import bound_ids
 from osdn_theory.report import write_report
 from osdn_theory.report.writer import ensure_replaceable
-from osdn_theory.verification.selection import LONGEST_NAME, select
+from osdn_theory.verification.run import LONGEST_NAME, select
 from osdn_theory.verification.suite import stream_names
 
 

@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs, read_inputs
+from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs, RecurrenceOutcome, read_inputs
 from osdn_theory.crosscheck.alternatives.engine.mechanism import (
     RIGHT,
     Factor,
@@ -19,7 +19,6 @@ from osdn_theory.crosscheck.alternatives.engine.mechanism import (
     Read,
     Source,
 )
-from osdn_theory.crosscheck.alternatives.engine.outcome import RecurrenceOutcome
 from osdn_theory.crosscheck.cases.case import Case, of_norm_one
 from osdn_theory.recurrence.gram_diagonal import running_diagonal, squashed_inverse
 from osdn_theory.rounding import FLOAT64, Format, round_to

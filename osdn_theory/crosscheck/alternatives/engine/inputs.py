@@ -1,4 +1,4 @@
-"""What a recurrence reads, as plain arrays: faults of inputs are functions from these to these."""
+"""What a recurrence reads and gives, as plain arrays: faults are functions from these to these."""
 
 from __future__ import annotations
 
@@ -136,3 +136,23 @@ def cut(whole: RecurrenceInputs, start: int, stop: int) -> RecurrenceInputs:
         value = getattr(whole, name)
         arrays[name] = None if value is None else value[:, :, start:stop]
     return replace(whole, **arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class RecurrenceOutcome:
+    """Results of a recurrence, float64, leading axes (B, H).
+
+    Attributes
+    ----------
+    outputs : (B, H, T, V)
+    state : (B, H, V, K)
+        The final one.
+    preconditioner : (B, H, T, K)
+        d_t that token t is written with.
+    handed_on : (B, H, K)
+    """
+
+    outputs: Array
+    state: Array
+    preconditioner: Array
+    handed_on: Array

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.alternatives.alternative import (
+from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs
+from osdn_theory.crosscheck.alternatives.fault import (
     ANY,
     CALIBRATING,
     DECAYING,
     PRECONDITIONED,
     READING,
     Alternative,
+    Change,
+    Fault,
 )
-from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs
-from osdn_theory.crosscheck.alternatives.fault import Change, Fault
 from osdn_theory.crosscheck.alternatives.rows.reading import GATES, on
 from osdn_theory.rounding import BFLOAT16, round_to
 

@@ -9,12 +9,10 @@ import numpy as np
 
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.alternatives.alternative import CHUNKS
 from osdn_theory.crosscheck.alternatives.engine.evolve import run
-from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs, cut
+from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs, RecurrenceOutcome, cut
 from osdn_theory.crosscheck.alternatives.engine.mechanism import Mechanism
-from osdn_theory.crosscheck.alternatives.engine.outcome import RecurrenceOutcome
-from osdn_theory.crosscheck.alternatives.fault import Fault, Result, boundary_late
+from osdn_theory.crosscheck.alternatives.fault import CHUNKS, Fault, Result, boundary_late
 from osdn_theory.rounding import BFLOAT16, round_to
 
 

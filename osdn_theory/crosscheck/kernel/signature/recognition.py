@@ -14,9 +14,18 @@ from typing import Any
 from osdn_theory.crosscheck.cases.case import DTYPES, Dtype
 from osdn_theory.crosscheck.kernel.adapters import Adapter, FixedScale, GateForm, Layout, StateLayout
 from osdn_theory.crosscheck.kernel.calling import KernelError
-from osdn_theory.crosscheck.kernel.signature.evidence import WHAT, Reading, call_under, own_scale, reach
-from osdn_theory.crosscheck.kernel.signature.names import EITHER
-from osdn_theory.crosscheck.kernel.signature.samples import FEW_SIZES, SIZES, SampleSizes, sample
+from osdn_theory.crosscheck.kernel.signature.evidence import (
+    FEW_SIZES,
+    SIZES,
+    WHAT,
+    Reading,
+    SampleSizes,
+    call_under,
+    own_scale,
+    reach,
+    sample,
+)
+from osdn_theory.crosscheck.kernel.signature.reading import EITHER
 
 LAYOUTS: tuple[Layout, ...] = ("time first", "head first")
 STATE_LAYOUTS: tuple[StateLayout, ...] = ("KV", "VK")

@@ -11,10 +11,9 @@ import pytest
 from support.crosscheck import fuzz_kernels
 from support.crosscheck.fuzz_cases import own_layout
 
-from osdn_theory.crosscheck.fuzz.drawing.draw import BOXES, LARGE, SMALL, FuzzSizes, draw
-from osdn_theory.crosscheck.fuzz.drawing.menu import menu_of
-from osdn_theory.crosscheck.fuzz.drawing.takes import Takes, find_out
-from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial, parts
+from osdn_theory.crosscheck.fuzz.draw import BOXES, LARGE, SMALL, FuzzSizes, draw
+from osdn_theory.crosscheck.fuzz.menu import Takes, find_out, menu_of
+from osdn_theory.crosscheck.fuzz.trial import Trial, parts
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 from osdn_theory.rounding import FORMATS, round_to
 

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from support.crosscheck import fuzz_kernels
 
 from osdn_theory.base.jsonable import to_json
-from osdn_theory.crosscheck.fuzz.failures.replay import FORMAT, replay
+from osdn_theory.crosscheck.fuzz.replay import FORMAT, replay
 from osdn_theory.crosscheck.fuzz.run import FuzzPlan, fuzz
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 
@@ -139,7 +139,7 @@ def test_a_device_that_is_not_there(recorded: Path) -> None:
 
 
 def test_other_versions_are_a_note(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from osdn_theory.crosscheck.fuzz.failures import replay as module
+    from osdn_theory.crosscheck.fuzz import replay as module
 
     here = module.versions()
     monkeypatch.setattr(module, "versions", lambda: {**here, "torch": "1.0"})

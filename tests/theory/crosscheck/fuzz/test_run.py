@@ -11,12 +11,12 @@ import pytest
 from support.crosscheck import fuzz_kernels
 from support.crosscheck.fuzz_cases import own_layout, run_script
 
-from osdn_theory.crosscheck.fuzz.failures.replay import load_recording, replay
 from osdn_theory.crosscheck.fuzz.held import hold
+from osdn_theory.crosscheck.fuzz.replay import load_recording, replay
 from osdn_theory.crosscheck.fuzz.run import Failure, FuzzPlan, FuzzSummary, fuzz
-from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial, parts
-from osdn_theory.crosscheck.fuzz.shrinking.shrink import shrink
+from osdn_theory.crosscheck.fuzz.shrink import shrink
 from osdn_theory.crosscheck.fuzz.told import lines, verdict
+from osdn_theory.crosscheck.fuzz.trial import Trial, parts
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 from osdn_theory.crosscheck.kernel.calling import KernelError
 
@@ -187,9 +187,9 @@ def test_a_failure_that_does_not_come_again_is_said_so(tmp_path: Path) -> None:
 
 def test_large_inputs_are_embedded_to_the_bit(tmp_path: Path) -> None:
     """Unshrunk, and so in base64: the script computes from the very bits of the recording."""
-    from osdn_theory.crosscheck.fuzz.drawing.draw import SMALL, draw
-    from osdn_theory.crosscheck.fuzz.drawing.takes import Takes
-    from osdn_theory.crosscheck.fuzz.failures.writing import write_failure
+    from osdn_theory.crosscheck.fuzz.draw import SMALL, draw
+    from osdn_theory.crosscheck.fuzz.menu import Takes
+    from osdn_theory.crosscheck.fuzz.script import write_failure
 
     adapter = named("nan_for_beta_0")
     takes = Takes(("bfloat16", "float32"), (), empty=False)
@@ -215,8 +215,8 @@ def test_large_inputs_are_embedded_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_shrinking_keeps_to_its_calls_and_to_the_clock() -> None:
-    from osdn_theory.crosscheck.fuzz.drawing.draw import SMALL, draw
-    from osdn_theory.crosscheck.fuzz.drawing.takes import Takes
+    from osdn_theory.crosscheck.fuzz.draw import SMALL, draw
+    from osdn_theory.crosscheck.fuzz.menu import Takes
 
     trial = draw(named("right"), Takes(("float32",), (16,), empty=True), SMALL, 0, 12)
     asked: list[Trial] = []

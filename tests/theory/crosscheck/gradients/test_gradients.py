@@ -14,7 +14,6 @@ from support.crosscheck.faulty_kernels import correct, gated_delta_net, wrong_ba
 
 from osdn_theory.crosscheck import Adapter, adapt, pose, resolve
 from osdn_theory.crosscheck.cases.case import Case
-from osdn_theory.crosscheck.gradients.alternatives import gradient_alternatives
 from osdn_theory.crosscheck.gradients.check import (
     REFERENCE,
     RESULTS,
@@ -26,6 +25,7 @@ from osdn_theory.crosscheck.gradients.check import (
 from osdn_theory.crosscheck.gradients.explanations import (
     GradientExplanation,
     explain_gradients,
+    gradient_alternatives,
     gradient_power,
 )
 from osdn_theory.crosscheck.gradients.reference import Backward, calibration_reference, recurrence_reference

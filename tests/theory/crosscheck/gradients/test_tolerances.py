@@ -9,9 +9,9 @@ import pytest
 from support.crosscheck.exercises import exercise
 
 from osdn_theory.crosscheck.evidence.comparison import per_token
-from osdn_theory.crosscheck.gradients.alternatives import GradientAlternative
 from osdn_theory.crosscheck.gradients.check import GradedGradients
 from osdn_theory.crosscheck.gradients.explanations import (
+    GradientAlternative,
     GradientExplanation,
     explain_gradients,
     gradient_power,

@@ -10,9 +10,8 @@ from osdn_theory.bounds import bound_ids
 from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.recall.document import RecallSummary
 from osdn_theory.recall.tables import against_baseline
-from osdn_theory.report.claims.paper import PAPER_CLAIMS, PaperClaim
-from osdn_theory.report.reading.checks import label
-from osdn_theory.report.reading.proofs import ProofStatus
+from osdn_theory.report.claims import PAPER_CLAIMS, PaperClaim
+from osdn_theory.report.reading import ProofStatus, label
 from osdn_theory.theorems import Theorem
 from osdn_theory.verification.digest import SEVERITY, CheckedTheorem, Digest
 

@@ -1,4 +1,4 @@
-"""Simplifications of a trial: each pass proposes trials that are simpler in one respect, the boldest first."""
+"""Shrinking: from a trial on which a kernel fails, by passes of simplifications, to a small one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
-from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial, change_arrays, cut, parts
+from osdn_theory.crosscheck.fuzz.trial import Trial, change_arrays, cut, parts
 from osdn_theory.recurrence.rules import PUBLISHED
 
 Pass = Callable[[Trial], Iterator[Trial]]
@@ -227,3 +227,37 @@ def _simplicity(value: Array) -> tuple[int, ...]:
         int(np.count_nonzero(value)),
         int(np.sum((value != 0) & (value != 1))),
     )
+
+
+CALLS = 300
+"""Trials put to the kernel for one failure, at most."""
+
+
+def shrink(
+    trial: Trial,
+    fails: Callable[[Trial], bool],
+    *,
+    calls: int = CALLS,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> Iterator[Trial]:
+    """Ever simpler trials that still fail; the last one is the result, none if nothing simpler fails.
+
+    Every pass proposes simplifications of one kind; the first that still fails is taken, and the pass begins anew from
+    there. It ends when no pass gets any further, after `calls` trials, or when `goes_on` says no.
+    """
+    left, moved = calls, True
+    while moved:
+        moved = False
+        for propose in PASSES:
+            taken: Trial | None = trial
+            while taken is not None:
+                taken = None
+                for simpler in propose(trial):
+                    if left == 0 or not goes_on():
+                        return
+                    left -= 1
+                    if fails(simpler):
+                        taken = trial = simpler
+                        moved = True
+                        yield simpler
+                        break

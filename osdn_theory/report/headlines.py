@@ -10,9 +10,8 @@ from osdn_theory.proofs import ProofsRun, Standing
 from osdn_theory.recall.data import count_seeds
 from osdn_theory.recall.document import RecallSummary
 from osdn_theory.report.model import ReportModel
-from osdn_theory.report.reading.recall import count_missed
-from osdn_theory.report.summary.not_run import FEW, number
-from osdn_theory.report.summary.outcomes import Kind
+from osdn_theory.report.reading import count_missed
+from osdn_theory.report.summary import FEW, Kind, number
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A failure as a Python script of its own: torch, the kernel, the inputs to the bit, and float64 in a few lines."""
+"""A failure written: to be replayed, and as a script of its own with the inputs to the bit and float64 in a few lines."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from osdn_theory.base.folders import write_atomically
 from osdn_theory.base.layouts import exchange_time_and_heads
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.check import is_interpreted
 from osdn_theory.crosscheck.evidence.limits import Limit
 from osdn_theory.crosscheck.examination.exercises.question import Answer
-from osdn_theory.crosscheck.fuzz.failures.literals import tensor_literal
-from osdn_theory.crosscheck.fuzz.failures.origin import Origin
-from osdn_theory.crosscheck.fuzz.failures.replay import versions
-from osdn_theory.crosscheck.fuzz.failures.texts import (
+from osdn_theory.crosscheck.fuzz.held import TrialFault, known_of
+from osdn_theory.crosscheck.fuzz.origin import Origin, origin_of
+from osdn_theory.crosscheck.fuzz.replay import save_recording, versions
+from osdn_theory.crosscheck.fuzz.texts import (
     CHECK,
     DECODED,
     HEAD,
@@ -27,9 +29,9 @@ from osdn_theory.crosscheck.fuzz.failures.texts import (
     RECURRENCES,
     SEQUENCES,
     UNIT,
+    tensor_literal,
 )
-from osdn_theory.crosscheck.fuzz.held import TrialFault, known_of
-from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial
+from osdn_theory.crosscheck.fuzz.trial import Trial
 from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR, Adapter
 from osdn_theory.crosscheck.kernel.calling import PER_TOKEN, KernelError, ask, ask_packed
 
@@ -58,6 +60,33 @@ class _Call:
     def own(self, name: str) -> str:
         """The kernel's own name of an argument."""
         return self.adapter.names.get(name, name)
+
+
+def write_failure(
+    folder: Path,
+    stem: str,
+    adapter: Adapter,
+    trial: Trial,
+    fault: TrialFault,
+    answers: Sequence[Answer],
+    device: str,
+) -> list[Path]:
+    """Write them; a kernel that cannot be imported by name (a local function), or whose recurrence `texts` lacks, has
+    no script.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to.
+    """
+    recording = folder / f"{stem}.safetensors"
+    save_recording(recording, adapter, trial, fault, answers, device)
+    origin = origin_of(adapter)
+    if origin is None or adapter.recurrence not in RECURRENCES:
+        return [recording]
+    script = folder / f"{stem}.py"
+    write_atomically(script, write_script(adapter, trial, fault, answers, origin, device).encode())
+    return [recording, script]
 
 
 def write_script(

@@ -23,7 +23,7 @@ from osdn_theory.crosscheck.check import default_device, is_interpreted, judge
 from osdn_theory.crosscheck.evidence.observation import observe_answer
 from osdn_theory.crosscheck.examination.exercises.question import Answer, Question, answer
 from osdn_theory.crosscheck.fuzz.held import TrialFault, known_of
-from osdn_theory.crosscheck.fuzz.shrinking.parts import AXES, Trial, parts, rebuild
+from osdn_theory.crosscheck.fuzz.trial import AXES, Trial, parts, rebuild
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 from osdn_theory.crosscheck.kernel.calling import FORMS
 from osdn_theory.crosscheck.kernel.registry import resolve

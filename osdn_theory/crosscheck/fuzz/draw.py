@@ -12,10 +12,9 @@ from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case, pose
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of
 from osdn_theory.crosscheck.examination.exercises.question import Question
-from osdn_theory.crosscheck.fuzz.drawing import values
-from osdn_theory.crosscheck.fuzz.drawing.menu import Hand, menu_of
-from osdn_theory.crosscheck.fuzz.drawing.takes import Takes
-from osdn_theory.crosscheck.fuzz.shrinking.parts import Trial, change_arrays
+from osdn_theory.crosscheck.fuzz import values
+from osdn_theory.crosscheck.fuzz.menu import Hand, Takes, menu_of
+from osdn_theory.crosscheck.fuzz.trial import Trial, change_arrays
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.recurrence.rules import FROZEN, PUBLISHED, CalibrationRule
 from osdn_theory.streams.stream import Stream

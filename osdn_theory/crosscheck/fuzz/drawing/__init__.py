@@ -1,1 +1,0 @@
-"""Drawing cases from what a kernel takes."""

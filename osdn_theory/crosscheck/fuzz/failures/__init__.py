@@ -1,1 +1,0 @@
-"""Failures as files: one to replay, and a script of its own."""

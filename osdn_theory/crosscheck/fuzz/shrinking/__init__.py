@@ -1,1 +1,0 @@
-"""Making a failing case simpler while it fails in the same way."""
