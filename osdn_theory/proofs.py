@@ -41,26 +41,15 @@ METHODS: Mapping[Method, str] = {
 class ProofLine:
     """One proof after its run.
 
-    Attributes
-    ----------
-    claim : str
-        Id of the theorem.
-    method, name, statement : str
-        A Coq theorem or a function, and what it says.
-    scope : str
-        "all dimensions" or "instances".
-    general : bool
-        Whether it holds in all dimensions.
-    verdict, detail : str
-    instances : int
-        On how many exact instances it was evaluated.
-    seconds : float
-        Of this check; of its whole file for a Coq theorem.
-    tied : bool
-        Whether it is a Coq theorem, of a law or of its need for a hypothesis, whose statement was held against the law
-        of its name, on the law's instances.
-    data : mapping
-        Counterexamples, assumptions, versions; exact numbers as text.
+    - `claim`: Id of the theorem.
+    - `method`, `name`, `statement`: A Coq theorem or a function, and what it says.
+    - `scope`: "all dimensions" or "instances".
+    - `general`: Whether it holds in all dimensions.
+    - `instances`: On how many exact instances it was evaluated.
+    - `seconds`: Of this check; of its whole file for a Coq theorem.
+    - `tied`: Whether it is a Coq theorem, of a law or of its need for a hypothesis, whose statement was held against
+      the law of its name, on the law's instances.
+    - `data`: Counterexamples, assumptions, versions; exact numbers as text.
     """
 
     claim: str
@@ -97,18 +86,11 @@ class ProofLine:
 class ProvedClaim:
     """One theorem with its proofs.
 
-    Attributes
-    ----------
-    id, title, latex, plain, hypotheses
-        As in `osdn_theory.theorems`.
-    note : str
-        Where the theory page is loose, and what is proved instead.
-    missing : str
-        What has no general proof, and why.
-    general_known : int
-        Number of its general proofs, asked for or not.
-    proofs : tuple of ProofLine
-        Those that were asked for, strongest method first.
+    - `id`, `title`, `latex`, `plain`, `hypotheses`: As in `osdn_theory.theorems`.
+    - `note`: Where the theory page is loose, and what is proved instead.
+    - `missing`: What has no general proof, and why.
+    - `general_known`: Number of its general proofs, asked for or not.
+    - `proofs`: Those that were asked for, strongest method first.
     """
 
     id: str
@@ -172,16 +154,10 @@ class ProvedClaim:
 class ProofsRun:
     """A run of the proofs.
 
-    Attributes
-    ----------
-    complete : bool
-        Whether every proof of the collection was asked for.
-    seconds : float
-        Wall clock.
-    versions : program or library -> version
-    problems : tuple of str
-        What is wrong with the collection of proofs itself; each counts as a failure.
-    claims : tuple of ProvedClaim
+    - `complete`: Whether every proof of the collection was asked for.
+    - `seconds`: Wall clock.
+    - `versions`, program or library -> version
+    - `problems`: What is wrong with the collection of proofs itself; each counts as a failure.
     """
 
     complete: bool

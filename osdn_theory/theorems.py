@@ -15,15 +15,9 @@ from dataclasses import dataclass
 class Theorem:
     """What a theorem says.
 
-    Attributes
-    ----------
-    id, title : str
-        "T5", "Interpolating regret".
-    latex : str
-        Formulas, separated by ``,\\quad`` or ``;\\quad``.
-    plain : str
-        One or two sentences.
-    hypotheses : tuple of str
+    - `id`, `title`: "T5", "Interpolating regret".
+    - `latex`: Formulas, separated by ``,\\quad`` or ``;\\quad``.
+    - `plain`: One or two sentences.
     """
 
     id: str

@@ -16,19 +16,11 @@ INSTANCES = "instances"
 class Judgement:
     """What a check found.
 
-    Attributes
-    ----------
-    verdict : "passed", "failed" or "not run"
-    detail : str
-        One line for the table: what was checked, or what went wrong, or what is missing.
-    instances : int
-        Instances evaluated; 0 where the method does not work by instances.
-    data : mapping
-        More, for the JSON document: counterexamples, assumptions, versions.
-    seconds : float, optional
-        Time of this check alone, where the wall clock would not tell: work shared with other checks.
-    tied : bool
-        Whether the statement was held, both sides of every comparison, against its law on instances.
+    - `detail`: One line for the table: what was checked, or what went wrong, or what is missing.
+    - `instances`: Instances evaluated; 0 where the method does not work by instances.
+    - `data`: More, for the JSON document: counterexamples, assumptions, versions.
+    - `seconds`: Time of this check alone, where the wall clock would not tell: work shared with other checks.
+    - `tied`: Whether the statement was held, both sides of every comparison, against its law on instances.
     """
 
     verdict: Verdict

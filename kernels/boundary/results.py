@@ -14,12 +14,9 @@ def widen(dtype: torch.dtype) -> torch.dtype:
 class State(NamedTuple):
     """What a sequence hands on: pass it back as `initial_state` to continue.
 
-    Attributes
-    ----------
-    state : [N, HV, K, V] float32
-        Memory after the last token (the transpose of the theory's S).
-    preconditioner : [N, H, K] float32
-        d after the last token's calibration: the one that the next token is written with.
+    - `state`, [N, HV, K, V] float32: Memory after the last token (the transpose of the theory's S).
+    - `preconditioner`, [N, H, K] float32: d after the last token's calibration: the one that the next token is
+      written with.
     """
 
     state: Tensor
@@ -29,14 +26,10 @@ class State(NamedTuple):
 class ScanPaths(NamedTuple):
     """Which way each part of a scan went.
 
-    Attributes
-    ----------
-    clipped : [chunks, H] int8
-        1 for each chunk in which the clip bound at some token, sequence after sequence.
-    sweeps : [N, H] int32
-        How many sweeps walked some block of a sequence: 0 where nothing clipped, and where none are tried (T29).
-    unsettled : [N, H] int32
-        1 where the sweeps left something that one warp then walked token by token.
+    - `clipped`, [chunks, H] int8: 1 for each chunk in which the clip bound at some token, sequence after sequence.
+    - `sweeps`, [N, H] int32: How many sweeps walked some block of a sequence: 0 where nothing clipped, and where none
+      are tried (T29).
+    - `unsettled`, [N, H] int32: 1 where the sweeps left something that one warp then walked token by token.
     """
 
     clipped: Tensor

@@ -12,26 +12,17 @@ the scan has written them all."""
 class WriteKeys(NamedTuple):
     """The preconditioner as the chunk kernels take it.
 
-    Attributes
-    ----------
-    mode : int
-        `IDENTITY`, `FIXED` or `LEARNED`.
-    out : [B, T, H, K]
-        Write keys k~ = d * k, in the keys' dtype; the keys themselves under `IDENTITY`.
-    entry : [N, H, K] or [slots, H, K] float32 or None
-        d_1 of each sequence under `FIXED`; d at each chunk's first token under `LEARNED`.
-    gain : [B, T, H] float32 or None
-        u_t = eta w_t (1 - a_t).
-    clipped : [slots, H] int8 or None
-        Chunks stepped token by token, whose rows of `out` the scan has written.
-    gate : [B, T, H] or None
-        Log forgetting gates.
-    anchor : [N, H, K] float32 or None
-        What forgetting returns to.
-    path : [B, T, H, K] float32 or None
-        Where to write the d_t that `out` is formed with; its rows of chunks that clipped the scan has written.
-    stored : bool
-        Whether the scan has written all rows of `out` and `path`.
+    - `mode`: `IDENTITY`, `FIXED` or `LEARNED`.
+    - `out`, [B, T, H, K]: Write keys k~ = d * k, in the keys' dtype; the keys themselves under `IDENTITY`.
+    - `entry`, [N, H, K] or [slots, H, K] float32 or None: d_1 of each sequence under `FIXED`; d at each chunk's first
+      token under `LEARNED`.
+    - `gain`, [B, T, H] float32 or None: u_t = eta w_t (1 - a_t).
+    - `clipped`, [slots, H] int8 or None: Chunks stepped token by token, whose rows of `out` the scan has written.
+    - `gate`, [B, T, H] or None: Log forgetting gates.
+    - `anchor`, [N, H, K] float32 or None: What forgetting returns to.
+    - `path`, [B, T, H, K] float32 or None: Where to write the d_t that `out` is formed with; its rows of chunks that
+      clipped the scan has written.
+    - `stored`: Whether the scan has written all rows of `out` and `path`.
     """
 
     mode: int

@@ -23,14 +23,9 @@ from .write_keys import STORED, WriteKeys
 class Solved(NamedTuple):
     """What a chunk's triangular system leaves.
 
-    Attributes
-    ----------
-    inverse : [B, T, H, C]
-        Rows of (I + A)^-1.
-    w : [B, T, H, K]
-        T K, which erases.
-    u : [B, T, H, V]
-        T V, which writes.
+    - `inverse`, [B, T, H, C]: Rows of (I + A)^-1.
+    - `w`, [B, T, H, K]: T K, which erases.
+    - `u`, [B, T, H, V]: T V, which writes.
     """
 
     inverse: Tensor

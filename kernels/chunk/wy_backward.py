@@ -17,14 +17,11 @@ from .write_keys import FIXED, WriteKeys
 class SolveGradients(NamedTuple):
     """Gradients through the triangular system.
 
-    Attributes
-    ----------
-    k : [B, T, value heads, K]
-        Complete under `IDENTITY` and `FIXED`; under `LEARNED` what does not pass through the preconditioner.
-    v : [B, T, H, V]
-    beta : [B, T, H] float32
-    entry : [slots, H, K] float32 or None
-        Gradient of a fixed preconditioner, chunk by chunk.
+    - `k`, [B, T, value heads, K]: Complete under `IDENTITY` and `FIXED`; under `LEARNED` what does not pass through
+      the preconditioner.
+    - `v`, [B, T, H, V]
+    - `beta`, [B, T, H] float32
+    - `entry`, [slots, H, K] float32 or None: Gradient of a fixed preconditioner, chunk by chunk.
     """
 
     k: Tensor

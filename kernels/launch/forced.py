@@ -10,10 +10,8 @@ from .tuning import TUNED, fitting_indices
 class Launches(dict[str, Any]):
     """Configuration of every tuned kernel that was launched, by the kernel's name, the latest last.
 
-    Attributes
-    ----------
-    candidates : dict of str to list of int
-        By the kernel's name: the indices of the configurations that its latest launch could have taken.
+    - `candidates`, dict of str to list of int: By the kernel's name: the indices of the configurations that its
+      latest launch could have taken.
     """
 
     def __init__(self) -> None:

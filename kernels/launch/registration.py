@@ -37,14 +37,9 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
 
     Arguments and outputs are named tuples, which a subclass declares; making an instance of it registers them.
 
-    Attributes
-    ----------
-    inputs : type
-        Of tensors, the first of which is always given. The first `differentiable` have gradients.
-    options : type
-        Of numbers, and of named tuples of numbers.
-    outputs : type
-        Of tensors: `results` that have gradients, then `saved` ones for the backward pass, then others.
+    - `inputs`: Of tensors, the first of which is always given. The first `differentiable` have gradients.
+    - `options`: Of numbers, and of named tuples of numbers.
+    - `outputs`: Of tensors: `results` that have gradients, then `saved` ones for the backward pass, then others.
     """
 
     name: ClassVar[str]

@@ -19,22 +19,13 @@ class Chunks:
     order, and `slots` is the bound ceil(T / size) + N - 1 rather than their number, which only the device knows: the
     slots left over carry sequence -1.
 
-    Attributes
-    ----------
-    batch, length : int
-        B and T of the tensors; B = 1 for packed sequences.
-    sequences : int
-        N: B, or the number of packed sequences.
-    size : int
-        Tokens in a chunk.
-    slots : int
-        First size of the buffers that hold one item per chunk.
-    bounds : [N + 1] int64 or None
-        `cu_seqlens` of packed sequences.
-    first : [N + 1] int64 or None
-        First slot of each packed sequence.
-    owner : [slots] int32 or None
-        Sequence of each slot, -1 for those left over.
+    - `batch`, `length`: B and T of the tensors; B = 1 for packed sequences.
+    - `sequences`: N: B, or the number of packed sequences.
+    - `size`: Tokens in a chunk.
+    - `slots`: First size of the buffers that hold one item per chunk.
+    - `bounds`, [N + 1] int64 or None: `cu_seqlens` of packed sequences.
+    - `first`, [N + 1] int64 or None: First slot of each packed sequence.
+    - `owner`, [slots] int32 or None: Sequence of each slot, -1 for those left over.
     """
 
     batch: int

@@ -17,12 +17,9 @@ class LayerCache:
     Empty at first. Every forward pass that gets it starts from it and leaves in it what the sequences hand on.
     One-token steps without autograd overwrite its tensors in place: to keep the past take a `clone`.
 
-    Attributes
-    ----------
-    tails : tuple of three [N, conv_size - 1, features] tensors, or None
-        Last inputs of the short convolutions of q, k and v; None without convolutions.
-    state : State or None
-        Memory and preconditioner; None before the first token.
+    - `tails`, tuple of three [N, conv_size - 1, features] tensors, or None: Last inputs of the short convolutions of
+      q, k and v; None without convolutions.
+    - `state`, State or None: Memory and preconditioner; None before the first token.
     """
 
     def __init__(self) -> None:

@@ -10,14 +10,9 @@ from torch.nn.functional import conv1d
 class Packing(NamedTuple):
     """Where packed sequences lie once each has its tail, `reach` rows long, in front of it.
 
-    Attributes
-    ----------
-    tokens : [T] int64
-        Row of each token.
-    tails : [N * reach] int64
-        Rows of the tails that the sequences begin with.
-    next_tails : [N * reach] int64
-        Rows of the tails that they hand on: the last ones of each.
+    - `tokens`, [T] int64: Row of each token.
+    - `tails`, [N * reach] int64: Rows of the tails that the sequences begin with.
+    - `next_tails`, [N * reach] int64: Rows of the tails that they hand on: the last ones of each.
     """
 
     tokens: Tensor

@@ -68,11 +68,8 @@ class OnlineScaledDeltaNet(MarkedModule):
     norm_eps : float
         Epsilon of the output norm.
 
-    Attributes
-    ----------
-    initial_preconditioner : [H, K] parameter
-        d_1. Marked, like the forgetting bias, to be left alone by weight decay and generic initialisers, and put back
-        by `reset_parameters`, which the latter call.
+    - `initial_preconditioner`, [H, K] parameter: d_1. Marked, like the forgetting bias, to be left alone by weight
+      decay and generic initialisers, and put back by `reset_parameters`, which the latter call.
 
     Raises
     ------

@@ -34,20 +34,14 @@ SWEPT = ("HAS_GATE", "HAS_ANCHOR", "HAS_INITIAL", "NORMALIZE", "SCALE_KEY", "KEE
 class Gains(NamedTuple):
     """What the scan leaves, from which every d_t follows.
 
-    Attributes
-    ----------
-    gain : [B, T, H] float32
-        u_t = eta w_t (1 - a_t), also right inside chunks that clipped.
-    entries : [2, slots, H, K] float32
-        d at the first token of each chunk, and the rest of it that float32 does not hold.
-    clipped : [slots, H] int8
-        1 where the chunk was stepped token by token.
-    final : [N, H, K] float32
-        d handed on by each sequence.
-    written : bool
-        Whether all rows of `out` were written, and not only those of chunks that clipped.
-    opened : [sweeps, N, H] int32 or None
-        1 where a sweep walked something, or, the last, found something left to walk; None where none is tried.
+    - `gain`, [B, T, H] float32: u_t = eta w_t (1 - a_t), also right inside chunks that clipped.
+    - `entries`, [2, slots, H, K] float32: d at the first token of each chunk, and the rest of it that float32 does
+      not hold.
+    - `clipped`, [slots, H] int8: 1 where the chunk was stepped token by token.
+    - `final`, [N, H, K] float32: d handed on by each sequence.
+    - `written`: Whether all rows of `out` were written, and not only those of chunks that clipped.
+    - `opened`, [sweeps, N, H] int32 or None: 1 where a sweep walked something, or, the last, found something left to
+      walk; None where none is tried.
     """
 
     gain: Tensor

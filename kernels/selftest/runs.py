@@ -37,14 +37,9 @@ FACTOR, ALLOWANCE = 1.5, 1e-3
 class Expected:
     """A case's reference, what is allowed, and configurations.
 
-    Attributes
-    ----------
-    values, allowed : dict
-        By quantity: the reference, and the errors allowed.
-    base : dict of str to int
-        The configuration of every kernel while another's are gone through.
-    candidates : dict of str to list of int
-        All that the case's launches could take, for every kernel launched.
+    - `values`, `allowed`: By quantity: the reference, and the errors allowed.
+    - `base`, dict of str to int: The configuration of every kernel while another's are gone through.
+    - `candidates`, dict of str to list of int: All that the case's launches could take, for every kernel launched.
     """
 
     problem: CaseTensors

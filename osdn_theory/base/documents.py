@@ -49,16 +49,10 @@ class StaleError(ValueError):
 class Stamp:
     """Who made a document.
 
-    Attributes
-    ----------
-    format : str
-        Name and number of its layout.
-    osdn : str
-        Version that made it.
-    code : mapping from module or package to hash
-        See `osdn_theory.base.source`; empty where it was not recorded.
-    command : str
-        The command line that made it.
+    - `format`: Name and number of its layout.
+    - `osdn`: Version that made it.
+    - `code`, mapping from module or package to hash: See `osdn_theory.base.source`; empty where it was not recorded.
+    - `command`: The command line that made it.
     """
 
     format: str
@@ -71,24 +65,15 @@ class Stamp:
 class DocumentKind(Generic[T]):
     """A kind of document.
 
-    Attributes
-    ----------
-    format : str
-        Changes with the layout.
-    content : dataclass
-        Whose fields and `stated` properties are the document's.
-    about : str
-        What it is, in words.
-    remake : str
-        The command that makes one.
-    code : tuple of str
-        Modules and packages whose code it comes from.
-    check : function of the content
-        Raises ValueError where the parts contradict each other in what types and properties do not tell.
-    outlives_code : bool
-        Whether it records an experiment, which stays what it was whatever the code has become.
-    arrays : bool
-        Whether arrays are in it; one without them is not read.
+    - `format`: Changes with the layout.
+    - `content`, dataclass: Whose fields and `stated` properties are the document's.
+    - `about`: What it is, in words.
+    - `remake`: The command that makes one.
+    - `code`: Modules and packages whose code it comes from.
+    - `check`, function of the content: Raises ValueError where the parts contradict each other in what types and
+      properties do not tell.
+    - `outlives_code`: Whether it records an experiment, which stays what it was whatever the code has become.
+    - `arrays`: Whether arrays are in it; one without them is not read.
     """
 
     format: str

@@ -29,13 +29,9 @@ RIDGE = 1e-12
 class NewtonApproach:
     """Relative distances from recursive least squares, medians over seeds.
 
-    Attributes
-    ----------
-    conditions : (C,) float64
-        Ratio of the largest to the smallest variance of a feature of the keys.
-    tokens : (P,) int
-        Numbers of tokens read.
-    distances : dict from recurrence to (C, P) float64
+    - `conditions` (C,) float64: Ratio of the largest to the smallest variance of a feature of the keys.
+    - `tokens` (P,) int: Numbers of tokens read.
+    - `distances`, dict from recurrence to (C, P) float64
     """
 
     conditions: Array

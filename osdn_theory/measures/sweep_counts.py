@@ -28,15 +28,10 @@ BOXES: Mapping[str, CalibrationRule] = {"bounded": PUBLISHED, "historic": HISTOR
 class SweepCount:
     """Sweeps that one scan took.
 
-    Attributes
-    ----------
-    keys, forgetting, box : str
-        See `KEYS`, `FORGETTING`, `BOXES`.
-    eta : float
-    clipped : float
-        Fraction of (token, feature) pairs that end on a face of the box.
-    sweeps : int or None
-        Until no iterate is further than the tolerance from the scan's; None if that took more than were tried.
+    - `keys`, `forgetting`, `box`: See `KEYS`, `FORGETTING`, `BOXES`.
+    - `clipped`: Fraction of (token, feature) pairs that end on a face of the box.
+    - `sweeps`: Until no iterate is further than the tolerance from the scan's; None if that took more than were
+      tried.
     """
 
     keys: str
@@ -84,7 +79,6 @@ def count_sweeps(
 
     Parameters
     ----------
-    rng : Generator
     length, key_dim : int
         T and K.
     etas, keys, forgetting, boxes : sequences

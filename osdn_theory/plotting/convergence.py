@@ -33,16 +33,12 @@ LOWEST = -40.0
 class RateCurves(Protocol):
     """What :func:`convergence_rates` draws; :class:`osdn_theory.context.convergence.ConvergenceData` is one.
 
-    Attributes
-    ----------
-    log_suboptimality : mapping from rule name to (J+1,) array
-        Natural logarithm of F(S_j) - F*, minus infinity where the minimum is reached exactly.
-    log_bound : (J+1,) array or None
-        Right side of T10 in the same units; None where T10 does not apply.
-    bound_rules : tuple of str
-        The rules that the bound speaks of, the one it was computed for first.
-    vacuous_until : int or None
-        The first step at which the bound is below its starting value; None if it never gets there.
+    - `log_suboptimality`, mapping from rule name to (J+1,) array: Natural logarithm of F(S_j) - F*, minus infinity
+      where the minimum is reached exactly.
+    - `log_bound` (J+1,) array or None: Right side of T10 in the same units; None where T10 does not apply.
+    - `bound_rules`, tuple of str: The rules that the bound speaks of, the one it was computed for first.
+    - `vacuous_until`, int or None: The first step at which the bound is below its starting value; None if it never
+      gets there.
     """
 
     @property

@@ -23,12 +23,8 @@ Outcome = Literal["as predicted", "not as predicted"]
 class Mean:
     """A mean over seeds and its 95 % interval.
 
-    Attributes
-    ----------
-    mean : float or None
-        None where nothing was measured.
-    low, high : float or None
-        None for fewer than two seeds.
+    - `mean`: None where nothing was measured.
+    - `low`, `high`: None for fewer than two seeds.
     """
 
     mean: float | None
@@ -157,21 +153,11 @@ class Prediction:
 class RecallSummary:
     """A recall experiment.
 
-    Attributes
-    ----------
-    preset, command : str
-    environment, task : mapping
-        As the trainer wrote them.
-    seconds : float
-        Of all runs, added up.
-    complete : bool
-        Whether all planned runs are finished.
-    seeds : tuple of int
-    models : tuple of ModelRecord
-    accuracy, distance, overall, ablations : tuples of rows
-    predictions : tuple of Prediction
-    sentences : tuple of str
-        What the numbers say.
+    - `environment`, `task`: As the trainer wrote them.
+    - `seconds`: Of all runs, added up.
+    - `complete`: Whether all planned runs are finished.
+    - `accuracy`, `distance`, `overall`, `ablations`, tuples of rows
+    - `sentences`: What the numbers say.
     """
 
     preset: str

@@ -17,16 +17,10 @@ from osdn_theory.recall.runs import PLAN, RESULT, ExperimentPlan, TrainingRun, r
 class ModelRuns:
     """The runs of one model.
 
-    Attributes
-    ----------
-    name : str
-    tuning : mapping from learning rate to mean validation accuracy
-    learning_rate : float or None
-        The one that validates best, the smallest of equals; None before any tuning.
-    tests : mapping from seed to TrainingRun
-        The test runs at that rate, in the order of the plan's seeds.
-    runs : tuple of TrainingRun
-        All of them, tuning and test.
+    - `tuning`, mapping from learning rate to mean validation accuracy
+    - `learning_rate`: The one that validates best, the smallest of equals; None before any tuning.
+    - `tests`, mapping from seed to TrainingRun: The test runs at that rate, in the order of the plan's seeds.
+    - `runs`: All of them, tuning and test.
     """
 
     name: str
@@ -45,12 +39,7 @@ class ModelRuns:
 class Experiment:
     """A folder: its plan, the planned names, and the runs that are finished.
 
-    Attributes
-    ----------
-    folder : Path
-    plan : ExperimentPlan
-    models : mapping from name to ModelRuns
-        In the plan's order.
+    - `models`, mapping from name to ModelRuns: In the plan's order.
     """
 
     folder: Path

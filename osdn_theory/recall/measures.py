@@ -151,7 +151,6 @@ def output_error(inputs: Stream, rule: CalibrationRule, outputs: Array) -> float
     ----------
     inputs : Stream
         Queries and keys (..., T, K) before normalisation; they are divided by sqrt(|x|^2 + 1e-6).
-    rule : CalibrationRule
     outputs : (..., T, V)
     """
     assert inputs.queries is not None

@@ -23,23 +23,14 @@ Method = Literal["recurrent", "chunk"]
 class SharedOptions(TypedDict, total=False):
     """What every recurrence takes by keyword.
 
-    Attributes
-    ----------
-    scale : float
-        Factor of the read.
-    initial_state : (..., V, K), optional
-        S_0, default zero.
-    carry : Carry, optional
-        Where the previous piece of the same stream stopped, ``trajectory.carry``. With the same rule, method
-        and chunk size the pieces together have exactly the bits of the uncut run.
-    method : "recurrent" or "chunk"
-        Token by token, or the WY chunk form (T12). They agree to rounding.
-    chunk_size : int >= 1
-        Tokens per chunk; multiples of 16 are fastest.
-    return_states : bool
-        Keep every S_t (memory T V K); token by token only.
-    check_finite : bool
-        Check the arguments given here, and that the run did not overflow.
+    - `scale`: Factor of the read.
+    - `initial_state` (..., V, K), optional: S_0, default zero.
+    - `carry`: Where the previous piece of the same stream stopped, ``trajectory.carry``. With the same rule, method
+      and chunk size the pieces together have exactly the bits of the uncut run.
+    - `method`: Token by token, or the WY chunk form (T12). They agree to rounding.
+    - `chunk_size`, int >= 1: Tokens per chunk; multiples of 16 are fastest.
+    - `return_states`: Keep every S_t (memory T V K); token by token only.
+    - `check_finite`: Check the arguments given here, and that the run did not overflow.
     """
 
     scale: float
@@ -54,10 +45,8 @@ class SharedOptions(TypedDict, total=False):
 class SolverOptions(SharedOptions, total=False):
     """The same, and where d starts.
 
-    Attributes
-    ----------
-    initial_preconditioner : (..., K) or scalar, optional
-        d_1, default the stream's own, else ones. Used as given, not clipped.
+    - `initial_preconditioner` (..., K) or scalar, optional: d_1, default the stream's own, else ones. Used as given,
+      not clipped.
     """
 
     initial_preconditioner: Array | float | None

@@ -40,16 +40,11 @@ _CHUNK = 64
 class GainDrivenScan:
     """A calibrate scan as gains drive it: one rule and one stream, resolved to plain arrays.
 
-    Attributes
-    ----------
-    features : (..., T, K)
-        x_t: squared keys, or beta times them with beta-aware feedback; of either sign if beta is.
-    rates : (..., T)
-        r_t = eta w_t >= 0.
-    gamma : (..., T)
-        Forgetting, in (0, 1].
-    initial, anchor, lower, upper : (..., K)
-        d_1, c and the box.
+    - `features` (..., T, K): x_t: squared keys, or beta times them with beta-aware feedback; of either sign if beta
+      is.
+    - `rates` (..., T): r_t = eta w_t >= 0.
+    - `gamma` (..., T): Forgetting, in (0, 1].
+    - `initial`, `anchor`, `lower`, `upper` (..., K): d_1, c and the box.
     """
 
     features: Array
@@ -73,8 +68,6 @@ def gain_driven(
 
     Parameters
     ----------
-    stream : Stream
-    rule : CalibrationRule
     initial_preconditioner : (..., K) or scalar, optional
         d_1, default the stream's own, else ones.
 
@@ -230,17 +223,12 @@ def block_gains(scan: GainDrivenScan, path: Array, block: int) -> Array:
 class SweptScan:
     """What sweeps found.
 
-    Attributes
-    ----------
-    gains : (..., T)
-        u^(m), which drive the iterates below.
-    preconditioner : (..., T, K)
-    final_preconditioner : (..., K)
-    sweeps : int
-        How many times all tokens were driven.
-    error : (..., T + 1, K)
-        A proved bound on the distance of every iterate from the scan's own, the rounding of this run included;
-        infinite where it overflows.
+    - `gains` (..., T): u^(m), which drive the iterates below.
+    - `preconditioner` (..., T, K)
+    - `final_preconditioner` (..., K)
+    - `sweeps`: How many times all tokens were driven.
+    - `error` (..., T + 1, K): A proved bound on the distance of every iterate from the scan's own, the rounding of
+      this run included; infinite where it overflows.
     """
 
     gains: Array
@@ -262,7 +250,6 @@ def sweep_scan(
 
     Parameters
     ----------
-    scan : GainDrivenScan
     most : int >= 1
         Sweeps after which to stop in any case; the certificate then says what that was worth.
     tolerance : float >= 0
@@ -368,14 +355,10 @@ def coupling(scan: GainDrivenScan) -> Array:
 class ScanCotangents:
     """What a loss gains by the scan's inputs, one array for each; and the sweeps that it took.
 
-    Attributes
-    ----------
-    gains : (..., T)
-        Adjoints of the gains, what is swept for.
-    initial, anchor : (..., K)
-    features : (..., T, K)
-    rates, gamma : (..., T)
-    sweeps : int
+    - `gains` (..., T): Adjoints of the gains, what is swept for.
+    - `initial`, `anchor` (..., K)
+    - `features` (..., T, K)
+    - `rates`, `gamma` (..., T)
     """
 
     gains: Array
@@ -415,7 +398,6 @@ def sweep_adjoint(
 
     Parameters
     ----------
-    scan : GainDrivenScan
     swept : SweptScan
         The scan's gains and iterates.
     cotangent : (..., T, K)

@@ -9,21 +9,14 @@ from dataclasses import dataclass
 class PaperClaim:
     """A claim of the paper.
 
-    Attributes
-    ----------
-    id, claim : str
-    theorems : tuple of str
-        Ids of the theorems that bear on it; empty where nothing here does.
-    streams : tuple of str
-        The streams on which they must be seen to hold; empty: any.
-    kernel : bool
-        Whether it is also about what a kernel computes: then its errors are held to the rounding bound of T18.
-    measures : tuple of str
-        What the in-context recall experiment measures that bears on it, at a far smaller scale; empty: nothing.
-    tested : str
-        What is tested here.
-    left_out : str
-        What is not, and why.
+    - `theorems`: Ids of the theorems that bear on it; empty where nothing here does.
+    - `streams`: The streams on which they must be seen to hold; empty: any.
+    - `kernel`: Whether it is also about what a kernel computes: then its errors are held to the rounding bound of
+      T18.
+    - `measures`: What the in-context recall experiment measures that bears on it, at a far smaller scale; empty:
+      nothing.
+    - `tested`: What is tested here.
+    - `left_out`: What is not, and why.
     """
 
     id: str
@@ -127,12 +120,7 @@ PAPER_CLAIMS: tuple[PaperClaim, ...] = (
 class PublishedTable:
     """A table of somebody else's measurements; every cell is as published.
 
-    Attributes
-    ----------
-    title, source, note : str
-    header : tuple of str
-    rows : tuple of tuples of str
-        As many cells as the header.
+    - `rows`: As many cells as the header.
     """
 
     title: str

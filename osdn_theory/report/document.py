@@ -98,27 +98,15 @@ class ExhibitEntry:
 class Report:
     """The page as data. Every number behind the checks is in ``results.json``.
 
-    Attributes
-    ----------
-    environment : mapping
-        Versions, machine, commit and date.
-    commands : tuple of str
-        Command lines that make the report again, in order; the last one writes the page.
-    seed, seeds : int
-        First seed, and draws of every random stream.
-    elapsed_s : float
-    checks : mapping from outcome to count
-    exit_code : int
-        Of the checks alone. 0: every bound that applies holds, if only vacuously. 1: one is violated. 3: some are
-        undecided.
-    complete : bool
-        Whether every stream and every bound of this version was asked for.
-    not_run : tuple of str
-        What was not run, one phrase each.
-    documents : tuple of DocumentLine
-    proof_problems : tuple of str
-    theorems, paper_claims, kernels, recall, published, exhibits
-        In the order of the page.
+    - `environment`: Versions, machine, commit and date.
+    - `commands`: Command lines that make the report again, in order; the last one writes the page.
+    - `seed`, `seeds`: First seed, and draws of every random stream.
+    - `checks`, mapping from outcome to count
+    - `exit_code`: Of the checks alone. 0: every bound that applies holds, if only vacuously. 1: one is violated. 3:
+      some are undecided.
+    - `complete`: Whether every stream and every bound of this version was asked for.
+    - `not_run`: What was not run, one phrase each.
+    - `theorems`, `paper_claims`, `kernels`, `recall`, `published`, `exhibits`: In the order of the page.
     """
 
     environment: Mapping[str, str]

@@ -29,16 +29,10 @@ NO_RECALL = "No result of `osdn-theory recall` is at hand, so nothing was measur
 class StreamStatus:
     """What the checks on streams say of a theorem.
 
-    Attributes
-    ----------
-    outcome : str
-        The gravest over all streams, by `digest.SEVERITY`; "not checked" where there is no check.
-    streams : dict from outcome to names
-        Every stream once, under its gravest outcome.
-    log10_slack : float or None
-        The smallest.
-    reason : str
-        Why there is no check; empty where there is.
+    - `outcome`: The gravest over all streams, by `digest.SEVERITY`; "not checked" where there is no check.
+    - `streams`, dict from outcome to names: Every stream once, under its gravest outcome.
+    - `log10_slack`: The smallest.
+    - `reason`: Why there is no check; empty where there is.
     """
 
     outcome: str
@@ -51,14 +45,8 @@ class StreamStatus:
 class TheoremRow:
     """A theorem with everything that bears on it.
 
-    Attributes
-    ----------
-    theorem : Theorem
-    proof : ProofStatus
-    streams : StreamStatus
-    checked : CheckedTheorem or None
-        Its checks, statement by statement.
-    kernels : dict from outcome to names of kernel runs
+    - `checked`: Its checks, statement by statement.
+    - `kernels`, dict from outcome to names of kernel runs
     """
 
     theorem: Theorem
@@ -76,13 +64,9 @@ class TheoremRow:
 class JudgedClaim:
     """A claim of the paper with what follows for it from a run.
 
-    Attributes
-    ----------
-    claim : PaperClaim
-    judgement : str
-    evidence : tuple of (theorem id, sentence)
-    measured : tuple of str
-        Sentences with what small trained models showed; that nothing was measured, where something could be.
+    - `evidence`, tuple of (theorem id, sentence)
+    - `measured`: Sentences with what small trained models showed; that nothing was measured, where something could
+      be.
     """
 
     claim: PaperClaim

@@ -37,25 +37,11 @@ T = TypeVar("T")
 class ReportModel:
     """What a report says.
 
-    Attributes
-    ----------
-    verification : Verification
-    digest : Digest
-        Its checks, condensed.
-    proofs : Document of ProofsRun
-    crosschecks : list of documents of Examination
-    recalls : list of documents of RecallSummary
-    rows : dict from theorem id to TheoremRow
-        T1 to T29, in order.
-    others : list of str
-        Groups of checks that are none of them, such as that of the solver.
-    paper : tuple of JudgedClaim
-    published : tuple of PublishedTable
-    exhibits : sequence of Exhibit
-    facts : dict
-        Environment.
-    commands : list of str
-        What makes the report again, in order.
+    - `digest`: Its checks, condensed.
+    - `rows`, dict from theorem id to TheoremRow: T1 to T29, in order.
+    - `others`: Groups of checks that are none of them, such as that of the solver.
+    - `facts`: Environment.
+    - `commands`: What makes the report again, in order.
     """
 
     verification: Verification
@@ -102,10 +88,8 @@ def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exh
 
     Parameters
     ----------
-    verification : Verification
     folder : Path
         Where ``proofs.json``, ``crosscheck*.json`` and ``recall.json`` are looked for.
-    exhibits : sequence of Exhibit
     """
     found = digest(verification.checks)
     proofs, crosschecks, recalls = read_proofs(folder), read_crosschecks(folder), read_recalls(folder)

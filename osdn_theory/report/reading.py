@@ -29,20 +29,12 @@ T = TypeVar("T")
 class Document(Generic[T]):
     """A document of the folder.
 
-    Attributes
-    ----------
-    file : str
-        Its path in the folder.
-    state : "read", "absent", "corrupt" or "stale"
-        Only a document that was read counts as evidence.
-    notice : str
-        Why it does not count, or what to know of one that does; mostly empty.
-    written : str
-        When the file was last written, UTC; empty where it is absent.
-    content : parsed document or None
-        None unless it was read.
-    command : str
-        The command line that made it; empty unless it was read.
+    - `file`: Its path in the folder.
+    - `state`: Only a document that was read counts as evidence.
+    - `notice`: Why it does not count, or what to know of one that does; mostly empty.
+    - `written`: When the file was last written, UTC; empty where it is absent.
+    - `content`, parsed document or None: None unless it was read.
+    - `command`: The command line that made it; empty unless it was read.
     """
 
     file: str
@@ -108,14 +100,9 @@ ShownStanding = Standing | Literal["not run here", "not usable"]
 class ProofStatus:
     """Where a theorem stands with its proofs, as the page shows it.
 
-    Attributes
-    ----------
-    standing : str
-        That of the document; "not run here" where there is none or it leaves the theorem out; "not usable" where
-        the document is corrupt or stale.
-    summary : str
-        The best method and its scope.
-    claim : ProvedClaim or None
+    - `standing`: That of the document; "not run here" where there is none or it leaves the theorem out; "not usable"
+      where the document is corrupt or stale.
+    - `summary`: The best method and its scope.
     """
 
     standing: ShownStanding

@@ -32,7 +32,6 @@ def declared_model(numerics: Any, dtype: str, *, tf32: bool = False) -> KernelMo
     ----------
     numerics : mapping of str to (mapping or None)
         By dtype: the fields of `KernelModel` as plain data.
-    dtype : str
     tf32 : bool
         Whether float32 products may use TF32: an entry "float32, tf32" then takes the place of "float32".
 

@@ -113,7 +113,6 @@ def nearest_unit_keys(rng: np.random.Generator, keys: Any, *, grid_bits: int = 1
 
     Parameters
     ----------
-    rng : Generator
     keys : (..., K), K >= 5
         No key may be zero.
     grid_bits : int in [3, 12]
@@ -192,7 +191,6 @@ def four_squares(rng: np.random.Generator, total: Any) -> Integers:
 
     Parameters
     ----------
-    rng : Generator
     total : (...) integers in [0, 4^12]
 
     Returns

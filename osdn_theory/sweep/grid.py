@@ -46,22 +46,13 @@ _DEFAULT_CONDITION = 100.0
 class Cell:
     """One point of the grid: everything that its row depends on.
 
-    Attributes
-    ----------
-    stream : str
-        Out of `STREAMS`.
-    key_dim, value_dim, length : int
-        K, V, T.
-    condition : float or None
-        Of the Gram matrix of the keys; None for streams that have none to choose.
-    eta, forgetting, d_min, d_max : float
-        The calibration rule.
-    anchor : float or None
-        c; None where nothing is forgotten and c plays no part.
-    seed : int
-        Number of the draw.
-    precision : str
-        Format that the tokens are rounded to.
+    - `stream`: Out of `STREAMS`.
+    - `key_dim`, `value_dim`, `length`: K, V, T.
+    - `condition`: Of the Gram matrix of the keys; None for streams that have none to choose.
+    - `eta`, `forgetting`, `d_min`, `d_max`: The calibration rule.
+    - `anchor`: c; None where nothing is forgotten and c plays no part.
+    - `seed`: Number of the draw.
+    - `precision`: Format that the tokens are rounded to.
     """
 
     stream: str
@@ -123,18 +114,15 @@ def _digest(parameters: dict[str, Any]) -> bytes:
 class Grid:
     """Axes of a sweep; the cells are all their combinations.
 
-    Attributes
-    ----------
-    stream : names out of `STREAMS`
-    key_dim, value_dim, length : int >= 1
-    condition : float >= 1, or None
-        None: 100 where it matters. An error where no stream of the grid has a condition number.
-    eta : float >= 0
-    forgetting : float in (0, 1]
-    anchor : float
-    box : (d_min, d_max)
-    seed : int >= 0
-    precision : names out of `PRECISIONS`
+    - `stream`, names out of `STREAMS`
+    - `key_dim`, `value_dim`, `length`, int >= 1
+    - `condition`, float >= 1, or None: None: 100 where it matters. An error where no stream of the grid has a
+      condition number.
+    - `eta`, float >= 0
+    - `forgetting`, float in (0, 1]
+    - `box` (d_min, d_max)
+    - `seed`, int >= 0
+    - `precision`, names out of `PRECISIONS`
 
     Raises
     ------

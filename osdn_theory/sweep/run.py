@@ -35,19 +35,12 @@ class Progress:
 class SweepSummary:
     """What one call of :func:`run_sweep` did.
 
-    Attributes
-    ----------
-    cells, computed, kept, failed : int
-        Of the grid; those computed now; those finished before; those without a result.
-    errors : tuple of str
-        The distinct reasons of the failures.
-    warnings : tuple of str
-        About the folder.
-    table : str
-        Path of the Parquet file.
-    code : str
-        Version that computed.
-    elapsed_s : float
+    - `cells`, `computed`, `kept`, `failed`: Of the grid; those computed now; those finished before; those without a
+      result.
+    - `errors`: The distinct reasons of the failures.
+    - `warnings`: About the folder.
+    - `table`: Path of the Parquet file.
+    - `code`: Version that computed.
     """
 
     cells: int

@@ -28,13 +28,9 @@ class Store:
 
     Made by :func:`open_store`. A cell counts as finished once its row is on disk without an error.
 
-    Attributes
-    ----------
-    folder : Path
-    torn : int
-        Rows found damaged on opening; their cells are computed again.
-    warnings : list of str
-        What a person should know about the folder.
+    - `folder`, Path
+    - `torn`, int: Rows found damaged on opening; their cells are computed again.
+    - `warnings`, list of str: What a person should know about the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -137,7 +133,6 @@ def open_store(folder: Path, *, code: str, mix_versions: bool = False) -> Iterat
 
     Parameters
     ----------
-    folder : Path
     code : str
         The version that is about to compute, see `version.code_version`.
     mix_versions : bool

@@ -24,13 +24,9 @@ TOLD = {"holds": "hold", "holds, vacuously": "hold vacuously"} | {
 class Tally:
     """All checks of one theorem on one stream.
 
-    Attributes
-    ----------
-    outcome : str
-        The gravest outcome of the group, by :data:`SEVERITY`.
-    counts : dict from outcome to int
-    log10_slack : float or None
-        The smallest slack of the group.
+    - `outcome`: The gravest outcome of the group, by :data:`SEVERITY`.
+    - `counts`, dict from outcome to int
+    - `log10_slack`: The smallest slack of the group.
     """
 
     outcome: str
@@ -60,15 +56,9 @@ class CheckedTheorem:
 class Exclusion:
     """Checks that say nothing because of the same hypothesis, whatever its value.
 
-    Attributes
-    ----------
-    reason : str
-        Which hypothesis fails, with its value in the first of these checks.
-    statements : tuple of str
-        "T5 Interpolating regret" and so on, in the order of the theorems.
-    streams : tuple of str
-    count : int
-        Checks, over all rules, heads and seeds.
+    - `reason`: Which hypothesis fails, with its value in the first of these checks.
+    - `statements`: "T5 Interpolating regret" and so on, in the order of the theorems.
+    - `count`: Checks, over all rules, heads and seeds.
     """
 
     reason: str
@@ -81,19 +71,12 @@ class Exclusion:
 class Digest:
     """The condensed checks.
 
-    Attributes
-    ----------
-    counts : dict from outcome to int
-        All five outcomes, zero where none.
-    theorems : tuple of CheckedTheorem
-        In the order of their numbers.
-    streams : tuple of str
-        In the order they were checked.
-    cells : dict from (theorem, stream) to Tally
-    exclusions : tuple of Exclusion
-    problems : tuple of BoundCheck
-        Every violated or undecided check.
-    methods : dict from method to int
+    - `counts`, dict from outcome to int: All five outcomes, zero where none.
+    - `theorems`: In the order of their numbers.
+    - `streams`: In the order they were checked.
+    - `cells`, dict from (theorem, stream) to Tally
+    - `problems`: Every violated or undecided check.
+    - `methods`, dict from method to int
     """
 
     counts: dict[str, int]
@@ -106,12 +89,7 @@ class Digest:
 
 
 def digest(checks: Iterable[BoundCheck]) -> Digest:
-    """Condense checks, however many.
-
-    Parameters
-    ----------
-    checks : iterable of BoundCheck
-    """
+    """Condense checks, however many."""
     everything = list(checks)
     by_theorem: dict[str, list[BoundCheck]] = {}
     by_cell: dict[tuple[str, str], list[BoundCheck]] = {}

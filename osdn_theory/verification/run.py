@@ -34,12 +34,8 @@ LONGEST_NAME = 80
 class Selection:
     """What was asked for.
 
-    Attributes
-    ----------
-    streams, bounds : tuple of str
-        Names of streams, and ids of bounds.
-    file : Path or None
-        Captured activations that are checked as well.
+    - `streams`, `bounds`: Names of streams, and ids of bounds.
+    - `file`: Captured activations that are checked as well.
     """
 
     streams: tuple[str, ...]

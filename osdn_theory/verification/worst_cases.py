@@ -28,12 +28,7 @@ SOLVED = ("T8", "T14", "T20", "T21")
 class WorstCase:
     """The largest left side there is beside the right side.
 
-    Attributes
-    ----------
-    theorem, setting : str
-    worst, bound : float
-        Sums of squared gaps; for T28 the factors a token.
-    method : str
+    - `worst`, `bound`: Sums of squared gaps; for T28 the factors a token.
     """
 
     theorem: str

@@ -50,15 +50,10 @@ def read_sources(folder: Path) -> list[Source]:
 class Compiled:
     """A library after compilation.
 
-    Attributes
-    ----------
-    version : str
-        Coq's version.
-    sources : list of Source
-    errors : file -> the compiler's message, for files that did not compile
-    seconds : file -> time of its compilation
-    answers : Answers
-        What Coq says of the files that compiled.
+    - `version`: Coq's version.
+    - `errors`, file -> the compiler's message, for files that did not compile
+    - `seconds`, file -> time of its compilation
+    - `answers`: What Coq says of the files that compiled.
     """
 
     version: str

@@ -25,15 +25,11 @@ class Printed:
 class Answers:
     """What Coq says of a library.
 
-    Attributes
-    ----------
-    assumptions : theorem -> what Print Assumptions says
-    statements : theorem -> its type
-    definitions : "file.name" -> its body and type
-    prefix : str
-        The library's logical name.
-    files : set of str
-        Its files.
+    - `assumptions`, theorem -> what Print Assumptions says
+    - `statements`, theorem -> its type
+    - `definitions`, "file.name" -> its body and type
+    - `prefix`: The library's logical name.
+    - `files`: Its files.
     """
 
     assumptions: dict[str, str]

@@ -70,18 +70,11 @@ def sentences(stripped: str) -> Iterator[tuple[str, int]]:
 class Source:
     """A source file as this check sees it.
 
-    Attributes
-    ----------
-    name : str
-        File name without ``.v``.
-    theorems : tuple of str
-        What it proves under a theorem id: ``T5_...``.
-    definitions : tuple of str
-        What its statements could speak of: the constants and types that it defines.
-    preamble : tuple of str
-        Its imports from outside the library and the scopes it opens: what its statements are printed with.
-    problems : tuple of str
-        Forbidden commands, with their lines.
+    - `name`: File name without ``.v``.
+    - `theorems`: What it proves under a theorem id: ``T5_...``.
+    - `definitions`: What its statements could speak of: the constants and types that it defines.
+    - `preamble`: Its imports from outside the library and the scopes it opens: what its statements are printed with.
+    - `problems`: Forbidden commands, with their lines.
     """
 
     name: str

@@ -17,12 +17,8 @@ FILE = "statements.json"
 class Registered:
     """A statement or a definition in the register.
 
-    Attributes
-    ----------
-    text : str
-        As Coq prints it, in one line; for readers.
-    sha256 : str
-        Of the form with nothing left implicit; for the comparison.
+    - `text`: As Coq prints it, in one line; for readers.
+    - `sha256`: Of the form with nothing left implicit; for the comparison.
     """
 
     text: str

@@ -28,18 +28,11 @@ HALF = fmpq(1, 2)
 class Law:
     """A theorem on instances.
 
-    Attributes
-    ----------
-    name : str
-        That of the Coq theorem, or, for a law that Coq does not state, one that starts with its claim.
-    draw : function of a Draw
-        An instance; the premises must hold on it.
-    says : function of an instance
-        The theorem's premises and conclusion there.
-    times : number
-        What a bound, multiplied by it, is false with. Of an equation the double is.
-    double : str, optional
-        What makes the conclusion false when doubled in it, where its right side is zero.
+    - `name`: That of the Coq theorem, or, for a law that Coq does not state, one that starts with its claim.
+    - `draw`, function of a Draw: An instance; the premises must hold on it.
+    - `says`, function of an instance: The theorem's premises and conclusion there.
+    - `times`: What a bound, multiplied by it, is false with. Of an equation the double is.
+    - `double`: What makes the conclusion false when doubled in it, where its right side is zero.
     """
 
     name: str

@@ -52,17 +52,11 @@ WALKED, WANTED, EXIT, EXCESS, LOW, HIGH = (tl.constexpr(plane) for plane in (0, 
 class Sweeps(NamedTuple):
     """What sweeps leave on the device between launches.
 
-    Attributes
-    ----------
-    planes : [PLANES, blocks, H, K] float32
-    factors : [2, blocks, H] float32
-        slope and kappa of each block.
-    tolerance : [N, H] float32
-        How far a block's entry may move and still count as settled.
-    opened : [sweeps, N, H] int32
-        1 where a sweep walked something, or, the last, found something left to walk.
-    origin : [N, H] int32 or None
-        First block to walk; the blocks before are done.
+    - `planes`, [PLANES, blocks, H, K] float32
+    - `factors`, [2, blocks, H] float32: slope and kappa of each block.
+    - `tolerance`, [N, H] float32: How far a block's entry may move and still count as settled.
+    - `opened`, [sweeps, N, H] int32: 1 where a sweep walked something, or, the last, found something left to walk.
+    - `origin`, [N, H] int32 or None: First block to walk; the blocks before are done.
     """
 
     planes: Tensor

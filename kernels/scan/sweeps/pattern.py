@@ -21,12 +21,8 @@ WHOLE: tl.constexpr = tl.constexpr((1 << ROWS) - 1)
 class Swept(NamedTuple):
     """What sequences that are swept meet, ROWS tokens at a time; [slots, H, C / ROWS, K].
 
-    Attributes
-    ----------
-    pattern : int32
-        Bit j: whether the clip passes at token j.
-    starts, exits : float32
-        d - c at the first of the tokens, and the adjoint after the last.
+    - `pattern`, int32: Bit j: whether the clip passes at token j.
+    - `starts`, `exits`, float32: d - c at the first of the tokens, and the adjoint after the last.
     """
 
     pattern: Tensor

@@ -34,18 +34,13 @@ Result = Callable[[RecurrenceInputs, Mechanism, RecurrenceOutcome], RecurrenceOu
 class Fault:
     """One thing done wrongly; the defaults do nothing.
 
-    Attributes
-    ----------
-    inputs : functions from RecurrenceInputs to RecurrenceInputs
-    mechanism : mapping
-        Changed switches of a Mechanism.
-    results : functions from (RecurrenceInputs, Mechanism, RecurrenceOutcome) to RecurrenceOutcome
-        With the inputs and the mechanism that gave the outcome.
-    sequences : functions from the packed sequences to others with as many tokens in all
-    leak : Leak
-    across : bool
-        Whether faults of inputs reach over the bounds of packed sequences: they see one row of tokens, and one row of
-        states for each sequence.
+    - `inputs`, functions from RecurrenceInputs to RecurrenceInputs
+    - `mechanism`: Changed switches of a Mechanism.
+    - `results`, functions from (RecurrenceInputs, Mechanism, RecurrenceOutcome) to RecurrenceOutcome: With the inputs
+      and the mechanism that gave the outcome.
+    - `sequences`, functions from the packed sequences to others with as many tokens in all
+    - `across`: Whether faults of inputs reach over the bounds of packed sequences: they see one row of tokens, and
+      one row of states for each sequence.
     """
 
     inputs: tuple[Change, ...] = ()
@@ -188,21 +183,14 @@ class KnownFault:
 class Alternative:
     """A known fault, and how to make it.
 
-    Attributes
-    ----------
-    key : str
-        Its short name.
-    sentence : str
-        What the kernel would do, in words.
-    formula : str
-    variants : mapping from label to Fault
-        Ways to make it: chunk sizes, or what an off-by-one read finds before the first token. "" has no label.
-    recurrences : frozenset of str
-        Where it makes sense.
-    needs : frozenset of str
-        Arguments of the kernel without which it does not.
-    approximate : bool
-        Whether a replay in float64 follows a kernel only nearly, because it rounds to few bits on the way.
+    - `key`: Its short name.
+    - `sentence`: What the kernel would do, in words.
+    - `variants`, mapping from label to Fault: Ways to make it: chunk sizes, or what an off-by-one read finds before
+      the first token. "" has no label.
+    - `recurrences`: Where it makes sense.
+    - `needs`: Arguments of the kernel without which it does not.
+    - `approximate`: Whether a replay in float64 follows a kernel only nearly, because it rounds to few bits on the
+      way.
     """
 
     key: str

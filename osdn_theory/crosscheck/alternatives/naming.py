@@ -32,17 +32,10 @@ NEAREST = 3
 class Explanation:
     """One alternative, or two at once, held against everything that a kernel returned.
 
-    Attributes
-    ----------
-    faults : tuple of KnownFault
-    labels : tuple of str
-        Their variants; "" where there is one alone.
-    agrees : bool
-        Whether rounding explains all that it leaves.
-    excess : float
-        The largest distance over what rounding allows.
-    left : float
-        Part of the errors that it leaves.
+    - `labels`: Their variants; "" where there is one alone.
+    - `agrees`: Whether rounding explains all that it leaves.
+    - `excess`: The largest distance over what rounding allows.
+    - `left`: Part of the errors that it leaves.
     """
 
     faults: tuple[KnownFault, ...]

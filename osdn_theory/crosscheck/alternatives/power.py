@@ -32,15 +32,9 @@ NOTHING = 1e-6
 class Reach:
     """How well the exercises would show one alternative.
 
-    Attributes
-    ----------
-    fault : KnownFault
-    excess : float
-        Its largest distance from the right result, over the kernel's bound.
-    exercise : str
-        Where that is; "" where it makes no difference anywhere.
-    obstacle : str or None
-        Why the kernel cannot have it.
+    - `excess`: Its largest distance from the right result, over the kernel's bound.
+    - `exercise`: Where that is; "" where it makes no difference anywhere.
+    - `obstacle`: Why the kernel cannot have it.
     """
 
     fault: KnownFault

@@ -27,21 +27,15 @@ CUTS = 6
 class Observation:
     """What a kernel said, float64, leading axes (B, H). None: it does not say.
 
-    Attributes
-    ----------
-    outputs : (B, H, T, V)
-    reads_after, reads_before : (B, H, T, V)
-        S_t k_t and S_{t-1} k_t, the latter decayed where the recurrence decays.
-    tokens : (P,) int
-        Prefix lengths at which `states` and `handed_on` were seen.
-    states : (B, H, P, V, K)
-    handed_on : (B, H, P, K)
-        The preconditioner in the final state: d_{t+1}.
-    preconditioner : (B, H, T, K)
-        d_t of every token, as returned.
-    alignment : (B, H, T)
-        a_t as returned.
-    gradients : mapping from argument to array, in the layout of the argument: tokens at axis 2.
+    - `outputs` (B, H, T, V)
+    - `reads_after`, `reads_before` (B, H, T, V): S_t k_t and S_{t-1} k_t, the latter decayed where the recurrence
+      decays.
+    - `tokens` (P,) int: Prefix lengths at which `states` and `handed_on` were seen.
+    - `states` (B, H, P, V, K)
+    - `handed_on` (B, H, P, K): The preconditioner in the final state: d_{t+1}.
+    - `preconditioner` (B, H, T, K): d_t of every token, as returned.
+    - `alignment` (B, H, T): a_t as returned.
+    - `gradients`, mapping from argument to array, in the layout of the argument: tokens at axis 2.
     """
 
     outputs: Array | None = None

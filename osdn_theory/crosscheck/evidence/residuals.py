@@ -19,13 +19,9 @@ from osdn_theory.recurrence.trajectory import Trajectory
 class Residuals:
     """v_t minus the read of k_t, before and after the write of token t; leading axes (B, H).
 
-    Attributes
-    ----------
-    before, after : (B, H, T, V)
-        The kernel's, by its own reads.
-    exact_before, exact_after : (B, H, T, V)
-    before_error, after_error : (B, H, T)
-        Bounds on the norm of kernel minus exact.
+    - `before`, `after` (B, H, T, V): The kernel's, by its own reads.
+    - `exact_before`, `exact_after` (B, H, T, V)
+    - `before_error`, `after_error` (B, H, T): Bounds on the norm of kernel minus exact.
     """
 
     before: Array

@@ -36,13 +36,8 @@ EXIT_CODES: Mapping[Word, int] = {
 class ExerciseResult:
     """One exercise: what it asked, and every case of it beside float64.
 
-    Attributes
-    ----------
-    name, about : str
-    uses : tuple of str
-        Arguments and properties of inputs that it exercised.
-    checks : tuple of CrossCheck
-        One for each of its cases.
+    - `uses`: Arguments and properties of inputs that it exercised.
+    - `checks`: One for each of its cases.
     """
 
     name: str
@@ -83,14 +78,8 @@ class ExerciseResult:
 class BackwardResult:
     """Gradients of one exercise beside float64.
 
-    Attributes
-    ----------
-    exercise : str
-    comparisons : tuple of Comparison
-    power : mapping from fault to float
-        How far each known fault of a backward pass lies from the right gradients, in units of what is allowed.
-    explanations : tuple of GradientExplanation
-    notes : tuple of str
+    - `power`, mapping from fault to float: How far each known fault of a backward pass lies from the right gradients,
+      in units of what is allowed.
     """
 
     exercise: str

@@ -34,31 +34,15 @@ RawArray = np.ndarray[Any, Any]
 class SavedCall:
     """One call of a kernel, as it is in a file.
 
-    Attributes
-    ----------
-    tensors : mapping from name to array
-        In their own dtypes.
-    recurrence : "osdn", "delta_net", "gated_delta_net" or "kda"
-    order : "chunk", "recurrent" or "unknown"
-    kernel : str
-    scale : float
-    chunk_size : int
-    eta, d_min, d_max : float
-    normalize_feedback : bool
-        These four are OSDN's.
-    cu_seqlens : tuple of int, optional
-        First tokens of packed sequences, and after the last one the number of tokens.
-    state_layout : "KV", "VK" or None
-        None: the shapes tell.
-    device : str
-        What it ran on: type and name.
-    interpreted : bool
-        Whether that was Triton's interpreter.
-    tf32 : bool
-        Whether float32 products were allowed to be TF32.
-    versions : mapping from package to version
-    numerics : mapping
-        What the kernel declares of its arithmetic, as its attribute `numerics`.
+    - `tensors`, mapping from name to array: In their own dtypes.
+    - `normalize_feedback`: These four are OSDN's.
+    - `cu_seqlens`: First tokens of packed sequences, and after the last one the number of tokens.
+    - `state_layout`: None: the shapes tell.
+    - `device`: What it ran on: type and name.
+    - `interpreted`: Whether that was Triton's interpreter.
+    - `tf32`: Whether float32 products were allowed to be TF32.
+    - `versions`, mapping from package to version
+    - `numerics`: What the kernel declares of its arithmetic, as its attribute `numerics`.
     """
 
     tensors: Mapping[str, RawArray]

@@ -29,12 +29,8 @@ class Folder:
     identity : mapping
         Everything that a case depends on besides its number, JSON-ready.
 
-    Attributes
-    ----------
-    takes : Takes or None
-        As an earlier call found out.
-    rows : list of dict
-        Of the finished cases 0, 1, 2, ...
+    - `takes`, Takes or None: As an earlier call found out.
+    - `rows`, list of dict: Of the finished cases 0, 1, 2, ...
 
     Raises
     ------

@@ -36,15 +36,9 @@ TELLING = 0.1
 class TrialFault:
     """One way in which a kernel fails on a trial.
 
-    Attributes
-    ----------
-    kind : "outside", "not finite" or "raised"
-    what : str
-        The quantity, by its name in a cross-check; or the type of the exception.
-    detail : str
-        In one line.
-    case : int
-        Place of the case in the question; -1: the call itself failed.
+    - `what`: The quantity, by its name in a cross-check; or the type of the exception.
+    - `detail`: In one line.
+    - `case`: Place of the case in the question; -1: the call itself failed.
     """
 
     kind: Kind
@@ -63,15 +57,9 @@ class TrialFault:
 class Held:
     """A kernel's answers to a trial, compared.
 
-    Attributes
-    ----------
-    answers : tuple of Answer
-        None where the kernel raised.
-    compared : tuple of tuple of Comparison
-        Of every case.
-    faults : tuple of TrialFault
-    refused : str
-        What the kernel says that it does not do (NotImplementedError), instead of an answer.
+    - `answers`: None where the kernel raised.
+    - `compared`: Of every case.
+    - `refused`: What the kernel says that it does not do (NotImplementedError), instead of an answer.
     """
 
     answers: tuple[Answer, ...] = ()

@@ -24,15 +24,9 @@ _SIZE = 16
 class Takes:
     """What cases are drawn from besides the signature.
 
-    Attributes
-    ----------
-    dtypes : tuple of str
-    chunk_sizes : tuple of int
-        Beside the kernel's default; none where it takes no `chunk_size`, or it is fixed.
-    empty : bool
-        Whether T = 0 is taken.
-    refused : tuple of str
-        What the kernel raised at, and so is not drawn.
+    - `chunk_sizes`: Beside the kernel's default; none where it takes no `chunk_size`, or it is fixed.
+    - `empty`: Whether T = 0 is taken.
+    - `refused`: What the kernel raised at, and so is not drawn.
     """
 
     dtypes: tuple[Dtype, ...]

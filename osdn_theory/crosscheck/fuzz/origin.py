@@ -17,12 +17,7 @@ from osdn_theory.crosscheck.kernel.registry import KERNELS
 
 @dataclass(frozen=True)
 class Origin:
-    """A kernel's module and its name there; `folder` where the module is found, "" if it is installed.
-
-    Attributes
-    ----------
-    module, name, folder : str
-    """
+    """A kernel's module and its name there; `folder` where the module is found, "" if it is installed."""
 
     module: str
     name: str

@@ -44,25 +44,13 @@ _RULE = ("eta", "d_min", "d_max", "normalize_feedback", "epsilon")
 class Recording:
     """What a replay file holds.
 
-    Attributes
-    ----------
-    trial : Trial
-    kernel, recurrence : str
-    parameters : tuple of str
-        Arguments that the kernel was called with, by their names here.
-    stated : mapping
-        What was stated about the kernel rather than found.
-    options : mapping
-        Passed in every call, those of the trial among them.
-    device : str
-    interpreted : bool
-        Whether Triton kernels ran in its interpreter.
-    versions : mapping
-        Of osdn, torch and triton.
-    fault : str
-        What was seen.
-    answered : str
-        Digest of what the kernel returned; "" where it raised.
+    - `parameters`: Arguments that the kernel was called with, by their names here.
+    - `stated`: What was stated about the kernel rather than found.
+    - `options`: Passed in every call, those of the trial among them.
+    - `interpreted`: Whether Triton kernels ran in its interpreter.
+    - `versions`: Of osdn, torch and triton.
+    - `fault`: What was seen.
+    - `answered`: Digest of what the kernel returned; "" where it raised.
     """
 
     trial: Trial

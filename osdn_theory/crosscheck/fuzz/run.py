@@ -31,16 +31,9 @@ Progress = Callable[[str, int, int], None]
 class FuzzPlan:
     """What is to be run.
 
-    Attributes
-    ----------
-    seed : int
-    cases : int or None
-        Cases of the whole run, those of earlier calls in the same folder included; None: until the time is up.
-    seconds : float or None
-        Of this call.
-    dtypes : tuple of str
-        None named: those that the kernel takes.
-    device : str
+    - `cases`: Cases of the whole run, those of earlier calls in the same folder included; None: until the time is up.
+    - `seconds`: Of this call.
+    - `dtypes`: None named: those that the kernel takes.
     """
 
     seed: int = 0
@@ -55,20 +48,12 @@ class FuzzPlan:
 class Failure:
     """One way in which a kernel fails, at the smallest case found.
 
-    Attributes
-    ----------
-    signature, detail : str
-        What is the same for all its cases; what is off in the smallest.
-    number : int
-        The case it was first seen in.
-    cases : int
-        How many cases failed in this way.
-    shape : mapping
-        B, H, T, K and V of the smallest.
-    repeats : bool
-        Whether the case failed again when it was put again.
-    files : tuple of str
-        The replay file and the script.
+    - `signature`, `detail`: What is the same for all its cases; what is off in the smallest.
+    - `number`: The case it was first seen in.
+    - `cases`: How many cases failed in this way.
+    - `shape`: B, H, T, K and V of the smallest.
+    - `repeats`: Whether the case failed again when it was put again.
+    - `files`: The replay file and the script.
     """
 
     signature: str
@@ -85,23 +70,11 @@ class Failure:
 class FuzzSummary:
     """What a run has found so far, earlier calls in the same folder included.
 
-    Attributes
-    ----------
-    kernel, device : str
-    seed, cases, kept : int
-        Cases held against float64, of which `kept` by earlier calls.
-    telling : int
-        Cases whose bound is narrow enough to tell.
-    refused : mapping
-        What the kernel says that it does not do -> number of cases.
-    failed : int
-        Cases that failed.
-    failures : tuple of Failure
-    not_drawn : tuple of str
-    seconds : float
-    interrupted : bool
-    lost : str
-        Why the device could not be used any more, or "".
+    - `seed`, `cases`, `kept`: Cases held against float64, of which `kept` by earlier calls.
+    - `telling`: Cases whose bound is narrow enough to tell.
+    - `refused`: What the kernel says that it does not do -> number of cases.
+    - `failed`: Cases that failed.
+    - `lost`: Why the device could not be used any more, or "".
     """
 
     kernel: str
@@ -138,8 +111,6 @@ def fuzz(
 
     Parameters
     ----------
-    adapter : Adapter
-    plan : FuzzPlan
     folder : Folder, optional
         Whose journal goes on.
     files : Path, optional

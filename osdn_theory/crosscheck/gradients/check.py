@@ -58,15 +58,10 @@ WHAT = "the call with gradients"
 class GradedGradients:
     """Gradients of one random linear form of a kernel's results, and the right ones.
 
-    Attributes
-    ----------
-    case : Case
-    found, exact : mapping from argument to array
-        (B, H, T, ...), or (B, H, 1, ...) where the argument has no tokens. Empty where the kernel has no gradients.
-    results : tuple of str
-        What the form is made of: the results of the kernel that carry gradients.
-    notes : tuple of str
-        What could not be compared, and why.
+    - `found`, `exact`, mapping from argument to array: (B, H, T, ...), or (B, H, 1, ...) where the argument has no
+      tokens. Empty where the kernel has no gradients.
+    - `results`: What the form is made of: the results of the kernel that carry gradients.
+    - `notes`: What could not be compared, and why.
     """
 
     case: Case

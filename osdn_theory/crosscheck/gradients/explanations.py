@@ -162,15 +162,9 @@ CLOSE = 0.5
 class GradientExplanation:
     """An alternative beside what a kernel gave.
 
-    Attributes
-    ----------
-    name, sentence : str
-    inputs : tuple of str
-        Those with a wrong gradient that it speaks of.
-    left : float
-        Largest error of these against the alternative, as a part of the largest one against the right gradient.
-    explains : bool
-        Whether nothing but rounding is left, and every gradient that it would change is changed.
+    - `inputs`: Those with a wrong gradient that it speaks of.
+    - `left`: Largest error of these against the alternative, as a part of the largest one against the right gradient.
+    - `explains`: Whether nothing but rounding is left, and every gradient that it would change is changed.
     """
 
     name: str

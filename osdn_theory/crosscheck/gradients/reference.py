@@ -25,13 +25,9 @@ FEEDBACK_EPSILON = 1e-5
 class Backward:
     """A backward pass: factors of the gradient at named places, and what the clip lets through.
 
-    Attributes
-    ----------
-    factors : mapping from place to number
-        What the gradient through a place is multiplied by; 1 where nothing is said, 0 detaches.
-    clip : "exact", "straight-through", "whole token" or "open"
-    chunk : int
-        Tokens between the places "memory between chunks" and "d between chunks"; 0: there are none.
+    - `factors`, mapping from place to number: What the gradient through a place is multiplied by; 1 where nothing is
+      said, 0 detaches.
+    - `chunk`: Tokens between the places "memory between chunks" and "d between chunks"; 0: there are none.
     """
 
     factors: Mapping[str, float] = field(default_factory=dict)

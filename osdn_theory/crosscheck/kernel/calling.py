@@ -39,14 +39,11 @@ class KernelError(ValueError):
 class Returned:
     """What one call gave, float64, leading axes (B, H); for packed sequences one of these each. None: not said.
 
-    Attributes
-    ----------
-    outputs : (B, H, T, V)
-    state : (B, H, V, K)
-    handed_on : (B, H, K)
-        The preconditioner in the final state.
-    preconditioner : (B, H, T, K)
-    alignment : (B, H, T)
+    - `outputs` (B, H, T, V)
+    - `state` (B, H, V, K)
+    - `handed_on` (B, H, K): The preconditioner in the final state.
+    - `preconditioner` (B, H, T, K)
+    - `alignment` (B, H, T)
     """
 
     outputs: Array | None = None

@@ -18,14 +18,9 @@ from osdn_theory.report.summary import MarkedCell
 class ExerciseLine:
     """The quantity of an exercise that comes nearest to its bound, or leaves it farthest behind.
 
-    Attributes
-    ----------
-    quantity : str
-        "" where no bound is claimed for any.
-    error, excess : float or None
-        Its largest error, relative; and its largest error over its bound, beyond 1 outside.
-    where : str
-        Where it leaves its bound; "" where it does not.
+    - `quantity`: "" where no bound is claimed for any.
+    - `error`, `excess`: Its largest error, relative; and its largest error over its bound, beyond 1 outside.
+    - `where`: Where it leaves its bound; "" where it does not.
     """
 
     quantity: str = ""

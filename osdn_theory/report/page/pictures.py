@@ -40,13 +40,10 @@ Images = Mapping[str, bytes]
 class Pictures:
     """All pictures of a page.
 
-    Attributes
-    ----------
-    summary, exhibits : mappings from name to PNG bytes
-    kernels : mapping from place to such mappings
-        By the place of the run among the model's kernel runs: "errors", "decay".
-    recall : sequence of such mappings
-        One for each recall run of the model, in their order.
+    - `summary`, `exhibits`, mappings from name to PNG bytes
+    - `kernels`, mapping from place to such mappings: By the place of the run among the model's kernel runs: "errors",
+      "decay".
+    - `recall`, sequence of such mappings: One for each recall run of the model, in their order.
     """
 
     summary: Images

@@ -20,24 +20,16 @@ PER_SEQUENCE = ("state", "start", "anchor")
 class RecurrenceInputs:
     """A case without its checks, so that a fault may pass what no stream allows: a gate above 1, a key of zeros.
 
-    Attributes
-    ----------
-    queries, keys : (B, H, T, K)
-    values : (B, H, T, V)
-    beta : (B, H, T)
-    forget : (B, H, T) or None
-        gamma_t of the preconditioner.
-    decay : (B, H, T), (B, H, T, K) or None
-        alpha_t of the memory.
-    gram_decay, gram_weight : (B, H, T) or None
-        Decay of Preconditioned DeltaNet's Gram diagonal, and the weight of each key in it.
-    state : (B, H, V, K)
-    start, anchor : (B, H, K)
-        d_1, or A_0 of a Gram diagonal, and c.
-    scale, eta, d_min, d_max, epsilon : float
-    normalize, beta_aware : bool
-    floor : float or None
-        Under the square root where queries and keys are divided by their norms first.
+    - `queries`, `keys` (B, H, T, K)
+    - `values` (B, H, T, V)
+    - `beta` (B, H, T)
+    - `forget` (B, H, T) or None: gamma_t of the preconditioner.
+    - `decay` (B, H, T), (B, H, T, K) or None: alpha_t of the memory.
+    - `gram_decay`, `gram_weight` (B, H, T) or None: Decay of Preconditioned DeltaNet's Gram diagonal, and the weight
+      of each key in it.
+    - `state` (B, H, V, K)
+    - `start`, `anchor` (B, H, K): d_1, or A_0 of a Gram diagonal, and c.
+    - `floor`: Under the square root where queries and keys are divided by their norms first.
     """
 
     queries: Array
@@ -142,14 +134,10 @@ def cut(whole: RecurrenceInputs, start: int, stop: int) -> RecurrenceInputs:
 class RecurrenceOutcome:
     """Results of a recurrence, float64, leading axes (B, H).
 
-    Attributes
-    ----------
-    outputs : (B, H, T, V)
-    state : (B, H, V, K)
-        The final one.
-    preconditioner : (B, H, T, K)
-        d_t that token t is written with.
-    handed_on : (B, H, K)
+    - `outputs` (B, H, T, V)
+    - `state` (B, H, V, K): The final one.
+    - `preconditioner` (B, H, T, K): d_t that token t is written with.
+    - `handed_on` (B, H, K)
     """
 
     outputs: Array

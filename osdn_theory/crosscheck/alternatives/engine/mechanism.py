@@ -37,46 +37,22 @@ Awareness = Literal["as asked", "always", "half"]
 class Mechanism:
     """One way to compute DeltaNet, Gated DeltaNet, KDA or OSDN from its inputs.
 
-    Attributes
-    ----------
-    erase, write : Factor
-        The keys that the residual reads with and the write goes to.
-    query : "query" or "preconditioned"
-    gate : Gate
-    source : Source
-    decay : Place
-    read : Read
-    chunk : int
-        Tokens per chunk of the faults that speak of one.
-    reset_every, reset_preconditioner_every : int
-        Tokens after which the memory is empty, d is d_1 again; 0: never.
-    undecayed_carry : bool
-        What a chunk hands on has its own writes undecayed.
-    calibrate_first : bool
-        Token t is written with d_{t+1}.
-    calibrates : bool
-    feature : Feature
-        What the calibrate step goes along.
-    weighing : Weighing
-        1, or 1/(||k||^2 + epsilon); always, never, or with another power of the norm.
-    awareness : Awareness
-        The feedback beta (1 - beta a) s, or beta (1 - a) s.
-    gain : float
-        Factor of the step.
-    loses_feature : "nothing", "residual", "alignment" or "output"
-        The sum that goes over K - 1 features.
-    forget : Forget
-    clip_every : int
-        Tokens between clips; the last token clips always. 0: the last one alone.
-    frozen : Frozen
-    carried_apart : bool
-        What chunks hand on is computed apart from d, and clipped at their ends alone.
-    own_key : bool
-        Whether the Gram diagonal of Preconditioned DeltaNet has the token's own key in it before the write.
-    center : float
-        Of its squash.
-    state_format, preconditioner_format, written_preconditioner_format, write_key_format : Format or None
-        What they are stored in, d in the write key alone among them; None: exactly.
+    - `erase`, `write`: The keys that the residual reads with and the write goes to.
+    - `chunk`: Tokens per chunk of the faults that speak of one.
+    - `reset_every`, `reset_preconditioner_every`: Tokens after which the memory is empty, d is d_1 again; 0: never.
+    - `undecayed_carry`: What a chunk hands on has its own writes undecayed.
+    - `calibrate_first`: Token t is written with d_{t+1}.
+    - `feature`: What the calibrate step goes along.
+    - `weighing`: 1, or 1/(||k||^2 + epsilon); always, never, or with another power of the norm.
+    - `awareness`: The feedback beta (1 - beta a) s, or beta (1 - a) s.
+    - `gain`: Factor of the step.
+    - `loses_feature`: The sum that goes over K - 1 features.
+    - `clip_every`: Tokens between clips; the last token clips always. 0: the last one alone.
+    - `carried_apart`: What chunks hand on is computed apart from d, and clipped at their ends alone.
+    - `own_key`: Whether the Gram diagonal of Preconditioned DeltaNet has the token's own key in it before the write.
+    - `center`: Of its squash.
+    - `state_format`, `preconditioner_format`, `written_preconditioner_format`, `write_key_format`: What they are
+      stored in, d in the write key alone among them; None: exactly.
     """
 
     erase: Factor = "key"

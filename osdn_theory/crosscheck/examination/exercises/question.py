@@ -18,19 +18,10 @@ Put = Literal["apart", "packed", "continued"]
 class Question:
     """What one exercise puts to a kernel.
 
-    Attributes
-    ----------
-    name : str
-    about : str
-        What only a right kernel answers rightly, in one sentence.
-    uses : frozenset of str
-        Arguments and properties of inputs that it exercises, by canonical names.
-    cases : tuple of Case
-        Leading axes (B, H); packed ones have one batch row each.
-    put : "apart", "packed" or "continued"
-    form : "contiguous", "strided" or "expanded"
-    final : bool
-        Whether the final state is asked for.
+    - `about`: What only a right kernel answers rightly, in one sentence.
+    - `uses`: Arguments and properties of inputs that it exercises, by canonical names.
+    - `cases`: Leading axes (B, H); packed ones have one batch row each.
+    - `final`: Whether the final state is asked for.
     """
 
     name: str

@@ -84,20 +84,11 @@ AGREES = {"float32": 1e-2, "float16": 2e-2, "bfloat16": 1e-1}
 class Reading:
     """A reading, and how far the kernel's results are from the float64 run under it.
 
-    Attributes
-    ----------
-    adapter : Adapter
-        With every convention of the reading.
-    case : Case
-    returned : Returned
-    distance : float
-        Largest |kernel - exact| over the largest |exact|; of the worse of output and final state.
-    settled : bool
-        Whether the final state's shape alone shows the layouts of tokens and states.
-    complaint : str
-        What is wrong with what it returned, under every reading of this call; empty if nothing is.
-    unread : tuple of str
-        Results that are none of those known.
+    - `adapter`: With every convention of the reading.
+    - `distance`: Largest |kernel - exact| over the largest |exact|; of the worse of output and final state.
+    - `settled`: Whether the final state's shape alone shows the layouts of tokens and states.
+    - `complaint`: What is wrong with what it returned, under every reading of this call; empty if nothing is.
+    - `unread`: Results that are none of those known.
     """
 
     adapter: Adapter

@@ -81,21 +81,11 @@ def own_names(parameters: Iterable[str]) -> dict[str, str]:
 class Signature:
     """A kernel's arguments by their canonical names.
 
-    Attributes
-    ----------
-    call : callable
-        The kernel, called with every argument by its own name.
-    parameters : frozenset of str
-    names : mapping
-        Canonical to own, where they differ.
-    defaults : mapping
-    required : frozenset of str
-        Without a default: None is passed where a call has nothing to say.
-    options : mapping
-        Own names and what they are always given.
-    aliases : mapping
-        Own names and the canonical argument whose tensor they are given.
-    findings : tuple of str
+    - `call`: The kernel, called with every argument by its own name.
+    - `names`: Canonical to own, where they differ.
+    - `required`: Without a default: None is passed where a call has nothing to say.
+    - `options`: Own names and what they are always given.
+    - `aliases`: Own names and the canonical argument whose tensor they are given.
     """
 
     call: Callable[..., Any]
