@@ -5,8 +5,6 @@ python notebooks/execute.py --check    compare a fresh run with the stored outpu
 python notebooks/execute.py 02         only those whose name begins so
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """Compare the outputs of one notebook with those of another run of it: numbers within a tolerance, the rest exactly."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

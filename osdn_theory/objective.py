@@ -1,7 +1,5 @@
 """Losses of one token and of a whole context, with gradients and minimisers (T1, T2, T3, T4)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """``proofs.json``: every proof with its verdict, and where each theorem stands."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass

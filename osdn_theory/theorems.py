@@ -5,8 +5,6 @@ Symbols: state `S` (V x K), key `k`, value `v`, gate `beta`, preconditioner `d`,
 loss and `l` the surrogate. In LaTeX :math:`\odot` is the product entry by entry and :math:`\Pi` the clip to the box.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """``python -m proofs_check …`` is ``osdn-theory prove …``, installed or not."""
 
-from __future__ import annotations
-
 import sys
 
 from typer.main import get_command, get_group

@@ -1,7 +1,5 @@
 """The claims T1 to T29: the theorems of `osdn_theory`, where they are loose, and what has no general proof."""
 
-from __future__ import annotations
-
 from osdn_theory.theorems import THEOREMS
 from proofs_check.proof import Claim
 

@@ -1,7 +1,5 @@
 """The command ``osdn-theory prove``, also ``python -m proofs_check``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, get_args
 

@@ -1,7 +1,5 @@
 """What a machine-checked proof is here: a claim, a method, and a function that does the checking."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

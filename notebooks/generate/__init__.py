@@ -1,7 +1,5 @@
 """Pages of the site that are made of the code and of measurements, so that they cannot go stale."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The reference of all public names, a page for each room that they come from."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 from types import ModuleType

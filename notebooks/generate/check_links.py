@@ -5,8 +5,6 @@ python notebooks/generate/check_links.py site    exit code 1, and a line for eac
 Other sites are not asked: they may be out of reach where this runs.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser

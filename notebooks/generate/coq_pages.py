@@ -1,7 +1,5 @@
 """The Coq library, a page for each file, with a place to link to for each theorem."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

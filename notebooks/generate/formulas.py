@@ -1,7 +1,5 @@
 """Formulas as MathML, which browsers show without a script, and marks in docstrings that are no markup."""
 
-from __future__ import annotations
-
 import re
 from html import escape
 from typing import Any

@@ -1,7 +1,5 @@
 """Tables of what was measured on GPUs, read from the files in which the measuring commands left them."""
 
-from __future__ import annotations
-
 import csv
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A table of the notebooks, each with the question that it asks."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A page for each theorem: what it says, how it is proved, its bound on streams, and a figure where there is one."""
 
-from __future__ import annotations
-
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence

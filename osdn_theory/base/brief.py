@@ -1,7 +1,5 @@
 """Things in a few words: results in a line, the first line of an error, places in a batch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import accumulate, islice

@@ -1,7 +1,5 @@
 """How the inner loops are compiled; importing this module imports numba, so only a run that needs it does."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

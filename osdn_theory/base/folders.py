@@ -1,7 +1,5 @@
 """Output folders and files: refused early, written whole or not at all."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import tempfile

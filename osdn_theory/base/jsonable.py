@@ -1,7 +1,5 @@
 """Results as strictly valid JSON: no NaN or Infinity literals, which many parsers reject."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping

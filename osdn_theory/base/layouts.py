@@ -3,8 +3,6 @@
 Theory has tokens (B, H, T, ...) and states (V, K); kernels have tokens [B, T, H, ...] and states [K, V].
 """
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 ArrayLike = TypeVar("ArrayLike")

@@ -1,7 +1,5 @@
 """Names that a person writes in options: taken apart, and held against those that exist."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 

@@ -1,7 +1,5 @@
 """What ran: hashes of source, versions of what is installed, and the command line."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import shlex

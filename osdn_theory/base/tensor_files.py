@@ -1,7 +1,5 @@
 """Named tensors in safetensors and npz files: what is there, and one tensor at a time."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 import zlib

@@ -1,7 +1,5 @@
 """Two things NumPy leaves to us: threads over leading axes, and one BLAS thread inside each."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

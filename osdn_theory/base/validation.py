@@ -1,7 +1,5 @@
 """Checks at the public boundary: every bad argument raises and names itself."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

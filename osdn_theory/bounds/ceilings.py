@@ -3,8 +3,6 @@
 For sums and products over tokens: a ratio of 1 for every token, or what the box alone leaves possible.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import flint

@@ -1,7 +1,5 @@
 """The verdict on one bound: both sides, decided rigorously or reported as undecided."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any, Literal

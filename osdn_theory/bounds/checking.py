@@ -1,7 +1,5 @@
 """Check bounds on a trajectory: every leading index, every bound asked for."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Exact facts about one problem that hypotheses ask for, each found once, whatever the precision of the bound."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import numpy as np

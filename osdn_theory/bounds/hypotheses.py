@@ -1,7 +1,5 @@
 """The hypotheses of the bounds, each a function that says met, fails (and why) or undecided."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import reduce
 

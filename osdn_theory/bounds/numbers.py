@@ -4,8 +4,6 @@ The same formula is evaluated in either; Python's operators do the arithmetic. A
 without error, so the theorems are decided about the very inputs that were given.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

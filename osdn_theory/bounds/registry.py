@@ -1,7 +1,5 @@
 """What a bound is: hypotheses, two sides, and the search for a precision that decides it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The command ``osdn-theory bench``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 

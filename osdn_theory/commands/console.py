@@ -1,7 +1,5 @@
 """What the commands share: tables, progress, name checks, and errors as one line."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """What the command prints of cross-checks, in tables of 80 columns."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """The command ``osdn-theory``, put together."""
 
-from __future__ import annotations
-
 from importlib.metadata import entry_points
 from typing import Annotated, Any
 

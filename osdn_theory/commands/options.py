@@ -1,7 +1,5 @@
 """Options that several commands have, and what they do with them: exit codes, seeds, folders, JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """What the command prints of a recall experiment."""
 
-from __future__ import annotations
-
 import typer
 
 from osdn_theory.commands.console import print_table

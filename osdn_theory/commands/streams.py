@@ -1,7 +1,5 @@
 """The command ``osdn-theory streams``."""
 
-from __future__ import annotations
-
 from osdn_theory.commands.console import print_table
 from osdn_theory.commands.options import JsonFlag, print_json
 

@@ -1,7 +1,5 @@
 """The best fixed diagonal preconditioner in hindsight, for tokens (T8) and for a context (T9, T10)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Data of the convergence figure: suboptimality against steps for every rule, with its bounds (T9, T10)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args

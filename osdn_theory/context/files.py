@@ -1,7 +1,5 @@
 """One context from a file: a matrix of keys, a Gram matrix, or a head of captured activations."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike

@@ -6,8 +6,6 @@ no harder to hold than one of 1. Where P* = G^+ belongs to the class of precondi
 D_j = P_j - P*, and E_{j+1} = -E_j G D_j needs no subtraction at all.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

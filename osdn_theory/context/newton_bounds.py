@@ -1,7 +1,5 @@
 """Bounds on a run of context-level OSDN, as curves beside its suboptimality (T10)."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One context, factorised once: what the steps, bounds and comparators of T9 and T10 all need."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

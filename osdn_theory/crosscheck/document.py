@@ -1,7 +1,5 @@
 """``crosscheck.json``: an examination, as it is written and read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a cross-check returns; its fields and `stated` properties are what ``crosscheck.json`` says of it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,7 +1,5 @@
 """What OSDN does on given streams, head by head, beside the DeltaNet that it scales (T3, T13, T15, T19)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any

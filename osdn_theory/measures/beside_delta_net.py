@@ -1,7 +1,5 @@
 """Where OSDN beats DeltaNet, where it cannot, and how near the two are: T22, T24, T25 and T26 in numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """How long the preconditioner takes to calibrate, and where forgetting makes it settle (T13, T19)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the central figure shows: streams of three kinds of keys, and whole contexts, each from several seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Exact online Newton: recursive least squares with a ridge, and the distance of a state from it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """How the state of the online recurrence approaches exact Newton, against tokens and condition number (T10, T25)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

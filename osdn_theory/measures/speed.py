@@ -1,7 +1,5 @@
 """Speed and memory of the solvers, as ratios to what the same machine did in the same run."""
 
-from __future__ import annotations
-
 import os
 import platform
 import time

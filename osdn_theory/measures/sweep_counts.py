@@ -1,7 +1,5 @@
 """How many sweeps the scan takes, by step, forgetting and kind of key: an experiment on T29."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """OSDN, DeltaNet and exact online Newton on one stream, token by token: what T6 bounds, and what it does not."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args

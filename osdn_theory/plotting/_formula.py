@@ -1,7 +1,5 @@
 """Formulas as inline SVG, so that a page without scripts or web fonts can show them."""
 
-from __future__ import annotations
-
 import io
 import re
 

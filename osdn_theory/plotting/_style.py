@@ -1,7 +1,5 @@
 """What all figures share: size, colours, line styles, and how they are written to disk."""
 
-from __future__ import annotations
-
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal

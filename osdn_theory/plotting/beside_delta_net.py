@@ -1,7 +1,5 @@
 """Figures of OSDN beside DeltaNet: recall by reads, blindness, difference of the states, and growth (T22 to T27)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figures of the preconditioner: where it goes, how fast it forgets, and when it does not move at all."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

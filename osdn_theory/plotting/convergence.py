@@ -1,7 +1,5 @@
 """Figures of convergence: full-context rates with T10's bound, and the token-local product with T6's."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 

@@ -1,7 +1,5 @@
 """Figures of the distance to exact Newton: of a kernel's states and exact ones, and of OSDN beside DeltaNet."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Protocol
 

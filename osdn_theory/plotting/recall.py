@@ -3,8 +3,6 @@
 Every bar is a 95 % interval.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Tables that a notebook shows as Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Series over seeds to rows of a summary: means, intervals, and differences paired by seed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict

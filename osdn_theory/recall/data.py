@@ -1,7 +1,5 @@
 """Results of the in-context recall experiment: where they lie, and what is looked up in them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib import resources
 from os import PathLike

@@ -1,7 +1,5 @@
 """``recall.json``: means over seeds, differences from DeltaNet, predictions tested, and sentences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """An experiment's folder as a whole: what was planned, and which of it there is."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

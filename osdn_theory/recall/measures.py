@@ -1,7 +1,5 @@
 """What the layers of a trained model did on test sequences, by the exact recurrence in float64 (T3, T15, T17, T19)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The numbers of one test run that are compared over seeds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 

@@ -37,8 +37,6 @@ show: the limit is the level of the test, and p is taken as it is, for adjusting
 difference is found is weak evidence by itself, so the interval is stated with it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping
 

@@ -1,7 +1,5 @@
 """The finished training runs of an experiment, as their files tell."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a summary says in plain sentences: which differences are significant, and as plainly which are not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 from osdn_theory.recall.data import count_seeds, labels

@@ -1,7 +1,5 @@
 """Intervals and paired tests over a handful of seeds, and the adjustment for making many of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """An experiment in one document: means over seeds, differences from DeltaNet, predictions tested, and sentences."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The numbers of a recall summary as tables and sentences, the same on the report page and in the notebook."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from osdn_theory.recall.data import BASELINE, count_seeds, labels, overall

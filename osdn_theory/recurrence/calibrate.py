@@ -1,7 +1,5 @@
 """The calibrate step of the preconditioner, and the scan of it over a stream (T4, T11, T13)."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

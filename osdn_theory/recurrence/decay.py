@@ -5,8 +5,6 @@ by Gamma_i / Gamma_j. The ratio is formed as the product of the gates in between
 gate of zero, or one small enough to underflow, costs no accuracy.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The preconditioner of Preconditioned DeltaNet (arXiv:2604.21100): a squashed running key Gram diagonal."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.validation import Array

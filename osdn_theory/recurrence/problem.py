@@ -1,7 +1,5 @@
 """What both solvers run: the tokens (pending ones first), where they start, and how d moves."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The calibrate rule: which hypergradient step moves the preconditioner, and inside which box."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -11,8 +11,6 @@ on, the block's tokens are stepped instead. That depends on earlier tokens only,
 order, so neither later tokens nor the other leading entries change a bit.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.threads import map_leading

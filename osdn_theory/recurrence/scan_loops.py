@@ -7,8 +7,6 @@ token. `gamma` None compiles to loops without the decay.
 # Typing stops at the compiler, which infers the types of these functions itself.
 # mypy: allow-untyped-defs
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.compiled import compiled

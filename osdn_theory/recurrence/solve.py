@@ -1,7 +1,5 @@
 """Exact trajectories of the delta-rule recurrences, token by token or chunk by chunk (T3, T12, T16, T17)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Literal, TypedDict, Unpack
 

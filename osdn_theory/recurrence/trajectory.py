@@ -1,7 +1,5 @@
 """What a solver returns: everything that happened to every token, and what is needed to go on."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The claims made for OSDN, and which evidence of this project bears on each: texts only, no verdict."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """``report.json``: all that the page says, as data."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

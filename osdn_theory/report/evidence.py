@@ -1,7 +1,5 @@
 """What bears on each theorem: its proofs, the streams, the kernels; and what follows for the paper's claims."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal

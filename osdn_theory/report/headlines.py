@@ -1,7 +1,5 @@
 """The first lines of the page: one verdict each on bounds, proofs, kernels and trained models."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The figures of the report about the memory itself: T10 online, and what T22, T24, T26 and T27 exhibit."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where a report was made: commit, processor, linear algebra, date, and the commands that repeat it."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 from datetime import UTC, datetime

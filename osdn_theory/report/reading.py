@@ -1,7 +1,5 @@
 """The documents that other commands left in a report folder, each read, refused or missing."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime

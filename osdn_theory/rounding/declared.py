@@ -8,8 +8,6 @@ the fields of a `KernelModel`: formats by their names, everything else as it is:
 A field left out has the model's default. A bound for the declared model holds for a kernel that does what it says.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from math import isfinite

@@ -5,8 +5,6 @@ recurrent order every operation is that of the token-by-token kernel. In the chu
 a chunk, and the inverse of the triangular system is rounded once: a kernel at least as accurate as the model allows.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

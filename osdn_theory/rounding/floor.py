@@ -1,7 +1,5 @@
 """The residual floor: the level at which rounding stops the super-geometric decay (T18)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ A float64 value is rounded once, to nearest with ties to even, as a conversion i
 infinity, signed zeros and NaN included. Everything is a few float64 operations that are exact by construction.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a kernel reads: a stream and a rule rounded to the formats of its inputs (T18)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a kernel computes in which precision and order: the hypotheses of a rounding bound (T18)."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass, replace
 from typing import Literal

@@ -4,8 +4,6 @@ That nothing overflows is a hypothesis of every bound. It is checked along the t
 kernel itself may meet: the exact value and the bound on its error.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

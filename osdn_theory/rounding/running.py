@@ -1,7 +1,5 @@
 """Running forward-error bounds on d_t, S_t and o_t along the exact trajectory (T18)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Captured activations as streams: q, k, v and gates of attention layers, from safetensors or npz."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ norm 1 only up to rounding. Here keys are multiples of a power of two, and four 
 what the others leave over: by Lagrange every non-negative integer is a sum of four squares.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

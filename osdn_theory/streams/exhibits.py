@@ -1,7 +1,5 @@
 """Streams that exhibit one theorem each: recall without overlap, blindness to it, a tight product, and growth."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.validation import Array, require, require_generator

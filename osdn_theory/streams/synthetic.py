@@ -16,8 +16,6 @@ noise : float >= 0
 Queries are random unit vectors, normalised in float64. `Stream.metadata` holds the parameters.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 

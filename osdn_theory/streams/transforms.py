@@ -1,7 +1,5 @@
 """Streams made from streams: the same context read again, or the same tokens with gates."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Cells on the workers of a Dask cluster."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """The columns of the table: what each one is, in which type, and what it means."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 Kind = Literal["string", "int64", "double"]

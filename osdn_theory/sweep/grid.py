@@ -1,7 +1,5 @@
 """The grid of a sweep: axes, and the cells that they span, each with an identity of its own."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

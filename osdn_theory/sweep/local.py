@@ -1,7 +1,5 @@
 """Cells on the processes of this machine."""
 
-from __future__ import annotations
-
 import os
 import signal
 import warnings

@@ -1,7 +1,5 @@
 """What is computed of one cell: its tokens, both recurrences on them, and the bounds of the theory."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 from typing import Any
 

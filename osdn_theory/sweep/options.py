@@ -1,7 +1,5 @@
 """A grid from what a person writes: lists in options, or a TOML file."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches

@@ -1,7 +1,5 @@
 """Packages that only some people need: asked for by name, with the way to install them."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 

@@ -1,7 +1,5 @@
 """Run a sweep: what is not yet in the folder is computed, cell by cell, and saved the moment it is done."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Sequence

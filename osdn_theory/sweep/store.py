@@ -1,7 +1,5 @@
 """The folder of a sweep: rows in a journal while it runs, one Parquet table when it is done."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

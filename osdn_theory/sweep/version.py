@@ -1,7 +1,5 @@
 """Which code computed a row: the release, and a hash of the source that its numbers depend on."""
 
-from __future__ import annotations
-
 from importlib.metadata import version
 
 import osdn_theory

@@ -1,7 +1,5 @@
 """One cell in, one row out, whatever happens: what every kind of worker runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 from functools import lru_cache

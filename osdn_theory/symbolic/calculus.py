@@ -5,8 +5,6 @@ and ``DiagMatrix`` does not terminate. ``gradient`` is reverse-mode differentiat
 the adjoint of the whole is one, and each node hands adjoints to its arguments.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

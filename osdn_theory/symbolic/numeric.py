@@ -1,7 +1,5 @@
 """SymPy objects as functions of NumPy arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

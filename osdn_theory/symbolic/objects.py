@@ -5,8 +5,6 @@ What is a derivative is computed by differentiating; the variable of differentia
 no result.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import sympy as sp

@@ -1,7 +1,5 @@
 """A verification: which streams and bounds, every check, and what they come to."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

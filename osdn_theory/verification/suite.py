@@ -1,7 +1,5 @@
 """The streams and rules that `verify` covers: each stream is there for the hypotheses it meets."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -4,8 +4,6 @@ Random restarts, each followed by a local optimisation, over small streams. The 
 decides, evaluated in float64: the search looks for a number, not for a proof.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

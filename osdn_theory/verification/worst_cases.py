@@ -7,8 +7,6 @@ matrix of the vectors (performance estimation: Drori and Teboulle, 2014). It ran
 dimension, where squared keys have none below zero, and over runs that no face cuts short.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from importlib import import_module

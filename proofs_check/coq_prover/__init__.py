@@ -1,7 +1,5 @@
 """The Coq library compiled from scratch and held against its register of statements."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 For deliberate changes of statements or definitions; the difference belongs into the review of the change.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

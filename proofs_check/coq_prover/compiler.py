@@ -1,7 +1,5 @@
 """Coq's programs, run in one folder."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """A Coq library: its project file, its sources, and what Coq says of it when compiled from scratch."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import tempfile

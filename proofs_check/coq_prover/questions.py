@@ -1,7 +1,5 @@
 """Ask Coq what it has proved: how it prints statements and definitions, and on what the proofs rest."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

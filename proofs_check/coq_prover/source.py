@@ -1,7 +1,5 @@
 """What a Coq source says before Coq reads it: its sentences, what it declares, and commands that it must not use."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

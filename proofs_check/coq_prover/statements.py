@@ -1,7 +1,5 @@
 """The register of Coq statements: what every final theorem must say, down to the definitions it speaks of."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict, dataclass

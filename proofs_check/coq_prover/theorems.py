@@ -1,7 +1,5 @@
 """What makes a theorem of the Coq library count as proved; one proof for each theorem of its register."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property, partial

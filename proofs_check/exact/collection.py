@@ -1,7 +1,5 @@
 """All laws, each checked on rational instances, and its false variant refuted there."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from importlib import import_module

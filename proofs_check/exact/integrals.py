@@ -1,7 +1,5 @@
 """What the Coq library does not reach, by SymPy, for every K: moments of the sphere (T19), a half-life (T13)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial

@@ -4,8 +4,6 @@ A law is held against the statement that Coq prints, both sides of every compari
 against; and its right side may not be any smaller: a false variant of it is refuted by a counterexample.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Entries are `flint.fmpq`, or numbers that know how far rounding may move them. Nothing here computes in floating point.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The algorithm of the theory page in exact arithmetic, written from the page and from nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """Evaluate a term of Coq on an instance: definitions are unfolded, theorems' variables take the instance's values."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter

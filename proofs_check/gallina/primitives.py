@@ -3,8 +3,6 @@
 A type or structure is evaluated to what it is a structure of: "number", "nat", or one of the domains below.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Every premise and the conclusion must have the law's form, and the law's value o
 looser bound, another constant, a premise more or less, a definition that changed are all differences, true or not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The code's formulas against the laws: the same rational instances through both, and through SymPy's objects."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 

@@ -4,8 +4,6 @@ The code evaluates its bounds in exact rationals, and in balls where roots and l
 compared exactly, or as enclosures that agree to 2^-200.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From an exact instance to what the code takes: arrays, streams, rules; and from a bound of the code to its sides."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ The solver behind the bounds runs in exact rationals and is compared exactly. Th
 singular values: see `bridge.by_condition`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A link: a function of `osdn_theory` and the formula that is proved, on the same rational instances."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

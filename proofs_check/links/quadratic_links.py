@@ -1,7 +1,5 @@
 """T20 to T22: regret against any comparator and recall at the end of a context, in the code and in the laws."""
 
-from __future__ import annotations
-
 import numpy as np
 from flint import fmpq
 

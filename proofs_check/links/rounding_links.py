@@ -1,7 +1,5 @@
 """T18: the rounding that is proved about, against that of the machine and the error terms of the code."""
 
-from __future__ import annotations
-
 import ml_dtypes
 import numpy as np
 from flint import fmpq

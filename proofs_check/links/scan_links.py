@@ -1,7 +1,5 @@
 """T3, T11, T12, T13, T15, T17: scans and trajectories of `osdn_theory`, both methods, against the exact rules."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """T29: sweeps of the code, their adjoint, and the windows that the bounds look at, against the exact laws."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import comb
 from typing import Any

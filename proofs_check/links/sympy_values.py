@@ -1,7 +1,5 @@
 """SymPy's matrix expressions evaluated exactly at rational instances."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import reduce
 from operator import add, matmul, mul

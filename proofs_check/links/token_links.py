@@ -1,7 +1,5 @@
 """T1, T2, T3, T4: `osdn_theory.objective` and the calibrate step, against the exact rules and the SymPy objects."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """All claims with all their proofs, and what is wrong with the collection before anything runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 

@@ -1,7 +1,5 @@
 """``python -m proofs_check.prove.overview``: README's map from each theorem to its proofs, from the collection."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Run proofs in worker processes and judge what comes back."""
 
-from __future__ import annotations
-
 import json
 import platform
 import time

@@ -1,7 +1,5 @@
 """The tables that the command prints."""
 
-from __future__ import annotations
-
 import typer
 from rich.text import Text
 

@@ -3,8 +3,6 @@
 Written apart from the float64 solvers, straight from THEORY.md, so that neither can hide the other's mistake.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 

@@ -4,8 +4,6 @@ T3, T16 and T17 hold for any state and any d, so they are decided exactly at tok
 along the exact trajectory, whose rationals would grow without bound: at every token of a small stream, else at samples.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any

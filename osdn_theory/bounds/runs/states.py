@@ -3,8 +3,6 @@
 The writes are those of THEORY.md, apart from the float64 solvers; d may be any path of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from math import isqrt
 from typing import Any

@@ -4,8 +4,6 @@ T29 holds from any d_1, so it is decided exactly along windows of the actual tra
 would grow without bound, and balls cannot tell whether a bound that is attained holds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property

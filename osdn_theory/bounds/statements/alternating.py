@@ -4,8 +4,6 @@ With eta = 1/M each step projects d - u on the complement of the feature. Starti
 distance shrinks by the cosine of their angle a step, x = 1 - cos^2, so that (1 - a_t)^2 = C x (1 - x)^{t-1}.
 """
 
-from __future__ import annotations
-
 import flint
 
 from osdn_theory.bounds import hypotheses as h

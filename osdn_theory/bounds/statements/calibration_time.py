@@ -1,7 +1,5 @@
 """T19: in the mean over independent keys, the distance to u shrinks by I - eta R per token."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import flint

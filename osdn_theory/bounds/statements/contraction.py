@@ -1,7 +1,5 @@
 """T3, T16, T17: what one write does, decided exactly at tokens of the actual trajectory."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from osdn_theory.bounds import hypotheses as h

@@ -1,7 +1,5 @@
 """T15: with exactly normalised keys and d_1 = 1, OSDN is DeltaNet."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.bounds import hypotheses as h

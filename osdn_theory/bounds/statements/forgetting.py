@@ -1,7 +1,5 @@
 """T13: two runs forget where they started, and what forgetting towards an anchor costs."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -5,8 +5,6 @@ tr(E C_d E^T), C_d the mean of beta (2 - beta a) k k^T; in the metric of d the f
 T26 and T27 follow the states along the float64 d: both hold for any path of preconditioners.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import reduce

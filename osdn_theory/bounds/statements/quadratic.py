@@ -8,8 +8,6 @@ Summed, with Cauchy-Schwarz on sum w g h, it is a quadratic inequality in the ro
 is a recursion for the distance.
 """
 
-from __future__ import annotations
-
 from functools import reduce
 
 import numpy as np

@@ -4,8 +4,6 @@ Supports that are disjoint keep each pair's part of d and of the state to itself
 by 1 - <d, s_i>, and that by 1 - eta w_i |s_i|^2. In exact rationals: no ball can tell that two numbers are equal.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import wraps
 

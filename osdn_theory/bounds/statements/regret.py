@@ -6,8 +6,6 @@ the projection gives ||d_{t+1} - u||^2 <= ||d_t - u||^2 + 2 eta g_t <x_t, d_t - 
 ||x_t||^2 g_t^2 = 2 ||x_t||^2 l_t(d_t) by self-bounding (T4). Summing telescopes.
 """
 
-from __future__ import annotations
-
 import math
 
 import flint

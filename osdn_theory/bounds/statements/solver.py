@@ -5,8 +5,6 @@ the solvers, and must stay within the standard model's error of that step. A wro
 preconditioner used after its calibration or a decay applied twice leaves this bound by many orders of magnitude.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.validation import Array

@@ -6,8 +6,6 @@ eta <x_i, x_j>, and each step loses at least eta mu z_t^2 of squared distance to
 |y|^2 >= kappa |d_1 - u|^2. Along windows of the trajectory, in exact rationals.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any

@@ -4,8 +4,6 @@ Along windows of the trajectory, in exact rationals: u are the gains of the scan
 and N the matrix that bounds how one sweep spreads a change of the gains, clip or no clip.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import comb
 

@@ -1,7 +1,5 @@
 """How well an alternative agrees with what a kernel showed, over all questions together."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 

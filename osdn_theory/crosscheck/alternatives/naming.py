@@ -1,7 +1,5 @@
 """Naming what a kernel computes instead: the alternative, or pair of them, that explains all its answers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace

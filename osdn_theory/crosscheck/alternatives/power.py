@@ -1,7 +1,5 @@
 """Power: how far every alternative lies from the right result, in units of the kernel's own error bound."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

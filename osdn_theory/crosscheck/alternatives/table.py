@@ -1,7 +1,5 @@
 """All alternatives: what kernels of this kind are known to get wrong, one fault each."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files

@@ -1,7 +1,5 @@
 """Streams of the suite for a cross-check: those that the theorems speak of, cut to size, with their rules."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 

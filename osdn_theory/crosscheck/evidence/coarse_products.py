@@ -1,7 +1,5 @@
 """The chunk form as tensor cores compute it in float32: products of operands rounded to TF32."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Numbers of a kernel against exact ones: errors over t, in ulps, and against their bounds; every quantity it shows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

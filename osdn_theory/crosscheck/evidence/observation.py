@@ -5,8 +5,6 @@ the output is the token's own read after the write, and with the next token's ke
 States, and the preconditioner where the final state holds one, come from calls on prefixes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Residuals from a kernel's own reads, what rounding may have done to them, and the curve of their ratios (T3, T6)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Marking: a question put to a kernel, its answers beside float64, and what known faults would have answered."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

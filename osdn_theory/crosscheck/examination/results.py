@@ -1,7 +1,5 @@
 """What an examination returns, and its verdict in words."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,7 +1,5 @@
 """Auditing saved calls: the cross-check of what is in a file. No kernel is called, and torch is not needed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise

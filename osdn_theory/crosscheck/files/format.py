@@ -1,7 +1,5 @@
 """What a file says of one call, and what makes sense: the same for who writes it and who reads it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise

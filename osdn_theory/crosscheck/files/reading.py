@@ -1,7 +1,5 @@
 """Reading calls from a file, and refusing a broken one with its reason."""
 
-from __future__ import annotations
-
 import json
 from os import PathLike
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The folder of a run: a journal that says whose run it is and what became of every case."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What a kernel says to a trial, held against float64 inside the bounds."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from dataclasses import dataclass, replace

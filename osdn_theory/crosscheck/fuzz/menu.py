@@ -1,7 +1,5 @@
 """What cases may be made of, by the names under which they are drawn and counted; and one draw from it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 

@@ -1,7 +1,5 @@
 """Where a kernel comes from, as lines of Python that import it anywhere."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 from collections.abc import Callable

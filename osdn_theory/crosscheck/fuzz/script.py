@@ -1,4 +1,4 @@
-"""A failure written: to be replayed, and as a script of its own with the inputs to the bit and float64 in a few lines."""
+"""A failure written: to be replayed, and as a script of its own with the exact inputs and float64 in a few lines."""
 
 from __future__ import annotations
 

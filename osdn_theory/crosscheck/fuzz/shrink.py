@@ -1,7 +1,5 @@
 """Shrinking: from a trial on which a kernel fails, by passes of simplifications, to a small one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial

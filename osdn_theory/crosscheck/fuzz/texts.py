@@ -1,7 +1,5 @@
 """The parts of the scripts that failures are written as: fixed texts, and tensors as Python source."""
 
-from __future__ import annotations
-
 import base64
 import textwrap
 from collections.abc import Mapping

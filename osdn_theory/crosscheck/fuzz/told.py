@@ -1,7 +1,5 @@
 """A summary in words; the verdict is the last line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from osdn_theory.crosscheck.fuzz.run import Failure, FuzzSummary

@@ -1,7 +1,5 @@
 """Numbers of one kind: keys, queries, values, write gates, gates and states as a case asks for them by name."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.validation import Array

@@ -1,7 +1,5 @@
 """The known faults of backward passes: which explains gradients that are off, and which these can show at all."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

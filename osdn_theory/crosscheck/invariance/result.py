@@ -1,7 +1,5 @@
 """What holding a kernel against itself showed: how far two runs differ, and what that comes to."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """What a kernel computes, read off its signature and stated as data, and how it is called."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args

@@ -5,8 +5,6 @@ that takes a callable without arguments, calls it once per configuration of ever
 ``(label, result)``. Real miscompilations hit single configurations, and some of them only gradients.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import entry_points

@@ -1,7 +1,5 @@
 """Kernels by name: entry points, and ``module:function`` or ``file.py:function`` for anybody's."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import sys

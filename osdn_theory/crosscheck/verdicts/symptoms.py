@@ -1,7 +1,5 @@
 """Naming what is wrong: rules that look at the evidence once something is outside its bound."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

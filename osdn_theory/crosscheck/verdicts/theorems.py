@@ -1,7 +1,5 @@
 """What a kernel's own numbers say of each theorem: confirmed, contradicted, or hidden by rounding."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 

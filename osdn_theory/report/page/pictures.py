@@ -1,7 +1,5 @@
 """Every figure of the page, as PNG."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The page: one HTML file without scripts, with nothing loaded from elsewhere."""
 
-from __future__ import annotations
-
 import base64
 from dataclasses import dataclass
 from functools import cache

@@ -1,7 +1,5 @@
 """What the page says in fixed words: symbols, captions, and plain mathematics made readable."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 

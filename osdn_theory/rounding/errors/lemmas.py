@@ -3,8 +3,6 @@
 All take magnitudes that bound what the kernel meets, and are monotone in them.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -4,8 +4,6 @@ In any order the partial sums of p_1 + ... + p_n may reach the sum of all positi
 known numbers, and for terms of both signs far smaller.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.validation import Array

@@ -1,7 +1,5 @@
 """Error of what is read from the memory: of every set of queries, by a kernel's order of operations (T18)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.validation import Array

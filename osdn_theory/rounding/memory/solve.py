@@ -1,7 +1,5 @@
 """Error of a chunk's write values X = U - W H, beside the solution of its system (T12, T18)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.validation import Array

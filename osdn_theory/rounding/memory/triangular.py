@@ -10,8 +10,6 @@ magnitudes only: what a solution x = (I + A)^-1 b meets is a residual. With L = 
   later ones as every error in x does: by the exact transitions of the recurrence.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

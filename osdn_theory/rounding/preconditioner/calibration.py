@@ -8,8 +8,6 @@ that its arithmetic adds when started from the kernel's own d,
 exactly: the unprojected step is affine in d, and the clip acts as D_t. `ErrorSet` carries delta_t.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.rounding.errors.error_set import ErrorSet

@@ -5,8 +5,6 @@ error of the recurrence does, by its exact transitions: a right side or an entry
 its own token's equation. The roundings of the inverse and of its product with r are in the solution already.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.validation import Array

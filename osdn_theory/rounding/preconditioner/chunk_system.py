@@ -1,7 +1,5 @@
 r"""The triangular system of a chunk's gains, (I + L) u = r, as kernels form and solve it (T11, T18)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.layouts import transpose

@@ -1,7 +1,5 @@
 """Errors through the clip: which coordinates surely move freely, surely sit on the box, or may do either (T18)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.validation import Array

@@ -1,7 +1,5 @@
 r"""What forming the d of a chunk's tokens from its entry and its gains rounds (T11, T18)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.validation import Array

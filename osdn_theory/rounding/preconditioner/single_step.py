@@ -1,7 +1,5 @@
 """One calibrate step in float32: errors through its exact transition, and those of its own arithmetic (T4, T18)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.validation import Array

@@ -1,7 +1,5 @@
 """T1 and T9 on a whole context: the quadratic, and the ratio of a step, on rational instances."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

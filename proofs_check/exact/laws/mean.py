@@ -1,7 +1,5 @@
 """T13 and T19: means over independent keys, by enumerating every key sequence of a finite distribution."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import permutations, product as pairs
 from typing import Any

@@ -3,8 +3,6 @@
 Most have one feature; the first tokens stand for all of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

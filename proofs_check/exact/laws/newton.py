@@ -1,7 +1,5 @@
 """T10: gradient steps on the ratio of a context step, against the best fixed preconditioner and Newton's."""
 
-from __future__ import annotations
-
 import numpy as np
 from flint import fmpq
 

@@ -1,7 +1,5 @@
 """T16 over many steps, T25, T26 and T27: how fast and how far writes contract, on rational instances."""
 
-from __future__ import annotations
-
 import numpy as np
 from flint import fmpq
 

@@ -1,7 +1,5 @@
 """T22 and T24: what is recalled at the end of a context, where keys do not overlap and where they do."""
 
-from __future__ import annotations
-
 from flint import fmpq
 
 from proofs_check.exact.draw import Draw, Instance, varied

@@ -1,7 +1,5 @@
 """T18: the standard model of rounding and what follows from it, on rational instances."""
 
-from __future__ import annotations
-
 from flint import fmpq
 
 from proofs_check.exact.draw import Draw, Instance

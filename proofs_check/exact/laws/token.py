@@ -1,7 +1,5 @@
 """T1 to T4, T7 of one gate, T16 and T17: what one token does, on rational instances."""
 
-from __future__ import annotations
-
 import numpy as np
 from flint import fmpq
 

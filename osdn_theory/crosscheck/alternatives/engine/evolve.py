@@ -1,7 +1,5 @@
 """The recurrence under a mechanism, in float64: `evolve` with the defaults is the exact one."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import get_args
 

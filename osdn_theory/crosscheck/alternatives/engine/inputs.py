@@ -1,7 +1,5 @@
 """What a recurrence reads and gives, as plain arrays: faults are functions from these to these."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any

@@ -7,8 +7,6 @@ is the chunk that faults of the chunk form speak of, `dropped` how many of the 5
 # Typing stops at the compiler, which infers the types of these functions itself.
 # mypy: allow-untyped-defs
 
-from __future__ import annotations
-
 import numpy as np
 
 from osdn_theory.base.compiled import compiled

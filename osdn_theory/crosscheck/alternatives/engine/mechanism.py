@@ -1,7 +1,5 @@
 """How a recurrence works, as switches: the defaults are right, and each other value is one fault."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Rows of the table: inputs read one token off, from another head or batch row, or in few bits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any

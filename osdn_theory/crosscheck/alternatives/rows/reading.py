@@ -1,7 +1,5 @@
 """Faults of reading: inputs that are ignored, mixed up, used twice, or normalised; and boxes that are left open."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Faults of returning: results that leave something out, and sequences packed into one that know of each other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What exercises are drawn for: a kernel, its dtype, sizes and a seed; cases with all that the kernel takes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any

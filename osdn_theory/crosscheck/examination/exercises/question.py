@@ -1,7 +1,5 @@
 """One question to a kernel: cases that belong together, and how they are put."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Literal
 

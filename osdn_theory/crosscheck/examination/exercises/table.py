@@ -1,7 +1,5 @@
 """The exercises: a fixed, named set of questions that together use all that a kernel's signature takes."""
 
-from __future__ import annotations
-
 import inspect
 import tomllib
 from collections.abc import Callable, Iterator, Mapping

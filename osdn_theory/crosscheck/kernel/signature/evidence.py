@@ -1,7 +1,5 @@
 """What one small call of a kernel, made under a reading of its conventions, says for and against that reading."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any

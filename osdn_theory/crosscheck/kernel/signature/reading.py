@@ -1,7 +1,5 @@
 """What a signature says without a call, by the names that the field has for the arguments of these kernels."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ kernel is wrong, shapes decide, then what its results say without reference to w
 field's defaults: the exercises then show what is wrong.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any

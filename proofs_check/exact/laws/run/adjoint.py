@@ -1,7 +1,5 @@
 """T29: the clip maps that sweeps compose, and the adjoint of the scan, on rational instances."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from proofs_check.exact.draw import Draw, Instance

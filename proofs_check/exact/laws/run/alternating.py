@@ -1,7 +1,5 @@
 """T28: two features that take turns, and how little T6 leaves to gain, on rational instances."""
 
-from __future__ import annotations
-
 from flint import fmpq
 
 from proofs_check.exact.draw import Draw, Instance

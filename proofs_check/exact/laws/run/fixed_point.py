@@ -1,7 +1,5 @@
 """T15: d = 1 stays for unit keys, and other starts go there where keys keep spanning, on rational instances."""
 
-from __future__ import annotations
-
 import numpy as np
 from flint import fmpq
 

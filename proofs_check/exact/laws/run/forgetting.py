@@ -1,7 +1,5 @@
 """T13: forgetting as a regularised descent, how fast it forgets, and where one key leads, on rational instances."""
 
-from __future__ import annotations
-
 from flint import fmpq
 
 from proofs_check.exact.draw import Draw, varied

@@ -1,7 +1,5 @@
 """T20, T21 and the robust T15: regret against any point of the box, with forgetting, on rational instances."""
 
-from __future__ import annotations
-
 from flint import fmpq
 
 from proofs_check.exact.draw import Draw, Instance, varied

@@ -1,7 +1,5 @@
 """T5 to T8 and T14: the regret of the calibrate steps, and what follows from it, on rational instances."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 from flint import fmpq

@@ -1,7 +1,5 @@
 """T29: the scan by sweeps on rational instances: comparison, rate, and certificates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from math import comb, factorial
 
