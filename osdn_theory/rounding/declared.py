@@ -50,7 +50,7 @@ def declared_model(numerics: Any, dtype: str, *, tf32: bool = False) -> KernelMo
 def _model(declared: Any, entry: str) -> KernelModel:
     where = f"numerics[{entry!r}]"
     require(isinstance(declared, Mapping), f"{where}: expected a mapping of fields, got {declared!r}")
-    types = {field.name: str(field.type) for field in fields(KernelModel)}
+    types = {field.name: field.type for field in fields(KernelModel)}
     for name in declared:
         require(name in types, f"{where}: unknown field {name!r}, expected {_listed(types)}")
     require("order" in declared, f"{where}.order: missing, expected {_listed(get_args(Order))}")
@@ -102,14 +102,14 @@ def _text(where: str, value: Any) -> str:
     return str(value)
 
 
-_READERS: Mapping[str, Callable[[str, Any], Any]] = {
-    "str": _text,
-    "Order": _order,
-    "Format": _format,
-    "bool": _flag,
-    "float": _roundoff,
-    "float | None": _roundoff_or_none,
-    "int": _count,
+_READERS: Mapping[Any, Callable[[str, Any], Any]] = {
+    str: _text,
+    Order: _order,
+    Format: _format,
+    bool: _flag,
+    float: _roundoff,
+    float | None: _roundoff_or_none,
+    int: _count,
 }
 """How a field is read, by the type that `KernelModel` gives it."""
 

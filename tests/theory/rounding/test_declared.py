@@ -27,6 +27,7 @@ from osdn_theory.crosscheck import crosscheck
 from osdn_theory.crosscheck.evidence.limits import models_of
 from osdn_theory.crosscheck.kernel.adapters import adapt
 from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.rounding import Format
 from osdn_theory.rounding.declared import TF32_ALLOWED, declared_model
 from osdn_theory.rounding.models import MODELS, KernelModel, in_interpreter
 from osdn_theory.streams import synthetic
@@ -93,8 +94,8 @@ def test_every_operator_declares_every_dtype_as_plain_data(operator):
 def test_fields_that_are_left_out_have_the_defaults_of_the_model():
     found = declared_model({"float16": {"order": "chunk", "name": "mine"}}, "float16")
     assert found == KernelModel("mine", "chunk")
-    kept = [field for field in fields(KernelModel) if field.type in ("bool", "float", "float | None", "int")]
-    formats = [field for field in fields(KernelModel) if field.type == "Format"]
+    kept = [field for field in fields(KernelModel) if field.type in (bool, float, float | None, int)]
+    formats = [field for field in fields(KernelModel) if field.type is Format]
     everything = {"order": "chunk", "name": "mine"}
     everything |= {field.name: getattr(found, field.name) for field in kept}
     everything |= {field.name: getattr(found, field.name).name for field in formats}
