@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "layers.layer": ["OnlineScaledDeltaNet"],
         "ops": [
             "chunk_osdn",
+            "chunk_osgdn",
             "fused_recurrent_osdn",
             "fused_recurrent_osgdn",
             "fused_recurrent_oskda",

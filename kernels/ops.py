@@ -115,49 +115,20 @@ def chunk_osdn(call: Arguments) -> Results:
     what bfloat16 rounds off the memory and the value (4096 over 4098); float16 overflows above 65504 in the memory, and
     from about 1e4 in gradients; and a NaN reaches the tokens before it in its chunk, though no earlier chunk.
     """
-    if call.rule.beta_aware:
-        refuse("beta_aware", "False, as fused_recurrent_osdn alone takes it yet", True)
-    inputs = _inputs(call)
-    start = call.initial_preconditioner
-    mode = key_mode(
-        call.rule,
-        gated=call.g is not None,
-        started=start is not None,
-        start_learns=start is not None and start.requires_grad and torch.is_grad_enabled(),
-    )
-    options = ChunkOptions(call.scale, call.rule, call.chunk_size, mode, _sequential, call.return_trajectory)
-    if not torch.compiler.is_compiling():
-        compile_chunk(inputs, options)
-    found = chunk_forward(inputs, options)
-    scan = None
-    if call.return_trajectory and mode == LEARNED and found.clipped is not None and found.opened is not None:
-        scan = count_paths(found.clipped, found.opened, inputs.sequences)
-    return _results(call, inputs.k, found.o, State(found.state, found.preconditioner), found.path, scan)
+    return _solve_chunks(call)
 
 
-@declare(RECURRENT)
-@takes(check_call, KERNELS)
-def fused_recurrent_osdn(call: Arguments) -> Results:
-    """Online Scaled DeltaNet token by token, in one kernel: for short sequences, and as a second implementation.
-
-    Arguments, results, gradients and errors are those of `chunk_osdn`; `chunk_size` is checked and has no effect. All
-    arithmetic is float32. For single tokens with a carried state, `osdn_kernels.decode_step_` allocates nothing.
-    """
-    return _solve_tokens(call)
-
-
-@declare(RECURRENT)
-@takes(check_gated_call, KERNELS)
-def fused_recurrent_osgdn(call: Arguments) -> Results:
-    r"""OS-GDN token by token, in one kernel: Gated DeltaNet with an online preconditioner (T17).
+@takes(check_gated_call, CHUNK_KERNELS)
+def chunk_osgdn(call: Arguments) -> Results:
+    r"""OS-GDN, Gated DeltaNet with an online preconditioner, over whole sequences, in chunks (T11, T12, T17).
 
     .. math::
         M_t &= \alpha_t H_{t-1}, \qquad \alpha_t = e^{g_t} \\
         H_t &= M_t + \beta_t (d_t \odot k_t)(v_t - M_t^\top k_t)^\top, \qquad o_t = scale \cdot H_t^\top q_t \\
         d_{t+1} &= \Pi\,[c + \gamma_t (d_t - c) + \eta w_t \beta_t (1 - \beta_t \langle d_t, k_t^2 \rangle) k_t^2]
 
-    The memory fades before the residual is taken against it. Arguments beside those of `fused_recurrent_osdn`, results,
-    errors and remarks as there; differentiable in g and g_d as well. ``d_min = d_max = 1`` is Gated DeltaNet.
+    The memory fades before the residual is taken against it. Arguments beside those of `chunk_osdn`, results, errors
+    and remarks as there; differentiable in g and g_d as well. ``d_min = d_max = 1`` is Gated DeltaNet.
 
     Parameters
     ----------
@@ -174,6 +145,27 @@ def fused_recurrent_osgdn(call: Arguments) -> Results:
         `osdn_kernels.boundary.gated.form_gate`.
     use_beta_sigmoid_in_kernel, allow_neg_eigval : bool
         The write gates are sigmoid(beta), or twice that.
+    """
+    return _solve_chunks(call)
+
+
+@declare(RECURRENT)
+@takes(check_call, KERNELS)
+def fused_recurrent_osdn(call: Arguments) -> Results:
+    """Online Scaled DeltaNet token by token, in one kernel: for short sequences, and as a second implementation.
+
+    Arguments, results, gradients and errors are those of `chunk_osdn`; `chunk_size` is checked and has no effect. All
+    arithmetic is float32. For single tokens with a carried state, `osdn_kernels.decode_step_` allocates nothing.
+    """
+    return _solve_tokens(call)
+
+
+@declare(RECURRENT)
+@takes(check_gated_call, KERNELS)
+def fused_recurrent_osgdn(call: Arguments) -> Results:
+    """OS-GDN token by token, in one kernel: for short sequences, and as a second implementation.
+
+    Arguments, results, gradients and errors are those of `chunk_osgdn`, as `fused_recurrent_osdn` is `chunk_osdn`.
     """
     return _solve_tokens(call)
 
@@ -216,6 +208,27 @@ def _solve_tokens(call: Arguments) -> Results:
     learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
     found = recurrent(inputs, RecurrentOptions(call.scale, call.rule, learns or call.return_trajectory))
     return _results(call, inputs.k, found.o, State(found.state, found.preconditioner), found.path)
+
+
+def _solve_chunks(call: Arguments) -> Results:
+    if call.rule.beta_aware:
+        refuse("beta_aware", "False, as the recurrent operators alone take it yet", True)
+    inputs = _inputs(call)
+    start = call.initial_preconditioner
+    mode = key_mode(
+        call.rule,
+        gated=call.g is not None,
+        started=start is not None,
+        start_learns=start is not None and start.requires_grad and torch.is_grad_enabled(),
+    )
+    options = ChunkOptions(call.scale, call.rule, call.chunk_size, mode, _sequential, call.return_trajectory)
+    if not torch.compiler.is_compiling():
+        compile_chunk(inputs, options)
+    found = chunk_forward(inputs, options)
+    scan = None
+    if call.return_trajectory and mode == LEARNED and found.clipped is not None and found.opened is not None:
+        scan = count_paths(found.clipped, found.opened, inputs.sequences)
+    return _results(call, inputs.k, found.o, State(found.state, found.preconditioner), found.path, scan)
 
 
 def _inputs(call: Arguments) -> Inputs:

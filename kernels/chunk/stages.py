@@ -10,6 +10,7 @@ from ..launch.recurrence import Cotangents, Gradients, Inputs, start_preconditio
 from ..launch.sequences import Chunks, sum_by_sequence
 from ..scan.backward import scan_backward
 from ..scan.forward import Gains, scan_forward
+from .decays import sum_gates
 from .key_gradient import run_key_gradient
 from .state import keep_states, read
 from .state_backward import read_backward
@@ -103,8 +104,9 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
             sequential=options.sequential,
             path=path,
         )
-    solved = solve(k, v, beta, write_keys(inputs, mode, gains, out, path), chunks)
-    o, state = read(q, out, solved.w, solved.u, initial_state, chunks, options.scale)
+    gates = sum_gates(inputs.state_gate, chunks)
+    solved = solve(k, v, beta, gates, write_keys(inputs, mode, gains, out, path), chunks)
+    o, state = read(q, out, solved.w, solved.u, gates, initial_state, chunks, options.scale)
     write_key = None if mode == IDENTITY else out
     if gains is None:
         start = start_preconditioner(inputs)
@@ -129,22 +131,24 @@ def backward(
     if mode == LEARNED:
         gains = Gains(saved.gain, saved.entries, saved.clipped, saved.entries.new_empty(0))
     keys = write_keys(inputs, mode, gains, k if mode == IDENTITY else saved.write_key)
-    w, u = apply_inverse(k, v, beta, saved.inverse, chunks)
-    states, x = keep_states(keys.out, w, u, initial_state, chunks)
+    gates = sum_gates(inputs.state_gate, chunks)
+    w, u = apply_inverse(k, v, beta, gates, saved.inverse, chunks)
+    states, x = keep_states(keys.out, w, u, gates, initial_state, chunks)
     del u
     grad_states, grad_x, grad_initial = read_backward(
-        q, keys.out, w, grads.o, grads.state, chunks, options.scale, initial=initial_state is not None
+        q, keys.out, w, gates, grads.o, grads.state, chunks, options.scale, initial=initial_state is not None
     )
     del w
-    grad_q, grad_write_key, grad_w = run_key_gradient(
-        q, keys.out, x, states, grads.o, grad_x, grad_states, chunks, options.scale
+    grad_q, grad_write_key, grad_w, grad_gate = run_key_gradient(
+        q, keys.out, x, states, gates, grads.o, grad_x, grad_states, chunks, options.scale
     )
     del states, grad_states, x
     heads = k.shape[2]
     grad_q = sum_groups(grad_q, heads)
     solved = solve_backward(
-        k, v, beta, keys, saved.inverse, grad_write_key, grad_w, grad_x, chunks, pinned=rule.pinned
-    )
+        k, v, beta, gates, keys, saved.inverse, grad_write_key, grad_w, grad_x,
+        None if grad_gate is None else grad_gate.sum(-1), chunks, pinned=rule.pinned,
+    )  # fmt: skip
     del grad_w, grad_x
     grad_k: Tensor = sum_groups(solved.k, heads)
     grad_g, grad_start, grad_anchor = None, None, None
@@ -158,4 +162,14 @@ def backward(
             k, g, anchor, rule, chunks, gains, sum_groups(grad_write_key, heads), grads.preconditioner, grad_k,
             scale_key=True, sequential=options.sequential,
         )  # fmt: skip
-    return Gradients(grad_q, grad_k, solved.v, solved.beta, grad_g, grad_anchor, grad_initial, grad_start)
+    return Gradients(
+        grad_q,
+        grad_k,
+        solved.v,
+        solved.beta,
+        grad_g,
+        grad_anchor,
+        grad_initial,
+        grad_start,
+        solved.state_gate,
+    )

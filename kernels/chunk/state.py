@@ -1,5 +1,8 @@
 """The memory from chunk to chunk (T12): X = U - W H, H+ = H + K~^T X, and the read O = scale (Q H + tril(Q K~^T) X).
 
+Where it is gated (T17), with D_tj the product of the gates after token j up to token t, D_t0 that of all up to t, and
+the gates after t up to the chunk's last token C: O = scale (D_t0 Q H + (D * tril(Q K~^T)) X), H+ = D_C0 H + K~^T D_Ct X.
+
 The forward pass reads inside the chain, so that neither the states nor X go through global memory; the backward pass
 forms both again and keeps them.
 """
@@ -13,6 +16,7 @@ from ..launch.dots import dot
 from ..launch.runtime import operand_precision, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, configurations, crowd_of, unrolled
+from .decays import GateSums, decay_tile, decay_to_end, load_sums
 
 # The chain over chunks is sequential. With many sequences and heads one program should hold all of V, so that keys are
 # read once; with few, narrow value blocks fill the multiprocessors and shorten each step. Stages prefetch the next
@@ -24,17 +28,17 @@ CHAIN = (
     + configurations([{"BV": 32}], warps=(4,), stages=(3,))
     + unrolled(BV=32)
 )
-KEY = ["K", "V", "C", "crowd"]
+KEY = ["K", "V", "C", "crowd", "STATE_GATE"]
 
 
 @autotune(CHAIN, [*KEY, "READ"])
 @triton.jit
 def memory_kernel(
-    q, write_key, w, u, o, states, x, initial, final, bounds, first, length, scale, crowd,
+    q, write_key, w, u, sums, rests, o, states, x, initial, final, bounds, first, length, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr,
     READ: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr, PACKED: tl.constexpr,
-    PRECISION: tl.constexpr,
+    STATE_GATE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -63,52 +67,68 @@ def memory_kernel(
         erase = tl.load(w + token * K + by_erase, mask=in_row, other=0.0)
         target = tl.load(u + token * V + by_value, mask=in_out, other=0.0).to(tl.float32)
         keys = tl.load(write_key + key_token * K + by_key_t, mask=valid[None, :] & in_key[:, None], other=0.0)
-        written = (target - dot(erase, entering, PRECISION)).to(dtype)
+        found = target - dot(erase, entering, PRECISION)
+        written = found.to(dtype)
+        if STATE_GATE == 1:
+            since, rest = load_sums(sums, rests, token + row * H, valid)
         if READ:
             queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
-            overlap = tl.where(row[:, None] >= row[None, :], dot(queries, keys, PRECISION), 0.0).to(dtype)
-            out = dot(queries, entering, PRECISION) + dot(overlap, written, PRECISION)
+            causal = row[:, None] >= row[None, :]
+            overlap = dot(queries, keys, PRECISION)
+            if STATE_GATE == 1:
+                overlap *= decay_tile(since, rest, since, rest)
+            overlap = tl.where(causal, overlap, 0.0).to(dtype)
+            out = dot(queries, entering, PRECISION)
+            if STATE_GATE == 1:
+                out *= tl.exp(since)[:, None]
+            out += dot(overlap, written, PRECISION)
             tl.store(o + token * V + by_value, (out * scale).to(dtype), mask=in_out)
         else:
             tl.store(states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, entering, mask=in_cell)
             tl.store(x + token * V + by_value, written, mask=in_out)
+        if STATE_GATE == 1:
+            last = token + (tl.minimum(tokens - i * C, C) - 1) * H
+            kept, all_kept = decay_to_end(sums, rests, since, rest, last)
+            memory *= all_kept
+            written = (found * kept[:, None]).to(dtype)
         memory += dot(keys, written, PRECISION)
     if HAS_FINAL:
         tl.store(final + program.to(tl.int64) * (K * V) + cell, memory, mask=in_cell)
 
 
 def launch_memory(
-    q: Tensor | None, write_key: Tensor, w: Tensor, u: Tensor, o: Tensor | None, states: Tensor | None,
-    x: Tensor | None, initial: Tensor | None, final: Tensor | None, chunks: Chunks, scale: float,
+    q: Tensor | None, write_key: Tensor, w: Tensor, u: Tensor, gates: GateSums, o: Tensor | None,
+    states: Tensor | None, x: Tensor | None, initial: Tensor | None, final: Tensor | None, chunks: Chunks, scale: float,
 ) -> None:  # fmt: skip
     heads, key_dim, value_dim = *w.shape[2:], u.shape[-1]
     programs = chunks.sequences * heads
     memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
-        q, write_key, w, u, o, states, x, initial, final, chunks.bounds, chunks.first, chunks.length, scale,
+        q, write_key, w, u, *gates, o, states, x, initial, final, chunks.bounds, chunks.first, chunks.length, scale,
         crowd_of(programs), H=heads, G=heads // write_key.shape[2], K=key_dim, V=value_dim, C=chunks.size,
         BK=tile(key_dim), READ=o is not None,
         HAS_INITIAL=initial is not None, HAS_FINAL=final is not None, PACKED=chunks.packed,
-        PRECISION=operand_precision(w.dtype),
+        STATE_GATE=gates.kind, PRECISION=operand_precision(w.dtype),
     )  # fmt: skip
 
 
 def read(
-    q: Tensor, write_key: Tensor, w: Tensor, u: Tensor, initial: Tensor | None, chunks: Chunks, scale: float
-) -> tuple[Tensor, Tensor]:
+    q: Tensor, write_key: Tensor, w: Tensor, u: Tensor, gates: GateSums, initial: Tensor | None, chunks: Chunks,
+    scale: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Outputs [B, T, H, V], and the final states [N, H, K, V] float32."""
     heads, key_dim, value_dim = *w.shape[2:], u.shape[-1]
     o = torch.empty_like(u)
     final = w.new_empty(chunks.sequences, heads, key_dim, value_dim, dtype=torch.float32)
-    launch_memory(q, write_key, w, u, o, None, None, initial, final, chunks, scale)
+    launch_memory(q, write_key, w, u, gates, o, None, None, initial, final, chunks, scale)
     return o, final
 
 
 def keep_states(
-    write_key: Tensor, w: Tensor, u: Tensor, initial: Tensor | None, chunks: Chunks
+    write_key: Tensor, w: Tensor, u: Tensor, gates: GateSums, initial: Tensor | None, chunks: Chunks
 ) -> tuple[Tensor, Tensor]:
     """The states that the chunks enter with [slots, H, K, V], and X [B, T, H, V]."""
     heads, key_dim, value_dim = *w.shape[2:], u.shape[-1]
     states = w.new_empty(chunks.slots, heads, key_dim, value_dim)
     x = torch.empty_like(u)
-    launch_memory(None, write_key, w, u, None, states, x, initial, None, chunks, 1.0)
+    launch_memory(None, write_key, w, u, gates, None, states, x, initial, None, chunks, 1.0)
     return states, x

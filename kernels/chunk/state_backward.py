@@ -9,16 +9,18 @@ from ..launch.dots import dot
 from ..launch.runtime import operand_precision, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, crowd_of
+from .decays import GateSums, decay_tile, decay_to_end, load_sums
 from .state import CHAIN, KEY
 
 
 @autotune(CHAIN, KEY)
 @triton.jit
 def memory_backward_kernel(
-    q, write_key, w, grad_o, grad_states, grad_x, grad_final, grad_initial, bounds, first, length, scale, crowd,
+    q, write_key, w, sums, rests, grad_o, grad_states, grad_x, grad_final, grad_initial, bounds, first, length, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr,
-    HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
+    HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -52,10 +54,25 @@ def memory_backward_kernel(
         queries = tl.load(q + key_token * K + by_key_t, mask=in_row_t, other=0.0)
         erase = tl.load(w + token * K + by_erase_t, mask=in_row_t, other=0.0)
         output = tl.load(grad_o + token * V + by_value, mask=in_out, other=0.0)
-        overlap = tl.where(row[:, None] <= row[None, :], dot(keys, queries, PRECISION) * scale, 0.0).to(dtype)
-        write = dot(overlap, output, PRECISION) + dot(keys, leaving, PRECISION)
+        later = row[:, None] <= row[None, :]
+        overlap = dot(keys, queries, PRECISION) * scale
+        if STATE_GATE == 1:
+            since, rest = load_sums(sums, rests, token + row * H, valid)
+            last = token + (tl.minimum(tokens - i * C, C) - 1) * H
+            kept, all_kept = decay_to_end(sums, rests, since, rest, last)
+            overlap *= decay_tile(-since, -rest, -since, -rest)
+        overlap = tl.where(later, overlap, 0.0).to(dtype)
+        write = dot(overlap, output, PRECISION)
+        handed_back = dot(keys, leaving, PRECISION)
+        if STATE_GATE == 1:
+            handed_back *= kept[:, None]
+        write += handed_back
         tl.store(grad_x + token * V + by_value, write.to(dtype), mask=in_out)
-        scaled = (output.to(tl.float32) * scale).to(dtype)
+        scaled = output.to(tl.float32) * scale
+        if STATE_GATE == 1:
+            scaled *= tl.exp(since)[:, None]
+            grad *= all_kept
+        scaled = scaled.to(dtype)
         grad += dot(queries, scaled, PRECISION)
         grad += dot(erase, (-write).to(dtype), PRECISION)
     if HAS_INITIAL:
@@ -63,8 +80,8 @@ def memory_backward_kernel(
 
 
 def read_backward(
-    q: Tensor, write_key: Tensor, w: Tensor, grad_o: Tensor, grad_final: Tensor | None, chunks: Chunks, scale: float,
-    *, initial: bool,
+    q: Tensor, write_key: Tensor, w: Tensor, gates: GateSums, grad_o: Tensor, grad_final: Tensor | None, chunks: Chunks,
+    scale: float, *, initial: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
     """Gradients of the states leaving each chunk [slots, H, K, V], of X [B, T, H, V], and of the initial states."""
     heads, key_dim, value_dim = *w.shape[2:], grad_o.shape[-1]
@@ -75,10 +92,10 @@ def read_backward(
         w.new_empty(chunks.sequences, heads, key_dim, value_dim, dtype=torch.float32) if initial else None
     )
     memory_backward_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
-        q, write_key, w, grad_o, grad_states, grad_x, grad_final, grad_initial,
+        q, write_key, w, *gates, grad_o, grad_states, grad_x, grad_final, grad_initial,
         chunks.bounds, chunks.first, chunks.length, scale, crowd_of(programs),
         H=heads, G=heads // write_key.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim),
         HAS_FINAL=grad_final is not None, HAS_INITIAL=initial, PACKED=chunks.packed,
-        PRECISION=operand_precision(w.dtype),
+        STATE_GATE=gates.kind, PRECISION=operand_precision(w.dtype),
     )  # fmt: skip
     return grad_states, grad_x, grad_initial

@@ -1,7 +1,9 @@
 """The chunk's triangular system: write keys, and the matrices W and U with X = U - W H (T12).
 
 With A = tril(diag(beta) K K~^T, -1) and T = (I + A)^-1 diag(beta), the write values of a chunk that enters with state H
-are X = T (V - K H). Everything that does not need H is done here, for all chunks at once: W = T K and U = T V.
+are X = T (V - K H). Everything that does not need H is done here, for all chunks at once: W = T K and U = T V. Where
+the memory is gated (T17), the product of the gates after token j up to token t is a factor of A_tj, and that of all up
+to j a factor of K's row j in W.
 """
 
 from typing import NamedTuple
@@ -16,6 +18,7 @@ from ..launch.runtime import exact_precision, operand_precision
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from ..scan.iterates import iterate_tile, next_entry
+from .decays import GateSums, decay_tile, load_sums
 from .triangular import inverse_64
 from .write_keys import STORED, WriteKeys
 
@@ -78,16 +81,16 @@ def block_keys(
 # blocks and many programs per multiprocessor hide the latency of the inverse's chain of small products.
 @autotune(
     configurations([{"BK": 32, "BV": 64}], warps=(1,)) + unrolled(4, BK=32, BV=32),
-    ["K", "V", "C", "KEYS"],
+    ["K", "V", "C", "KEYS", "STATE_GATE"],
 )
 @triton.jit
 def solve_kernel(
-    k, v, beta, gate, gain, entry, anchor, clipped, write_key, inverse, w, u,
+    k, v, beta, sums, rests, gate, gain, entry, anchor, clipped, write_key, inverse, w, u,
     path, bounds, first, owner, length, per_sequence,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr,
     KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
-    PRECISION: tl.constexpr, EXACT: tl.constexpr,
+    STATE_GATE: tl.constexpr, PRECISION: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     slot = program // H
@@ -188,6 +191,21 @@ def solve_kernel(
     b1 = tl.load(beta + token + row1 * H, mask=in1, other=0.0).to(tl.float32)
     b2 = tl.load(beta + token + row2 * H, mask=in2, other=0.0).to(tl.float32)
     b3 = tl.load(beta + token + row3 * H, mask=in3, other=0.0).to(tl.float32)
+    if STATE_GATE == 1:
+        s0, r0 = load_sums(sums, rests, token + row0 * H, in0)
+        s1, r1 = load_sums(sums, rests, token + row1 * H, in1)
+        s2, r2 = load_sums(sums, rests, token + row2 * H, in2)
+        s3, r3 = load_sums(sums, rests, token + row3 * H, in3)
+        a00 *= decay_tile(s0, r0, s0, r0)
+        a10 *= decay_tile(s1, r1, s0, r0)
+        a11 *= decay_tile(s1, r1, s1, r1)
+        a20 *= decay_tile(s2, r2, s0, r0)
+        a21 *= decay_tile(s2, r2, s1, r1)
+        a22 *= decay_tile(s2, r2, s2, r2)
+        a30 *= decay_tile(s3, r3, s0, r0)
+        a31 *= decay_tile(s3, r3, s1, r1)
+        a32 *= decay_tile(s3, r3, s2, r2)
+        a33 *= decay_tile(s3, r3, s3, r3)
     i00, i10, i11, i20, i21, i22, i30, i31, i32, i33 = inverse_64(
         tl.where(strict, a00 * b0[:, None], 0.0), a10 * b1[:, None],
         tl.where(strict, a11 * b1[:, None], 0.0), a20 * b2[:, None], a21 * b2[:, None],
@@ -200,15 +218,12 @@ def solve_kernel(
     store_row(inverse, row1, in1, H, C, i10, i11, zero, zero)
     store_row(inverse, row2, in2, H, C, i20, i21, i22, zero)
     store_row(inverse, row3, in3, H, C, i30, i31, i32, i33)
-    t00 = (i00 * b0[None, :]).to(dtype)
-    t10, t11 = (i10 * b0[None, :]).to(dtype), (i11 * b1[None, :]).to(dtype)
-    t20, t21, t22 = (
-        (i20 * b0[None, :]).to(dtype),
-        (i21 * b1[None, :]).to(dtype),
-        (i22 * b2[None, :]).to(dtype),
+    e0, e1, e2, e3 = b0, b1, b2, b3
+    if STATE_GATE == 1:
+        e0, e1, e2, e3 = e0 * tl.exp(s0), e1 * tl.exp(s1), e2 * tl.exp(s2), e3 * tl.exp(s3)
+    t00, t10, t11, t20, t21, t22, t30, t31, t32, t33 = scale_columns(
+        i00, i10, i11, i20, i21, i22, i30, i31, i32, i33, e0, e1, e2, e3, dtype
     )
-    t30, t31 = (i30 * b0[None, :]).to(dtype), (i31 * b1[None, :]).to(dtype)
-    t32, t33 = (i32 * b2[None, :]).to(dtype), (i33 * b3[None, :]).to(dtype)
     w += token * K
     u += token * V
     for i in range(tl.cdiv(K, BK)):
@@ -217,12 +232,30 @@ def solve_kernel(
             k, w, column, column < K, key_stride, H * K, row0, row1, row2, row3, in0, in1, in2, in3,
             t00, t10, t11, t20, t21, t22, t30, t31, t32, t33, PRECISION,
         )  # fmt: skip
+    if STATE_GATE != 0:
+        t00, t10, t11, t20, t21, t22, t30, t31, t32, t33 = scale_columns(
+            i00, i10, i11, i20, i21, i22, i30, i31, i32, i33, b0, b1, b2, b3, dtype
+        )
     for i in range(tl.cdiv(V, BV)):
         column = i * BV + tl.arange(0, BV)
         apply_blocks(
             v, u, column, column < V, H * V, H * V, row0, row1, row2, row3, in0, in1, in2, in3,
             t00, t10, t11, t20, t21, t22, t30, t31, t32, t33, PRECISION,
         )  # fmt: skip
+
+
+@triton.jit
+def scale_columns(
+    i00, i10, i11, i20, i21, i22, i30, i31, i32, i33, b0, b1, b2, b3, dtype: tl.constexpr
+):  # fmt: skip
+    """The lower blocks of a matrix times a diagonal one, rounded."""
+    return (
+        (i00 * b0[None, :]).to(dtype),
+        (i10 * b0[None, :]).to(dtype), (i11 * b1[None, :]).to(dtype),
+        (i20 * b0[None, :]).to(dtype), (i21 * b1[None, :]).to(dtype), (i22 * b2[None, :]).to(dtype),
+        (i30 * b0[None, :]).to(dtype), (i31 * b1[None, :]).to(dtype), (i32 * b2[None, :]).to(dtype),
+        (i33 * b3[None, :]).to(dtype),
+    )  # fmt: skip
 
 
 @triton.jit
@@ -260,7 +293,7 @@ def apply_blocks(
     tl.store(out + row3[:, None] * stride, y3.to(dtype), mask=in3[:, None] & inside[None, :])
 
 
-def solve(k: Tensor, v: Tensor, beta: Tensor, keys: WriteKeys, chunks: Chunks) -> Solved:
+def solve(k: Tensor, v: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks) -> Solved:
     """Solve every chunk's triangular system.
 
     Fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t, unless
@@ -270,12 +303,12 @@ def solve(k: Tensor, v: Tensor, beta: Tensor, keys: WriteKeys, chunks: Chunks) -
     inverse = k.new_empty(batch, length, heads, chunks.size)
     w, u = k.new_empty(batch, length, heads, key_dim), torch.empty_like(v)
     solve_kernel[(chunks.slots * heads,)](
-        k, v, beta, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, inverse, w, u,
+        k, v, beta, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, inverse, w, u,
         keys.path, *chunks.pointers, length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size,
         KEYS=STORED if keys.stored else keys.mode, KEEP=keys.path is not None and not keys.stored,
         HAS_GATE=keys.gate is not None and not keys.stored,
-        HAS_ANCHOR=keys.anchor is not None and not keys.stored, PACKED=chunks.packed,
+        HAS_ANCHOR=keys.anchor is not None and not keys.stored, PACKED=chunks.packed, STATE_GATE=gates.kind,
         PRECISION=operand_precision(k.dtype), EXACT=exact_precision(k.dtype),
     )  # fmt: skip
     return Solved(inverse, w, u)

@@ -12,14 +12,16 @@ def in_float32(call: Call) -> Call:
     return Call({name: x.float() for name, x in call.tensors.items()}, call.options)
 
 
-def assert_agrees(call: Call, operator=chunk_osdn, *, tolerance: float = FLOAT32) -> None:
+def assert_agrees(
+    call: Call, operator=chunk_osdn, reference=osdn_reference, *, tolerance: float = FLOAT32
+) -> None:
     """Of `call` in float32 with itself in float64."""
     narrow = in_float32(call)
     wide = Call({name: x.double() for name, x in narrow.tensors.items()}, call.options)
-    expected = results(wide, osdn_reference)
+    expected = results(wide, reference)
     for name, found in results(narrow, operator).items():
         assert relative_error(found, expected[name]) <= tolerance, name
-    expected = gradients(wide, osdn_reference, OUTPUTS)
+    expected = gradients(wide, reference, OUTPUTS)
     for name, found in gradients(narrow, operator, OUTPUTS).items():
         assert found.dtype == narrow.tensors[name].dtype
         assert relative_error(found, expected[name]) <= tolerance, f"gradient of {name}"
