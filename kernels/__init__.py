@@ -22,6 +22,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "osdn_preconditioner",
             "sequential_scan",
         ],
+        "parallel.operator": ["context_parallel"],
+        "parallel.ranks": ["local_cu_seqlens"],
         "recurrent.decode": ["decode_step_"],
         "reference.chunkwise": ["chunk_osdn_reference"],
         "reference.tokenwise": [

@@ -13,6 +13,7 @@ from ..boundary.layer_calls import check_forward
 from ..boundary.pools import take
 from ..boundary.results import State, widen
 from ..boundary.rule import PUBLISHED
+from ..parallel import context_parallel, exchange_tails
 from .cache import LayerCache
 from .convolution import Packing, ShortConvolution, packing
 from .marks import MarkedModule
@@ -162,6 +163,7 @@ class OnlineScaledDeltaNet(MarkedModule):
         use_cache: bool = False,
         cu_seqlens: Tensor | None = None,
         state_indices: Tensor | None = None,
+        cp_group: Any = None,
     ) -> tuple[Tensor, LayerCache | None]:
         """Mix the tokens of each sequence, causally.
 
@@ -180,6 +182,9 @@ class OnlineScaledDeltaNet(MarkedModule):
         state_indices : [N] int32 or int64 or None
             The rows of `cache` that this call continues, of one that has more of them (`new_cache`); below 0 none. For
             inference, and without `attention_mask`.
+        cp_group : torch.distributed.ProcessGroup or None
+            Ranks over which the tokens of each sequence are spread (`osdn_kernels.parallel.context_parallel`); tokens,
+            mask and `cu_seqlens` are those of this rank, `cache` is the same on every rank before and after.
 
         Returns
         -------
@@ -200,8 +205,8 @@ class OnlineScaledDeltaNet(MarkedModule):
         if attention_mask is not None:
             kept = attention_mask[:, attention_mask.shape[1] - hidden_states.shape[1] :].bool()
             if not bool(kept.all()):
-                return self._mix_unpadded(hidden_states, kept, cache), cache
-        return self._mix(hidden_states, cache, cu_seqlens, state_indices), cache
+                return self._mix_unpadded(hidden_states, kept, cache, cp_group), cache
+        return self._mix(hidden_states, cache, cu_seqlens, cp_group, state_indices), cache
 
     @torch.no_grad()
     def new_cache(self, sequences: int, dtype: torch.dtype | None = None) -> LayerCache:
@@ -231,15 +236,20 @@ class OnlineScaledDeltaNet(MarkedModule):
         start = self.initial_preconditioner.to(dtype).clamp(self.rule.d_min, self.rule.d_max)
         return start.expand(sequences, -1, -1).contiguous()
 
-    def _mix_unpadded(self, x: Tensor, kept: Tensor, cache: LayerCache | None) -> Tensor:
+    def _mix_unpadded(self, x: Tensor, kept: Tensor, cache: LayerCache | None, cp_group: Any) -> Tensor:
         """`_mix` of the tokens that a mask [B, T] keeps, packed, and zeros for the others."""
         tokens = kept.flatten().nonzero()[:, 0]
         cu_seqlens = nn.functional.pad(kept.sum(1).cumsum(0), (1, 0))
-        o = self._mix(x.flatten(0, 1)[tokens][None], cache, cu_seqlens)
+        o = self._mix(x.flatten(0, 1)[tokens][None], cache, cu_seqlens, cp_group)
         return o.new_zeros(kept.numel(), x.shape[2]).index_copy(0, tokens, o[0]).view(x.shape)
 
     def _mix(
-        self, x: Tensor, cache: LayerCache | None, cu_seqlens: Tensor | None, rows: Tensor | None = None
+        self,
+        x: Tensor,
+        cache: LayerCache | None,
+        cu_seqlens: Tensor | None,
+        cp_group: Any,
+        rows: Tensor | None = None,
     ) -> Tensor:
         sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
         # Dynamo answers `in` on sizes that it traces as symbols by identity, so this is spelt out.
@@ -253,12 +263,12 @@ class OnlineScaledDeltaNet(MarkedModule):
         tails = None if cache is None else cache.tails
         if tails is not None and rows is not None:
             tails = tuple(take(tail, rows) for tail in tails)
-        q, k, v, tails = self._queries_keys_values(x, tails, cu_seqlens)
+        q, k, v, tails = self._queries_keys_values(x, tails, cu_seqlens, cp_group)
         beta = self.b_proj(x).to(widen(x.dtype)).sigmoid()
         if self.allow_neg_eigval:
             beta = 2 * beta
         g = None if self.forget_gate is None else self.forget_gate(x)
-        o, state = self._attend(q, k, v, beta, g, cache, sequences, cu_seqlens, rows)
+        o, state = self._attend(q, k, v, beta, g, cache, sequences, cu_seqlens, cp_group, rows)
         if cache is not None and rows is not None:
             cache.put_tails_(rows, tails)
         elif cache is not None:
@@ -270,26 +280,34 @@ class OnlineScaledDeltaNet(MarkedModule):
         return y
 
     def _queries_keys_values(
-        self, x: Tensor, tails: tuple[Tensor, ...] | None, cu_seqlens: Tensor | None
+        self, x: Tensor, tails: tuple[Tensor, ...] | None, cu_seqlens: Tensor | None, cp_group: Any
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...] | None]:
         """q and k [B, T, H, K], not yet normalised, v [B, T, H, V], and the next tails of the convolutions."""
         streams = [self.q_proj(x), self.k_proj(x), self.v_proj(x)]
         if self.use_short_conv:
-            streams, tails = self._convolve(streams, tails or (None, None, None), cu_seqlens)
+            streams, tails = self._convolve(streams, tails, cu_seqlens, cp_group)
         dtype = streams[2].dtype
         heads = (self.num_heads, self.num_heads, self.num_v_heads)
         q, k, v = (silu(x).to(dtype).unflatten(2, (h, -1)) for x, h in zip(streams, heads, strict=True))
         return q, k, v, tails
 
     def _convolve(
-        self, streams: list[Tensor], tails: tuple[Tensor | None, ...], cu_seqlens: Tensor | None
+        self,
+        streams: list[Tensor],
+        tails: tuple[Tensor, ...] | None,
+        cu_seqlens: Tensor | None,
+        cp_group: Any,
     ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         filters = (self.q_conv1d, self.k_conv1d, self.v_conv1d)
         packed: Packing | None = None
         if cu_seqlens is not None:
             packed = packing(cu_seqlens, streams[0].shape[1], self.q_conv1d.reach)
-        filtered = [f(x, tail, packed) for f, x, tail in zip(filters, streams, tails, strict=True)]
-        return [y for y, _ in filtered], tuple(tail for _, tail in filtered)
+        leaving: tuple[Tensor, ...] | None = None
+        if cp_group is not None:
+            tails, leaving = exchange_tails(streams, tails, self.q_conv1d.reach, cu_seqlens, cp_group)
+        entering = tails or (None, None, None)
+        filtered = [f(x, tail, packed) for f, x, tail in zip(filters, streams, entering, strict=True)]
+        return [y for y, _ in filtered], leaving or tuple(tail for _, tail in filtered)
 
     def _attend(
         self,
@@ -301,6 +319,7 @@ class OnlineScaledDeltaNet(MarkedModule):
         cache: LayerCache | None,
         sequences: int,
         cu_seqlens: Tensor | None,
+        cp_group: Any,
         rows: Tensor | None,
     ) -> tuple[Tensor, State | None]:
         """o [B, T, H, V] and what the sequences hand on; None without a cache, and where it was written into it."""
@@ -315,11 +334,14 @@ class OnlineScaledDeltaNet(MarkedModule):
             "use_qk_l2norm_in_kernel": True,
             "state_indices": rows,
         }
-        writable = cache is not None and cache.writable and cu_seqlens is None
+        writable = cache is not None and cache.writable and cu_seqlens is None and cp_group is None
         if writable and state is not None and q.shape[1] == 1 and can_launch(q):
             return step_(q, k, v, beta, state, **options), None
         # What the layer passes is in range by construction, and cu_seqlens was checked.
-        o, final = self.operator(q)(
+        operator = self.operator(q)
+        if cp_group is not None:
+            operator = context_parallel(operator, cp_group)
+        o, final = operator(
             q, k, v, beta, initial_state=state, initial_preconditioner=start if state is None else None,
             output_final_state=cache is not None, cu_seqlens=cu_seqlens, check_values=False, **options,
         )  # fmt: skip

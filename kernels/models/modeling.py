@@ -43,7 +43,7 @@ class OsdnBlock(GradientCheckpointingLayer):
         self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.mlp = SwiGlu(config.hidden_size, config.mlp_size)
 
-    def forward(self, x: Tensor, cache: LayerCache | None = None, **options: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, cache: LayerCache | None = None, **options: Any) -> Tensor:
         x = x + self.attn(self.attn_norm(x), cache=cache, **options)[0]
         y: Tensor = x + self.mlp(self.mlp_norm(x))
         return y
@@ -99,6 +99,7 @@ class OsdnModel(OsdnPreTrainedModel):
         output_hidden_states: bool | None = None,
         cu_seqlens: Tensor | None = None,
         cache: OsdnCache | None = None,
+        cp_group: Any = None,
         **unused: Any,
     ) -> BaseModelOutputWithPast:
         """Hidden states of the tokens of each sequence.
@@ -114,6 +115,8 @@ class OsdnModel(OsdnPreTrainedModel):
             Begin a cache where none is given; None: what the configuration says, but never in training.
         cu_seqlens : [N + 1] int32 or int64 or None
             Bounds of sequences packed into one row (B = 1).
+        cp_group : torch.distributed.ProcessGroup or None
+            Ranks over which the tokens of each sequence are spread; see the layer.
 
         Raises
         ------
@@ -134,7 +137,9 @@ class OsdnModel(OsdnPreTrainedModel):
         hidden = [x]
         for place, block in enumerate(self.layers):
             layer_cache = None if past is None else past.layers[place]
-            x = block(x, cache=layer_cache, attention_mask=attention_mask, cu_seqlens=cu_seqlens)
+            x = block(
+                x, cache=layer_cache, attention_mask=attention_mask, cu_seqlens=cu_seqlens, cp_group=cp_group
+            )
             hidden.append(x)
         if past is not None:
             past.seen += x.shape[1]
@@ -193,6 +198,7 @@ class OsdnForCausalLM(OsdnPreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         cu_seqlens: Tensor | None = None,
         cache: OsdnCache | None = None,
+        cp_group: Any = None,
         **options: Any,
     ) -> CausalLMOutputWithPast:
         """Logits [B, T, vocabulary] and, with `labels`, the mean loss of predicting each from the tokens before it.
@@ -204,14 +210,16 @@ class OsdnForCausalLM(OsdnPreTrainedModel, GenerationMixin):
         logits_to_keep : int or [M] integers
             Of how many last tokens, or of which ones, logits are wanted; 0 for all.
         **options
-            Of transformers' loss function, such as `num_items_in_batch`.
+            Of transformers' loss function, such as `num_items_in_batch`; `shift_labels` in the place of shifted labels,
+            which beside `cp_group` lie on another rank.
         others
             See `OsdnModel.forward`.
         """
         past = cache if past_key_values is None else past_key_values
         found = self.model(
-            input_ids, attention_mask, inputs_embeds, past, use_cache, output_hidden_states, cu_seqlens
-        )
+            input_ids, attention_mask, inputs_embeds, past, use_cache, output_hidden_states, cu_seqlens,
+            cp_group=cp_group,
+        )  # fmt: skip
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(found.last_hidden_state[:, kept])
         loss = None

@@ -8,6 +8,7 @@ from osdn_kernels.layers.layer import OnlineScaledDeltaNet
 from osdn_kernels.layers.marks import MARKS, MarkedModule
 from osdn_kernels.models import OsdnCache, OsdnConfig, OsdnForCausalLM
 from osdn_kernels.models.cache import CACHE_NAME
+from support.kernels.thread_ranks import on_threads
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache
 
@@ -224,3 +225,27 @@ def test_every_option_of_the_layer_is_one_of_the_configuration():
     for name, default in OsdnConfig().layer_options.items():
         if name not in ("hidden_size", "num_heads", "norm_eps"):
             assert default == options[name].default, name
+
+
+def test_a_model_over_ranks(monkeypatch):
+    model, ids, lengths = build(), draw(2, 11), (2, 6, 3)
+    expected = model(ids)
+    labels = torch.nn.functional.pad(ids[:, 1:], (0, 1), value=-100)
+
+    def call(group):
+        start = sum(lengths[: group.rank()])
+        place = slice(start, start + lengths[group.rank()])
+        return model(
+            ids[:, place],
+            labels=ids[:, place],
+            shift_labels=labels[:, place].contiguous(),
+            num_items_in_batch=20,
+            cp_group=group,
+        )
+
+    found = on_threads(3, call, monkeypatch)
+    torch.testing.assert_close(
+        torch.cat([each.logits for each in found], 1), expected.logits, rtol=0, atol=1e-4
+    )
+    loss = cross_entropy(expected.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    torch.testing.assert_close(sum(each.loss for each in found), loss)
