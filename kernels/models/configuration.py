@@ -58,6 +58,7 @@ class OsdnConfig(PreTrainedConfig):
     d_min: float = PUBLISHED.d_min
     d_max: float = PUBLISHED.d_max
     normalize_feedback: bool = PUBLISHED.normalize_feedback
+    beta_aware: bool = PUBLISHED.beta_aware
     use_gate: bool = False
     norm_eps: float = 1e-6
     hidden_ratio: float | None = 4
