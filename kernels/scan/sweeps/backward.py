@@ -19,16 +19,18 @@ from ...launch.sequences import Chunks, chunk_of, sequence_of
 from ...launch.tuning import autotune, configurations
 from ..operator import feedback_weight
 from .blocks import (
+    AHEAD,
     BLOCK as CHUNKS,
-    JOINED,
     UNSPECIALIZED,
-    after_affine,
     allowed_sweeps,
+    answer,
     apart,
     blocks_of,
+    lengthen,
     load_pair,
     most_sweeps,
     norm_of,
+    spread_of,
 )
 from .pattern import ROWS, WHOLE, Swept
 from .walk import load_numbers, load_tokens
@@ -36,14 +38,14 @@ from .walk import load_numbers, load_tokens
 TOLERANCE: tl.constexpr = tl.constexpr(2.0**-21)
 """Relative: float32 sums of a block's gradients are not known better."""
 
-PLANES = 7
-WALKED, WANTED, EXIT, SLOPE = (tl.constexpr(plane) for plane in (0, 2, 4, 6))
+PLANES = 9
+WALKED, WANTED, EXIT, SLOPE, COMMON, OWN = (tl.constexpr(plane) for plane in (0, 2, 4, 6, 7, 8))
 """Rows [K] of a block, by plane: two for numbers carried with their rest."""
 
 
 @triton.jit
 def walk_back(
-    adjoint, rest, slope, strength, word, k, shrinks, grad, rho, place, eta,
+    adjoint, rest, slope, mass, strength, total, word, k, shrinks, grad, rho, place, eta,
     H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
     NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
 ):  # fmt: skip
@@ -60,13 +62,12 @@ def walk_back(
         passes = (word & (1 << j)) != 0
         mu = tl.where(passes, adjoint, 0.0)
         rest = tl.where(passes, rest, 0.0)
-        step = eta
+        weight = 1.0
         weighted = s
         if NORMALIZE:
             weight = feedback_weight(tl.sum(s, 0), NORMALIZE)
-            step = eta * weight
             weighted = weight * s
-        share = step * tl.sum(mu * s, 0)
+        share = eta * weight * tl.sum(mu * s, 0)
         shares = tl.where(row == j, share, shares)
         if SCALE_KEY:
             direct *= key
@@ -77,14 +78,16 @@ def walk_back(
             slope += slope * shrink
         adjoint = mu + change
         rest = change - (adjoint - mu)
+        mass += weighted
         strength += weighted * s
+        total += weight
     tl.store(rho + place + row * H, shares)
-    return adjoint, rest, slope, strength
+    return adjoint, rest, slope, mass, strength, total
 
 
 @triton.jit
 def walk_back_chunk(
-    adjoint, rest, slope, strength, opens, k, shrinks, grad, rho, exits, pattern, place, item, left, eta,
+    adjoint, rest, slope, mass, strength, total, opens, k, shrinks, grad, rho, exits, pattern, place, item, left, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
     NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
 ):  # fmt: skip
@@ -103,20 +106,20 @@ def walk_back_chunk(
     opens &= word
     for passed in range(odd):
         token = odd - 1 - passed
-        adjoint, rest, slope, strength = walk_back(
-            adjoint, rest, slope, strength, word >> token, k, shrinks, grad, rho, place + (whole * ROWS + token) * H,
-            eta, H, K, BK, 1, HAS_GATE, NORMALIZE, SCALE_KEY,
+        adjoint, rest, slope, mass, strength, total = walk_back(
+            adjoint, rest, slope, mass, strength, total, word >> token, k, shrinks, grad, rho,
+            place + (whole * ROWS + token) * H, eta, H, K, BK, 1, HAS_GATE, NORMALIZE, SCALE_KEY,
         )  # fmt: skip
     for passed in range(whole):
         group = whole - 1 - passed
         word = tl.load(pattern + groups + group * K, mask=known, other=WHOLE)
         tl.store(exits + groups + group * K, adjoint, mask=known)
         opens &= word
-        adjoint, rest, slope, strength = walk_back(
-            adjoint, rest, slope, strength, word, k, shrinks, grad, rho, place + group * (ROWS * H),
+        adjoint, rest, slope, mass, strength, total = walk_back(
+            adjoint, rest, slope, mass, strength, total, word, k, shrinks, grad, rho, place + group * (ROWS * H),
             eta, H, K, BK, ROWS, HAS_GATE, NORMALIZE, SCALE_KEY,
         )  # fmt: skip
-    return adjoint, rest, slope, strength, opens
+    return adjoint, rest, slope, mass, strength, total, opens
 
 
 @autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
@@ -163,32 +166,35 @@ def walk_back_kernel(
         adjoint += tl.load(grad_final + chain * K + feature, mask=last, other=0.0).to(tl.float32)
     tl.store(planes + WALKED * size + own, adjoint, mask=known)
     tl.store(planes + (WALKED + 1) * size + own, rest, mask=known)
-    strength = tl.zeros([BK], tl.float32)
+    mass, strength = tl.zeros([BK], tl.float32), tl.zeros([BK], tl.float32)
     opens = tl.full([BK], WHOLE, tl.int32)
-    slope = 1.0
+    slope, total = 1.0, 0.0
     count = tl.minimum(tl.cdiv(left, C), CHUNKS)
     for passed in range(count):
         chunk = count - 1 - passed
         at = item + chunk * H
         place = (start + (block * CHUNKS + chunk) * C).to(tl.int64) * H + head
-        adjoint, rest, slope, strength, opens = walk_back_chunk(
-            adjoint, rest, slope, strength, opens, k, shrinks, grad, rho, exits, pattern, place, at,
+        adjoint, rest, slope, mass, strength, total, opens = walk_back_chunk(
+            adjoint, rest, slope, mass, strength, total, opens, k, shrinks, grad, rho, exits, pattern, place, at,
             left - chunk * C, eta, H, K, C, BK, ROWS, HAS_GATE, NORMALIZE, SCALE_KEY,
         )  # fmt: skip
     tl.store(planes + EXIT * size + own, adjoint, mask=known)
     tl.store(planes + (EXIT + 1) * size + own, rest, mask=known)
+    common, own_part = spread_of(mass, strength, total)
     tl.store(planes + SLOPE * size + own, tl.where(opens == WHOLE, slope, 0.0), mask=known)
+    tl.store(planes + COMMON * size + own, tl.where(opens == WHOLE, common, 0.0), mask=known)
+    tl.store(planes + OWN * size + own, own_part, mask=known)
     tl.store(factors + program, slope)
     tl.store(factors + tl.num_programs(0) + program, eta * tl.sum(tl.where(known, strength, 0.0), 0))
     if block == 0:
         tl.store(grad_initial + chain * K + feature, adjoint, mask=known)
 
 
-@autotune(configurations([{"BK": 16}], warps=(4,)), ["K", "C"])
+@autotune(configurations(warps=(1,)), ["K", "C"])
 @triton.jit(do_not_specialize=UNSPECIALIZED)
 def join_back_kernel(
-    planes, factors, tolerance, opened, bounds, first, length, rows, chains, sweep,
-    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, NB: tl.constexpr, PACKED: tl.constexpr,
+    planes, factors, tolerance, opened, bounds, first, length, rows, chains, sweep, eta,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """The adjoint at every block's end from those after it, as deviations from what was walked."""
     chain = tl.program_id(0)
@@ -196,44 +202,32 @@ def join_back_kernel(
     if tl.load(opened + sweep * chains + chain) == 0:
         return
     _, _, slot, blocks = sequence_of(chain // H, bounds, first, length, C, PACKED)
-    feature = tl.program_id(1) * BK + tl.arange(0, BK)
-    known = feature < K
+    feature = tl.arange(0, BK)
     size = rows.to(tl.int64) * K
-    row = tl.arange(0, NB)
     y = tl.zeros([BK], tl.float32)
     reach, farthest, strongest = 0.0, 0.0, 0.0
-    for base in range(0, blocks, NB):
-        block = blocks - 1 - base - row
-        at = (slot + block).to(tl.int64) * H + head
-        here = block >= 0
-        mask = here[:, None] & known[None, :]
-        passes_on = (block > 0)[:, None] & known[None, :]
-        cells = at[:, None] * K + feature[None, :]
-        gates = tl.load(factors + at, mask=here, other=1.0)
-        kappa = tl.load(factors + rows + at, mask=here, other=0.0)
-        shrinking = tl.where(kappa <= 2.0 * gates, gates, 1.0)
-        stretch, grown = tl.associative_scan((shrinking, kappa), 0, after_affine)
-        reached = stretch * reach + grown
-        farthest = tl.maximum(farthest, tl.max(reached, 0))
-        strongest = tl.maximum(strongest, tl.max(kappa, 0))
-        reach = tl.sum(tl.where(row == NB - 1, reached, 0.0), 0)
-        gap = apart(planes, EXIT, cells, WALKED, cells - H * K, size, passes_on)
-        slopes = tl.load(planes + SLOPE * size + cells, mask=mask, other=0.0)
-        slopes, gap = tl.associative_scan((slopes, gap), 0, after_affine)
-        moved = slopes * y[None, :] + gap
-        walked, rest = load_pair(planes, WALKED, cells - H * K, size, passes_on)
-        wanted = walked + moved
-        tl.store(planes + WANTED * size + cells - H * K, wanted, mask=passes_on)
-        rest += moved - (wanted - walked)
-        tl.store(planes + (WANTED + 1) * size + cells - H * K, rest, mask=passes_on)
-        y = tl.sum(tl.where((row == NB - 1)[:, None], moved, 0.0), 0)
     # The last block keeps what it was walked from.
-    at = ((slot + blocks - 1).to(tl.int64) * H + head) * K + feature
-    walked, rest = load_pair(planes, WALKED, at, size, known)
-    tl.store(planes + WANTED * size + at, walked, mask=known)
-    tl.store(planes + (WANTED + 1) * size + at, rest, mask=known)
-    if tl.program_id(1) == 0:
-        tl.store(tolerance + chain, tl.where(strongest <= 1.0, TOLERANCE / (1.0 + farthest), -1.0))
+    for passed in tl.range(0, blocks, num_stages=STAGES):
+        block = blocks - 1 - passed
+        at = (slot + block).to(tl.int64) * H + head
+        cells = at * K + feature
+        known = feature < K
+        walked, rest = load_pair(planes, WALKED, cells, size, known)
+        wanted = walked + y
+        rest += y - (wanted - walked)
+        tl.store(planes + WANTED * size + cells, wanted, mask=known)
+        tl.store(planes + (WANTED + 1) * size + cells, rest, mask=known)
+        slope = tl.load(factors + at)
+        kappa = tl.load(factors + rows + at)
+        reach = lengthen(reach, slope, kappa)
+        farthest = tl.maximum(farthest, reach)
+        strongest = tl.maximum(strongest, kappa)
+        gap = apart(planes, EXIT, cells, WALKED, cells - H * K, size, known & (block > 0))
+        slopes = tl.load(planes + SLOPE * size + cells, mask=known, other=0.0)
+        common = tl.load(planes + COMMON * size + cells, mask=known, other=0.0)
+        own = tl.load(planes + OWN * size + cells, mask=known, other=0.0)
+        y = slopes * (y + answer(y, common, own, eta)) + gap
+    tl.store(tolerance + chain, tl.where(strongest <= 1.0, TOLERANCE / (1.0 + farthest), -1.0))
 
 
 @autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
@@ -258,15 +252,15 @@ def unsettled_back_kernel(
     if HAS_GRAD_FINAL:
         adjoint = tl.load(grad_final + own, mask=known, other=0.0).to(tl.float32)
     rest = tl.zeros([BK], tl.float32)
-    strength = tl.zeros([BK], tl.float32)
+    mass, strength = tl.zeros([BK], tl.float32), tl.zeros([BK], tl.float32)
     opens = tl.full([BK], WHOLE, tl.int32)
-    slope = 1.0
+    slope, total = 1.0, 0.0
     for passed in range(chunks):
         chunk = chunks - 1 - passed
         item = (slot + chunk).to(tl.int64) * H + head
         place = (start + chunk * C).to(tl.int64) * H + head
-        adjoint, rest, slope, strength, opens = walk_back_chunk(
-            adjoint, rest, slope, strength, opens, k, shrinks, grad, rho, exits, pattern, place, item,
+        adjoint, rest, slope, mass, strength, total, opens = walk_back_chunk(
+            adjoint, rest, slope, mass, strength, total, opens, k, shrinks, grad, rho, exits, pattern, place, item,
             tokens - chunk * C, eta, H, K, C, BK, ROWS, HAS_GATE, NORMALIZE, SCALE_KEY,
         )  # fmt: skip
     tl.store(grad_initial + own, adjoint, mask=known)
@@ -299,18 +293,15 @@ def sweep_back(
         "PACKED": chunks.packed,
     }  # fmt: skip
 
-    def join_grid(meta: dict[str, int]) -> tuple[int, int]:
-        return chains, triton.cdiv(dim, meta["BK"])
-
     for number in range(most if rows else 0):
         walk_back_kernel[(rows,)](
             *given, *state, *blocks.pointers, chunks.first, blocks.length, blocks.per_sequence, chunks.per_sequence,
             chains, number, eta, **options, CHUNKS=CHUNKS,
         )  # fmt: skip
         if number + 1 < most:
-            join_back_kernel[join_grid](
-                *state, blocks.bounds, blocks.first, blocks.length, rows, chains, number,
-                H=heads, K=dim, C=blocks.size, NB=JOINED, PACKED=chunks.packed,
+            join_back_kernel[(chains,)](
+                *state, blocks.bounds, blocks.first, blocks.length, rows, chains, number, eta,
+                H=heads, K=dim, C=blocks.size, BK=tile(dim), PACKED=chunks.packed, STAGES=AHEAD,
             )  # fmt: skip
     unsettled_back_kernel[(chains,)](
         *given, opened, chunks.bounds, chunks.first, chunks.length, chains, most, eta, **options

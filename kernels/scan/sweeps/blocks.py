@@ -3,14 +3,13 @@
 import triton
 import triton.language as tl
 
-from ...launch.runtime import INTERPRETED
 from ...launch.sequences import Chunks, cut
 
 BLOCK = 4
 """Chunks in a block. Longer ones need fewer sweeps and leave fewer programs."""
 
-JOINED = 8 if INTERPRETED else 32
-"""Blocks joined in one tree; from one tree to the next a value is handed on."""
+AHEAD = 5
+"""Blocks whose loads are under way when their turn to be joined comes."""
 
 UNSPECIALIZED = ("sweep", "sweeps", "chains", "rows")
 """Arguments of which Triton is not to compile variants for 1 and for multiples of 16."""
@@ -57,5 +56,19 @@ def apart(planes, first, first_at, second, second_at, size, known):
 
 
 @triton.jit
-def after_affine(slope, offset, slope2, offset2):
-    return slope2 * slope, slope2 * offset + offset2
+def spread_of(mass, strength, total):
+    """sum of w_t s_t s_t^T as z z^T + Diag(v), equal to it where all s_t are: z and v, which is on its diagonal."""
+    share = mass / tl.maximum(total, 1e-30)
+    return mass * tl.rsqrt(tl.maximum(total, 1e-30)), tl.maximum(strength - share * mass, 0.0)
+
+
+@triton.jit
+def answer(y, common, own, eta):
+    """What the gains of a block answer to a change y of what enters it, to first order in eta."""
+    return -eta * (common * tl.sum(common * y, 0) + own * y)
+
+
+@triton.jit
+def lengthen(reach, slope, kappa):
+    """r_{b+1} = l_b r_b + 2 kappa_b, l_b the product of the block's gates where the step shrinks distances by it."""
+    return tl.where(kappa <= 2.0 * slope, slope, 1.0) * reach + 2.0 * kappa

@@ -1,17 +1,20 @@
 """The calibrate scan by sweeps, parallel in time (T29): all blocks of chunks at once, clip or no clip.
 
 A sweep walks every block exactly from the d that it is thought to be entered with, and keeps what the block does at the
-same gains to a change y of that d: a map min(high, max(low, slope y + excess)) per feature. The maps of a sequence's
-blocks are then joined in a tree, which gives the entries of the next sweep. Blocks whose entry moves no more are not
-walked again. Every sweep is one launch of each kernel, and sequences that have settled return at once.
+same gains to a change y of that d, min(high, max(low, slope y + excess)) per feature, and how its gains answer y: by
+-eta G y, G = sum of w_t s_t s_t^T taken as its rank-one part and what that leaves of its diagonal. With both, the
+blocks of a sequence are joined, one after the other, which gives the entries of the next sweep. Blocks whose entry
+moves no more are not walked again. Every sweep is one launch of each kernel, and sequences that have settled return at
+once.
 
 Certificate. Let x be the joined entries and y = x - w how far they lie from the entries w that were walked from. At
 fixed gains the maps carry x exactly, so the clipped recurrence started at x_b misses x_{b+1} by no more than what the
-gains answer to y_b: kappa_b |y_b|, kappa_b = eta sum of w_t |s_t|^2 over the block. Where kappa_b <= 1 the projected
-step stretches no distance (T13), and shrinks it by the product of the gates, slope_b, where kappa_b <= 2 slope_b. Hence
-|w - d| <= (1 + r) max |y| with r_{b+1} = l_b r_b + kappa_b, l_b = slope_b or 1. Sweeps stop where (1 + r) |y| is below
-half an ulp of 1, and where what each block hands on is indeed what the next was walked from. What does not settle is
-walked by one warp, from the first block that has not to the end.
+gains answer to y_b, at most kappa_b |y_b| with kappa_b = eta sum of w_t |s_t|^2 over the block, and what they were
+taken to answer, at most the same: G is positive, and so is what it is taken for, of the same trace. Where kappa_b <= 1
+the projected step stretches no distance (T13), and shrinks it by the product of the gates, slope_b, where
+kappa_b <= 2 slope_b. Hence |w - d| <= (1 + r) max |y| with r_{b+1} = l_b r_b + 2 kappa_b, l_b = slope_b or 1. Sweeps
+stop where (1 + r) |y| is below half an ulp of 1, and where what each block hands on is indeed what the next was walked
+from. What does not settle is walked by one warp, from the first block that has not to the end.
 """
 
 from typing import NamedTuple
@@ -27,16 +30,18 @@ from ...launch.runtime import tile
 from ...launch.sequences import Chunks, chunk_of, sequence_of
 from ...launch.tuning import autotune, configurations
 from .blocks import (
+    AHEAD,
     BLOCK,
-    JOINED,
     UNSPECIALIZED,
-    after_affine,
     allowed_sweeps,
+    answer,
     apart,
     blocks_of,
+    lengthen,
     load_pair,
     most_sweeps,
     norm_of,
+    spread_of,
 )
 from .walk import clip_to, walk_chunk
 
@@ -44,8 +49,10 @@ ROWS = 8
 """Tokens whose keys are loaded together: more would need more registers and leave fewer warps."""
 
 TOLERANCE: tl.constexpr = tl.constexpr(2.0**-24)
-PLANES = 9
-WALKED, WANTED, EXIT, EXCESS, LOW, HIGH = (tl.constexpr(plane) for plane in (0, 2, 4, 6, 7, 8))
+PLANES = 11
+WALKED, WANTED, EXIT, EXCESS, LOW, HIGH, COMMON, OWN = (
+    tl.constexpr(plane) for plane in (0, 2, 4, 6, 7, 8, 9, 10)
+)
 """Rows [K] of a block, by plane: two for numbers carried with their rest."""
 
 
@@ -136,14 +143,14 @@ def walk_kernel(
     tl.store(planes + (WALKED + 1) * size + own, rest, mask=known)
     excess = tl.zeros([BK], tl.float32)
     low, high = tl.minimum(d_min - d, 0.0), tl.maximum(d_max - d, 0.0)
-    strength = tl.zeros([BK], tl.float32)
-    slope = 1.0
+    mass, strength = tl.zeros([BK], tl.float32), tl.zeros([BK], tl.float32)
+    slope, total = 1.0, 0.0
     place = (start + block * (BLOCK * C)).to(tl.int64) * H + head
     for _ in range(tl.minimum(tl.cdiv(left, C), BLOCK)):
         tl.store(entry + item * K + feature, d, mask=known)
         tl.store(entry_rest + item * K + feature, rest, mask=known)
-        d, rest, excess, low, high, slope, strength, hit = walk_chunk(
-            d, rest, c, excess, low, high, slope, strength, k, shrinks, gain, out, path, place, left,
+        d, rest, excess, low, high, slope, mass, strength, total, hit = walk_chunk(
+            d, rest, c, excess, low, high, slope, mass, strength, total, k, shrinks, gain, out, path, place, left,
             eta, d_min, d_max, H, K, C, BK, ROWS, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, True,
         )  # fmt: skip
         tl.store(clipped + item, tl.max((known & (hit != 0)).to(tl.int32), 0).to(tl.int8))
@@ -155,29 +162,22 @@ def walk_kernel(
     tl.store(planes + EXCESS * size + own, excess, mask=known)
     tl.store(planes + LOW * size + own, low, mask=known)
     tl.store(planes + HIGH * size + own, high, mask=known)
+    common, own_part = spread_of(mass, strength, total)
+    tl.store(planes + COMMON * size + own, common, mask=known)
+    tl.store(planes + OWN * size + own, own_part, mask=known)
     tl.store(factors + program, slope)
     tl.store(factors + tl.num_programs(0) + program, eta * tl.sum(tl.where(known, strength, 0.0), 0))
     if left <= 0:
         tl.store(final + chain * K + feature, d, mask=known)
 
 
-@triton.jit
-def after(slope, excess, low, high, slope2, excess2, low2, high2):
-    """The map y -> min(high, max(low, slope y + excess)), and then the second one."""
-    return (
-        slope2 * slope,
-        slope2 * excess + excess2,
-        tl.minimum(high2, tl.maximum(low2, slope2 * low + excess2)),
-        tl.minimum(high2, tl.maximum(low2, slope2 * high + excess2)),
-    )
-
-
-@autotune(configurations([{"BK": 16}], warps=(4,)), ["K", "C"])
+# One warp, so that sums need no exchange; loads of the next blocks are under way while one is joined.
+@autotune(configurations(warps=(1,)), ["K", "C"])
 @triton.jit(do_not_specialize=UNSPECIALIZED)
 def join_kernel(
-    planes, factors, tolerance, opened, origin, bounds, first, length, rows, chains, sweep, d_min, d_max,
-    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, NB: tl.constexpr, HAS_ORIGIN: tl.constexpr,
-    PACKED: tl.constexpr,
+    planes, factors, tolerance, opened, origin, bounds, first, length, rows, chains, sweep, eta, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_ORIGIN: tl.constexpr,
+    PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Entries of every block from the maps of those before, as deviations from what was walked: small, so exact."""
     chain = tl.program_id(0)
@@ -188,51 +188,36 @@ def join_kernel(
     begin = 0
     if HAS_ORIGIN:
         begin = tl.load(origin + chain)
-    feature = tl.program_id(1) * BK + tl.arange(0, BK)
-    known = feature < K
+    feature = tl.arange(0, BK)
     size = rows.to(tl.int64) * K
-    row = tl.arange(0, NB)
     y = tl.zeros([BK], tl.float32)
     reach, farthest, strongest = 0.0, 0.0, 0.0
-    for base in range(begin, blocks, NB):
-        block = base + row
+    # The first block keeps what it was walked from.
+    for block in tl.range(begin, blocks, num_stages=STAGES):
         at = (slot + block).to(tl.int64) * H + head
-        here = block < blocks
-        mask = here[:, None] & known[None, :]
-        passes_on = (block + 1 < blocks)[:, None] & known[None, :]
-        cells = at[:, None] * K + feature[None, :]
-        slope = tl.load(factors + at, mask=here, other=1.0)
-        kappa = tl.load(factors + rows + at, mask=here, other=0.0)
-        shrinking = tl.where(kappa <= 2.0 * slope, slope, 1.0)
-        stretch, grown = tl.associative_scan((shrinking, kappa), 0, after_affine)
-        reached = stretch * reach + grown
-        farthest = tl.maximum(farthest, tl.max(reached, 0))
-        strongest = tl.maximum(strongest, tl.max(kappa, 0))
-        reach = tl.sum(tl.where(row == NB - 1, reached, 0.0), 0)
-        gap = apart(planes, EXIT, cells, WALKED, cells + H * K, size, passes_on)
-        excess = tl.load(planes + EXCESS * size + cells, mask=mask, other=0.0)
-        low = tl.load(planes + LOW * size + cells, mask=mask, other=0.0)
-        high = tl.load(planes + HIGH * size + cells, mask=mask, other=0.0)
-        slopes = tl.broadcast_to(slope[:, None], [NB, BK])
-        slopes, excess, low, high = tl.associative_scan(
-            (slopes, excess + gap, low + gap, high + gap), 0, after
-        )
-        moved = tl.minimum(high, tl.maximum(low, slopes * y[None, :] + excess))
-        walked, rest = load_pair(planes, WALKED, cells + H * K, size, passes_on)
-        wanted = clip_to(walked + moved, d_min, d_max)
-        tl.store(planes + WANTED * size + cells + H * K, wanted, mask=passes_on)
-        rest += moved - (wanted - walked)
-        tl.store(planes + (WANTED + 1) * size + cells + H * K, rest, mask=passes_on)
-        y = tl.sum(tl.where((row == NB - 1)[:, None], moved, 0.0), 0)
-    if begin < blocks:
-        # The first block keeps what it was walked from.
-        at = ((slot + begin).to(tl.int64) * H + head) * K + feature
-        walked, rest = load_pair(planes, WALKED, at, size, known)
-        tl.store(planes + WANTED * size + at, walked, mask=known)
-        tl.store(planes + (WANTED + 1) * size + at, rest, mask=known)
-    if tl.program_id(1) == 0:
-        certified = strongest <= 1.0
-        tl.store(tolerance + chain, tl.where(certified, TOLERANCE / (1.0 + farthest), -1.0))
+        cells = at * K + feature
+        known = feature < K
+        walked, rest = load_pair(planes, WALKED, cells, size, known)
+        wanted = tl.where(block > begin, clip_to(walked + y, d_min, d_max), walked)
+        rest += y - (wanted - walked)
+        tl.store(planes + WANTED * size + cells, wanted, mask=known)
+        tl.store(planes + (WANTED + 1) * size + cells, rest, mask=known)
+        slope = tl.load(factors + at)
+        kappa = tl.load(factors + rows + at)
+        reach = lengthen(reach, slope, kappa)
+        farthest = tl.maximum(farthest, reach)
+        strongest = tl.maximum(strongest, kappa)
+        follows = known & (block + 1 < blocks)
+        gap = apart(planes, EXIT, cells, WALKED, cells + H * K, size, follows)
+        excess = tl.load(planes + EXCESS * size + cells, mask=known, other=0.0)
+        low = tl.load(planes + LOW * size + cells, mask=known, other=0.0)
+        high = tl.load(planes + HIGH * size + cells, mask=known, other=0.0)
+        common = tl.load(planes + COMMON * size + cells, mask=known, other=0.0)
+        own = tl.load(planes + OWN * size + cells, mask=known, other=0.0)
+        passed = slope * (y + answer(y, common, own, eta)) + excess
+        y = tl.minimum(high, tl.maximum(low, passed)) + gap
+    certified = strongest <= 1.0
+    tl.store(tolerance + chain, tl.where(certified, TOLERANCE / (1.0 + farthest), -1.0))
 
 
 @triton.jit
@@ -298,9 +283,9 @@ def unsettled_kernel(
     for _ in range(block * BLOCK, chunks):
         tl.store(entry + item * K + feature, d, mask=known)
         tl.store(entry_rest + item * K + feature, rest, mask=known)
-        d, rest, _, _, _, _, _, hit = walk_chunk(
-            d, rest, c, rest, rest, rest, slope, rest, k, shrinks, gain, out, path, place, left, eta, d_min, d_max,
-            H, K, C, BK, ROWS, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, False,
+        d, rest, _, _, _, _, _, _, _, hit = walk_chunk(
+            d, rest, c, rest, rest, rest, slope, rest, rest, slope, k, shrinks, gain, out, path, place,
+            left, eta, d_min, d_max, H, K, C, BK, ROWS, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, False,
         )  # fmt: skip
         tl.store(clipped + item, tl.max((known & (hit != 0)).to(tl.int32), 0).to(tl.int8))
         place += C * H
@@ -338,22 +323,13 @@ def sweep(
             chains, number, *numbers, **sizes, BLOCK=BLOCK, HAS_ORIGIN=origin is not None, **options,
         )  # fmt: skip
         if number + 1 < most:
-            join(state, blocks, heads, dim, number, numbers[1:])
+            join_kernel[(chains,)](
+                *state, blocks.bounds, blocks.first, blocks.length, rows, chains, number, *numbers,
+                H=heads, K=dim, C=blocks.size, BK=tile(dim), HAS_ORIGIN=origin is not None, PACKED=blocks.packed,
+                STAGES=AHEAD,
+            )  # fmt: skip
     unsettled_kernel[(chains,)](
         *given, state.planes, state.tolerance, state.opened, origin, chunks.bounds, chunks.first, blocks.first,
         chunks.length, rows, chains, most, *numbers, **sizes, BLOCK=BLOCK, HAS_ORIGIN=origin is not None, **options,
     )  # fmt: skip
     return state.opened.view(most, chunks.sequences, heads)
-
-
-def join(state: Sweeps, blocks: Chunks, heads: int, dim: int, number: int, box: tuple[float, float]) -> None:
-    """Entries for sweep `number` + 1."""
-    chains = blocks.sequences * heads
-
-    def grid(meta: dict[str, int]) -> tuple[int, int]:
-        return chains, triton.cdiv(dim, meta["BK"])
-
-    join_kernel[grid](
-        *state, blocks.bounds, blocks.first, blocks.length, blocks.slots * heads, chains, number, *box,
-        H=heads, K=dim, C=blocks.size, NB=JOINED, HAS_ORIGIN=state.origin is not None, PACKED=blocks.packed,
-    )  # fmt: skip

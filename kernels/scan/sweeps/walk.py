@@ -53,7 +53,8 @@ def differing(x, y):
 
 @triton.jit
 def walk_group(
-    d, rest, c, excess, low, high, slope, strength, hit, k, shrinks, gain, out, path, place, eta, d_min, d_max,
+    d, rest, c, excess, low, high, slope, mass, strength, total, hit, k, shrinks, gain, out, path, place, eta,
+    d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
     MAPS: tl.constexpr,
@@ -74,13 +75,12 @@ def walk_group(
         if SCALE_KEY:
             written = d * key
         tl.store(out + cells, written.to(out.dtype.element_ty), mask=feature < K)
-        rate = eta
+        weight = 1.0
         weighted = s
         if NORMALIZE:
             weight = feedback_weight(tl.sum(s, 0), NORMALIZE)
-            rate = eta * weight
             weighted = weight * s
-        u = rate * (1.0 - tl.sum(d * s, 0))
+        u = eta * weight * (1.0 - tl.sum(d * s, 0))
         gains = tl.where(row == j, u, gains)
         # d_{t+1}, and the rest that rounding takes from it: steps far below an ulp would else be lost one by one.
         step = u * s + rest
@@ -104,14 +104,17 @@ def walk_group(
             excess += cut
             low = tl.maximum(tl.minimum(low + cut, 0.0), d_min - d)
             high = tl.minimum(tl.maximum(high + cut, 0.0), d_max - d)
+            mass += weighted
             strength += weighted * s
+            total += weight
     tl.store(gain + place + row * H, gains)
-    return d, rest, excess, low, high, slope, strength, hit
+    return d, rest, excess, low, high, slope, mass, strength, total, hit
 
 
 @triton.jit
 def walk_chunk(
-    d, rest, c, excess, low, high, slope, strength, k, shrinks, gain, out, path, place, left, eta, d_min, d_max,
+    d, rest, c, excess, low, high, slope, mass, strength, total, k, shrinks, gain, out, path, place, left, eta,
+    d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
     MAPS: tl.constexpr,
@@ -119,21 +122,23 @@ def walk_chunk(
     """Step d + rest [BK] over a chunk, `left` of its tokens; write gains, rows of `out` and, with KEEP, of `path`.
 
     shrinks [B, T, H] float32: gamma_t - 1. With MAPS also carry, per feature, what the chunk does at these gains to a
-    change y of what enters it: min(high, max(low, slope y + excess)), `excess` what the clip took; and strength = sum
-    of w_t s_t^2. Returns them all, and a number that is not 0 where the clip bound at some token.
+    change y of what enters it: min(high, max(low, slope y + excess)), `excess` what the clip took; and the sums of
+    w_t s_t (mass), w_t s_t^2 (strength) and w_t (total). Returns them all, and a number that is not 0 where the clip
+    bound at some token.
     """
     hit = tl.zeros([BK], tl.int32)
     count = tl.minimum(left, C).to(tl.int32)
     for _ in range(count // ROWS):
-        d, rest, excess, low, high, slope, strength, hit = walk_group(
-            d, rest, c, excess, low, high, slope, strength, hit, k, shrinks, gain, out, path, place, eta, d_min, d_max,
-            H, K, BK, ROWS, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, MAPS,
+        d, rest, excess, low, high, slope, mass, strength, total, hit = walk_group(
+            d, rest, c, excess, low, high, slope, mass, strength, total, hit, k, shrinks, gain, out, path, place,
+            eta, d_min, d_max, H, K, BK, ROWS, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, MAPS,
         )  # fmt: skip
         place += ROWS * H
     for _ in range(count % ROWS):
-        d, rest, excess, low, high, slope, strength, hit = walk_group(
-            d, rest, c, excess, low, high, slope, strength, hit, k, shrinks, gain, out, path, place, eta, d_min, d_max,
-            H, K, BK, 1, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, MAPS,
+        d, rest, excess, low, high, slope, mass, strength, total, hit = walk_group(
+            d, rest, c, excess, low, high, slope, mass, strength, total, hit, k, shrinks, gain, out, path, place,
+            eta, d_min, d_max, H, K, BK, 1, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, MAPS,
         )  # fmt: skip
         place += H
-    return d, inward(d, rest, d_min, d_max), excess, low, high, slope, strength, hit | (d != d).to(tl.int32)
+    rest = inward(d, rest, d_min, d_max)
+    return d, rest, excess, low, high, slope, mass, strength, total, hit | (d != d).to(tl.int32)

@@ -170,29 +170,30 @@ def test_steps_that_stretch_distances_are_not_certified():
 
 
 JOIN_FAULTS = {
-    "maps that do not clip": (
-        sweeps, "join_kernel",
-        "moved = tl.minimum(high, tl.maximum(low, slopes * y[None, :] + excess))",
-        "moved = slopes * y[None, :] + excess",
+    "maps that do not clip": ("y = tl.minimum(high, tl.maximum(low, passed)) + gap", "y = passed + gap"),
+    "what the clip took is lost": ("eta)) + excess", "eta))"),
+    "deviations are not handed on": (
+        "passed = slope * (y + answer(y, common, own, eta))",
+        "passed = 0.0 * y",
     ),
-    "the first of two maps is lost": (sweeps, "after", "slope2 * excess + excess2", "excess2"),
-    "deviations are not handed from tree to tree": (
-        sweeps, "join_kernel", "y = tl.sum(tl.where((row == NB - 1)[:, None], moved, 0.0), 0)", "y *= 0.0",
-    ),
-}  # fmt: skip
+    "gains that do not answer": ("(y + answer(y, common, own, eta))", "y"),
+    "gains that answer the wrong way": ("y + answer(", "y - answer("),
+}
 
 
 @pytest.mark.parametrize("fault", JOIN_FAULTS)
 def test_a_wrong_join_is_seen_by_the_certificate(fault, monkeypatch, tmp_path):
     """It costs sweeps, or leaves something to one warp, and changes nothing else."""
-    monkeypatch.setattr(sweeps, "JOINED", 2)
-    problem = clipping()
+    problem = clipping(300)
     if "clip" not in fault:
         # Five blocks that pass most of a change on.
-        problem = draw(Rule(1e-5, 0.5, 2.0, False), 1, 300, gate=7.0, anchor=1.1)
+        step = 0.002 if "answer" in fault else 0.03
+        problem = draw(Rule(step, 0.9, 1.1, False), 1, 300, gate=7.0, anchor=1.1, start=(0.9, 1.1))
+    if "answer" in fault:
+        problem.k[:] = problem.k[:, :1]
     before = found_by(problem)
     assert not before[2]
-    break_kernel(monkeypatch, tmp_path, *JOIN_FAULTS[fault])
+    break_kernel(monkeypatch, tmp_path, sweeps, "join_kernel", *JOIN_FAULTS[fault])
     off, *cost = found_by(problem)
     assert off <= 4
     assert cost > list(before[1:])
