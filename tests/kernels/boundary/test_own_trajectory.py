@@ -37,7 +37,7 @@ FAULTS = {
 
 
 def call_of(rule: str = "some clip", gates: str = "to anchor", **options) -> Call:
-    given = {"length": 40, "chunk_size": 16, "batch": 1, "dtype": torch.float32} | options
+    given = {"length": 40, "chunk_size": 16, "batch": 1, "heads": 1, "dtype": torch.float32} | options
     return draw(rule, gates, **given)
 
 

@@ -1,5 +1,6 @@
 """Whole experiments: the plan, the choice of the learning rate, resumption, worker processes, torchrun."""
 
+import inspect
 import json
 import os
 import signal
@@ -133,26 +134,33 @@ def test_tensorboard_is_written_or_missed_at_once(tmp_path, monkeypatch):
     assert not (tmp_path / "b").exists()
 
 
-SCRIPT = """
+def forty_steps(folder):
+    training.LOG_EVERY = training.SAVE_EVERY = 5
+    plan = preset("smoke", steps=40, batch=6, models=("deltanet", "osdn_eta1"), seeds=(0,))
+    run_experiment(replace(plan, validation=4, test=4, captured=2), folder, measure=lambda folder: None)
+
+
+SCRIPT = f"""
 import sys
 from pathlib import Path
 from dataclasses import replace
-from osdn_kernels.experiments import training
+from osdn_kernels.experiments.training import loop as training
 from osdn_kernels.experiments.plan import preset
 from osdn_kernels.experiments.run import run_experiment
-training.LOG_EVERY = training.SAVE_EVERY = 5
-plan = preset("smoke", steps=int(sys.argv[2]), batch=6, models=("deltanet", "osdn_eta1"), seeds=(0,))
-run_experiment(replace(plan, validation=4, test=4, captured=2), Path(sys.argv[1]), measure=lambda f: None)
+{inspect.getsource(forty_steps)}
+forty_steps(Path(sys.argv[1]))
 """
 
 
 def start(folder, *launcher):
     script = folder.with_suffix(".py")
     script.write_text(SCRIPT)
-    return subprocess.Popen([sys.executable, *launcher, str(script), str(folder), "40"], cwd=ROOT)
+    return subprocess.Popen([sys.executable, *launcher, str(script), str(folder)], cwd=ROOT)
 
 
-def test_a_killed_experiment_goes_on_with_nothing_lost(tmp_path):
+def test_a_killed_experiment_goes_on_with_nothing_lost(tmp_path, monkeypatch):
+    for name in ("LOG_EVERY", "SAVE_EVERY"):
+        monkeypatch.setattr(training, name, 5)
     process = start(tmp_path / "killed")
     deadline = time.monotonic() + 120
     while not list((tmp_path / "killed").rglob("checkpoint.pt")):
@@ -162,9 +170,9 @@ def test_a_killed_experiment_goes_on_with_nothing_lost(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = files(tmp_path / "killed")
-    assert start(tmp_path / "killed").wait(timeout=120) == 0
+    forty_steps(tmp_path / "killed")
     assert kept.items() <= files(tmp_path / "killed").items()
-    assert start(tmp_path / "whole").wait(timeout=120) == 0
+    forty_steps(tmp_path / "whole")
     assert outcomes(tmp_path / "killed") == outcomes(tmp_path / "whole")
 
 

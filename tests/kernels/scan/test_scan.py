@@ -47,17 +47,17 @@ def draw(
 CASES = {
     "free": (draw(FREE, 1, 130, 2, 24), 64),
     "free, no initial, chunks of 16": (draw(FREE, 2, 50, 1, 16, initial=False, norm=1.3), 16),
-    "tight": (draw(TIGHT, 1, 90, 2, 16), 32),
+    "tight": (draw(TIGHT, 1, 90, 1, 16), 32),
     "tight, eta 4": (draw(Rule(4.0, 0.5, 1.5, False), 1, 70, 1, 24), 64),
     "normalized": (draw(NORMALIZED, 1, 80, 1, 24), 16),
-    "normalized, free": (draw(Rule(0.7, -9.0, 9.0, True), 2, 70, 1, 64, norm=2.0), 64),
-    "historic": (draw(HISTORIC, 1, 100, 2, 16), 64),
+    "normalized, free": (draw(Rule(0.7, -9.0, 9.0, True), 1, 70, 1, 64, norm=2.0), 64),
+    "historic": (draw(HISTORIC, 1, 70, 2, 16), 64),
     "unbounded": (draw(UNBOUNDED, 1, 40, 1, 24), 32),
     "no step": (draw(Rule(0.0, 0.0, 2.0, True), 1, 40, 1, 16), 16),
     "pinned": (draw(Rule(0.5, 1.0, 1.0, False), 1, 40, 1, 16), 32),
-    "forgetting to nothing": (draw(Rule(1.0, -9.0, 9.0, False), 2, 70, 2, 24, gate=0.1), 64),
-    "forgetting, anchored": (draw(Rule(1.0, 0.0, 2.0, True), 1, 100, 2, 64, gate=0.5, anchor="start"), 64),
-    "strong forgetting, anchored": (draw(Rule(1.0, -9.0, 9.0, False), 1, 70, 2, 24, gate=40.0, anchor="start"), 64),
+    "forgetting to nothing": (draw(Rule(1.0, -9.0, 9.0, False), 2, 70, 1, 24, gate=0.1), 64),
+    "forgetting, anchored": (draw(Rule(1.0, 0.0, 2.0, True), 1, 70, 2, 64, gate=0.5, anchor="start"), 64),
+    "strong forgetting, anchored": (draw(Rule(1.0, -9.0, 9.0, False), 1, 70, 1, 24, gate=40.0, anchor="start"), 64),
     "strong forgetting, clipped": (draw(Rule(2.0, 0.8, 1.2, False), 1, 70, 1, 16, gate=5.0, anchor="zero"), 32),
     "packed": (draw(FREE, 1, 75, 2, 24, bounds=(0, 0, 1, 34, 34, 75, 75)), 16),
     "packed, anchored, clipped": (
@@ -97,7 +97,7 @@ def test_only_chunks_that_clip_are_stepped(name):
 
 def mixed(**options):
     """A stream that clips in its middle alone: keys there are long, elsewhere d is near what they want."""
-    problem = draw(Rule(0.5, 0.8, 1.2, False), 1, 130, 2, 16, **options)
+    problem = draw(Rule(0.5, 0.8, 1.2, False), 1, 90, 1, 16, **options)
     problem.k[:, 40:44] *= 1.5
     problem.k[:, 45:50, 1:] *= 0.3
     return problem

@@ -56,16 +56,16 @@ def draw(
 
 CASES = {
     "forgetting to 0": draw(PUBLISHED, 1, 140, gate=3.0, start=(0.8, 1.2)),
-    "forgetting to 0, several heads, odd features": draw(PUBLISHED, 2, 75, 24, gate=2.0, heads=2),
+    "forgetting to 0, several heads, odd features": draw(PUBLISHED, 1, 75, 24, gate=2.0, heads=2),
     "anchored": draw(Rule(STEP, 0.5, 2.0, False), 1, 140, gate=3.0, anchor=1.0),
     "anchored beyond the box, normalized": draw(
         Rule(STEP, 0.94, 1.06, True), 1, 140, gate=2.0, anchor=1.3
     ),
     "strong forgetting": draw(TIGHT, 1, 75, gate=-3.0, anchor=0.9),
-    "no gates, tight": draw(TIGHT, 1, 200),
+    "no gates, tight": draw(TIGHT, 1, 140),
     "no gates, normalized": draw(Rule(STEP, 0.94, 1.06, True), 1, 140, 24),
-    "packed": draw(TIGHT, 1, 200, gate=4.0, anchor=0.8, bounds=(0, 0, 1, 38, 60, 200, 200), heads=2),
-    "packed, no gates": draw(TIGHT, 1, 200, bounds=(0, 1, 1, 38, 60, 200), start=(0.9, 1.1)),
+    "packed": draw(TIGHT, 1, 140, gate=4.0, anchor=0.8, bounds=(0, 0, 1, 38, 60, 140, 140), heads=2),
+    "packed, no gates": draw(TIGHT, 1, 140, bounds=(0, 1, 1, 38, 60, 140), start=(0.9, 1.1)),
     "one token": draw(TIGHT, 2, 1, gate=1.0),
     "open box": draw(Rule(STEP, float("-inf"), float("inf"), False), 1, 75, gate=3.0),
     "start outside the box": draw(TIGHT, 1, 75, gate=3.0, start=(0.7, 1.3)),
@@ -153,7 +153,7 @@ def test_what_does_not_settle_is_walked_to_its_end(monkeypatch):
     """With no tolerance nothing ever settles."""
     monkeypatch.setattr(sweeps, "TOLERANCE", tl.constexpr(-1.0))
     monkeypatch.setattr(sweeps_backward, "TOLERANCE", tl.constexpr(-1.0))
-    for problem in (clipping(), CASES["packed"]):
+    for problem in (clipping(75), CASES["packed, no gates"]):
         off, _, left = found_by(problem)
         assert left
         assert off <= 4
@@ -271,7 +271,7 @@ def test_a_large_operator_is_not_taken_from_its_series(monkeypatch):
 
 
 def test_sequences_come_out_the_same_bits_alone_in_a_batch_and_packed():
-    whole = draw(TIGHT, 3, 140, gate=4.0, anchor=0.9, heads=2)
+    whole = draw(TIGHT, 3, 75, gate=4.0, anchor=0.9, heads=2)
     found, _ = run(whole, SIZE, sequential=False)
     for n in range(3):
         parts = (whole.k, whole.g, whole.anchor, whole.initial)
@@ -279,11 +279,11 @@ def test_sequences_come_out_the_same_bits_alone_in_a_batch_and_packed():
         alone, _ = run(Problem(k, TIGHT, g, c, d), SIZE, sequential=False)
         assert torch.equal(alone[0], found[n])
     flat = [x.flatten(0, 1)[None] for x in (whole.k, whole.g)]
-    bounds = (0, 140, 280, 420)
+    bounds = (0, 75, 150, 225)
     packed, _ = run(
         Problem(flat[0], TIGHT, flat[1], whole.anchor, whole.initial, bounds), SIZE, sequential=False
     )
-    assert torch.equal(packed[0].unflatten(0, (3, 140)), found)
+    assert torch.equal(packed[0].unflatten(0, (3, 75)), found)
 
 
 def test_a_nan_key_is_not_hidden():
