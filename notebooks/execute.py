@@ -31,10 +31,7 @@ def sources(prefix: str = "") -> list[Path]:
 def run(source: Path) -> Any:
     """The notebook of a text, executed from a clean kernel: no profile, no start-up files, no earlier cells.
 
-    Raises
-    ------
-    nbclient.exceptions.CellExecutionError
-        If a cell fails.
+    Raises nbclient.exceptions.CellExecutionError: if a cell fails.
     """
     notebook = jupytext.read(source)
     with tempfile.TemporaryDirectory() as profile:

@@ -57,12 +57,8 @@ def run_experiment(
     Under torchrun every run is trained by all processes together, data-parallel; otherwise `settings.workers` runs
     are trained side by side.
 
-    Raises
-    ------
-    ValueError
-        If the folder holds another experiment, or the device is not there.
-    CheckpointError, OSError, FloatingPointError
-        Of a run that failed; the finished ones are kept.
+    Raises ValueError: if the folder holds another experiment, or the device is not there.
+    Raises CheckpointError, OSError, FloatingPointError: of a run that failed; the finished ones are kept.
     """
     device = available(settings.device)
     if settings.tensorboard:
@@ -218,10 +214,7 @@ def chosen_rates(plan: TrainingPlan, folder: Path) -> dict[str, float]:
 def claim(plan: TrainingPlan, folder: Path, settings: Settings, command: str) -> None:
     """Write plan.json, or check that the folder's own is of the same experiment.
 
-    Raises
-    ------
-    ValueError
-        If it is another one.
+    Raises ValueError: if it is another one.
     """
     path = folder / "plan.json"
     if path.exists():
@@ -257,10 +250,7 @@ def environment(settings: Settings) -> dict[str, Any]:
 def available(device: str) -> torch.device:
     """The device by name, with the local one under torchrun.
 
-    Raises
-    ------
-    ValueError
-        If it is not there.
+    Raises ValueError: if it is not there.
     """
     require(device in ("cpu", "cuda"), "device", "cpu or cuda", device)
     if device == "cuda" and not torch.cuda.is_available():

@@ -27,16 +27,10 @@ def settle(
     the one before it ended with: the result is that of the chain, whatever the slopes `a` are. The first m guesses are
     right after m rounds (T29 (i)), so R rounds always suffice; good slopes take fewer.
 
-    Parameters
-    ----------
-    run : callable
-        Entry -> end and slopes, both of its shape. Called equally often on every rank.
-    first : Tensor
-        What the chain is entered with, the same on every rank.
-    project : callable
-        Pi: leaves alone what a map may end with.
-    backwards : bool
-        From the last rank to the first.
+    - `run`: Entry -> end and slopes, both of its shape. Called equally often on every rank.
+    - `first`: What the chain is entered with, the same on every rank.
+    - `project`: Pi: leaves alone what a map may end with.
+    - `backwards`: From the last rank to the first.
     """
     ranks = list(range(group.size()))[:: -1 if backwards else 1]
     tried = [first] * len(ranks)

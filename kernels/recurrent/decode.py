@@ -194,45 +194,33 @@ def decode_step_(
     give. With `out` and contiguous inputs nothing is allocated after the first step on a `state.preconditioner`, and no
     value is read on the host, so that a CUDA graph can capture the step.
 
-    Parameters
-    ----------
-    q, k : [B, T, H, K]
-        T is a constant of the program: a few.
-    v, beta : [B, T, HV, V], [B, T, HV]
-        HV is H or a multiple of it.
-    g : [B, T, H]
-        Log forgetting gates of d.
-    state_gate : [B, T, HV] or [B, T, HV, K]
-        Log gates of the memory, which fades before it is read.
-    beta_aware : bool, optional
-        Whether the feedback is beta_t (1 - beta_t a_t); by default with a state gate alone, as in the operators.
-    state : State
-        state [B, HV, K, V], float32 or bfloat16, and preconditioner [B, H, K] float32, contiguous; a bfloat16 memory is
-        rounded after every token, and all arithmetic is float32. With `state_indices` a pool [S, ...] instead.
-    anchor : [B, H, K] float32, float or None
-        c of the forgetting; None is 0.
-    out : [B, T, HV, V], v's dtype, contiguous
-        Where to put the output.
-    state_indices : [B] or [B, T + 1] int32 or int64, contiguous
-        The row of the pool that each sequence has; below 0 or beyond the pool: none, and its outputs are zero. With
-        T + 1 of them, the row that it starts from and those that take the state after each of the tokens (none: not
-        kept), so that drafted tokens are verified in one call and the next one starts from the last that was accepted.
-        No row may belong to two sequences.
-    num_tokens : [1] int32 or int64
-        With `state_indices`: how many of the B sequences are there; the others are as those without a row.
-    seed : [1] int64
-        For a bfloat16 memory: round it up or down at random, in expectation to what it is; token t of the call takes
-        ``seed + t``. The same seed gives the same bits; one for every step is the caller's to count on.
+    - `q`, `k`, [B, T, H, K]: T is a constant of the program: a few.
+    - `v`, `beta`, [B, T, HV, V], [B, T, HV]: HV is H or a multiple of it.
+    - `g`, [B, T, H]: Log forgetting gates of d.
+    - `state_gate`, [B, T, HV] or [B, T, HV, K]: Log gates of the memory, which fades before it is read.
+    - `beta_aware`: Whether the feedback is beta_t (1 - beta_t a_t); by default with a state gate alone, as in the
+      operators.
+    - `state`: state [B, HV, K, V], float32 or bfloat16, and preconditioner [B, H, K] float32, contiguous; a bfloat16
+      memory is rounded after every token, and all arithmetic is float32. With `state_indices` a pool [S, ...]
+      instead.
+    - `anchor`, [B, H, K] float32, float or None: c of the forgetting; None is 0.
+    - `out`, [B, T, HV, V], v's dtype, contiguous: Where to put the output.
+    - `state_indices`, [B] or [B, T + 1] int32 or int64, contiguous: The row of the pool that each sequence has; below
+      0 or beyond the pool: none, and its outputs are zero. With T + 1 of them, the row that it starts from and those
+      that take the state after each of the tokens (none: not kept), so that drafted tokens are verified in one call
+      and the next one starts from the last that was accepted. No row may belong to two sequences.
+    - `num_tokens`, [1] int32 or int64: With `state_indices`: how many of the B sequences are there; the others are as
+      those without a row.
+    - `seed`, [1] int64: For a bfloat16 memory: round it up or down at random, in expectation to what it is; token t
+      of the call takes ``seed + t``. The same seed gives the same bits; one for every step is the caller's to count
+      on.
+
+    Raises ValueError, TypeError: an argument is wrong, or requires a gradient while gradients are enabled. Values are
+    not read: g > 0 or a d outside its box go unseen.
 
     Returns
     -------
     [B, T, HV, V] in v's dtype; `out` if given.
-
-    Raises
-    ------
-    ValueError, TypeError
-        An argument is wrong, or requires a gradient while gradients are enabled. Values are not read: g > 0 or a d
-        outside its box go unseen.
     """
     if beta_aware is None:
         beta_aware = state_gate is not None

@@ -109,12 +109,8 @@ class DocumentKind(Generic[T]):
     def decode(self, raw: bytes | str) -> tuple[Stamp, T]:
         """A document and who made it.
 
-        Raises
-        ------
-        StaleError
-            It is of another format, or made by other code unless it outlives that.
-        ValueError
-            It is not what it should be: with the place in it, what was expected, and what came.
+        Raises StaleError: it is of another format, or made by other code unless it outlives that.
+        Raises ValueError: it is not what it should be: with the place in it, what was expected, and what came.
         """
         value = _parse(raw)
         found = value.get("format") if isinstance(value, dict) else self.format
@@ -136,12 +132,8 @@ class DocumentKind(Generic[T]):
     def read(self, path: Path) -> tuple[Stamp, T]:
         """As :meth:`decode`, of a file; every complaint begins with its path.
 
-        Raises
-        ------
-        OSError
-            It cannot be read.
-        StaleError, ValueError
-            As :meth:`decode`.
+        Raises OSError: it cannot be read.
+        Raises StaleError, ValueError: as :meth:`decode`.
         """
         with _about(path):
             return self.decode(path.read_bytes())
@@ -184,12 +176,8 @@ class DocumentKind(Generic[T]):
 def read_typed(path: Path, kind: type[T]) -> T:
     """A JSON file as a dataclass; fields that it does not have are passed over.
 
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    ValueError
-        It is not what it should be: with the file, the place in it, what was expected, and what came.
+    Raises OSError: it cannot be read.
+    Raises ValueError: it is not what it should be: with the file, the place in it, what was expected, and what came.
     """
     with _about(path):
         return convert(_parse(path.read_bytes()), kind)
@@ -216,10 +204,7 @@ def _parse(raw: bytes | str) -> Any:
 def convert(value: Any, kind: type[T]) -> T:
     """Decoded JSON as a dataclass; fields that it does not have are passed over.
 
-    Raises
-    ------
-    ValueError
-        With the place, what was expected, and what came.
+    Raises ValueError: with the place, what was expected, and what came.
     """
     try:
         return msgspec.convert(value, kind, dec_hook=_read)

@@ -11,10 +11,7 @@ from pathlib import Path
 def ensure_writable(out_dir: str | Path) -> Path:
     """Make a folder if it is missing and prove that a file can be created in it.
 
-    Raises
-    ------
-    OSError
-        With the folder and the reason in one line.
+    Raises OSError: with the folder and the reason in one line.
     """
     out = Path(out_dir)
     try:
@@ -30,10 +27,7 @@ def ensure_writable(out_dir: str | Path) -> Path:
 def hold_folder(folder: Path, what: str) -> Iterator[None]:
     """The folder, writable and out of the hands of any other process.
 
-    Raises
-    ------
-    OSError
-        If nothing can be written there, or another process has it: then with its number.
+    Raises OSError: if nothing can be written there, or another process has it: then with its number.
     """
     ensure_writable(folder)
     with (folder / ".lock").open("a+") as lock:
@@ -52,10 +46,7 @@ def hold_folder(folder: Path, what: str) -> Iterator[None]:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file beside its place and rename it into it, with the permissions of any other new file.
 
-    Raises
-    ------
-    OSError
-        If it cannot be written; the old file, if any, is still there.
+    Raises OSError: if it cannot be written; the old file, if any, is still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -42,10 +42,7 @@ def jsonable(value: Any, *, arrays: bool = True) -> Any:
     dataclasses become dicts of their fields and `stated` properties, tuples and sets (sorted) become lists. Without
     `arrays` the `array_fields` of dataclasses are left out.
 
-    Raises
-    ------
-    TypeError
-        For anything else, naming its type.
+    Raises TypeError: for anything else, naming its type.
     """
     if value is None or isinstance(value, bool | str):
         return value

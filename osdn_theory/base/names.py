@@ -22,10 +22,7 @@ def given_names(option: str, given: Sequence[str] | None) -> list[str] | None:
 def known_names(option: str, given: Sequence[str] | None, valid: Iterable[str]) -> list[str] | None:
     """The names of an option, each one of `valid` in its spelling; upper and lower case are the same.
 
-    Raises
-    ------
-    ValueError
-        For no name, and for an unknown one: the closest valid one, and all of them.
+    Raises ValueError: for no name, and for an unknown one: the closest valid one, and all of them.
     """
     names = given_names(option, given)
     if names is None:

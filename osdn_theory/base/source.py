@@ -40,9 +40,7 @@ def installed_versions(*packages: str) -> dict[str, str]:
 def sources(root: str) -> dict[str, Path]:
     """Source files that a module can import, by name: the closure of the import statements within `PACKAGES`.
 
-    Parameters
-    ----------
-    root : dotted name of a module, or of a package: then with all that lies in it, Coq files included
+    - `root`, dotted name of a module, or of a package: then with all that lies in it, Coq files included
     """
     found: dict[str, Path] = {}
     waiting = [root]

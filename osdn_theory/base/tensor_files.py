@@ -35,12 +35,8 @@ class TensorFile:
 def open_tensors(path: Path) -> TensorFile:
     """The file at `path`, its header checked, its tensors unread.
 
-    Raises
-    ------
-    FileNotFoundError
-        No such file, or a folder.
-    ValueError
-        Unknown suffix; or the file is empty, truncated, or not of the format its suffix says.
+    Raises FileNotFoundError: no such file, or a folder.
+    Raises ValueError: unknown suffix; or the file is empty, truncated, or not of the format its suffix says.
     """
     if path.is_dir():
         raise FileNotFoundError(f"{path}: no such file, it is a folder")

@@ -14,12 +14,8 @@ def as_float64(name: str, value: Any, *, min_ndim: int = 0, check_finite: bool =
     Arrays of bfloat16 and float8, and tensors of PyTorch in any float format and on any device, are converted
     exactly.
 
-    Raises
-    ------
-    TypeError
-        If `value` is not real-valued numeric data.
-    ValueError
-        If it has fewer than `min_ndim` axes, or holds NaN or infinity and `check_finite` is set.
+    Raises TypeError: if `value` is not real-valued numeric data.
+    Raises ValueError: if it has fewer than `min_ndim` axes, or holds NaN or infinity and `check_finite` is set.
     """
     array = _as_array(name, value)
     if array.dtype.kind not in "fiub" and not _is_extended_float(array.dtype):

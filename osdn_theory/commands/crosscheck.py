@@ -144,10 +144,7 @@ def crosscheck(
 def choose_device(device: str | None) -> str:
     """Where kernels run; without a GPU, Triton's interpreter is switched on before anything imports Triton.
 
-    Raises
-    ------
-    ValueError
-        For another device than cuda and cpu, or cuda where torch sees no GPU.
+    Raises ValueError: for another device than cuda and cpu, or cuda where torch sees no GPU.
     """
     import torch
 

@@ -268,10 +268,7 @@ def trajectory_measures(trajectory: Trajectory, newton: Array) -> dict[str, Arra
 def clipped_steps(trajectory: Trajectory) -> Array:
     """Which calibrate steps of an OSDN trajectory the box cut short, (..., T) bool.
 
-    Raises
-    ------
-    ValueError
-        For a trajectory without a calibration rule.
+    Raises ValueError: for a trajectory without a calibration rule.
     """
     rule, stream = trajectory.rule, trajectory.stream
     if rule is None:

@@ -160,24 +160,17 @@ def constant_key_alignment(squared_key: Any, anchor: Any, *, eta: Any, gamma: An
 
     .. math:: a_\infty = \frac{(1 - \gamma)\langle c, s\rangle + \eta\|s\|^2}{(1 - \gamma) + \eta\|s\|^2}
 
-    Parameters
-    ----------
-    squared_key : (..., K)
-        s.
-    anchor : (..., K) or scalar
-        c.
-    eta : (...) >= 0
-    gamma : (...) in (0, 1]
+    - `squared_key` (..., K): s.
+    - `anchor` (..., K) or scalar: c.
+    - `eta` (...) >= 0
+    - `gamma` (...) in (0, 1]
+
+    Raises TypeError, ValueError: non-numeric or non-finite arguments, a negative eta, a gamma outside (0, 1].
 
     Returns
     -------
     (...) float64
         Where the iteration converges: eta * |s|^2 < 1 + gamma and an inactive box. NaN if nothing moves.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite arguments, a negative eta, a gamma outside (0, 1].
     """
     s = as_float64("squared_key", squared_key, min_ndim=1)
     c = as_float64("anchor", anchor)
@@ -193,22 +186,15 @@ def isotropic_alignment(key_dim: int, *, eta: Any, gamma: Any, anchor: float = 0
 
     The mean of d follows (T19) with rate :math:`\eta/K` along the ones; an anchor of one removes the bias.
 
-    Parameters
-    ----------
-    key_dim : int >= 1
-        K.
-    eta, gamma : (...)
-    anchor : float
-        c, the same in every coordinate.
+    - `key_dim`, int >= 1: K.
+    - `eta`, `gamma` (...)
+    - `anchor`: c, the same in every coordinate.
+
+    Raises TypeError, ValueError: as :func:`constant_key_alignment`.
 
     Returns
     -------
     (...) float64
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`constant_key_alignment`.
     """
     drive = _step(eta) * isotropic_eigenvalues(key_dim)[0]
     return _settled(as_float64("anchor", anchor), drive, 1.0 - _forgetting_factor(gamma))

@@ -51,12 +51,8 @@ def run_benchmarks(*, quick: bool = False, rng: np.random.Generator | None = Non
     Every ratio compares medians of bursts of calls that alternate within this run, so that a machine that slows down
     slows both sides. Times are seconds, rates floating-point operations per second, memory bytes.
 
-    Parameters
-    ----------
-    quick : bool
-        Small sizes, to exercise the code; the ratios then say nothing.
-    rng : numpy.random.Generator, optional
-        Source of the data, by default seeded with 0.
+    - `quick`: Small sizes, to exercise the code; the ratios then say nothing.
+    - `rng`, numpy.random.Generator, optional: Source of the data, by default seeded with 0.
 
     Returns
     -------

@@ -75,16 +75,10 @@ def count_sweeps(
 
     The defaults are the setting of the counts that the design of the kernels rests on; they take some minutes.
 
-    Parameters
-    ----------
-    length, key_dim : int
-        T and K.
-    etas, keys, forgetting, boxes : sequences
-        What to combine.
-    most : int
-        Sweeps tried.
-    tolerance : float
-        Largest distance of an iterate from the scan's, over all tokens and features.
+    - `length`, `key_dim`: T and K.
+    - `etas`, `keys`, `forgetting`, `boxes`: What to combine.
+    - `most`: Sweeps tried.
+    - `tolerance`: Largest distance of an iterate from the scan's, over all tokens and features.
     """
     require_generator(rng)
     return list(_count(rng, length, key_dim, etas, keys, forgetting, boxes, most, tolerance))

@@ -32,10 +32,7 @@ def formula_svg(tex: str) -> Markup:
 
     What matplotlib's mathtext cannot set is shown as escaped source instead.
 
-    Parameters
-    ----------
-    tex : str
-        Without dollar signs.
+    - `tex`: Without dollar signs.
     """
     if "$" in tex:
         return Markup("<code>{}</code>").format(tex)

@@ -20,17 +20,11 @@ Row = TypeVar("Row", bound=Mean)
 def load(path: str | PathLike[str] | None = None) -> RecallSummary:
     """A summary of the recall experiment.
 
-    Parameters
-    ----------
-    path : path, optional
-        ``recall.json``, or a folder that holds it. Default: the result delivered with the package.
+    - `path`: ``recall.json``, or a folder that holds it. Default: the result delivered with the package.
 
-    Raises
-    ------
-    OSError
-        If there is no such file, or it cannot be read.
-    ValueError
-        If it is no such document, of another format, or contradicts itself: with the file and the place in it.
+    Raises OSError: if there is no such file, or it cannot be read.
+    Raises ValueError: if it is no such document, of another format, or contradicts itself: with the file and the
+    place in it.
     """
     file = _packaged_file() if path is None else Path(path)
     return RECALL.read(file / FILE if file.is_dir() else file)[1]

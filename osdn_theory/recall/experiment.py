@@ -60,12 +60,8 @@ def read_experiment(folder: Path) -> Experiment:
     Runs that the plan does not name are left out, and so are test runs at a rate that the tuning does not choose,
     such as those from before its grid was widened.
 
-    Raises
-    ------
-    FileNotFoundError
-        It has no plan.
-    ValueError
-        A file that is not what it should be, or two test runs of one seed.
+    Raises FileNotFoundError: it has no plan.
+    Raises ValueError: a file that is not what it should be, or two test runs of one seed.
     """
     plan, runs = read_typed(folder / PLAN, ExperimentPlan), read_runs(folder)
     models = {

@@ -145,11 +145,8 @@ def output_error(inputs: Stream, rule: CalibrationRule, outputs: Array) -> float
     .. math:: \|o - o^{\mathrm{exact}}\|_F / \|o^{\mathrm{exact}}\|_F, \qquad
               o^{\mathrm{exact}}_t = S_t q_t / \sqrt K
 
-    Parameters
-    ----------
-    inputs : Stream
-        Queries and keys (..., T, K) before normalisation; they are divided by sqrt(|x|^2 + 1e-6).
-    outputs : (..., T, V)
+    - `inputs`: Queries and keys (..., T, K) before normalisation; they are divided by sqrt(|x|^2 + 1e-6).
+    - `outputs` (..., T, V)
     """
     assert inputs.queries is not None
     normal = replace(inputs, keys=_normalised(inputs.keys), queries=_normalised(inputs.queries))

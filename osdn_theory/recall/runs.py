@@ -136,10 +136,7 @@ class TrainingRun:
 def read_runs(experiment: Path) -> list[TrainingRun]:
     """Every finished run of an experiment, by model, learning rate and seed.
 
-    Raises
-    ------
-    ValueError
-        A file that is not what it should be; the file and the field are named.
+    Raises ValueError: a file that is not what it should be; the file and the field are named.
     """
     found = [_read_run(path.parent) for path in sorted(experiment.glob(f"runs/*/*/{RESULT}"))]
     found.sort(key=lambda run: (run.result.model, run.result.learning_rate, run.result.seed))

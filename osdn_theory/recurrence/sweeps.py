@@ -66,15 +66,9 @@ def gain_driven(
 ) -> GainDrivenScan:
     """The scan of a stream under a rule, to be driven by gains.
 
-    Parameters
-    ----------
-    initial_preconditioner : (..., K) or scalar, optional
-        d_1, default the stream's own, else ones.
+    - `initial_preconditioner` (..., K) or scalar, optional: d_1, default the stream's own, else ones.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`osdn_theory.recurrence.calibrate.calibration_scan`.
+    Raises TypeError, ValueError: as :func:`osdn_theory.recurrence.calibrate.calibration_scan`.
     """
     x, weight = features(stream, rule)
     initial = resolve_initial_preconditioner(stream, initial_preconditioner)
@@ -248,22 +242,13 @@ def sweep_scan(
 ) -> SweptScan:
     """Drive all tokens at once until the gains stay put, with the certificate of T29 (iii).
 
-    Parameters
-    ----------
-    most : int >= 1
-        Sweeps after which to stop in any case; the certificate then says what that was worth.
-    tolerance : float >= 0
-        Stop once no gain moves by more.
-    block : int >= 1
-        Tokens whose gains are solved exactly from where they are entered; sweeps then correct the entries only.
-        1 sweeps tokens, T is the scan itself.
-    start : (..., T), optional
-        u^(0), default zeros.
+    - `most`, int >= 1: Sweeps after which to stop in any case; the certificate then says what that was worth.
+    - `tolerance`, float >= 0: Stop once no gain moves by more.
+    - `block`, int >= 1: Tokens whose gains are solved exactly from where they are entered; sweeps then correct the
+      entries only. 1 sweeps tokens, T is the scan itself.
+    - `start` (..., T), optional: u^(0), default zeros.
 
-    Raises
-    ------
-    ValueError
-        For sweeps, a block or a tolerance out of range, and a start of another shape.
+    Raises ValueError: for sweeps, a block or a tolerance out of range, and a start of another shape.
     """
     require(most >= 1, f"most: expected >= 1, got {most}")
     require(block >= 1, f"block: expected >= 1, got {block}")
@@ -396,16 +381,10 @@ def sweep_adjoint(
     with m_t the clip pattern and g_t the cotangent of d_t. Sweeps find q as those of the scan find u, with the
     transpose of N: m of them make the last m exact.
 
-    Parameters
-    ----------
-    swept : SweptScan
-        The scan's gains and iterates.
-    cotangent : (..., T, K)
-        Of d_1 ... d_T.
-    final_cotangent : (..., K)
-        Of d_{T+1}.
-    most, tolerance
-        As for :func:`sweep_scan`.
+    - `swept`: The scan's gains and iterates.
+    - `cotangent` (..., T, K): Of d_1 ... d_T.
+    - `final_cotangent` (..., K): Of d_{T+1}.
+    - `most`, `tolerance`: As for :func:`sweep_scan`.
     """
     path = np.concatenate([swept.preconditioner, swept.final_preconditioner[..., None, :]], axis=-2)
     kept = clip_pattern(scan, swept.gains, path)

@@ -37,14 +37,9 @@ HISTORIC_BFLOAT16 = "bfloat16, η = 1"
 def exhibits(verification: Verification, *, seed: int = 0, file: Path | None = None) -> list[Exhibit]:
     """Everything the report shows beside its verdicts, in reading order; of a part, what is about its streams.
 
-    Parameters
-    ----------
-    verification : Verification
-        With at least one check.
-    seed : int
-        Of the illustrations; the streams of the calibration table are those of `verification`.
-    file : path, optional
-        The activations that `verification` was given.
+    - `verification`: With at least one check.
+    - `seed`: Of the illustrations; the streams of the calibration table are those of `verification`.
+    - `file`: The activations that `verification` was given.
     """
     own = [slack_exhibit(verification), calibration_exhibit(verification, file)]
     if not verification.selection.complete:

@@ -86,10 +86,7 @@ class ReportModel:
 def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exhibit]) -> ReportModel:
     """Put together a verification and what other commands left in the folder.
 
-    Parameters
-    ----------
-    folder : Path
-        Where ``proofs.json``, ``crosscheck*.json`` and ``recall.json`` are looked for.
+    - `folder`: Where ``proofs.json``, ``crosscheck*.json`` and ``recall.json`` are looked for.
     """
     found = digest(verification.checks)
     proofs, crosschecks, recalls = read_proofs(folder), read_crosschecks(folder), read_recalls(folder)

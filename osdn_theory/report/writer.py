@@ -76,12 +76,8 @@ def write_model(model: ReportModel, out_dir: str | Path) -> Path:
 def ensure_replaceable(out_dir: str | Path, selection: Selection) -> Path:
     """Make a folder, and refuse one whose full report a part would take the place of.
 
-    Raises
-    ------
-    OSError
-        If the folder cannot be made or written.
-    ValueError
-        If it holds a report, `selection` is a part, and that report is not known to be one too.
+    Raises OSError: if the folder cannot be made or written.
+    Raises ValueError: if it holds a report, `selection` is a part, and that report is not known to be one too.
     """
     out = Path(out_dir)
     if not selection.complete and any((out / name).exists() for name in ("index.html", "report.json")):

@@ -109,20 +109,14 @@ def nearest_unit_keys(rng: np.random.Generator, keys: Any, *, grid_bits: int = 1
 
     Each key is normalised and rounded to the grid; its four smallest entries complete the norm.
 
-    Parameters
-    ----------
-    keys : (..., K), K >= 5
-        No key may be zero.
-    grid_bits : int in [3, 12]
+    - `keys` (..., K), K >= 5: No key may be zero.
+    - `grid_bits`, int in [3, 12]
+
+    Raises ValueError: k <= 4 (see `unit_keys`), or a zero key.
 
     Returns
     -------
     (..., K) float64, multiples of 2^-grid_bits
-
-    Raises
-    ------
-    ValueError
-        K <= 4 (see `unit_keys`), or a zero key.
     """
     require_generator(rng)
     given = as_float64("keys", keys, min_ndim=1)
@@ -187,9 +181,7 @@ def four_squares(rng: np.random.Generator, total: Any) -> Integers:
     Two coordinates of a uniform point on the 3-sphere are uniform in the disc, so (a, b) is drawn
     there until the rest is a sum of two squares, which a table decides.
 
-    Parameters
-    ----------
-    total : (...) integers in [0, 4^12]
+    - `total` (...) integers in [0, 4^12]
 
     Returns
     -------

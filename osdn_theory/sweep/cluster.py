@@ -25,12 +25,8 @@ def cluster_rows(cells: Sequence[Cell], work: Work, scheduler: str) -> Rows:
     Dask itself repeats the cells of a worker that dies. A cell whose workers die again and again becomes a row with
     an error.
 
-    Raises
-    ------
-    ValueError
-        For what is no address.
-    OSError
-        If no scheduler answers, it has no workers, it goes away, or its workers lack osdn.
+    Raises ValueError: for what is no address.
+    Raises OSError: if no scheduler answers, it has no workers, it goes away, or its workers lack osdn.
     """
     if not cells:
         return

@@ -47,10 +47,7 @@ class Journal:
     def append(self, row: Row) -> None:
         """Add one row and wait until the disk has it.
 
-        Raises
-        ------
-        OSError
-            If it does not fit (a full disk, say). The file then ends with the row before.
+        Raises OSError: if it does not fit (a full disk, say). The file then ends with the row before.
         """
         start = os.fstat(self._file).st_size
         try:

@@ -24,10 +24,8 @@ COMPARED = ("log_residual_ratio", "residual_ratio", "recall_ratio", "newton_dist
 def measure(cell: Cell) -> Row:
     """The row of one cell, without its parameters: `columns.MEASURES` by name.
 
-    Raises
-    ------
-    ValueError, FloatingPointError
-        Tokens that the format of the cell cannot hold, or a recurrence that overflows.
+    Raises ValueError, FloatingPointError: tokens that the format of the cell cannot hold, or a recurrence that
+    overflows.
     """
     with single_threaded_blas():
         stream, rule = tokens(cell), cell.rule

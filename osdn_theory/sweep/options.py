@@ -17,20 +17,13 @@ Given = Mapping[str, Any]
 def grid_of(options: Given, file: Path | None = None) -> Grid:
     """The grid of a file with the options laid over it, axis by axis.
 
-    Parameters
-    ----------
-    options : mapping
-        "key_dim" and so on -> list of texts, each of which may hold commas; "seeds" -> number of draws, "seed" ->
-        the first of them.
-    file : path, optional
-        TOML with the same names: ``key_dim = [16, 64]``, ``box = ["published", [0, 1e9]]``, ``seeds = 5``.
+    - `options`: "key_dim" and so on -> list of texts, each of which may hold commas; "seeds" -> number of draws,
+      "seed" -> the first of them.
+    - `file`: TOML with the same names: ``key_dim = [16, 64]``, ``box = ["published", [0, 1e9]]``, ``seeds = 5``.
 
-    Raises
-    ------
-    ValueError
-        For what is not a number, an unknown key, a file that is not TOML, or a grid that `Grid` refuses.
-    OSError
-        If the file cannot be read.
+    Raises ValueError: for what is not a number, an unknown key, a file that is not TOML, or a grid that `Grid`
+    refuses.
+    Raises OSError: if the file cannot be read.
     """
     given = {**(_read(file) if file is not None else {})}
     given |= {name: value for name, value in options.items() if value is not None}

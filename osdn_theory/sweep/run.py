@@ -78,34 +78,22 @@ def run_sweep(
     Rows depend on the cells alone: neither the number of jobs nor the scheduler changes a bit of them, on machines
     of one kind. A cell that raises becomes a row with an error, and is tried again by the next call.
 
-    Parameters
-    ----------
-    grid : Grid
-        May differ from that of earlier calls: their rows are kept.
-    folder : path
-        Made if it is missing.
-    jobs : int >= 1
-        Processes on this machine; each with one BLAS thread.
-    scheduler : str, optional
-        Address of a Dask scheduler, "tcp://host:8786"; its workers then compute, and `jobs` is not read.
-    measure : callable (cell) -> row, optional
-        What is computed of a cell.
-    mix_versions : bool
-        Go on in a folder whose rows come from other code.
-    progress : callable (Progress), optional
+    - `grid`: May differ from that of earlier calls: their rows are kept.
+    - `folder`: Made if it is missing.
+    - `jobs`, int >= 1: Processes on this machine; each with one BLAS thread.
+    - `scheduler`: Address of a Dask scheduler, "tcp://host:8786"; its workers then compute, and `jobs` is not read.
+    - `measure`, callable (cell) -> row, optional: What is computed of a cell.
+    - `mix_versions`: Go on in a folder whose rows come from other code.
+    - `progress`, callable (Progress), optional
+
+    Raises ValueError: jobs < 1, sizes that a stream cannot have or no memory can hold, or a folder of another version
+    or format.
+    Raises OSError: a folder or disk that cannot be written, a scheduler that does not answer, a missing package.
+    Raises WorkersLostError: if worker processes die again and again.
 
     Returns
     -------
     SweepSummary
-
-    Raises
-    ------
-    ValueError
-        jobs < 1, sizes that a stream cannot have or no memory can hold, or a folder of another version or format.
-    OSError
-        A folder or disk that cannot be written, a scheduler that does not answer, a missing package.
-    WorkersLostError
-        If worker processes die again and again.
     """
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {jobs}")
@@ -137,10 +125,7 @@ def plan_sweep(grid: Grid, folder: Path | str, *, jobs: int = 1, mix_versions: b
 
     The estimate times one of the lightest cells and scales by weight: right within a factor of two or so.
 
-    Raises
-    ------
-    ValueError, OSError
-        As :func:`run_sweep`.
+    Raises ValueError, OSError: as :func:`run_sweep`.
     """
     cells = waiting = grid.cells()
     _check_sizes(cells, jobs)

@@ -74,12 +74,8 @@ class Store:
     def compact(self, expected: Iterable[str]) -> Path:
         """Write the one table, check what is on disk against `expected` ids, and only then drop the journal.
 
-        Raises
-        ------
-        OSError
-            If it cannot be written; the journal keeps every row then.
-        RuntimeError
-            If the file lacks a cell or has one twice.
+        Raises OSError: if it cannot be written; the journal keeps every row then.
+        Raises RuntimeError: if the file lacks a cell or has one twice.
         """
         if self._stale:
             self._write_table()
@@ -129,21 +125,12 @@ class Store:
 def open_store(folder: Path, *, code: str, mix_versions: bool = False) -> Iterator[Store]:
     """The store of a folder, made if it is missing, locked against any other process.
 
-    Parameters
-    ----------
-    code : str
-        The version that is about to compute, see `version.code_version`.
-    mix_versions : bool
-        Accept rows of another version; each row says which one made it.
+    - `code`: The version that is about to compute, see `version.code_version`.
+    - `mix_versions`: Accept rows of another version; each row says which one made it.
 
-    Raises
-    ------
-    OSError
-        If nothing can be written there, or another process is at work in it.
-    CodeMismatchError
-        If its rows come from other code and `mix_versions` is not set.
-    ValueError
-        If its table is not one of a sweep, or of another format.
+    Raises OSError: if nothing can be written there, or another process is at work in it.
+    Raises CodeMismatchError: if its rows come from other code and `mix_versions` is not set.
+    Raises ValueError: if its table is not one of a sweep, or of another format.
     """
     with hold_folder(folder, "sweep"):
         store = Store(folder)
@@ -159,12 +146,8 @@ def open_store(folder: Path, *, code: str, mix_versions: bool = False) -> Iterat
 def read_rows(path: Path) -> list[Row]:
     """All rows of a table, page checksums verified.
 
-    Raises
-    ------
-    ValueError
-        If it is not the table of a sweep in this format.
-    OSError, pyarrow.ArrowInvalid
-        If it is damaged.
+    Raises ValueError: if it is not the table of a sweep in this format.
+    Raises OSError, pyarrow.ArrowInvalid: if it is damaged.
     """
     import pyarrow.parquet as parquet
 

@@ -79,10 +79,7 @@ def select(
 ) -> Selection:
     """Everything by default; only a file, where one is given and no stream is named.
 
-    Raises
-    ------
-    ValueError
-        For an unknown stream or bound: the closest one that is known.
+    Raises ValueError: for an unknown stream or bound: the closest one that is known.
     """
     chosen = _known("streams", streams, stream_names())
     wanted = _known("bounds", bounds, bound_ids())

@@ -78,14 +78,9 @@ def bound_of(theorem: str, x: Setting) -> float:
 def worst_case(theorem: str, setting: Setting) -> WorstCase:
     """Solve for the worst case of one theorem in one setting.
 
-    Raises
-    ------
-    ValueError
-        For a theorem outside `SOLVED`, or a setting beyond its hypotheses.
-    OSError
-        Without cvxpy: how to install it.
-    ArithmeticError
-        If the solver finds no optimum.
+    Raises ValueError: for a theorem outside `SOLVED`, or a setting beyond its hypotheses.
+    Raises OSError: without cvxpy: how to install it.
+    Raises ArithmeticError: if the solver finds no optimum.
     """
     require(theorem in SOLVED, f"theorem: expected one of {', '.join(SOLVED)}, got {theorem!r}")
     limit = 1.0 if theorem in ("T8", "T14") else 2.0 * setting.gamma

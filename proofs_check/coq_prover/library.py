@@ -18,10 +18,7 @@ _WARNINGS = re.compile(r"-arg\s+-w\s+-arg\s+\S+")
 def read_project(folder: Path) -> tuple[str, list[str]]:
     """The library's logical name and its files without ``.v``: all that ``_CoqProject`` may say, but for warnings.
 
-    Raises
-    ------
-    ValueError
-        For any other option (it could weaken Coq), and where the files listed are not the files there.
+    Raises ValueError: for any other option (it could weaken Coq), and where the files listed are not the files there.
     """
     lines = (folder / "_CoqProject").read_text().splitlines()
     text = " ".join(line.strip() for line in lines if not line.startswith("#"))
@@ -66,12 +63,8 @@ def compile_library(folder: Path) -> Compiled:
 
     Only the sources are copied: compiled files beside them are of no account.
 
-    Raises
-    ------
-    ProverMissingError
-        Without Coq.
-    ValueError
-        For a malformed ``_CoqProject``, and where Coq refuses a question.
+    Raises ProverMissingError: without Coq.
+    Raises ValueError: for a malformed ``_CoqProject``, and where Coq refuses a question.
     """
     require_coq()
     (prefix, files), sources = read_project(folder), read_sources(folder)

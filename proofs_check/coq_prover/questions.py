@@ -39,10 +39,7 @@ class Answers:
     def speaks_of(self, theorem: str) -> list[str]:
         """The definitions that a statement rests on, directly or through others, sorted.
 
-        Raises
-        ------
-        ValueError
-            If it speaks of something in the library that is not among `definitions`.
+        Raises ValueError: if it speaks of something in the library that is not among `definitions`.
         """
         by_suffix = _by_suffix(self.definitions)
         found: set[str] = set()
@@ -83,10 +80,7 @@ Questions = Mapping[tuple[str, str], str]
 def ask(compiler: Compiler, sources: Sequence[Source]) -> Answers:
     """Question compiled files, those with the same imports in one run of Coq.
 
-    Raises
-    ------
-    ValueError
-        Where Coq refuses a question.
+    Raises ValueError: where Coq refuses a question.
     """
     answers = Answers({}, {}, {}, compiler.prefix, frozenset(source.name for source in sources))
     for preamble in dict.fromkeys(source.preamble for source in sources):

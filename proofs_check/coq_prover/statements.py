@@ -40,10 +40,7 @@ def entry(printed: Printed) -> Registered:
 def read_register(folder: Path) -> Register:
     """Read the register of a library.
 
-    Raises
-    ------
-    OSError, KeyError, ValueError
-        If it is missing or malformed.
+    Raises OSError, KeyError, ValueError: if it is missing or malformed.
     """
     data = json.loads((folder / FILE).read_text())
     sections = {
@@ -56,10 +53,7 @@ def read_register(folder: Path) -> Register:
 def register_of(compiled: Compiled) -> Register:
     """What the register should hold if the library as compiled is what was meant.
 
-    Raises
-    ------
-    ValueError
-        If a file did not compile.
+    Raises ValueError: if a file did not compile.
     """
     if compiled.errors:
         raise ValueError("; ".join(compiled.errors.values()))

@@ -74,10 +74,7 @@ LAWS: dict[str, Law] = {}
 def register(draw: Source, *, times: Number = HALF, double: str = "", **laws: Says) -> None:
     """Register laws by their names, each a function of the instances that `draw` gives; see `Law`.
 
-    Raises
-    ------
-    ValueError
-        If there is a law of that name.
+    Raises ValueError: if there is a law of that name.
     """
     for name, says in laws.items():
         if name in LAWS:

@@ -67,10 +67,7 @@ def root(x: Number) -> Number:
 def solve(a: Array, b: Array) -> Array:
     """Some x with a x = b.
 
-    Raises
-    ------
-    ArithmeticError
-        If there is none.
+    Raises ArithmeticError: if there is none.
     """
     width = a.shape[1]
     reduced, rank = flint.fmpq_mat(np.concatenate([a, b], axis=1).tolist()).rref()

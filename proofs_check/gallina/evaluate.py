@@ -64,10 +64,8 @@ class Evaluator:
 
         A variable that the instance does not name ranges over its domain; what exists is what the instance names.
 
-        Raises
-        ------
-        LookupError
-            For a constant without a meaning here, a quantifier without a domain, and an existence without a witness.
+        Raises LookupError: for a constant without a meaning here, a quantifier without a domain, and an existence
+        without a witness.
         """
         environment: Environment = {}
         premises = []

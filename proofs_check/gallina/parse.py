@@ -59,10 +59,7 @@ Term = Name | Apply | Binder | Fix | Match
 def parse_type(check: str) -> Term:
     """The statement in an answer of ``Check @theorem``: what stands after the first colon.
 
-    Raises
-    ------
-    ValueError
-        If it is no term of this grammar.
+    Raises ValueError: if it is no term of this grammar.
     """
     _, found, text = check.partition("\n     : ")
     return _Reader(text if found else check.partition(" : ")[2]).whole()
@@ -71,10 +68,7 @@ def parse_type(check: str) -> Term:
 def parse_body(answer: str) -> Term:
     """The body in an answer of ``Print constant``: what stands between the equals sign and the type.
 
-    Raises
-    ------
-    ValueError
-        If it is no term of this grammar.
+    Raises ValueError: if it is no term of this grammar.
     """
     return _Reader(answer.partition("=")[2]).term()
 

@@ -26,10 +26,8 @@ Floats = np.ndarray[Any, Any]
 def floats(x: Any) -> Any:
     """Exact numbers, in arrays or lists, as a float64 array; a number as a float.
 
-    Raises
-    ------
-    ValueError
-        If one of them is no float64 number: the code would not be given the instance that is proved about.
+    Raises ValueError: if one of them is no float64 number: the code would not be given the instance that is proved
+    about.
     """
     if isinstance(x, list | np.ndarray):
         return np.array([floats(a) for a in x], dtype=np.float64)
@@ -69,10 +67,7 @@ def evidence(trajectory: Trajectory) -> BoundEvidence:
 def bound_sides(trajectory: Trajectory, theorem: str, title: str) -> tuple[BoundEvidence, list[Any]]:
     """Both sides of one bound of the code.
 
-    Raises
-    ------
-    ValueError
-        If a hypothesis is not met, or the code itself decides that the bound is violated.
+    Raises ValueError: if a hypothesis is not met, or the code itself decides that the bound is violated.
     """
     (bound,) = [b for b in BOUNDS if b.theorem == theorem and b.title == title]
     e = evidence(trajectory)

@@ -36,10 +36,7 @@ def _names(claim: Claim, proofs: Iterable[Proof]) -> str:
 def with_map(readme: str, table: str) -> str:
     """The README with `table` in the place of the one that it has.
 
-    Raises
-    ------
-    ValueError
-        If the marks of its place are not there.
+    Raises ValueError: if the marks of its place are not there.
     """
     before, _, rest = readme.partition(BEGIN)
     _, found, after = rest.partition(END)

@@ -34,24 +34,17 @@ def run_proofs(
 ) -> ProofsRun:
     """Run the proofs that `source` collects.
 
-    Parameters
-    ----------
-    claims : theorem id -> Claim
-    source : function that collects the proofs
-        It must be importable: checks are functions that cannot be sent to another process, so each worker collects
-        them again and is told which to run. Workers start afresh with every run, so nothing is remembered.
-    only_claims, only_methods : sequence, optional
-        Run only these.
-    mutants_wanted : int
-        False variants of each claim that have to be refuted where everything is run; fewer are a problem.
-    processes : int
-        Workers. Proofs of one group share a worker.
-    progress : callable ``(what, done, total)``
+    - `claims`, theorem id -> Claim
+    - `source`, function that collects the proofs: It must be importable: checks are functions that cannot be sent to
+      another process, so each worker collects them again and is told which to run. Workers start afresh with every
+      run, so nothing is remembered.
+    - `only_claims`, `only_methods`: Run only these.
+    - `mutants_wanted`: False variants of each claim that have to be refuted where everything is run; fewer are a
+      problem.
+    - `processes`: Workers. Proofs of one group share a worker.
+    - `progress`, callable ``(what, done, total)``
 
-    Raises
-    ------
-    ValueError
-        If nothing matches, or for an unusable number of processes.
+    Raises ValueError: if nothing matches, or for an unusable number of processes.
     """
     if processes < 1:
         raise ValueError(f"processes: expected at least 1, got {processes}")

@@ -17,10 +17,7 @@ class CheckpointError(ValueError):
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write beside the file, then rename: a kill or a full disk leaves the old one.
 
-    Raises
-    ------
-    OSError
-        Naming the file; the old checkpoint, if any, is still there.
+    Raises OSError: naming the file; the old checkpoint, if any, is still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -40,10 +37,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, fingerprint: str) -> dict[str, Any]:
     """A checkpoint on the CPU.
 
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged, or belongs to another experiment.
+    Raises CheckpointError: if the file is damaged, or belongs to another experiment.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -25,10 +25,7 @@ class Group:
     def share(self, batch: int) -> slice:
         """Rows of this process.
 
-        Raises
-        ------
-        ValueError
-            If the batch does not divide.
+        Raises ValueError: if the batch does not divide.
         """
         if batch % self.size:
             raise ValueError(f"batch: expected a multiple of the {self.size} processes, got {batch}")

@@ -39,14 +39,9 @@ def train(
 
     Batches depend on the seed and the step alone, so that a resumed run sees what it would have seen.
 
-    Raises
-    ------
-    CheckpointError
-        See `checkpoints.load`.
-    FloatingPointError
-        If the loss is no finite number: the run is named.
-    OSError
-        If the checkpoint cannot be written.
+    Raises CheckpointError: see `checkpoints.load`.
+    Raises FloatingPointError: if the loss is no finite number: the run is named.
+    Raises OSError: if the checkpoint cannot be written.
     """
     model = build(plan.task, job.model, plan.size, job.seed).to(device)
     optimizer = adamw(plan, model, job.learning_rate)

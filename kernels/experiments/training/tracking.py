@@ -23,10 +23,7 @@ def write_csv(path: Path, rows: list[Row]) -> None:
 def require_tensorboard() -> None:
     """Found out before hours of work.
 
-    Raises
-    ------
-    ValueError
-        If the package is missing.
+    Raises ValueError: if the package is missing.
     """
     if importlib.util.find_spec("tensorboard") is None:
         raise ValueError(

@@ -76,10 +76,8 @@ def explain(
     Those that agree with everything that the kernel returned, and cannot be told apart; then pairs of common ones;
     then alternatives that agree but for the rounding inside them; otherwise the nearest, with `agrees` False.
 
-    Parameters
-    ----------
-    answers, truths : for each question, one for each case
-        Truths of the cases that the answers say, which start where the kernel in fact started.
+    - `answers`, `truths`, for each question, one for each case: Truths of the cases that the answers say, which start
+      where the kernel in fact started.
     """
     heard = [hear(*given) for given in zip(questions, answers, truths, strict=True)]
     if not any(each.outside for each in heard):

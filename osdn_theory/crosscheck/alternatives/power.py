@@ -96,12 +96,9 @@ def power(
 ) -> dict[str, float]:
     """Largest |alternative - exact| / bound of every alternative that the kernel can have, by its key.
 
-    Parameters
-    ----------
-    truths : one (Trajectory, Limits) for each case
-        For a question that is continued, each from the exact state of the one before.
-    names : out of "o", "S", "d", "d handed on"
-        What the kernel shows.
+    - `truths`, one (Trajectory, Limits) for each case: For a question that is continued, each from the exact state of
+      the one before.
+    - `names`, out of "o", "S", "d", "d handed on": What the kernel shows.
     """
     places = [list(select_shown(truth, names)) for truth in truths]
 

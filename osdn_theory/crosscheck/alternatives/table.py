@@ -77,9 +77,7 @@ COMMON: tuple[str, ...] = (
 def alternative(key: str) -> Alternative:
     """The row of this name.
 
-    Raises
-    ------
-    KeyError
+    Raises KeyError.
     """
     return BY_KEY[key]
 

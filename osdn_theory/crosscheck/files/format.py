@@ -96,10 +96,7 @@ class SavedCall:
 def check_call(label: str, call: SavedCall) -> None:
     """Refuse what makes no sense.
 
-    Raises
-    ------
-    ValueError
-        Beginning with `label`, naming the tensor or the number, what was expected and what came.
+    Raises ValueError: beginning with `label`, naming the tensor or the number, what was expected and what came.
     """
     _check_numbers(label, call)
     for name in (*INPUTS, "o"):

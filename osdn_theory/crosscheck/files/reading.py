@@ -25,13 +25,9 @@ NEEDED_BY_OSDN = ("eta", "d_min", "d_max", "normalize_feedback")
 def read_calls(path: str | PathLike[str]) -> list[SavedCall]:
     """Every call in a file of this version of the format, or of the first one, which has a single call.
 
-    Raises
-    ------
-    FileNotFoundError
-        No such file.
-    ValueError
-        Not such a file, a truncated one, or one of a later version; a tensor that is missing or of the wrong shape or
-        dtype; or metadata that is missing, unknown, or makes no sense.
+    Raises FileNotFoundError: no such file.
+    Raises ValueError: not such a file, a truncated one, or one of a later version; a tensor that is missing or of the
+    wrong shape or dtype; or metadata that is missing, unknown, or makes no sense.
     """
     file = open_tensors(Path(path))
     number = _number_of_calls(file)

@@ -72,31 +72,19 @@ def make_saved_call(
 ) -> SavedCall:
     """A call as the file holds it, from what a kernel was given and returned.
 
-    Parameters
-    ----------
-    label : str
-        What errors begin with.
-    kernel : str or callable
-        Its name; or itself, of which the name, the version of its package and the attribute `numerics` are recorded.
-    scale : float, optional
-        That of the call. Default: K ** -0.5.
-    cu_seqlens : (N + 1,) integers, optional
-        Of packed sequences.
-    device : str, optional
-        Default: where q is, and its name.
-    interpreted : bool, optional
-        Whether it ran in Triton's interpreter. Default: whether Triton is told so here.
-    given
-        Tensors of the table above, None being as good as absent; and what else was passed: `recurrence`, `order`,
-        `chunk_size`, `eta`, `d_min`, `d_max`, `normalize_feedback`, and `state_layout`, how states lie where K = V and
-        their shape does not tell; with the defaults of `SavedCall`.
+    - `label`: What errors begin with.
+    - `kernel`: Its name; or itself, of which the name, the version of its package and the attribute `numerics` are
+      recorded.
+    - `scale`: That of the call. Default: K ** -0.5.
+    - `cu_seqlens` (N + 1,) integers, optional: Of packed sequences.
+    - `device`: Default: where q is, and its name.
+    - `interpreted`: Whether it ran in Triton's interpreter. Default: whether Triton is told so here.
+    - `given`: Tensors of the table above, None being as good as absent; and what else was passed: `recurrence`,
+      `order`, `chunk_size`, `eta`, `d_min`, `d_max`, `normalize_feedback`, and `state_layout`, how states lie where K
+      = V and their shape does not tell; with the defaults of `SavedCall`.
 
-    Raises
-    ------
-    TypeError
-        A name that is not in the table.
-    ValueError
-        Tensors or numbers that make no sense together.
+    Raises TypeError: a name that is not in the table.
+    Raises ValueError: tensors or numbers that make no sense together.
     """
     settings: dict[str, Any] = {name: given.pop(name) for name in SETTINGS if name in given}
     unknown = sorted(set(given) - set(TENSORS))

@@ -49,10 +49,7 @@ class Folder:
     def writing(self) -> Iterator[None]:
         """Inside, `begin` and `add` may be called, by one process at a time; reads the rows.
 
-        Raises
-        ------
-        OSError
-            If nothing can be written there, or another process is at work in it.
+        Raises OSError: if nothing can be written there, or another process is at work in it.
         """
         with hold_folder(self.path, "run"):
             self._read()

@@ -38,10 +38,7 @@ def find_out(adapter: Adapter, device: str, dtypes: Sequence[Dtype] = ()) -> Tak
 
     `dtypes` that are asked for by name are drawn whatever the kernel says to them.
 
-    Raises
-    ------
-    KernelError
-        If it takes harmless input in no dtype.
+    Raises KernelError: if it takes harmless input in no dtype.
     """
     refused: list[str] = []
 

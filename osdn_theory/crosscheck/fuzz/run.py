@@ -109,25 +109,17 @@ def fuzz(
 ) -> FuzzSummary:
     """Put drawn cases to a kernel.
 
-    Parameters
-    ----------
-    folder : Folder, optional
-        Whose journal goes on.
-    files : Path, optional
-        Where failures are written to; made when there is one. Default: nowhere.
-    progress : callable (what, done, total)
+    - `folder`: Whose journal goes on.
+    - `files`: Where failures are written to; made when there is one. Default: nowhere.
+    - `progress`, callable (what, done, total)
+
+    Raises KernelError: if the kernel takes no harmless input at all.
+    Raises OSError: if nothing can be written to the folder.
 
     Returns
     -------
     FuzzSummary
         After Ctrl-C too, of what was found until then.
-
-    Raises
-    ------
-    KernelError
-        If the kernel takes no harmless input at all.
-    OSError
-        If nothing can be written to the folder.
     """
     run = _FuzzRun(adapter, plan, folder, files, time.perf_counter())
     interrupted = False

@@ -74,10 +74,7 @@ def write_failure(
     """Write them; a kernel that cannot be imported by name (a local function), or whose recurrence `texts` lacks, has
     no script.
 
-    Raises
-    ------
-    OSError
-        If the folder cannot be written to.
+    Raises OSError: if the folder cannot be written to.
     """
     recording = folder / f"{stem}.safetensors"
     save_recording(recording, adapter, trial, fault, answers, device)

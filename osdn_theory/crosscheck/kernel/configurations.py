@@ -85,10 +85,7 @@ def grids(stream: Stream, device: str) -> tuple[int, ...]:
 def find_hook(adapter: Adapter) -> Hook:
     """The hook of the package that the kernel was defined in.
 
-    Raises
-    ------
-    ValueError
-        If it registers none.
+    Raises ValueError: if it registers none.
     """
     package = str(getattr(adapter.call, "__module__", "")).partition(".")[0]
     found = tuple(entry_points(group=CONFIGURATIONS, name=package))

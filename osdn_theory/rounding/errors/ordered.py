@@ -30,12 +30,9 @@ def ordered_error(
     A multiply-add per term and one addition per block but the first round it to nearest. Chains of all terms, or of
     blocks of a multiple of 16, are instances. Exact zeros round nothing.
 
-    Parameters
-    ----------
-    left, right, start : (..., n, K), (..., K, m), (..., n, m)
-        Values that the kernel's own may differ from,
-    left_size, right_size, start_size : like them
-        by no more than these, bounds on the kernel's magnitudes, exceed theirs.
+    - `left`, `right`, `start` (..., n, K), (..., K, m), (..., n, m): Values that the kernel's own may differ from,
+    - `left_size`, `right_size`, `start_size`, like them: by no more than these, bounds on the kernel's magnitudes,
+      exceed theirs.
     """
     terms = left.shape[-1]
     blocks = [slice(a, min(a + CHAIN, terms)) for a in range(0, terms, CHAIN)]

@@ -47,10 +47,7 @@ class Answer:
 def answer(adapter: Adapter, question: Question, device: str) -> list[Answer]:
     """Put the question.
 
-    Raises
-    ------
-    KernelError
-        Naming the exercise.
+    Raises KernelError: naming the exercise.
     """
     what = f"exercise '{question.name}'"
     if question.put == "packed":

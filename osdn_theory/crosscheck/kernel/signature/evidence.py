@@ -108,10 +108,7 @@ WHAT = "a call that probes its signature"
 def call_under(adapter: Adapter, case: Case, device: str) -> Reading:
     """One call, read under the reading's own conventions of the output as well, the best of them.
 
-    Raises
-    ------
-    KernelError
-        The kernel raises.
+    Raises KernelError: the kernel raises.
     """
     parts = own_call(adapter, arguments(adapter, case, device), what=WHAT)
     places = _places(adapter, case, parts)
@@ -229,9 +226,7 @@ def reach(adapter: Adapter, case: Case, device: str) -> tuple[float, float]:
 
     A kernel that is read in the right layout carries it along the tokens.
 
-    Raises
-    ------
-    KernelError
+    Raises KernelError.
     """
     values = np.array(case.stream.values)
     values[:, 0, 0] += 1.0
