@@ -10,7 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "boundary.results": ["State", "Trajectory"],
+        "boundary.results": ["ExactState", "State", "Trajectory"],
         "layers.cache": ["LayerCache"],
         "layers.layer": ["OnlineScaledDeltaNet"],
         "ops": [

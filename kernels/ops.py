@@ -11,12 +11,12 @@ from .boundary.checks import refuse
 from .boundary.gated import check_gated_call, feedback_terms
 from .boundary.inputs import CHUNK_KERNELS, KERNELS, Arguments, ScanArguments, check_call, check_scan
 from .boundary.numerics import CHUNK, RECURRENT, SCAN, declare
-from .boundary.results import Results, ScanPaths, State, count_paths, follow
+from .boundary.results import AnyState, ExactState, Results, ScanPaths, State, count_paths, follow
 from .boundary.signature import takes
 from .chunk.registration import chunk_forward, compile_chunk
-from .chunk.stages import ChunkOptions, key_mode
+from .chunk.stages import ChunkOptions, enter_chunks, in_order, key_mode
 from .chunk.write_keys import LEARNED
-from .launch.recurrence import Inputs
+from .launch.recurrence import Inputs, start_preconditioner
 from .launch.tuning import settle_cache_keys
 from .layers.norm import l2norm
 from .recurrent.forward import RecurrentOptions
@@ -71,7 +71,7 @@ def chunk_osdn(call: Arguments) -> Results:
         c, what forgetting returns to; 0. Pass d_1 for anchored forgetting (T13).
     normalize_feedback : bool
         w_t = 1 / (\|k_t\|^2 + 1e-5) rather than 1.
-    initial_state : [N, HV, K, V] or State, optional
+    initial_state : [N, HV, K, V], State or ExactState, optional
         Memory to start with, zero; or what an earlier call handed on.
     initial_preconditioner : [N, H, K], optional
         d_1, inside the box; ones.
@@ -88,6 +88,10 @@ def chunk_osdn(call: Arguments) -> Results:
     chunk_size : 16, 32 or 64
     return_trajectory : bool
         Also return what each token met: the d_t of this very run, that its write keys were formed with.
+    return_intermediate_states : bool
+        Also return the states that the chunks are entered with, of all sequences in order: an `initial_state` for what
+        follows, which then has the bits of this call. Chunks that clip or forget are calibrated one after the other for
+        this, here and in calls that start from such a state.
     check_values : bool
         Whether to read g, initial_preconditioner, anchor and cu_seqlens to check them, which waits for the device.
         Ignored under `torch.compile`, `torch.func` and CUDA graph capture, and for meta and fake tensors, which cannot
@@ -97,8 +101,12 @@ def chunk_osdn(call: Arguments) -> Results:
     -------
     o : [B, T, HV, V], dtype of v
     final_state : State or None
+        An `ExactState` where intermediate states are asked for or the call starts from one.
     trajectory : Trajectory
         Only with `return_trajectory`.
+    intermediate : ExactState [C, ...]
+        Only with `return_intermediate_states`; detached from autograd. C is B ceil(T / chunk_size), and for packed
+        sequences ceil(T / chunk_size) + N - 1, of which those left over are at the end.
 
     Raises
     ------
@@ -214,21 +222,31 @@ def _solve_chunks(call: Arguments) -> Results:
     if call.rule.beta_aware:
         refuse("beta_aware", "False, as the recurrent operators alone take it yet", True)
     inputs = _inputs(call)
-    start = call.initial_preconditioner
+    if call.return_intermediate_states:
+        # Known ones and given ones are written by other kernels, and what goes on is given them.
+        inputs = inputs._replace(initial_preconditioner=start_preconditioner(inputs))
+    start = inputs.initial_preconditioner
     mode = key_mode(
         call.rule,
         gated=call.g is not None,
         started=start is not None,
         start_learns=start is not None and start.requires_grad and torch.is_grad_enabled(),
     )
-    options = ChunkOptions(call.scale, call.rule, call.chunk_size, mode, _sequential, call.return_trajectory)
+    wanted = call.return_trajectory, call.return_intermediate_states
+    options = ChunkOptions(call.scale, call.rule, call.chunk_size, mode, _sequential, *wanted)
     if not torch.compiler.is_compiling():
         compile_chunk(inputs, options)
     found = chunk_forward(inputs, options)
     scan = None
     if call.return_trajectory and mode == LEARNED and found.clipped is not None and found.opened is not None:
         scan = count_paths(found.clipped, found.opened, inputs.sequences)
-    return _results(call, inputs.k, found.o, State(found.state, found.preconditioner), found.path, scan)
+    state: AnyState = State(found.state, found.preconditioner)
+    if found.rest is not None and mode == LEARNED and in_order(inputs, options):
+        state = ExactState(found.state, found.preconditioner, found.rest)
+    results = _results(call, inputs.k, found.o, state, found.path, scan)
+    if not call.return_intermediate_states:
+        return results
+    return *results, enter_chunks(inputs, options, found)
 
 
 def _inputs(call: Arguments) -> Inputs:
@@ -237,11 +255,12 @@ def _inputs(call: Arguments) -> Inputs:
         q, k = l2norm(q), l2norm(k)
     states = call.anchor, call.initial_state, call.initial_preconditioner
     feedback = feedback_terms(call.beta.float(), k.shape[2]) if call.rule.beta_aware else None
-    return Inputs(q, k, call.v, call.beta, call.g, *states, call.state_gate, feedback, call.cu_seqlens)
+    last = call.state_gate, feedback, call.initial_rest, call.cu_seqlens
+    return Inputs(q, k, call.v, call.beta, call.g, *states, *last)
 
 
 def _results(
-    call: Arguments, k: Tensor, o: Tensor, state: State, path: Tensor | None, scan: ScanPaths | None = None
+    call: Arguments, k: Tensor, o: Tensor, state: AnyState, path: Tensor | None, scan: ScanPaths | None = None
 ) -> Results:
     final = call.hand_on(state)
     if path is None or not call.return_trajectory:

@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 
 from .checks import check_tensor, read_finite, read_rule, refuse
 from .inputs import REFERENCE_DTYPES, Arguments, Gates, Limits, check_gates, check_groups
-from .results import State, widen
+from .results import AnyState, widen
 from .rule import PUBLISHED
 
 
@@ -21,7 +21,7 @@ def check_gated_call(
     beta: Tensor,
     *,
     scale: float | None = None,
-    initial_state: Tensor | State | None = None,
+    initial_state: Tensor | AnyState | None = None,
     output_final_state: bool = False,
     use_qk_l2norm_in_kernel: bool = False,
     use_gate_in_kernel: bool = False,

@@ -9,7 +9,7 @@ from torch import Tensor
 from . import values
 from .checks import check_tensor, count_sequences, read_finite, read_rule, refuse
 from .pools import put_state_, take_state
-from .results import State, widen
+from .results import AnyState, ExactState, widen
 from .rule import PUBLISHED, Rule
 
 CHUNK_SIZES = (16, 32, 64)
@@ -41,6 +41,8 @@ class Limits:
         Whether products take the memory in the inputs' dtype.
     per_feature : bool
         Whether a state gate has an entry for each key feature.
+    intermediate : bool
+        Whether it can return the states between chunks.
     """
 
     dtypes: tuple[torch.dtype, ...] = REFERENCE_DTYPES
@@ -48,10 +50,11 @@ class Limits:
     launches: bool = False
     rounds_state: bool = False
     per_feature: bool = False
+    intermediate: bool = True
 
 
-KERNELS = Limits(KERNEL_DTYPES, MAX_FEATURES, launches=True)
-CHUNK_KERNELS = replace(KERNELS, rounds_state=True)
+KERNELS = Limits(KERNEL_DTYPES, MAX_FEATURES, launches=True, intermediate=False)
+CHUNK_KERNELS = replace(KERNELS, rounds_state=True, intermediate=True)
 ANYWHERE = Limits()
 
 
@@ -109,10 +112,12 @@ class Arguments(ScanArguments):
         Factor of the read; K ** -0.5 unless given.
     initial_state : [N, H, K, V] or None
         H_0 in float32 (float64 for float64 keys); None is zero.
-    output_final_state, use_qk_l2norm_in_kernel, return_trajectory : bool
+    output_final_state, use_qk_l2norm_in_kernel, return_trajectory, return_intermediate_states : bool
     state_gate : [B, T, HV] or [B, T, HV, K], or None
         Log gates of the memory, at least `FORGOTTEN`; `g` is that of d in gated forms too.
-    pool, state_indices : State [S, ...] and [N], or None
+    initial_rest : [N, H, K] or None
+        What float32 leaves of d_1.
+    pool, state_indices : AnyState [S, ...] and [N], or None
         Where `initial_state` comes from and the final state goes.
     """
 
@@ -124,11 +129,13 @@ class Arguments(ScanArguments):
     output_final_state: bool
     use_qk_l2norm_in_kernel: bool
     return_trajectory: bool
+    return_intermediate_states: bool = False
     state_gate: Tensor | None = None
-    pool: State | None = None
+    initial_rest: Tensor | None = None
+    pool: AnyState | None = None
     state_indices: Tensor | None = None
 
-    def hand_on(self, state: State) -> State | None:
+    def hand_on(self, state: AnyState) -> AnyState | None:
         """The final state that the call returns; a pool gets it in any case."""
         if self.pool is not None and self.state_indices is not None:
             put_state_(self.pool, self.state_indices, state)
@@ -218,7 +225,7 @@ def check_call(
     anchor: Tensor | float | None = None,
     normalize_feedback: bool = PUBLISHED.normalize_feedback,
     beta_aware: bool = PUBLISHED.beta_aware,
-    initial_state: Tensor | State | None = None,
+    initial_state: Tensor | AnyState | None = None,
     initial_preconditioner: Tensor | None = None,
     state_indices: Tensor | None = None,
     output_final_state: bool = False,
@@ -226,6 +233,7 @@ def check_call(
     cu_seqlens: Tensor | None = None,
     chunk_size: int = 64,
     return_trajectory: bool = False,
+    return_intermediate_states: bool = False,
     check_values: bool = True,
 ) -> Arguments:
     """The arguments of `chunk_osdn`, checked and made canonical; see `check_scan`."""
@@ -233,15 +241,15 @@ def check_call(
     return check_gates(
         limits, q, k, v, beta, Gates(None, g), scale, rule, anchor, initial_state, initial_preconditioner,
         state_indices, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens, chunk_size, return_trajectory,
-        check_values,
+        check_values, return_intermediate_states,
     )  # fmt: skip
 
 
 def check_gates(
     limits: Limits, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, gates: Gates, scale: float | None, rule: Rule,
-    anchor: Tensor | float | None, initial_state: Tensor | State | None, initial_preconditioner: Tensor | None,
+    anchor: Tensor | float | None, initial_state: Tensor | AnyState | None, initial_preconditioner: Tensor | None,
     state_indices: Tensor | None, output_final_state: bool, use_qk_l2norm_in_kernel: bool, cu_seqlens: Tensor | None,
-    chunk_size: int, return_trajectory: bool, check_values: bool,
+    chunk_size: int, return_trajectory: bool, check_values: bool, return_intermediate_states: bool = False,
 ) -> Arguments:  # fmt: skip
     """The arguments of any form of the recurrence: what `check_call` and `check_gated_call` have in common."""
     check_tensor("q", q, "[B, T, H, K]", limits.dtypes)
@@ -251,18 +259,25 @@ def check_gates(
     check_size("v", v, limits)
     check_groups(q, v)
     check_tensor("beta", beta, "[B, T, HV]", limits.dtypes, v.shape[:3], q.device)
-    pool: State | None = None
+    pool: AnyState | None = None
     if state_indices is not None:
         pool = _pool(initial_state, state_indices, q, v, count_sequences(cu_seqlens, q))
         initial_state = take_state(pool, state_indices, min(max(1.0, rule.d_min), rule.d_max))
-    if isinstance(initial_state, State):
+    if return_intermediate_states and not limits.intermediate:
+        refuse("return_intermediate_states", "False but for chunk_osdn and the references", True)
+    initial_rest = None
+    if isinstance(initial_state, AnyState):
         if initial_preconditioner is not None:
             expected = "None beside an initial_state that is a State and has its own"
             refuse("initial_preconditioner", expected, "both")
-        initial_state, initial_preconditioner = initial_state
+        initial_rest = initial_state.rest if isinstance(initial_state, ExactState) else None
+        initial_state, initial_preconditioner = initial_state[:2]
     scan = _check_scan(
         limits, k, gates, rule, anchor, initial_preconditioner, cu_seqlens, chunk_size, False, check_values
     )
+    if initial_rest is not None:
+        d = (scan.sequences, *k.shape[2:])
+        check_tensor("initial_state.rest", initial_rest, "[N, H, K]", WIDE, d, k.device)
     if initial_state is not None:
         shape = (scan.sequences, v.shape[2], k.shape[3], v.shape[3])
         initial_state = _state("initial_state", initial_state, k, shape)
@@ -279,18 +294,22 @@ def check_gates(
         use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel,
         return_trajectory=return_trajectory,
         state_gate=None if gates.state is None else gates.state.clamp(min=FORGOTTEN),
+        return_intermediate_states=return_intermediate_states,
+        initial_rest=initial_rest,
         pool=pool,
         state_indices=state_indices,
     )
 
 
-def _pool(pool: Any, state_indices: Any, q: Tensor, v: Tensor, sequences: int) -> State:
+def _pool(pool: Any, state_indices: Any, q: Tensor, v: Tensor, sequences: int) -> AnyState:
     """A pool of states that a call may overwrite."""
-    if not isinstance(pool, State):
+    if not isinstance(pool, AnyState):
         raise TypeError(f"initial_state: expected a State beside state_indices, got {type(pool).__name__}")
     memory, d = (None, v.shape[2], q.shape[3], v.shape[3]), (None, *q.shape[2:])
     check_tensor("initial_state.state", pool.state, "[S, HV, K, V]", POOL_DTYPES, memory, q.device)
     check_tensor("initial_state.preconditioner", pool.preconditioner, "[S, H, K]", WIDE, d, q.device)
+    if isinstance(pool, ExactState):
+        check_tensor("initial_state.rest", pool.rest, "[S, H, K]", WIDE, pool.preconditioner.shape, q.device)
     check_tensor("state_indices", state_indices, "[N]", INDICES, (sequences,), q.device)
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, v, *pool)):
         refuse("state_indices", "None where a gradient is wanted, as the pool is overwritten", "a tensor")

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .results import State
+from .results import AnyState
 
 
 def take(pool: Tensor, rows: Tensor) -> Tensor:
@@ -23,13 +23,14 @@ def put_(pool: Tensor, rows: Tensor, values: Tensor) -> None:
     pool.index_copy_(0, target, torch.where(present.any(), values, pool[target]))
 
 
-def take_state(pool: State, rows: Tensor, fallback: float) -> State:
+def take_state(pool: AnyState, rows: Tensor, fallback: float) -> AnyState:
     """The states in some rows; an empty memory with d = `fallback` for rows that are not there."""
-    d = take(pool.preconditioner, rows)
+    taken = type(pool)(*(take(x, rows) for x in pool))
     present = (rows >= 0) & (rows < len(pool.preconditioner))
-    return State(take(pool.state, rows), torch.where(present[:, None, None], d, fallback))
+    return taken._replace(preconditioner=torch.where(present[:, None, None], taken.preconditioner, fallback))
 
 
-def put_state_(pool: State, rows: Tensor, state: State) -> None:
-    for mine, other in zip(pool, state, strict=True):
+def put_state_(pool: AnyState, rows: Tensor, state: AnyState) -> None:
+    """Write states to rows of a pool; a rest that it has no place for is dropped."""
+    for mine, other in zip(pool, (*state, torch.zeros_like(state.preconditioner)), strict=False):
         put_(mine, rows, other)

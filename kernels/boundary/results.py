@@ -1,6 +1,6 @@
 """What the operators return."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,25 @@ class State(NamedTuple):
 
     state: Tensor
     preconditioner: Tensor
+
+
+class ExactState(NamedTuple):
+    """A `State` from which `chunk_osdn` goes on bit for bit as if it had not stopped; others start without the rest.
+
+    Attributes
+    ----------
+    state, preconditioner
+    rest : [N, H, K] float32
+        What float32 leaves of d.
+    """
+
+    state: Tensor
+    preconditioner: Tensor
+    rest: Tensor
+
+
+AnyState = State | ExactState
+"""What a sequence may start from."""
 
 
 class ScanPaths(NamedTuple):
@@ -58,8 +77,8 @@ class Trajectory(NamedTuple):
     scan: ScanPaths | None = None
 
 
-Results = tuple[Tensor, State | None] | tuple[Tensor, State | None, Trajectory]
-"""(o, final state), the latter None unless asked for; with `return_trajectory` also the trajectory."""
+Results = tuple[Any, ...]
+"""(o, final state), the latter None unless asked for; then the trajectory and the intermediate states if asked for."""
 
 
 def follow(d: Tensor, k: Tensor, beta: Tensor, scan: ScanPaths | None = None) -> Trajectory:

@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from ..boundary.cuts import count_slots, size_for
 from ..launch.precompile import ahead_of_first
-from ..launch.recurrence import Cotangents, Gradients, Inputs, RecurrenceOperator
+from ..launch.recurrence import Cotangents, Gradients, Inputs, RecurrenceOperator, start_rest
 from ..launch.runtime import single
-from ..launch.sequences import Chunks, count_slots, cut, size_for
+from ..launch.sequences import Chunks, cut
 from ..scan.sweeps.blocks import most_sweeps
 from ..scan.sweeps.forward import sweeps_pay
 from . import stages
@@ -41,6 +42,8 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
             clipped=k.new_empty((slots, heads), dtype=torch.int8) if learned else None,
             opened=_opened(inputs, options),
             path=single(k, *k.shape) if options.keep else None,
+            states=stages.new_states(inputs, slots) if options.intermediate else None,
+            rest=start_rest(inputs) if learned and stages.in_order(inputs, options) else None,
         )
 
     def unreached(self, inputs: Inputs, options: ChunkOptions) -> Collection[str]:
@@ -68,7 +71,8 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
 
 def _opened(inputs: Inputs, options: ChunkOptions) -> Tensor | None:
     """Memory for `Gains.opened`, where there are sweeps."""
-    swept = options.mode == LEARNED and not options.sequential and sweeps_pay(options.rule)
+    swept = options.mode == LEARNED and not options.sequential and not stages.in_order(inputs, options)
+    swept = swept and sweeps_pay(options.rule)
     if not swept or not inputs.k.numel():
         return None
     _, length, heads, _ = inputs.k.shape

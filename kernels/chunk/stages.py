@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..boundary.cuts import start_chunks
+from ..boundary.results import AnyState, ExactState, State
 from ..boundary.rule import Rule
 from ..launch.recurrence import Cotangents, Gradients, Inputs, start_preconditioner, sum_groups
 from ..launch.sequences import Chunks, sum_by_sequence
@@ -20,7 +22,11 @@ from .wy_backward import apply_inverse, solve_backward
 
 
 class ChunkOptions(NamedTuple):
-    """Numbers of one call; `keep` asks for d_t of every token, and `sequential` steps all of them one by one."""
+    """Numbers of one call.
+
+    `keep` asks for d_t of every token, and `sequential` steps all of them one by one; `intermediate` asks for the
+    states that chunks are entered with.
+    """
 
     scale: float
     rule: Rule
@@ -28,10 +34,12 @@ class ChunkOptions(NamedTuple):
     mode: int
     sequential: bool = False
     keep: bool = False
+    intermediate: bool = False
 
 
 class ChunkOutputs(NamedTuple):
-    """Results, what the backward pass needs beside the inputs, and d_t of every token where it was asked for.
+    """Results, what the backward pass needs beside the inputs, and what was asked for: d_t of every token, the memory
+    that each chunk enters with [slots, H, K, V] float32, and what float32 leaves of the last d.
 
     There is no `write_key` where the keys are written as they are, and what the scan leaves, `gain`, `entries`,
     `clipped` and `opened`, is there in the mode `LEARNED` alone; see `Gains`.
@@ -47,6 +55,8 @@ class ChunkOutputs(NamedTuple):
     clipped: Tensor | None
     opened: Tensor | None
     path: Tensor | None
+    states: Tensor | None = None
+    rest: Tensor | None = None
 
 
 class ChunkSaved(NamedTuple):
@@ -103,16 +113,44 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
             scale_key=True,
             sequential=options.sequential,
             path=path,
+            in_order=in_order(inputs, options),
+            initial_rest=inputs.initial_rest,
         )
     gates = sum_gates(inputs.state_gate, chunks)
     solved = solve(k, v, beta, gates, write_keys(inputs, mode, gains, out, path), chunks)
-    o, state = read(q, out, solved.w, solved.u, gates, initial_state, chunks, options.scale)
+    states = new_states(inputs, chunks.slots) if options.intermediate else None
+    o, state = read(q, out, solved.w, solved.u, gates, initial_state, states, chunks, options.scale)
     write_key = None if mode == IDENTITY else out
     if gains is None:
         start = start_preconditioner(inputs)
-        return ChunkOutputs(o, state, start, write_key, solved.inverse, None, None, None, None, path)
+        return ChunkOutputs(o, state, start, write_key, solved.inverse, None, None, None, None, path, states)
     learned = (gains.gain, gains.entries, gains.clipped, gains.opened)
-    return ChunkOutputs(o, state, gains.final, write_key, solved.inverse, *learned, path)
+    return ChunkOutputs(o, state, gains.final, write_key, solved.inverse, *learned, path, states, gains.rest)
+
+
+def in_order(inputs: Inputs, options: ChunkOptions) -> bool:
+    """Whether the calibrations of a call have to be those of a sequence that is cut between chunks, bit for bit."""
+    return options.intermediate or inputs.initial_rest is not None
+
+
+def new_states(inputs: Inputs, slots: int) -> Tensor:
+    """Memory for the state that each chunk enters with; zeros where packed sequences leave slots over."""
+    k, v = inputs.k, inputs.v
+    make = torch.empty if inputs.cu_seqlens is None else torch.zeros
+    return make(slots, v.shape[2], k.shape[3], v.shape[3], dtype=torch.float32, device=k.device)
+
+
+def enter_chunks(inputs: Inputs, options: ChunkOptions, found: ChunkOutputs) -> AnyState:
+    """The state that each chunk is entered with, detached, of a call that asked for the memory."""
+    assert found.states is not None
+    if options.mode == LEARNED and found.entries is not None:
+        return ExactState(found.states, *found.entries)
+    batch, length = inputs.k.shape[:2]
+    bounds = inputs.cu_seqlens
+    if bounds is None:
+        bounds = torch.arange(batch + 1, device=inputs.k.device) * length
+    owner, _ = start_chunks(bounds, len(found.states), options.chunk_size)
+    return State(found.states, start_preconditioner(inputs).detach()[owner])
 
 
 def new_path(k: Tensor, mode: int) -> Tensor:

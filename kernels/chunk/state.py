@@ -37,7 +37,7 @@ def memory_kernel(
     q, write_key, w, u, sums, rests, o, states, x, initial, final, bounds, first, length, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr,
-    READ: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr, PACKED: tl.constexpr,
+    READ: tl.constexpr, KEEP: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr, PACKED: tl.constexpr,
     STATE_GATE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -83,8 +83,10 @@ def memory_kernel(
                 out *= tl.exp(since)[:, None]
             out += dot(overlap, written, PRECISION)
             tl.store(o + token * V + by_value, (out * scale).to(dtype), mask=in_out)
-        else:
-            tl.store(states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, entering, mask=in_cell)
+        if KEEP:
+            held = memory if READ else entering
+            tl.store(states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, held, mask=in_cell)
+        if READ == 0:
             tl.store(x + token * V + by_value, written, mask=in_out)
         if STATE_GATE == 1:
             last = token + (tl.minimum(tokens - i * C, C) - 1) * H
@@ -105,21 +107,21 @@ def launch_memory(
     memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
         q, write_key, w, u, *gates, o, states, x, initial, final, chunks.bounds, chunks.first, chunks.length, scale,
         crowd_of(programs), H=heads, G=heads // write_key.shape[2], K=key_dim, V=value_dim, C=chunks.size,
-        BK=tile(key_dim), READ=o is not None,
+        BK=tile(key_dim), READ=o is not None, KEEP=states is not None,
         HAS_INITIAL=initial is not None, HAS_FINAL=final is not None, PACKED=chunks.packed,
         STATE_GATE=gates.kind, PRECISION=operand_precision(w.dtype),
     )  # fmt: skip
 
 
 def read(
-    q: Tensor, write_key: Tensor, w: Tensor, u: Tensor, gates: GateSums, initial: Tensor | None, chunks: Chunks,
-    scale: float,
+    q: Tensor, write_key: Tensor, w: Tensor, u: Tensor, gates: GateSums, initial: Tensor | None, states: Tensor | None,
+    chunks: Chunks, scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Outputs [B, T, H, V], and the final states [N, H, K, V] float32."""
+    """Outputs [B, T, H, V], and the final states [N, H, K, V] float32; those between go to `states` where given."""
     heads, key_dim, value_dim = *w.shape[2:], u.shape[-1]
     o = torch.empty_like(u)
     final = w.new_empty(chunks.sequences, heads, key_dim, value_dim, dtype=torch.float32)
-    launch_memory(q, write_key, w, u, gates, o, None, None, initial, final, chunks, scale)
+    launch_memory(q, write_key, w, u, gates, o, states, None, initial, final, chunks, scale)
     return o, final
 
 

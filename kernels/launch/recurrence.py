@@ -19,6 +19,7 @@ class Inputs(NamedTuple):
 
     state_gate [B, T, HV] or [B, T, HV, K]: log gates of the memory. feedback [B, T, H, 2] float32: (f, m) of the
     feedback f - m <d_t, s_t>; None is (1, 1).
+    initial_rest [N, H, K]: what float32 leaves of d_1, which `chunk_osdn` alone reads.
     """
 
     q: Tensor
@@ -31,6 +32,7 @@ class Inputs(NamedTuple):
     initial_preconditioner: Tensor | None = None
     state_gate: Tensor | None = None
     feedback: Tensor | None = None
+    initial_rest: Tensor | None = None
     cu_seqlens: Tensor | None = None
 
     @property
@@ -90,7 +92,7 @@ class RecurrenceOperator(Operator[Inputs, Options, Outputs], Generic[Options, Ou
         if inputs.q.numel():
             return self.differentiate(inputs, options, saved, Cotangents(*grads))
         through = {"initial_state": grads[1], "initial_preconditioner": grads[2]}
-        return Gradients(*[_passed(x, through.get(name)) for name, x in inputs._asdict().items()][:-1])
+        return Gradients(*[_passed(getattr(inputs, x), through.get(x)) for x in Gradients._fields])
 
 
 def start_state(inputs: Inputs) -> Tensor:
@@ -106,6 +108,13 @@ def start_preconditioner(inputs: Inputs) -> Tensor:
     if inputs.initial_preconditioner is not None:
         return inputs.initial_preconditioner.clone()
     return inputs.k.new_ones((inputs.sequences, *inputs.k.shape[2:]), dtype=torch.float32)
+
+
+def start_rest(inputs: Inputs) -> Tensor:
+    """Likewise what float32 leaves of d_1."""
+    if inputs.initial_rest is not None:
+        return inputs.initial_rest.clone()
+    return inputs.k.new_zeros((inputs.sequences, *inputs.k.shape[2:]), dtype=torch.float32)
 
 
 def sum_groups(x: Tensor, heads: int) -> Tensor:

@@ -1,6 +1,6 @@
 """How tokens are cut into chunks, for batches of equal length and for packed sequences."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..boundary.cuts import count_slots, number_chunks
 from .tuning import autotune, configurations
 
 
@@ -58,27 +59,6 @@ def count(tokens: Tensor, cu_seqlens: Tensor | None) -> int:
     return tokens.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
 
 
-def count_slots(batch: int, length: int, size: int, cu_seqlens: Tensor | None) -> int:
-    """Slots for the chunks of B sequences of T tokens, or of packed ones; see `Chunks`."""
-
-    def slots() -> int:
-        chunks: int = triton.cdiv(length, size)
-        return batch * chunks if cu_seqlens is None else chunks + cu_seqlens.shape[0] - 2
-
-    return size_for(length, slots)
-
-
-def size_for(length: int, count: Callable[[], int]) -> int:
-    """What `count` says, or some size in a program that is exported for many lengths at once.
-
-    PyTorch would ask whether what depends on the length is 1, and export a program for such lengths alone.
-    """
-    if torch.compiler.is_exporting() and isinstance(length, torch.SymInt):
-        unknown: int = torch.library.get_ctx().new_dynamic_size()
-        return unknown
-    return count()
-
-
 def cut(batch: int, length: int, size: int, cu_seqlens: Tensor | None) -> Chunks:
     """Cut B sequences of T tokens, or the packed ones of `cu_seqlens`, into chunks, without a read by the host."""
     slots = count_slots(batch, length, size, cu_seqlens)
@@ -86,10 +66,7 @@ def cut(batch: int, length: int, size: int, cu_seqlens: Tensor | None) -> Chunks
         return Chunks(batch, length, batch, size, slots)
     bounds = cu_seqlens.to(torch.int64)
     sequences = bounds.numel() - 1
-    counts = (bounds.diff() + (size - 1)) // size
-    first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    numbers = torch.arange(slots, device=bounds.device)
-    owner = torch.searchsorted(first[1:], numbers, right=True)
+    first, owner = number_chunks(bounds, slots, size)
     owner = torch.where(owner < sequences, owner, -1).to(torch.int32)
     return Chunks(1, length, sequences, size, slots, bounds, first, owner)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..boundary.checks import refuse
 from ..boundary.pools import put_, put_state_, take, take_state
-from ..boundary.results import State
+from ..boundary.results import AnyState
 
 
 class LayerCache:
@@ -19,12 +19,12 @@ class LayerCache:
 
     - `tails`, tuple of three [N, conv_size - 1, features] tensors, or None: Last inputs of the short convolutions of
       q, k and v; None without convolutions.
-    - `state`, State or None: Memory and preconditioner; None before the first token.
+    - `state`, State, ExactState or None: Memory and preconditioner; None before the first token.
     """
 
     def __init__(self) -> None:
         self.tails: tuple[Tensor, ...] | None = None
-        self.state: State | None = None
+        self.state: AnyState | None = None
 
     @property
     def sequences(self) -> int | None:
@@ -83,7 +83,7 @@ class LayerCache:
         memory = self.state.state
         return not memory.requires_grad and (torch.is_inference_mode_enabled() or not memory.is_inference())
 
-    def advance(self, tails: tuple[Tensor, ...] | None, state: State | None) -> None:
+    def advance(self, tails: tuple[Tensor, ...] | None, state: AnyState | None) -> None:
         """Hold what a call handed on; with `state` None the call has written the state, and its tails follow it."""
         if state is not None:
             self.tails = None if tails is None else tuple(tail.clone() for tail in tails)
@@ -94,7 +94,7 @@ class LayerCache:
 
     def _take(self, other: "LayerCache", change: Callable[[Tensor], Tensor]) -> Self:
         self.tails = None if other.tails is None else tuple(change(tail) for tail in other.tails)
-        self.state = None if other.state is None else State(*(change(x) for x in other.state))
+        self.state = None if other.state is None else type(other.state)(*map(change, other.state))
         return self
 
     def __repr__(self) -> str:

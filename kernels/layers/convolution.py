@@ -6,13 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d
 
+from ..boundary.cuts import count_slots, start_chunks
+
 
 class Packing(NamedTuple):
     """Where packed sequences lie once each has its tail, `reach` rows long, in front of it.
 
     - `tokens`, [T] int64: Row of each token.
     - `tails`, [N * reach] int64: Rows of the tails that the sequences begin with.
-    - `next_tails`, [N * reach] int64: Rows of the tails that they hand on: the last ones of each.
+    - `next_tails`, [(N + C) * reach] int64: Rows of the tails that they hand on, the last ones of each; then, if asked
+      for, of those before each chunk.
     """
 
     tokens: Tensor
@@ -20,7 +23,7 @@ class Packing(NamedTuple):
     next_tails: Tensor
 
 
-def packing(cu_seqlens: Tensor, length: int, reach: int) -> Packing:
+def packing(cu_seqlens: Tensor, length: int, reach: int, chunk_size: int | None = None) -> Packing:
     """The rows of T packed tokens with `reach` rows before each sequence; nothing is read back to the host."""
     bounds = cu_seqlens.to(torch.int64)
     tokens = torch.arange(length, device=bounds.device)
@@ -28,10 +31,14 @@ def packing(cu_seqlens: Tensor, length: int, reach: int) -> Packing:
     sequence = torch.searchsorted(bounds[1:-1].contiguous(), tokens, right=True)
     numbers = torch.arange(len(bounds) - 1, device=bounds.device)
     tail = torch.arange(reach, device=bounds.device)
+    places = bounds[1:] + reach * numbers
+    if chunk_size is not None:
+        owner, start = start_chunks(bounds, count_slots(1, length, chunk_size, bounds), chunk_size)
+        places = torch.cat([places, start + reach * owner])
     return Packing(
         tokens + reach * (sequence + 1),
         ((bounds[:-1] + reach * numbers)[:, None] + tail).flatten(),
-        ((bounds[1:] + reach * numbers)[:, None] + tail).flatten(),
+        (places[:, None] + tail).flatten(),
     )
 
 
@@ -70,22 +77,20 @@ class ShortConvolution(nn.Conv1d):
         Returns
         -------
         (y [B, T, D], [N, reach, D])
-            The tails may be views of a buffer of all T inputs.
+            Packed, as many tails as `packed` has. They may be views of a buffer of all T inputs.
         """
         if tail is None:
             sequences = x.shape[0] if packed is None else len(packed.tails) // self.reach
             tail = x.new_zeros(sequences, self.reach, x.shape[2])
-        if x.shape[1] == 0:
-            return x, tail
         tail = tail.to(x.dtype)
         if packed is None:
             rows = torch.cat([tail, x], 1)
-            return self._filter(rows), rows[:, x.shape[1] :]
+            return self._filter(rows) if x.shape[1] else x, rows[:, x.shape[1] :]
         rows = x.new_zeros(1, len(packed.tokens) + len(packed.tails), x.shape[2])
         rows = rows.index_copy(1, packed.tokens, x).index_copy(1, packed.tails, tail.flatten(0, 1)[None])
-        next_tail = rows[0, packed.next_tails].unflatten(0, tail.shape[:2])
+        next_tail = rows[0, packed.next_tails].unflatten(0, (-1, self.reach))
         # The filter's first output belongs to row `reach`.
-        return self._filter(rows)[:, packed.tokens - self.reach], next_tail
+        return x if x.shape[1] == 0 else self._filter(rows)[:, packed.tokens - self.reach], next_tail
 
     def _filter(self, rows: Tensor) -> Tensor:
         return conv1d(rows.mT, self.weight, self.bias, groups=self.groups).mT

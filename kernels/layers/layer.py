@@ -1,7 +1,8 @@
 """Online Scaled DeltaNet as a layer of a language model, in place of a DeltaNet or attention layer."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,17 @@ from .marks import MarkedModule
 from .operator import can_launch, choose, step_
 from .parts import ForgetGate, HeadNorm
 
+CHUNK_SIZE = 64
 MODES = ("chunk", "fused_recurrent")
+
+
+class Spread(NamedTuple):
+    """Where the tokens and the past of a call lie: arguments of `forward`, `between` its last one."""
+
+    cu_seqlens: Tensor | None
+    rows: Tensor | None
+    cp_group: Any
+    between: bool
 
 
 class OnlineScaledDeltaNet(MarkedModule):
@@ -164,7 +175,8 @@ class OnlineScaledDeltaNet(MarkedModule):
         cu_seqlens: Tensor | None = None,
         state_indices: Tensor | None = None,
         cp_group: Any = None,
-    ) -> tuple[Tensor, LayerCache | None]:
+        return_intermediate_states: bool = False,
+    ) -> tuple[Any, ...]:
         """Mix the tokens of each sequence, causally.
 
         Parameters
@@ -185,10 +197,14 @@ class OnlineScaledDeltaNet(MarkedModule):
         cp_group : torch.distributed.ProcessGroup or None
             Ranks over which the tokens of each sequence are spread (`osdn_kernels.parallel.context_parallel`); tokens,
             mask and `cu_seqlens` are those of this rank, `cache` is the same on every rank before and after.
+        return_intermediate_states : bool
+            Also return a cache of what stands before each chunk of 64 tokens, of all sequences in order, padding left
+            out: ``cache.take(rows)`` starts others with that prefix, with the bits of this call where that call asks
+            for the same. Waits for the device without `cu_seqlens`; not with `cp_group`.
 
         Returns
         -------
-        (o [B, T, D], LayerCache or None)
+        (o [B, T, D], LayerCache or None), and a LayerCache with `return_intermediate_states`
 
         Raises
         ------
@@ -202,11 +218,19 @@ class OnlineScaledDeltaNet(MarkedModule):
         )
         if cache is None and use_cache:
             cache = LayerCache()
+        if return_intermediate_states and cp_group is not None:
+            refuse("return_intermediate_states", "False beside cp_group", True)
+        spread = Spread(cu_seqlens, state_indices, cp_group, return_intermediate_states)
+        kept = None
         if attention_mask is not None:
             kept = attention_mask[:, attention_mask.shape[1] - hidden_states.shape[1] :].bool()
-            if not bool(kept.all()):
-                return self._mix_unpadded(hidden_states, kept, cache, cp_group), cache
-        return self._mix(hidden_states, cache, cu_seqlens, cp_group, state_indices), cache
+        elif return_intermediate_states and cu_seqlens is None:
+            kept = hidden_states.new_ones(hidden_states.shape[:2], dtype=torch.bool)
+        if kept is not None and (return_intermediate_states or not bool(kept.all())):
+            o, between = self._mix_unpadded(hidden_states, kept, cache, spread)
+        else:
+            o, between = self._mix(hidden_states, cache, spread)
+        return (o, cache, between) if return_intermediate_states else (o, cache)
 
     @torch.no_grad()
     def new_cache(self, sequences: int, dtype: torch.dtype | None = None) -> LayerCache:
@@ -236,21 +260,18 @@ class OnlineScaledDeltaNet(MarkedModule):
         start = self.initial_preconditioner.to(dtype).clamp(self.rule.d_min, self.rule.d_max)
         return start.expand(sequences, -1, -1).contiguous()
 
-    def _mix_unpadded(self, x: Tensor, kept: Tensor, cache: LayerCache | None, cp_group: Any) -> Tensor:
+    def _mix_unpadded(
+        self, x: Tensor, kept: Tensor, cache: LayerCache | None, spread: Spread
+    ) -> tuple[Tensor, LayerCache | None]:
         """`_mix` of the tokens that a mask [B, T] keeps, packed, and zeros for the others."""
         tokens = kept.flatten().nonzero()[:, 0]
-        cu_seqlens = nn.functional.pad(kept.sum(1).cumsum(0), (1, 0))
-        o = self._mix(x.flatten(0, 1)[tokens][None], cache, cu_seqlens, cp_group)
-        return o.new_zeros(kept.numel(), x.shape[2]).index_copy(0, tokens, o[0]).view(x.shape)
+        packed = spread._replace(cu_seqlens=nn.functional.pad(kept.sum(1).cumsum(0), (1, 0)))
+        o, between = self._mix(x.flatten(0, 1)[tokens][None], cache, packed)
+        return o.new_zeros(kept.numel(), x.shape[2]).index_copy(0, tokens, o[0]).view(x.shape), between
 
-    def _mix(
-        self,
-        x: Tensor,
-        cache: LayerCache | None,
-        cu_seqlens: Tensor | None,
-        cp_group: Any,
-        rows: Tensor | None = None,
-    ) -> Tensor:
+    def _mix(self, x: Tensor, cache: LayerCache | None, spread: Spread) -> tuple[Tensor, LayerCache | None]:
+        """The outputs, and what stands before each chunk if asked for."""
+        cu_seqlens, rows, *_ = spread
         sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
         # Dynamo answers `in` on sizes that it traces as symbols by identity, so this is spelt out.
         if (
@@ -263,12 +284,17 @@ class OnlineScaledDeltaNet(MarkedModule):
         tails = None if cache is None else cache.tails
         if tails is not None and rows is not None:
             tails = tuple(take(tail, rows) for tail in tails)
-        q, k, v, tails = self._queries_keys_values(x, tails, cu_seqlens, cp_group)
+        q, k, v, tails = self._queries_keys_values(x, tails, spread)
         beta = self.b_proj(x).to(widen(x.dtype)).sigmoid()
         if self.allow_neg_eigval:
             beta = 2 * beta
         g = None if self.forget_gate is None else self.forget_gate(x)
-        o, state = self._attend(q, k, v, beta, g, cache, sequences, cu_seqlens, cp_group, rows)
+        o, state, *states = self._attend(q, k, v, beta, g, cache, sequences, spread)
+        between = None
+        if spread.between:
+            between = LayerCache()
+            between.advance(tails and tuple(tail[sequences:].detach() for tail in tails), *states)
+            tails = tails and tuple(tail[:sequences] for tail in tails)
         if cache is not None and rows is not None:
             cache.put_tails_(rows, tails)
         elif cache is not None:
@@ -276,32 +302,29 @@ class OnlineScaledDeltaNet(MarkedModule):
         o = self.o_norm(o).flatten(2)
         if self.g_proj is not None:
             o = o * silu(self.g_proj(x))
-        y: Tensor = self.o_proj(o.to(v.dtype))
-        return y
+        return self.o_proj(o.to(v.dtype)), between
 
     def _queries_keys_values(
-        self, x: Tensor, tails: tuple[Tensor, ...] | None, cu_seqlens: Tensor | None, cp_group: Any
+        self, x: Tensor, tails: tuple[Tensor, ...] | None, spread: Spread
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...] | None]:
         """q and k [B, T, H, K], not yet normalised, v [B, T, H, V], and the next tails of the convolutions."""
         streams = [self.q_proj(x), self.k_proj(x), self.v_proj(x)]
         if self.use_short_conv:
-            streams, tails = self._convolve(streams, tails, cu_seqlens, cp_group)
+            streams, tails = self._convolve(streams, tails, spread)
         dtype = streams[2].dtype
         heads = (self.num_heads, self.num_heads, self.num_v_heads)
         q, k, v = (silu(x).to(dtype).unflatten(2, (h, -1)) for x, h in zip(streams, heads, strict=True))
         return q, k, v, tails
 
     def _convolve(
-        self,
-        streams: list[Tensor],
-        tails: tuple[Tensor, ...] | None,
-        cu_seqlens: Tensor | None,
-        cp_group: Any,
+        self, streams: list[Tensor], tails: tuple[Tensor, ...] | None, spread: Spread
     ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         filters = (self.q_conv1d, self.k_conv1d, self.v_conv1d)
         packed: Packing | None = None
+        cu_seqlens, _, cp_group, between = spread
         if cu_seqlens is not None:
-            packed = packing(cu_seqlens, streams[0].shape[1], self.q_conv1d.reach)
+            size = CHUNK_SIZE if between else None
+            packed = packing(cu_seqlens, streams[0].shape[1], self.q_conv1d.reach, size)
         leaving: tuple[Tensor, ...] | None = None
         if cp_group is not None:
             tails, leaving = exchange_tails(streams, tails, self.q_conv1d.reach, cu_seqlens, cp_group)
@@ -318,11 +341,13 @@ class OnlineScaledDeltaNet(MarkedModule):
         g: Tensor | None,
         cache: LayerCache | None,
         sequences: int,
-        cu_seqlens: Tensor | None,
-        cp_group: Any,
-        rows: Tensor | None,
-    ) -> tuple[Tensor, State | None]:
-        """o [B, T, H, V] and what the sequences hand on; None without a cache, and where it was written into it."""
+        spread: Spread,
+    ) -> tuple[Any, ...]:
+        """o [B, T, H, V] and what the sequences hand on; None without a cache, and where it was written into it.
+
+        Then the states before each chunk, if asked for.
+        """
+        cu_seqlens, rows, cp_group, between = spread
         state = None if cache is None else cache.state
         start = None
         if state is None or self.anchored:
@@ -334,18 +359,23 @@ class OnlineScaledDeltaNet(MarkedModule):
             "use_qk_l2norm_in_kernel": True,
             "state_indices": rows,
         }
-        writable = cache is not None and cache.writable and cu_seqlens is None and cp_group is None
-        if writable and state is not None and q.shape[1] == 1 and can_launch(q):
+        single = cu_seqlens is None and cp_group is None and q.shape[1] == 1
+        if single and cache is not None and cache.writable and state is not None and can_launch(q):
+            cache.state = state = State(*state[:2])
             return step_(q, k, v, beta, state, **options), None
         # What the layer passes is in range by construction, and cu_seqlens was checked.
         operator = self.operator(q)
         if cp_group is not None:
             operator = context_parallel(operator, cp_group)
-        o, final = operator(
+        if between:
+            operator = partial(
+                choose("chunk", q, in_chunks=True), chunk_size=CHUNK_SIZE, return_intermediate_states=True
+            )
+        results: tuple[Any, ...] = operator(
             q, k, v, beta, initial_state=state, initial_preconditioner=start if state is None else None,
             output_final_state=cache is not None, cu_seqlens=cu_seqlens, check_values=False, **options,
         )  # fmt: skip
-        return o, final
+        return results
 
     def operator(self, q: Tensor) -> Callable[..., Any]:
         """What a call with these queries goes through; a subclass may watch or replace it."""

@@ -23,9 +23,14 @@ HAS_TRITON = importlib.util.find_spec("triton") is not None
 _warned = False
 
 
-def choose(mode: str, q: Tensor) -> Callable[..., Any]:
-    """The operator for queries [B, T, H, K] in a layer's mode; all take the arguments of `chunk_osdn`."""
+def choose(mode: str, q: Tensor, *, in_chunks: bool = False) -> Callable[..., Any]:
+    """The operator for queries [B, T, H, K] in a layer's mode; all take the arguments of `chunk_osdn`.
+
+    `in_chunks` asks for one that goes through chunks, whatever the mode and the length.
+    """
     length = q.shape[1]
+    if in_chunks:
+        mode, length = "chunk", RECURRENT_LENGTH + 1
     if not can_launch(q):
         # The chunkwise reference reads whether a chunk clips, so that only the other one traces.
         return osdn_reference if mode == "fused_recurrent" or length == 1 else chunk_osdn_reference

@@ -218,7 +218,7 @@ def allocate(inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
 
 def recurrent_forward(inputs: Inputs, options: RecurrentOptions) -> RecurrentOutputs:
     """All tokens one after the other, from contiguous inputs."""
-    *tensors, cu_seqlens = inputs
+    *tensors, _, cu_seqlens = inputs
     k, g, (heads, value_dim) = inputs.k, inputs.g, inputs.v.shape[2:]
     key_dim = k.shape[3]
     rule, result = options.rule, allocate(inputs, options)

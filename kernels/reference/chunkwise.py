@@ -129,15 +129,17 @@ def _stepped(
     return torch.stack(iterates, 2)
 
 
-def remember_chunks(memory: Memory, path: Tensor, scale: float, chunk_size: int) -> tuple[Tensor, Tensor]:
-    """Outputs and the final state, one chunk after the other (T12).
+def remember_chunks(
+    memory: Memory, path: Tensor, scale: float, chunk_size: int
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Outputs, the final state and those that chunks are entered with, one chunk after the other (T12).
 
     A = tril(diag(beta) K K~^T, -1), X = (I + A)^-1 diag(beta) (V - K H), H+ = H + K~^T X,
     O = scale (Q H + tril(Q K~^T) X), with K~ the rows d_t * k_t.
     """
     length = memory.k.shape[1]
     if length == 0:
-        return memory.v, memory.start
+        return memory.v, memory.start, []
     tokens = (memory.q, memory.k, path * memory.k, memory.v, memory.beta[..., None])
     q, k, write_key, v, beta = (chunked(x, chunk_size) for x in tokens)
     solved = solve_unit_lower(beta * (k @ write_key.mT), beta * torch.cat([v, k], -1))
@@ -149,7 +151,7 @@ def remember_chunks(memory: Memory, path: Tensor, scale: float, chunk_size: int)
         writes.append(u - w @ state)
         state = state + keys.mT @ writes[-1]
     read = q @ torch.stack(entries, 2) + (q @ write_key.mT).tril() @ torch.stack(writes, 2)
-    return unchunked(scale * read, length), state
+    return unchunked(scale * read, length), state, entries
 
 
 def solve_unit_lower(a: Tensor, b: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..boundary.cuts import count_slots
 from ..boundary.gated import check_gated_call, feedback_terms
 from ..boundary.inputs import ANYWHERE, Arguments, ScanArguments, check_call, check_scan
 from ..boundary.numerics import REFERENCE, declare
@@ -59,8 +60,8 @@ class Memory(NamedTuple):
 ScanSolver = Callable[[Scan, Rule, int], tuple[Tensor, Tensor]]
 """(scan, rule, chunk size) -> d_t [N, T, H, K] and the d handed on [N, H, K]."""
 
-MemorySolver = Callable[[Memory, Tensor, float, int], tuple[Tensor, Tensor]]
-"""(memory, d_t, scale, chunk size) -> o [N, T, H, V] and the final state [N, H, K, V]."""
+MemorySolver = Callable[[Memory, Tensor, float, int], tuple[Tensor, Tensor, list[Tensor]]]
+"""(memory, d_t, scale, chunk size) -> o [N, T, H, V], and the states [N, H, K, V] at the end and where chunks begin."""
 
 
 @declare(REFERENCE)
@@ -130,12 +131,26 @@ def run(call: Arguments, solve_scan: ScanSolver, solve_memory: MemorySolver) -> 
     ):
         path, final = solve_scan(scan, call.rule, call.chunk_size)
         pieces.append((*solve_memory(memory, spread(path, group), call.scale, call.chunk_size), path, final))
-    outputs, states, paths, finals = zip(*pieces, strict=True)
+    outputs, states, entries, paths, finals = zip(*pieces, strict=True)
     o = join(call.cu_seqlens, outputs, k.shape[1]).to(call.v.dtype)
     final_state = call.hand_on(State(torch.cat(states), torch.cat(finals)))
-    if not call.return_trajectory:
-        return o, final_state
-    return o, final_state, follow(join(call.cu_seqlens, paths, k.shape[1]), k, widened(call.beta, k.dtype))
+    results: Results = o, final_state
+    if call.return_trajectory:
+        path = join(call.cu_seqlens, paths, k.shape[1])
+        results += (follow(path, k, widened(call.beta, k.dtype)),)
+    if call.return_intermediate_states:
+        slots = count_slots(k.shape[0], k.shape[1], call.chunk_size, call.cu_seqlens)
+        starts = [torch.stack(memories, 1) for memories in entries if memories]
+        firsts = [path[:, :: call.chunk_size] for path in paths]
+        between = by_slot(starts, states[0], slots), by_slot(firsts, finals[0], slots)
+        results += (State(*map(Tensor.detach, between)),)
+    return results
+
+
+def by_slot(pieces: Sequence[Tensor], like: Tensor, slots: int) -> Tensor:
+    """[slots, ...] of what pieces [N, n, ...] have for each chunk, zeros for slots that packed sequences leave over."""
+    rows = torch.cat([like[:0], *(x.flatten(0, 1) for x in pieces)])
+    return pad(rows, (*[0, 0] * (rows.dim() - 1), 0, slots - len(rows)))
 
 
 def spread(x: Tensor, group: int) -> Tensor:
@@ -191,18 +206,23 @@ def project(d: Tensor, rule: Rule) -> Tensor:
     return d.clamp(rule.d_min, rule.d_max)
 
 
-def remember_tokens(memory: Memory, path: Tensor, scale: float, chunk_size: int) -> tuple[Tensor, Tensor]:
+def remember_tokens(
+    memory: Memory, path: Tensor, scale: float, chunk_size: int
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Write, then read, one token after the other; `path` holds d_t."""
     state = memory.start
     outputs: list[Tensor] = []
+    entries: list[Tensor] = []
     tokens = (memory.q, memory.k, path * memory.k, memory.v, memory.beta)
     gates = [None] * memory.k.shape[1] if memory.state_gate is None else memory.state_gate.exp().unbind(1)
     for q, k, write_key, v, beta, alpha in zip(*(x.unbind(1) for x in tokens), gates, strict=True):
+        if len(outputs) % chunk_size == 0:
+            entries.append(state)
         state = fade(state, alpha)
         residual = v - torch.einsum("nhkv,nhk->nhv", state, k)
         state = state + torch.einsum("nhk,nhv->nhkv", write_key, beta[..., None] * residual)
         outputs.append(scale * torch.einsum("nhkv,nhk->nhv", state, q))
-    return stack_tokens(outputs, memory.v), state
+    return stack_tokens(outputs, memory.v), state, entries
 
 
 def fade(state: Tensor, alpha: Tensor | None) -> Tensor:

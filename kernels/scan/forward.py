@@ -39,6 +39,7 @@ class Gains(NamedTuple):
       not hold.
     - `clipped`, [slots, H] int8: 1 where the chunk was stepped token by token.
     - `final`, [N, H, K] float32: d handed on by each sequence.
+    - `rest`, [N, H, K] float32 or None: What float32 leaves of it, where chunks are gone through in order.
     - `written`: Whether all rows of `out` were written, and not only those of chunks that clipped.
     - `opened`, [sweeps, N, H] int32 or None: 1 where a sweep walked something, or, the last, found something left to
       walk; None where none is tried.
@@ -48,6 +49,7 @@ class Gains(NamedTuple):
     entries: Tensor
     clipped: Tensor
     final: Tensor
+    rest: Tensor | None = None
     written: bool = False
     opened: Tensor | None = None
 
@@ -157,12 +159,12 @@ def extremes(
 )
 @triton.jit
 def chain_kernel(
-    k, g, anchor, initial, inverse, gain, entry, entry_rest, clipped, final, out, path, origin, bounds, first, length,
-    eta, eta_rest, d_min, d_max,
+    k, g, anchor, initial, initial_rest, inverse, gain, entry, entry_rest, clipped, final, final_rest, out, path,
+    origin, bounds, first, length, eta, eta_rest, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr,
-    HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_ORIGIN: tl.constexpr,
-    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr,
-    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_INITIAL_REST: tl.constexpr,
+    HAS_FINAL_REST: tl.constexpr, HAS_ORIGIN: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    KEEP: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Gains of a sequence's chunks, one after the other.
 
@@ -180,6 +182,8 @@ def chain_kernel(
     if HAS_INITIAL:
         d = tl.load(initial + own, mask=known, other=0.0)
     rest = tl.zeros([BK], tl.float32)
+    if HAS_INITIAL_REST:
+        rest = tl.load(initial_rest + own, mask=known, other=0.0)
     c = tl.zeros([BK], tl.float32)
     if HAS_ANCHOR:
         c = tl.load(anchor + own, mask=known, other=0.0)
@@ -250,6 +254,8 @@ def chain_kernel(
     if HAS_ORIGIN:
         tl.store(origin + program, reached)
     tl.store(final + own, d, mask=known)
+    if HAS_FINAL_REST:
+        tl.store(final_rest + own, rest, mask=known)
 
 
 # One warp holds the row: sums over features then need no exchange between warps.
@@ -340,13 +346,17 @@ def rule_numbers(rule: Rule) -> tuple[float, float, float, float]:
 
 def scan_forward(
     k: Tensor, g: Tensor | None, anchor: Tensor | None, initial: Tensor | None, rule: Rule, chunks: Chunks,
-    out: Tensor, *, scale_key: bool, sequential: bool, path: Tensor | None = None,
+    out: Tensor, *, scale_key: bool, sequential: bool, path: Tensor | None = None, in_order: bool = False,
+    initial_rest: Tensor | None = None,
 ) -> Gains:  # fmt: skip
     """Gains, chunk entries and the d handed on.
 
     k [B, T, H, K]; g [B, T, H] or None; anchor, initial [N, H, K] float32 or None (0, ones). Of out [B, T, H, K], the
     rows of chunks that were stepped token by token (all, if `sequential`) are written: d_t, or d_t * k_t with
     `scale_key`. The same rows of `path` [B, T, H, K] float32, if given, get d_t.
+
+    `in_order` goes through the chunks one after the other, clipped or forgetting ones too, so that what follows an
+    entry depends on it and its rest alone: a sequence cut between chunks has the same bits.
     """
     heads, dim = k.shape[2:]
     make: dict[str, Any] = {"dtype": torch.float32, "device": k.device}
@@ -357,6 +367,7 @@ def scan_forward(
         torch.zeros(2, chunks.slots, heads, dim, **make),
         per_slot(chunks.slots, heads, dtype=torch.int8, device=k.device),
         torch.empty(chunks.sequences, heads, dim, **make),
+        torch.zeros(chunks.sequences, heads, dim, **make) if in_order else None,
     )
     programs = chunks.sequences * heads
     if programs == 0:
@@ -370,7 +381,7 @@ def scan_forward(
     if sequential:
         sequential_kernel[(programs,)](k, g, anchor, initial, *rest, **shared)
         return gains._replace(written=True)
-    sweeps = sweeps_pay(rule)
+    sweeps = sweeps_pay(rule) and not in_order
     origin = None
     # Forgetting forgets wrong entries too: sweeps then settle at once, and need no operator.
     if not sweeps or g is None:
@@ -378,8 +389,9 @@ def scan_forward(
         if sweeps:
             origin = torch.empty(programs, dtype=torch.int32, device=k.device)
         chain_kernel[(programs,)](
-            k, g, anchor, initial, inverse, gains.gain, *gains.entries, gains.clipped, gains.final, out, path, origin,
-            chunks.bounds, chunks.first, chunks.length, *rule_numbers(rule), **shared, BLOCK=BLOCK, HAS_ORIGIN=sweeps,
+            k, g, anchor, initial, initial_rest, inverse, gains.gain, *gains.entries, gains.clipped, gains.final,
+            gains.rest, out, path, origin, chunks.bounds, chunks.first, chunks.length, *rule_numbers(rule), **shared,
+            BLOCK=BLOCK, HAS_INITIAL_REST=initial_rest is not None, HAS_FINAL_REST=in_order, HAS_ORIGIN=sweeps,
             PRECISION=exact_precision(k.dtype),
         )  # fmt: skip
     if sweeps:

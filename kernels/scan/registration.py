@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..boundary.cuts import count_slots
 from ..boundary.rule import Rule
 from ..launch.registration import Operator
 from ..launch.runtime import single
-from ..launch.sequences import Chunks, count, count_slots, cut
+from ..launch.sequences import Chunks, count, cut
 from .backward import scan_backward
 from .forward import Gains, expand, scan_forward
 

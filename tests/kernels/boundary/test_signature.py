@@ -23,7 +23,7 @@ PUBLIC = (
     "q, k, v, beta, *, g=None, scale=None, eta=0.003, d_min=0.6666666666666666, d_max=1.5, anchor=None, "
     "normalize_feedback=False, beta_aware=False, initial_state=None, initial_preconditioner=None, state_indices=None, "
     "output_final_state=False, use_qk_l2norm_in_kernel=False, "
-    "cu_seqlens=None, chunk_size=64, return_trajectory=False, check_values=True"
+    "cu_seqlens=None, chunk_size=64, return_trajectory=False, return_intermediate_states=False, check_values=True"
 )
 PUBLIC_SCAN = (
     "k, *, g=None, eta=0.003, d_min=0.6666666666666666, d_max=1.5, anchor=None, normalize_feedback=False, "

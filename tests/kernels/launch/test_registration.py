@@ -37,8 +37,9 @@ def test_opcheck_of_the_chunkwise_operator(mode, eta, keep, bounds):
     if mode != LEARNED:
         given[4] = given[5] = None
     bounds = None if bounds is None else torch.tensor(bounds)
-    numbers = (0.25, eta, 0.56, 1.18, False, False, 16, mode, False, keep)
-    assert opcheck(torch.ops.osdn.chunk_forward.default, (*given, None, None, bounds, *numbers)) == ALL_PASS
+    numbers = (0.25, eta, 0.56, 1.18, False, False, 16, mode, False, keep, keep)
+    given += [None, None, None, bounds]
+    assert opcheck(torch.ops.osdn.chunk_forward.default, (*given, *numbers)) == ALL_PASS
 
 
 @pytest.mark.parametrize("bounds", [None, [0, 7, 7, 20]])
@@ -46,9 +47,8 @@ def test_opcheck_of_the_recurrent_operator(bounds):
     given = leaves(bounds)
     bounds = None if bounds is None else torch.tensor(bounds)
     numbers = (0.25, 0.3, 0.56, 1.18, False, False, True)
-    assert (
-        opcheck(torch.ops.osdn.recurrent_forward.default, (*given, None, None, bounds, *numbers)) == ALL_PASS
-    )
+    given += [None, None, None, bounds]
+    assert opcheck(torch.ops.osdn.recurrent_forward.default, (*given, *numbers)) == ALL_PASS
 
 
 def test_opcheck_of_the_preconditioner_and_the_norm():
