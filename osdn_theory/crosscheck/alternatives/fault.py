@@ -150,13 +150,14 @@ def boundary_late(sequences: list[RecurrenceInputs]) -> list[RecurrenceInputs]:
 CHUNKS = (16, 32, 64, 128)
 """Chunk sizes that kernels use."""
 
-READING = frozenset({"osdn", "delta_net", "gated_delta_net", "kda", "preconditioned_delta_net"})
+GATED_OSDN = frozenset({"osgdn", "oskda"})
+OSDN = frozenset({"osdn"}) | GATED_OSDN
+READING = OSDN | frozenset({"delta_net", "gated_delta_net", "kda", "preconditioned_delta_net"})
 """Recurrences with a memory."""
 
-CALIBRATING = frozenset({"osdn", "preconditioner"})
+CALIBRATING = OSDN | frozenset({"preconditioner"})
 PRECONDITIONED = frozenset({"preconditioned_delta_net"})
-DECAYING = frozenset({"gated_delta_net", "kda"}) | PRECONDITIONED
-OSDN = frozenset({"osdn"})
+DECAYING = frozenset({"gated_delta_net", "kda"}) | PRECONDITIONED | GATED_OSDN
 ANY = READING | CALIBRATING
 FAMILIES = {
     "any": ANY,
@@ -164,6 +165,10 @@ FAMILIES = {
     "calibrating": CALIBRATING,
     "decaying": DECAYING,
     "preconditioned": PRECONDITIONED,
+    "osdn": OSDN,
+    "gated-osdn": GATED_OSDN,
+    "ungated-osdn": OSDN - GATED_OSDN,
+    "featurewise": frozenset({"kda", "oskda"}),
 }
 
 NORM = "use_qk_l2norm_in_kernel"

@@ -36,6 +36,14 @@ TOKEN_INPUTS = ("log_gate", "log_state_gate", "log_gram_decay", "gram_weight")
 OWN = ("initial_state", "initial_preconditioner", "anchor", *TOKEN_INPUTS)
 """The arrays of a case beside those of its stream."""
 
+RULED: Mapping[str, Callable[..., Trajectory]] = {
+    "osdn": osdn,
+    "osgdn": gated_delta_net,
+    "oskda": kda,
+    "preconditioner": osdn,
+}
+"""Recurrences whose d moves by a rule."""
+
 FROZEN_RULE: Mapping[str, Callable[..., Trajectory]] = {
     "delta_net": delta_net,
     "gated_delta_net": gated_delta_net,
@@ -63,8 +71,8 @@ class Case:
         d_1; of Preconditioned DeltaNet A_0, the Gram diagonal that it starts from.
     anchor : (B, H, K)
     log_gate, log_state_gate : (B, H, T) or None
-        What the kernel is given as g: float32 values whose exponentials are the gates of the stream. The state gate of
-        KDA is (B, H, T, K).
+        What the kernel is given as g or g_d: float32 values whose exponentials are the gates of the stream. The state
+        gate of KDA is (B, H, T, K).
     log_gram_decay, gram_weight : (B, H, T) or None
         Of Preconditioned DeltaNet: the logarithm of the Gram diagonal's decay, float32, and the weight of each key in
         it, which `dtype` holds.
@@ -177,7 +185,7 @@ class Case:
             )
         if self.recurrence in FROZEN_RULE:
             return FROZEN_RULE[self.recurrence](stream, initial_preconditioner=start, **given)
-        return osdn(stream, self.rule, initial_preconditioner=start, **given)
+        return RULED[self.recurrence](stream, self.rule, initial_preconditioner=start, **given)
 
     def read_stream(self) -> Stream:
         """The stream as the recurrence sees it: queries and keys of norm one where the kernel makes them so."""
@@ -251,6 +259,8 @@ def pose(
     stream = stream.map(lambda array: round_to(array, FORMATS[dtype]), "queries", "keys", "values", "beta")
     log_gate = _log_gate(stream, rule) if adapter.calibrates else None
     rule = _rounded_rule(rule) if adapter.calibrates else FROZEN
+    if adapter.calibrates and adapter.beta_aware and "beta_aware" not in adapter.parameters:
+        rule = replace(rule, beta_aware=True)
     per_head = (*stream.lead, stream.key_dim)
     start = np.zeros(per_head) if adapter.preconditioned else np.ones(per_head)
     if adapter.calibrates and stream.initial_preconditioner is not None:

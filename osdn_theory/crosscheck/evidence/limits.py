@@ -116,8 +116,7 @@ def limits(
     reads: bool = True,
     prefixes: Sequence[int] = (),
 ) -> RoundingLimits:
-    """The bounds for a kernel on a case; stated allowances where the memory decays or keys are normalised, which T18
-    leaves out.
+    """The bounds for a kernel on a case; stated allowances where T18 says nothing (`is_proved`).
 
     Without `reads` those of the kernel's own reads are left out. States are bounded as handed on after all tokens, and
     by calls on `prefixes` of so many.
@@ -132,8 +131,8 @@ def limits(
 
 
 def is_proved(case: Case) -> bool:
-    """Whether T18 speaks of the case: not where the memory decays or the kernel normalises keys."""
-    return case.state_gate is None and case.key_norm is None
+    """Whether T18 speaks of the case: not where the memory decays, feedback takes beta or keys are normalised."""
+    return case.state_gate is None and case.key_norm is None and not case.rule.beta_aware
 
 
 def _widest(found: Sequence[Limit | None]) -> Limit | None:
@@ -231,7 +230,9 @@ def _allowances(case: Case, exact: Trajectory) -> RoundingLimits:
     What is read with x is measured by ||S_t|| ||x|| / sqrt(K) where the read itself is smaller, as terms cancel.
     """
     relative = RELATIVE_ALLOWANCE[case.dtype]
-    why = "the memory decays" if case.state_gate is not None else "the kernel normalises keys"
+    why = "feedback takes beta into account" if case.rule.beta_aware else "the kernel normalises keys"
+    if case.state_gate is not None:
+        why = "the memory decays"
     basis = f"allowance, {relative:g} of what was there of late: no bound is proved where {why}"
     assert exact.states is not None
     gates = np.ones(exact.outputs.shape[:-1]) if case.state_gate is None else case.state_gate

@@ -158,9 +158,9 @@ def refuse_unspeakable(adapter: Adapter, case: Case) -> None:
     takes, rule = adapter.parameters, case.rule
     if not adapter.calibrates:
         return
-    require(not rule.beta_aware, f"rule: {adapter.name} has no beta-aware feedback")
     needed = {
-        "g": case.log_gate is not None,
+        "beta_aware": rule.beta_aware != adapter.beta_aware,
+        adapter.forget_gate: case.log_gate is not None,
         "anchor": case.log_gate is not None and bool(np.any(case.anchor != 0)),
         "normalize_feedback": rule.normalize_feedback,
         "initial_preconditioner": bool(np.any(case.initial_preconditioner != 1)),

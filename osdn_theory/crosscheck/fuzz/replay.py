@@ -24,7 +24,7 @@ from osdn_theory.crosscheck.evidence.observation import observe_answer
 from osdn_theory.crosscheck.examination.exercises.question import Answer, Question, answer
 from osdn_theory.crosscheck.fuzz.held import TrialFault, known_of
 from osdn_theory.crosscheck.fuzz.trial import AXES, Trial, parts, rebuild
-from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
+from osdn_theory.crosscheck.kernel.adapters import CALIBRATING, Adapter, adapt
 from osdn_theory.crosscheck.kernel.calling import FORMS
 from osdn_theory.crosscheck.kernel.registry import resolve
 from osdn_theory.crosscheck.kernel.signature.recognition import recognise
@@ -217,7 +217,7 @@ def _case(
     about: Mapping[str, Any], asked: Mapping[str, Any], arrays: Mapping[str, Array], place: int
 ) -> Case:
     own = {name: arrays[f"{place}.{name}"] for name in AXES if f"{place}.{name}" in arrays}
-    calibrates = about["recurrence"] in ("osdn", "preconditioner")
+    calibrates = about["recurrence"] in CALIBRATING
     empty = Case(
         stream=Stream(keys=own["keys"], values=own["values"], name=asked["name"]),
         rule=CalibrationRule(**asked["rule"]) if calibrates else FROZEN,

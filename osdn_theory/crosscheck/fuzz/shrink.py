@@ -10,6 +10,7 @@ import numpy as np
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.fuzz.trial import Trial, change_arrays, cut, parts
+from osdn_theory.crosscheck.kernel.adapters import CALIBRATING
 from osdn_theory.recurrence.rules import PUBLISHED
 
 Pass = Callable[[Trial], Iterator[Trial]]
@@ -129,7 +130,7 @@ def _other(trial: Trial, place: int, case: Case) -> Trial:
 
 
 def _calibrates(case: Case) -> bool:
-    return case.recurrence in ("osdn", "preconditioner")
+    return case.recurrence in CALIBRATING
 
 
 def _ruled(**changes: Any) -> Callable[[Case], Case]:

@@ -37,11 +37,11 @@ ALLOWED = {"float32": 5e-5, "float16": 1e-2, "bfloat16": 5e-2}
 mistake 3e-4; 16-bit ones store every intermediate of both passes rounded by up to 2^-9 and 2^-12. Memories that decay
 have the allowance of their outputs."""
 
-KNOWN = ("osdn", "delta_net", "gated_delta_net", "kda", "preconditioner")
+KNOWN = ("osdn", "osgdn", "oskda", "delta_net", "gated_delta_net", "kda", "preconditioner")
 """Recurrences of the reference."""
 
-LEAVES = ("q", "k", "v", "beta", "g", "anchor", "initial_state", "initial_preconditioner")
-PER_TOKEN = ("q", "k", "v", "beta", "g")
+LEAVES = ("q", "k", "v", "beta", "g", "g_d", "anchor", "initial_state", "initial_preconditioner")
+PER_TOKEN = ("q", "k", "v", "beta", "g", "g_d")
 
 RESULTS = ("o", "final state", "d handed on", "d")
 """What a linear form may be made of; their order is the cotangents' seed. Only a kernel of the preconditioner alone
@@ -172,7 +172,8 @@ def _peer(reference: Adapter | None, case: Case, backward: Backward = EXACT) -> 
             recurrence=case.recurrence,
             order="recurrent",
             parameters=_parameters(scan),
-            options={"backward": backward},
+            defaults={"beta_aware": False},
+            options={"backward": backward, **({} if scan else {"decays": case.state_gate is not None})},
         )
     # OSDN that does not calibrate is DeltaNet.
     able = {case.recurrence, "osdn"} if case.recurrence == "delta_net" else {case.recurrence}

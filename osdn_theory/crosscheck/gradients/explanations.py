@@ -16,7 +16,7 @@ from osdn_theory.crosscheck.evidence.comparison import per_token
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of
 from osdn_theory.crosscheck.gradients.check import PER_TOKEN, GradedGradients, altered_gradients
 from osdn_theory.crosscheck.gradients.reference import Backward
-from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.crosscheck.kernel.adapters import CALIBRATING, Adapter
 from osdn_theory.rounding import BFLOAT16, round_to
 
 _FAULTS = tomllib.loads((files(__package__) / "faults.toml").read_text())
@@ -63,7 +63,7 @@ def _chunks(adapter: Adapter, case: Case) -> tuple[int, ...]:
 
 
 def _of_the_pass(case: Case, chunks: Sequence[int]) -> Iterator[tuple[str, str, Backward]]:
-    scale, calibrates = case.scale, case.recurrence in ("osdn", "preconditioner")
+    scale, calibrates = case.scale, case.recurrence in CALIBRATING
     if case.recurrence != "preconditioner":
         yield from _cut("memory")
         if scale not in (0.0, 1.0):
@@ -74,12 +74,14 @@ def _of_the_pass(case: Case, chunks: Sequence[int]) -> Iterator[tuple[str, str, 
         if case.state_gate is not None:
             yield from _cut("decay")
         yield from _between("memory", "the memory", chunks)
-    if case.recurrence == "osdn":
+    if calibrates and case.recurrence != "preconditioner":
         yield from _cut("osdn")
     if calibrates:
         yield from _cut("calibration")
         if case.rule.normalize_feedback:
             yield from _cut("normalized")
+        if case.rule.beta_aware:
+            yield from _cut("beta-aware")
         for clip, sentence in _FAULTS["clip"].items():
             yield f"clip {clip}", sentence, Backward(clip=clip)
         yield from _between("d", "d", chunks)
@@ -122,8 +124,9 @@ def _of_an_input(
         yield "transposed", "is transposed", lambda x: transpose(x)
     if name in PER_TOKEN:
         yield from _along_tokens(case.stream.length, chunks)
-    log_gate = case.log_gate if case.state_gate is None else case.log_state_gate
-    if name == "g" and log_gate is not None:
+    decays = name == "g" and case.state_gate is not None
+    log_gate = case.log_state_gate if decays else case.log_gate
+    if name in ("g", "g_d") and log_gate is not None:
         gate = np.exp(log_gate)
         yield "of the gate", "is that in e^g", lambda x: x / gate
         yield "gate twice", "has the factor e^g twice", lambda x: x * gate

@@ -64,18 +64,23 @@ def recurrence_reference(
     beta: Tensor,
     *,
     g: Tensor | None = None,
+    g_d: Tensor | None = None,
     scale: float | None = None,
     eta: float | None = None,
     d_min: float = -float("inf"),
     d_max: float = float("inf"),
     anchor: Tensor | None = None,
     normalize_feedback: bool = False,
+    beta_aware: bool = False,
+    decays: bool = False,
     initial_state: Tensor | None = None,
     initial_preconditioner: Tensor | None = None,
     output_final_state: bool = True,
     backward: Backward = EXACT,
 ) -> tuple[Tensor, Final | None]:
     r"""OSDN with an `eta`; else DeltaNet, Gated DeltaNet with a `g` [B, T, H], or KDA with one [B, T, H, K].
+
+    With `decays` g is the memory's in OSDN too, and `g_d` the preconditioner's: OS-GDN and OS-KDA.
 
     .. math::
         H_t = \alpha_t H_{t-1} + \beta_t (d_t \odot k_t)(v_t - (\alpha_t H_{t-1})^T k_t)^T, \qquad
@@ -89,10 +94,11 @@ def recurrence_reference(
     path, last = None, None
     if eta is not None:
         path, last = calibration_reference(
-            k, g=g, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor, normalize_feedback=normalize_feedback,
+            k, g=g_d if decays else g, eta=eta, d_min=d_min, d_max=d_max, anchor=anchor,
+            normalize_feedback=normalize_feedback, write_gates=beta if beta_aware else None,
             initial_preconditioner=initial_preconditioner, backward=backward,
         )  # fmt: skip
-    decay = g if eta is None else None
+    decay = g if decays or eta is None else None
     state = k.new_zeros(*k[:, 0].shape, v.shape[-1]) if initial_state is None else initial_state
     outputs = []
     for t in range(k.shape[1]):
@@ -116,6 +122,7 @@ def calibration_reference(
     d_max: float = float("inf"),
     anchor: Tensor | None = None,
     normalize_feedback: bool = False,
+    write_gates: Tensor | None = None,
     initial_preconditioner: Tensor | None = None,
     backward: Backward = EXACT,
 ) -> tuple[Tensor, Tensor]:
@@ -123,7 +130,8 @@ def calibration_reference(
 
     .. math:: d_{t+1} = \Pi[c + e^{g_t} (d_t - c) + \eta w_t (1 - \langle d_t, k_t \odot k_t\rangle) k_t \odot k_t]
 
-    `anchor` c is 0 by default and d_1 is 1. A box of one point lets no gradient through: there the clip is a constant.
+    `anchor` c is 0 by default and d_1 is 1. With `write_gates` beta [B, T, H] the feedback is
+    beta_t (1 - beta_t <d_t, k_t * k_t>). A box of one point lets no gradient through: there the clip is a constant.
     """
     import torch
 
@@ -135,7 +143,9 @@ def calibration_reference(
         d = backward.between("d between chunks", t, d)
         path.append(d)
         s = at("k of the feature", k[:, t]).square()
-        feedback = 1 - (at("d of the feedback", d) * s).sum(-1, keepdim=True)
+        met = (at("d of the feedback", d) * s).sum(-1, keepdim=True)
+        gate = 1.0 if write_gates is None else at("beta of the feedback", write_gates[:, t, :, None])
+        feedback = gate * (1 - gate * met)
         if normalize_feedback:
             feedback = feedback * at(
                 "weight of the feedback", 1 / (s.sum(-1, keepdim=True) + FEEDBACK_EPSILON)

@@ -15,6 +15,8 @@ from osdn_theory.crosscheck.kernel.signature.reading import (
 
 Recurrence = Literal[
     "osdn",
+    "osgdn",
+    "oskda",
     "delta_net",
     "gated_delta_net",
     "kda",
@@ -22,6 +24,9 @@ Recurrence = Literal[
     "preconditioner",
 ]
 RECURRENCES: tuple[Recurrence, ...] = get_args(Recurrence)
+CALIBRATING: tuple[Recurrence, ...] = ("osdn", "osgdn", "oskda", "preconditioner")
+"""Those with a preconditioner that learns."""
+
 Order = Literal["chunk", "recurrent", "unknown"]
 Layout = Literal["time first", "head first"]
 StateLayout = Literal["KV", "VK"]
@@ -34,6 +39,10 @@ KEY_FLOOR: Mapping[KeyNorm, float] = {"exact": 0.0, "floored": 1e-6}
 
 FORMULAS: Mapping[str, str] = {
     "osdn": "S_t = S_{t-1} + beta_t (v_t - S_{t-1} k_t)(d_t * k_t)^T, o_t = scale S_t q_t, then d calibrates",
+    "osgdn": "S_t = e^{g_t} S_{t-1} + beta_t (v_t - e^{g_t} S_{t-1} k_t)(d_t * k_t)^T, o_t = scale S_t q_t, then d "
+    "calibrates",
+    "oskda": "S_t = S_{t-1} e^{g_t} + beta_t (v_t - S_{t-1} e^{g_t} k_t)(d_t * k_t)^T, o_t = scale S_t q_t, then d "
+    "calibrates",
     "delta_net": "S_t = S_{t-1} + beta_t (v_t - S_{t-1} k_t) k_t^T, o_t = scale S_t q_t",
     "gated_delta_net": "S_t = e^{g_t} S_{t-1} + beta_t (v_t - e^{g_t} S_{t-1} k_t) k_t^T, o_t = scale S_t q_t",
     "kda": "S_t = S_{t-1} e^{g_t} + beta_t (v_t - S_{t-1} e^{g_t} k_t) k_t^T, o_t = scale S_t q_t",
@@ -44,6 +53,8 @@ FORMULAS: Mapping[str, str] = {
 
 DECAY: Mapping[str, str] = {
     "osdn": "g forgets the preconditioner, after the write; the memory does not decay",
+    "osgdn": "g decays the memory before the residual is formed; g_d forgets the preconditioner, after the write",
+    "oskda": "g decays the memory feature by feature before the residual is formed; g_d forgets the preconditioner",
     "delta_net": "none",
     "gated_delta_net": "g decays the memory before the residual is formed",
     "kda": "g decays the memory feature by feature before the residual is formed",
@@ -140,12 +151,12 @@ class Adapter:
     @property
     def gated(self) -> bool:
         """Whether its memory decays."""
-        return self.recurrence in ("gated_delta_net", "kda", "preconditioned_delta_net")
+        return self.recurrence in ("gated_delta_net", "kda", "preconditioned_delta_net", "osgdn", "oskda")
 
     @property
     def gates_features(self) -> bool:
         """Whether its memory decays by one number per feature, not per token."""
-        return self.recurrence == "kda" or (self.preconditioned and self.feature_gates)
+        return self.recurrence in ("kda", "oskda") or (self.preconditioned and self.feature_gates)
 
     @property
     def preconditioned(self) -> bool:
@@ -155,7 +166,18 @@ class Adapter:
     @property
     def calibrates(self) -> bool:
         """Whether it has a preconditioner that learns."""
-        return self.recurrence in ("osdn", "preconditioner")
+        return self.recurrence in CALIBRATING
+
+    @property
+    def forget_gate(self) -> str:
+        """The argument with the log gates that d forgets by; g where that does not decay the memory."""
+        return "g_d" if self.gated else "g"
+
+    @property
+    def beta_aware(self) -> bool:
+        """Whether its feedback is beta-aware when left alone: that of the gated forms is, as published."""
+        default = self.defaults.get("beta_aware")
+        return self.gated if default is None else bool(default)
 
     @property
     def reads(self) -> bool:
@@ -193,14 +215,15 @@ class Adapter:
             return f"k, d [{tokens}, K]; g [{tokens}]; the d handed on [B, H, K]"
         gate = f"beta [{tokens}]; g [{tokens}, K]" if self.gates_features else f"beta, g [{tokens}]"
         state = ", ".join(self.state_layout)
-        d = f"; d [{tokens}, K]" if self.recurrence == "osdn" else ""
+        d = f"; d [{tokens}, K]" if self.calibrates else ""
         return f"q, k [{tokens}, K]; v, o [{tokens}, V]; {gate}; states [B, H, {state}]{d}"
 
 
 def adapt(kernel: Callable[..., Any] | Adapter, name: str = "", **options: Any) -> Adapter:
     """The adapter of a callable, from its signature alone, in the field's names (`signature.names.SYNONYMS`).
 
-    Without `v` among its arguments it is the preconditioner alone; with `eta` it is OSDN; with `g_atk` and `beta_atk`
+    Without `v` among its arguments it is the preconditioner alone; with `eta` it is OSDN, and with `g_d` as well
+    OS-KDA or OS-GDN; with `g_atk` and `beta_atk`
     Preconditioned DeltaNet; with `g` KDA if "kda" or "kimi" is in its name and Gated DeltaNet otherwise; without,
     DeltaNet. With ``**kwargs`` and no `k`, OSDN with every argument. Its order is the one that it declares; else chunk
     if "chunk" is in its name, recurrent if "recurren", "naive" or "reference" is, else unknown. Without a `scale` its
@@ -275,6 +298,8 @@ def _state(adapter: Adapter, stated: Mapping[str, Any]) -> Adapter:
 _MEMORY = frozenset({"q", "k", "v", "beta"})
 _NEEDED: Mapping[Recurrence, frozenset[str]] = {
     "osdn": _MEMORY,
+    "osgdn": _MEMORY | {"g"},
+    "oskda": _MEMORY | {"g"},
     "delta_net": _MEMORY,
     "gated_delta_net": _MEMORY | {"g"},
     "kda": _MEMORY | {"g"},
@@ -304,7 +329,7 @@ def _recurrence(label: str, parameters: frozenset[str]) -> Recurrence:
     if "v" not in parameters:
         return "preconditioner"
     if "eta" in parameters:
-        return "osdn"
+        return "osdn" if "g_d" not in parameters else "oskda" if _says_kda(label) else "osgdn"
     if {"g_atk", "beta_atk"} <= parameters:
         return "preconditioned_delta_net"
     if "g" not in parameters:

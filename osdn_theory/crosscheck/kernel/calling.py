@@ -25,7 +25,7 @@ FORMS: tuple[Form, ...] = get_args(Form)
 """How arguments are passed: dense tensors; with gaps and permuted axes; what repeats by stride zero; equal queries and
 keys as one tensor; and nothing that the kernel has a default for."""
 
-PER_TOKEN = ("q", "k", "v", "beta", "g", "g_atk", "beta_atk")
+PER_TOKEN = ("q", "k", "v", "beta", "g", "g_d", "g_atk", "beta_atk")
 STATES = ("initial_state",)
 TRAJECTORY = ("preconditioner", "alignment")
 RESULTS = ("o", "state", "trajectory", "gram_diagonal")
@@ -123,9 +123,10 @@ def arguments(
     }
     if np.any(case.initial_state != 0):
         given["initial_state"] = to_tensor(transpose(case.initial_state), wide, device)
-    gate = case.log_gate if adapter.calibrates else case.log_state_gate
-    if gate is not None:
-        given["g"] = to_tokens(gate, wide, device)
+    gates = {adapter.forget_gate: case.log_gate} if adapter.calibrates else {}
+    for name, gate in {**gates, **({"g": case.log_state_gate} if adapter.gated else {})}.items():
+        if gate is not None:
+            given[name] = to_tokens(gate, wide, device)
     if case.log_gram_decay is not None:
         given["g_atk"] = to_tokens(case.log_gram_decay, wide, device)
         given["beta_atk"] = to_tokens(case.gram_weight, dtype, device)
@@ -135,6 +136,8 @@ def arguments(
         given |= {"eta": rule.eta, "d_min": float(rule.d_min), "d_max": float(rule.d_max)}
         if rule.normalize_feedback:
             given["normalize_feedback"] = True
+        if rule.beta_aware != adapter.beta_aware:
+            given["beta_aware"] = rule.beta_aware
         if case.log_gate is not None and np.any(case.anchor != 0):
             given["anchor"] = to_tensor(case.anchor, wide, device)
         if np.any(case.initial_preconditioner != 1):

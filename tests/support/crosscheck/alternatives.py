@@ -20,7 +20,9 @@ from osdn_theory.crosscheck.examination.exercises.question import Question, answ
 from osdn_theory.crosscheck.examination.exercises.table import questions
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 
-RECURRENCES = ("osdn", "delta_net", "gated_delta_net", "kda", "preconditioned_delta_net", "preconditioner")
+RECURRENCES = (
+    "osdn", "delta_net", "gated_delta_net", "kda", "preconditioned_delta_net", "preconditioner", "osgdn", "oskda",
+)  # fmt: skip
 
 
 ASKED = frozenset(
@@ -29,6 +31,7 @@ ASKED = frozenset(
         "square",
         "defaults",
         "normalised feedback",
+        "other feedback",
         "negative eigenvalues",
         "packed sequences",
     }
@@ -36,7 +39,10 @@ ASKED = frozenset(
 """Exercises that together show every row in float32."""
 
 
-SHOWN = {"osdn": ("o", "S", "d", "d handed on"), "preconditioner": ("d", "d handed on")}
+SHOWN = {
+    **dict.fromkeys(("osdn", "osgdn", "oskda"), ("o", "S", "d", "d handed on")),
+    "preconditioner": ("d", "d handed on"),
+}
 
 
 SAME: dict[str, frozenset[str]] = {

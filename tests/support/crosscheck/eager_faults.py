@@ -49,6 +49,10 @@ class Call:
     d: Tensor
     g_atk: Tensor | None = None
     beta_atk: Tensor | None = None
+    aware: bool = False
+
+
+GATED_OSDN = ("osgdn", "oskda")
 
 
 def kernel(recurrence: str, fault: str = "") -> Callable[..., Any]:
@@ -60,7 +64,7 @@ def kernel(recurrence: str, fault: str = "") -> Callable[..., Any]:
         normalize_feedback: bool = False, initial_state: Tensor | None = None,
         initial_preconditioner: Tensor | None = None, output_final_state: bool = False,
         cu_seqlens: Tensor | None = None, return_trajectory: bool = False, g_atk: Tensor | None = None,
-        beta_atk: Tensor | None = None,
+        beta_atk: Tensor | None = None, beta_aware: bool = False, **gated: Tensor | None,
     ) -> tuple[Any, ...]:  # fmt: skip
         """OSDN; g forgets d."""
         bounds = [0, k.shape[1]] if cu_seqlens is None else cu_seqlens.tolist()
@@ -71,9 +75,10 @@ def kernel(recurrence: str, fault: str = "") -> Callable[..., Any]:
         d = ones if initial_preconditioner is None else initial_preconditioner
         c = torch.zeros_like(ones) if anchor is None else anchor
         q, k, v, beta = (x.float() for x in (q, k, v, beta))
-        learns = recurrence == "osdn"
-        # g is the memory's gate, unless d is calibrated.
-        forget, decay = (g, None) if learns and g_atk is None else (None, g)
+        fades = recurrence in GATED_OSDN
+        learns = fades or recurrence == "osdn"
+        # g is the memory's gate, unless d is calibrated and has no other.
+        forget, decay = (g, None) if learns and not fades and g_atk is None else (gated.get("g_d"), g)
         call = Call(
             q=q,
             k=k,
@@ -91,6 +96,7 @@ def kernel(recurrence: str, fault: str = "") -> Callable[..., Any]:
             d=d.float(),
             g_atk=g_atk,
             beta_atk=None if beta_atk is None else beta_atk.float(),
+            aware=fades if fault == "beta_aware ignored" else beta_aware,
         )
         call = edited(call, fault)
         o, h, d, path = _sequences(call, bounds, fault, packed=cu_seqlens is not None)
@@ -103,6 +109,21 @@ def kernel(recurrence: str, fault: str = "") -> Callable[..., Any]:
 
     if recurrence == "osdn":
         return osdn
+
+    def gated_osdn(
+        q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, scale: float | None = None,
+        g_d: Tensor | None = None, eta: float = 0.003, d_min: float = 2 / 3, d_max: float = 1.5,
+        anchor: Tensor | None = None, normalize_feedback: bool = False, beta_aware: bool = True,
+        initial_state: Tensor | None = None, initial_preconditioner: Tensor | None = None,
+        output_final_state: bool = False, cu_seqlens: Tensor | None = None, return_trajectory: bool = False,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        return osdn(
+            q, k, v, beta, g, scale, eta, d_min, d_max, anchor, normalize_feedback, initial_state,
+            initial_preconditioner, output_final_state, cu_seqlens, return_trajectory, beta_aware=beta_aware, g_d=g_d,
+        )  # fmt: skip
+
+    if recurrence in GATED_OSDN:
+        return gated_osdn
 
     def delta_net(
         q: Tensor, k: Tensor, v: Tensor, beta: Tensor, scale: float | None = None,
@@ -174,8 +195,10 @@ def _ignored(x: Call, fault: str) -> None:
     match fault:
         case "beta ignored":
             x.beta = torch.ones_like(x.beta)
-        case "g ignored":
-            x.forget = x.decay = None
+        case "g ignored" if x.decay is not None:
+            x.decay = None
+        case "g ignored" | "g_d ignored":
+            x.forget = None
         case "initial_state ignored":
             x.h = torch.zeros_like(x.h)
         case "d_1 is 0 by default" if bool((x.d == 1).all()):
@@ -223,7 +246,8 @@ TOKENS = {
     "k": ("k",),
     "v": ("v",),
     "beta": ("beta",),
-    "g": ("forget", "decay"),
+    "g": ("decay", "forget"),
+    "g_d": ("forget",),
     "g_atk": ("g_atk",),
     "beta_atk": ("beta_atk",),
 }
@@ -299,6 +323,12 @@ def _changed(x: Call, fault: str) -> None:
             x.v = torch.cat([x.v[..., :-1], 0 * x.v[..., -1:]], -1)
         case "one gate per head" if x.decay is not None:
             x.decay = x.decay[..., :1].expand_as(x.decay)
+        case "g for g_d" | "g forgets d" | "g forgets d too" if x.decay is not None:
+            per_head = x.decay if x.decay.ndim == 3 else x.decay.mean(-1)
+            x.forget = per_head if fault != "g forgets d too" or x.forget is None else x.forget + per_head
+            x.decay = None if fault == "g forgets d" else x.decay
+        case "g_d squared" if x.forget is not None:
+            x.forget = 2 * x.forget
         case "g decays the memory":
             x.forget, x.decay = None, x.forget
         case "g decays the memory too":
@@ -456,11 +486,12 @@ def _next(x: Call, d: Tensor, start: Tensor, t: int, fault: str) -> Tensor:
     s = k * k
     looked = start if fault == "d moves once per chunk" else d
     looked = forgotten(d) if fault == "forgets before the step" else looked
-    seen = beta * s if fault == "beta-aware feedback" else s
+    aware = (x.aware or fault == "beta-aware feedback") and fault not in ("plain feedback", "step times beta")
+    seen = beta * s if aware or fault == "alignment times beta" else s
     products = looked * seen
     a = (products[..., :-1] if fault == "a loses a feature" else products).sum(-1, keepdim=True)
     along = {"step along k": k, "step along |k|": k.abs()}.get(fault, s)
-    if fault in ("beta-aware feedback", "step times beta"):
+    if (aware and fault != "alignment times beta") or fault == "step times beta":
         along = beta * along
     weight = torch.ones_like(a)
     size = s.sum(-1, keepdim=True)

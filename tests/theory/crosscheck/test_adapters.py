@@ -125,7 +125,7 @@ def test_a_rule_that_the_kernel_has_no_argument_for_is_refused() -> None:
     for rule, missing in (
         (CalibrationRule(forgetting=0.9), "takes no argument g"),
         (CalibrationRule(normalize_feedback=True), "takes no argument normalize_feedback"),
-        (CalibrationRule(beta_aware=True), "no beta-aware feedback"),
+        (CalibrationRule(beta_aware=True), "takes no argument beta_aware"),
     ):
         with pytest.raises(ValueError, match=missing):
             crosscheck(plain, stream, rule, device="cpu")

@@ -99,6 +99,8 @@ def _feedback(inputs: RecurrenceInputs, m: Mechanism) -> tuple[Array, Array, Arr
         seen, along = beta[..., None] * seen, beta[..., None] * along
     elif m.awareness == "half":
         along = beta[..., None] * along
+    elif m.awareness == "other half":
+        seen = beta[..., None] * seen
     if m.loses_feature == "alignment":
         seen = _without_last_feature(seen)
     return seen, along, rate

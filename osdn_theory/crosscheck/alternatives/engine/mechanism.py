@@ -28,7 +28,7 @@ Gate = Literal["both", "value", "erase", "value twice", "implicit"]
 """Where beta goes: to the value and the read; to one of them; twice to the value; into beta / (1 + beta a)."""
 
 Weighing = Literal["as asked", "always", "never", "norm", "fourth power"]
-Awareness = Literal["as asked", "always", "half"]
+Awareness = Literal["as asked", "always", "never", "half", "other half"]
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from osdn_theory.crosscheck.alternatives.fault import (
     ANY,
     CALIBRATING,
     DECAYING,
+    GATED_OSDN,
     PRECONDITIONED,
     READING,
     Alternative,
     Change,
     Fault,
 )
-from osdn_theory.crosscheck.alternatives.rows.reading import GATES, on
+from osdn_theory.crosscheck.alternatives.rows.reading import GATES, on, resolve
 from osdn_theory.rounding import BFLOAT16, round_to
 
 TENSORS = {
@@ -27,6 +28,7 @@ TENSORS = {
     "v": ("values",),
     "beta": ("beta",),
     "g": GATES,
+    "g_d": ("forget",),
     "g_atk": ("gram_decay",),
     "beta_atk": ("gram_weight",),
 }
@@ -42,12 +44,13 @@ STATES = {
 READERS = {
     "k": ANY,
     "g": DECAYING | CALIBRATING,
+    "g_d": GATED_OSDN,
     **dict.fromkeys(("initial_preconditioner", "anchor"), CALIBRATING),
     **dict.fromkeys(("g_atk", "beta_atk", "initial_A_state"), PRECONDITIONED),
 }
 """Recurrences that read an argument, where these are not all that have a memory."""
 
-LOGARITHMIC = (*GATES, "gram_decay")
+LOGARITHMIC = (*GATES, "decay", "forget", "gram_decay")
 """What is passed as its logarithm."""
 
 
@@ -87,7 +90,7 @@ def _shift(fields: tuple[str, ...], step: int, fill: str) -> Change:
 
     def moved(inputs: RecurrenceInputs) -> RecurrenceInputs:
         arrays: dict[str, Any] = {}
-        for name in fields:
+        for name in resolve(inputs, fields):
             array = getattr(inputs, name)
             if array is None or not inputs.length:
                 continue

@@ -12,14 +12,21 @@ from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs
 from osdn_theory.crosscheck.alternatives.fault import Change, Fault
 from osdn_theory.recurrence.rules import PUBLISHED
 
-GATES = ("forget", "decay")
+GATES = ("gate",)
+"""What g is: the memory's decay, or where it has none the forgetting of d."""
+
+
+def resolve(inputs: RecurrenceInputs, names: tuple[str, ...]) -> list[str]:
+    """Fields of the inputs, with the one that g is in place of "gate"."""
+    gate = "forget" if inputs.decay is None else "decay"
+    return [gate if name == "gate" else name for name in names]
 
 
 def on(names: tuple[str, ...], change: Callable[[Array], Array]) -> Change:
     """The change of some arrays, where they are there."""
 
     def changed(inputs: RecurrenceInputs) -> RecurrenceInputs:
-        found = {name: getattr(inputs, name) for name in names}
+        found = {name: getattr(inputs, name) for name in resolve(inputs, names)}
         arrays: dict[str, Any] = {name: change(x) for name, x in found.items() if x is not None}
         return replace(inputs, **arrays)
 
@@ -53,6 +60,17 @@ def _first(value: float) -> Callable[[Array], Array]:
 
 def _geometric_mean(gate: Array) -> Array:
     return np.broadcast_to(np.exp(np.mean(np.log(gate), axis=-1, keepdims=True)), gate.shape)
+
+
+def _per_head(inputs: RecurrenceInputs) -> Array | None:
+    """The memory's gate, of its features the geometric mean."""
+    decay = inputs.decay
+    return decay if decay is None or decay.ndim == 3 else _geometric_mean(decay)[..., 0]
+
+
+def _forgetting_too(inputs: RecurrenceInputs) -> Array | None:
+    gate = _per_head(inputs)
+    return gate if gate is None or inputs.forget is None else gate * inputs.forget
 
 
 def _zero_for_ones(start: Array) -> Array:
@@ -100,6 +118,12 @@ CHANGES: Mapping[str, Change] = {
     "S_0 does not decay": on(("decay",), _first(1.0)),
     "g decays the memory": _set(decay=lambda x: x.forget, forget=lambda x: None),
     "g decays the memory too": _set(decay=lambda x: x.forget),
+    "g_d ignored": on(("forget",), np.ones_like),
+    "g for g_d": _set(forget=_per_head),
+    "g_d squared": on(("forget",), np.square),
+    "g forgets d": _set(forget=_per_head, decay=lambda x: None),
+    "g forgets d too": _set(forget=_forgetting_too),
+    "beta_aware ignored": _set(beta_aware=lambda x: x.decay is not None),
     "never clips": _set(d_min=lambda x: -np.inf, d_max=lambda x: np.inf),
     "clips from above only": _set(d_min=lambda x: -np.inf),
     "clips from below only": _set(d_max=lambda x: np.inf),

@@ -51,11 +51,15 @@ class Bench:
         forgets: bool = True,
         anchored: bool = True,
         scale: float = SCALE,
+        switched: bool = False,
         rule: CalibrationRule | None = None,
     ) -> Case:
-        """A case with everything that the kernel takes; `plain` leaves all that is optional out."""
+        """A case with everything that the kernel takes; `plain` leaves all that is optional out.
+
+        `switched` feedback is beta-aware where the kernel's is not when left alone, and the other way round.
+        """
         sizes = self.sizes if sizes is None else sizes
-        forgets = forgets and not plain and self.takes("g") and self.adapter.calibrates
+        forgets = forgets and not plain and self.adapter.calibrates and self.takes(self.adapter.forget_gate)
         if self.adapter.gated:
             stream = replace(stream, state_gate=draw_gate(rng, self._gate_shape(stream), **(gate or {})))
         if forgets:
@@ -69,7 +73,10 @@ class Bench:
         if forgets and anchored and self.takes("anchor"):
             anchor = rng.uniform(0.5, 1.5, (*stream.lead, stream.key_dim))
         if rule is None:
-            rule = self.rule(box, forgets, anchor, normalized)
+            rule = replace(
+                self.rule(box, forgets, anchor, normalized),
+                beta_aware=self.adapter.calibrates and self.adapter.beta_aware != switched,
+            )
         state = draw_state(rng, sizes) if self.takes("initial_state") and not plain else None
         case = pose(self.adapter, stream, rule, self.dtype, scale=scale, initial_state=state)
         if self.takes("initial_A_state") and not plain:

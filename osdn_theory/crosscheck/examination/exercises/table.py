@@ -133,7 +133,9 @@ def _concerns(exercise: Exercise, adapter: Adapter) -> bool:
     return not exercise.only or adapter.recurrence in exercise.only
 
 
-CALIBRATION = frozenset({"eta", "d_min", "d_max", "anchor", "normalize_feedback", "initial_preconditioner"})
+CALIBRATION = frozenset(
+    {"eta", "d_min", "d_max", "anchor", "normalize_feedback", "beta_aware", "initial_preconditioner"}
+)
 MEMORY = frozenset({"q", "v", "beta", "scale", "initial_state"})
 
 
@@ -141,6 +143,8 @@ def _makes_sense(adapter: Adapter, name: str) -> bool:
     """Whether an argument could concern the recurrence at all."""
     if name in CALIBRATION:
         return adapter.calibrates
+    if name == "g_d":
+        return adapter.calibrates and adapter.gated
     if name in MEMORY:
         return adapter.reads
     return name != "g" or adapter.recurrence != "delta_net"
@@ -155,7 +159,7 @@ def _defaults(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
         eta, low, high = (
             float(known.get(name) or getattr(PUBLISHED, name)) for name in ("eta", "d_min", "d_max")
         )
-        rule = replace(PUBLISHED, eta=eta, d_min=low, d_max=high)
+        rule = replace(PUBLISHED, eta=eta, d_min=low, d_max=high, beta_aware=bench.adapter.beta_aware)
     scale = sizes.key_dim**-0.5
     case = bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, plain=True, scale=scale, rule=rule)
     return (case,)

@@ -10,7 +10,7 @@ from osdn_theory.base.validation import require
 ARGUMENTS = (
     "q", "k", "v", "beta", "g", "scale", "eta", "d_min", "d_max", "anchor", "normalize_feedback",
     "initial_state", "initial_preconditioner", "output_final_state", "cu_seqlens", "chunk_size", "return_trajectory",
-    "g_atk", "beta_atk", "initial_A_state", "use_qk_l2norm_in_kernel",
+    "g_d", "beta_aware", "g_atk", "beta_atk", "initial_A_state", "use_qk_l2norm_in_kernel",
 )  # fmt: skip
 """Arguments that the cross-check knows how to fill, by their names in flash-linear-attention and here."""
 
@@ -19,6 +19,9 @@ FACTORS = frozenset({"alpha", "alphas", "alpha_t", "forget_gate"})
 
 EITHER = frozenset({"gate", "gates", "decay", "decays"}) | FACTORS
 """Names of a gate that may be one or not."""
+
+OF_SOME = frozenset({"g_d", "beta_aware"})
+"""Those of some forms of OSDN alone."""
 
 PRECONDITIONED = frozenset({"g_atk", "beta_atk", "initial_A_state"})
 """Those of Preconditioned DeltaNet alone."""
@@ -112,7 +115,7 @@ def read_signature(kernel: Callable[..., Any], label: str, given: Mapping[str, A
         raise TypeError(f"kernel: the signature of {label} cannot be read; pass an Adapter") from None
     own = own_names(items)
     if "k" not in own and any(item.kind is item.VAR_KEYWORD for item in items.values()):
-        return Signature(kernel, frozenset(ARGUMENTS) - PRECONDITIONED)
+        return Signature(kernel, frozenset(ARGUMENTS) - PRECONDITIONED - OF_SOME)
     known = {name: items[mine] for name, mine in own.items()}
     needed = [item for item in items.values() if item.default is item.empty and "VAR" not in item.kind.name]
     fixed, aliases = _extras([item.name for item in needed], own, label, given)

@@ -10,7 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from osdn_theory.crosscheck.cases.case import DTYPES, Dtype
-from osdn_theory.crosscheck.kernel.adapters import Adapter, FixedScale, GateForm, Layout, StateLayout
+from osdn_theory.crosscheck.kernel.adapters import (
+    Adapter,
+    FixedScale,
+    GateForm,
+    Layout,
+    Recurrence,
+    StateLayout,
+)
 from osdn_theory.crosscheck.kernel.calling import KernelError
 from osdn_theory.crosscheck.kernel.signature.evidence import (
     FEW_SIZES,
@@ -27,6 +34,12 @@ from osdn_theory.crosscheck.kernel.signature.reading import EITHER
 
 LAYOUTS: tuple[Layout, ...] = ("time first", "head first")
 STATE_LAYOUTS: tuple[StateLayout, ...] = ("KV", "VK")
+OTHER_RANK: dict[Recurrence, Recurrence] = {
+    "gated_delta_net": "kda",
+    "kda": "gated_delta_net",
+    "osgdn": "oskda",
+    "oskda": "osgdn",
+}
 NEAR_SCALE = 0.02
 """Relative distance within which a factor of the read is one of the two known."""
 
@@ -143,7 +156,7 @@ def _ranks(adapter: Adapter) -> tuple[Adapter, ...]:
         return adapter, replace(adapter, feature_gates=not adapter.feature_gates)
     if not adapter.gated or not _open(adapter, "recurrence"):
         return (adapter,)
-    return adapter, replace(adapter, recurrence="gated_delta_net" if adapter.gates_features else "kda")
+    return adapter, replace(adapter, recurrence=OTHER_RANK[adapter.recurrence])
 
 
 def _open(adapter: Adapter, name: str) -> bool:
@@ -230,7 +243,7 @@ def _does_without_gate(adapter: Adapter, one: Reading, device: str) -> bool:
     """Said by the default of g; where g is required, by a call with None."""
     if "g" not in adapter.required:
         return "g" in adapter.defaults and adapter.defaults["g"] is None
-    if not one.agrees or adapter.preconditioned:
+    if not one.agrees or adapter.preconditioned or adapter.calibrates:
         return False
     bare = replace(adapter, recurrence="delta_net", parameters=adapter.parameters - {"g"})
     case = replace(one.case, log_state_gate=None, recurrence="delta_net")

@@ -29,13 +29,14 @@ from osdn_theory.crosscheck.gradients.explanations import (
     gradient_power,
 )
 from osdn_theory.crosscheck.gradients.reference import Backward, calibration_reference, recurrence_reference
-from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS
+from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, CALIBRATING
 from osdn_theory.crosscheck.kernel.calling import KernelError
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
 from osdn_theory.streams import synthetic
 from osdn_theory.streams.transforms import with_gates
 
-RECURRENCES = ("osdn", "delta_net", "gated_delta_net", "kda", "preconditioner")
+GATED_OSDN = ("osgdn", "oskda")
+RECURRENCES = ("osdn", "delta_net", "gated_delta_net", "kda", "preconditioner", "osgdn", "oskda")
 SCALE = 0.35
 NORMALIZED = replace(ANCHORED, normalize_feedback=True)
 
@@ -46,7 +47,9 @@ def peer(recurrence: Any, backward: Backward | None = None) -> Adapter:
     call = calibration_reference if scan else recurrence_reference
     taken = set(adapt(call).parameters)
     options = {} if backward is None else {"backward": backward}
-    return Adapter("peer", call, recurrence, "recurrent", frozenset(taken), options=options)
+    options |= {} if scan else {"decays": recurrence in GATED_OSDN}
+    known = {"beta_aware": False}
+    return Adapter("peer", call, recurrence, "recurrent", frozenset(taken), defaults=known, options=options)
 
 
 def case(
@@ -58,19 +61,20 @@ def case(
     value_dim: int = 6,
     dtype: Any = "float32",
 ) -> Case:
-    """Two batch rows and three heads with states, gates, and a box that clips."""
+    """Two batch rows and three heads with states, gates, and a box that clips; the gated forms' feedback is aware."""
+    rule = replace(rule, beta_aware=recurrence in GATED_OSDN)
     rng = np.random.default_rng(seed)
     stream = synthetic.interpolating(
         rng, lead=(2, 3), length=length, key_dim=8, value_dim=value_dim, beta="random"
     )
-    state = "feature" if recurrence == "kda" else "token"
+    state = "feature" if recurrence in ("kda", "oskda") else "token"
     stream = with_gates(stream, rng, state=state, forget="random")
     queries = rng.standard_normal(stream.keys.shape)
     # Inside of the box, also once it is float32.
     middle, half = (rule.d_max + rule.d_min) / 2, 0.999 * (rule.d_max - rule.d_min) / 2
     start = np.clip(1.0 + 0.05 * rng.standard_normal((2, 3, 8)), middle - half, middle + half)
     stream = replace(stream, queries=queries, initial_preconditioner=start)
-    calibrates = recurrence in ("osdn", "preconditioner")
+    calibrates = recurrence in CALIBRATING
     adapter = Adapter("any", correct, recurrence, "recurrent", frozenset(ARGUMENTS))
     initial = None if recurrence == "preconditioner" else rng.standard_normal((2, 3, value_dim, 8))
     return pose(adapter, stream, rule if calibrates else FROZEN, dtype, scale=SCALE, initial_state=initial)
@@ -107,8 +111,8 @@ def moved(posed: Case, name: str, by: np.ndarray) -> Case:
     if name == "anchor":
         anchor = posed.anchor + by[:, :, 0]
         return replace(posed, anchor=anchor, rule=replace(posed.rule, anchor=anchor))
-    if name == "g":
-        forgets = posed.state_gate is None
+    if name in ("g", "g_d"):
+        forgets = name == "g_d" or posed.state_gate is None
         log_gate = np.asarray(posed.log_gate if forgets else posed.log_state_gate) + by
         field = "forget_gate" if forgets else "state_gate"
         stream = replace(posed.stream, **{field: np.exp(log_gate)})
@@ -127,9 +131,10 @@ def test_the_reference_agrees_with_finite_differences_of_the_theory(recurrence: 
     step = 1e-5
     for name, exact in right.exact.items():
         by = np.random.default_rng(3).standard_normal(exact.shape)
-        if name == "g":
+        if name in ("g", "g_d"):
             # A gate stays below 1.
-            by *= np.abs(right.case.log_gate if right.case.state_gate is None else right.case.log_state_gate)
+            forgets = name == "g_d" or right.case.state_gate is None
+            by *= np.abs(right.case.log_gate if forgets else right.case.log_state_gate)
         ahead = form(moved(right.case, name, step * by), right.results)
         behind = form(moved(right.case, name, -step * by), right.results)
         np.testing.assert_allclose((ahead - behind) / (2 * step), np.sum(exact * by), rtol=1e-6, err_msg=name)
@@ -166,6 +171,7 @@ def test_every_input_that_the_case_uses_is_compared(recurrence: str) -> None:
         "delta_net": memory,
         "gated_delta_net": memory | {"g"},
         "kda": memory | {"g"},
+        **dict.fromkeys(GATED_OSDN, memory | calibration | {"g_d"}),
         "preconditioner": calibration,
     }[recurrence]
     found = graded(recurrence)
@@ -177,8 +183,7 @@ def test_every_input_that_the_case_uses_is_compared(recurrence: str) -> None:
 
 
 NOTHING_TO_SEE = {
-    ("osdn", "clip open"): "no step of d ends exactly on a face",
-    ("preconditioner", "clip open"): "no step of d ends exactly on a face",
+    (recurrence, "clip open"): "no step of d ends exactly on a face" for recurrence in CALIBRATING
 }
 
 
