@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from .boundary.checks import refuse
 from .boundary.gated import check_gated_call, feedback_terms
 from .boundary.inputs import CHUNK_KERNELS, KERNELS, Arguments, ScanArguments, check_call, check_scan
 from .boundary.numerics import CHUNK, RECURRENT, SCAN, declare
