@@ -18,6 +18,9 @@ from ..layers.parts import ForgetGate
 from .cache import CACHE_NAME, OsdnCache
 from .configuration import OsdnConfig
 
+OURS = ("initial_preconditioner", "forget_gate")
+"""Parameters of a layer that DeltaNet has not."""
+
 
 class SwiGlu(nn.Module):
     """W_down (SiLU(W_gate x) * W_up x)."""
@@ -174,10 +177,22 @@ class OsdnForCausalLM(OsdnPreTrainedModel, GenerationMixin):
     def from_delta_net(
         cls, folder: str, dtype: torch.dtype | str = "auto", **options: Any
     ) -> "OsdnForCausalLM":
-        """A DeltaNet model of flash-linear-attention, computing what it did; see `OsdnConfig.from_delta_net`."""
+        """A DeltaNet model of flash-linear-attention, computing what it did; see `OsdnConfig.from_delta_net`.
+
+        Raises
+        ------
+        ValueError
+            A weight that this model lacks, or one that it has and the checkpoint does not, d_1 and forgetting apart.
+        """
         config = OsdnConfig.from_delta_net(folder, **options)
-        loaded: OsdnForCausalLM = cls.from_pretrained(folder, config=config, dtype=dtype)
-        return loaded
+        loaded, found = cls.from_pretrained(folder, config=config, dtype=dtype, output_loading_info=True)
+        missing = {name for name in found["missing_keys"] if not name.split(".attn.")[-1].startswith(OURS)}
+        if missing or found["unexpected_keys"]:
+            refuse(
+                "folder", "the weights of a DeltaNet model", sorted(missing | set(found["unexpected_keys"]))
+            )
+        model: OsdnForCausalLM = loaded
+        return model
 
     def get_input_embeddings(self) -> nn.Module:
         return self.model.embeddings

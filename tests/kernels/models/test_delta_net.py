@@ -120,12 +120,27 @@ def test_what_is_saved_again_is_a_model_of_ours(tmp_path):
     assert torch.equal(read(again, ids), read(model, ids))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("mlp.up_proj", "mlp.up"), ("o_norm", "g_norm"), ("lm_head", "head")]
+)
+def test_weights_by_other_names_are_refused(old, new, tmp_path):
+    _, weights = write(tmp_path, "plain")
+    renamed = {name.replace(old, new): x for name, x in weights.items()}
+    save_file(renamed, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=rf"^folder: expected the weights of a DeltaNet model, got .*{new}"):
+        OsdnForCausalLM.from_delta_net(str(tmp_path))
+
+
 def test_an_open_box_may_leave_delta_net(tmp_path):
     write(tmp_path, "plain")
     ids = torch.arange(24)[None]
     pinned, opened, wide = (
         OsdnForCausalLM.from_delta_net(str(tmp_path), dtype=torch.float64, **options)
-        for options in ({}, {"d_min": 0.5, "d_max": 2.0}, {"d_min": 0.5, "d_max": 2.0, "eta": 0.9})
+        for options in (
+            {},
+            {"d_min": 0.5, "d_max": 2.0},
+            {"d_min": 0.5, "d_max": 2.0, "use_forget_gate": True},
+        )
     )
     # Keys of unit norm keep d at 1 but for the 1e-6 in their norm (T15), until d_1 is trained.
     torch.testing.assert_close(read(opened, ids), read(pinned, ids), rtol=1e-3, atol=1e-4)

@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 import torch
+from osdn_kernels.launch import runtime
 from osdn_kernels.layers.layer import OnlineScaledDeltaNet
 from osdn_kernels.layers.marks import MARKS, MarkedModule
 from osdn_kernels.models import OsdnCache, OsdnConfig, OsdnForCausalLM
@@ -140,6 +141,14 @@ def test_beams_that_keep_the_states_of_others_would_be_seen(monkeypatch):
     expected = generate(model, ids, num_beams=3)
     monkeypatch.setattr(OsdnCache, "reorder_cache", lambda self, index: None)
     assert not torch.equal(generate(model, ids, num_beams=3), expected)
+
+
+def test_generation_on_kernels(monkeypatch):
+    """The steps then write into the cache in place."""
+    model, ids = build(num_hidden_layers=1), draw(2, 5)
+    expected = generate(model, ids)
+    monkeypatch.setattr(runtime, "INTERPRETED", True)
+    assert torch.equal(generate(model, ids), expected)
 
 
 def test_generation_goes_on_from_a_past():

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from osdn_kernels import chunk_osdn, fused_recurrent_osdn
 from osdn_kernels.boundary.results import State
 from osdn_kernels.layers.cache import LayerCache
 from osdn_kernels.layers.layer import OnlineScaledDeltaNet
@@ -17,7 +19,13 @@ from osdn_kernels.reference.tokenwise import osdn_reference, osgdn_reference
 from support.kernels.layer_cases import HIDDEN, build, draw as draw_input
 from torch import Tensor, distributed
 
-OPERATORS = {"osdn": osdn_reference, "chunk": chunk_osdn_reference, "osgdn": osgdn_reference}
+OPERATORS = {
+    "osdn": osdn_reference,
+    "chunk": chunk_osdn_reference,
+    "osgdn": osgdn_reference,
+    "chunk kernels": chunk_osdn,
+    "recurrent kernels": fused_recurrent_osdn,
+}
 DTYPES = (torch.float64, torch.float32)
 PER_TOKEN = ("q", "k", "v", "beta", "g", "g_d")
 
@@ -46,15 +54,15 @@ CASES: dict[str, dict] = {
 }
 
 
-IN_PROCESSES = (
-    "plain",
-    "some clip",
-    "a rank without tokens",
-    "packed, gated",
-    "chunks",
-    "gated memory, beta-aware",
-)
-"""Cases that processes run; threads run all."""
+ON_KERNELS = {
+    "chunk kernels": {"operator": "chunk kernels", "lengths": (5, 0, 7), "gates": ("g",), "anchor": 0.9},
+    "recurrent kernels": {"operator": "recurrent kernels", "lengths": (2, 1, 2), "v_heads": 2},
+}
+"""In Triton's interpreter, which takes tens of seconds and does not run in threads."""
+
+CASES |= {name: {"heads": 1, "v_heads": 1, "batch": 1, **case} for name, case in ON_KERNELS.items()}
+IN_PROCESSES = ("plain", "some clip", "packed, gated", "chunks", "gated memory, beta-aware")
+"""Cases that processes run; threads run all but those on kernels."""
 
 
 def draw(name: str, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -181,38 +189,42 @@ def layer_case(layer: OnlineScaledDeltaNet, group=None) -> dict[str, Tensor]:
     }
 
 
-def main(rank: int, ranks: int, folder: Path, backend: str = "gloo") -> None:
+def main(rank: int, ranks: int, folder: Path, names: list[str]) -> None:
     """What one process runs; its results are in a file of its own."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     store = distributed.FileStore(str(folder / "store"), ranks)
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=ranks)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
     groups = {ranks: distributed.group.WORLD}
     if ranks > 2:
         groups[2] = distributed.new_group([0, 1])
     found = {}
     for size, group in groups.items():
         if rank < size:
-            found |= {(size, name): on_ranks(name, torch.float32, group) for name in IN_PROCESSES}
-    if ranks == 3:
+            found |= {(size, name): on_ranks(name, torch.float32, group) for name in names}
+    if "plain" in names:
         found[ranks, "layer"] = layer_case(build("everything"), distributed.group.WORLD)
     torch.save(found, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
-def start(ranks: int, folder: Path) -> list[dict]:
+def start(ranks: int, folder: Path, names: Iterable[str]) -> list[dict]:
     """Processes of a gloo group, and what each of them found."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "WORLD_SIZE": str(ranks)}
-    command = [sys.executable, "-m", "support.kernels.ranks", str(folder)]
+    command = [sys.executable, "-m", "support.kernels.ranks", str(folder), *names]
     processes = [
         subprocess.Popen(command, env={**environment, "RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
         for rank in range(ranks)
     ]
-    for process in processes:
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said
+    try:
+        for process in processes:
+            _, said = process.communicate(timeout=300)
+            assert process.returncode == 0, said
+    finally:
+        for process in processes:
+            process.kill()
     return [torch.load(folder / f"{rank}.pt") for rank in range(ranks)]
 
 
 if __name__ == "__main__":
-    main(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), Path(sys.argv[1]))
+    main(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), Path(sys.argv[1]), sys.argv[2:])
