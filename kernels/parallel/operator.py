@@ -10,12 +10,12 @@ from torch.autograd.function import once_differentiable
 
 from ..boundary.checks import refuse
 from ..boundary.inputs import FORGOTTEN
-from ..boundary.results import State, widen
+from ..boundary.results import ExactState, State, widen
 from .ranks import check_ranks, gather, sum_ranks
 from .settle import settle
 
 Tensors = dict[str, Tensor]
-REFUSED = {"state_indices": None, "return_trajectory": False}
+REFUSED = {"state_indices": None, "return_trajectory": False, "return_intermediate_states": False}
 """What an operator does on one rank alone."""
 
 
@@ -49,7 +49,7 @@ def context_parallel(
     -------
     callable
         Gradients of what is the same on every rank are a part on each, to be summed. `check_values` also compares sizes
-        between ranks. Neither `state_indices` nor `return_trajectory` is taken.
+        between ranks. `state_indices`, `return_trajectory` and `return_intermediate_states` are refused.
 
     Raises
     ------
@@ -65,8 +65,9 @@ def context_parallel(
         for name, value in REFUSED.items():
             if given.pop(name, value) is not value:
                 refuse(name, f"{value} beside cp_group", "another")
-        if isinstance(given["initial_state"], State):
-            given["initial_state"], given["initial_preconditioner"] = given["initial_state"]
+        if isinstance(given["initial_state"], State | ExactState):
+            # Ranks hand on no rest of d.
+            given["initial_state"], given["initial_preconditioner"] = given["initial_state"][:2]
         wanted = given.pop("output_final_state")
         _begin(given, cp_group)
         tensors = {name: x for name, x in given.items() if isinstance(x, Tensor) and name != "cu_seqlens"}

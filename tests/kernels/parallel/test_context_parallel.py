@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from osdn_kernels.boundary.results import ExactState, State
 from osdn_kernels.parallel import context_parallel, local_cu_seqlens, operator
 from osdn_kernels.reference.tokenwise import osdn_reference
 from support.kernels.layer_cases import VARIANTS, build
@@ -182,6 +183,23 @@ def test_the_layer_over_processes(processes):
     assert farthest(found, layer_case(build("everything"))) < 1e-12
 
 
+def test_a_start_in_one_piece(monkeypatch):
+    given = {key: x for key, x in draw("plain", torch.float64).items() if not key.startswith("initial")}
+    memory, d = (draw("plain", torch.float64)[name] for name in ("initial_state", "initial_preconditioner"))
+
+    def call(group):
+        mine = {key: x[:, 5 * group.rank() : 5 * group.rank() + 5] for key, x in given.items()}
+        over = context_parallel(osdn_reference, group)
+        starts = State(memory, d), ExactState(memory, d, torch.zeros_like(d, dtype=torch.float32))
+        found = [over(**mine, initial_state=start) for start in starts]
+        assert found[0][1] is None
+        return [o for o, _ in found]
+
+    expected, _ = osdn_reference(**given, initial_state=State(memory, d))
+    for found in zip(*on_threads(3, call, monkeypatch), strict=True):
+        torch.testing.assert_close(torch.cat(found, 1), expected, rtol=1e-13, atol=1e-13)
+
+
 def test_sizes_that_differ_are_named_on_every_rank(monkeypatch):
     def call(group):
         heads = 1 + (group.rank() == 1)
@@ -199,10 +217,8 @@ def test_what_is_for_one_rank_alone_is_refused(monkeypatch):
     def call(group):
         q, k, v = torch.randn(3, 1, 4, 1, 6)
         over, beta = context_parallel(osdn_reference, group), torch.rand(1, 4, 1)
-        for name, value in (
-            ("return_trajectory", True),
-            ("state_indices", torch.zeros(1, dtype=torch.int32)),
-        ):
+        alone = {"state_indices": torch.zeros(1, dtype=torch.int32), "return_trajectory": True}
+        for name, value in {**alone, "return_intermediate_states": True}.items():
             with pytest.raises(ValueError, match=f"^{name}: expected .* beside cp_group"):
                 over(q, k, v, beta, **{name: value})
         start = torch.full((1, 1, 6), 9.0)
