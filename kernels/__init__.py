@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "boundary.results": ["ExactState", "State", "Trajectory"],
         "layers.cache": ["LayerCache"],
+        "layers.gated": ["OnlineScaledGatedDeltaNet", "OnlineScaledKDA"],
         "layers.layer": ["OnlineScaledDeltaNet"],
         "ops": [
             "chunk_osdn",

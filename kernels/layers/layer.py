@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from ..boundary.checks import read_count, read_rule, refuse
-from ..boundary.inputs import MAX_FEATURES
+from ..boundary.inputs import MAX_FEATURES, Gates
 from ..boundary.layer_calls import check_forward
 from ..boundary.pools import take
 from ..boundary.results import State, widen
@@ -18,7 +18,7 @@ from ..parallel import context_parallel, exchange_tails
 from .cache import LayerCache
 from .convolution import Packing, ShortConvolution, packing
 from .marks import MarkedModule
-from .operator import can_launch, choose, step_
+from .operator import Form, can_launch, choose, step_
 from .parts import ForgetGate, HeadNorm
 
 CHUNK_SIZE = 64
@@ -89,7 +89,8 @@ class OnlineScaledDeltaNet(MarkedModule):
         Naming the argument, what was expected and what came.
     """
 
-    marked = ("initial_preconditioner",)
+    marked: ClassVar[tuple[str, ...]] = ("initial_preconditioner",)
+    form: ClassVar[Form] = "osdn"
 
     def __init__(
         self,
@@ -147,7 +148,9 @@ class OnlineScaledDeltaNet(MarkedModule):
             self.k_conv1d = ShortConvolution(key_dim, conv_size, conv_bias)
             self.v_conv1d = ShortConvolution(value_dim, conv_size, conv_bias)
         self.forget_gate = ForgetGate(hidden_size, num_heads) if use_forget_gate else None
-        self.g_proj = nn.Linear(hidden_size, value_dim, bias=False) if use_gate else None
+        self.g_proj: nn.Module | None = None
+        if use_gate:
+            self.g_proj = nn.Linear(hidden_size, value_dim, bias=False)
         self.o_norm = HeadNorm(self.head_v_dim, eps=norm_eps)
         self.o_proj = nn.Linear(value_dim, hidden_size, bias=False)
         # In a box of one point d_1 has no influence, and would only be an unused parameter.
@@ -288,8 +291,7 @@ class OnlineScaledDeltaNet(MarkedModule):
         beta = self.b_proj(x).to(widen(x.dtype)).sigmoid()
         if self.allow_neg_eigval:
             beta = 2 * beta
-        g = None if self.forget_gate is None else self.forget_gate(x)
-        o, state, *states = self._attend(q, k, v, beta, g, cache, sequences, spread)
+        o, state, *states = self._attend(q, k, v, beta, self._gates(x), cache, sequences, spread)
         between = None
         if spread.between:
             between = LayerCache()
@@ -301,8 +303,16 @@ class OnlineScaledDeltaNet(MarkedModule):
             cache.advance(tails, state)
         o = self.o_norm(o).flatten(2)
         if self.g_proj is not None:
-            o = o * silu(self.g_proj(x))
+            o = o * self._activate(self.g_proj(x))
         return self.o_proj(o.to(v.dtype)), between
+
+    def _activate(self, x: Tensor) -> Tensor:
+        """Of the output gate."""
+        return silu(x)
+
+    def _gates(self, x: Tensor) -> Gates:
+        """Log gates of the memory, which this layer has not, and of d."""
+        return Gates(None, None if self.forget_gate is None else self.forget_gate(x))
 
     def _queries_keys_values(
         self, x: Tensor, tails: tuple[Tensor, ...] | None, spread: Spread
@@ -338,7 +348,7 @@ class OnlineScaledDeltaNet(MarkedModule):
         k: Tensor,
         v: Tensor,
         beta: Tensor,
-        g: Tensor | None,
+        gates: Gates,
         cache: LayerCache | None,
         sequences: int,
         spread: Spread,
@@ -353,7 +363,6 @@ class OnlineScaledDeltaNet(MarkedModule):
         if state is None or self.anchored:
             start = self._start(sequences, widen(q.dtype))
         options = {
-            "g": g,
             **self.rule._asdict(),
             "anchor": start if self.anchored else None,
             "use_qk_l2norm_in_kernel": True,
@@ -362,7 +371,9 @@ class OnlineScaledDeltaNet(MarkedModule):
         single = cu_seqlens is None and cp_group is None and q.shape[1] == 1
         if single and cache is not None and cache.writable and state is not None and can_launch(q):
             cache.state = state = State(*state[:2])
-            return step_(q, k, v, beta, state, **options), None
+            return step_(q, k, v, beta, state, g=gates.forget, state_gate=gates.state, **options), None
+        tensors = (q, k, v, beta) if gates.state is None else (q, k, v, gates.state, beta)
+        options["g" if gates.state is None else "g_d"] = gates.forget
         # What the layer passes is in range by construction, and cu_seqlens was checked.
         operator = self.operator(q)
         if cp_group is not None:
@@ -372,14 +383,14 @@ class OnlineScaledDeltaNet(MarkedModule):
                 choose("chunk", q, in_chunks=True), chunk_size=CHUNK_SIZE, return_intermediate_states=True
             )
         results: tuple[Any, ...] = operator(
-            q, k, v, beta, initial_state=state, initial_preconditioner=start if state is None else None,
+            *tensors, initial_state=state, initial_preconditioner=start if state is None else None,
             output_final_state=cache is not None, cu_seqlens=cu_seqlens, check_values=False, **options,
         )  # fmt: skip
         return results
 
     def operator(self, q: Tensor) -> Callable[..., Any]:
         """What a call with these queries goes through; a subclass may watch or replace it."""
-        return choose(self.mode, q)
+        return choose(self.mode, q, self.form)
 
     def extra_repr(self) -> str:
         rule = self.rule

@@ -5,15 +5,23 @@ Importable without Triton, which only the kernels need.
 
 import importlib.util
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..boundary.results import State
 from ..reference.chunkwise import chunk_osdn_reference
-from ..reference.tokenwise import osdn_reference
+from ..reference.tokenwise import osdn_reference, osgdn_reference, oskda_reference
+
+Form = Literal["osdn", "osgdn", "oskda"]
+TOKENWISE: Mapping[Form, Callable[..., Any]] = {
+    "osdn": osdn_reference,
+    "osgdn": osgdn_reference,
+    "oskda": oskda_reference,
+}
+CHUNKWISE: Mapping[Form, Callable[..., Any]] = {"osdn": chunk_osdn_reference}
 
 RECURRENT_LENGTH = 64
 """Up to so many tokens, one chunk, inference takes the recurrent kernel: one launch in place of one per stage."""
@@ -23,9 +31,10 @@ HAS_TRITON = importlib.util.find_spec("triton") is not None
 _warned = False
 
 
-def choose(mode: str, q: Tensor, *, in_chunks: bool = False) -> Callable[..., Any]:
-    """The operator for queries [B, T, H, K] in a layer's mode; all take the arguments of `chunk_osdn`.
+def choose(mode: str, q: Tensor, form: Form = "osdn", *, in_chunks: bool = False) -> Callable[..., Any]:
+    """The operator for queries [B, T, H, K] in a layer's mode; all of a form take the same arguments.
 
+    A form that has no operator in chunks goes token by token.
     `in_chunks` asks for one that goes through chunks, whatever the mode and the length.
     """
     length = q.shape[1]
@@ -33,12 +42,14 @@ def choose(mode: str, q: Tensor, *, in_chunks: bool = False) -> Callable[..., An
         mode, length = "chunk", RECURRENT_LENGTH + 1
     if not can_launch(q):
         # The chunkwise reference reads whether a chunk clips, so that only the other one traces.
-        return osdn_reference if mode == "fused_recurrent" or length == 1 else chunk_osdn_reference
+        stepped = mode == "fused_recurrent" or length == 1
+        return TOKENWISE[form] if stepped else CHUNKWISE.get(form, TOKENWISE[form])
     from .. import ops
 
     # An exported program is one for all lengths.
     short = not torch.is_grad_enabled() and not torch.compiler.is_exporting() and length <= RECURRENT_LENGTH
-    return ops.fused_recurrent_osdn if mode == "fused_recurrent" or short else ops.chunk_osdn
+    recurrent: Callable[..., Any] = getattr(ops, f"fused_recurrent_{form}")
+    return recurrent if mode == "fused_recurrent" or short else getattr(ops, f"chunk_{form}", recurrent)
 
 
 def step_(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: State, **options: Any) -> Tensor:

@@ -132,10 +132,10 @@ def test_autocast_keeps_gates_in_float32_and_the_result_near(monkeypatch):
     expected, _ = layer(x)
     seen = {}
 
-    def spy(mode, q):
+    def spy(mode, q, form):
         def call(q, k, v, beta, **options):
             seen.update(q=q, k=k, v=v, beta=beta, g=options["g"], d=options["initial_preconditioner"])
-            return layer_operator.choose(mode, q)(q, k, v, beta, **options)
+            return layer_operator.choose(mode, q, form)(q, k, v, beta, **options)
 
         return call
 
