@@ -74,7 +74,7 @@ def load_sums(sums, rests, place, valid):
 
 @triton.jit
 def decay_tile(to, to_rest, since, since_rest):
-    """The product of the gates after token j up to token t, [R, C]; 1 for t before j, where its logarithm is clamped."""
+    """The product of the gates after token j up to token t, [R, C]; for t before j, where nothing asks for it, 1."""
     return tl.exp(tl.minimum((to[:, None] - since[None, :]) + (to_rest[:, None] - since_rest[None, :]), 0.0))
 
 

@@ -13,7 +13,6 @@ from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from .decays import GateSums, decay_tile, decay_to_end, gate_gradient, load_sums
 
-
 NARROWEST = 64
 """Key features of a block, at least."""
 

@@ -1,7 +1,7 @@
 """The memory from chunk to chunk (T12): X = U - W H, H+ = H + K~^T X, and the read O = scale (Q H + tril(Q K~^T) X).
 
-Where it is gated (T17), with D_tj the product of the gates after token j up to token t, D_t0 that of all up to t, and
-the gates after t up to the chunk's last token C: O = scale (D_t0 Q H + (D * tril(Q K~^T)) X), H+ = D_C0 H + K~^T D_Ct X.
+Where it is gated (T17), with D_tj the product of the gates after token j up to token t, in D_t0 of all up to t, and C
+the chunk's last token: O = scale (D_t0 Q H + tril(D_tj Q K~^T) X) and H+ = D_C0 H + K~^T D_Cj X.
 
 The forward pass reads inside the chain, so that neither the states nor X go through global memory; the backward pass
 forms both again and keeps them.

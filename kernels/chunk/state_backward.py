@@ -16,7 +16,8 @@ from .state import CHAIN, KEY
 @autotune(CHAIN, KEY)
 @triton.jit
 def memory_backward_kernel(
-    q, write_key, w, sums, rests, grad_o, grad_states, grad_x, grad_final, grad_initial, bounds, first, length, scale, crowd,
+    q, write_key, w, sums, rests, grad_o, grad_states, grad_x, grad_final, grad_initial, bounds, first, length, scale,
+    crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr,
     HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
