@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .boundary.checks import refuse
 from .boundary.gated import check_gated_call, feedback_terms
 from .boundary.inputs import CHUNK_KERNELS, KERNELS, Arguments, ScanArguments, check_call, check_scan
 from .boundary.numerics import CHUNK, RECURRENT, SCAN, declare
@@ -219,11 +218,6 @@ def _solve_tokens(call: Arguments) -> Results:
 
 
 def _solve_chunks(call: Arguments) -> Results:
-    if call.rule.beta_aware:
-        # The chunk kernels' scan does not have it yet.
-        if call.return_intermediate_states:
-            refuse("return_intermediate_states", "False beside beta_aware", True)
-        return _solve_tokens(call)
     inputs = _inputs(call)
     if call.return_intermediate_states:
         # Known ones and given ones are written by other kernels, and what goes on is given them.

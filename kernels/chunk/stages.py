@@ -115,6 +115,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
             path=path,
             in_order=in_order(inputs, options),
             initial_rest=inputs.initial_rest,
+            feedback=inputs.feedback,
         )
     gates = sum_gates(inputs.state_gate, chunks)
     solved = solve(k, v, beta, gates, write_keys(inputs, mode, gains, out, path), chunks)
@@ -189,16 +190,16 @@ def backward(
     )  # fmt: skip
     del grad_w, grad_x
     grad_k: Tensor = sum_groups(solved.k, heads)
-    grad_g, grad_start, grad_anchor = None, None, None
+    grad_g, grad_start, grad_anchor, grad_feedback = None, None, None, None
     if mode == FIXED:
         assert solved.entry is not None
         grad_start = sum_groups(sum_by_sequence(solved.entry, chunks)[None], heads)[0]
         if grads.preconditioner is not None and not rule.pinned:
             grad_start += grads.preconditioner
     if gains is not None:
-        grad_k, grad_g, grad_start, grad_anchor = scan_backward(
+        grad_k, grad_g, grad_start, grad_anchor, grad_feedback = scan_backward(
             k, g, anchor, rule, chunks, gains, sum_groups(grad_write_key, heads), grads.preconditioner, grad_k,
-            scale_key=True, sequential=options.sequential,
+            scale_key=True, sequential=options.sequential, feedback=inputs.feedback,
         )  # fmt: skip
     return Gradients(
         grad_q,
@@ -210,4 +211,5 @@ def backward(
         grad_initial,
         grad_start,
         solved.state_gate,
+        grad_feedback,
     )

@@ -16,7 +16,8 @@ from ..boundary.rule import Rule
 from ..launch.recurrence import Cotangents, Gradients, Inputs, sum_groups
 from ..launch.runtime import single, tile
 from ..launch.tuning import autotune, configurations
-from .forward import RecurrentOptions, load_feedback, outside, tokens_of, unclipped
+from ..scan.operator import load_feedback
+from .forward import RecurrentOptions, outside, tokens_of, unclipped
 from .gates import fade, forgotten, gate_kind, load_gate, state_gate_gradient
 
 VALUE_BLOCK = 64

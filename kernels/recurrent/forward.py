@@ -10,6 +10,7 @@ from ..boundary.rule import Rule
 from ..launch.recurrence import Inputs
 from ..launch.runtime import single, tile
 from ..launch.tuning import autotune, configurations, crowd_of
+from ..scan.operator import load_feedback
 from .gates import fade, forgotten, gate_kind, load_gate
 
 
@@ -56,16 +57,6 @@ def tokens_of(sequence, bounds, length, PACKED: tl.constexpr):
         start = sequence.to(tl.int64) * length
         tokens = length
     return start, tokens
-
-
-@triton.jit
-def load_feedback(terms, place, wanted, BETA_AWARE: tl.constexpr):
-    """(f, m) of the feedback f - m <d, s> at row `place` of [B*T*H]: (1, 1) unless it is beta-aware."""
-    fixed, slope = tl.full([], 1.0, tl.float32), tl.full([], 1.0, tl.float32)
-    if BETA_AWARE:
-        fixed = tl.load(terms + place * 2, mask=wanted, other=0.0)
-        slope = tl.load(terms + place * 2 + 1, mask=wanted, other=0.0)
-    return fixed, slope
 
 
 @triton.jit

@@ -1,9 +1,9 @@
 """The chain of adjoints of the calibrate scan, from a sequence's last chunk to its first.
 
 With mu_t = lambda_{t+1} where the clip passes and 0 where it binds, p_t the direct gradient of d_t and
-rho_t = eta w_t <mu_t, s_t>:
+rho_t = eta w_t <mu_t, s_t>, the gradient of f_t:
 
-    lambda_t = p_t + gamma_t mu_t - rho_t s_t
+    lambda_t = p_t + gamma_t mu_t - rho_t m_t s_t
 
 Where nothing clipped, a chunk's rho solve the transposed triangular system. Chunks that clipped go token by token, from
 iterates recomputed forward, and their share of the gradients is written here.
@@ -15,7 +15,7 @@ import triton.language as tl
 from ..launch.sequences import sequence_of
 from ..launch.tuning import autotune, configurations
 from .iterates import gate_sums
-from .operator import feedback_weight
+from .operator import feedback_weight, load_feedback
 from .tokens import clip, load_row
 
 
@@ -52,11 +52,11 @@ def retrace(
 
 @triton.jit
 def step_back(
-    adjoint, pull, d, c, k, g, gain, grad, grad_key, grad_k, grad_g, place, eta, d_min, d_max,
-    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr, NORMALIZE: tl.constexpr,
-    SCALE_KEY: tl.constexpr, HAS_GRAD_KEY: tl.constexpr,
+    adjoint, pull, d, c, k, g, feedback, gain, grad, grad_key, grad_k, grad_g, grad_feedback, place, eta, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, HAS_GRAD_KEY: tl.constexpr,
 ):  # fmt: skip
-    """Carry the adjoint back over the token at row `place`, which met d; write its grad_k and grad_g.
+    """Carry the adjoint back over the token at row `place`, which met d; write its grad_k, grad_g and grad_feedback.
 
     Vectors are [BK] float64, as in the forward steps. `pull` gains the token's share of the anchor's gradient,
     (1 - gamma_t) mu_t.
@@ -77,6 +77,10 @@ def step_back(
     inner = tl.sum(mu * s, 0)
     weight = feedback_weight(tl.sum(s, 0), NORMALIZE)
     rho = eta * weight * inner
+    if BETA_AWARE:
+        tl.store(grad_feedback + 2 * place, rho.to(tl.float32))
+        tl.store(grad_feedback + 2 * place + 1, (-rho * tl.sum(d * s, 0)).to(tl.float32))
+        rho *= load_feedback(feedback, place, True, BETA_AWARE)[1].to(tl.float64)
     row = 2.0 * key * (u * mu - rho * d)
     if SCALE_KEY:
         row += direct * d
@@ -95,9 +99,9 @@ def step_back(
 
 @triton.jit
 def step_back_chunk(
-    adjoint, d, c, k, g, gain, grad, grad_key, grad_k, grad_g, place, count, eta, d_min, d_max,
+    adjoint, d, c, k, g, feedback, gain, grad, grad_key, grad_k, grad_g, grad_feedback, place, count, eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, HAS_GRAD_KEY: tl.constexpr,
+    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, HAS_GRAD_KEY: tl.constexpr,
 ):  # fmt: skip
     """`step_back` over a chunk's `count` tokens: (adjoint at the first, share of the anchor's gradient), each [BK].
 
@@ -119,8 +123,9 @@ def step_back_chunk(
         for back in range(width):
             token = width - 1 - back
             adjoint, pull = step_back(
-                adjoint, pull, pick(path, token, 16), c, k, g, gain, grad, grad_key, grad_k, grad_g,
-                origin + token * H, eta, d_min, d_max, H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY, HAS_GRAD_KEY,
+                adjoint, pull, pick(path, token, 16), c, k, g, feedback, gain, grad, grad_key, grad_k, grad_g,
+                grad_feedback, origin + token * H, eta, d_min, d_max, H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE,
+                SCALE_KEY, HAS_GRAD_KEY,
             )  # fmt: skip
     return adjoint.to(tl.float32), pull.to(tl.float32)
 
@@ -129,11 +134,12 @@ def step_back_chunk(
 @autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def adjoint_kernel(
-    k, g, anchor, gain, entry, clipped, grad, grad_final, grad_key, grad_k, grad_g, grad_initial, pulls,
+    k, g, feedback, anchor, gain, entry, clipped, grad, grad_final, grad_key, grad_k, grad_g, grad_feedback,
+    grad_initial, pulls,
     inverse, inner, forcing, rho, exits, bounds, first, length, eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-    HAS_ANCHOR: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, NORMALIZE: tl.constexpr,
-    SCALE_KEY: tl.constexpr, PACKED: tl.constexpr, SWEPT: tl.constexpr, STAGES: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, PACKED: tl.constexpr, SWEPT: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """The adjoint at every chunk's end. With SWEPT, `clipped` marks whole sequences, which are left to sweeps."""
     program = tl.program_id(0)
@@ -173,8 +179,8 @@ def adjoint_kernel(
             d = tl.load(entry + item * K + feature, mask=known, other=0.0)
             count = tl.minimum(left, C).to(tl.int32)
             adjoint, pull = step_back_chunk(
-                adjoint, d, c, k, g, gain, grad, grad_key, grad_k, grad_g, place, count, eta, d_min, d_max,
-                H, K, C, BK, HAS_GATE, NORMALIZE, SCALE_KEY, HAS_GRAD_KEY,
+                adjoint, d, c, k, g, feedback, gain, grad, grad_key, grad_k, grad_g, grad_feedback, place, count,
+                eta, d_min, d_max, H, K, C, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, HAS_GRAD_KEY,
             )  # fmt: skip
             if HAS_ANCHOR and HAS_GATE:
                 tl.store(pulls + item * K + feature, pull, mask=known)
@@ -191,6 +197,8 @@ def adjoint_kernel(
             met += handed_back
             share = step * tl.sum(solve * met[None, :], 1)
             tl.store(rho + place + row * H, share, mask=inside)
+            if BETA_AWARE:
+                share *= load_feedback(feedback, place + row * H, inside, BETA_AWARE)[1]
             if HAS_GATE:
                 adjoint *= tl.exp(total.to(tl.float32))
                 share *= tl.exp(before.to(tl.float32))
@@ -206,11 +214,11 @@ def adjoint_kernel(
 @autotune(configurations(warps=(1, 2, 4)), ["K", "HAS_GATE"])
 @triton.jit
 def sequential_adjoint_kernel(
-    k, g, anchor, gain, entry, grad, grad_final, grad_key, grad_k, grad_g, grad_initial, pulls,
+    k, g, feedback, anchor, gain, entry, grad, grad_final, grad_key, grad_k, grad_g, grad_feedback, grad_initial, pulls,
     bounds, first, length, eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-    HAS_ANCHOR: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, NORMALIZE: tl.constexpr,
-    SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -231,8 +239,9 @@ def sequential_adjoint_kernel(
     for _ in range(chunks):
         d = tl.load(entry + item * K + feature, mask=known, other=0.0)
         adjoint, pull = step_back_chunk(
-            adjoint, d, c, k, g, gain, grad, grad_key, grad_k, grad_g, place, left.to(tl.int32), eta, d_min, d_max,
-            H, K, C, BK, HAS_GATE, NORMALIZE, SCALE_KEY, HAS_GRAD_KEY,
+            adjoint, d, c, k, g, feedback, gain, grad, grad_key, grad_k, grad_g, grad_feedback, place,
+            left.to(tl.int32), eta, d_min, d_max, H, K, C, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
+            HAS_GRAD_KEY,
         )  # fmt: skip
         if HAS_ANCHOR and HAS_GATE:
             tl.store(pulls + item * K + feature, pull, mask=known)

@@ -1,6 +1,6 @@
 """Gradients of the calibrate scan: what precedes and what follows its chain of adjoints, and the three together."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -15,11 +15,22 @@ from ..launch.tuning import autotune, configurations
 from .adjoint import adjoint_kernel, sequential_adjoint_kernel
 from .forward import Gains, rule_numbers
 from .iterates import decays, gate_sums, iterate_tile
+from .operator import load_feedback, store_feedback_gradient
 from .series import inverse_operator
 from .sweeps.backward import sweep_back
 from .sweeps.forward import sweeps_pay
 from .sweeps.pattern import ROWS, find_pattern, mark_swept
 from .sweeps.spread import spread_clipped
+
+
+class ScanGradients(NamedTuple):
+    """Gradients of the calibrate scan's inputs."""
+
+    k: Tensor
+    g: Tensor | None
+    initial: Tensor
+    anchor: Tensor | None
+    feedback: Tensor | None
 
 
 # Two [C, BK] tiles and a [C, C] product: the narrower key block leaves room for more programs.
@@ -73,11 +84,11 @@ def forcing_kernel(
 @autotune(configurations(warps=(4, 8)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def spread_kernel(
-    k, g, anchor, gain, entry, clipped, grad, grad_key, grad_k, grad_g, pulls, rho, exits,
+    k, g, feedback, anchor, gain, entry, clipped, grad, grad_key, grad_k, grad_g, grad_feedback, pulls, rho, exits,
     bounds, first, owner, length, per_sequence, tokens_in_all, inverse_eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-    HAS_ANCHOR: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
-    PACKED: tl.constexpr, PRECISION: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr,
+    SCALE_KEY: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of keys and gates in chunks that did not clip, from rho and the adjoint at the chunk's end."""
     program = tl.program_id(0)
@@ -115,14 +126,17 @@ def spread_kernel(
         before, after, total = gate_sums(gate)
         weights *= decays(-after, -before)
         adjoint = tl.exp((total - after).to(tl.float32))[:, None] * adjoint
+    lost = share
+    if BETA_AWARE:
+        lost = share * load_feedback(feedback, place + row * H, inside, BETA_AWARE)[1]
     p = direct
     if SCALE_KEY:
         p = direct * key
-    adjoint += dot(weights, p - share[:, None] * s, PRECISION)
+    adjoint += dot(weights, p - lost[:, None] * s, PRECISION)
     # The deviation first: under strong forgetting d - c is much smaller than d.
     deviation = iterate_tile(s, u, gate, d - c, tl.zeros([BK], tl.float32), C, HAS_GATE, PRECISION)
     met = c[None, :] + deviation
-    result = 2.0 * key * (u[:, None] * adjoint - share[:, None] * met)
+    result = 2.0 * key * (u[:, None] * adjoint - lost[:, None] * met)
     if SCALE_KEY:
         result += direct * met
     if NORMALIZE:
@@ -130,6 +144,11 @@ def spread_kernel(
     if HAS_GRAD_KEY:
         result += tl.load(grad_key + rows, mask=mask, other=0.0).to(tl.float32)
     tl.store(grad_k + rows, result.to(grad_k.dtype.element_ty), mask=mask)
+    if BETA_AWARE:
+        slice = tl.program_id(1)
+        part = 2 * slice.to(tl.int64) * tokens_in_all * H
+        part_met = share * tl.sum(met * s, 1)
+        store_feedback_gradient(grad_feedback + part, place + row * H, inside, rho, part_met, slice)
     if HAS_GATE:
         gamma = tl.exp(gate)
         passed = tl.sum(tl.where(mask, adjoint * deviation, 0.0), 1)
@@ -143,11 +162,12 @@ def spread_kernel(
 def scan_backward(
     k: Tensor, g: Tensor | None, anchor: Tensor | None, rule: Rule, chunks: Chunks, gains: Gains,
     grad: Tensor, grad_final: Tensor | None, grad_key: Tensor | None, *, scale_key: bool, sequential: bool,
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:  # fmt: skip
-    """Gradients of k, g, the initial d and the anchor, from `grad` [B, T, H, K] of d_t (of d_t * k_t with `scale_key`).
+    feedback: Tensor | None = None,
+) -> ScanGradients:  # fmt: skip
+    """Gradients from `grad` [B, T, H, K] of d_t (of d_t * k_t with `scale_key`).
 
     grad_final [N, H, K] is the gradient of the d handed on; grad_key [B, T, H, K], one of k from elsewhere, is added.
-    Those of g and of the anchor are None without g, the anchor's also without an anchor.
+    Those of g, the anchor and the feedback's terms are None without them, the anchor's also without g.
     """
     heads, dim = k.shape[2:]
     make: dict[str, Any] = {"dtype": torch.float32, "device": k.device}
@@ -159,20 +179,22 @@ def scan_backward(
     anchored = gated and anchor is not None
     grad_k = torch.empty_like(k)
     grad_g = torch.zeros(blocks, *k.shape[:3], **make) if gated else None
+    grad_feedback = None if feedback is None else torch.zeros(blocks, *feedback.shape, **make)
     grad_initial = torch.empty(chunks.sequences, heads, dim, **make)
     pulls = torch.zeros(chunks.size // ROWS, chunks.slots, heads, dim, **make) if anchored else None
     programs, items = chunks.sequences * heads, chunks.slots * heads
     shared = {
         "H": heads, "K": dim, "C": chunks.size, "HAS_GATE": gated, "HAS_ANCHOR": anchored,
-        "HAS_GRAD_KEY": grad_key is not None, "NORMALIZE": rule.normalize_feedback, "SCALE_KEY": scale_key,
+        "HAS_GRAD_KEY": grad_key is not None, "BETA_AWARE": feedback is not None, "NORMALIZE": rule.normalize_feedback,
+        "SCALE_KEY": scale_key,
         "PACKED": chunks.packed,
     }  # fmt: skip
     chain = shared | {"BK": tile(dim), "HAS_GRAD_FINAL": grad_final is not None}
-    found = (grad_k, grad_g, grad_initial, pulls)
+    found = (grad_k, grad_g, grad_feedback, grad_initial, pulls)
     sequences = (chunks.bounds, chunks.first, chunks.length)
     eta, _, d_min, d_max = rule_numbers(rule)
     box = (eta, d_min, d_max)
-    known = (k, g, anchor, gains.gain, gains.entry)
+    known = (k, g, feedback, anchor, gains.gain, gains.entry)
     if sequential and programs:
         sequential_adjoint_kernel[(programs,)](
             *known, grad, grad_final, grad_key, *found, *sequences, *box, **chain
@@ -187,7 +209,7 @@ def scan_backward(
             apart = torch.ones_like(gains.clipped)
         else:
             apart = mark_swept(gains.clipped, chunks) if swept else gains.clipped
-            inverse = inverse_operator(k, g, rule, chunks, apart)
+            inverse = inverse_operator(k, g, feedback, rule, chunks, apart)
             inner = torch.empty(k.shape[:3], **make)
             forcing, exits = torch.empty_like(gains.entry), torch.empty_like(gains.entry)
             if items:
@@ -202,19 +224,22 @@ def scan_backward(
             del inverse, inner, forcing
             if items:
                 spread_kernel[(items, blocks)](
-                    *known, apart, grad, grad_key, grad_k, grad_g, pulls, rho, exits, *slots,
+                    *known, apart, grad, grad_key, grad_k, grad_g, grad_feedback, pulls, rho, exits, *slots,
                     k.shape[0] * k.shape[1], 1.0 / eta if eta else 0.0, **shared, BK=block, PRECISION=precision,
                 )  # fmt: skip
         if swept:
             shrinks = None if g is None else torch.expm1(g.float())
             options = {"normalize": rule.normalize_feedback, "scale_key": scale_key}
             met = find_pattern(k, shrinks, anchor, gains.gain, gains.entries, apart, chunks, (d_min, d_max))
-            sweep_back(k, shrinks, apart, met, grad, grad_final, grad_initial, chunks, eta, rho, **options)
+            sweep_back(
+                k, shrinks, feedback, apart, met, grad, grad_final, grad_initial, chunks, eta, rho, **options
+            )
             if items:
                 spread_clipped(
-                    (k, shrinks, anchor, gains.gain), apart, met, grad, grad_key, (grad_k, grad_g, pulls), rho, chunks,
-                    box, **options,
+                    (k, shrinks, feedback, anchor, gains.gain), apart, met, grad, grad_key,
+                    (grad_k, grad_g, grad_feedback, pulls), rho, chunks, box, **options,
                 )  # fmt: skip
     grad_anchor = None if pulls is None else sum_by_sequence(pulls.sum(0), chunks)
     summed = None if grad_g is None or g is None else grad_g.sum(0).to(g.dtype)
-    return grad_k, summed, grad_initial, grad_anchor
+    grad_terms = None if grad_feedback is None else grad_feedback.sum(0)
+    return ScanGradients(grad_k, summed, grad_initial, grad_anchor, grad_terms)

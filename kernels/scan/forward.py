@@ -18,7 +18,7 @@ from ..launch.runtime import IN_INTERPRETER, exact_precision, tile
 from ..launch.sequences import Chunks, chunk_of, sequence_of
 from ..launch.tuning import autotune, configurations
 from .iterates import gate_sums, iterate_tile, next_entry
-from .operator import feedback_weight, squares
+from .operator import feedback_weight, load_feedback, squares
 from .series import inverse_operator
 from .sweeps.blocks import BLOCK
 from .sweeps.forward import sweep, sweeps_pay
@@ -27,14 +27,14 @@ from .tokens import step_tokens
 SEGMENT: tl.constexpr = tl.constexpr(32)
 """Chunks after which a chain looks whether it was stopped."""
 
-SWEPT = ("HAS_GATE", "HAS_ANCHOR", "HAS_INITIAL", "NORMALIZE", "SCALE_KEY", "KEEP", "PACKED")
+SWEPT = ("HAS_GATE", "HAS_ANCHOR", "HAS_INITIAL", "BETA_AWARE", "NORMALIZE", "SCALE_KEY", "KEEP", "PACKED")
 """Constants that the kernels of sweeps take as well."""
 
 
 class Gains(NamedTuple):
     """What the scan leaves, from which every d_t follows.
 
-    - `gain`, [B, T, H] float32: u_t = eta w_t (1 - a_t), also right inside chunks that clipped.
+    - `gain`, [B, T, H] float32: u_t = eta w_t (f_t - m_t a_t), also right inside chunks that clipped.
     - `entries`, [2, slots, H, K] float32: d at the first token of each chunk, and the rest of it that float32 does
       not hold.
     - `clipped`, [slots, H] int8: 1 where the chunk was stepped token by token.
@@ -159,12 +159,12 @@ def extremes(
 )
 @triton.jit
 def chain_kernel(
-    k, g, anchor, initial, initial_rest, inverse, gain, entry, entry_rest, clipped, final, final_rest, out, path,
-    origin, bounds, first, length, eta, eta_rest, d_min, d_max,
+    k, g, feedback, anchor, initial, initial_rest, inverse, gain, entry, entry_rest, clipped, final, final_rest,
+    out, path, origin, bounds, first, length, eta, eta_rest, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr,
     HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_INITIAL_REST: tl.constexpr,
-    HAS_FINAL_REST: tl.constexpr, HAS_ORIGIN: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
-    KEEP: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    HAS_FINAL_REST: tl.constexpr, HAS_ORIGIN: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr,
+    SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Gains of a sequence's chunks, one after the other.
 
@@ -221,7 +221,11 @@ def chain_kernel(
                 alignment = tl.sum(s * kept, 1)
             else:
                 alignment = tl.sum(s * d[None, :], 1)
-            r = step * (1.0 - alignment)
+            if BETA_AWARE:
+                fixed, slope = load_feedback(feedback, place + row * H, inside, BETA_AWARE)
+                r = step * (fixed - slope * alignment)
+            else:
+                r = step * (1.0 - alignment)
             u = tl.sum(solve * r[None, :], 1)
             handed_on, lost, low, high = advance(s, u, gate, d, rest, c, HAS_GATE)
             stepped = leaves(low, high, known, d_min, d_max) & alive & (left > 0)
@@ -239,8 +243,8 @@ def chain_kernel(
             elif stepped:
                 count = tl.minimum(left, C).to(tl.int32)
                 wide = step_tokens(
-                    d.to(tl.float64) + rest.to(tl.float64), c.to(tl.float64), k, g, gain, out, path, place, count,
-                    eta, eta_rest, d_min, d_max, H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY, KEEP,
+                    d.to(tl.float64) + rest.to(tl.float64), c.to(tl.float64), k, g, feedback, gain, out, path, place,
+                    count, eta, eta_rest, d_min, d_max, H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
                 )  # fmt: skip
                 d = wide.to(tl.float32)
                 rest = (wide - d.to(tl.float64)).to(tl.float32)
@@ -262,11 +266,11 @@ def chain_kernel(
 @autotune(configurations(warps=(1, 2, 4)), ["K", "HAS_GATE"])
 @triton.jit
 def sequential_kernel(
-    k, g, anchor, initial, gain, entry, clipped, final, out, path, bounds, first, length,
+    k, g, feedback, anchor, initial, gain, entry, clipped, final, out, path, bounds, first, length,
     eta, eta_rest, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-    HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
-    KEEP: tl.constexpr, PACKED: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr,
+    SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -288,8 +292,8 @@ def sequential_kernel(
         tl.store(clipped + item, 1)
         count = tl.minimum(left, C).to(tl.int32)
         d = step_tokens(
-            d, c, k, g, gain, out, path, place, count, eta, eta_rest, d_min, d_max,
-            H, K, BK, HAS_GATE, NORMALIZE, SCALE_KEY, KEEP,
+            d, c, k, g, feedback, gain, out, path, place, count, eta, eta_rest, d_min, d_max,
+            H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
         )  # fmt: skip
         place += C * H
         item += H
@@ -347,7 +351,7 @@ def rule_numbers(rule: Rule) -> tuple[float, float, float, float]:
 def scan_forward(
     k: Tensor, g: Tensor | None, anchor: Tensor | None, initial: Tensor | None, rule: Rule, chunks: Chunks,
     out: Tensor, *, scale_key: bool, sequential: bool, path: Tensor | None = None, in_order: bool = False,
-    initial_rest: Tensor | None = None,
+    initial_rest: Tensor | None = None, feedback: Tensor | None = None,
 ) -> Gains:  # fmt: skip
     """Gains, chunk entries and the d handed on.
 
@@ -374,24 +378,25 @@ def scan_forward(
         return gains
     shared = {
         "H": heads, "K": dim, "C": chunks.size, "BK": tile(dim), "HAS_GATE": g is not None,
-        "HAS_ANCHOR": anchor is not None, "HAS_INITIAL": initial is not None, "NORMALIZE": rule.normalize_feedback,
+        "HAS_ANCHOR": anchor is not None, "HAS_INITIAL": initial is not None, "BETA_AWARE": feedback is not None,
+        "NORMALIZE": rule.normalize_feedback,
         "SCALE_KEY": scale_key, "KEEP": path is not None, "PACKED": chunks.packed,
     }  # fmt: skip
     rest = (*gains[:4], out, path, chunks.bounds, chunks.first, chunks.length, *rule_numbers(rule))
     if sequential:
-        sequential_kernel[(programs,)](k, g, anchor, initial, *rest, **shared)
+        sequential_kernel[(programs,)](k, g, feedback, anchor, initial, *rest, **shared)
         return gains._replace(written=True)
     sweeps = sweeps_pay(rule) and not in_order
     origin = None
     # Forgetting forgets wrong entries too: sweeps then settle at once, and need no operator.
     if not sweeps or g is None:
-        inverse = inverse_operator(k, g, rule, chunks)
+        inverse = inverse_operator(k, g, feedback, rule, chunks)
         if sweeps:
             origin = torch.empty(programs, dtype=torch.int32, device=k.device)
         chain_kernel[(programs,)](
-            k, g, anchor, initial, initial_rest, inverse, gains.gain, *gains.entries, gains.clipped, gains.final,
-            gains.rest, out, path, origin, chunks.bounds, chunks.first, chunks.length, *rule_numbers(rule), **shared,
-            BLOCK=BLOCK, HAS_INITIAL_REST=initial_rest is not None, HAS_FINAL_REST=in_order, HAS_ORIGIN=sweeps,
+            k, g, feedback, anchor, initial, initial_rest, inverse, gains.gain, *gains.entries, gains.clipped,
+            gains.final, gains.rest, out, path, origin, chunks.bounds, chunks.first, chunks.length,
+            *rule_numbers(rule), **shared, BLOCK=BLOCK, HAS_INITIAL_REST=initial_rest is not None, HAS_FINAL_REST=in_order, HAS_ORIGIN=sweeps,
             PRECISION=exact_precision(k.dtype),
         )  # fmt: skip
     if sweeps:
@@ -399,7 +404,9 @@ def scan_forward(
         eta, _, d_min, d_max = rule_numbers(rule)
         constants = {name: shared[name] for name in SWEPT}
         targets = (gains.gain, *gains.entries, gains.clipped, gains.final, out, path)
-        opened = sweep(k, shrinks, anchor, initial, chunks, origin, targets, (eta, d_min, d_max), constants)
+        opened = sweep(
+            k, shrinks, feedback, anchor, initial, chunks, origin, targets, (eta, d_min, d_max), constants
+        )
         gains = gains._replace(opened=opened)
     return gains._replace(written=sweeps and origin is None)
 

@@ -1,8 +1,9 @@
 """The triangular system of the calibrate scan, for all chunks at once (T11).
 
-Where nothing clips, the gains of a chunk that enters with d satisfy (I + L) u = r, with L_tj = eta w_t D_tj <s_t, s_j>
-for j < t, D_tj the product of the gates strictly between, and r linear in d. The inverse does not depend on d, so it
-leaves the chain of chunks only products with it.
+Where nothing clips, the gains of a chunk that enters with d satisfy (I + L) u = r, with for j < t
+L_tj = eta w_t m_t D_tj <s_t, s_j>, D_tj the product of the gates strictly between, m_t the slope of the feedback
+f_t - m_t a_t (both are 1 unless it is beta-aware), and r linear in d. The inverse does not depend on d, so it leaves
+the chain of chunks only products with it.
 """
 
 import triton
@@ -21,6 +22,24 @@ def feedback_weight(norm, NORMALIZE: tl.constexpr):
     if NORMALIZE:
         return 1.0 / (norm + 1e-5)
     return norm * 0.0 + 1.0
+
+
+@triton.jit
+def load_feedback(terms, place, wanted, BETA_AWARE: tl.constexpr):
+    """(f, m) of the feedback f - m <d, s> at rows `place` of [B*T*H]: (1, 1) unless it is beta-aware."""
+    fixed, slope = tl.full([], 1.0, tl.float32), tl.full([], 1.0, tl.float32)
+    if BETA_AWARE:
+        fixed = tl.load(terms + place * 2, mask=wanted, other=0.0)
+        slope = tl.load(terms + place * 2 + 1, mask=wanted, other=0.0)
+    return fixed, slope
+
+
+@triton.jit
+def store_feedback_gradient(grad, place, wanted, rho, met, slice):
+    """Gradient of (f, m) from rho and from rho a_t, `met` a slice of features' part of it, into that slice's rows."""
+    share = tl.load(rho + place, mask=wanted, other=0.0)
+    tl.store(grad + 2 * place, tl.where(slice == 0, share, 0.0), mask=wanted)
+    tl.store(grad + 2 * place + 1, -met, mask=wanted)
 
 
 @triton.jit
@@ -63,10 +82,10 @@ def store_block(
 @autotune(configurations([{"BK": 16}, {"BK": 32}], warps=(1,)) + unrolled(4, BK=16), ["K", "C", "HAS_GATE"])
 @triton.jit
 def operator_kernel(
-    k, g, clipped, large, inverse, bounds, first, owner, length, per_sequence, eta,
+    k, g, feedback, clipped, large, inverse, bounds, first, owner, length, per_sequence, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-    NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, LARGE: tl.constexpr, PACKED: tl.constexpr,
-    PRECISION: tl.constexpr,
+    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, LARGE: tl.constexpr,
+    PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     slot = program // H
@@ -117,6 +136,11 @@ def operator_kernel(
     w1 = eta * feedback_weight(n1, NORMALIZE)
     w2 = eta * feedback_weight(n2, NORMALIZE)
     w3 = eta * feedback_weight(n3, NORMALIZE)
+    if BETA_AWARE:
+        w0 *= load_feedback(feedback, place + row0 * H, in0, BETA_AWARE)[1]
+        w1 *= load_feedback(feedback, place + row1 * H, in1, BETA_AWARE)[1]
+        w2 *= load_feedback(feedback, place + row2 * H, in2, BETA_AWARE)[1]
+        w3 *= load_feedback(feedback, place + row3 * H, in3, BETA_AWARE)[1]
     b0, b1, b2, b3, e0, e1, e2, e3 = n0, n1, n2, n3, n0, n1, n2, n3
     if HAS_GATE:
         g += place

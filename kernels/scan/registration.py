@@ -87,12 +87,12 @@ class ScanOperator(Operator[ScanInputs, ScanOptions, ScanOutputs]):
     ) -> Sequence[Tensor | None]:
         gain, entries, clipped = saved
         grad, grad_final = grads
-        grad_k, grad_g, grad_initial, grad_anchor = scan_backward(
+        found = scan_backward(
             inputs.k, inputs.g, inputs.anchor, options.rule, _chunks(inputs, options),
             Gains(gain, entries, clipped, entries.new_empty(0)), grad, grad_final, None,
             scale_key=False, sequential=options.sequential,
         )  # fmt: skip
-        return grad_k, grad_g, grad_anchor, grad_initial
+        return found.k, found.g, found.anchor, found.initial
 
 
 def _chunks(inputs: ScanInputs, options: ScanOptions) -> Chunks:

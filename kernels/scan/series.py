@@ -16,7 +16,7 @@ from ..launch.runtime import exact_precision, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations
 from .iterates import decays, gate_sums
-from .operator import feedback_weight, operator_kernel, squares
+from .operator import feedback_weight, load_feedback, operator_kernel, squares
 
 LARGEST_STEP = 1 / 16
 """eta above which no chunk is expected to be small."""
@@ -37,9 +37,9 @@ def gram_of(s):
 @autotune(configurations(warps=(4,)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def series_kernel(
-    k, g, clipped, inverse, large, bounds, first, owner, length, per_sequence, eta,
+    k, g, feedback, clipped, inverse, large, bounds, first, owner, length, per_sequence, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-    NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, PACKED: tl.constexpr,
+    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """(I + L)^-1 of every chunk where L is small, its transpose with ADJOINT; `large` [slots, H] is 1 elsewhere."""
     program = tl.program_id(0)
@@ -60,6 +60,8 @@ def series_kernel(
     step = tl.zeros([C], tl.float32) + eta
     if NORMALIZE:
         step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
+    if BETA_AWARE:
+        step *= load_feedback(feedback, place + row * H, inside, BETA_AWARE)[1]
     lower = tl.where(row[:, None] > row[None, :], gram_of(s) * step[:, None], 0.0)
     if HAS_GATE:
         before, after, _ = gate_sums(tl.load(g + place + row * H, mask=inside, other=0.0))
@@ -82,14 +84,16 @@ def series_kernel(
 
 
 def fill_small(
-    k: Tensor, g: Tensor | None, rule: Rule, chunks: Chunks, clipped: Tensor | None, inverse: Tensor
-) -> Tensor:
+    k: Tensor, g: Tensor | None, feedback: Tensor | None, rule: Rule, chunks: Chunks, clipped: Tensor | None,
+    inverse: Tensor,
+) -> Tensor:  # fmt: skip
     """Fill the operators that are small; returns which are not, [slots, H] int8. Arguments as in `inverse_operator`."""
     heads, dim = k.shape[2:]
     large = torch.empty(chunks.slots, heads, dtype=torch.int8, device=k.device)
     series_kernel[(chunks.slots * heads,)](
-        k, g, clipped, inverse, large, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
-        H=heads, K=dim, C=chunks.size, BK=tile(dim), HAS_GATE=g is not None, NORMALIZE=rule.normalize_feedback,
+        k, g, feedback, clipped, inverse, large, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
+        H=heads, K=dim, C=chunks.size, BK=tile(dim), HAS_GATE=g is not None, BETA_AWARE=feedback is not None,
+        NORMALIZE=rule.normalize_feedback,
         ADJOINT=clipped is not None, PACKED=chunks.packed,
     )  # fmt: skip
     return large
@@ -98,6 +102,7 @@ def fill_small(
 def inverse_operator(
     k: Tensor,
     g: Tensor | None,
+    feedback: Tensor | None,
     rule: Rule,
     chunks: Chunks,
     clipped: Tensor | None = None,
@@ -111,10 +116,11 @@ def inverse_operator(
     inverse = torch.empty(chunks.slots, heads, chunks.size, chunks.size, dtype=torch.float32, device=k.device)
     if inverse.numel() == 0:
         return inverse
-    large = fill_small(k, g, rule, chunks, clipped, inverse) if rule.eta <= LARGEST_STEP else None
+    large = fill_small(k, g, feedback, rule, chunks, clipped, inverse) if rule.eta <= LARGEST_STEP else None
     operator_kernel[(chunks.slots * heads,)](
-        k, g, clipped, large, inverse, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
-        H=heads, K=dim, C=chunks.size, HAS_GATE=g is not None, NORMALIZE=rule.normalize_feedback,
+        k, g, feedback, clipped, large, inverse, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
+        H=heads, K=dim, C=chunks.size, HAS_GATE=g is not None, BETA_AWARE=feedback is not None,
+        NORMALIZE=rule.normalize_feedback,
         ADJOINT=clipped is not None, LARGE=large is not None, PACKED=chunks.packed, PRECISION=exact_precision(k.dtype),
     )  # fmt: skip
     return inverse

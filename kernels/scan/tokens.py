@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .operator import feedback_weight
+from .operator import feedback_weight, load_feedback
 
 
 @triton.jit
@@ -20,9 +20,9 @@ def load_row(base, known, wanted):
 
 @triton.jit
 def step_tokens(
-    d, c, k, g, gain, out, path, place, count, eta, eta_rest, d_min, d_max,
-    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr, NORMALIZE: tl.constexpr,
-    SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
+    d, c, k, g, feedback, gain, out, path, place, count, eta, eta_rest, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
 ):  # fmt: skip
     """Step d [BK] float64 over `count` tokens, the first at row `place`; write their gains and rows of `out`.
 
@@ -47,7 +47,11 @@ def step_tokens(
         wide = key.to(tl.float64)
         s = wide * wide
         step = eta64 * feedback_weight(tl.sum(s, 0), NORMALIZE)
-        u = step * (1.0 - tl.sum(d * s, 0))
+        if BETA_AWARE:
+            fixed, slope = load_feedback(feedback, place, True, BETA_AWARE)
+            u = step * (fixed.to(tl.float64) - slope.to(tl.float64) * tl.sum(d * s, 0))
+        else:
+            u = step * (1.0 - tl.sum(d * s, 0))
         tl.store(gain + place, u.to(tl.float32))
         if HAS_GATE:
             gamma = tl.exp(tl.load(g + place).to(tl.float64))

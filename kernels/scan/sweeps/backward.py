@@ -1,6 +1,6 @@
 """The chain of adjoints by sweeps, for sequences in which some chunk clipped (T29, differentiated).
 
-With the clip's pattern fixed the adjoints are linear, lambda_t = p_t + gamma_t mu_t - rho_t s_t (see `scan_adjoint`). A
+With the clip's pattern fixed the adjoints are linear, lambda_t = p_t + gamma_t mu_t - rho_t m_t s_t (see `adjoint`). A
 sweep walks every block exactly from the adjoint thought to come in at its end; at fixed rho the block passes a change
 of it on times slope = the product of its gates, or not at all where a feature clipped. Joining, settling and
 certificate are those of `sweeps`, relative to the adjoint's norm: the transpose of a step that stretches nothing
@@ -45,15 +45,16 @@ WALKED, WANTED, EXIT, SLOPE, COMMON, OWN = (tl.constexpr(plane) for plane in (0,
 
 @triton.jit
 def walk_back(
-    adjoint, rest, slope, mass, strength, total, word, k, shrinks, grad, rho, place, eta,
+    adjoint, rest, slope, mass, strength, total, word, k, shrinks, feedback, grad, rho, place, eta,
     H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
-    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
 ):  # fmt: skip
     """Carry the adjoint [BK] and its rest back over ROWS tokens; bit j of `word` says where token j let it pass."""
     row = tl.arange(0, ROWS)
     keys = load_tokens(k, place, H, K, BK, ROWS)
     directs = load_tokens(grad, place, H, K, BK, ROWS)
     shrunk = load_numbers(shrinks, place, H, ROWS, HAS_GATE)
+    slopes = load_numbers(feedback, 2 * place + 1, 2 * H, ROWS, BETA_AWARE)
     shares = tl.zeros([ROWS], tl.float32)
     for j in tl.static_range(ROWS - 1, -1, -1):
         key = keys[j].to(tl.float32)
@@ -69,6 +70,10 @@ def walk_back(
             weighted = weight * s
         share = eta * weight * tl.sum(mu * s, 0)
         shares = tl.where(row == j, share, shares)
+        if BETA_AWARE:
+            share *= slopes[j]
+            weight *= slopes[j]
+            weighted *= slopes[j]
         if SCALE_KEY:
             direct *= key
         change = (direct - share * s) + rest
@@ -87,9 +92,10 @@ def walk_back(
 
 @triton.jit
 def walk_back_chunk(
-    adjoint, rest, slope, mass, strength, total, opens, k, shrinks, grad, rho, exits, pattern, place, item, left, eta,
+    adjoint, rest, slope, mass, strength, total, opens, k, shrinks, feedback, grad, rho, exits, pattern, place, item,
+    left, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
-    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
 ):  # fmt: skip
     """`walk_back` over a chunk that begins at row `place`, from its last token to its first.
 
@@ -107,8 +113,8 @@ def walk_back_chunk(
     for passed in range(odd):
         token = odd - 1 - passed
         adjoint, rest, slope, mass, strength, total = walk_back(
-            adjoint, rest, slope, mass, strength, total, word >> token, k, shrinks, grad, rho,
-            place + (whole * ROWS + token) * H, eta, H, K, BK, 1, HAS_GATE, NORMALIZE, SCALE_KEY,
+            adjoint, rest, slope, mass, strength, total, word >> token, k, shrinks, feedback, grad, rho,
+            place + (whole * ROWS + token) * H, eta, H, K, BK, 1, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
         )  # fmt: skip
     for passed in range(whole):
         group = whole - 1 - passed
@@ -116,8 +122,8 @@ def walk_back_chunk(
         tl.store(exits + groups + group * K, adjoint, mask=known)
         opens &= word
         adjoint, rest, slope, mass, strength, total = walk_back(
-            adjoint, rest, slope, mass, strength, total, word, k, shrinks, grad, rho, place + group * (ROWS * H),
-            eta, H, K, BK, ROWS, HAS_GATE, NORMALIZE, SCALE_KEY,
+            adjoint, rest, slope, mass, strength, total, word, k, shrinks, feedback, grad, rho,
+            place + group * (ROWS * H), eta, H, K, BK, ROWS, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
         )  # fmt: skip
     return adjoint, rest, slope, mass, strength, total, opens
 
@@ -125,11 +131,11 @@ def walk_back_chunk(
 @autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
 @triton.jit(do_not_specialize=UNSPECIALIZED)
 def walk_back_kernel(
-    k, shrinks, grad, grad_final, grad_initial, swept, pattern, rho, exits, planes, factors, tolerance, opened,
-    bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, chains, sweep, eta,
+    k, shrinks, feedback, grad, grad_final, grad_initial, swept, pattern, rho, exits, planes, factors, tolerance,
+    opened, bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, chains, sweep, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, CHUNKS: tl.constexpr, ROWS: tl.constexpr,
-    HAS_GATE: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
-    PACKED: tl.constexpr,
+    HAS_GATE: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr,
+    SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -175,8 +181,8 @@ def walk_back_kernel(
         at = item + chunk * H
         place = (start + (block * CHUNKS + chunk) * C).to(tl.int64) * H + head
         adjoint, rest, slope, mass, strength, total, opens = walk_back_chunk(
-            adjoint, rest, slope, mass, strength, total, opens, k, shrinks, grad, rho, exits, pattern, place, at,
-            left - chunk * C, eta, H, K, C, BK, ROWS, HAS_GATE, NORMALIZE, SCALE_KEY,
+            adjoint, rest, slope, mass, strength, total, opens, k, shrinks, feedback, grad, rho, exits, pattern, place,
+            at, left - chunk * C, eta, H, K, C, BK, ROWS, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
         )  # fmt: skip
     tl.store(planes + EXIT * size + own, adjoint, mask=known)
     tl.store(planes + (EXIT + 1) * size + own, rest, mask=known)
@@ -233,10 +239,12 @@ def join_back_kernel(
 @autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
 @triton.jit(do_not_specialize=UNSPECIALIZED)
 def unsettled_back_kernel(
-    k, shrinks, grad, grad_final, grad_initial, swept, pattern, rho, exits, opened, bounds, first, length, chains,
+    k, shrinks, feedback, grad, grad_final, grad_initial, swept, pattern, rho, exits, opened, bounds, first, length,
+    chains,
     sweeps, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
-    HAS_GRAD_FINAL: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
+    HAS_GRAD_FINAL: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    PACKED: tl.constexpr,
 ):  # fmt: skip
     """Sequences that sweeps left open, from their end to their start; those without tokens hand back their end's."""
     chain = tl.program_id(0)
@@ -260,15 +268,16 @@ def unsettled_back_kernel(
         item = (slot + chunk).to(tl.int64) * H + head
         place = (start + chunk * C).to(tl.int64) * H + head
         adjoint, rest, slope, mass, strength, total, opens = walk_back_chunk(
-            adjoint, rest, slope, mass, strength, total, opens, k, shrinks, grad, rho, exits, pattern, place, item,
-            tokens - chunk * C, eta, H, K, C, BK, ROWS, HAS_GATE, NORMALIZE, SCALE_KEY,
+            adjoint, rest, slope, mass, strength, total, opens, k, shrinks, feedback, grad, rho, exits, pattern, place,
+            item, tokens - chunk * C, eta, H, K, C, BK, ROWS, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
         )  # fmt: skip
     tl.store(grad_initial + own, adjoint, mask=known)
 
 
 def sweep_back(
-    k: Tensor, shrinks: Tensor | None, swept: Tensor, met: Swept, grad: Tensor, grad_final: Tensor | None,
-    grad_initial: Tensor, chunks: Chunks, eta: float, rho: Tensor, *, normalize: bool, scale_key: bool,
+    k: Tensor, shrinks: Tensor | None, feedback: Tensor | None, swept: Tensor, met: Swept, grad: Tensor,
+    grad_final: Tensor | None, grad_initial: Tensor, chunks: Chunks, eta: float, rho: Tensor, *,
+    normalize: bool, scale_key: bool,
 ) -> Tensor:  # fmt: skip
     """Fill `rho` [B, T, H], `grad_initial` [N, H, K] and `met.exits` for sequences marked in `swept`.
 
@@ -286,10 +295,11 @@ def sweep_back(
         torch.empty(chains, **make),
         opened,
     )
-    given = (k, shrinks, grad, grad_final, grad_initial, swept, met.pattern, rho, met.exits)
+    given = (k, shrinks, feedback, grad, grad_final, grad_initial, swept, met.pattern, rho, met.exits)
     options = {
         "H": heads, "K": dim, "C": chunks.size, "BK": tile(dim), "ROWS": ROWS, "HAS_GATE": shrinks is not None,
-        "HAS_GRAD_FINAL": grad_final is not None, "NORMALIZE": normalize, "SCALE_KEY": scale_key,
+        "HAS_GRAD_FINAL": grad_final is not None, "BETA_AWARE": feedback is not None, "NORMALIZE": normalize,
+        "SCALE_KEY": scale_key,
         "PACKED": chunks.packed,
     }  # fmt: skip
 

@@ -82,13 +82,14 @@ def sweeps_pay(rule: Rule) -> bool:
 @autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
 @triton.jit(do_not_specialize=UNSPECIALIZED)
 def walk_kernel(
-    k, shrinks, anchor, initial, gain, entry, entry_rest, clipped, final, out, path,
+    k, shrinks, feedback, anchor, initial, gain, entry, entry_rest, clipped, final, out, path,
     planes, factors, tolerance, opened, origin,
     bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, chains, sweep,
     eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
     HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_ORIGIN: tl.constexpr,
-    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr,
+    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
+    PACKED: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -150,8 +151,9 @@ def walk_kernel(
         tl.store(entry + item * K + feature, d, mask=known)
         tl.store(entry_rest + item * K + feature, rest, mask=known)
         d, rest, excess, low, high, slope, mass, strength, total, hit = walk_chunk(
-            d, rest, c, excess, low, high, slope, mass, strength, total, k, shrinks, gain, out, path, place, left,
-            eta, d_min, d_max, H, K, C, BK, ROWS, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, True,
+            d, rest, c, excess, low, high, slope, mass, strength, total, k, shrinks, feedback, gain, out, path, place,
+            left, eta, d_min, d_max, H, K, C, BK, ROWS, HAS_GATE, HAS_ANCHOR, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
+            True,
         )  # fmt: skip
         tl.store(clipped + item, tl.max((known & (hit != 0)).to(tl.int32), 0).to(tl.int8))
         place += C * H
@@ -240,11 +242,13 @@ def settled_blocks(
 @autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
 @triton.jit(do_not_specialize=UNSPECIALIZED)
 def unsettled_kernel(
-    k, shrinks, anchor, initial, gain, entry, entry_rest, clipped, final, out, path, planes, tolerance, opened, origin,
+    k, shrinks, feedback, anchor, initial, gain, entry, entry_rest, clipped, final, out, path, planes, tolerance,
+    opened, origin,
     bounds, first, first_block, length, rows, chains, sweeps, eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
     HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_ORIGIN: tl.constexpr,
-    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr,
+    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
+    PACKED: tl.constexpr,
 ):  # fmt: skip
     """Sequences that sweeps left open, from the first block that has not settled on; empty ones hand on their start."""
     chain = tl.program_id(0)
@@ -284,8 +288,9 @@ def unsettled_kernel(
         tl.store(entry + item * K + feature, d, mask=known)
         tl.store(entry_rest + item * K + feature, rest, mask=known)
         d, rest, _, _, _, _, _, _, _, hit = walk_chunk(
-            d, rest, c, rest, rest, rest, slope, rest, rest, slope, k, shrinks, gain, out, path, place,
-            left, eta, d_min, d_max, H, K, C, BK, ROWS, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, False,
+            d, rest, c, rest, rest, rest, slope, rest, rest, slope, k, shrinks, feedback, gain, out, path, place,
+            left, eta, d_min, d_max, H, K, C, BK, ROWS, HAS_GATE, HAS_ANCHOR, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
+            False,
         )  # fmt: skip
         tl.store(clipped + item, tl.max((known & (hit != 0)).to(tl.int32), 0).to(tl.int8))
         place += C * H
@@ -295,8 +300,8 @@ def unsettled_kernel(
 
 
 def sweep(
-    k: Tensor, shrinks: Tensor | None, anchor: Tensor | None, initial: Tensor | None, chunks: Chunks,
-    origin: Tensor | None, targets: tuple[Tensor | None, ...], numbers: tuple[float, float, float],
+    k: Tensor, shrinks: Tensor | None, feedback: Tensor | None, anchor: Tensor | None, initial: Tensor | None,
+    chunks: Chunks, origin: Tensor | None, targets: tuple[Tensor | None, ...], numbers: tuple[float, float, float],
     options: dict[str, int | bool],
 ) -> Tensor:  # fmt: skip
     """Walk every sequence from block `origin` [N, H] on (0 where None); returns `Sweeps.opened`.
@@ -315,7 +320,7 @@ def sweep(
         torch.zeros(most, chains, dtype=torch.int32, device=k.device),
         origin,
     )
-    given = (k, shrinks, anchor, initial, *targets)
+    given = (k, shrinks, feedback, anchor, initial, *targets)
     sizes = {"H": heads, "K": dim, "C": chunks.size, "ROWS": ROWS, "BK": tile(dim)}
     for number in range(most if rows else 0):
         walk_kernel[(rows,)](

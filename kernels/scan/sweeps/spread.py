@@ -8,15 +8,17 @@ from torch import Tensor
 
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations
+from ..operator import load_feedback, store_feedback_gradient
 from .pattern import ROWS, Swept
 from .walk import clip_to
 
 
 @triton.jit
 def spread_group(
-    c, k, shrinks, gain, pattern, starts, grad, grad_key, grad_k, grad_g, rho, exits, at, place, count, inverse_eta,
-    d_min, d_max, feature, H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr,
-    HAS_GATE: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    c, k, shrinks, feedback, gain, pattern, starts, grad, grad_key, grad_k, grad_g, grad_feedback, rho, exits,
+    at, place, count, inverse_eta, d_min, d_max, feature, H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr,
+    ROWS: tl.constexpr, HAS_GATE: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
 ):  # fmt: skip
     """Gradients of up to ROWS tokens, `count` of them there; returns the anchor's share, sum of (1 - gamma) mu.
 
@@ -27,7 +29,7 @@ def spread_group(
     adjoint = tl.load(exits + at, mask=known, other=0.0)
     deviation = tl.load(starts + at, mask=known, other=0.0)
     word = tl.load(pattern + at, mask=known, other=0)
-    keys, directs, others, gains, shares, shrunk = (), (), (), (), (), ()
+    keys, directs, others, gains, shares, slopes, shrunk = (), (), (), (), (), (), ()
     for j in tl.static_range(ROWS):
         cells = (place + j * H) * K + feature
         mask = known & (j < count)
@@ -35,6 +37,8 @@ def spread_group(
         directs = directs + (tl.load(grad + cells, mask=mask, other=0.0),)
         gains = gains + (tl.load(gain + place + j * H, mask=j < count, other=0.0),)
         shares = shares + (tl.load(rho + place + j * H, mask=j < count, other=0.0),)
+        if BETA_AWARE:
+            slopes = slopes + (load_feedback(feedback, place + j * H, j < count, BETA_AWARE)[1],)
         if HAS_GRAD_KEY:
             others = others + (tl.load(grad_key + cells, mask=mask, other=0.0),)
         if HAS_GATE:
@@ -54,13 +58,18 @@ def spread_group(
         deviation = tl.where(passes, moved, clip_to(c + moved, d_min, d_max) - c)
     pull = tl.zeros([BK], tl.float32)
     passed = tl.zeros([ROWS], tl.float32)
+    met = tl.zeros([ROWS], tl.float32)
     for j in tl.static_range(ROWS - 1, -1, -1):
         key = keys[j].to(tl.float32)
         direct = directs[j].to(tl.float32)
         deviation = deviations[j]
         d = c + deviation
         mu = tl.where((word & (1 << j)) != 0, adjoint, 0.0)
-        result = 2.0 * key * (gains[j] * mu - shares[j] * d)
+        share = shares[j]
+        if BETA_AWARE:
+            share *= slopes[j]
+            met = tl.where(row == j, shares[j] * tl.sum(d * key * key, 0), met)
+        result = 2.0 * key * (gains[j] * mu - share * d)
         if SCALE_KEY:
             result += direct * d
             direct *= key
@@ -73,7 +82,7 @@ def spread_group(
             result.to(grad_k.dtype.element_ty),
             mask=known & (j < count),
         )
-        before = mu + direct - shares[j] * key * key
+        before = mu + direct - share * key * key
         if HAS_GATE:
             through = (1.0 + shrunk[j]) * tl.sum(tl.where(known, mu * deviation, 0.0), 0)
             passed = tl.where(row == j, through, passed)
@@ -83,6 +92,8 @@ def spread_group(
         adjoint = tl.where(j < count, before, adjoint)
     if HAS_GATE:
         tl.store(grad_g + place + row * H, passed, mask=row < count)
+    if BETA_AWARE:
+        store_feedback_gradient(grad_feedback, place + row * H, row < count, rho, met, tl.program_id(2))
     return pull
 
 
@@ -90,11 +101,12 @@ def spread_group(
 @autotune(configurations([{"BK": 64}], warps=(1,)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def spread_clipped_kernel(
-    k, shrinks, anchor, gain, swept, pattern, starts, grad, grad_key, grad_k, grad_g, pulls, rho, exits,
+    k, shrinks, feedback, anchor, gain, swept, pattern, starts, grad, grad_key, grad_k, grad_g, grad_feedback, pulls,
+    rho, exits,
     bounds, first, owner, length, per_sequence, tokens_in_all, inverse_eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
-    HAS_ANCHOR: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
-    PACKED: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr,
+    SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """Gradients of keys and gates in sequences that were swept; elementwise, and every ROWS tokens for themselves."""
     program = tl.program_id(0)
@@ -115,11 +127,14 @@ def spread_clipped_kernel(
         c = tl.load(anchor + (sequence * H + head) * K + feature, mask=known, other=0.0)
     if HAS_GATE:
         grad_g += tl.program_id(2).to(tl.int64) * tokens_in_all * H
+    if BETA_AWARE:
+        grad_feedback += 2 * tl.program_id(2).to(tl.int64) * tokens_in_all * H
     place = (start + chunk * C + group * ROWS).to(tl.int64) * H + head
     at = (program.to(tl.int64) * (C // ROWS) + group) * K + feature
     pull = spread_group(
-        c, k, shrinks, gain, pattern, starts, grad, grad_key, grad_k, grad_g, rho, exits, at, place, count,
-        inverse_eta, d_min, d_max, feature, H, K, BK, ROWS, HAS_GATE, HAS_GRAD_KEY, NORMALIZE, SCALE_KEY,
+        c, k, shrinks, feedback, gain, pattern, starts, grad, grad_key, grad_k, grad_g, grad_feedback, rho, exits,
+        at, place, count, inverse_eta, d_min, d_max, feature, H, K, BK, ROWS, HAS_GATE, HAS_GRAD_KEY, BETA_AWARE,
+        NORMALIZE, SCALE_KEY,
     )  # fmt: skip
     if HAS_ANCHOR and HAS_GATE:
         tl.store(pulls + (group.to(tl.int64) * tl.num_programs(0) + program) * K + feature, pull, mask=known)
@@ -132,9 +147,10 @@ def spread_clipped(
 ) -> None:  # fmt: skip
     """Gradients of keys, gates and anchor where sequences were swept.
 
-    `known`: k, shrinks, anchor, gain; `found`: grad_k, grad_g [slices, B, T, H], pulls [C / ROWS, slots, H, K].
+    `known`: k, shrinks, feedback, anchor, gain; `found`: grad_k, grad_g [slices, B, T, H], grad_feedback
+    [slices, B, T, H, 2], pulls [C / ROWS, slots, H, K].
     """
-    k, shrinks, anchor, _ = known
+    k, shrinks, feedback, anchor, _ = known
     assert k is not None
     heads, dim = k.shape[2:]
     eta, *box = numbers
@@ -147,5 +163,6 @@ def spread_clipped(
         chunks.per_sequence, k.shape[0] * k.shape[1], 1.0 / eta if eta else 0.0, *box,
         H=heads, K=dim, C=chunks.size, ROWS=ROWS, HAS_GATE=shrinks is not None,
         HAS_ANCHOR=shrinks is not None and anchor is not None, HAS_GRAD_KEY=grad_key is not None,
+        BETA_AWARE=feedback is not None,
         NORMALIZE=normalize, SCALE_KEY=scale_key, PACKED=chunks.packed,
     )  # fmt: skip

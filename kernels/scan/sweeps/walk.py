@@ -53,17 +53,19 @@ def differing(x, y):
 
 @triton.jit
 def walk_group(
-    d, rest, c, excess, low, high, slope, mass, strength, total, hit, k, shrinks, gain, out, path, place, eta,
+    d, rest, c, excess, low, high, slope, mass, strength, total, hit, k, shrinks, feedback, gain, out, path, place, eta,
     d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
-    HAS_ANCHOR: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
-    MAPS: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    KEEP: tl.constexpr, MAPS: tl.constexpr,
 ):  # fmt: skip
     """`walk_chunk` over ROWS tokens."""
     feature = tl.arange(0, BK)
     row = tl.arange(0, ROWS)
     keys = load_tokens(k, place, H, K, BK, ROWS)
     shrunk = load_numbers(shrinks, place, H, ROWS, HAS_GATE)
+    fixed = load_numbers(feedback, 2 * place, 2 * H, ROWS, BETA_AWARE)
+    slopes = load_numbers(feedback, 2 * place + 1, 2 * H, ROWS, BETA_AWARE)
     gains = tl.zeros([ROWS], tl.float32)
     for j in tl.static_range(ROWS):
         key = keys[j].to(tl.float32)
@@ -80,7 +82,12 @@ def walk_group(
         if NORMALIZE:
             weight = feedback_weight(tl.sum(s, 0), NORMALIZE)
             weighted = weight * s
-        u = eta * weight * (1.0 - tl.sum(d * s, 0))
+        if BETA_AWARE:
+            u = eta * weight * (fixed[j] - slopes[j] * tl.sum(d * s, 0))
+            weight *= slopes[j]
+            weighted *= slopes[j]
+        else:
+            u = eta * weight * (1.0 - tl.sum(d * s, 0))
         gains = tl.where(row == j, u, gains)
         # d_{t+1}, and the rest that rounding takes from it: steps far below an ulp would else be lost one by one.
         step = u * s + rest
@@ -113,31 +120,32 @@ def walk_group(
 
 @triton.jit
 def walk_chunk(
-    d, rest, c, excess, low, high, slope, mass, strength, total, k, shrinks, gain, out, path, place, left, eta,
-    d_min, d_max,
+    d, rest, c, excess, low, high, slope, mass, strength, total, k, shrinks, feedback, gain, out, path, place, left,
+    eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr, HAS_GATE: tl.constexpr,
-    HAS_ANCHOR: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
-    MAPS: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    KEEP: tl.constexpr, MAPS: tl.constexpr,
 ):  # fmt: skip
     """Step d + rest [BK] over a chunk, `left` of its tokens; write gains, rows of `out` and, with KEEP, of `path`.
 
     shrinks [B, T, H] float32: gamma_t - 1. With MAPS also carry, per feature, what the chunk does at these gains to a
     change y of what enters it: min(high, max(low, slope y + excess)), `excess` what the clip took; and the sums of
-    w_t s_t (mass), w_t s_t^2 (strength) and w_t (total). Returns them all, and a number that is not 0 where the clip
-    bound at some token.
+    w_t s_t (mass), w_t s_t^2 (strength) and w_t (total), with w_t m_t for w_t where the feedback is f_t - m_t a_t.
+    Returns them all, and a number that is not 0 where the clip bound at some token.
     """
     hit = tl.zeros([BK], tl.int32)
     count = tl.minimum(left, C).to(tl.int32)
     for _ in range(count // ROWS):
         d, rest, excess, low, high, slope, mass, strength, total, hit = walk_group(
-            d, rest, c, excess, low, high, slope, mass, strength, total, hit, k, shrinks, gain, out, path, place,
-            eta, d_min, d_max, H, K, BK, ROWS, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, MAPS,
+            d, rest, c, excess, low, high, slope, mass, strength, total, hit, k, shrinks, feedback, gain, out, path,
+            place, eta, d_min, d_max, H, K, BK, ROWS, HAS_GATE, HAS_ANCHOR, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
+            MAPS,
         )  # fmt: skip
         place += ROWS * H
     for _ in range(count % ROWS):
         d, rest, excess, low, high, slope, mass, strength, total, hit = walk_group(
-            d, rest, c, excess, low, high, slope, mass, strength, total, hit, k, shrinks, gain, out, path, place,
-            eta, d_min, d_max, H, K, BK, 1, HAS_GATE, HAS_ANCHOR, NORMALIZE, SCALE_KEY, KEEP, MAPS,
+            d, rest, c, excess, low, high, slope, mass, strength, total, hit, k, shrinks, feedback, gain, out, path,
+            place, eta, d_min, d_max, H, K, BK, 1, HAS_GATE, HAS_ANCHOR, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP, MAPS,
         )  # fmt: skip
         place += H
     rest = inward(d, rest, d_min, d_max)

@@ -132,13 +132,12 @@ def gradients(
         problem.k, problem.g, problem.anchor, problem.initial, problem.rule, chunks, out,
         scale_key=scale_key, sequential=sequential,
     )  # fmt: skip
-    grad_k, grad_g, grad_initial, grad_anchor = scan_backward(
+    found = scan_backward(
         problem.k, problem.g, problem.anchor, problem.rule, chunks, gains, grad, grad_final, grad_key,
         scale_key=scale_key, sequential=sequential,
     )  # fmt: skip
     given = (problem.k, problem.g, problem.initial, problem.anchor)
-    found = (grad_k, grad_g, grad_initial, grad_anchor)
-    return [y for x, y in zip(given, found, strict=True) if x is not None]
+    return [y for x, y in zip(given, found[:4], strict=True) if x is not None]
 
 
 def exact_gradients(
