@@ -396,8 +396,8 @@ def scan_forward(
         chain_kernel[(programs,)](
             k, g, feedback, anchor, initial, initial_rest, inverse, gains.gain, *gains.entries, gains.clipped,
             gains.final, gains.rest, out, path, origin, chunks.bounds, chunks.first, chunks.length,
-            *rule_numbers(rule), **shared, BLOCK=BLOCK, HAS_INITIAL_REST=initial_rest is not None, HAS_FINAL_REST=in_order, HAS_ORIGIN=sweeps,
-            PRECISION=exact_precision(k.dtype),
+            *rule_numbers(rule), **shared, BLOCK=BLOCK, HAS_INITIAL_REST=initial_rest is not None,
+            HAS_FINAL_REST=in_order, HAS_ORIGIN=sweeps, PRECISION=exact_precision(k.dtype),
         )  # fmt: skip
     if sweeps:
         shrinks = None if g is None else torch.expm1(g.float())
