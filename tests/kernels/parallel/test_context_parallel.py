@@ -178,6 +178,7 @@ def same_tokens(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {"o": o, **joined(parts)}
 
 
+@pytest.mark.usefixtures("on_references")
 def test_the_layer_over_processes(processes):
     found = same_tokens([dict(each[3, "layer"]) for each in processes])
     assert farthest(found, layer_case(build("everything"))) < 1e-12
