@@ -198,7 +198,6 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("one prefix is enough", "    if matches < count:\n", "    if matches < 1:\n"),
         ("a factor of a wrong memory", 'if e.seen.outputs is None or _right(e, "o") or not _right(e, "S"):', 'if e.seen.outputs is None or _right(e, "o"):'),
         ("coarse d that is inside its bound", 'if found is None or exact is None or _right(e, "d", "d handed on"):', "if found is None or exact is None:"),
-        ("coarse S that is inside its bound", 'if e.seen.states is None or e.exact.states is None or _right(e, "S"):', "if e.seen.states is None or e.exact.states is None:"),
         ("TF32 in every dtype", 'if e.case.dtype != "float32" or e.seen.outputs is None', "if e.seen.outputs is None"),
         ("TF32 where d is wrong", ' or _right(e, "o") or not _right(e, "d"):', ' or _right(e, "o"):'),
         ("what does not agree is named", "[_named(each) for each in found if each.agrees]", "[_named(each) for each in found]"),

@@ -123,17 +123,6 @@ def _coarse_preconditioner(e: Evidence) -> Iterator[Symptom]:
     yield Symptom(f"stores d in {grid.name}", sentence, evidence)
 
 
-def _coarse_state(e: Evidence) -> Iterator[Symptom]:
-    if e.seen.states is None or e.exact.states is None or _right(e, "S"):
-        return
-    exact = e.exact.states[:, :, e.seen.tokens - 1]
-    grid = _grid(e.seen.states, exact)
-    if grid is not None:
-        off = _off_grid(exact, grid)
-        evidence = f"all {exact.size} entries of S are {grid.name} numbers, of the exact ones {off} are not"
-        yield Symptom(f"stores S in {grid.name}", f"the memory is stored in {grid.name}", evidence)
-
-
 def _scaled(e: Evidence) -> Iterator[Symptom]:
     """Outputs that are a multiple of what they should be."""
     if e.seen.outputs is None or _right(e, "o") or not _right(e, "S"):
@@ -217,7 +206,6 @@ RULES: tuple[Callable[[Evidence], Iterator[Symptom]], ...] = (
     _not_finite,
     _partial_chunk,
     _coarse_preconditioner,
-    _coarse_state,
     _scaled,
     _backward_only,
 )
