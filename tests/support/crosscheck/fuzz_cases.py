@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,25 @@ def own_layout(kernel: Callable[..., Any], recurrence: Recurrence) -> Adapter:
     )
 
 
-def run_script(path: Path, kernel: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a failure's script from its folder; with another kernel of the same module if named."""
-    if kernel:
-        text = path.read_text()
-        (line,) = [line for line in text.splitlines() if line.endswith(" as kernel")]
-        path = path.with_suffix(".fixed.py")
-        path.write_text(text.replace(line, f"from support.crosscheck.fuzz_kernels import {kernel} as kernel"))
+def run_script(path: Path) -> subprocess.CompletedProcess[str]:
+    """Run a failure's script from its folder, in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, path.name], cwd=path.parent, env=environment, capture_output=True, text=True
     )
+
+
+def run_with(path: Path, kernel: str) -> tuple[object, str]:
+    """Exit code and output of a failure's script with another kernel of the same module, in this process."""
+    text = path.read_text()
+    (line,) = [line for line in text.splitlines() if line.endswith(" as kernel")]
+    text = text.replace(line, f"from support.crosscheck.fuzz_kernels import {kernel} as kernel")
+    found, printed = list(sys.path), io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            exec(compile(text, str(path), "exec"), {"__name__": "__main__"})
+    except SystemExit as end:
+        return end.code, printed.getvalue()
+    finally:
+        sys.path[:] = found
+    return 0, printed.getvalue()

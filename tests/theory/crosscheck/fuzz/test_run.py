@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.crosscheck import fuzz_kernels
-from support.crosscheck.fuzz_cases import own_layout, run_script
+from support.crosscheck.fuzz_cases import own_layout, run_script, run_with
 
 from osdn_theory.crosscheck.fuzz.held import hold
 from osdn_theory.crosscheck.fuzz.replay import load_recording, replay
@@ -46,13 +46,13 @@ RIGHT = [
 
 @pytest.mark.parametrize("adapter", RIGHT, ids=lambda adapter: adapter.name)
 def test_a_right_kernel_has_no_failure(adapter: Adapter, tmp_path: Path) -> None:
-    summary = fuzz(adapter, FuzzPlan(cases=60, seed=1), files=tmp_path / "none")
+    summary = fuzz(adapter, FuzzPlan(cases=30, seed=1), files=tmp_path / "none")
     assert summary.failures == ()
     assert summary.exit_code == 0
-    assert summary.cases == 60
-    assert summary.telling > 30
+    assert summary.cases == 30
+    assert summary.telling > 15
     assert not (tmp_path / "none").exists()
-    assert verdict(summary).startswith("no failure in 60 cases")
+    assert verdict(summary).startswith("no failure in 30 cases")
 
 
 @pytest.mark.slow
@@ -136,9 +136,9 @@ def check_script(path: Path, right: str) -> None:
     assert failed.returncode == 1, failed.stderr
     assert failed.stderr == ""
     assert "outside the bound" in failed.stdout or "raised" in failed.stdout
-    fixed = run_script(path, right)
-    assert fixed.returncode == 0, fixed.stdout + fixed.stderr
-    assert ": 0 of" in fixed.stdout
+    code, printed = run_with(path, right)
+    assert code == 0, printed
+    assert ": 0 of" in printed
 
 
 def test_what_the_kernel_says_it_does_not_do_is_no_failure() -> None:
