@@ -33,6 +33,8 @@ from osdn_theory.streams.stream import Stream
 STILL = 1e-6
 """Movement of d that float32 hardly shows."""
 
+NOTHING = "no token, and nothing that is handed on: there is nothing to look at"
+
 RIDGE = 1e-6
 """Of the least squares that stand for exact Newton."""
 
@@ -205,7 +207,12 @@ def judge(
         curve=None if reads is None else curve(reads, constants(known.checks, stream.lead)),
         newton=_newton(case, exact, seen) if known.alone else None,
         configuration=configuration,
-        notes=(*seen.notes, *notes, *(_stillness(adapter, exact) if known.alone else ())),
+        notes=(
+            *seen.notes,
+            *notes,
+            *(_stillness(adapter, exact) if known.alone else ()),
+            *(() if compared else (NOTHING,)),
+        ),
     )
 
 

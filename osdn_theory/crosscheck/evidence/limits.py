@@ -90,12 +90,12 @@ def models_of(adapter: Adapter, dtype: str, *, interpreted: bool = False) -> tup
     fmt = FORMATS[dtype]
     plain = replace(RECURRENT_PLAIN, name=f"recurrent, {dtype} inputs", inputs=fmt, outputs=fmt)
     known = {"chunk": (_CHUNK[dtype],), "recurrent": (plain,), "unknown": (_CHUNK[dtype], plain)}
-    declared = declared_model(getattr(adapter.call, "numerics", {}), dtype, tf32=_tf32_allowed())
+    declared = declared_model(getattr(adapter.call, "numerics", {}), dtype, tf32=tf32_allowed())
     models = known[adapter.order] if declared is None else (declared,)
     return tuple(in_interpreter(model) if interpreted else model for model in models)
 
 
-def _tf32_allowed() -> bool:
+def tf32_allowed() -> bool:
     """Whether PyTorch, where it is loaded, lets float32 products be rounded to TF32."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.get_float32_matmul_precision() != "highest"

@@ -13,14 +13,13 @@ from osdn_theory.base.layouts import exchange_time_and_heads, transpose
 from osdn_theory.base.validation import Array, as_float64, require
 from osdn_theory.crosscheck.cases.case import Case, Dtype
 from osdn_theory.crosscheck.check import judge, truth
-from osdn_theory.crosscheck.evidence.comparison import compare
-from osdn_theory.crosscheck.evidence.limits import Limit, models_of
+from osdn_theory.crosscheck.evidence.limits import models_of
 from osdn_theory.crosscheck.evidence.observation import Observation, before_reads, observe_answer
 from osdn_theory.crosscheck.files.format import GATED, INPUTS, OPTIONAL_INPUTS, STATES, SavedCall
 from osdn_theory.crosscheck.files.reading import read_calls
 from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, Adapter
 from osdn_theory.crosscheck.kernel.calling import Returned
-from osdn_theory.crosscheck.results import Comparison, CrossCheck
+from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
 from osdn_theory.rounding import KernelModel, in_interpreter, round_rule
 from osdn_theory.rounding.declared import declared_model
@@ -104,14 +103,11 @@ def _audited(path: Path, piece: _Piece, model: KernelModel | None) -> CrossCheck
     where = f"file {path.name}" + (f", from {piece.call.device}" if piece.call.device else "")
     where += " in Triton's interpreter" if piece.call.interpreted else ""
     case = _case(piece)
-    if case.stream.length == 0:
-        found = _untouched(adapter, case, piece, where)
-    else:
-        models = _models(adapter, piece.call, case.dtype) if model is None else (model,)
-        seen = _observation(case, piece.arrays)
-        found = judge(
-            adapter, truth(adapter, case, models, prefixes=seen.tokens.tolist()), seen, device=where
-        )
+    models = _models(adapter, piece.call, case.dtype) if model is None else (model,)
+    seen = _observation(case, piece.arrays)
+    tokens = case.stream.length > 0
+    known = truth(adapter, case, models, theorems=tokens, prefixes=seen.tokens.tolist())
+    found = judge(adapter, known, seen, device=where, rule_label="" if tokens else "no token")
     return replace(found, statement={**found.statement, **_origin(piece.call)})
 
 
@@ -202,41 +198,6 @@ def _observation(case: Case, arrays: Mapping[str, Array]) -> Observation:
     missing = "residuals: the file has no o_keys and o_next_keys, so ratios, T3, T6 and T7 were not looked at"
     seen = observe_answer(returned, case.stream.length)
     if after is None or ahead is None:
-        return replace(seen, notes=(missing,))
+        return replace(seen, notes=(missing,) if case.stream.length else ())
     reads = before_reads(case, ahead / case.scale)
     return replace(seen, reads_after=after / case.scale, reads_before=reads)
-
-
-def _untouched(adapter: Adapter, case: Case, piece: _Piece, where: str) -> CrossCheck:
-    """A packed sequence without tokens hands on what it was given, bit for bit."""
-    kept = list(_kept(case, piece.arrays))
-    sizes = dict(zip("BH", case.stream.lead, strict=True))
-    return CrossCheck(
-        statement=adapter.statement(),
-        stream=piece.name,
-        rule="no token",
-        dtype=case.dtype,
-        device=where,
-        shape={**sizes, "T": 0, "K": case.stream.key_dim, "V": case.stream.value_dim},
-        comparisons=tuple(kept),
-        verdicts=(),
-        notes=() if kept else ("no token, and nothing that is handed on: there is nothing to look at",),
-    )
-
-
-def _kept(case: Case, arrays: Mapping[str, Array]) -> Iterator[Comparison]:
-    given = {
-        "S": ("state", case.initial_state),
-        "d handed on": ("preconditioner", case.initial_preconditioner),
-    }
-    for name, (result, start) in given.items():
-        if result in arrays:
-            yield compare(
-                name,
-                f"{result} handed on by a sequence without tokens",
-                arrays[result][:, :, None],
-                start[:, :, None],
-                tokens=np.array([0]),
-                dtype="float32",
-                limit=Limit(np.zeros((*case.stream.lead, 1)), None, "no token: as it was given"),
-            )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
@@ -16,6 +15,7 @@ from osdn_theory.base.jsonable import jsonable
 from osdn_theory.base.source import installed_versions
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.check import is_interpreted as runs_interpreted
+from osdn_theory.crosscheck.evidence.limits import tf32_allowed
 from osdn_theory.crosscheck.files.format import TENSORS, VERSION, RawArray, SavedCall, check_call
 
 SETTINGS: Mapping[str, Callable[[Any], Any]] = {
@@ -106,7 +106,7 @@ def make_saved_call(
         cu_seqlens=_bounds(label, cu_seqlens),
         device=_device(kind, given["q"]) if device is None else device,
         interpreted=runs_interpreted(kind) if interpreted is None else interpreted,
-        tf32=_tf32_allowed(),
+        tf32=tf32_allowed(),
         versions=installed_versions("osdn", "torch", "triton", package),
         numerics=numerics,
         **{name: SETTINGS[name](value) for name, value in settings.items()},
@@ -160,8 +160,3 @@ def _device(kind: str, x: Any) -> str:
 
         return f"cuda ({torch.cuda.get_device_name(x.device)})"
     return f"{kind} ({platform.processor() or platform.machine()})" if kind == "cpu" else kind
-
-
-def _tf32_allowed() -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and torch.get_float32_matmul_precision() != "highest"

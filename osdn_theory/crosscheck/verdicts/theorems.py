@@ -65,7 +65,7 @@ def verdicts(evidence: Evidence) -> tuple[Verdict, ...]:
         *_calibrate(evidence),
         *_bounded(evidence),
         *_equivalences(evidence),
-        _rounding(evidence),
+        *([_rounding(evidence)] if evidence.comparisons else []),
     ]
     return tuple(sorted(found, key=lambda verdict: int(verdict.theorem[1:])))
 

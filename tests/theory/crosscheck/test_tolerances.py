@@ -236,11 +236,11 @@ def test_tf32_is_allowed_where_torch_allows_it(precision: str, allowed: bool) ->
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision(precision)
-        assert module._tf32_allowed() == allowed
+        assert module.tf32_allowed() == allowed
     finally:
         torch.set_float32_matmul_precision(before)
 
 
 def test_without_torch_nothing_is_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch")
-    assert not module._tf32_allowed()
+    assert not module.tf32_allowed()
