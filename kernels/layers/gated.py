@@ -115,10 +115,9 @@ class OnlineScaledGatedDeltaNet(OnlineScaledDeltaNet):
             self.dt_bias.copy_(spread + torch.log(-torch.expm1(-spread)))
 
     def forward(self, *args: Any, **options: Any) -> tuple[Any, ...]:
-        """As in `OnlineScaledDeltaNet`, without `cp_group` and `return_intermediate_states`."""
-        for name in ("cp_group", "return_intermediate_states"):
-            if options.get(name):
-                refuse(name, "None in a layer whose memory fades", options[name])
+        """As in `OnlineScaledDeltaNet`, without `return_intermediate_states`."""
+        if options.get("return_intermediate_states"):
+            refuse("return_intermediate_states", "False in a layer whose memory fades", True)
         return super().forward(*args, **options)
 
     def _gates(self, x: Tensor) -> Gates:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from osdn_kernels.boundary.results import ExactState, State
+from osdn_kernels.layers.gated import OnlineScaledGatedDeltaNet, OnlineScaledKDA
 from osdn_kernels.parallel import context_parallel, local_cu_seqlens, operator
 from osdn_kernels.reference.tokenwise import osdn_reference
-from support.kernels.layer_cases import VARIANTS, build
+from support.kernels.layer_cases import HIDDEN, VARIANTS, build
 from support.kernels.ranks import (
     CASES,
     DTYPES,
@@ -168,6 +169,16 @@ def test_what_is_broken_is_seen(fault, monkeypatch):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_layer_over_ranks(variant, monkeypatch):
     layer = build(variant)
+    parts = on_threads(3, lambda group: layer_case(layer, group), monkeypatch)
+    assert farthest(same_tokens(parts), layer_case(layer)) < 1e-12
+
+
+@pytest.mark.usefixtures("on_references")
+@pytest.mark.parametrize("layer", [OnlineScaledGatedDeltaNet, OnlineScaledKDA])
+@pytest.mark.parametrize("forgetting", ["learned", "state"])
+def test_gated_layers_over_ranks(layer, forgetting, monkeypatch):
+    torch.manual_seed(0)
+    layer = layer(HIDDEN, 1.0, 8, 2, num_v_heads=4, eta=0.5, forgetting=forgetting)
     parts = on_threads(3, lambda group: layer_case(layer, group), monkeypatch)
     assert farthest(same_tokens(parts), layer_case(layer)) < 1e-12
 
