@@ -102,11 +102,14 @@ def recording() -> Iterator[list[LaunchSignature]]:
 
 
 def step_once() -> None:
-    """The decoding step, which is not autotuned and belongs to no case, for few heads and for many."""
+    """The decoding step, which is not autotuned and belongs to no case: for few heads and many, each kind of gate."""
     for batch in (1, decode.FEW):
         q = torch.zeros(batch, 1, HEADS, 128, dtype=torch.bfloat16)
         state = State(torch.zeros(batch, HEADS, 128, 128), torch.ones(batch, HEADS, 128))
-        decode.decode_step_(q, q, q, q[..., 0], state, g=q[..., 0], use_qk_l2norm_in_kernel=True)
+        for gate in (None, q[..., 0], q):
+            decode.decode_step_(
+                q, q, q, q[..., 0], state, g=q[..., 0], state_gate=gate, use_qk_l2norm_in_kernel=True
+            )
 
 
 def _noted(name: str, kernel: Any, launches: list[LaunchSignature]) -> Any:

@@ -29,7 +29,10 @@ Operator = Callable[..., Any]
 
 @dataclass(frozen=True)
 class SelfTestCase:
-    """One operator on one problem. `kernels` narrows what is walked through; empty means all that it launches."""
+    """One operator on one problem. `kernels` narrows what is walked through; empty means all that it launches.
+
+    `form` is "osdn", or "osgdn" or "oskda", whose memory fades; `gated` is of d.
+    """
 
     name: str
     operator: str
@@ -41,6 +44,7 @@ class SelfTestCase:
     gated: bool = True
     quick: bool = True
     kernels: tuple[str, ...] = ()
+    form: str = "osdn"
     options: dict[str, Any] = field(default_factory=dict)
     small: dict[str, Any] = field(default_factory=dict)
     """What is different in the interpreter beside `SMALL`."""
@@ -74,6 +78,9 @@ CASES = [
          kernels=("sequential_kernel", "sequential_adjoint_kernel")),
     SelfTestCase("preconditioner bf16", "preconditioner", HALF, 128, kernels=("expand_kernel",)),
     SelfTestCase("recurrent bf16", "recurrent", HALF),
+    SelfTestCase("chunk OS-GDN bf16", "chunk", HALF, 128, 128, form="osgdn"),
+    SelfTestCase("recurrent OS-GDN bf16", "recurrent", HALF, form="osgdn"),
+    SelfTestCase("recurrent OS-KDA bf16", "recurrent", HALF, form="oskda"),
     SelfTestCase("norm bf16", "norm", HALF, 128),
     SelfTestCase("chunk fp32, batch", "chunk", FULL, lengths=(150, 150), packed=False, gated=False, quick=False),
     SelfTestCase("chunk bf16, 32 rows, K 48, V 80", "chunk", HALF, 48, 80, quick=False, options={"chunk_size": 32}),
@@ -84,6 +91,9 @@ CASES = [
     SelfTestCase("sweeps fp32", "chunk", FULL, lengths=(300, 1, 0, 600), quick=False, options=SLOW, kernels=SWEEPS,
          small={"lengths": (70, 1, 0, 75), "options": SLOW | {"chunk_size": 16}}),
     SelfTestCase("recurrent fp32", "recurrent", FULL, 48, 80, quick=False),
+    SelfTestCase("chunk OS-GDN fp32", "chunk", FULL, quick=False, form="osgdn"),
+    SelfTestCase("recurrent OS-GDN fp32", "recurrent", FULL, 48, 80, quick=False, form="osgdn"),
+    SelfTestCase("recurrent OS-KDA fp32", "recurrent", FULL, 48, 80, quick=False, form="oskda"),
     SelfTestCase("preconditioner fp32", "preconditioner", FULL, quick=False, kernels=("expand_kernel",)),
 ]  # fmt: skip
 
@@ -120,8 +130,11 @@ def draw(case: SelfTestCase, seed: int = 0) -> CaseTensors:
     tensors = {"k": held(keys, case.dtype)}
     if case.operator == "norm":
         return CaseTensors(case, tensors, {"y": normal(*tokens, key_dim)})
+    fades = case.form != "osdn"
+    if fades:
+        tensors["g"] = uniform(-0.5, -0.001, *tokens, *([key_dim] if case.form == "oskda" else []))
     if case.gated:
-        tensors["g"] = uniform(-0.1, -0.001, *tokens)
+        tensors["g_d" if fades else "g"] = uniform(-0.1, -0.001, *tokens)
         tensors["anchor"] = uniform(0.9, 1.1, sequences, HEADS, key_dim)
     tensors["initial_preconditioner"] = uniform(0.7, 1.15, sequences, HEADS, key_dim)
     if case.operator == "preconditioner":
@@ -146,9 +159,10 @@ def operator_of(case: SelfTestCase, *, exact: bool) -> Operator:
     if case.operator == "preconditioner":
         scan = reference.preconditioner_reference if exact else ops.osdn_preconditioner
         return lambda **given: dict(zip(("d", "preconditioner"), scan(**given), strict=True))
-    function: Callable[..., Any] = reference.osdn_reference
-    if not exact:
-        function = ops.fused_recurrent_osdn if case.operator == "recurrent" else ops.chunk_osdn
+    way = "fused_recurrent" if case.operator == "recurrent" else "chunk"
+    function: Callable[..., Any] = (
+        getattr(reference, f"{case.form}_reference") if exact else getattr(ops, f"{way}_{case.form}")
+    )
 
     def call(**given: Any) -> dict[str, Tensor]:
         with SCANS.get(case.operator, nullcontext)():
@@ -181,7 +195,9 @@ def scan_paths(problem: CaseTensors, device: torch.device) -> str:
     if case.operator != "chunk":
         return ""
     given: dict[str, Any] = {name: placed(x, name, case, device) for name, x in problem.tensors.items()}
-    results: Any = ops.chunk_osdn(**given, **options_of(case, device), return_trajectory=True)
+    results: Any = getattr(ops, f"chunk_{case.form}")(
+        **given, **options_of(case, device), return_trajectory=True
+    )
     scan = results[-1].scan
     if scan is None:
         return ""
@@ -196,7 +212,8 @@ def evaluate(
     case = problem.case
     given = {name: placed(x, name, case, device, exact, repeat) for name, x in problem.tensors.items()}
     if pinned:
-        given = {name: x for name, x in given.items() if name in ("q", "k", "v", "beta", "initial_state")}
+        kept = {"q", "k", "v", "beta", "initial_state"} | ({"g"} if case.form != "osdn" else set())
+        given = {name: x for name, x in given.items() if name in kept}
     leaves = {name: x.requires_grad_() for name, x in given.items()}
     options = options_of(case, device, repeat) | ({"d_min": 1.0, "d_max": 1.0} if pinned else {})
     outputs = operator_of(case, exact=exact)(**leaves, **options)
@@ -214,7 +231,9 @@ def evaluate(
 def split(values: dict[str, Tensor], case: SelfTestCase, repeat: int) -> dict[str, Tensor]:
     """[repeat, ...] of what `evaluate` gave for repeated sequences."""
     tokens = (
-        {"o", "d", "y", *(f"grad {name}" for name in ("q", "k", "v", "beta", "g"))} if case.packed else set()
+        {"o", "d", "y", *(f"grad {name}" for name in ("q", "k", "v", "beta", "g", "g_d"))}
+        if case.packed
+        else set()
     )
     return {
         name: x[0].unflatten(0, (repeat, -1)) if name in tokens else x.unflatten(0, (repeat, -1))
@@ -228,7 +247,7 @@ def repeats(case: SelfTestCase) -> int:
 
 
 PER_SEQUENCE = ("anchor", "initial_preconditioner", "initial_state", "state", "preconditioner")
-WIDE = ("g", *PER_SEQUENCE, "d")
+WIDE = ("g", "g_d", *PER_SEQUENCE, "d")
 """Tensors that are float32 whatever the inputs are."""
 
 

@@ -16,6 +16,13 @@ STEPS = 3
 FEW, MANY = 2, 300
 """Sequences of two heads: narrow tiles, and wide ones that are more than a GPU holds at once."""
 
+SHAPES = {
+    "osdn": ((FEW, 128, 128), (MANY, 128, 128), (FEW, 48, 24)),
+    "osgdn": ((FEW, 128, 128), (MANY, 128, 128)),
+    "oskda": ((FEW, 128, 128), (MANY, 128, 128)),
+}
+"""Sequences, K and V, by the form of the recurrence."""
+
 ALLOWED = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 """Arithmetic is float32; bfloat16 outputs are rounded once, to within 2^-9, and inputs not at all."""
 
@@ -24,15 +31,17 @@ def cases() -> list[SelfTestCase]:
     """Eight programs for each head, four, and one; both precisions."""
     made = [
         SelfTestCase(
-            f"decode {sequences} x 2 heads, K {key_dim} V {value_dim}, {name}",
+            f"decode {form}, {sequences} x 2 heads, K {key_dim} V {value_dim}, {name}",
             "recurrent",
             dtype,
             key_dim,
             value_dim,
             (STEPS,) * sequences,
             packed=False,
+            form=form,
         )
-        for sequences, key_dim, value_dim in ((FEW, 128, 128), (MANY, 128, 128), (FEW, 48, 24))
+        for form, shapes in SHAPES.items()
+        for sequences, key_dim, value_dim in shapes
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     ]
     small: dict[str, Any] = {size: SMALL[size] for size in ("key_dim", "value_dim")}
@@ -45,6 +54,8 @@ def step_by_step(problem: CaseTensors, device: torch.device) -> dict[str, Tensor
     given: dict[str, Any] = {
         name: placed(x, name, problem.case, device) for name, x in problem.tensors.items()
     }
+    if problem.case.form != "osdn":
+        given |= {"state_gate": given.pop("g"), "g": given.pop("g_d")}
     state = State(given.pop("initial_state"), given.pop("initial_preconditioner"))
     anchor = given.pop("anchor")
     outputs = [
