@@ -23,6 +23,7 @@ MINE = "ours", "scan"
 """What the names of our own begin with."""
 
 STEP = "ours, decode_step_"
+POOLED = "ours, decode_step_ on a pool"
 RECURRENT = "ours, fused_recurrent_osdn"
 RECURRENT_DELTA = "fla fused_recurrent DeltaNet"
 

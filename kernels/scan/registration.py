@@ -63,6 +63,12 @@ class ScanOperator(Operator[ScanInputs, ScanOptions, ScanOutputs]):
     def unreached(self, inputs: ScanInputs, options: ScanOptions) -> Collection[str]:
         return () if inputs.g is not None else ("anchor",)
 
+    def count_flops(self, inputs: ScanInputs, options: ScanOptions) -> tuple[int, int]:
+        """Products [C, K] by [K, C] and [C, C] by [C, K]: of keys with keys and for d_t; then these two again, keys by
+        what the loss sends to d_t, and weights by that. Stepping has none."""
+        each = 0 if options.sequential else 2 * options.chunk_size * inputs.k.numel()
+        return 2 * each, 4 * each
+
     def forward(self, inputs: ScanInputs, options: ScanOptions) -> ScanOutputs:
         k, g, anchor, initial, _ = inputs
         chunks, sequential = _chunks(inputs, options), options.sequential

@@ -95,7 +95,8 @@ def scan_calls(ours: Provider, drawn: Tensors, shape: Shape) -> list[Call]:
 def decode_calls(sets: list[Tensors], shape: Shape, *, graph: bool) -> list[Call]:
     """One token for each of `sets` in turn, so that states come from memory rather than from the cache.
 
-    States are handed over as each operator does: in place by `decode_step_`, as a new tensor by the others.
+    States are handed over as each operator does: in place by `decode_step_`, as a new tensor by the others. A pool has
+    a row for each sequence, in any order.
     """
     plain = [{name: drawn[name] for name in ("q", "k", "v", "beta")} for drawn in sets]
     starts = [drawn["start"] for drawn in sets]
@@ -113,10 +114,16 @@ def decode_calls(sets: list[Tensors], shape: Shape, *, graph: bool) -> list[Call
 
         return recorded(run) if graph else run
 
-    def in_place() -> Run:
+    def in_place(*, pooled: bool) -> Run:
         states = [State(memory, start.clone()) for memory, start in zip(zeros(), starts, strict=True)]
         outputs = [torch.empty_like(token["v"]) for token in plain]
-        return each(lambda token, state, out: decode_step_(**token, state=state, out=out), states, outputs)
+        rows = [torch.randperm(shape.batch, device=start.device) if pooled else None for start in starts]
+        return each(
+            lambda token, state, out, rows: decode_step_(**token, state=state, out=out, state_indices=rows),
+            states,
+            outputs,
+            rows,
+        )
 
     def recurrent() -> Run:
         return each(
@@ -136,7 +143,8 @@ def decode_calls(sets: list[Tensors], shape: Shape, *, graph: bool) -> list[Call
     item = sets[0]["q"].element_size()
     started = decode(shape, item, started=True)
     return [
-        Call(names.STEP, in_place, started, len(sets)),
+        Call(names.STEP, partial(in_place, pooled=False), started, len(sets)),
+        Call(names.POOLED, partial(in_place, pooled=True), started, len(sets)),
         Call(names.RECURRENT_DELTA, delta, decode(shape, item, started=False), len(sets), gpu=True),
         Call(names.RECURRENT, recurrent, started, len(sets)),
     ]

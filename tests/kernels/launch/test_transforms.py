@@ -136,3 +136,17 @@ def test_flops_are_counted():
             assert counter.get_total_flops() == tokens * forward
             o.sum().backward()
         assert counter.get_total_flops() == tokens * (forward + backward)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_flops_of_the_scan_are_counted(sequential):
+    """By hand, of two chunks of 16: 16 by 16 numbers of 5 products each, and 16 by 5 of 16 each, and so on."""
+    call = draw("fast", batch=1, heads=1, length=32, key_dim=5, dtype=torch.float32, chunk_size=16)
+    k = call.tensors["k"].requires_grad_()
+    keys_by_keys, weights_by_rows = 2 * 16 * 16 * 5, 2 * 16 * 5 * 16
+    forward, backward = keys_by_keys + weights_by_rows, 2 * keys_by_keys + 2 * weights_by_rows
+    with FlopCounterMode(display=False) as counter:
+        d, _ = osdn_preconditioner(k, **call.options, sequential=sequential)
+        assert counter.get_total_flops() == (0 if sequential else 2 * forward)
+        d.sum().backward()
+    assert counter.get_total_flops() == (0 if sequential else 2 * (forward + backward))
