@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 from osdn_kernels.layers.cache import LayerCache
+from osdn_kernels.layers.layer import CHUNK_SIZE
 from support.kernels.layer_cases import HIDDEN, build
 from torch import Tensor
 
-VOCABULARY, SLOTS, PIECE, DRAFTED = 50, 6, 16, 2
+VOCABULARY, SLOTS, PIECE, DRAFTED = 50, 6, 2 * CHUNK_SIZE, 2
 
 
 class Model:
@@ -25,8 +26,13 @@ class Model:
 
     def next_tokens(self, tokens: Tensor, **given) -> Tensor:
         """The likeliest token after each of [B, T]."""
+        return self.read(tokens, **given)[0]
+
+    def read(self, tokens: Tensor, **given) -> tuple[Tensor, LayerCache]:
+        """Likewise, and the last of what the layer returns."""
         x = self.embedding[tokens]
-        return ((x + self.layer(x, **given)[0]) @ self.head).argmax(-1)
+        o, *_, last = self.layer(x, **given)
+        return ((x + o) @ self.head).argmax(-1), last
 
 
 @dataclass
@@ -56,27 +62,36 @@ class Server:
 
     def admit(self, request: Request) -> None:
         request.slot = self.free.pop()
-        known = self.prefixes.get(tuple(request.prompt[:PIECE]))
-        use = known is not None and len(request.prompt) > PIECE
-        start = known if use else self.model.layer.new_cache(1)
+        chunks = range(0, len(request.prompt), CHUNK_SIZE)
+        known = [end for end in chunks if tuple(request.prompt[:end]) in self.prefixes]
+        request.done = max(known, default=0)
+        start = (
+            self.prefixes[tuple(request.prompt[: request.done])] if known else self.model.layer.new_cache(1)
+        )
         self.cache.put_(torch.tensor([request.slot]), start)
-        request.done = PIECE if use else 0
-        self.reused += use
+        self.reused += request.done
 
-    def run(self, pieces: list[tuple[Request, list[int]]]) -> list[list[int]]:
+    def run(self, pieces: list[tuple[Request, list[int]]], **given) -> tuple[list[list[int]], LayerCache]:
         """What follows each token of some pieces, all packed into one call, with a row of no request at the end."""
         bounds = torch.tensor([0, *(len(piece) for _, piece in pieces), 0]).cumsum(0)
         rows = torch.tensor([*(request.slot for request, _ in pieces), -1])
         tokens = torch.tensor([[token for _, piece in pieces for token in piece]])
-        found = self.model.next_tokens(tokens, cache=self.cache, cu_seqlens=bounds, state_indices=rows)
-        return [x.tolist() for x in found[0].split([len(piece) for _, piece in pieces])]
+        found, last = self.model.read(
+            tokens, cache=self.cache, cu_seqlens=bounds, state_indices=rows, **given
+        )
+        return [x.tolist() for x in found[0].split([len(piece) for _, piece in pieces])], last
 
     def prefill(self, requests: list[Request]) -> None:
+        """The next piece of each prompt; what stands before its chunks is kept for prompts that begin alike."""
         pieces = [(r, r.prompt[r.done : r.done + PIECE]) for r in requests]
-        for (request, piece), after in zip(pieces, self.run(pieces), strict=True):
+        found, between = self.run(pieces, return_intermediate_states=True)
+        row = 0
+        for (request, piece), after in zip(pieces, found, strict=True):
+            for end in range(request.done, request.done + len(piece), CHUNK_SIZE):
+                if end:
+                    self.prefixes[tuple(request.prompt[:end])] = between.take(torch.tensor([row]))
+                row += 1
             request.done += len(piece)
-            if request.done == PIECE:
-                self.prefixes[tuple(request.prompt[:PIECE])] = self.cache.take(torch.tensor([request.slot]))
             if request.done == len(request.prompt):
                 request.tokens.append(after[-1])
 
@@ -94,7 +109,7 @@ class Server:
         row = torch.tensor([request.slot])
         before = self.cache.take(row)
         drafted = [request.tokens[-1], *draft]
-        (after,) = self.run([(request, drafted)])
+        (after,), _ = self.run([(request, drafted)])
         right = next((i for i, token in enumerate(draft) if token != after[i]), len(draft))
         self.accepted, self.rejected = self.accepted + right, self.rejected + len(draft) - right
         if right < len(draft):
@@ -128,7 +143,7 @@ def requests(count: int) -> list[Request]:
     def draw(length: int) -> list[int]:
         return torch.randint(VOCABULARY, (length,), generator=rng).tolist()
 
-    shared = [draw(PIECE), draw(PIECE)]
+    shared = [draw(CHUNK_SIZE), draw(PIECE)]
     lengths = torch.randint(1, 40, (count,), generator=rng).tolist()
     wanted = torch.randint(1, 7, (count,), generator=rng).tolist()
     return [
