@@ -23,6 +23,10 @@ outputs : format ["float32"]
     o_t.
 preconditioner : format ["float32"]
     d from one token to the next, or from chunk to chunk.
+memory : format ["float32"]
+    Recurrent order: what is kept of the memory from one token to the next, its start included.
+either_way : bool [False]
+    It is rounded up or down by chance rather than to nearest.
 compensated : bool [False]
     d carries along what its last rounding lost; in the chunk order from chunk to chunk, where nothing is forgotten.
 accumulation : number [2^-24]
@@ -137,6 +141,19 @@ RECURRENT: Numerics = {
     for dtype in ("float32", "bfloat16", "float16")
 }
 """`fused_recurrent_osdn`: no matrix products, so nothing for TF32 to reach."""
+
+DECODE: Numerics = {
+    dtype: _float32_inside("recurrent", dtype) for dtype in ("float32", "bfloat16", "float16")
+}
+"""`decode_step_`, whose d starts from float32 at every call."""
+
+DECODE_BFLOAT16: Numerics = {dtype: dict(entry or {}, memory="bfloat16") for dtype, entry in DECODE.items()}
+"""The same on a bfloat16 memory."""
+
+DECODE_SEEDED: Numerics = {
+    dtype: dict(entry or {}, either_way=True) for dtype, entry in DECODE_BFLOAT16.items()
+}
+"""The same with a seed."""
 
 REFERENCE: Numerics = {
     dtype: _float32_inside("recurrent", dtype) for dtype in ("float32", "bfloat16", "float16")

@@ -56,7 +56,7 @@ def emulate(
     d = round_to(calibration.resolve_initial_preconditioner(given, initial_preconditioner), FLOAT32)
     shape = (*given.lead, given.value_dim, given.key_dim)
     state = np.zeros(shape) if initial_state is None else np.broadcast_to(initial_state, shape)
-    run = _Run(given, rule, model, scale, d, np.asarray(state, dtype=np.float32))
+    run = _Run(given, rule, model, scale, d, round_to(state, model.memory).astype(np.float32))
     size = 1 if model.order == "recurrent" else chunk_size
     for start in range(0, given.length, size):
         chunk = slice(start, min(start + size, given.length))
@@ -99,6 +99,7 @@ class _Run:
         self.state = self.state + gained[..., :, None] * (self.d * key)[..., None, :]
         read = np.sum(self.state * query[..., None, :], axis=-1, dtype=np.float32)
         self.outputs[..., t, :] = self._converted(self.scale * read, self.model.outputs)
+        self.state = self._converted(self.state, self.model.memory).astype(np.float32)
         self._calibrate(t, key)
 
     def _calibrate(self, t: int, key: Single) -> None:

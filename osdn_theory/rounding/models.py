@@ -30,6 +30,10 @@ class KernelModel:
         o_t.
     preconditioner : Format
         d between two tokens (recurrent order) or two chunks.
+    memory : Format
+        The memory between two tokens (recurrent order), its start included: what is kept of it for the next one.
+    either_way : bool
+        Whether the memory is rounded up or down by chance, rather than to nearest.
     compensated : bool
         Whether d carries what its last rounding lost, from token to token or, where nothing is forgotten, from chunk to
         chunk.
@@ -41,7 +45,7 @@ class KernelModel:
         The same where the d_t of a chunk's own tokens are formed from its gains, to scale their keys and be gone; None:
         `exact_product` (chunk order).
     chopped : bool
-        Whether conversions to `storage` and `outputs` drop bits rather than round to nearest.
+        Whether conversions to `storage`, `outputs` and `memory` drop bits rather than round to nearest.
     fused : bool
         Whether a matrix product may be accumulated on top of what it is added to, term by term.
     substitution : bool
@@ -69,6 +73,8 @@ class KernelModel:
     operands: Format = FLOAT32
     outputs: Format = FLOAT32
     preconditioner: Format = FLOAT32
+    memory: Format = FLOAT32
+    either_way: bool = False
     compensated: bool = False
     accumulation: float = FLOAT32.unit_roundoff
     exact_product: float = FLOAT32.unit_roundoff
@@ -84,6 +90,8 @@ class KernelModel:
     def __post_init__(self) -> None:
         narrow = self.storage != FLOAT32 or self.operands != FLOAT32
         require(not (self.substitution and narrow), "substitution: expected float32 storage and operands")
+        whole = self.order == "recurrent" or self.memory == FLOAT32
+        require(whole, f"memory: expected float32 between chunks, got {self.memory.name}")
 
     @property
     def operand_product(self) -> float:
@@ -121,6 +129,11 @@ class KernelModel:
         return min((self.storage, self.operands), key=lambda fmt: fmt.largest)
 
     @property
+    def memory_factor(self) -> float:
+        """Error of a conversion to `memory`, in units of half a spacing."""
+        return 2.0 if self.either_way or self.chopped else 1.0
+
+    @property
     def rounding_factor(self) -> float:
         """Error of a conversion to `storage`, in units of half a spacing."""
         return 2.0 if self.chopped else 1.0
@@ -148,6 +161,9 @@ RECURRENT_FP16 = replace(RECURRENT_FP32, name="recurrent, float16 inputs", input
 
 RECURRENT_PLAIN = replace(RECURRENT_FP32, name="recurrent, float32, plain sums", compensated=False)
 """A token-by-token kernel that adds calibrate steps to d without compensation."""
+
+MEMORY_IN_BF16 = replace(RECURRENT_PLAIN, name="recurrent, float32, memory kept in bfloat16", memory=BFLOAT16)
+"""`osdn_kernels.decode_step_` on a bfloat16 memory."""
 
 CHUNK_ANY_ORDER = KernelModel("chunk, float32", "chunk")
 """Any kernel of the WY form in float32, whatever the order of its sums."""
@@ -210,6 +226,7 @@ MODELS = {
     "recurrent_bf16": RECURRENT_BF16,
     "recurrent_fp16": RECURRENT_FP16,
     "recurrent_plain": RECURRENT_PLAIN,
+    "memory_in_bf16": MEMORY_IN_BF16,
     "chunk_fp32": CHUNK_FP32,
     "chunk_any_order": CHUNK_ANY_ORDER,
     "chunk_substituted": CHUNK_SUBSTITUTED,
@@ -229,7 +246,7 @@ def in_interpreter(model: KernelModel) -> KernelModel:
     of fused multiply-adds in order, but for a transposed right factor, whose columns of more than 16 terms BLAS may
     split over the lanes of a vector.
     """
-    chops = BFLOAT16 in (model.storage, model.outputs)
+    chops = BFLOAT16 in (model.storage, model.outputs, model.memory)
     return replace(
         model,
         name=f"{model.name}, interpreter",

@@ -59,6 +59,7 @@ def bound_memory(setup: Setup, calibrated: Calibrated) -> Written:
     found.overflow.see("d k", held, slice(0, setup.length), exact, exact + keys)
     errors = ErrorSet.zero(setup.count, setup.key_dim)
     state = setup.state.copy()
+    errors.add_ball(_kept(setup, np.abs(state)))
     advance = _token if setup.model.order == "recurrent" else _chunk
     for chunk in setup.chunks():
         errors, state = advance(setup, chunk, errors, state, found)
@@ -133,10 +134,21 @@ def _token(
     stored = arithmetic(whole) + arithmetic(update)
     see("S", FLOAT32, t, np.abs(after), whole + stored)
     errors.add_ball(np.linalg.norm(stored, axis=(1, 2)))
-    found.state[:, t] = errors.radius()
     for reads in found.reads:
         reads.token(t, errors, size, write_key, value, after)
+    # Read before it is put away.
+    errors.add_ball(_kept(setup, whole + stored))
+    found.state[:, t] = errors.radius()
     return errors, after
+
+
+def _kept(setup: Setup, size: Array) -> Array:
+    """Norm of the rounding of a memory whose entries are no larger than `size` (N, V, K), as it is put away, (N,)."""
+    model = setup.model
+    if model.memory == FLOAT32:
+        return np.zeros(len(size))
+    result: Array = model.memory_factor * np.linalg.norm(rounding(size, model.memory), axis=(1, 2))
+    return result
 
 
 def _chunk(

@@ -53,10 +53,10 @@ class Request:
 
 
 class Server:
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.cache = model.layer.new_cache(SLOTS)
-        self.free = list(range(SLOTS))
+    def __init__(self, model: Model, slots: int = SLOTS) -> None:
+        self.model, self.slots = model, slots
+        self.cache = model.layer.new_cache(slots)
+        self.free = list(range(slots))
         self.prefixes: dict[tuple[int, ...], LayerCache] = {}
         self.reused = self.accepted = self.rejected = 0
 
@@ -97,8 +97,10 @@ class Server:
 
     def decode(self, requests: list[Request]) -> None:
         """One token each, in a batch that is as long as the pool."""
-        rows = torch.tensor([*(r.slot for r in requests), *[-1] * (SLOTS - len(requests))])
-        tokens = torch.tensor([*(r.tokens[-1] for r in requests), *[0] * (SLOTS - len(requests))])[:, None]
+        rows = torch.tensor([*(r.slot for r in requests), *[-1] * (self.slots - len(requests))])
+        tokens = torch.tensor([*(r.tokens[-1] for r in requests), *[0] * (self.slots - len(requests))])[
+            :, None
+        ]
         after = self.model.next_tokens(tokens, cache=self.cache, state_indices=rows)
         for request, token in zip(requests, after[:, 0].tolist(), strict=False):
             request.tokens.append(token)
@@ -180,9 +182,10 @@ def assert_plain(model: Model, every: list[Request]) -> None:
 @torch.no_grad()
 def test_every_token_is_that_of_the_plain_forward_pass(backend):
     model = Model()
-    server, every = served(model, 64 if backend == "references" else 8)
+    slots, count = (SLOTS, 64) if backend == "references" else (3, 5)
+    server, every = served(model, count, Server(model, slots))
     assert_plain(model, every)
-    assert len(server.free) == SLOTS
+    assert len(server.free) == slots
     assert min(server.reused, server.accepted, server.rejected) > 0
 
 

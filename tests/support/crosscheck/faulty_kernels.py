@@ -31,6 +31,8 @@ class Fault:
     store_d: torch.dtype = torch.float32
     write_d: torch.dtype = torch.float32
     store_state: torch.dtype = torch.float32
+    store_erased: torch.dtype = torch.float32
+    drop_bits: bool = False
     clip_every: int = 1
     clips: bool = True
     erase_with_write_key: bool = False
@@ -70,12 +72,10 @@ def recurrent(fault: Fault, name: str) -> Callable[..., Any]:
             if fault.reset_every is not None and t % fault.reset_every == 0:
                 h = torch.zeros_like(h)
             used = following if fault.calibrate_first else d
-            before = h
-            if t < whole:
-                h = _written(h, k[:, t], used, v[:, t], beta[:, t], fault)
+            written = _written(h, k[:, t], used, v[:, t], beta[:, t], fault) if t < whole else h
             path.append(used)
-            outputs.append(torch.einsum("bhkv,bhk->bhv", before if fault.read_first else h, q[:, t]))
-            d = following
+            outputs.append(torch.einsum("bhkv,bhk->bhv", h if fault.read_first else written, q[:, t]))
+            d, h = following, _kept(written, fault.store_state, fault)
         o = scale * fault.scale * torch.stack(outputs, 1)
         if fault.poison is not None:
             o = torch.where(torch.arange(length)[None, :, None, None] == fault.poison, torch.nan, o)
@@ -98,9 +98,18 @@ def _written(h: Tensor, k: Tensor, d: Tensor, v: Tensor, beta: Tensor, fault: Fa
     write_key = d.to(fault.write_d).float() * k
     erase = write_key if fault.erase_with_write_key else k
     write = k if fault.write_with_key else write_key
+    if fault.store_erased != torch.float32:
+        gone = torch.einsum("bhkv,bhk->bhv", h, erase)
+        h, erase = h - torch.einsum("bhk,bhv->bhkv", write, beta[..., None] * gone), torch.zeros_like(erase)
+        h = _kept(h, fault.store_erased, fault)
     residual = v - torch.einsum("bhkv,bhk->bhv", h, erase)
-    moved = h + torch.einsum("bhk,bhv->bhkv", write, beta[..., None] * residual)
-    return moved.to(fault.store_state).float()
+    return h + torch.einsum("bhk,bhv->bhkv", write, beta[..., None] * residual)
+
+
+def _kept(h: Tensor, dtype: torch.dtype, fault: Fault) -> Tensor:
+    if fault.drop_bits:
+        return (h.view(torch.int32) & -65536).view(torch.float32)
+    return h.to(dtype).float()
 
 
 def _tf32(x: Tensor) -> Tensor:
