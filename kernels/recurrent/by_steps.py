@@ -49,8 +49,8 @@ def _decode(call: Arguments, dtype: torch.dtype, seed: int | None = None) -> Res
     if bounds is None:
         bounds = torch.arange(batch + 1, device=device) * length
     rows = torch.arange(call.sequences, device=device)
-    tokens = {"q": call.q, "k": call.k, "v": call.v, "beta": call.beta, "g": call.g}
-    tokens = {name: x.flatten(0, 1) for name, x in tokens.items() if x is not None}
+    named = {"q": call.q, "k": call.k, "v": call.v, "beta": call.beta, "g": call.g}
+    tokens = {name: x.flatten(0, 1) for name, x in named.items() if x is not None}
     o, path = torch.zeros_like(tokens["v"]), torch.zeros_like(tokens["k"], dtype=torch.float32)
     given: dict[str, Any] = {**call.rule._asdict(), "scale": call.scale, "anchor": call.anchor}
     given["use_qk_l2norm_in_kernel"] = call.use_qk_l2norm_in_kernel
@@ -60,7 +60,7 @@ def _decode(call: Arguments, dtype: torch.dtype, seed: int | None = None) -> Res
         if seed is not None:
             given["seed"] = torch.tensor([seed + t], device=device)
         path[place[here]] = pool.preconditioner[here]
-        token = {name: x[place.clamp(max=len(x) - 1)][:, None] for name, x in tokens.items()}
+        token: dict[str, Any] = {name: x[place.clamp(max=len(x) - 1)][:, None] for name, x in tokens.items()}
         out = decode_step_(**token, state=pool, state_indices=torch.where(here, rows, -1), **given)
         o[place[here]] = out[here, 0]
     results: Results = o.view(call.v.shape), call.hand_on(State(pool.state.float(), pool.preconditioner))

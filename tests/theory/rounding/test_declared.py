@@ -20,6 +20,7 @@ from osdn_kernels import (
     preconditioner_reference,
 )
 from osdn_kernels.boundary.inputs import MAX_FEATURES
+from osdn_kernels.chunk.decays import GateSums
 from osdn_kernels.chunk.state import keep_states
 
 from osdn_theory import rounding
@@ -255,7 +256,7 @@ def test_what_is_stored_has_the_formats_declared(dtype):
     options = chunk.ChunkOptions(1.0, Rule(0.5, 0.0, 2.0, False), 16, LEARNED, keep=True)
     found = chunk.forward(Inputs(q, k, v, beta), options, chunks)
     declared = chunk_osdn.numerics[dtype]
-    states, written = keep_states(found.write_key, k, v, None, chunks)
+    states, written = keep_states(found.write_key, k, v, GateSums(), None, chunks)
     for stored in (found.write_key, found.inverse, states, written):
         assert stored.dtype == getattr(torch, declared["storage"])
     assert found.o.dtype == getattr(torch, declared["outputs"])
