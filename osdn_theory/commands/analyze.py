@@ -143,6 +143,8 @@ def analyze(
         print_json(document)
         return
     _print_analysis(heads, verdicts)
+    for line in _gated_lines(streams):
+        typer.echo(line)
     print_written(written)
 
 
@@ -168,9 +170,9 @@ def _from_start(stream: Stream, d1: float) -> Stream:
 
 def _bounds_on(stream: Stream, rule: CalibrationRule) -> list[BoundCheck]:
     from osdn_theory.bounds import check_bounds
-    from osdn_theory.recurrence.solve import osdn
+    from osdn_theory.recurrence.solve import solver_of
 
-    return check_bounds(osdn(stream, rule, return_states=True), rule_label="as given")
+    return check_bounds(solver_of(stream)(stream, rule, return_states=True), rule_label="as given")
 
 
 def _write_figures(
@@ -178,7 +180,7 @@ def _write_figures(
 ) -> list[Path]:
     from osdn_theory import plotting
     from osdn_theory.measures.calibration_times import calibration_times
-    from osdn_theory.recurrence.solve import osdn
+    from osdn_theory.recurrence.solve import solver_of
 
     written: list[Path] = []
     for length in sorted({stream.length for stream in streams}):
@@ -195,7 +197,7 @@ def _write_figures(
     for stream in streams:
         own = [head for head in heads if head.stream == stream.name]
         most = max(own, key=lambda head: head.measures["osdn"].drift_max)
-        figure, _ = plotting.preconditioner_heatmap(osdn(stream.at(most.index), rule))
+        figure, _ = plotting.preconditioner_heatmap(solver_of(stream)(stream.at(most.index), rule))
         written += plotting.save_figure(figure, out / f"preconditioner-{stream.name.rpartition('/')[2]}.png")
     return written
 
@@ -214,6 +216,15 @@ def _print_analysis(heads: Sequence[HeadAnalysis], checks: Sequence[BoundCheck])
         found = digest(checks)
         print_matrix(found)
         typer.echo(count_outcomes(found))
+
+
+def _gated_lines(streams: Sequence[Stream]) -> Iterator[str]:
+    """What the columns are of where the file has gates of the memory."""
+    for stream in streams:
+        if stream.state_gate is not None:
+            per_feature = stream.state_gate.shape == stream.keys.shape
+            names = "OS-KDA and KDA" if per_feature else "OS-GDN and Gated DeltaNet"
+            yield f"{stream.name}: its memory fades by the file's state gates, so that OSDN and DN are {names} (T17)."
 
 
 def _identity_lines(heads: Sequence[HeadAnalysis]) -> Iterator[str]:

@@ -20,8 +20,8 @@ from osdn_theory.recurrence.calibrate import (
     resolve_anchor,
     resolve_initial_preconditioner,
 )
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
-from osdn_theory.recurrence.solve import Method, delta_net, osdn
+from osdn_theory.recurrence.rules import FROZEN, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.solve import Method, solver_of
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.stream import Stream
 
@@ -128,10 +128,11 @@ def analyze(
     method: Method = "recurrent",
     chunk_size: int = 32,
 ) -> list[HeadAnalysis]:
-    """Measure OSDN and DeltaNet on every head of every stream (T3, T19).
+    """Measure OSDN and DeltaNet on every head of every stream (T3, T17, T19).
 
     OSDN starts from the stream's own d_1, or ones; DeltaNet has d = 1 throughout, from the same zero
-    state. State gates are not read.
+    state. A stream with state gates is measured under OS-GDN and Gated DeltaNet, or OS-KDA and KDA; its
+    distance to least squares, which knows no decay, is NaN.
 
     Parameters
     ----------
@@ -239,12 +240,15 @@ def root_mean_square(values: Array, axis: int | tuple[int, ...] | None = None) -
     return np.asarray(np.sqrt(np.mean(np.square(values), axis=axis)))
 
 
-def trajectory_measures(trajectory: Trajectory, newton: Array) -> dict[str, Array]:
+def trajectory_measures(trajectory: Trajectory, newton: Array | None) -> dict[str, Array]:
     """The numbers of :class:`RecurrenceMeasures` for every head of a trajectory, (...) each.
 
-    `newton` (..., V, K) is the state that stands for exact Newton. Raises ``ValueError`` for a trajectory
-    without a calibration rule.
+    `newton` (..., V, K) is the state that stands for exact Newton, None where nothing does. Raises ``ValueError``
+    for a trajectory without a calibration rule.
     """
+    distance = np.full(trajectory.stream.lead, np.nan)
+    if newton is not None:
+        distance = relative_distance(trajectory.final_state, newton)
     ratio = token_residual_ratio(trajectory)
     log_ratio, mean_ratio = geometric_mean_ratio(ratio)
     visited = visited_preconditioners(trajectory)
@@ -260,7 +264,7 @@ def trajectory_measures(trajectory: Trajectory, newton: Array) -> dict[str, Arra
         "drift_max": drift.max(axis=(-2, -1)),
         "drift_rms": root_mean_square(drift, axis=(-2, -1)),
         "mean_alignment": trajectory.alignment.mean(axis=-1),
-        "newton_distance": relative_distance(trajectory.final_state, newton),
+        "newton_distance": distance,
         "clipped_fraction": np.mean(clipped_steps(trajectory), axis=-1),
     }
 
@@ -292,11 +296,14 @@ def _heads(
     stream: Stream, rule: CalibrationRule, ridge: float, method: Method, chunk_size: int
 ) -> list[HeadAnalysis]:
     require(stream.length > 0, f"streams: {stream.name!r} has no tokens")
+    solve = solver_of(stream)
     runs = {
-        "osdn": osdn(stream, rule, method=method, chunk_size=chunk_size),
-        "delta_net": delta_net(stream, initial_preconditioner=1.0, method=method, chunk_size=chunk_size),
+        "osdn": solve(stream, rule, method=method, chunk_size=chunk_size),
+        "delta_net": solve(stream, FROZEN, initial_preconditioner=1.0, method=method, chunk_size=chunk_size),
     }
-    newton = recursive_least_squares(stream, ridge=ridge).final_state
+    newton = None
+    if stream.state_gate is None:
+        newton = recursive_least_squares(stream, ridge=ridge).final_state
     measured = {name: trajectory_measures(run, newton) for name, run in runs.items()}
     rank, condition, effective = key_spectrum(stream.keys)
     times = calibration_times(stream, rule)

@@ -1,5 +1,6 @@
 """Exact trajectories of the delta-rule recurrences, token by token or chunk by chunk (T3, T12, T16, T17)."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, TypedDict, Unpack
 
@@ -120,6 +121,13 @@ def kda(stream: Stream, rule: CalibrationRule | None = None, **options: Unpack[S
     """
     _require_gate(stream, per_feature=True)
     return _solve("kda", stream, FROZEN if rule is None else rule, True, **options)
+
+
+def solver_of(stream: Stream) -> Callable[..., Trajectory]:
+    """The form of OSDN that the stream's state gates ask for: :func:`osdn`, :func:`gated_delta_net` or :func:`kda`."""
+    if stream.state_gate is None:
+        return osdn
+    return kda if stream.state_gate.shape == stream.keys.shape else gated_delta_net
 
 
 def _require_gate(stream: Stream, *, per_feature: bool) -> None:

@@ -22,7 +22,7 @@ FilePath = str | PathLike[str]
 
 # Bits of precision, and the exponent of the smallest positive number.
 _KEY_DTYPES = {"bfloat16": (8, -133), "float16": (11, -24), "float32": (24, -149), "float64": (53, -1074)}
-PARTS = ("q", "k", "v", "beta", "g", "d0")
+PARTS = ("q", "k", "v", "beta", "g", "state_gate", "d0")
 """Last parts of the names of the tensors that are read."""
 
 _TENSOR_NAME = re.compile(rf"(?:(layer\d+)\.)?({'|'.join(PARTS)})")
@@ -66,6 +66,8 @@ def load_activations(
     ``layerN.v``            (B, T, H, V)           values
     ``layerN.beta``         (B, T, H), optional    write gate, in [0, 2]
     ``layerN.g``            (B, T, H), optional    log forget gate, <= 0: gamma = exp(g)
+    ``layerN.state_gate``   (B, T, H), optional    log gate of the memory, <= 0: alpha = exp(.)
+                            or (B, T, H, K)        (T17), one for each head or for each feature
     ``layerN.d0``           (H, K) or (B, H, K)    optional; initial preconditioner d_1
     ======================  =====================  =============================================
 
@@ -220,7 +222,8 @@ class _Layer:
             values=_heads_first(v),
             queries=_heads_first(_prepared(q, self.label("q"), options)),
             beta=self.beta(expected, options.beta, rng),
-            forget_gate=self.forget_gate(expected),
+            state_gate=self.gate("state_gate", expected, k.shape),
+            forget_gate=self.gate("g", expected),
             initial_preconditioner=self.initial_preconditioner(k.shape),
             name=_stream_name(self.file, self.name),
             metadata={**self.file.metadata, **told},
@@ -237,12 +240,13 @@ class _Layer:
             self.require(part, tensor.shape[axis] > 0, f"the {name} axis is empty, {got}")
         return tensor
 
-    def per_token(self, part: str, expected: tuple[int, ...]) -> Array | None:
+    def per_token(self, part: str, *expected: tuple[int, ...]) -> Array | None:
         if part not in self.parts:
             return None
         tensor = self.read(part)
-        fits = tensor.shape == expected
-        self.require(part, fits, f"expected (B, T, H) = {expected}, got shape {tensor.shape}")
+        shapes = " or (B, T, H, K) = ".join(map(str, expected))
+        fits = tensor.shape in expected
+        self.require(part, fits, f"expected (B, T, H) = {shapes}, got shape {tensor.shape}")
         return exchange_time_and_heads(tensor)
 
     def beta(
@@ -259,14 +263,14 @@ class _Layer:
         batch, length, heads = expected
         return uniform_on_grid(rng, (batch, heads, length), _BETA_BITS)
 
-    def forget_gate(self, expected: tuple[int, ...]) -> Array | None:
-        log_gate = self.per_token("g", expected)
+    def gate(self, part: str, *expected: tuple[int, ...]) -> Array | None:
+        log_gate = self.per_token(part, *expected)
         if log_gate is None:
             return None
         largest, least = log_gate.max(initial=0.0), log_gate.min(initial=0.0)
-        self.require("g", bool(np.all(log_gate <= 0)), f"expected log gates <= 0, got {largest}")
+        self.require(part, bool(np.all(log_gate <= 0)), f"expected log gates <= 0, got {largest}")
         gate: Array = np.exp(log_gate)
-        self.require("g", bool(np.all(gate > 0)), f"exp({least}) is zero in float64")
+        self.require(part, bool(np.all(gate > 0)), f"exp({least}) is zero in float64")
         return gate
 
     def initial_preconditioner(self, key_shape: tuple[int, ...]) -> Array | None:

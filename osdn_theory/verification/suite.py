@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
-from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
+from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn, solver_of
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams import exhibits, synthetic
 from osdn_theory.streams.activations import activation_layers, load_activations
@@ -270,13 +270,15 @@ def _seeded(entry: Entry, entropy: list[int], draw: int | None) -> Build:
 
 
 def activation_entries(path: Path | None, layers: list[str] | None = None) -> Iterator[Entry]:
-    """One entry per layer of captured activations, or per layer asked for."""
+    """One entry per layer of captured activations, or per layer asked for; with state gates in its gated form."""
     for stream in load_activations(path, layers=layers):
+        rules = ACTIVATION_RULES if stream.state_gate is None else (*ACTIVATION_RULES, "beta-aware")
         yield Entry(
             stream.name,
             f"captured activations, {stream.length} tokens, {'x'.join(map(str, stream.lead))} heads",
             _given(stream),
-            ACTIVATION_RULES,
+            rules,
+            solver_of(stream),
         )
 
 

@@ -12,6 +12,11 @@ from typer.testing import CliRunner
 
 from osdn_theory.commands.analyze import COLUMNS
 from osdn_theory.commands.main import app
+from osdn_theory.measures.analysis import trajectory_measures
+from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
+from osdn_theory.recurrence.solve import gated_delta_net, kda
+from osdn_theory.streams.activations import load_activations
+from osdn_theory.verification.suite import activation_entries, trajectories
 
 T15 = "T15 makes OSDN equal to DeltaNet on"
 
@@ -72,6 +77,34 @@ def test_d1_starts_every_head_and_goes_before_the_file(file: Path, tmp_path: Pat
     assert head["measures"]["osdn"]["preconditioner_max"] == 1.0
 
 
+@pytest.mark.parametrize(("rank", "solve"), [(3, gated_delta_net), (4, kda)])
+def test_state_gates_of_a_file_make_it_the_gated_form(tmp_path: Path, rank: int, solve: Any) -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=(1, 9, 1, 4)) for _ in range(3))
+    log_gate = -rng.random((1, 9, 1, 4)[:rank])
+    np.savez(tmp_path / "own.npz", q=q, k=k, v=v, state_gate=log_gate)
+    own = str(tmp_path / "own.npz")
+    (head,) = heads(own, "--d1", "1.25", "--beta-aware")
+    (stream,) = load_activations(own)
+    rule = CalibrationRule(beta_aware=True)
+    for name, run_of in (
+        ("osdn", solve(stream, rule, initial_preconditioner=1.25)),
+        ("delta_net", solve(stream, FROZEN)),
+    ):
+        measures = trajectory_measures(run_of, None)
+        for measure in ("recall_ratio", "residual_ratio", "preconditioner_max"):
+            found = head["measures"][name][measure]
+            assert found == pytest.approx(measures[measure].item(), rel=1e-13), (name, measure)
+    names = "OS-KDA and KDA" if rank == 4 else "OS-GDN and Gated DeltaNet"
+    assert f"OSDN and DN are {names} (T17)" in " ".join(run(own, "--no-bounds").stdout.split())
+    (entry,) = activation_entries(Path(own))
+    runs = dict(trajectories(entry))
+    assert "beta-aware" in runs
+    assert {each.recurrence for each in runs.values()} == {solve.__name__}
+    np.savez(tmp_path / "own.npz", q=q, k=k, v=v)
+    assert "(T17)" not in run(own, "--no-bounds").stdout
+
+
 def test_every_column_is_explained_and_is_its_measure(file: Path) -> None:
     text = run(str(file), "--no-bounds", "--d1", "1.25").stdout
     for name, (meaning, _) in COLUMNS.items():
@@ -119,7 +152,7 @@ def test_what_is_not_read_is_named(file: Path, tmp_path: Path) -> None:
     result = run(str(tmp_path / "more.npz"), "--no-bounds")
     assert result.exit_code == 0
     assert "tensor 'layer0.bta' is not read; did you mean 'beta'?" in result.stderr
-    assert "tensor 'zzz' is not read; those that are: q, k, v, beta, g, d0" in result.stderr
+    assert "tensor 'zzz' is not read; those that are: q, k, v, beta, g, state_gate, d0" in result.stderr
     assert run(str(file), "--no-bounds").stderr == ""
 
 

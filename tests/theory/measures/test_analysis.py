@@ -80,10 +80,13 @@ def test_delta_net_ignores_a_learned_preconditioner_and_osdn_starts_from_it():
     assert head.measures["delta_net"].drift_max == 0
 
 
-def test_state_gates_are_left_out():
+def test_state_gates_are_followed_and_leave_least_squares_out():
     plain = stream(5, lead=())
-    gated = replace(plain, state_gate=np.full(24, 0.5))
-    assert analyze([plain])[0].measures == analyze([gated])[0].measures
+    open_gate, gated = (replace(plain, state_gate=np.full(24, gate)) for gate in (1.0, 0.5))
+    expected, found, faded = (analyze([each])[0].measures["osdn"] for each in (plain, open_gate, gated))
+    assert np.isnan(found.newton_distance)
+    assert replace(found, newton_distance=expected.newton_distance) == expected
+    assert faded.recall_ratio != expected.recall_ratio
 
 
 def test_calibration_is_held_against_the_context():

@@ -149,6 +149,19 @@ def test_optional_tensors_become_gates_and_preconditioner(file):
     assert np.array_equal(stream.initial_preconditioner, d0)
 
 
+@pytest.mark.parametrize("shape", [(B, T, H), (B, T, H, K)])
+def test_state_gates_of_either_rank_are_read(file, shape):
+    log_gate = -rng(2).random(shape)
+    (stream,) = load_activations(save(file, {**layer(), "state_gate": log_gate}))
+    assert np.array_equal(stream.state_gate, np.exp(np.swapaxes(log_gate, 1, 2)))
+    assert stream.forget_gate is None
+    with pytest.raises(ValueError, match=r"state_gate: expected log gates <= 0"):
+        load_activations(save(file, {**layer(), "state_gate": -log_gate}))
+    wrong = f"state_gate: expected \\(B, T, H\\) = .* or \\(B, T, H, K\\) = .*, got shape \\({B},"
+    with pytest.raises(ValueError, match=wrong):
+        load_activations(save(file, {**layer(), "state_gate": log_gate[:, :-1]}))
+
+
 def test_random_beta_is_seeded_and_on_its_grid(file):
     save(file, layer())
     first, again, other = (load_activations(file, beta="random", rng=rng(s))[0].beta for s in (1, 1, 2))
