@@ -7,27 +7,41 @@ from transformers import PreTrainedConfig
 
 from ..boundary.checks import refuse
 from ..boundary.rule import PUBLISHED
+from ..layers.gated import OnlineScaledGatedDeltaNet, OnlineScaledKDA
 from ..layers.layer import OnlineScaledDeltaNet
 
-DELTA_NET = {
-    "use_beta": True,
-    "use_output_norm": True,
-    "qk_norm": "l2",
-    "qk_activation": "silu",
-    "hidden_act": "swish",
-    "attn": None,
-    "attnres_block_size": None,
+LAYERS = {"osdn": OnlineScaledDeltaNet, "osgdn": OnlineScaledGatedDeltaNet, "oskda": OnlineScaledKDA}
+
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "delta_net": ("osdn", {}),
+    "gated_deltanet": ("osgdn", {"head_dim": 256, "num_heads": 6, "num_hidden_layers": 21}),
+    "kda": ("oskda", {}),
 }
-"""What a configuration of flash-linear-attention's DeltaNet must say to be a model of ours."""
+"""Kinds of models of flash-linear-attention: the layer that takes the place of theirs, and other defaults than ours."""
+
+NEEDED: dict[str, tuple[Any, ...]] = {
+    "use_beta": (True,),
+    "use_output_norm": (True,),
+    "qk_norm": ("l2",),
+    "qk_activation": ("silu",),
+    "hidden_act": ("swish",),
+    "output_gate_activation": ("swish", "silu"),
+    "attn": (None,),
+    "attnres_block_size": (None,),
+}
+"""What their configurations must say to be models of ours."""
 
 
 class OsdnConfig(PreTrainedConfig):
-    """Configuration of `OsdnModel`; names and defaults are flash-linear-attention's for DeltaNet, and the layer's.
+    """Configuration of `OsdnModel`; names and defaults are flash-linear-attention's, and those of the layer.
 
     Attributes
     ----------
+    form : {"osdn", "osgdn", "oskda"}
+        The layers: `OnlineScaledDeltaNet`, `OnlineScaledGatedDeltaNet` or `OnlineScaledKDA`.
     attn_mode, hidden_size, num_heads, num_v_heads, expand_k, ..., norm_eps
-        Arguments of `OnlineScaledDeltaNet`, whose `mode` is called `attn_mode` here.
+        Arguments of the layer, whose `mode` is called `attn_mode` here; None is its default. Those of another layer
+        have no effect.
     hidden_ratio, intermediate_size : number, int or None
         Features of the SwiGLU between two projections; by default 2/3 of `hidden_ratio` times `hidden_size`, rounded up
         to a multiple of 256.
@@ -39,18 +53,22 @@ class OsdnConfig(PreTrainedConfig):
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "cache"]
     attribute_map: ClassVar[dict[str, str]] = {"mode": "attn_mode"}
 
+    form: str = "osdn"
     attn_mode: str = "chunk"
     hidden_size: int = 2048
     num_heads: int = 16
     num_v_heads: int | None = None
     expand_k: float = 1.0
-    expand_v: float = 1.0
+    expand_v: float | None = None
+    head_dim: int | None = None
     head_k_dim: int | None = None
     head_v_dim: int | None = None
     use_short_conv: bool = True
     conv_size: int = 4
     conv_bias: bool = False
     allow_neg_eigval: bool = False
+    lower_bound: float | None = None
+    forgetting: str = "none"
     use_forget_gate: bool = False
     anchored: bool = False
     learnable_preconditioner: bool = True
@@ -58,8 +76,8 @@ class OsdnConfig(PreTrainedConfig):
     d_min: float = PUBLISHED.d_min
     d_max: float = PUBLISHED.d_max
     normalize_feedback: bool = PUBLISHED.normalize_feedback
-    beta_aware: bool = PUBLISHED.beta_aware
-    use_gate: bool = False
+    beta_aware: bool | None = None
+    use_gate: bool | None = None
     norm_eps: float = 1e-6
     hidden_ratio: float | None = 4
     intermediate_size: int | None = None
@@ -75,8 +93,8 @@ class OsdnConfig(PreTrainedConfig):
     @property
     def layer_options(self) -> dict[str, Any]:
         """Arguments of each layer."""
-        options = inspect.signature(OnlineScaledDeltaNet).parameters
-        return {name: getattr(self, name) for name in options if hasattr(self, name)}
+        given = {name: getattr(self, name, None) for name in layer_parameters(LAYERS[self.form])}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def mlp_size(self) -> int:
@@ -86,8 +104,8 @@ class OsdnConfig(PreTrainedConfig):
         return -(-int(self.hidden_size * (self.hidden_ratio or 4) * 2 / 3) // 256) * 256
 
     @classmethod
-    def from_delta_net(cls, folder: str, **options: Any) -> "OsdnConfig":
-        """The configuration that makes a DeltaNet model of flash-linear-attention one of ours.
+    def from_fla(cls, folder: str, **options: Any) -> "OsdnConfig":
+        """The configuration that makes a DeltaNet, Gated DeltaNet or KDA model of flash-linear-attention one of ours.
 
         d is pinned at 1 (``d_min = d_max = 1``), so that the model computes what it did; other `options`, say
         ``d_min=2/3, d_max=3/2``, let it learn from there.
@@ -103,10 +121,21 @@ class OsdnConfig(PreTrainedConfig):
             It is of another kind, or has what ours have not, which is named.
         """
         given, _ = cls.get_config_dict(folder)
-        if given.get("model_type") != "delta_net":
-            refuse("model_type", "delta_net", given.get("model_type"))
-        for name, value in DELTA_NET.items():
-            if given.get(name, value) != value:
-                refuse(name, repr(value), repr(given[name]))
+        kind = given.get("model_type")
+        if kind not in FORMS:
+            refuse("model_type", " or ".join(FORMS), kind)
+        for name, values in NEEDED.items():
+            if given.get(name, values[0]) not in values:
+                refuse(name, " or ".join(map(repr, values)), repr(given[name]))
+        form, defaults = FORMS[kind]
         kept = {name: given[name] for name in inspect.signature(cls).parameters if name in given}
-        return cls(**{**kept, "d_min": 1.0, "d_max": 1.0, "architectures": ["OsdnForCausalLM"], **options})
+        pinned = {"form": form, "d_min": 1.0, "d_max": 1.0, "architectures": ["OsdnForCausalLM"]}
+        return cls(**{**defaults, **kept, **pinned, **options})
+
+
+def layer_parameters(layer: type) -> set[str]:
+    """Names of the arguments of a layer, with those that it passes on."""
+    own = inspect.signature(layer).parameters
+    passes_on = any(each.kind is each.VAR_KEYWORD for each in own.values())
+    named = {name for name, each in own.items() if each.kind is not each.VAR_KEYWORD}
+    return named | (layer_parameters(layer.__mro__[1]) if passes_on else set())

@@ -16,10 +16,10 @@ from ..layers.layer import OnlineScaledDeltaNet
 from ..layers.marks import MarkedModule
 from ..layers.parts import ForgetGate
 from .cache import CACHE_NAME, OsdnCache
-from .configuration import OsdnConfig
+from .configuration import LAYERS, OsdnConfig
 
 OURS = ("initial_preconditioner", "forget_gate")
-"""Parameters of a layer that DeltaNet has not."""
+"""Parameters of a layer that those of flash-linear-attention have not."""
 
 
 class SwiGlu(nn.Module):
@@ -42,7 +42,7 @@ class OsdnBlock(GradientCheckpointingLayer):
     def __init__(self, config: OsdnConfig) -> None:
         super().__init__()
         self.attn_norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.attn = OnlineScaledDeltaNet(**config.layer_options)
+        self.attn = LAYERS[config.form](**config.layer_options)
         self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.mlp = SwiGlu(config.hidden_size, config.mlp_size)
 
@@ -60,16 +60,22 @@ class OsdnPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules: ClassVar[list[str]] = ["OsdnBlock"]
     # bfloat16 has a spacing of 2^-7 at d_1 = 1, and of 0.03 at the forgetting bias.
-    _keep_in_fp32_modules_strict: ClassVar[list[str]] = ["initial_preconditioner", "forget_gate.bias"]
+    _keep_in_fp32_modules_strict: ClassVar[list[str]] = [
+        "initial_preconditioner", "forget_gate.bias", "A_log", "dt_bias",
+    ]  # fmt: skip
     # States cannot go back: transformers then says so where a draft would have to be taken back.
     _is_stateful = True
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        # transformers has made these functions leave alone what was loaded.
-        if isinstance(module, OnlineScaledDeltaNet | ForgetGate | nn.RMSNorm):
-            module.reset_parameters()
+        if not isinstance(module, OnlineScaledDeltaNet | ForgetGate | nn.RMSNorm):
+            return
+        own = list(module.parameters(recurse=False))
+        loaded = [(p, p.clone()) for p in own if getattr(p, "_is_hf_initialized", False)]
+        module.reset_parameters()
+        for parameter, value in loaded:
+            parameter.copy_(value)
         if isinstance(module, MarkedModule):
             module.mark_filled()
 
@@ -174,22 +180,22 @@ class OsdnForCausalLM(OsdnPreTrainedModel, GenerationMixin):
         self.post_init()
 
     @classmethod
-    def from_delta_net(
-        cls, folder: str, dtype: torch.dtype | str = "auto", **options: Any
-    ) -> "OsdnForCausalLM":
-        """A DeltaNet model of flash-linear-attention, computing what it did; see `OsdnConfig.from_delta_net`.
+    def from_fla(cls, folder: str, dtype: torch.dtype | str = "auto", **options: Any) -> "OsdnForCausalLM":
+        """A model of flash-linear-attention, computing what it did; see `OsdnConfig.from_fla`.
 
         Raises
         ------
         ValueError
             A weight that this model lacks, or one that it has and the checkpoint does not, d_1 and forgetting apart.
         """
-        config = OsdnConfig.from_delta_net(folder, **options)
+        config = OsdnConfig.from_fla(folder, **options)
         loaded, found = cls.from_pretrained(folder, config=config, dtype=dtype, output_loading_info=True)
         missing = {name for name in found["missing_keys"] if not name.split(".attn.")[-1].startswith(OURS)}
         if missing or found["unexpected_keys"]:
             refuse(
-                "folder", "the weights of a DeltaNet model", sorted(missing | set(found["unexpected_keys"]))
+                "folder",
+                f"the weights that {config.form} has",
+                sorted(missing | set(found["unexpected_keys"])),
             )
         model: OsdnForCausalLM = loaded
         return model

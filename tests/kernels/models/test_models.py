@@ -5,10 +5,10 @@ import inspect
 import pytest
 import torch
 from osdn_kernels.launch import runtime
-from osdn_kernels.layers.layer import OnlineScaledDeltaNet
 from osdn_kernels.layers.marks import MARKS, MarkedModule
 from osdn_kernels.models import OsdnCache, OsdnConfig, OsdnForCausalLM
 from osdn_kernels.models.cache import CACHE_NAME
+from osdn_kernels.models.configuration import LAYERS, layer_parameters
 from support.kernels.thread_ranks import on_threads
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache
@@ -227,13 +227,34 @@ def test_packed_sequences_do_not_see_each_other():
     torch.testing.assert_close(packed, torch.cat(apart, 1), rtol=0, atol=1e-5)
 
 
-def test_every_option_of_the_layer_is_one_of_the_configuration():
-    options = inspect.signature(OnlineScaledDeltaNet).parameters
-    assert set(OsdnConfig().layer_options) == set(options)
+@pytest.mark.parametrize("form", LAYERS)
+def test_every_option_of_a_layer_is_one_of_the_configuration(form):
+    config, names = OsdnConfig(form=form), layer_parameters(LAYERS[form])
+    assert len(names) > 15
+    assert all(hasattr(config, name) for name in names)
+    own = inspect.signature(LAYERS[form]).parameters
     # The norms of a block have the epsilon of flash-linear-attention's model, not of its layer.
-    for name, default in OsdnConfig().layer_options.items():
-        if name not in ("hidden_size", "num_heads", "norm_eps"):
-            assert default == options[name].default, name
+    for name in own.keys() & config.layer_options.keys() - {"hidden_size", "num_heads", "norm_eps"}:
+        assert config.layer_options[name] == own[name].default, name
+
+
+@pytest.mark.parametrize("form", ["osgdn", "oskda"])
+def test_models_of_gated_layers(form, tmp_path):
+    model, ids = build(form=form, head_dim=8, forgetting="learned", initializer_range=0.5), draw(2, 7)
+    with torch.no_grad():
+        model.model.layers[0].attn.dt_bias.add_(3.0)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert all(torch.equal(x, loaded.state_dict()[name]) for name, x in model.state_dict().items())
+    found = generate(model, ids, num_beams=2, prefill_chunk_size=3)
+    assert torch.equal(found, generate(loaded, ids, num_beams=2, use_cache=False))
+    again = build(form=form, head_dim=8, forgetting="learned", seed=1)
+    kept = model.state_dict()
+    kept = {name: x for name, x in kept.items() if not name.endswith(("A_log", "dt_bias"))}
+    again.save_pretrained(tmp_path, state_dict=kept)
+    fresh = OsdnForCausalLM.from_pretrained(tmp_path).model.layers[0].attn
+    assert 0 <= fresh.A_log.exp().min() <= fresh.A_log.exp().max() <= 16
+    assert (torch.nn.functional.softplus(fresh.dt_bias) <= 0.1001).all()
 
 
 def test_a_model_over_ranks(monkeypatch):
