@@ -30,11 +30,6 @@ from osdn_theory.rounding import RECURRENT_FP32, error_bounds
 from osdn_theory.streams.stream import Stream
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return start(3, tmp_path_factory.mktemp("ranks"), IN_PROCESSES)
-
-
 @cache
 def whole(name: str, dtype: torch.dtype, ranks: int) -> dict[str, Tensor]:
     return on_one(name, dtype, ranks)
@@ -83,10 +78,15 @@ def test_ranks_find_what_one_does(name, dtype, monkeypatch):
     check(in_threads(name, monkeypatch, dtype), name, dtype, 3)
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("name", IN_PROCESSES)
-def test_processes_find_what_one_does(name, ranks, processes):
-    check(joined([each[ranks, name] for each in processes[:ranks]]), name, torch.float32, ranks)
+@pytest.mark.usefixtures("on_references")
+def test_processes_find_what_one_does(tmp_path):
+    """All in one start of processes, which takes longer than what they then do."""
+    found = start(3, tmp_path, IN_PROCESSES)
+    for ranks in (2, 3):
+        for name in IN_PROCESSES:
+            check(joined([each[ranks, name] for each in found[:ranks]]), name, torch.float32, ranks)
+    layers = same_tokens([each[3, "layer"] for each in found])
+    assert farthest(layers, layer_case(build("everything"))) < 1e-12
 
 
 @pytest.mark.slow
@@ -187,12 +187,6 @@ def same_tokens(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """As `joined`, of outputs that lie in a batch of two stretches."""
     o = torch.cat([part.pop("o") for part in parts], 2)
     return {"o": o, **joined(parts)}
-
-
-@pytest.mark.usefixtures("on_references")
-def test_the_layer_over_processes(processes):
-    found = same_tokens([dict(each[3, "layer"]) for each in processes])
-    assert farthest(found, layer_case(build("everything"))) < 1e-12
 
 
 def test_a_start_in_one_piece(monkeypatch):

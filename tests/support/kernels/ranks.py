@@ -8,23 +8,21 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+import osdn_kernels
 import torch
-from osdn_kernels import chunk_osdn, fused_recurrent_osdn
 from osdn_kernels.boundary.results import State
 from osdn_kernels.layers.cache import LayerCache
 from osdn_kernels.layers.layer import OnlineScaledDeltaNet
 from osdn_kernels.parallel import context_parallel
-from osdn_kernels.reference.chunkwise import chunk_osdn_reference
-from osdn_kernels.reference.tokenwise import osdn_reference, osgdn_reference
 from support.kernels.layer_cases import HIDDEN, build, draw as draw_input
 from torch import Tensor, distributed
 
 OPERATORS = {
-    "osdn": osdn_reference,
-    "chunk": chunk_osdn_reference,
-    "osgdn": osgdn_reference,
-    "chunk kernels": chunk_osdn,
-    "recurrent kernels": fused_recurrent_osdn,
+    "osdn": "osdn_reference",
+    "chunk": "chunk_osdn_reference",
+    "osgdn": "osgdn_reference",
+    "chunk kernels": "chunk_osdn",
+    "recurrent kernels": "fused_recurrent_osdn",
 }
 DTYPES = (torch.float64, torch.float32)
 PER_TOKEN = ("q", "k", "v", "beta", "g", "g_d")
@@ -96,6 +94,11 @@ def draw(name: str, dtype: torch.dtype) -> dict[str, Tensor]:
     return {key: x.to(dtype) for key, x in made.items()}
 
 
+def operator_of(name: str):
+    """Loaded when it is asked for: the references do not need Triton."""
+    return getattr(osdn_kernels, OPERATORS[{**BASE, **CASES[name]}["operator"]])
+
+
 def part(name: str, arguments: dict[str, Tensor], lengths: tuple[int, ...], rank: int) -> dict[str, Tensor]:
     """What a rank is given, and its bounds."""
     start = sum(lengths[:rank])
@@ -154,14 +157,14 @@ def on_one(name: str, dtype: torch.dtype, ranks: int) -> dict[str, Tensor]:
     arguments = draw(name, dtype)
     if "bounds" in CASES[name]:
         arguments["cu_seqlens"] = torch.tensor(CASES[name]["bounds"])
-    operator = OPERATORS[{**BASE, **CASES[name]}["operator"]]
+    operator = operator_of(name)
     return run(operator, name, arguments, split_loss(name, lengths_of(name, ranks), None))
 
 
 def on_ranks(name: str, dtype: torch.dtype, group) -> dict[str, Tensor]:
     """This rank's part of it."""
     lengths = lengths_of(name, group.size())
-    operator = context_parallel(OPERATORS[{**BASE, **CASES[name]}["operator"]], group)
+    operator = context_parallel(operator_of(name), group)
     mine = part(name, draw(name, dtype), lengths, group.rank())
     return run(operator, name, mine, split_loss(name, lengths, group.rank()))
 
