@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from osdn_theory.base.validation import as_float64
+from osdn_theory.base.validation import as_float64, require
 from osdn_theory.bounds import BoundCheck
 from osdn_theory.crosscheck.cases.case import Case, Dtype, pose
 from osdn_theory.crosscheck.evidence.comparison import comparisons
@@ -55,6 +55,7 @@ def crosscheck(
     model: KernelModel | None = None,
     cuts: int = CUTS,
     copies: int = 1,
+    group: int = 1,
     configuration: str = "",
     **options: Any,
 ) -> CrossCheck:
@@ -95,6 +96,9 @@ def crosscheck(
     copies : int >= 1
         Repeat the batch so often, for a grid of another size. Every copy has the same exact result; of each number the
         copy that differs most from the first is compared.
+    group : int >= 1
+        How many heads of the stream in a row share their queries, keys, forgetting and d_1, those of the first, which
+        the kernel is given once (grouped heads); gradients are not compared then.
     configuration : str
         Label of the configuration that is running.
     options
@@ -110,7 +114,9 @@ def crosscheck(
         A kernel that cannot be resolved or called, a stream or a rule that it has no arguments for.
     """
     adapter = resolve(kernel, **options)
-    case = pose(adapter, stream, rule, dtype, scale=scale, initial_state=initial_state, tokens=tokens)
+    require(group == 1 or not gradients, "gradients: expected False for grouped heads")
+    start: dict[str, Any] = {"initial_state": initial_state, "tokens": tokens, "group": group}
+    case = pose(adapter, stream, rule, dtype, scale=scale, **start)
     place = default_device() if device is None else device
     run = KernelRun(adapter, case, place, gradients=resolve(reference) if gradients else None, cuts=cuts)
     seen, graded, notes = run.look(copies)

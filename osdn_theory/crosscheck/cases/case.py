@@ -78,6 +78,8 @@ class Case:
         it, which `dtype` holds.
     key_norm : "exact", "floored" or None
         How the recurrence normalises queries and keys.
+    group : int
+        How many heads in a row have queries, keys, forgetting, anchor and d_1 in common, which the kernel gets once.
     """
 
     stream: Stream
@@ -93,6 +95,7 @@ class Case:
     log_gram_decay: Array | None = None
     gram_weight: Array | None = None
     key_norm: KeyNorm | None = None
+    group: int = 1
 
     @property
     def gates_features(self) -> bool:
@@ -240,27 +243,31 @@ def pose(
     scale: float = 1.0,
     initial_state: Any = None,
     tokens: int | None = None,
+    group: int = 1,
 ) -> Case:
     """A stream and a rule rounded to what the kernel's arguments hold.
 
     Queries, keys, values and beta are rounded to `dtype`; the anchor, d_1, S_0 and the logarithms of the gates to
     float32, from which the gates of the exact recurrence are taken. The step and the box are numbers of the rule: what
-    a kernel makes of them in float32 is part of its error.
+    a kernel makes of them in float32 is part of its error. Of `group` heads in a row all get what the first has of
+    queries, keys, gates of d and d_1.
 
     Raises
     ------
     ValueError
         An empty stream, more than two leading axes, an unknown dtype, a box or a step per feature or head, a gate of
-        zero, or gates per feature.
+        zero, or gates per feature; a group that does not divide the heads, or one beside beta-aware feedback.
     """
     require(dtype in DTYPES, f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
     require(stream.length > 0, "stream: it has no tokens")
-    stream = with_two_axes(stream if tokens is None else stream.tokens(0, tokens))
+    stream = _shared(with_two_axes(stream if tokens is None else stream.tokens(0, tokens)), group)
     stream = stream.map(lambda array: round_to(array, FORMATS[dtype]), "queries", "keys", "values", "beta")
     log_gate = _log_gate(stream, rule) if adapter.calibrates else None
     rule = _rounded_rule(rule) if adapter.calibrates else FROZEN
     if adapter.calibrates and adapter.beta_aware and "beta_aware" not in adapter.parameters:
         rule = replace(rule, beta_aware=True)
+    alone = rule.beta_aware or (adapter.gated and np.ndim(stream.state_gate) == stream.keys.ndim)
+    require(group == 1 or not alone, "group: expected 1 beside beta-aware feedback or gates per feature")
     per_head = (*stream.lead, stream.key_dim)
     start = np.zeros(per_head) if adapter.preconditioned else np.ones(per_head)
     if adapter.calibrates and stream.initial_preconditioner is not None:
@@ -283,7 +290,17 @@ def pose(
         log_state_gate=log_state_gate,
         **(_gram_inputs(stream, dtype) if adapter.preconditioned else {}),
         key_norm=adapter.key_norm,
+        group=group,
     )
+
+
+def _shared(stream: Stream, group: int) -> Stream:
+    if group == 1:
+        return stream
+    heads = stream.lead[1]
+    require(group >= 1 and heads % group == 0, f"group: expected a divisor of {heads} heads, got {group}")
+    names = ("queries", "keys", "forget_gate", "initial_preconditioner")
+    return stream.map(lambda array: np.repeat(array[:, ::group], group, axis=1), *names)
 
 
 GOLDEN = 0.6180339887498949

@@ -15,7 +15,14 @@ from osdn_theory.crosscheck.cases.case import Case, Dtype
 from osdn_theory.crosscheck.check import judge, truth
 from osdn_theory.crosscheck.evidence.limits import models_of
 from osdn_theory.crosscheck.evidence.observation import Observation, before_reads, observe_answer
-from osdn_theory.crosscheck.files.format import GATED, INPUTS, OPTIONAL_INPUTS, STATES, SavedCall
+from osdn_theory.crosscheck.files.format import (
+    GATED,
+    INPUTS,
+    OPTIONAL_INPUTS,
+    PER_SEQUENCE,
+    STATES,
+    SavedCall,
+)
 from osdn_theory.crosscheck.files.reading import read_calls
 from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, Adapter
 from osdn_theory.crosscheck.kernel.calling import Returned
@@ -24,8 +31,6 @@ from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
 from osdn_theory.rounding import KernelModel, in_interpreter, round_rule
 from osdn_theory.rounding.declared import declared_model
 from osdn_theory.streams.stream import Stream
-
-PER_SEQUENCE = ("initial_state", "initial_preconditioner", "anchor", "state", "preconditioner")
 
 
 def audit_run(path: str | PathLike[str], *, model: KernelModel | None = None) -> CrossCheck:
@@ -90,8 +95,11 @@ def _canonical(path: Path, call: SavedCall, name: str) -> Array:
         require(bool(np.all(array <= 0)), f"{path}: g: expected log gates <= 0, got {array.max():.6g}")
     if name in STATES and call.states_lie == "KV":
         array = transpose(array)
+    array = array if name in PER_SEQUENCE else exchange_time_and_heads(array)
+    if call.has_key_heads(name):
+        array = np.repeat(array, call.group, axis=1)
     # Dense, so that sums have the same bits however a tensor lay in the file.
-    return np.ascontiguousarray(array if name in PER_SEQUENCE else exchange_time_and_heads(array))
+    return np.ascontiguousarray(array)
 
 
 def _cut(name: str, array: Array, index: int, start: int, stop: int) -> Array:

@@ -21,6 +21,10 @@ TENSORS = {**INPUTS, **OPTIONAL_INPUTS, **RESULTS}
 """Number of axes of every tensor that a call may have; one more for the g of KDA."""
 
 STATES = ("initial_state", "state")
+PER_SEQUENCE = (*STATES, "initial_preconditioner", "anchor", "preconditioner")
+
+BY_KEY_HEAD = ("q", "k", "d", "alignment", "preconditioner", "initial_preconditioner", "anchor")
+"""Tensors with a head for each of the keys, of which values may have a multiple; the g of OSDN too."""
 
 RECURRENCES: tuple[Recurrence, ...] = ("osdn", "delta_net", "gated_delta_net", "kda")
 GATED = ("gated_delta_net", "kda")
@@ -73,6 +77,15 @@ class SavedCall:
     @property
     def value_dim(self) -> int:
         return int(self.tensors["v"].shape[-1])
+
+    @property
+    def group(self) -> int:
+        """Value heads that share a key head."""
+        return int(self.tensors["v"].shape[2] // self.tensors["k"].shape[2])
+
+    def has_key_heads(self, name: str) -> bool:
+        """Whether the heads of a tensor are those of keys, rather than of values."""
+        return name in BY_KEY_HEAD or (name == "g" and self.recurrence not in GATED)
 
     @property
     def states_lie(self) -> StateLayout:
@@ -148,17 +161,20 @@ def _check_shapes(label: str, call: SavedCall) -> None:
     batch, length, heads, key_dim = call.tensors["k"].shape
     value_dim = call.value_dim
     number = batch if call.cu_seqlens is None else len(call.cu_seqlens) - 1
-    tokens, per_head = (batch, length, heads), (number, heads)
+    shared = call.tensors["v"].shape[2]
+    multiple = heads > 0 and shared % heads == 0
+    require(multiple, f"{label}v: expected a multiple of the {heads} heads of k, got {shared}")
     state = (key_dim, value_dim) if call.states_lie == "KV" else (value_dim, key_dim)
-    expected = {
-        **dict.fromkeys(("q", "d"), (*tokens, key_dim)),
-        **dict.fromkeys(("v", "o", "o_keys", "o_next_keys"), (*tokens, value_dim)),
-        **dict.fromkeys(("beta", "g", "alignment"), tokens),
-        **dict.fromkeys(STATES, (*per_head, *state)),
-        **dict.fromkeys(("preconditioner", "initial_preconditioner", "anchor"), (*per_head, key_dim)),
+    of_a_head: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(("q", "d"), (key_dim,)),
+        **dict.fromkeys(("v", "o", "o_keys", "o_next_keys"), (value_dim,)),
+        **dict.fromkeys(("beta", "alignment"), ()),
+        **dict.fromkeys(STATES, state),
+        **dict.fromkeys(("preconditioner", "initial_preconditioner", "anchor"), (key_dim,)),
+        "g": (key_dim,) if call.recurrence == "kda" else (),
     }
-    if call.recurrence == "kda":
-        expected["g"] = (*tokens, key_dim)
-    for name, shape in expected.items():
+    for name, rest in of_a_head.items():
+        lead = (number,) if name in PER_SEQUENCE else (batch, length)
+        shape = (*lead, heads if call.has_key_heads(name) else shared, *rest)
         found = call.tensors[name].shape if name in call.tensors else shape
         require(found == shape, f"{label}{name}: expected shape {shape} beside k, got {found}")

@@ -28,6 +28,7 @@ keys as one tensor; and nothing that the kernel has a default for."""
 PER_TOKEN = ("q", "k", "v", "beta", "g", "g_d", "g_atk", "beta_atk")
 STATES = ("initial_state",)
 TRAJECTORY = ("preconditioner", "alignment")
+OF_D = ("d", "a", "final preconditioner", "the d handed on")
 RESULTS = ("o", "state", "trajectory", "gram_diagonal")
 
 
@@ -110,10 +111,15 @@ def arguments(
 ) -> dict[str, Any]:
     """Arguments by their canonical names, as tensors on the device; all of them float64 if `exact`."""
     stream, rule = case.stream, case.rule
+
+    def once(array: Any) -> Array:
+        """What heads of a group have in common."""
+        return np.asarray(array)[:, :: case.group]
+
     dtype, wide = ("float64", "float64") if exact else (case.dtype, "float32")
     given: dict[str, Any] = {
-        "q": to_tokens(stream.queries, dtype, device),
-        "k": to_tokens(stream.keys, dtype, device),
+        "q": to_tokens(once(stream.queries), dtype, device),
+        "k": to_tokens(once(stream.keys), dtype, device),
         "v": to_tokens(stream.values, dtype, device),
         "beta": to_tokens(stream.beta, dtype, device),
         "scale": case.scale,
@@ -123,7 +129,8 @@ def arguments(
     }
     if np.any(case.initial_state != 0):
         given["initial_state"] = to_tensor(transpose(case.initial_state), wide, device)
-    gates = {adapter.forget_gate: case.log_gate} if adapter.calibrates else {}
+    forgets = adapter.calibrates and case.log_gate is not None
+    gates = {adapter.forget_gate: once(case.log_gate)} if forgets else {}
     for name, gate in {**gates, **({"g": case.log_state_gate} if adapter.gated else {})}.items():
         if gate is not None:
             given[name] = to_tokens(gate, wide, device)
@@ -139,9 +146,9 @@ def arguments(
         if rule.beta_aware != adapter.beta_aware:
             given["beta_aware"] = rule.beta_aware
         if case.log_gate is not None and np.any(case.anchor != 0):
-            given["anchor"] = to_tensor(case.anchor, wide, device)
+            given["anchor"] = to_tensor(once(case.anchor), wide, device)
         if np.any(case.initial_preconditioner != 1):
-            given["initial_preconditioner"] = to_tensor(case.initial_preconditioner, wide, device)
+            given["initial_preconditioner"] = to_tensor(once(case.initial_preconditioner), wide, device)
     taken = {name: value for name, value in given.items() if name in adapter.parameters}
     return _formed(adapter, taken, form)
 
@@ -346,9 +353,10 @@ def _split_tokens(
 ) -> list[Array | None]:
     if tensor is None:
         return [None] * len(cases)
-    batch, heads = cases[0].stream.lead
+    (batch, heads), group = cases[0].stream.lead, _group(name, cases)
     lengths = [case.stream.length for case in cases]
-    whole = exchange_time_and_heads(_numpy(tensor, name, (batch, sum(lengths), heads, *rest), what))
+    shape = (batch, sum(lengths), heads // group, *rest)
+    whole = np.repeat(exchange_time_and_heads(_numpy(tensor, name, shape, what)), group, axis=1)
     return list(np.split(whole, np.cumsum(lengths)[:-1], axis=2))
 
 
@@ -357,9 +365,14 @@ def _split_sequences(
 ) -> list[Array | None]:
     if tensor is None:
         return [None] * len(cases)
-    batch, heads = cases[0].stream.lead
-    whole = _numpy(tensor, name, (batch * len(cases), heads, *rest), what)
-    return list(np.split(whole, len(cases)))
+    (batch, heads), group = cases[0].stream.lead, _group(name, cases)
+    whole = _numpy(tensor, name, (batch * len(cases), heads // group, *rest), what)
+    return list(np.split(np.repeat(whole, group, axis=1), len(cases)))
+
+
+def _group(name: str, cases: Sequence[Case]) -> int:
+    """Heads that share what is returned as `name`."""
+    return cases[0].group if name in OF_D else 1
 
 
 def to_tokens(array: Any, dtype: str, device: str) -> Tensor:

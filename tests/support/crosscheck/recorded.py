@@ -15,16 +15,17 @@ from osdn_theory.streams.stream import Stream
 
 
 def record(
-    path: Path, kernel: Any, stream: Stream, rule: CalibrationRule = FAST, dtype: Any = "float32", **more: Any
-) -> Path:
+    path: Path, kernel: Any, stream: Stream, rule: CalibrationRule = FAST, dtype: Any = "float32", group: int = 1,
+    **more: Any,
+) -> Path:  # fmt: skip
     """What a user does on their machine: three calls, and everything that they return."""
     adapter = resolve(kernel)
-    given = arguments(adapter, pose(adapter, stream, rule, dtype), "cpu")
+    given = arguments(adapter, pose(adapter, stream, rule, dtype, group=group), "cpu")
     o, final, *path_of_d = kernel(**given)
     keys = given["k"]
     ahead = torch.cat([keys[:, 1:], keys[:, -1:]], 1)
     scalars = {name: given[name] for name in ("eta", "d_min", "d_max") if name in given}
-    tensors = {name: given[name] for name in ("g", "anchor") if name in given}
+    tensors = {name: given[name] for name in ("g", "anchor", "initial_preconditioner") if name in given}
     if hasattr(final, "preconditioner"):
         tensors |= {"state": final.state, "preconditioner": final.preconditioner}
     else:
