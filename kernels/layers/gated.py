@@ -35,9 +35,10 @@ class OnlineScaledGatedDeltaNet(OnlineScaledDeltaNet):
 
     Parameters
     ----------
-    hidden_size, expand_v, head_dim, num_heads, num_v_heads, mode, use_gate, use_short_conv, allow_neg_eigval,
-    conv_size, conv_bias, norm_eps
+    hidden_size, expand_v, head_dim, num_heads, num_v_heads
         As in flash-linear-attention: K is `head_dim`, V is `head_dim` times `expand_v`, both at most 256.
+    mode, use_gate, use_short_conv, allow_neg_eigval, conv_size, conv_bias, norm_eps
+        Likewise.
     forgetting : {"none", "learned", "state"}
         Whether d forgets nothing, by a gate of its own for each token and head, which starts at 0.999, or by that of
         the memory.
