@@ -72,6 +72,8 @@ def context_parallel(
         _begin(given, cp_group)
         tensors = {name: x for name, x in given.items() if isinstance(x, Tensor) and name != "cu_seqlens"}
         numbers = {name: x for name, x in given.items() if name not in tensors}
+        if not torch.is_grad_enabled():  # which a Function does not hear of
+            tensors = {name: x.detach() for name, x in tensors.items()}
         o, *final = _OverRanks.apply(_Part(operator, numbers, cp_group), tuple(tensors), *tensors.values())
         return o, State(*final) if wanted else None
 

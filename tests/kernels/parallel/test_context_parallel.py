@@ -206,6 +206,26 @@ def test_a_start_in_one_piece(monkeypatch):
         torch.testing.assert_close(torch.cat(found, 1), expected, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("learns", [False, True])
+def test_no_graph_is_kept_where_no_gradient_is_wanted(learns, monkeypatch):
+    graphs = []
+    calibrate = operator._Part.calibrate
+
+    def watched(*given):
+        graphs.append(torch.is_grad_enabled())
+        return calibrate(*given)
+
+    monkeypatch.setattr(operator._Part, "calibrate", watched)
+
+    def call(group):
+        given = {key: x.requires_grad_() for key, x in draw("plain", torch.float32).items()}
+        with torch.set_grad_enabled(learns):
+            return context_parallel(osdn_reference, group)(**given)[0].requires_grad
+
+    assert on_threads(2, call, monkeypatch) == [learns, learns]
+    assert any(graphs) == learns
+
+
 def test_sizes_that_differ_are_named_on_every_rank(monkeypatch):
     def call(group):
         heads = 1 + (group.rank() == 1)
