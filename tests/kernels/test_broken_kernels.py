@@ -1,15 +1,37 @@
-"""Kernels broken on purpose: the comparisons of the chunk operator see each."""
+"""Kernels broken on purpose: the comparisons of the chunk operators see each."""
 
 import pytest
+from osdn_kernels import chunk_osgdn, osgdn_reference
 from support.kernels.agreement import assert_agrees
-from support.kernels.faults import FAULTS, break_kernel
-from support.kernels.reference_cases import draw
+from support.kernels.faults import FAULTS, GATED_FAULTS, break_kernel
+from support.kernels.reference_cases import draw, draw_gated
 
 
 def compare() -> None:
     """With chunks that clip and with chunks that do not; forgetting; a partial last chunk."""
     for rule in ("fast", "most clip"):
         assert_agrees(draw(rule, "to anchor", length=40, chunk_size=16, batch=1))
+
+
+def compare_gated(kind: str) -> None:
+    """Chunks that do not clip, that do, that are swept; and tokens that empty the memory."""
+    rule, more = ("most clip", {"eta": 0.05}) if kind == "swept" else (kind.replace("strong", "fast"), {})
+    gates = "to anchor" if kind == "swept" else "none"
+    call = draw_gated(
+        rule,
+        gates,
+        state_gate="head",
+        length=40,
+        chunk_size=32,
+        batch=1,
+        heads=1,
+        key_dim=4,
+        value_dim=3,
+        **more,
+    )
+    if kind == "strong":
+        call.tensors["g"][:, 5:7] = -1000.0
+    assert_agrees(call, chunk_osgdn, osgdn_reference)
 
 
 def test_whole_kernels_agree():
@@ -21,4 +43,21 @@ def test_a_broken_kernel_is_caught(fault, monkeypatch, tmp_path):
     break_kernel(monkeypatch, tmp_path, *FAULTS[fault])
     with pytest.raises(AssertionError) as caught:
         compare()
+    assert "is not there" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "kind", ["fast", "most clip", pytest.param("swept", marks=pytest.mark.slow), "strong"]
+)
+def test_whole_gated_kernels_agree(kind):
+    compare_gated(kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", GATED_FAULTS)
+def test_a_broken_gated_kernel_is_caught(fault, monkeypatch, tmp_path):
+    kind, *what = GATED_FAULTS[fault]
+    break_kernel(monkeypatch, tmp_path, *what)
+    with pytest.raises(AssertionError) as caught:
+        compare_gated(kind)
     assert "is not there" not in str(caught.value)

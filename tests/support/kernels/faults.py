@@ -5,9 +5,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from osdn_kernels.chunk import state, state_backward, wy, wy_backward
+from osdn_kernels.chunk import decays, key_gradient, state, state_backward, wy, wy_backward
 from osdn_kernels.launch import tuning
-from osdn_kernels.scan import forward as scan, tokens as scan_tokens
+from osdn_kernels.scan import adjoint, backward as scan_back, forward as scan, series, tokens as scan_tokens
+from osdn_kernels.scan.sweeps import backward as sweeps_back, spread, walk
 
 FAULTS = {
     "the clip is dropped": (
@@ -39,6 +40,81 @@ FAULTS = {
         wy_backward, "solve_backward_kernel", "for_written += dot(for_a_t, keys, PRECISION)", "for_written += 0.0",
     ),
 }  # fmt: skip
+
+
+GATED_FAULTS = {
+    "the residual is taken before the gate": (
+        "fast", wy, "solve_kernel", "e0 * tl.exp(s0), e1 * tl.exp(s1)", "e0, e1",
+    ),
+    "tokens of a block meet each other unfaded": (
+        "fast", wy, "solve_kernel", "a00 *= decay_tile(s0, r0, s0, r0)", "a00 *= 1.0",
+    ),
+    "so do those of two blocks": (
+        "fast", wy, "solve_kernel", "a10 *= decay_tile(s1, r1, s0, r0)", "a10 *= 1.0",
+    ),
+    "the read's mask has no gate": (
+        "fast", state, "memory_kernel", "overlap *= decay_tile(since, rest, since, rest)", "overlap *= 1.0",
+    ),
+    "the memory is read unfaded": (
+        "fast", state, "memory_kernel", "out *= tl.exp(since)[:, None]", "out *= 1.0",
+    ),
+    "the memory does not fade over a chunk": (
+        "fast", state, "memory_kernel", "memory *= all_kept", "memory *= 1.0",
+    ),
+    "what is written does not fade to the chunk's end": (
+        "fast", state, "memory_kernel", "found * kept[:, None]", "found",
+    ),
+    "strong gates are summed in float32": (
+        "strong", decays, "sum_gates_kernel", "(wide - narrow.to(tl.float64)).to(tl.float32)", "narrow * 0.0",
+    ),
+    "erasing is unfaded where it is formed again": (
+        "fast", wy_backward, "apply_kernel", "write * tl.exp", "write + 0.0 * tl.exp",
+    ),
+    "the memory's gradient does not fade": (
+        "fast", state_backward, "memory_backward_kernel", "grad *= all_kept", "grad *= 1.0",
+    ),
+    "the read's mask has no gate backward": (
+        "fast", key_gradient, "key_gradient_kernel", "overlap_t *= decay_tile(-since, -rest, -since, -rest)",
+        "overlap_t *= 1.0",
+    ),
+    "the system's mask has no gate backward": (
+        "fast", wy_backward, "solve_backward_kernel", "for_a_t *= decay_tile(-since, -rest, -since, -rest)",
+        "for_a_t *= 1.0",
+    ),
+    "a gate's gradient without its sum": (
+        "fast", key_gradient, "gate_gradient", "dot(later, pairs, PRECISION)", "pairs",
+    ),
+    "a gate's gradient without the memory": (
+        "fast", key_gradient, "key_gradient_kernel", "all_kept * tl.sum(across, 0)", "0.0 * tl.sum(across, 0)",
+    ),
+    "a gate's gradient without the system": (
+        "fast", wy_backward, "solve_backward_kernel", "pairs * gram, reads", "0.0 * gram, reads",
+    ),
+    "the first power of beta in the operator": (
+        "fast", series, "operator_kernel", "in0, BETA_AWARE)[1]", "in0, BETA_AWARE)[0]",
+    ),
+    "the first power of beta in the chain": (
+        "fast", scan, "chain_kernel", "fixed - slope * alignment", "fixed - fixed * alignment",
+    ),
+    "the first power of beta token by token": (
+        "most clip", scan, "step_tokens", "slope.to(tl.float64) *", "fixed.to(tl.float64) *",
+    ),
+    "the first power of beta in a sweep": ("swept", walk, "walk_group", "slopes[j] * tl.sum", "fixed[j] * tl.sum"),
+    "no beta in the chain of adjoints": (
+        "fast", scan_back, "adjoint_kernel", "share *= load_feedback(feedback, place + row * H, inside, BETA_AWARE)[1]",
+        "share *= 1.0",
+    ),
+    "no gradient of the feedback token by token": (
+        "most clip", adjoint, "step_back", "(-rho * tl.sum(d * s, 0))", "(0.0 * rho)",
+    ),
+    "no beta in the adjoints of a chunk": (
+        "fast", scan_back, "spread_kernel",
+        "share * load_feedback(feedback, place + row * H, inside, BETA_AWARE)[1]", "share",
+    ),
+    "no beta in a sweep back": ("swept", sweeps_back, "walk_back", "share *= slopes[j]", "share *= 1.0"),
+    "no beta where sweeps are spread": ("swept", spread, "spread_group", "share *= slopes[j]", "share *= 1.0"),
+}  # fmt: skip
+"""Of the gate of the memory and of beta-aware feedback, each with the call that shows it."""
 
 
 def break_kernel(
