@@ -262,6 +262,8 @@ def check_gates(
     pool: AnyState | None = None
     if state_indices is not None:
         pool = _pool(initial_state, state_indices, q, v, count_sequences(cu_seqlens, q))
+        if check_values:
+            values.check_rows("state_indices", state_indices, len(pool.state))
         initial_state = take_state(pool, state_indices, min(max(1.0, rule.d_min), rule.d_max))
     if return_intermediate_states and not limits.intermediate:
         refuse("return_intermediate_states", "False but for chunk_osdn and the references", True)
@@ -311,6 +313,8 @@ def _pool(pool: Any, state_indices: Any, q: Tensor, v: Tensor, sequences: int) -
     if isinstance(pool, ExactState):
         check_tensor("initial_state.rest", pool.rest, "[S, H, K]", WIDE, pool.preconditioner.shape, q.device)
     check_tensor("state_indices", state_indices, "[N]", INDICES, (sequences,), q.device)
+    if any(0 in x.stride() for x in pool if x.numel()):
+        refuse("initial_state", "a pool whose rows lie in memory of their own", "an expanded tensor")
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, v, *pool)):
         refuse("state_indices", "None where a gradient is wanted, as the pool is overwritten", "a tensor")
     return pool

@@ -66,6 +66,15 @@ def check_fits(name: str, value: Tensor, dtype: torch.dtype) -> None:
         )
 
 
+def check_rows(name: str, rows: Tensor, count: int) -> None:
+    """Raise a ValueError where a row of a pool of so many is named twice; does nothing where values cannot be read."""
+    if readable(rows):
+        there = rows[(rows >= 0) & (rows < count)].tolist()
+        twice = sorted({row for row in there if there.count(row) > 1})
+        if twice:
+            raise ValueError(f"{name}: expected no row of the pool twice, got {twice}")
+
+
 def has_values(tensor: Tensor) -> bool:
     """Whether it is not on the meta device and not a fake tensor, which have shapes alone."""
     return not (tensor.is_meta or isinstance(tensor, FakeTensor))

@@ -10,7 +10,7 @@ from torch.nn.functional import silu
 
 from ..boundary.checks import read_count, read_rule, refuse
 from ..boundary.inputs import MAX_FEATURES, Gates
-from ..boundary.layer_calls import check_forward
+from ..boundary.layer_calls import check_cache, check_forward
 from ..boundary.pools import take
 from ..boundary.results import State, widen
 from ..boundary.rule import PUBLISHED
@@ -276,14 +276,9 @@ class OnlineScaledDeltaNet(MarkedModule):
         """The outputs, and what stands before each chunk if asked for."""
         cu_seqlens, rows, *_ = spread
         sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
-        # Dynamo answers `in` on sizes that it traces as symbols by identity, so this is spelt out.
-        if (
-            rows is None
-            and cache is not None
-            and cache.sequences is not None
-            and cache.sequences != sequences
-        ):
-            refuse("cache", f"one of {sequences} sequences, as in this call", cache)
+        if cache is not None:
+            memory = (self.num_v_heads, self.head_k_dim, self.head_v_dim)
+            check_cache(cache, sequences if rows is None else None, memory, self.use_short_conv)
         tails = None if cache is None else cache.tails
         if tails is not None and rows is not None:
             tails = tuple(take(tail, rows) for tail in tails)

@@ -209,8 +209,8 @@ def decode_step_(
       0 or beyond the pool: none, and its outputs are zero. With T + 1 of them, the row that it starts from and those
       that take the state after each of the tokens (none: not kept), so that drafted tokens are verified in one call
       and the next one starts from the last that was accepted. No row may belong to two sequences.
-    - `num_tokens`, [1] int32 or int64: With `state_indices`: how many of the B sequences are there; the others are as
-      those without a row.
+    - `num_tokens`, [1] int32 or int64: With `state_indices`: how many of the B sequences are there (all, if it is
+      more); the others are as those without a row.
     - `seed`, [1] int64: For a bfloat16 memory: round it up or down at random, in expectation to what it is; token t
       of the call takes ``seed + t``. The same seed gives the same bits; one for every step is the caller's to count
       on.

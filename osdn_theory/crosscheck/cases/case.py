@@ -266,7 +266,8 @@ def pose(
     rule = _rounded_rule(rule) if adapter.calibrates else FROZEN
     if adapter.calibrates and adapter.beta_aware and "beta_aware" not in adapter.parameters:
         rule = replace(rule, beta_aware=True)
-    alone = rule.beta_aware or (adapter.gated and np.ndim(stream.state_gate) == stream.keys.ndim)
+    state_gate = stream.state_gate if adapter.gated else None
+    alone = rule.beta_aware or (state_gate is not None and state_gate.ndim == stream.keys.ndim)
     require(group == 1 or not alone, "group: expected 1 beside beta-aware feedback or gates per feature")
     per_head = (*stream.lead, stream.key_dim)
     start = np.zeros(per_head) if adapter.preconditioned else np.ones(per_head)

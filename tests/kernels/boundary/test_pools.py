@@ -76,6 +76,14 @@ WRONG = {
     "other rows": (ValueError, "state_indices", lambda pool: {"state_indices": torch.tensor([1, 2])}),
     "floats": (ValueError, "state_indices", lambda pool: {"state_indices": torch.ones(4)}),
     "both": (ValueError, "initial_preconditioner", lambda pool: {"initial_preconditioner": pool[1][:4]}),
+    "a row twice": (ValueError, "state_indices", lambda pool: {"state_indices": torch.tensor([4, -1, 4, 99])}),
+    "another device": (ValueError, "state_indices", lambda pool: {"state_indices": torch.tensor(ROWS, device="meta")}),
+    "a pool elsewhere": (
+        ValueError, "initial_state.state", lambda pool: {"initial_state": State(pool[0].to("meta"), pool[1])},
+    ),
+    "rows that overlap": (
+        ValueError, "initial_state", lambda pool: {"initial_state": State(pool[0][:1].expand_as(pool[0]), pool[1])},
+    ),
     "a gradient": (ValueError, "state_indices", lambda pool: {"initial_state": State(*map(learning, pool))}),
 }  # fmt: skip
 
@@ -120,3 +128,18 @@ def test_a_prompt_in_pieces_goes_on_from_a_copy_bit_for_bit(operator):
     assert torch.equal(state.preconditioner, states[-1].preconditioner)
     expected, _ = call(operator, initial_state=start)
     assert torch.allclose(torch.cat(whole, 1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_no_tokens_leave_a_pool_as_it_is(operator):
+    call = draw("fast", batch=2, length=0, dtype=torch.float32, start=False, chunk_size=16)
+    pool = State(torch.randn(5, 2, 6, 5), torch.ones(5, 2, 6))
+    before = State(*(x.clone() for x in pool))
+    o, _ = call(operator, initial_state=pool, state_indices=torch.tensor([3, -1]))
+    assert o.shape == (2, 0, 2, 5)
+    assert all(map(torch.equal, pool, before))
+
+
+def test_padding_may_name_no_row_many_times():
+    call, pool = call_and_pool()
+    call(osdn_reference, initial_state=pool, state_indices=torch.tensor([-1, -1, 99, 99]))

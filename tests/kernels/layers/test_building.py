@@ -128,7 +128,15 @@ def test_wrong_options_are_named(options, name):
 
 
 def other_cache() -> LayerCache:
-    return build()(draw(5, 2, HIDDEN), use_cache=True)[1]
+    return build().new_cache(5)
+
+
+def cache_of_other_heads() -> LayerCache:
+    return build(head_k_dim=8).new_cache(2)
+
+
+def cache_without_tails() -> LayerCache:
+    return build(use_short_conv=False).new_cache(2)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +158,17 @@ def other_cache() -> LayerCache:
         ((1, 4, HIDDEN), {"cu_seqlens": torch.tensor([0.0, 4.0])}, "cu_seqlens"),
         ((1, 4, HIDDEN), {"cu_seqlens": torch.tensor([0])}, "cu_seqlens"),
         ((2, 4, HIDDEN), {"cache": other_cache}, "cache"),
+        ((2, 4, HIDDEN), {"cache": cache_of_other_heads}, "cache"),
+        ((2, 4, HIDDEN), {"cache": cache_without_tails}, "cache"),
+        ((2, 4, HIDDEN), {"attention_mask": torch.ones(2, 4, device="meta").bool()}, "attention_mask"),
+        ((2, 4, HIDDEN), {"state_indices": torch.tensor([0, 1])}, "state_indices"),
+        ((2, 4, HIDDEN), {"cache": other_cache, "state_indices": torch.tensor([0])}, "state_indices"),
+        ((2, 4, HIDDEN), {"cache": other_cache, "state_indices": torch.tensor([0.0, 1.0])}, "state_indices"),
+        (
+            (2, 4, HIDDEN),
+            {"cache": other_cache, "state_indices": torch.zeros(2, dtype=torch.int64, device="meta")},
+            "state_indices",
+        ),
     ],
 )
 @pytest.mark.usefixtures("on_references")
@@ -160,3 +179,21 @@ def test_wrong_calls_are_named(shape, arguments, name):
     }
     with pytest.raises(ValueError, match=f"^{name}:"):
         layer(draw(*shape), **arguments)
+
+
+@pytest.mark.usefixtures("on_references")
+def test_integers_are_no_hidden_states():
+    with pytest.raises(ValueError, match=r"^hidden_states: expected floating-point numbers"):
+        build()(torch.ones(1, 3, HIDDEN, dtype=torch.int64))
+
+
+@pytest.mark.usefixtures("on_references")
+def test_no_tokens_leave_rows_of_a_cache_as_they_are():
+    layer = build()
+    cache = layer.new_cache(3)
+    with torch.no_grad():
+        layer(draw(1, 5, HIDDEN), cache=cache, state_indices=torch.tensor([2]))
+        before = cache.clone()
+        o, _ = layer(draw(2, 0, HIDDEN), cache=cache, state_indices=torch.tensor([2, -1]))
+    assert o.shape == (2, 0, HIDDEN)
+    assert all(map(torch.equal, (*cache.state, *cache.tails), (*before.state, *before.tails)))

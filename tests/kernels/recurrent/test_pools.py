@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from osdn_kernels.boundary.results import State
+from osdn_kernels.boundary.results import ExactState, State
 from osdn_kernels.recurrent import decode
 from osdn_kernels.recurrent.decode import decode_step_
 from support.kernels.faults import break_kernel
@@ -74,13 +74,16 @@ def test_rows_that_are_not_in_the_pool_touch_nothing(index):
     assert_same(found, pool())
 
 
-def test_sequences_beyond_the_number_of_tokens_are_skipped():
+@pytest.mark.parametrize("count", [2, 0, -1, 3, 99])
+def test_sequences_beyond_the_number_of_tokens_are_skipped(count):
+    """More than there are: none is."""
     tensors, anchor = problem()
     found, expected, index = pool(), pool(), torch.tensor([2, 4, 1])
+    present = torch.where(torch.arange(3) < count, index, -1)
     out = torch.full((3, 1, 2, 40), torch.nan)
     given = token(tensors, 0) | {"anchor": anchor} | RULE
-    decode_step_(**given, state=found, state_indices=index, num_tokens=torch.tensor([2]), out=out)
-    o = decode_step_(**given, state=expected, state_indices=torch.tensor([2, 4, -1]))
+    decode_step_(**given, state=found, state_indices=index, num_tokens=torch.tensor([count]), out=out)
+    o = decode_step_(**given, state=expected, state_indices=present)
     assert torch.equal(out, o)
     assert_same(found, expected)
 
@@ -188,7 +191,7 @@ def test_a_wrong_row_is_seen(fault, monkeypatch, tmp_path):
     break_kernel(monkeypatch, tmp_path, decode, "decode_kernel", *FAULTS[fault])
     counted = "count" in fault
     with pytest.raises(AssertionError):
-        test_sequences_beyond_the_number_of_tokens_are_skipped() if counted else (
+        test_sequences_beyond_the_number_of_tokens_are_skipped(2) if counted else (
             test_a_pool_is_read_and_written_at_its_rows_alone(torch.int64)
         )
 
@@ -205,6 +208,21 @@ WRONG = {
     "a count without a pool": (ValueError, "num_tokens", {"num_tokens": torch.tensor([2])}),
     "a seed for float32": (ValueError, "seed", {"seed": torch.tensor([1])}),
     "a memory in float16": (ValueError, "state.state", {"state": pool(torch.float16)}),
+    "indices elsewhere": (
+        ValueError, "state_indices", {"state_indices": torch.zeros(5, dtype=torch.int64, device="meta")},
+    ),
+    "a count elsewhere": (
+        ValueError, "num_tokens", {
+            "state_indices": torch.arange(5), "num_tokens": torch.zeros(1, dtype=torch.int64, device="meta"),
+        },
+    ),
+    "a count for each sequence": (
+        ValueError, "num_tokens", {"state_indices": torch.arange(5), "num_tokens": torch.tensor([1] * 5)},
+    ),
+    "rows that overlap": (
+        ValueError, "state.state", {"state": State(pool().state[:1].expand(5, -1, -1, -1), pool().preconditioner)},
+    ),
+    "a state with a rest": (TypeError, "state", {"state": ExactState(*pool(), torch.zeros_like(pool()[1]))}),
     "d in bfloat16": (ValueError, "state.preconditioner", {"state": State(pool().state, pool().preconditioner.half())}),
 }  # fmt: skip
 
