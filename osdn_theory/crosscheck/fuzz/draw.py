@@ -119,7 +119,7 @@ class _Setting:
         value_dim = key_dim if kind == "as K" else _size(hand.rng, kind, sizes)
         for name in ("keys", "queries", "values", "beta", "rows", "scale", "S_0"):
             hand.draw(name)
-        for name in ("eta", "box", "d_1", "feedback", "gate", "anchor"):
+        for name in ("eta", "box", "d_1", "feedback", "awareness", "gate", "anchor"):
             hand.draw(name)
         _settle(hand, form)
         return cls(adapter, hand, put, form, dtype, rows, heads, key_dim, value_dim)
@@ -195,14 +195,22 @@ class _Setting:
             queries=queries,
             beta=beta,
             state_gate=gate if self.adapter.gated else None,
-            forget_gate=gate if self.adapter.calibrates else None,
+            forget_gate=self._forget_gate(keys) if self.adapter.gated else gate,
             name=f"fuzz, {self.chosen('keys')} keys",
         )
+
+    def _forget_gate(self, keys: Array) -> Array | None:
+        """Of a memory that decays, the d's own gate, where it has one."""
+        if not self.adapter.calibrates or self.adapter.forget_gate not in self.adapter.parameters:
+            return None
+        return values.draw_gate(self.hand.rng, self.chosen("gate"), keys.shape[:-1])
 
     def _longest(self) -> float:
         """Norm of large keys. A memory that decays is held to an allowance, which says nothing of one that grows."""
         if not self.adapter.gated:
             return 3.0
+        if self.adapter.calibrates:
+            return 1.125
         return 1.0 if self.chosen("beta") == "up to 2" else 1.375
 
     def _state(self) -> Array | None:
@@ -242,6 +250,7 @@ class _Setting:
             forgetting="token" if stream.forget_gate is not None else 1.0,
             anchor=anchors.get(self.chosen("anchor"), 0.0),
             normalize_feedback=self.chosen("feedback") == "normalized",
+            beta_aware=self.adapter.beta_aware != (self.chosen("awareness") == "other"),
         )
 
 

@@ -111,6 +111,7 @@ _RULE: Menu = {
     },
     "d_1": {"ones": 1, "inside": 2, "on the faces": 1},
     "feedback": {"plain": 2, "normalized": 1},
+    "awareness": {"default": 2, "other": 1},
     "gate": {"none": 2, "ones": 0.5, "mild": 1, "strong": 1, "strong and ones": 1},
     "anchor": {"zero": 1, "ones": 1, "drawn": 2, "d_1": 1},
 }  # fmt: skip
@@ -119,10 +120,18 @@ _NEEDS = {
     "eta": "eta",
     "d_1": "initial_preconditioner",
     "feedback": "normalize_feedback",
+    "awareness": "beta_aware",
     "gate": "g",
     "anchor": "anchor",
 }
 """Argument without which a property of the rule is not drawn."""
+
+_GROWING = {
+    "beta": {"up to 2"},
+    "eta": {"large"},
+    "box": {"wide", "above alone", "below alone", "open"},
+}
+"""What makes a memory or an error in d grow, of which the allowance for gated forms says nothing."""
 
 
 def menu_of(adapter: Adapter, takes: Takes) -> Menu:
@@ -143,12 +152,15 @@ def menu_of(adapter: Adapter, takes: Takes) -> Menu:
         menu["scale"] = {"K^-1/2": 2, "1": 1, "drawn": 1, "negative": 0.5}
     if has("initial_state"):
         menu["S_0"] = {"zero": 2, "normal": 2, "large": 1}
-    if adapter.gated:
-        menu["gate"] = {"ones": 1, "mild": 2, "strong": 1, "strong and ones": 1}
     if adapter.calibrates:
         menu |= {name: dict(kinds) for name, kinds in _RULE.items() if has(_NEEDS.get(name, "k"))}
-        if not (has("d_min") and has("d_max")):
-            menu["box"] = {"published": 1}
+    if adapter.gated:
+        menu["gate"] = {"ones": 1, "mild": 2, "strong": 1, "strong and ones": 1}
+    if adapter.calibrates and not adapter.gated:
+        menu.pop("awareness", None)  # No bound is proved there, and an allowance says nothing of what grows.
+    if adapter.calibrates and adapter.gated:
+        for name in _GROWING.keys() & menu.keys():
+            menu[name] = {kind: weight for kind, weight in menu[name].items() if kind not in _GROWING[name]}
     if not adapter.reads:
         menu = {
             name: kinds

@@ -37,7 +37,7 @@ FORMAT = "osdn-fuzz/1"
 
 PACKAGES = ("torch", "triton")
 PUTS = ("apart", "packed", "continued")
-_RULE = ("eta", "d_min", "d_max", "normalize_feedback", "epsilon")
+_RULE = ("eta", "d_min", "d_max", "normalize_feedback", "beta_aware", "epsilon")
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +277,9 @@ def _needed(known: Recording) -> set[str]:
         "initial_state": any(np.any(case.initial_state != 0) for case in cases),
         "initial_preconditioner": any(np.any(case.initial_preconditioner != 1) for case in cases),
         "normalize_feedback": cases[0].rule.normalize_feedback,
+        "beta_aware": cases[0].rule.beta_aware,
         "g": cases[0].log_gate is not None or cases[0].log_state_gate is not None,
+        "g_d": cases[0].log_gate is not None and cases[0].log_state_gate is not None,
         "anchor": any(np.any(case.anchor != 0) for case in cases),
         "cu_seqlens": known.trial.question.put == "packed",
         "scale": True,

@@ -193,7 +193,9 @@ def _plain(value: Any) -> str:
 def _exact(call: _Call, quantity: str) -> str:
     """An expression for the quantity in float64, time first, states [K, V]."""
     adapter, first = call.adapter, call.cases[0]
-    canonical = {name: _canonical(call, name) for name in ("q", "k", "v", "beta", "g", "initial_state")}
+    canonical = {
+        name: _canonical(call, name) for name in ("q", "k", "v", "beta", "g", "g_d", "initial_state")
+    }
     rule = first.rule
     d = call.own("initial_preconditioner")
     arguments = {
@@ -201,7 +203,7 @@ def _exact(call: _Call, quantity: str) -> str:
         "k": canonical["k"],
         "v": canonical["v"] if adapter.reads else canonical["k"],
         "beta": canonical["beta"] if adapter.reads else f"{canonical['k']}[..., 0]",
-        "g": canonical["g"],
+        "g": canonical[adapter.forget_gate] if adapter.calibrates else canonical["g"],
         "state": canonical["initial_state"],
         "scale": _plain(first.scale),
     }
@@ -213,6 +215,8 @@ def _exact(call: _Call, quantity: str) -> str:
             "d_min": _plain(float(rule.d_min)),
             "d_max": _plain(float(rule.d_max)),
             "normalized": repr(rule.normalize_feedback),
+            **({"aware": "True"} if rule.beta_aware else {}),
+            **({"decay": canonical["g"]} if adapter.gated else {}),
         }
     given = _listed([f"{name}={value}" for name, value in arguments.items()], 4)
     place = list(_RESULTS).index(quantity)

@@ -178,7 +178,7 @@ def _same(old: Case, new: Case) -> bool:
     mine, other = parts(old), parts(new)
     if mine.keys() != other.keys() or any(not np.array_equal(mine[name], other[name]) for name in mine):
         return False
-    numbers = ("eta", "d_min", "d_max", "normalize_feedback")
+    numbers = ("eta", "d_min", "d_max", "normalize_feedback", "beta_aware")
     kept = all(getattr(old.rule, name) == getattr(new.rule, name) for name in numbers)
     back = old.rule.eta == 0 and new.rule.eta == PUBLISHED.eta
     return (kept or back) and old.scale == new.scale
@@ -186,8 +186,10 @@ def _same(old: Case, new: Case) -> bool:
 
 def _grows_no_more(case: Case) -> bool:
     """Of a memory that decays, that no write enlarges it: the allowance says nothing of one that does."""
-    written = np.asarray(case.stream.beta) * np.sum(case.stream.squared_keys, axis=-1)
-    return case.state_gate is None or bool(np.all(written <= 2.05))
+    if case.state_gate is None:
+        return True
+    removed = case.exact().alignment if _calibrates(case) else np.sum(case.stream.squared_keys, axis=-1)
+    return bool(np.all(np.asarray(case.stream.beta) * removed <= 2.05))
 
 
 def _simpler(name: str, value: Array) -> Iterator[Array]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from osdn_theory.base.validation import Array
+from osdn_theory.crosscheck.kernel.adapters import CALIBRATING
 from osdn_theory.rounding import FLOAT32, FORMATS, Format, round_to
 
 WRITTEN_OUT = 256
@@ -108,7 +109,7 @@ def laid(x, strides):
 '''
 
 SEQUENCES = '''
-PER_TOKEN, PER_SEQUENCE = ("q", "k", "v", "beta", "g"), ("state", "d", "anchor")
+PER_TOKEN, PER_SEQUENCE = ("q", "k", "v", "beta", "g", "decay"), ("state", "d", "anchor")
 
 
 def one_by_one(lengths, **given):
@@ -131,7 +132,7 @@ def unit(x, floor):
 '''
 
 _OSDN = '''
-def recurrence(q, k, v, beta, g, scale, state, d, anchor, eta, d_min, d_max, normalized):
+def recurrence(q, k, v, beta, g, scale, state, d, anchor, eta, d_min, d_max, normalized, aware=False, decay=None):
     """OSDN in float64: q, k [B, T, H, K], v [B, T, H, V], state [B, H, K, V], d and anchor [B, H, K]."""
     q, k, v, beta = (x.double() for x in (q, k, v, beta))
     S = k.new_zeros(k.shape[0], *k.shape[2:], v.shape[-1]) if state is None else state.double()
@@ -140,13 +141,17 @@ def recurrence(q, k, v, beta, g, scale, state, d, anchor, eta, d_min, d_max, nor
     outputs, path = v.new_zeros(v.shape), k.new_zeros(k.shape)
     for t in range(k.shape[1]):
         kt, path[:, t] = k[:, t], d
+        if decay is not None:
+            alpha = decay[:, t].double().exp()
+            S = S * (alpha[..., None] if alpha.dim() == 3 else alpha[..., None, None])
         residual = v[:, t] - torch.einsum("bhkv,bhk->bhv", S, kt)
         S = S + torch.einsum("bhk,bhv->bhkv", d * kt, beta[:, t, :, None] * residual)
         outputs[:, t] = scale * torch.einsum("bhkv,bhk->bhv", S, q[:, t])
         s = kt.square()
         weight = 1 / (s.sum(-1, keepdim=True) + 1e-5) if normalized else 1.0
         kept = d if g is None else anchor + g[:, t, :, None].double().exp() * (d - anchor)
-        d = (kept + eta * weight * (1 - (d * s).sum(-1, keepdim=True)) * s).clamp(d_min, d_max)
+        gate = beta[:, t, :, None] if aware else 1.0
+        d = (kept + eta * weight * gate * (1 - gate * (d * s).sum(-1, keepdim=True)) * s).clamp(d_min, d_max)
     return outputs, S, path, d, (path * k.square()).sum(-1)
 '''
 
@@ -168,8 +173,7 @@ _PER_TOKEN_DECAY = "        S = S if g is None else S * g[:, t].double().exp()[.
 _PER_FEATURE_DECAY = "        S = S if g is None else S * g[:, t].double().exp()[..., None]\n"
 
 RECURRENCES: Mapping[str, str] = {
-    "osdn": _OSDN,
-    "preconditioner": _OSDN,
+    **dict.fromkeys(CALIBRATING, _OSDN),
     "delta_net": _DELTA.format(title="DeltaNet", decay=""),
     "gated_delta_net": _DELTA.format(title="Gated DeltaNet", decay=_PER_TOKEN_DECAY),
     "kda": _DELTA.format(title="KDA", decay=_PER_FEATURE_DECAY),

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
+from support.crosscheck import eager_faults
 from torch import Tensor
 
 
@@ -203,3 +204,7 @@ def late_path(
     """The same, one token late."""
     path, last = path_alone(k, g, eta, d_min, d_max, initial_preconditioner)
     return torch.cat([path[:, :1], path[:, :-1]], 1), last
+
+
+osgdn, oskda = eager_faults.kernel("osgdn"), eager_faults.kernel("oskda")
+late_oskda = eager_faults.kernel("oskda", "decays after the residual")

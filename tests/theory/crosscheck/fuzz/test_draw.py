@@ -37,6 +37,7 @@ KERNELS = [
     adapt(fuzz_kernels.path_alone),
     own_layout(fuzz_kernels.gated, "gated_delta_net"),
     own_layout(fuzz_kernels.kda, "kda"),
+    adapt(fuzz_kernels.oskda, "oskda"),
 ]
 
 

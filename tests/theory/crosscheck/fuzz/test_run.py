@@ -41,6 +41,8 @@ RIGHT = [
     named("path_alone"),
     own_layout(fuzz_kernels.gated, "gated_delta_net"),
     own_layout(fuzz_kernels.kda, "kda"),
+    named("osgdn"),
+    named("oskda"),
 ]
 
 
@@ -76,10 +78,17 @@ FAULTS = {
     "mixes_packed_sequences": ("outside", {"B": 2, "T": 1, "K": 1, "V": 1}),
     "wrong_in_bfloat16": ("outside o", {"T": 1, "K": 1, "V": 1}),
     "late_path": ("outside d", {"T": 2, "K": 1}),
+    "late_oskda": ("outside", {"T": 2, "K": 1, "V": 1}),
 }
 
 
-EVERYDAY = ("ignores_the_initial_state", "wrong_for_one_token", "nan_for_beta_0", "raises_for_strides")
+EVERYDAY = (
+    "late_oskda",
+    "ignores_the_initial_state",
+    "wrong_for_one_token",
+    "nan_for_beta_0",
+    "raises_for_strides",
+)
 """A wrong number, a wrong length, no number, and an error; the others take CI."""
 
 
@@ -95,7 +104,7 @@ def test_a_fault_is_found_shrunk_and_left_to_be_repeated(name: str, tmp_path: Pa
     assert all(failure.shape[axis] <= size for axis, size in limits.items()), failure.shape
     recording, script = map(Path, failure.files)
     check_replay(recording, named(name), raises=signature.startswith("raised"))
-    check_script(script, "path_alone" if name == "late_path" else "right")
+    check_script(script, {"late_path": "path_alone", "late_oskda": "oskda"}.get(name, "right"))
 
 
 @pytest.mark.parametrize(
