@@ -5,8 +5,19 @@ from functools import partial
 import pytest
 import torch
 from osdn_kernels import chunk_osdn, chunk_osgdn, osgdn_reference, sequential_scan
+from osdn_kernels.selftest.runs import poisoned
 from support.kernels.agreement import FLOAT32, assert_agrees, in_float32
-from support.kernels.reference_cases import GATES, RULES, Call, draw, draw_gated, relative_error, results
+from support.kernels.reference_cases import (
+    GATES,
+    RULES,
+    Call,
+    draw,
+    draw_gated,
+    gradients,
+    relative_error,
+    results,
+)
+from torch.utils.flop_counter import FlopCounterMode
 
 SHAPES = {
     "several chunks, the last partial": {"length": 70, "batch": 1, "heads": 1, "chunk_size": 32},
@@ -122,3 +133,48 @@ def test_a_point_box_at_one_is_gated_delta_net():
     found = results(call, chunk_osgdn)
     assert relative_error(found["o"], torch.stack(out, 1)) <= FLOAT32
     assert relative_error(found["state"], state) <= FLOAT32
+
+
+def test_rows_of_no_sequence_have_no_gradient():
+    """Of memory that holds NaN where nothing was written: more tensors per token than are cleared at once."""
+    call = gated("some clip", "to zero", cu_seqlens=[0, 7, 24], heads=1, check_values=False)
+    call = Call(call.tensors, call.options | {"cu_seqlens": torch.tensor([3, 7, 20])})
+    found = {}
+    with poisoned():
+        for operator, kind in ((chunk_osgdn, in_float32(call)), (osgdn_reference, call)):
+            found[operator] = gradients(kind, operator, ("o", "state", "preconditioner"))
+    for name in ("q", "k", "v", "beta", "g", "g_d"):
+        ours = found[chunk_osgdn][name]
+        assert (ours[:, :3] == 0).all(), name
+        assert (ours[:, 20:] == 0).all(), name
+        assert relative_error(ours, found[osgdn_reference][name]) <= FLOAT32, name
+
+
+def test_shapes_without_values():
+    call = in_float32(gated("some clip", "to anchor", **FEW))
+    bare = Call({name: x.to("meta") for name, x in call.tensors.items()}, call.options)
+    o, state, _ = bare(chunk_osgdn, output_final_state=True, return_trajectory=True)
+    assert o.shape == call.tensors["v"].shape
+    assert state.state.shape == call.tensors["initial_state"].shape
+
+
+def test_flops_are_those_of_osdn_and_of_the_gradient_of_the_gate():
+    """By hand: token by token products of q and k~, of k and k~, and two sums over spans."""
+    sizes = {"batch": 1, "heads": 2, "length": 32, "key_dim": 5, "value_dim": 7, "chunk_size": 16}
+    counted = {}
+    for operator, call in ((chunk_osdn, draw("fast", **sizes)), (chunk_osgdn, gated("fast", **sizes))):
+        with FlopCounterMode(display=False) as counter:
+            in_float32(call).leaves()(operator)[0].sum().backward()
+        counted[operator] = counter.get_total_flops()
+    assert counted[chunk_osgdn] - counted[chunk_osdn] == 2 * 32 * (4 * 16 * 5 + 4 * 16**2)
+
+
+@pytest.mark.slow
+def test_it_compiles_to_one_graph():
+    torch.compiler.reset()
+    call = in_float32(gated("some clip", "to zero", **FEW))
+    compiled = torch.compile(chunk_osgdn, fullgraph=True, backend="aot_eager")
+    for of in (results, partial(gradients, outputs=("o", "state"))):
+        found, expected = of(call, compiled), of(call, chunk_osgdn)
+        for name in expected:
+            assert relative_error(found[name], expected[name]) <= 1e-6, name
