@@ -42,6 +42,7 @@ def check_gated_call(
     state_indices: Tensor | None = None,
     chunk_size: int = 64,
     return_trajectory: bool = False,
+    return_intermediate_states: bool = False,
     check_values: bool = True,
 ) -> Arguments:
     """The arguments of a gated operator, checked and made canonical; errors as in `check_scan`.
@@ -72,7 +73,7 @@ def check_gated_call(
     return check_gates(
         limits, q, k, v, beta, Gates(g, g_d, "g_d"), scale, rule, anchor, initial_state, initial_preconditioner,
         state_indices, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens, chunk_size, return_trajectory,
-        check_values,
+        check_values, return_intermediate_states,
     )  # fmt: skip
 
 

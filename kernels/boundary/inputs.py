@@ -266,7 +266,7 @@ def check_gates(
             values.check_rows("state_indices", state_indices, len(pool.state))
         initial_state = take_state(pool, state_indices, min(max(1.0, rule.d_min), rule.d_max))
     if return_intermediate_states and not limits.intermediate:
-        refuse("return_intermediate_states", "False but for chunk_osdn and the references", True)
+        refuse("return_intermediate_states", "False but for the chunk operators and the references", True)
     initial_rest = None
     if isinstance(initial_state, AnyState):
         if initial_preconditioner is not None:

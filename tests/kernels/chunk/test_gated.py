@@ -178,3 +178,15 @@ def test_it_compiles_to_one_graph():
         found, expected = of(call, compiled), of(call, chunk_osgdn)
         for name in expected:
             assert relative_error(found[name], expected[name]) <= 1e-6, name
+
+
+def test_a_sequence_goes_on_bit_for_bit_from_between_chunks():
+    call = in_float32(gated("some clip", "none", length=48, chunk_size=16, batch=1, heads=1))
+    o, end, between = call(chunk_osgdn, output_final_state=True, return_intermediate_states=True)
+    expected = call(osgdn_reference, output_final_state=True, return_intermediate_states=True)[-1]
+    assert relative_error(between.state, expected.state) <= FLOAT32
+    tokens = {name: call.tensors[name][:, 32:] for name in ("q", "k", "v", "beta", "g")}
+    start = type(between)(*(x[2:3] for x in between))
+    after, reached = chunk_osgdn(**tokens, **call.options, initial_state=start, output_final_state=True)
+    assert torch.equal(after, o[:, 32:])
+    assert all(torch.equal(x, y) for x, y in zip(reached, end, strict=True))
