@@ -1,7 +1,7 @@
 """Production Triton kernels for Online Scaled DeltaNet.
 
 Operators with flash-linear-attention's layouts (`chunk_osdn`, `fused_recurrent_osdn`, `osdn_preconditioner`,
-`decode_step_`), the same in plain PyTorch (`osdn_reference`, `chunk_osdn_reference`, `preconditioner_reference`), and a
+`decode_step_`) and their gated forms (`chunk_osgdn`, `fused_recurrent_osgdn`, `fused_recurrent_oskda`), the same in plain PyTorch (`osdn_reference`, `chunk_osdn_reference`, `preconditioner_reference`), and a
 layer, `OnlineScaledDeltaNet`. Names load on first use: the references and the layer do not need Triton.
 """
 
