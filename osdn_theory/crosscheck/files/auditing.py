@@ -24,7 +24,7 @@ from osdn_theory.crosscheck.files.format import (
     SavedCall,
 )
 from osdn_theory.crosscheck.files.reading import read_calls
-from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, Adapter
+from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, CALIBRATING, Adapter
 from osdn_theory.crosscheck.kernel.calling import Returned
 from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
@@ -91,8 +91,8 @@ def _pieces(path: Path) -> Iterator[_Piece]:
 def _canonical(path: Path, call: SavedCall, name: str) -> Array:
     finite = name in INPUTS or name in OPTIONAL_INPUTS
     array = as_float64(f"{path}: {name}", call.tensors[name], check_finite=finite)
-    if name == "g":
-        require(bool(np.all(array <= 0)), f"{path}: g: expected log gates <= 0, got {array.max():.6g}")
+    if name in ("g", "g_d"):
+        require(bool(np.all(array <= 0)), f"{path}: {name}: expected log gates <= 0, got {array.max():.6g}")
     if name in STATES and call.states_lie == "KV":
         array = transpose(array)
     array = array if name in PER_SEQUENCE else exchange_time_and_heads(array)
@@ -156,16 +156,16 @@ def _case(piece: _Piece) -> Case:
     call, arrays = piece.call, piece.arrays
     keys, values = arrays["k"], arrays["v"]
     per_head = (*keys.shape[:2], keys.shape[-1])
-    log_gate = arrays.get("g")
-    gate = None if log_gate is None else np.exp(log_gate)
     gated = call.recurrence in GATED
+    log_state_gate = arrays.get("g") if gated else None
+    log_gate = arrays.get("g_d" if gated else "g")
     stream = Stream(
         keys=keys,
         values=values,
         queries=arrays["q"],
         beta=arrays["beta"],
-        state_gate=gate if gated else None,
-        forget_gate=None if gated else gate,
+        state_gate=None if log_state_gate is None else np.exp(log_state_gate),
+        forget_gate=None if log_gate is None else np.exp(log_gate),
         initial_preconditioner=arrays.get("initial_preconditioner"),
         name=piece.name,
     )
@@ -180,21 +180,22 @@ def _case(piece: _Piece) -> Case:
         ),
         initial_preconditioner=arrays.get("initial_preconditioner", np.ones(per_head)),
         anchor=arrays.get("anchor", np.zeros(per_head)),
-        log_gate=None if gated else log_gate,
-        log_state_gate=log_gate if gated else None,
+        log_gate=log_gate,
+        log_state_gate=log_state_gate,
     )
 
 
 def _rule(call: SavedCall, arrays: Mapping[str, Array]) -> CalibrationRule:
-    if call.recurrence != "osdn":
+    if call.recurrence not in CALIBRATING:
         return FROZEN
     rule = CalibrationRule(
         eta=call.eta,
         d_min=call.d_min,
         d_max=call.d_max,
-        forgetting="token" if "g" in arrays else 1.0,
+        forgetting="token" if ("g_d" if call.recurrence in GATED else "g") in arrays else 1.0,
         anchor=arrays.get("anchor", 0.0),
         normalize_feedback=call.normalize_feedback,
+        beta_aware=call.aware,
     )
     return round_rule(rule)
 

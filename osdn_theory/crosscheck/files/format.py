@@ -15,7 +15,7 @@ VERSION = 2
 """Of the format; the first one had no number."""
 
 INPUTS = {"q": 4, "k": 4, "v": 4, "beta": 3}
-OPTIONAL_INPUTS = {"g": 3, "initial_state": 4, "initial_preconditioner": 3, "anchor": 3}
+OPTIONAL_INPUTS = {"g": 3, "g_d": 3, "initial_state": 4, "initial_preconditioner": 3, "anchor": 3}
 RESULTS = {"o": 4, "state": 4, "preconditioner": 3, "d": 4, "alignment": 3, "o_keys": 4, "o_next_keys": 4}
 TENSORS = {**INPUTS, **OPTIONAL_INPUTS, **RESULTS}
 """Number of axes of every tensor that a call may have; one more for the g of KDA."""
@@ -23,11 +23,13 @@ TENSORS = {**INPUTS, **OPTIONAL_INPUTS, **RESULTS}
 STATES = ("initial_state", "state")
 PER_SEQUENCE = (*STATES, "initial_preconditioner", "anchor", "preconditioner")
 
-BY_KEY_HEAD = ("q", "k", "d", "alignment", "preconditioner", "initial_preconditioner", "anchor")
+BY_KEY_HEAD = ("q", "k", "g_d", "d", "alignment", "preconditioner", "initial_preconditioner", "anchor")
 """Tensors with a head for each of the keys, of which values may have a multiple; the g of OSDN too."""
 
-RECURRENCES: tuple[Recurrence, ...] = ("osdn", "delta_net", "gated_delta_net", "kda")
-GATED = ("gated_delta_net", "kda")
+RECURRENCES: tuple[Recurrence, ...] = ("osdn", "osgdn", "oskda", "delta_net", "gated_delta_net", "kda")
+GATED_OSDN = ("osgdn", "oskda")
+GATED = ("gated_delta_net", "kda", *GATED_OSDN)
+FEATURE_GATED = ("kda", "oskda")
 
 RawArray = np.ndarray[Any, Any]
 
@@ -38,6 +40,7 @@ class SavedCall:
 
     - `tensors`, mapping from name to array: In their own dtypes.
     - `normalize_feedback`: These four are OSDN's.
+    - `beta_aware`: So is this; None: as in the gated forms alone.
     - `cu_seqlens`: First tokens of packed sequences, and after the last one the number of tokens.
     - `state_layout`: None: the shapes tell.
     - `device`: What it ran on: type and name.
@@ -57,6 +60,7 @@ class SavedCall:
     d_min: float = 2 / 3
     d_max: float = 3 / 2
     normalize_feedback: bool = False
+    beta_aware: bool | None = None
     cu_seqlens: tuple[int, ...] | None = None
     state_layout: StateLayout | None = None
     device: str = ""
@@ -88,6 +92,11 @@ class SavedCall:
         return name in BY_KEY_HEAD or (name == "g" and self.recurrence not in GATED)
 
     @property
+    def aware(self) -> bool:
+        """Whether feedback is beta-aware."""
+        return self.recurrence in GATED_OSDN if self.beta_aware is None else self.beta_aware
+
+    @property
     def states_lie(self) -> StateLayout:
         """As said, as the shapes tell, or [K, V] where they cannot."""
         if self.state_layout is not None:
@@ -117,10 +126,14 @@ def check_call(label: str, call: SavedCall) -> None:
             name in call.tensors,
             f"{label}{name} is missing; the call has {', '.join(sorted(call.tensors)) or 'nothing'}",
         )
+    fades = call.recurrence in GATED_OSDN
+    require("g_d" not in call.tensors or fades, f"{label}g_d: {call.recurrence} takes none")
+    alone = call.group == 1 or not call.aware
+    require(alone, f"{label}beta_aware: expected False where {call.group} heads share a key")
     needs = call.recurrence in GATED
     require("g" in call.tensors or not needs, f"{label}g is missing, which {call.recurrence} needs")
     for name, tensor in call.tensors.items():
-        axes = TENSORS[name] + (name == "g" and call.recurrence == "kda")
+        axes = TENSORS[name] + (name == "g" and call.recurrence in FEATURE_GATED)
         require(tensor.ndim == axes, f"{label}{name}: expected {axes} axes, got shape {tensor.shape}")
     stored = call.tensors["k"].dtype.name
     require(stored in DTYPES, f"{label}k: expected {', '.join(DTYPES)}, got {stored}")
@@ -171,7 +184,8 @@ def _check_shapes(label: str, call: SavedCall) -> None:
         **dict.fromkeys(("beta", "alignment"), ()),
         **dict.fromkeys(STATES, state),
         **dict.fromkeys(("preconditioner", "initial_preconditioner", "anchor"), (key_dim,)),
-        "g": (key_dim,) if call.recurrence == "kda" else (),
+        "g": (key_dim,) if call.recurrence in FEATURE_GATED else (),
+        "g_d": (),
     }
     for name, rest in of_a_head.items():
         lead = (number,) if name in PER_SEQUENCE else (batch, length)

@@ -8,13 +8,14 @@ from typing import Any
 from osdn_theory.base.tensor_files import TensorFile, open_tensors
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.files.format import TENSORS, VERSION, SavedCall, check_call
+from osdn_theory.crosscheck.kernel.adapters import CALIBRATING
 
 OF_THE_FILE = ("osdn_run", "calls", "format")
 """Metadata that belongs to no call; the last is what other tools put there."""
 
 WORDS = ("recurrence", "order", "kernel", "state_layout", "device")
 NUMBERS = ("scale", "eta", "d_min", "d_max")
-FLAGS = ("normalize_feedback", "interpreted", "tf32")
+FLAGS = ("normalize_feedback", "beta_aware", "interpreted", "tf32")
 DOCUMENTS = ("versions", "numerics", "cu_seqlens")
 METADATA = (*WORDS, *NUMBERS, *FLAGS, *DOCUMENTS, "chunk_size")
 
@@ -59,7 +60,7 @@ def _refuse_unknown(file: TensorFile, places: list[str]) -> None:
 def _call(file: TensorFile, place: str) -> SavedCall:
     label = f"{file.path}: " if not place else f"{file.path}: call {int(place[:-1]) + 1}: "
     told = {name: file.metadata[place + name] for name in METADATA if place + name in file.metadata}
-    needed = (*NEEDED, *(NEEDED_BY_OSDN if told.get("recurrence", "osdn") == "osdn" else ()))
+    needed = (*NEEDED, *(NEEDED_BY_OSDN if told.get("recurrence", "osdn") in CALIBRATING else ()))
     for name in needed:
         require(name in told, f"{label}metadata {name!r} is missing (see save_run)")
     given = {name: _value(f"{label}metadata {name}", name, text) for name, text in told.items()}

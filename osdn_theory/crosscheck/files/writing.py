@@ -22,7 +22,7 @@ SETTINGS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("recurrence", "order", "state_layout"), lambda word: word),
     **dict.fromkeys(("eta", "d_min", "d_max"), float),
     "chunk_size": int,
-    "normalize_feedback": bool,
+    **dict.fromkeys(("normalize_feedback", "beta_aware"), bool),
 }
 """Fields of a saved call that are recorded as they were passed."""
 
@@ -80,8 +80,8 @@ def make_saved_call(
     - `device`: Default: where q is, and its name.
     - `interpreted`: Whether it ran in Triton's interpreter. Default: whether Triton is told so here.
     - `given`: Tensors of the table above, None being as good as absent; and what else was passed: `recurrence`,
-      `order`, `chunk_size`, `eta`, `d_min`, `d_max`, `normalize_feedback`, and `state_layout`, how states lie where K
-      = V and their shape does not tell; with the defaults of `SavedCall`.
+      `order`, `chunk_size`, `eta`, `d_min`, `d_max`, `normalize_feedback`, `beta_aware`, and `state_layout`, how
+      states lie where K = V and their shape does not tell; with the defaults of `SavedCall`.
 
     Raises TypeError: a name that is not in the table.
     Raises ValueError: tensors or numbers that make no sense together.

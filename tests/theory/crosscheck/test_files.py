@@ -274,6 +274,29 @@ def test_transposed_states_are_recognised_or_told(key_dim: int, tmp_path: Path) 
     np.testing.assert_array_equal(said["S"].error, right["S"].error)
 
 
+@pytest.mark.parametrize("recurrence", ["osgdn", "oskda"])
+def test_gated_forms_from_a_file(tmp_path: Path, recurrence: str) -> None:
+    from osdn_theory.crosscheck.gradients.reference import recurrence_reference
+
+    path, given = tmp_path / "run.safetensors", batched(12)
+    rng = torch.manual_seed(0)
+    shape = (1, 12, 2, 8) if recurrence == "oskda" else (1, 12, 2)
+    given |= {"g": -torch.rand(shape, generator=rng), "g_d": -0.1 * torch.rand(1, 12, 2, generator=rng)}
+    rule = {"eta": 0.5, "d_min": 0.5, "d_max": 2.0}
+    o, final = recurrence_reference(**given, **rule, scale=0.5, decays=True, beta_aware=True)
+    call = {
+        **given, **rule, "o": o, "state": final.state, "preconditioner": final.preconditioner,
+        "recurrence": recurrence, "order": "recurrent", "scale": 0.5,
+    }  # fmt: skip
+    save_run(path, **call)
+    assert audit_run(path).within
+    for wrong in ({"g_d": 0 * call["g_d"]}, {"g": 0.5 * call["g"]}, {"beta_aware": False}):
+        save_run(path, **{**call, **wrong})
+        assert not audit_run(path).within, wrong
+    with pytest.raises(ValueError, match="g_d: osdn takes none"):
+        save_run(path, **{**call, "recurrence": "osdn", "g": call["g_d"]})
+
+
 def test_kda_from_a_file(tmp_path: Path) -> None:
     path, given = tmp_path / "run.safetensors", batched(12)
     from osdn_theory.crosscheck.gradients.reference import recurrence_reference
