@@ -10,10 +10,8 @@ from torch import Tensor
 from ..launch.dots import dot
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations
+from ..recurrent.gates import gate_kind
 from ..scan.iterates import gate_sums
-
-UNGATED, PER_HEAD = 0, 1
-"""What the memory is gated by."""
 
 
 class GateSums(NamedTuple):
@@ -27,7 +25,8 @@ class GateSums(NamedTuple):
 
     @property
     def kind(self) -> int:
-        return UNGATED if self.sums is None else PER_HEAD
+        """`STATE_GATE` of kernels."""
+        return gate_kind(self.sums)
 
 
 @autotune(configurations([{"BH": 16}], warps=(4,)), ["H", "C"])
@@ -93,6 +92,6 @@ def gate_gradient(pairs, reads, writes, PRECISION: tl.constexpr):
 
 @triton.jit
 def decay_to_end(sums, rests, since, since_rest, place):
-    """The product of a chunk's gates after each token, and that of all of them; its last token is at `place`."""
+    """The product of a chunk's gates after each token, and the logarithm of all; its last token is at `place`."""
     total = tl.load(sums + place)
-    return tl.exp(tl.minimum((total - since) + (tl.load(rests + place) - since_rest), 0.0)), tl.exp(total)
+    return tl.exp(tl.minimum((total - since) + (tl.load(rests + place) - since_rest), 0.0)), total

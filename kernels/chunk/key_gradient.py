@@ -80,7 +80,7 @@ def key_gradient_kernel(
     keys = tl.load(write_key + shared, mask=in_row, other=0.0)
     if STATE_GATE == 1:
         since, rest = load_sums(sums, rests, token + row * H, valid)
-        kept, all_kept = decay_to_end(sums, rests, since, rest, token + (tl.minimum(left, C) - 1) * H)
+        kept, total = decay_to_end(sums, rests, since, rest, token + (tl.minimum(left, C) - 1) * H)
         overlap *= decay_tile(since, rest, since, rest)
         overlap_t *= decay_tile(-since, -rest, -since, -rest)
         for_q *= tl.exp(since)[:, None]
@@ -89,7 +89,7 @@ def key_gradient_kernel(
         writes = tl.sum(for_key * keys.to(tl.float32), 1)
         pairs = tl.where(row[:, None] > row[None, :], overlap * scale, 0.0)
         pairs *= dot(queries, tl.trans(keys), PRECISION)
-        through = gate_gradient(pairs, reads, writes, PRECISION) + all_kept * tl.sum(across, 0)
+        through = gate_gradient(pairs, reads, writes, PRECISION) + tl.exp(total) * tl.sum(across, 0)
         tl.store(grad_gate + (token + row * H) * PARTS + tl.program_id(1), through, mask=valid)
     overlap = tl.where(row[:, None] >= row[None, :], overlap, 0.0).to(dtype)
     overlap_t = tl.where(row[:, None] <= row[None, :], overlap_t * scale, 0.0).to(dtype)

@@ -16,6 +16,7 @@ from ..launch.dots import dot
 from ..launch.runtime import operand_precision, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, configurations, crowd_of, unrolled
+from ..recurrent.gates import fade
 from .decays import GateSums, decay_tile, decay_to_end, load_sums
 
 # The chain over chunks is sequential. With many sequences and heads one program should hold all of V, so that keys are
@@ -90,8 +91,8 @@ def memory_kernel(
             tl.store(x + token * V + by_value, written, mask=in_out)
         if STATE_GATE == 1:
             last = token + (tl.minimum(tokens - i * C, C) - 1) * H
-            kept, all_kept = decay_to_end(sums, rests, since, rest, last)
-            memory *= all_kept
+            kept, total = decay_to_end(sums, rests, since, rest, last)
+            memory = fade(memory, total, STATE_GATE)
             written = (found * kept[:, None]).to(dtype)
         memory += dot(keys, written, PRECISION)
     if HAS_FINAL:

@@ -9,6 +9,7 @@ from ..launch.dots import dot
 from ..launch.runtime import operand_precision, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, crowd_of
+from ..recurrent.gates import fade
 from .decays import GateSums, decay_tile, decay_to_end, load_sums
 from .state import CHAIN, KEY
 
@@ -60,7 +61,7 @@ def memory_backward_kernel(
         if STATE_GATE == 1:
             since, rest = load_sums(sums, rests, token + row * H, valid)
             last = token + (tl.minimum(tokens - i * C, C) - 1) * H
-            kept, all_kept = decay_to_end(sums, rests, since, rest, last)
+            kept, total = decay_to_end(sums, rests, since, rest, last)
             overlap *= decay_tile(-since, -rest, -since, -rest)
         overlap = tl.where(later, overlap, 0.0).to(dtype)
         write = dot(overlap, output, PRECISION)
@@ -72,7 +73,7 @@ def memory_backward_kernel(
         scaled = output.to(tl.float32) * scale
         if STATE_GATE == 1:
             scaled *= tl.exp(since)[:, None]
-            grad *= all_kept
+            grad = fade(grad, total, STATE_GATE)
         scaled = scaled.to(dtype)
         grad += dot(queries, scaled, PRECISION)
         grad += dot(erase, (-write).to(dtype), PRECISION)

@@ -1,5 +1,6 @@
 """The gated chunkwise operator against its float64 reference: outputs, states, trajectory and every gradient."""
 
+import math
 from functools import partial
 
 import pytest
@@ -72,6 +73,22 @@ def test_gates_of_any_strength(strength):
     }[strength]  # fmt: skip
     assert call.tensors["g"].sum() < -500 or strength == "none"
     agrees(call)
+
+
+@pytest.mark.slow
+def test_weak_gates_add_up_over_many_chunks():
+    """Nothing is written, and the memory fades by a product that float32 misses by half an ulp in every chunk."""
+    chunks, total = 100, math.log1p(-1.5 * 2.0**-24 - 2.0**-14)
+    rounded = float(torch.tensor(total, dtype=torch.float64).exp().float())
+    assert abs(chunks * (math.log(rounded) - total)) > FLOAT32
+    x = torch.ones(1, 16 * chunks, 1, 4)
+    beta, start = torch.zeros(1, 16 * chunks, 1), torch.ones(1, 1, 4, 4)
+    _, state = chunk_osgdn(
+        x, x, x, torch.full_like(beta, total / 16), beta, initial_state=start, chunk_size=16, output_final_state=True,
+        d_min=1.0, d_max=1.0,
+    )  # fmt: skip
+    expected = math.exp(chunks * 16 * float(torch.tensor(total / 16)))
+    assert abs(state.state.double() / expected - 1).max() < 0.3 * FLOAT32
 
 
 @pytest.mark.parametrize("aware", [True, False])

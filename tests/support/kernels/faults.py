@@ -59,7 +59,7 @@ GATED_FAULTS = {
         "fast", state, "memory_kernel", "out *= tl.exp(since)[:, None]", "out *= 1.0",
     ),
     "the memory does not fade over a chunk": (
-        "fast", state, "memory_kernel", "memory *= all_kept", "memory *= 1.0",
+        "fast", state, "memory_kernel", "fade(memory, total, STATE_GATE)", "memory",
     ),
     "what is written does not fade to the chunk's end": (
         "fast", state, "memory_kernel", "found * kept[:, None]", "found",
@@ -71,7 +71,7 @@ GATED_FAULTS = {
         "fast", wy_backward, "apply_kernel", "write * tl.exp", "write + 0.0 * tl.exp",
     ),
     "the memory's gradient does not fade": (
-        "fast", state_backward, "memory_backward_kernel", "grad *= all_kept", "grad *= 1.0",
+        "fast", state_backward, "memory_backward_kernel", "fade(grad, total, STATE_GATE)", "grad",
     ),
     "the read's mask has no gate backward": (
         "fast", key_gradient, "key_gradient_kernel", "overlap_t *= decay_tile(-since, -rest, -since, -rest)",
@@ -85,7 +85,7 @@ GATED_FAULTS = {
         "fast", key_gradient, "gate_gradient", "dot(later, pairs, PRECISION)", "pairs",
     ),
     "a gate's gradient without the memory": (
-        "fast", key_gradient, "key_gradient_kernel", "all_kept * tl.sum(across, 0)", "0.0 * tl.sum(across, 0)",
+        "fast", key_gradient, "key_gradient_kernel", "tl.exp(total) * tl.sum(across, 0)", "0.0 * tl.sum(across, 0)",
     ),
     "a gate's gradient without the system": (
         "fast", wy_backward, "solve_backward_kernel", "pairs * gram, reads", "0.0 * gram, reads",
