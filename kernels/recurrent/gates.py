@@ -74,14 +74,14 @@ def state_gate_gradient(
     if gate is None:
         return None
     group = gate.shape[2] // inputs.k.shape[2]
-    q, k = (x.repeat_interleave(group, 2).double() for x in (inputs.q, inputs.k))
+    q, k = (x.repeat_interleave(group, 2).float() for x in (inputs.q, inputs.k))
     through = q * by_query + k * (by_erase_key - path.repeat_interleave(group, 2) * by_write_key)
     at_start = through.new_zeros(inputs.sequences, *through.shape[2:])
     if inputs.initial_state is not None and grad_initial is not None:
         at_start = (inputs.initial_state.double() * grad_initial).sum(-1)
     if gate.dim() == 3:
-        through, at_start = through.sum(-1), at_start.sum(-1)
-    passed = through.cumsum(1) - through
+        through, at_start = through.sum(-1, dtype=torch.float64), at_start.sum(-1)
+    passed = through.cumsum(1, dtype=torch.float64) - through
     if inputs.cu_seqlens is None:
         return (at_start[:, None] - passed).to(gate.dtype)
     first = inputs.cu_seqlens[:-1].clamp(max=gate.shape[1] - 1)

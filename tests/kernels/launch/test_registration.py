@@ -1,16 +1,17 @@
 """The operators as PyTorch's dispatcher and compiler see them, and what is wrongly declared."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from osdn_kernels import chunk_osdn, fused_recurrent_osdn
+from osdn_kernels import chunk_osdn, fused_recurrent_osdn, fused_recurrent_oskda
 from osdn_kernels.chunk.registration import ChunkOperator
 from osdn_kernels.chunk.stages import ChunkOptions
 from osdn_kernels.chunk.write_keys import FIXED, IDENTITY, LEARNED
 from osdn_kernels.launch.registration import Operator
-from support.kernels.reference_cases import Call, draw, gradients, relative_error, results
+from support.kernels.reference_cases import Call, draw, draw_gated, gradients, relative_error, results
 from torch import Tensor
 from torch.library import opcheck
 
@@ -42,12 +43,16 @@ def test_opcheck_of_the_chunkwise_operator(mode, eta, keep, bounds):
     assert opcheck(torch.ops.osdn.chunk_forward.default, (*given, *numbers)) == ALL_PASS
 
 
-@pytest.mark.parametrize("bounds", [None, [0, 7, 7, 20]])
-def test_opcheck_of_the_recurrent_operator(bounds):
+@pytest.mark.parametrize(("bounds", "features"), [(None, None), ([0, 7, 7, 20], []), (None, [6])])
+def test_opcheck_of_the_recurrent_operator(bounds, features):
+    """`features` of the memory's gate: none of it, one for a head, and one for a key feature."""
     given = leaves(bounds)
-    bounds = None if bounds is None else torch.tensor(bounds)
+    tokens, bounds = given[3].shape, None if bounds is None else torch.tensor(bounds)
     numbers = (0.25, 0.3, 0.56, 1.18, False, False, True)
     given += [None, None, None, bounds]
+    if features is not None:
+        given[8] = torch.full((*tokens, *features), -0.1, requires_grad=True)
+        given[9] = torch.full((*tokens, 2), 0.5, requires_grad=True)
     assert opcheck(torch.ops.osdn.recurrent_forward.default, (*given, *numbers)) == ALL_PASS
 
 
@@ -58,10 +63,11 @@ def test_opcheck_of_the_preconditioner_and_the_norm():
     assert opcheck(torch.ops.osdn.l2norm_forward.default, (q,)) == ALL_PASS
 
 
-@pytest.mark.parametrize("operator", [chunk_osdn, fused_recurrent_osdn])
+@pytest.mark.parametrize("operator", [chunk_osdn, fused_recurrent_osdn, fused_recurrent_oskda])
 def test_compiles_to_one_graph(operator):
     torch.compiler.reset()
-    call = draw("some clip", "to anchor", length=20, dtype=torch.float32, use_qk_l2norm_in_kernel=True)
+    drawn = partial(draw_gated, state_gate="feature") if operator is fused_recurrent_oskda else draw
+    call = drawn("some clip", "to anchor", length=20, dtype=torch.float32, use_qk_l2norm_in_kernel=True)
     compiled = torch.compile(operator, fullgraph=True, backend="aot_eager")
     found, expected = results(call, compiled), results(call, operator)
     for name in expected:
