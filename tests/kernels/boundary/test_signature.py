@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from osdn_kernels import chunk_osdn, decode_step_, fused_recurrent_osdn, osdn_preconditioner
+from osdn_kernels import (
+    chunk_osdn,
+    chunk_osgdn,
+    decode_step_,
+    fused_recurrent_osdn,
+    fused_recurrent_osgdn,
+    fused_recurrent_oskda,
+    osdn_preconditioner,
+    osgdn_reference,
+    oskda_reference,
+)
 from osdn_kernels.boundary.inputs import KERNELS, Arguments, ScanArguments, check_call, check_scan
 from osdn_kernels.boundary.rule import PUBLISHED
 from osdn_kernels.boundary.signature import takes
@@ -17,6 +27,7 @@ from osdn_kernels.reference.chunkwise import chunk_osdn_reference
 from osdn_kernels.reference.tokenwise import osdn_reference, preconditioner_reference
 
 CALLS = [chunk_osdn, fused_recurrent_osdn, osdn_reference, chunk_osdn_reference]
+GATED_CALLS = [chunk_osgdn, fused_recurrent_osgdn, fused_recurrent_oskda, osgdn_reference, oskda_reference]
 SCANS = [osdn_preconditioner, preconditioner_reference]
 
 PUBLIC = (
@@ -57,6 +68,22 @@ def test_calls_have_the_published_order_and_defaults(operator):
 def test_so_have_those_of_the_scan(operator):
     assert text(operator) == PUBLIC_SCAN
     assert not disagreements(operator)
+
+
+PUBLIC_GATED = (
+    "q, k, v, g, beta, *, scale=None, initial_state=None, output_final_state=False, use_qk_l2norm_in_kernel=False, "
+    "use_gate_in_kernel=False, A_log=None, dt_bias=None, lower_bound=None, use_beta_sigmoid_in_kernel=False, "
+    "allow_neg_eigval=False, cu_seqlens=None, g_d=None, eta=0.003, d_min=0.6666666666666666, d_max=1.5, anchor=None, "
+    "normalize_feedback=False, beta_aware=True, initial_preconditioner=None, state_indices=None, chunk_size=64, "
+    "return_trajectory=False, return_intermediate_states=False, check_values=True"
+)
+
+
+@pytest.mark.parametrize("operator", GATED_CALLS)
+def test_gated_calls_have_that_of_flash_linear_attention_and_what_is_added(operator):
+    assert text(operator) == PUBLIC_GATED
+    assert set(disagreements(operator)) == {"g", "beta_aware"}
+    assert inspect.getdoc(operator).splitlines()[0] in pydoc.plain(pydoc.render_doc(operator))
 
 
 def test_the_decoding_step_and_the_layer_have_the_same_defaults():
