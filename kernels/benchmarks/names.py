@@ -26,6 +26,10 @@ STEP = "ours, decode_step_"
 POOLED = "ours, decode_step_ on a pool"
 RECURRENT = "ours, fused_recurrent_osdn"
 RECURRENT_DELTA = "fla fused_recurrent DeltaNet"
+STEP_GDN = "ours, decode_step_ of OS-GDN"
+STEP_KDA = "ours, decode_step_ of OS-KDA"
+RECURRENT_GDN = "fla fused_recurrent Gated DeltaNet"
+RECURRENT_KDA = "fla fused_recurrent KDA"
 
 
 def ours(regime: str) -> str:

@@ -1,6 +1,7 @@
 """The functions that are timed, from a provider and inputs: what is done outside of them is not measured."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -100,6 +101,8 @@ def decode_calls(sets: list[Tensors], shape: Shape, *, graph: bool) -> list[Call
     """
     plain = [{name: drawn[name] for name in ("q", "k", "v", "beta")} for drawn in sets]
     starts = [drawn["start"] for drawn in sets]
+    per_head = [drawn["g"] for drawn in sets]
+    per_feature = [drawn["g"][..., None].repeat(1, 1, 1, shape.key_dim) for drawn in sets]
 
     def zeros() -> list[Tensor]:
         size = (shape.batch, shape.heads, shape.key_dim, shape.value_dim)
@@ -114,15 +117,18 @@ def decode_calls(sets: list[Tensors], shape: Shape, *, graph: bool) -> list[Call
 
         return recorded(run) if graph else run
 
-    def in_place(*, pooled: bool) -> Run:
+    def in_place(*, pooled: bool, gates: list[Tensor] | None = None) -> Run:
         states = [State(memory, start.clone()) for memory, start in zip(zeros(), starts, strict=True)]
         outputs = [torch.empty_like(token["v"]) for token in plain]
         rows = [torch.randperm(shape.batch, device=start.device) if pooled else None for start in starts]
         return each(
-            lambda token, state, out, rows: decode_step_(**token, state=state, out=out, state_indices=rows),
+            lambda token, state, out, rows, gate: decode_step_(
+                **token, state=state, out=out, state_indices=rows, state_gate=gate
+            ),
             states,
             outputs,
             rows,
+            [None] * len(sets) if gates is None else gates,
         )
 
     def recurrent() -> Run:
@@ -134,20 +140,39 @@ def decode_calls(sets: list[Tensors], shape: Shape, *, graph: bool) -> list[Call
             starts,
         )
 
-    def delta() -> Run:
-        operator = installed("fla.ops.delta_rule", "fused_recurrent_delta_rule")()
+    def theirs(module: str, name: str, gates: list[Tensor] | None = None) -> Run:
+        operator = installed(f"fla.ops.{module}", f"fused_recurrent_{name}")()
+        given: list[dict[str, Tensor]] = (
+            [{}] * len(sets) if gates is None else [{"g": gate} for gate in gates]
+        )
         return each(
-            lambda token, memory: operator(**token, initial_state=memory, output_final_state=True)[0], zeros()
+            lambda token, memory, gate: operator(
+                **token, **gate, initial_state=memory, output_final_state=True
+            )[0],
+            zeros(),
+            given,
         )
 
     item = sets[0]["q"].element_size()
-    started = decode(shape, item, started=True)
+    started, bare = (decode(shape, item, started=known) for known in (True, False))
+    head, feature = 4 * shape.batch * shape.heads, 4 * shape.batch * shape.heads * shape.key_dim
     return [
         Call(names.STEP, partial(in_place, pooled=False), started, len(sets)),
         Call(names.POOLED, partial(in_place, pooled=True), started, len(sets)),
-        Call(names.RECURRENT_DELTA, delta, decode(shape, item, started=False), len(sets), gpu=True),
+        Call(names.RECURRENT_DELTA, partial(theirs, "delta_rule", "delta_rule"), bare, len(sets), gpu=True),
         Call(names.RECURRENT, recurrent, started, len(sets)),
-    ]
+        Call(names.STEP_GDN, partial(in_place, pooled=False, gates=per_head), reading(started, head), len(sets)),
+        Call(names.STEP_KDA, partial(in_place, pooled=False, gates=per_feature), reading(started, feature), len(sets)),
+        Call(names.RECURRENT_GDN, partial(theirs, "gated_delta_rule", "gated_delta_rule", per_head),
+             reading(bare, head), len(sets), gpu=True),
+        Call(names.RECURRENT_KDA, partial(theirs, "kda", "kda", per_feature), reading(bare, feature), len(sets),
+             gpu=True),
+    ]  # fmt: skip
+
+
+def reading(work: Work, bytes_: int) -> Work:
+    """The same work with so many bytes more to move."""
+    return replace(work, bytes=work.bytes + bytes_)
 
 
 def recorded(run: Run) -> Run:

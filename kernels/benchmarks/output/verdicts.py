@@ -44,6 +44,8 @@ GOALS = [
     Goal("forgetting to 0", names.FORWARD, FORGETTING.provider, (names.GATED_DELTA,), 0.9),
     Goal("peak memory", names.MEMORY, names.OURS, (names.DELTA,), 0.80),
     Goal("decode, CUDA graph", names.DECODE_GRAPH, names.STEP, (names.RECURRENT_DELTA, names.RECURRENT), 1.0),
+    Goal("decode of OS-GDN, CUDA graph", names.DECODE_GRAPH, names.STEP_GDN, (names.RECURRENT_GDN,), 1.0),
+    Goal("decode of OS-KDA, CUDA graph", names.DECODE_GRAPH, names.STEP_KDA, (names.RECURRENT_KDA,), 1.0),
     Goal("decode over a pool", names.DECODE_GRAPH, names.POOLED, (names.STEP,), 1.02),
 ]  # fmt: skip
 
