@@ -115,12 +115,6 @@ class OnlineScaledGatedDeltaNet(OnlineScaledDeltaNet):
             spread = torch.empty_like(self.dt_bias).uniform_(math.log(SLOWEST), math.log(FASTEST)).exp()
             self.dt_bias.copy_(spread + torch.log(-torch.expm1(-spread)))
 
-    def forward(self, *args: Any, **options: Any) -> tuple[Any, ...]:
-        """As in `OnlineScaledDeltaNet`, without `return_intermediate_states`."""
-        if options.get("return_intermediate_states"):
-            refuse("return_intermediate_states", "False in a layer whose memory fades", True)
-        return super().forward(*args, **options)
-
     def _gates(self, x: Tensor) -> Gates:
         gate = self._state_gate(x)
         if self.forgetting == "state":

@@ -375,7 +375,9 @@ class OnlineScaledDeltaNet(MarkedModule):
             operator = context_parallel(operator, cp_group)
         if between:
             operator = partial(
-                choose("chunk", q, in_chunks=True), chunk_size=CHUNK_SIZE, return_intermediate_states=True
+                choose("chunk", q, self.form, in_chunks=True),
+                chunk_size=CHUNK_SIZE,
+                return_intermediate_states=True,
             )
         results: tuple[Any, ...] = operator(
             *tensors, initial_state=state, initial_preconditioner=start if state is None else None,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from osdn_kernels import OnlineScaledGatedDeltaNet, OnlineScaledKDA
 from osdn_kernels.layers.cache import LayerCache
+from osdn_kernels.layers.layer import CHUNK_SIZE
 from osdn_kernels.reference.tokenwise import osgdn_reference, oskda_reference
 from support.kernels.layer_cases import assert_close, decode, draw
 from torch import Tensor, nn
@@ -90,6 +91,24 @@ def test_padding_is_left_out(form):
     assert_close(o[1], layer(x[1:])[0][0])
 
 
+@pytest.mark.parametrize("form", LAYERS)
+@pytest.mark.usefixtures("on_references")
+def test_what_stands_between_chunks_starts_what_follows(form):
+    layer, x = build(form, "grouped"), draw(1, CHUNK_SIZE + 9, HIDDEN)
+    with torch.no_grad():
+        whole, _, prefixes = layer(x, use_cache=True, return_intermediate_states=True)
+        start = prefixes.take(torch.tensor([1]))
+        assert_close(layer(x[:, CHUNK_SIZE:], cache=start)[0], whole[:, CHUNK_SIZE:])
+
+
+def test_on_kernels_there_are_states_between_chunks_of_os_gdn():
+    layer, x = build("osgdn"), draw(1, CHUNK_SIZE + 3, HIDDEN)
+    with torch.no_grad():
+        whole, _, prefixes = layer(x, use_cache=True, return_intermediate_states=True)
+        start = prefixes.take(torch.tensor([1]))
+        assert_close(layer(x[:, CHUNK_SIZE:], cache=start)[0], whole[:, CHUNK_SIZE:])
+
+
 SHARED = {
     "q_proj.weight": (16, 16),
     "k_proj.weight": (16, 16),
@@ -169,8 +188,6 @@ def test_wrong_arguments_are_named():
         OnlineScaledGatedDeltaNet(HIDDEN, 1.0, 8, 2, forgetting="some")
     with pytest.raises(ValueError, match="use_gate"):
         OnlineScaledKDA(HIDDEN, 1.0, 8, 2, use_gate=False)
-    with pytest.raises(ValueError, match="return_intermediate_states"):
-        build("osgdn")(draw(1, 3, HIDDEN), return_intermediate_states=True)
     with pytest.raises(ValueError, match="num_v_heads"):
         OnlineScaledGatedDeltaNet(HIDDEN, 1.0, 8, 2, num_v_heads=3)
     cache = LayerCache()
