@@ -249,7 +249,7 @@ def contracting_writes(e: BoundEvidence) -> HypothesisVerdict:
 
 def difference_limit(squares: Sequence[Number]) -> Number:
     """(sum_t beta_t ||r_t|| ||(d_t - 1) * k_t||)^2 from the squares of its terms; exact where all are equal."""
-    largest = max(squares, key=as_float)
+    largest = reduce(lambda first, second: second if second > first else first, squares)
     scale = largest if largest > 0 else 1
     return scale * total(sqrt(square / scale) for square in squares) ** 2
 

@@ -79,6 +79,13 @@ EDGES = {
     "a step below its limit": run_of([[1.0], [1.0]], CalibrationRule(eta=2 - 2.0**-52, d_min=-9, d_max=9.0)),
     "d_1 on the upper face": run_of([[1.0, 0.5]] * 2, FACE),
     "d_1 on the lower face": run_of([[1.0, 0.5]] * 2, FACE, d1=0.5),
+    "a denormal key at last": run_of(
+        [[0.0], [DENORMAL]],
+        replace(FACE, eta=0.0, forgetting=0.5, anchor=0.0),
+        d1=1.0,
+        beta=np.array([0.0, 1.0]),
+        values=np.full((2, 2), DENORMAL),
+    ),
     "huge": run_of([[1e75, 1e70]] * 2, CalibrationRule(eta=1e-300, d_min=0.0, d_max=3.0)),
     "beta = 0": run_of([[1.0], [0.5]], WIDE, beta=0.0),
     "beta = 2": run_of([[1.0], [0.5]], WIDE, beta=2.0),
