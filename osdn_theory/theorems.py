@@ -286,7 +286,8 @@ _ALL = (
         "No stability in the plain sense",
         r"V_T \leq \prod_{t < T} \max_i \frac{d_{t,i}}{d_{t+1,i}} V_0",
         "Each write contracts its own metric, and the metric moves: only the product of its moves bounds the error of "
-        "the state, which can grow geometrically although 0 <= beta a <= 2 at every token.",
+        "the state, which can grow geometrically although 0 <= beta a <= 2 at every token. Gates multiply it by their "
+        "squares: one of at most d_min / d_max in the square makes every write contract.",
         ("v_t = S* k_t", "d_t > 0", "0 <= beta_t a_t <= 2"),
     ),
     Theorem(

@@ -19,7 +19,11 @@ NOTES = {
         "enough. It is proved where the s_t span every window of N tokens and eta M < 2, at a geometric rate."
     ),
     "T16": "d > 0 is a hypothesis: the historic box starts at 0, and d reaches it.",
-    "T17": "The decay may be a number for the whole state or one for each feature.",
+    "T17": (
+        "The decay may be a number for the whole state or one for each feature. Feedback that knows the write "
+        "gate has T20 in beta_t s_t, for losses against the gated state; plain feedback leaves (1 - beta)^2 "
+        "of them, whatever the state's gate is."
+    ),
     "T19": (
         "With forgetting, (1 - gamma) I is added to eta R. In Coq the keys are drawn from a finite probability "
         "space; the moments of keys uniform on the sphere, which are not, are SymPy's integrals."
@@ -31,19 +35,20 @@ NOTES = {
         "v_i != S_0 k_i is read twice."
     ),
     "T23": (
-        "In Coq the rate is that of T15, with B = 2 (1 + (N eta M)^2) for sigma and any kappa that every window "
-        "grants on the span."
+        "The limit's rate is that of T15, with B = 2 (1 + (N eta M)^2) for sigma and any kappa that every "
+        "window grants on the span."
     ),
     "T25": "In Coq a lower bound on the eigenvalues stands for lambda_min, and l > 0 and 2 - beta_i n_i >= 0.",
     "T26": "beta_t >= 0 and beta_t |k_t|^2 <= 2 are enough.",
     "T27": (
-        "That the plain norm grows geometrically is proved of one instance in [2/3, 3/2], at beta = 11/7 and "
-        "eta = 3125/2548: anchored forgetting, two unit keys that alternate, a factor of 1.03 a period for ever."
+        "That the plain norm grows geometrically is proved of two instances in [2/3, 3/2]: anchored "
+        "forgetting at beta = 11/7 and eta = 3125/2548 on two unit keys that alternate, by 1.03 a period, and "
+        "plain OSDN at eta = 1, beta = 1 on three keys that are not unit, by 35/32 a period. Where the gaps "
+        "decay as g r^t the metrics cost at most 2 (1 + eta g / d_min)^m in all, 2 (eta g / d_min) r^m <= 1 - "
+        "r. With gates every factor is multiplied by max_i alpha_i^2, and a gate of at most d_min / d_max in "
+        "the square makes each write contract in the plain norm."
     ),
-    "T28": (
-        "In Coq the constant is the rational 3/8 in the place of 2/e, where the cosine is 1 - 1/(2 T): the equality "
-        "for the product gives 2/e itself where 1 - x = (1 - 1/(T + 1))^2."
-    ),
+    "T28": "Without the exponential function: e is any number that no (1 + 1/m)^m exceeds.",
     "T29": (
         "N takes features without their signs: with write gates of both signs in beta-aware feedback the inner "
         "products themselves bound nothing. The factorial bound needs |k_t| <= 1, w_t <= 1, gamma_t <= 1 and, "

@@ -100,6 +100,41 @@ rewrite unprojected_from -(T11_clip_certificate inside (leqnn N)).
 by apply: window_contraction => // i _; rewrite /shift.
 Qed.
 
+(** T23, the pull. With N the strict lower triangle of eta <s_i, s_j>, sigma >= |1 + N|^2 and kappa such that the window sees
+    kappa |d_1 - q|^2 of d_1 - q: |d_N - q|^2 <= (1 - eta (2 - eta M) kappa / sigma) |d_1 - q|^2. *)
+Theorem T23_pull (kappa sigma : R) : 0 < sigma ->
+  (forall z : nat -> R, \sum_(i < N) (z i + eta * \sum_(j < i) dot (s j) (s i) * z j) ^+ 2 <=
+    sigma * \sum_(i < N) z i ^+ 2) ->
+  kappa * norm_sq (d1 - q) <= \sum_(i < N) dot (d1 - q) (s i) ^+ 2 ->
+  norm_sq (d N - q) <= (1 - eta * (2 - eta * M) * kappa / sigma) * norm_sq (d1 - q).
+Proof.
+move=> sigma_gt0 spread excited; pose z t := dot (d t - q) (s t).
+have step t : d t.+1 - q = (d t - q) - (eta * z t) *: s t.
+  by rewrite /= calibrate_plain /z dotBl fit addrAC -scaleNr; congr (_ + _ *: _); ring.
+have reach t : d t - q = (d1 - q) - eta *: \sum_(j < t) z j *: s j.
+  elim: t => [|t IH]; first by rewrite big_ord0 scaler0 subr0.
+  by rewrite step IH big_ord_recr /= scalerDr opprD addrA scalerA.
+have seen i : dot (d1 - q) (s i) = z i + eta * \sum_(j < i) dot (s j) (s i) * z j.
+  rewrite {1}/z reach [X in _ = X + _]dotBl dotZl dot_suml.
+  have -> : \sum_(j < i) dot (z j *: s j) (s i) = \sum_(j < i) dot (s j) (s i) * z j.
+    by apply: eq_bigr => j _; rewrite dotZl mulrC.
+  by rewrite subrK.
+have lost T : norm_sq (d T - q) + eta * (2 - eta * M) * (\sum_(t < T) z t ^+ 2) <= norm_sq (d1 - q).
+  elim: T => [|T IH]; first by rewrite big_ord0 mulr0 addr0.
+  apply: le_trans IH; rewrite big_ord_recr /= [X in _ + X]mulrDr addrCA [X in _ <= X]addrC ler_add2l.
+  rewrite step norm_sqB norm_sqZ dotZr -/(z T) -subr_ge0.
+  have := small T; rewrite -subr_ge0; move: (norm_sq (d T - q)) (norm_sq (s T)) (z T) => e x g room.
+  have -> : e - (e - 2 * (eta * g * g) + (eta * g) ^+ 2 * x + eta * (2 - eta * M) * g ^+ 2) =
+    (eta * g) ^+ 2 * (M - x) by ring.
+  by rewrite mulr_ge0 ?sqr_ge0.
+have enough : kappa / sigma * norm_sq (d1 - q) <= \sum_(t < N) z t ^+ 2.
+  rewrite mulrAC ler_pdivr_mulr // [X in _ <= X]mulrC; apply: le_trans excited _; apply: le_trans (spread z).
+  by under eq_bigr do rewrite seen.
+have rate_ge0 : 0 <= eta * (2 - eta * M) by rewrite mulr_ge0 ?subr_ge0 ?ltW.
+rewrite mulrBl mul1r ler_subr_addr; apply: le_trans (lost N); rewrite ler_add2l.
+have := ler_wpmul2l rate_ge0 enough; by rewrite !mulrA.
+Qed.
+
 (** T23, the limit. If the features keep exciting their span, d_t goes to q, the projection of d_1, at a geometric rate
     0 <= r < 1. *)
 Theorem T23_limit T (x : nat -> R) : q - d1 = combination s T x -> 0 < c ->

@@ -1,7 +1,7 @@
-(** T28: T6 is tight up to a constant to the power T. *)
+(** T28: T6 is tight up to e/2 a token. *)
 From mathcomp Require Import all_ssreflect all_algebra.
 From mathcomp.algebra_tactics Require Import ring.
-From OSDN Require Import definitions vectors token sums regret scan negative_stability.
+From OSDN Require Import definitions vectors token sums regret scan negative_stability euler.
 Set Implicit Arguments.
 Unset Strict Implicit.
 Unset Printing Implicit Defensive.
@@ -81,45 +81,37 @@ have -> : (1 - dot (d T) (s T)) ^+ 2 = C * sin_sq * (1 - sin_sq) ^+ T.
 by move: ((1 - sin_sq) ^+ T) ((1 - sin_sq) ^+ 'C(T, 2)) (C * sin_sq) ((C * sin_sq) ^+ T) => e f g h; ring.
 Qed.
 
-(** T28. So T6 cannot be improved by more than a constant to the power T: where the cosine is 1 - 1/(2 T),
-    prod_{t < T} (1 - a_t)^2 >= (3/8)^T (C / T)^T. *)
-Theorem T28_tight T : (0 < T)%N -> dot s1 s2 / M = 1 - (2 * T%:R)^-1 ->
-  (3 / 8) ^+ T * (C / T%:R) ^+ T <= \prod_(t < T) (1 - dot (d t) (s t)) ^+ 2.
-Proof.
-move=> T_gt0 angle; rewrite T28_alternating_product angle -exprMn.
-have T_R : 1 <= T%:R :> R by rewrite ler1n.
-have T_pos : 0 < T%:R :> R by rewrite ltr0n.
-have nz : T%:R != 0 :> R by rewrite gt_eqF.
-have C_ge0 : 0 <= C by rewrite mulr_ge0 ?norm_sq_ge0 ?ltW.
-set z := 1 - (2 * T%:R)^-1; have z_ge0 : 0 <= z.
-  rewrite subr_ge0 invf_le1 ?mulr_gt0 ?ltr0n //; apply: le_trans T_R _.
-  by rewrite ler_pmull // ler1n.
-have two_pairs : ('C(T, 2) * 2 = T.-1 * T)%N by rewrite mulnC -mul_bin_diag bin1 mulnC.
-have -> : (1 - (1 - z ^+ 2)) ^+ 'C(T, 2) = (z ^+ T.-1) ^+ T.
-  by rewrite subKr -!exprM mulnC two_pairs.
-have bernoulli m : 1 - m%:R * (2 * T%:R)^-1 <= z ^+ m.
-  elim: m => [|m IH]; first by rewrite mul0r subr0 expr0.
-  rewrite exprS; apply: le_trans (ler_wpmul2l z_ge0 IH).
-  rewrite -subr_ge0 /z -[m.+1]addn1 natrD; move: (2 * T%:R)^-1 (m%:R : R) (ler0n R m) => h j j_ge0.
-  have -> : (1 - h) * (1 - j * h) - (1 - (j + 1) * h) = j * h ^+ 2 by ring.
-  by rewrite mulr_ge0 ?sqr_ge0.
-have half : 1 / 2 <= z ^+ T.-1.
-  apply: le_trans (bernoulli T.-1); rewrite -subr_ge0.
-  have -> : T.-1%:R = T%:R - 1 :> R by rewrite -subn1 natrB.
-  have -> : 1 - (T%:R - 1) * (2 * T%:R)^-1 - 1 / 2 = (2 * T%:R)^-1 :> R by field.
-  by rewrite invr_ge0 mulr_ge0 ?ler0n.
-have share : 3 / 4 * T%:R^-1 <= 1 - z ^+ 2.
-  rewrite -subr_ge0 /z.
-  have -> : 1 - (1 - (2 * T%:R)^-1) ^+ 2 - 3 / 4 * T%:R^-1 = (T%:R - 1) / (4 * T%:R ^+ 2) :> R by field.
-  by rewrite divr_ge0 ?subr_ge0 ?mulr_ge0 ?ler0n ?sqr_ge0.
-have low_ge0 : 0 <= 3 / 4 * T%:R^-1 :> R by apply: mulr_ge0; rewrite ?divr_ge0 ?invr_ge0 ?ler0n.
-rewrite -exprMn; apply: ler_expn2r; rewrite ?nnegrE.
-- by apply: mulr_ge0; apply: divr_ge0; rewrite ?ler0n.
-- by apply: mulr_ge0; [apply: mulr_ge0 => //; exact: le_trans share|exact: exprn_ge0].
-have -> : 3 / 8 * (C / T%:R) = C * (3 / 4 * T%:R^-1) * (1 / 2) by move: (norm_sq _) => N; field.
-apply: ler_pmul => //; first exact: mulr_ge0.
-  by rewrite divr_ge0 ?ler0n ?ler01.
-by rewrite ler_wpmul2l.
-Qed.
-
 End Alternating.
+
+(** T28. So T6 cannot be improved by more than e/2 a token: where the cosine is 1 - 1/(T + 1), for every number e that no
+    (1 + 1/m)^m exceeds, such as Euler's, prod_{t < T} (1 - a_t)^2 >= (2/e)^T (C / T)^T. *)
+Theorem T28_tight (R : archiFieldType) n (M a b e : R) (d1 u s1 s2 : 'rV[R]_n) T :
+  let C := M * norm_sq (d1 - u) in
+  let d := unprojected M^-1 (fun=> 1) (fun=> 1) 0 d1 (alternating s1 s2) in
+  0 < M -> norm_sq s1 = M /\ norm_sq s2 = M -> dot u s1 = 1 /\ dot u s2 = 1 ->
+  d1 - u = a *: s1 + b *: s2 -> dot (d1 - u) s2 = 0 ->
+  (forall m, (1 + m%:R^-1) ^+ m <= e) -> (0 < T)%N -> dot s1 s2 / M = 1 - (T%:R + 1)^-1 ->
+  (2 / e) ^+ T * (C / T%:R) ^+ T <= \prod_(t < T) (1 - dot (d t) (alternating s1 s2 t)) ^+ 2.
+Proof.
+move=> C d M_gt0 norms fits plane ahead euler T_gt0 angle.
+rewrite (T28_alternating_product M_gt0 norms fits plane ahead) angle -/C -exprMn subKr.
+have T_pos : 0 < T%:R :> R by rewrite ltr0n.
+have T1_pos : 0 < T%:R + 1 :> R by rewrite addr_gt0 ?ltr01.
+set z := 1 - (T%:R + 1)^-1; have zE : z = T%:R / (T%:R + 1) by rewrite /z; field; rewrite gt_eqF.
+have C_ge0 : 0 <= C by rewrite mulr_ge0 ?norm_sq_ge0 ?ltW.
+have e_gt0 : 0 < e by apply: lt_le_trans (euler 0%N); rewrite expr0 ltr01.
+have two_pairs : ('C(T, 2) * 2 = T.-1 * T)%N by rewrite mulnC -mul_bin_diag bin1 mulnC.
+rewrite -exprM mulnC two_pairs exprM -exprMn; apply: ler_expn2r.
+- by rewrite nnegrE; apply: mulr_ge0; apply: divr_ge0; rewrite ?ler0n // ltW.
+- have z_ge0 : 0 <= z by rewrite zE divr_ge0 ?ltW.
+  have z_le1 : z <= 1 by rewrite ger_addl oppr_le0 invr_ge0 ltW.
+  have square : z ^+ 2 <= 1 by rewrite exprn_ile1.
+  by rewrite nnegrE; apply: mulr_ge0; rewrite ?exprn_ge0 // mulr_ge0 ?subr_ge0.
+have -> : C * (1 - z ^+ 2) * z ^+ T.-1 = shrink R T * (C / T%:R).
+  have powers (y : R) : y ^+ T = y * y ^+ T.-1 by rewrite -exprS prednK.
+  rewrite zE /shrink !expr_div_n [(T%:R + 1) ^+ T.+1]exprS !powers.
+  have y_nz := lt0r_neq0 T_pos; have y1_nz := lt0r_neq0 T1_pos; have Q_nz := expf_neq0 T.-1 y1_nz.
+  move: (T%:R : R) ((T%:R : R) ^+ T.-1) ((T%:R + 1 : R) ^+ T.-1) y_nz y1_nz Q_nz => y P Q y_nz y1_nz Q_nz.
+  by field; rewrite Q_nz y_nz y1_nz.
+by apply: ler_wpmul2r; [rewrite divr_ge0 // ltW|exact: shrink_above].
+Qed.

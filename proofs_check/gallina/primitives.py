@@ -192,6 +192,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "addn Nat.add Init.Nat.add Rplus": (0, add),
     "muln Rmult": (0, mul),
     "subn": (0, lambda a, b: max(a - b, 0)),
+    "modn": (0, lambda a, b: a % b if b else a),
     "factorial": (0, math.factorial),
     "binomial": (0, math.comb),
     "iter": (1, lambda count, step, start: reduce(lambda x, _: step(x), range(count), start)),

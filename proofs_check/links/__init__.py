@@ -6,6 +6,7 @@ from functools import partial
 from proofs_check.links import (
     bound_links,
     context_links,
+    memory_links,
     quadratic_links,
     rounding_links,
     scan_links,
@@ -15,7 +16,9 @@ from proofs_check.links import (
 from proofs_check.links.link import Link, check_link, instances
 from proofs_check.proof import Proof
 
-SUBJECTS = (token_links, scan_links, sweep_links, bound_links, quadratic_links, context_links, rounding_links)
+SUBJECTS = (
+    token_links, scan_links, sweep_links, bound_links, quadratic_links, memory_links, context_links, rounding_links
+)  # fmt: skip
 LINKS: tuple[Link, ...] = tuple(link for subject in SUBJECTS for link in subject.LINKS)
 
 

@@ -29,6 +29,22 @@ def regret(x: QuadraticInstance) -> Pairs:
         yield from same_sides(sides, "T20_quadratic_regret", x.but(u=exact(u)))
 
 
+def draw_aware(draw: Draw) -> QuadraticInstance:
+    """Write gates of their own; M is that of beta_t s_t."""
+    x = draw_plain(draw)
+    x.beta = draw.numbers(x.T, fmpq(1, 4), 2)
+    x.s = [b * s for b, s in zip(x.beta, x.s, strict=True)]
+    x.M = max(map(sq, x.s))
+    return x.but(eta=draw.step(2 / x.M))
+
+
+def aware_regret(x: QuadraticInstance) -> Pairs:
+    """T20 in beta_t s_t."""
+    e, found = bound_sides(run_of(x, aware=True, betas=x.beta), "T20", "Quadratic regret")
+    for u, sides in zip(comparators(e), found, strict=True):
+        yield from same_sides(sides, "T20_quadratic_regret", x.but(u=exact(u)))
+
+
 def forgetting_regret(x: QuadraticInstance) -> Pairs:
     """T21, and how far d stays from 1."""
     run = forgetting_run(x)
@@ -63,6 +79,8 @@ def draw_plain_recall(draw: Draw) -> RecallInstance:
 
 LINKS = (
     Link("T20", "quadratic regret", "bounds.quadratic.quadratic_regret", draw_plain, regret, 60),
+    Link("T20", "beta-aware regret", "bounds.quadratic.quadratic_regret with beta-aware feedback", draw_aware,
+         aware_regret, 60),
     Link("T21", "forgetting regret", "bounds.quadratic.forgetting_regret, forgetting_distance", draw_forgetting,
          forgetting_regret, 60),
     Link("T22", "recall", "bounds.recall.disjoint_recall", draw_plain_recall, recall, 60),

@@ -271,6 +271,16 @@ _MUTANTS = {
         ("the last metric but one", "(final_state(problem, field, path), path[-1])", "(final_state(problem, field, path), path[-2])"),
         ("the last write of growth left out", "(final_state(problem, field, path), path[-1])", "(final_state(problem, field, path[:-1]), path[-1])"),
     ],
+    (_STATEMENTS + "gated.py", _MEMORY): [
+        ("growth of gates without their squares", "[a * a for a in alpha]", "[a for a in alpha]"),
+        ("growth by the least gate", "reduce(field.maximum, [a * a", "reduce(field.minimum, [a * a"),
+        ("gates of the first token", "np.asarray(problem.state_gate)[:length]", "np.asarray(problem.state_gate)[[0] * length]"),
+        ("a difference that is not gated", "[a * s for a, s in zip(alpha, row, strict=True)]", "[s for a, s in zip(alpha, row, strict=True)]"),
+        ("a difference written with the plain key", "column([a * k for a, k in zip(d, key, strict=True)])", "column(key)"),
+        ("a difference written without its gate", " * field.of(problem.beta[token])\n", "\n"),
+        ("the metric does not move", "* metric_growth(field, path) * before", "* before"),
+        ("the last metric is the first", "path[-1])\n        limit", "path[0])\n        limit"),
+    ],
     (_RUNS + "states.py", _MEMORY): [
         ("a prefix for every stream", "min(problem.length, max(1, longest))", "min(problem.length, 1)"),
         ("a token beyond what is affordable", "isqrt(WHOLE //", "1 + isqrt(WHOLE //"),

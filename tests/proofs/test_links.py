@@ -15,12 +15,19 @@ from flint import fmpq
 
 from osdn_theory import objective, symbolic
 from osdn_theory.bounds.runs import enclosed as float_run
+from osdn_theory.bounds.runs.window import Window
 from osdn_theory.bounds.statements import (
+    alternating as alternation,
     calibration_time,
     context,
     contraction,
     forgetting,
+    gated,
+    memory,
+    quadratic,
+    recall,
     regret,
+    span,
     sweeps as sweep_bounds,
 )
 from osdn_theory.context import newton, newton_bounds
@@ -60,7 +67,7 @@ def test_code_and_proof_agree(link: Link) -> None:
 
 
 def test_every_claim_has_a_link_and_names_are_unique() -> None:
-    assert {link.claim for link in links.LINKS} >= {*(f"T{number}" for number in range(1, 20)), "T29"}
+    assert {link.claim for link in links.LINKS} >= {f"T{number}" for number in range(1, 30)}
     assert len(BY_NAME) == len(links.LINKS)
     assert [proof.name for proof in links.proofs()] == [link.name for link in links.LINKS]
 
@@ -156,6 +163,25 @@ WRONG: list[tuple[Any, str, Callable[..., Any], list[tuple[str, str]]]] = [
     (calibration, "isotropic_alignment", scaled(calibration.isotropic_alignment), [("T13", "isotropic keys")]),
     (calibration, "moment_matrix", scaled(calibration.moment_matrix), [("T19", "moments")]),
     (calibration, "isotropic_eigenvalues", lambda k: (1 / k, 2 / (k * (k + 1))), [("T19", "isotropic rates")]),
+    (span.Pull, "comparator", property(lambda pull: [fmpq(1)] * pull.window.problem.key_dim), [("T23", "pull")]),
+    (span.Pull, "curvature", property(lambda pull: fmpq(1, 2)), [("T23", "pull")]),
+    (span.Pull, "rate", property(lambda pull: fmpq(1)), [("T23", "pull")]),
+    (Window, "_moved", lambda window, d, token, gain: [2 * each for each in d], [("T23", "span")]),
+    (recall, "recalled", lambda problem, path, tokens: [fmpq(1) for _ in tokens],
+     [("T24", "blindness"), ("T22", "recall")]),
+    (memory, "mean_loss", scaled(memory.mean_loss, 2), [("T25", "mean energy")]),
+    (memory, "speed_limit", scaled(memory.speed_limit, 2), [("T25", "speed limit")]),
+    (memory, "rate_form", scaled(memory.rate_form, 2), [("T25", "speed limit")]),
+    (memory, "difference_limit", scaled(memory.difference_limit, 2), [("T26", "near DeltaNet")]),
+    (memory, "metric_growth", scaled(memory.metric_growth, 2), [("T27", "growth of the error")]),
+    (memory, "metric", scaled(memory.metric, 2), [("T25", "mean energy"), ("T27", "growth of the error")]),
+    (gated, "gate_growth", scaled(gated.gate_growth, 2), [("T27", "growth with gates")]),
+    (gated, "gates", lambda problem, field, length: [[fmpq(1)] * problem.key_dim] * length,
+     [("T27", "growth with gates")]),
+    (quadratic, "quadratic_bound", scaled(quadratic.quadratic_bound, 2),
+     [("T20", "quadratic regret"), ("T20", "beta-aware regret"), ("T21", "forgetting regret")]),
+    (alternation, "tight_factor", lambda: fmpq(3, 8), [("T28", "alternating features")]),
+    (alternation, "sine_sq", lambda e: fmpq(1, 2), [("T28", "alternating features")]),
     (float_run, "dot_error", lambda n: n * float_run.UNIT, [("T18", "error terms")]),
 ]  # fmt: skip
 

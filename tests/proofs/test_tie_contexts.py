@@ -1,4 +1,4 @@
-"""T20 to T27, T12 with gates and the whole algorithm: what is changed in a statement or a definition is refused."""
+"""T17, T20 to T28, T12 with gates and the whole algorithm: a statement or a definition that is changed is refused."""
 
 from __future__ import annotations
 
@@ -19,20 +19,28 @@ pytestmark = [
 FILES = (
     "definitions vectors token sums projection regret agnostic context newton_run newton_quadratic "
     "quadratic_regret chunk scan gated gated_chunk algorithm recall identity_limit implicit_bias probability "
-    "lyapunov context_rate stability"
+    "lyapunov context_rate stability near_deltanet fixed_point blindness one_feature negative_stability negative_plain "
+    "euler tight gates gated_stability"
 )
 
 CHANGES = [
     # Where the text stands ("statement", or a definition), what becomes of it, and in which theorems.
     ("statement", "@Order.le ", "@Order.lt ",
      "T20_quadratic_regret T21_super_geometric T21_distance T25_mean_rate "
-     "T25_speed_limit T27_product_bound T15_robust T23_limit_window"),
+     "T25_speed_limit T27_product_bound T15_robust T23_limit_window T23_pull T26_near_deltanet T27_decaying_gaps "
+     "T27_gated_norm T28_tight"),
     ("statement", "@GRing.opp", "@nat_of_ord",
      "T22_residual T22_context_loss T22_deltanet "
      "T23_span T23_projection T25_expected_contraction T16_many_steps"),
     ("statement", "leq (S t) T", "leq (S (S t)) T",
      "T21_forgetting_regret "
      "T27_product_bound T23_projection_exists"),
+    ("statement", "GRing.one", "GRing.zero", "T23_pull T27_decaying_gaps T28_tight T17_plain_feedback_leaves"),
+    ("statement", "a t", "a T", "T27_gated_product"),
+    ("statement", "(S (S O))", "(S O)", "T27_gated_contraction T17_beta_aware_token_losses T28_alternating_product"),
+    ("negative_stability.alternating", "(odd t)", "(negb (odd t))", "T28_tight"),
+    ("negative_plain.in_turn", "(S O)", "O", "T27_needs_metric_cost_plain"),
+    ("gated.kda_write", "alpha", "(@GRing.opp _ alpha)", "T27_gated_product"),
     ("statement", " u ", " d1 ", "T20_super_geometric T21_forgetting_regret"),
     ("statement", "(S (S O))", "(S O)", "T22_context_loss T22_beats_deltanet_iff"),
     ("quadratic_regret.quadratic_bound", "(S (S O))", "(S O)", "T20_quadratic_regret T20_is_T5"),

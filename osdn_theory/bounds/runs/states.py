@@ -14,13 +14,18 @@ from osdn_theory.bounds.numbers import Balls, Field, Number, matrix, vector
 from osdn_theory.bounds.problem import CalibrationProblem
 
 WHOLE = 2**33
-"""T^2 V K up to which states are enclosed along a whole stream: some seconds for each run."""
+"""T^2 K max(V, K) up to which states are enclosed along a whole stream: some seconds for each run."""
 
 
 def covered(problem: CalibrationProblem) -> int:
-    """Tokens from the start of a stream along which states are enclosed: a bit more for each, of V K numbers."""
-    longest = isqrt(WHOLE // (problem.key_dim * problem.stream.value_dim))
+    """Tokens from the start of a stream along which states are enclosed: a bit more for each, of so many numbers."""
+    longest = isqrt(WHOLE // (problem.key_dim * max(problem.stream.value_dim, problem.key_dim)))
     return min(problem.length, max(1, longest))
+
+
+def prefix(problem: CalibrationProblem, length: int) -> str:
+    """What the first `length` tokens cover."""
+    return "whole trajectory" if length == problem.length else f"tokens 1 to {length}"
 
 
 def widened(field: Field, length: int) -> Field:

@@ -37,6 +37,7 @@ from osdn_theory.bounds.runs.states import (
     covered,
     final_state,
     initial_state,
+    prefix,
     states,
     widened,
 )
@@ -280,11 +281,7 @@ def near_delta_net(e: BoundEvidence) -> list[Sides]:
                 field.of(beta) ** 2 * norm_sq(residual.entries()) * square
                 for beta, (_, residual), square in zip(problem.beta, found, moved, strict=False)
             ]
-        return [Sides(apart, difference_limit(squares), scope=_prefix(problem, length), method=field.label)]
-
-
-def _prefix(problem: CalibrationProblem, length: int) -> str:
-    return "whole trajectory" if length == problem.length else f"tokens 1 to {length}"
+        return [Sides(apart, difference_limit(squares), scope=prefix(problem, length), method=field.label)]
 
 
 def stable_alignment(e: BoundEvidence) -> HypothesisVerdict:
@@ -326,4 +323,4 @@ def error_growth(e: BoundEvidence) -> list[Sides]:
             )
         )
         limit = metric_growth(field, path) * before
-        return [Sides(after, limit, scope=_prefix(problem, length), method=field.label)]
+        return [Sides(after, limit, scope=prefix(problem, length), method=field.label)]

@@ -406,3 +406,26 @@ def growing(x: Instance) -> Proposition:
 
 
 register(at(n=2), T27_needs_metric_cost=growing)
+
+
+def plainly_growing(x: Instance) -> Proposition:
+    """Plain OSDN at eta = 1 on three keys in turn: the error comes back as 35/32 of itself."""
+    keys = [row(1, 0), row(fmpq(5, 4), fmpq(3, 4)), row(fmpq(3, 2), fmpq(3, 4))] * TOKENS
+    lo = vector(2, fmpq(2, 3))
+    run = Instance(
+        k=keys, s=[k * k for k in keys], v=[one(0)] * len(keys), beta=[1] * len(keys), eta=fmpq(1), lo=lo,
+        hi=vector(2, fmpq(3, 2)), d1=lo, S0=row(0, 1)[None],
+    )  # fmt: skip
+    ds, states, facts = path(run), memories(run, path(run)), []
+    for t, m in np.ndindex(TOKENS, TOKENS):
+        a = alignment(ds[t], keys[t])
+        facts += [
+            in_box(run.lo, run.hi, ds[t]),
+            le(0, a),
+            le(a, 2),
+            eq(states[3 * m], fmpq(35, 32) ** m * run.S0),
+        ]
+    return every(facts)
+
+
+register(at(n=2), T27_needs_metric_cost_plain=plainly_growing)

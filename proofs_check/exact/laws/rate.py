@@ -9,7 +9,17 @@ from proofs_check.exact.laws.mean import distribution
 from proofs_check.exact.laws.token import lyapunov, positive
 from proofs_check.exact.numbers import Array, Number, array, identity, product, root, vector
 from proofs_check.exact.propositions import Proposition, eq, implies, le, lt, ne
-from proofs_check.exact.rules import alignment, frob_sq, inner, memories, residual, sq, write
+from proofs_check.exact.rules import (
+    alignment,
+    frob_sq,
+    in_box,
+    inner,
+    memories,
+    path,
+    residual,
+    sq,
+    write,
+)
 
 
 class RateInstance(Instance):
@@ -128,6 +138,8 @@ class DriftInstance(Instance):
 
     states = property(lambda x: memories(x, x.d))
     reaches = property(lambda x: [b * alignment(d, k) for b, d, k in zip(x.beta, x.d, x.k, strict=False)])
+    gaps = property(lambda x: [1 - d @ s for d, s in zip(path(x), x.s, strict=False)])
+    cost = property(lambda x: x.eta * x.g / x.low)  # c
     metrics = property(lambda x: [lyapunov(d, s - x.target) for d, s in zip(x.d, x.states, strict=False)])
 
 
@@ -170,6 +182,37 @@ def product_bound(x: DriftInstance) -> Proposition:
     return implies([positive(d) for d in x.d], steps, le(x.metrics[x.T], cost * x.metrics[0]))
 
 
+def draw_decaying(draw: Draw) -> DriftInstance:
+    """Plain OSDN on keys that come again, and g and r that hold its gaps; at times nothing moves."""
+    n, p, length, still = draw.key_dim(3), draw.value_dim(), draw.length(3), draw.kind in ("limit", "single")
+    x = DriftInstance(n=n, p=p, T=length, k=[draw.unit(n) for _ in range(length)], S0=draw.matrix(p, n))
+    x.domains, x.target = {"nat": range(length + 2)}, draw.matrix(p, n)
+    x.low, x.lo, x.hi = fmpq(1, 4), vector(n, fmpq(1, 2)), vector(n, fmpq(3, 2))
+    x.d1, x.eta, x.r = draw.vector(n, fmpq(1, 2), fmpq(3, 2)), fmpq(0) if still else draw.step(2), fmpq(1, 2)
+    x.s = [x.k[t % length] ** 2 for t in x.domains["nat"]]
+    x.g = max(abs(gap) / x.r**t for t, gap in enumerate(x.gaps))
+    x.beta = [
+        0 * x.g if still else draw.number(0, 2) / alignment(d, k) for d, k in zip(path(x), x.k, strict=False)
+    ]
+    x.m = next(m for m in range(64) if 2 * x.cost * x.r**m <= 1 - x.r)
+    return x
+
+
+def decaying_gaps(x: DriftInstance) -> Proposition:
+    ds = path(x)
+    states = memories(x.but(v=[x.target @ k for k in x.k]), ds)
+    steps = [
+        [le(0, a), le(a, 2)] for a in (b * alignment(d, k) for b, d, k in zip(x.beta, ds, x.k, strict=False))
+    ]
+    limit = 2 * (1 + x.cost) ** x.m * lyapunov(x.d1, x.S0 - x.target)
+    return implies(
+        le(0, x.eta), in_box(x.lo, x.hi, x.d1), lt(0, x.low), [le(x.low, a) for a in x.lo],
+        [[le(a, 1) for a in s] for s in x.s], steps, le(0, x.g), [le(0, x.r), lt(x.r, 1)],
+        [le(abs(gap), x.g * x.r**t) for t, gap in enumerate(x.gaps)], le(2 * (x.cost * x.r**x.m), 1 - x.r),
+        le(lyapunov(ds[x.T], states[x.T] - x.target), limit),
+    )  # fmt: skip
+
+
 def many_steps(x: DriftInstance) -> Proposition:
     """What the tokens take accounts for all of the decrease."""
     d = x.d
@@ -184,4 +227,7 @@ def many_steps(x: DriftInstance) -> Proposition:
 
 register(draw_drift, T26_near_deltanet=near_deltanet)
 register(draw_realisable, T27_product_bound=product_bound)
+register(
+    varied(draw_decaying, hidden=lambda draw, x: ("s",)), times=fmpq(1, 4), T27_decaying_gaps=decaying_gaps
+)
 register(varied(draw_realisable, d=lambda draw, x: x.d[0]), T16_many_steps=many_steps)

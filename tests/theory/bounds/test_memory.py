@@ -10,15 +10,16 @@ import pytest
 from support.bound_cases import FAST, checked, one, outcome, stream_of, unguarded
 
 from osdn_theory.bounds import check_bounds, runs
-from osdn_theory.bounds.statements import memory
+from osdn_theory.bounds.statements import gated, memory
 from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
-from osdn_theory.recurrence.solve import delta_net, gated_delta_net, osdn
+from osdn_theory.recurrence.solve import delta_net, gated_delta_net, kda, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.exhibits import growing
 from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.transforms import with_gates
 
 SPEED, NEAR, GROWTH = "Speed limit of the box", "Near DeltaNet", "Growth of the error"
+GATED = "Growth of a difference, gated state"
 OPEN = CalibrationRule(eta=0.0, d_min=-np.inf, d_max=np.inf)
 
 
@@ -182,13 +183,72 @@ def test_writes_that_expand_are_told_and_without_the_hypothesis_violate(
 
 
 def test_gated_states_are_left_out() -> None:
-    gated = with_gates(stream_of(), np.random.default_rng(0), state="token")
-    checks = check_bounds(gated_delta_net(gated, FAST), ["T25", "T26", "T27"])
-    assert {c.reason for c in checks} == {"the state is gated: see T17"}
+    stream = with_gates(stream_of(), np.random.default_rng(0), state="token")
+    checks = check_bounds(gated_delta_net(stream, FAST), ["T25", "T26", "T27"])
+    assert {c.reason for c in checks if c.title != GATED} == {"the state is gated: see T17"}
+    told = one(check_bounds(osdn(stream_of(), FAST), ["T27"]), "T27", GATED)
+    assert told.reason == "the recurrence has no state gate"
+
+
+def faded(length: int = 4, gate: object = 0.5, beta: float = 0.0) -> Trajectory:
+    """On one feature, without writes, a gate is all that happens to a difference."""
+    ones = np.ones((length, 1))
+    stream = Stream(keys=ones, values=ones, beta=beta, state_gate=np.broadcast_to(gate, length))
+    return gated_delta_net(stream, CalibrationRule(eta=2.0**-20), initial_preconditioner=np.ones(1))
+
+
+@pytest.mark.parametrize("token", range(4))
+def test_a_gate_left_out_of_the_growth_is_caught(token: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = one(check_bounds(faded(), ["T27"]), "T27", GATED)
+    assert (found.outcome, found.lhs, found.rhs) == ("holds", 2.0**-8, 2.0**-8)
+    whole = gated.gate_growth
+    monkeypatch.setattr(
+        gated, "gate_growth", lambda field, a: whole(field, a) * whole(field, a[token : token + 1])
+    )
+    assert outcome(faded(), "T27", GATED) == "violated"
+
+
+def test_the_difference_of_two_gated_memories_is_that_of_the_solver() -> None:
+    for gate, solver in (("token", gated_delta_net), ("feature", kda)):
+        stream = with_gates(stream_of(value_dim=6), np.random.default_rng(0), state=gate)
+        first, second = (solver(stream, FAST, initial_state=start) for start in (np.zeros((6, 6)), np.eye(6)))
+        found = one(check_bounds(first, ["T27"]), "T27", GATED)
+        apart = (second.final_state - first.final_state) ** 2 / first.preconditioner[-1]
+        assert found.outcome == "holds"
+        assert found.lhs == pytest.approx(float(apart.sum()), rel=1e-9)
+
+
+def test_gated_growth_asks_for_stable_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    wild = faded(gate=1.0, beta=3.0)
+    assert "needs 0 <= beta a <= 2, got 3 at token 1" in one(check_bounds(wild, ["T27"]), "T27", GATED).reason
+    unguarded(monkeypatch, GATED, "stable_alignment")
+    assert outcome(wild, "T27") == "violated"
+
+
+def test_errors_grow_without_forgetting_where_keys_are_not_unit() -> None:
+    """T27's other counterexample: plain OSDN at eta = 1, three keys in turn, 35/32 a period."""
+    keys = np.array([[1.0, 0.0], [1.25, 0.75], [1.5, 0.75]])[np.arange(300) % 3]
+    stream = Stream(keys=keys, values=np.zeros((300, 1)), solution=np.zeros((1, 2)))
+    run = osdn(
+        stream, CalibrationRule(eta=1.0), initial_state=np.array([[0.0, 1.0]]), initial_preconditioner=2 / 3
+    )
+    assert 0 < run.alignment.min() < run.alignment.max() < 2
+    assert run.final_state == pytest.approx(np.array([[0.0, (35 / 32) ** 100]]), rel=1e-9)
+    assert {c.outcome for c in check_bounds(run, ["T16"])} == {"holds"}
+
+
+def test_a_gate_of_the_box_s_ratio_contracts_the_plain_norm_and_a_larger_one_need_not() -> None:
+    """beta a = 2 reflects; in the box [l, h] that expands a row by sqrt(h / l), which a gate of sqrt(l / h) undoes."""
+    low, high = 2 / 3, 3 / 2
+    d = np.array([high, low])
+    key = 1 / np.sqrt(2 * d)
+    step = np.eye(2) - 2 * np.outer(key, d * key)
+    assert np.linalg.norm(step, 2) == pytest.approx(np.sqrt(high / low), rel=1e-12)
+    assert np.sqrt(low / high) * np.linalg.norm(step, 2) <= 1 + 1e-12
 
 
 def test_growth_is_attained_where_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = one(check_bounds(idle(), ["T27"]), "T27")
+    found = one(check_bounds(idle(), ["T27"]), "T27", GROWTH)
     assert found.outcome == "holds"
     assert found.log10_slack == pytest.approx(0, abs=1e-9)
     whole = memory.metric_growth
@@ -198,7 +258,7 @@ def test_growth_is_attained_where_nothing_is_written(monkeypatch: pytest.MonkeyP
             "metric_growth",
             lambda field, path, t=token: whole(field, path[: t + 1]) * whole(field, path[t + 1 :]),
         )
-        assert outcome(idle(), "T27") == "violated", token
+        assert outcome(idle(), "T27", GROWTH) == "violated", token
 
 
 def test_an_unstable_write_is_told_and_without_the_hypothesis_violates(
@@ -207,7 +267,7 @@ def test_an_unstable_write_is_told_and_without_the_hypothesis_violates(
     keys = np.array([[1.0], [1.0], [2.0]])
     stream = Stream(keys=keys, values=keys, solution=np.ones((1, 1)), beta=np.array([0.5, 0.5, 1.0]))
     run = osdn(stream, OPEN, initial_preconditioner=np.full(1, 1.0))
-    assert "needs 0 <= beta a <= 2, got 4 at token 3" in one(check_bounds(run, ["T27"]), "T27").reason
+    assert "needs 0 <= beta a <= 2, got 4 at token 3" in one(check_bounds(run, ["T27"]), "T27", GROWTH).reason
     unguarded(monkeypatch, GROWTH, "stable_alignment")
     wild = osdn(
         Stream(keys=np.full((1, 1), 2.0), values=np.full((1, 1), 2.0), solution=np.ones((1, 1))), OPEN
@@ -226,26 +286,25 @@ def test_errors_grow_geometrically_although_every_write_contracts() -> None:
         norms.append(float(np.log(np.linalg.norm(run.final_state - np.eye(2)))))
     assert (norms[2] - norms[1]) / 1000 == pytest.approx(norms[1] / 1000, rel=0.1)
     assert norms[2] > 18
-    assert {c.outcome for c in check_bounds(run, ["T16", "T27"])} == {"holds"}
+    assert {c.outcome for c in check_bounds(run, ["T16", "T27"]) if c.title != GATED} == {"holds"}
 
 
 def test_the_last_token_of_a_long_stream_counts() -> None:
     """A write beyond 2 at the end makes T26 and T27 not applicable; what it does to the states is in both sides."""
     stream = stream_of(length=100)
-    for theorem in ("T26", "T27"):
-        whole, shorter = (
-            one(checked(part, FAST, theorem), theorem) for part in (stream, stream.tokens(0, 99))
-        )
+    for theorem, title in (("T26", NEAR), ("T27", GROWTH)):
+        parts = (stream, stream.tokens(0, 99))
+        whole, shorter = (one(checked(part, FAST, theorem), theorem, title) for part in parts)
         assert (whole.outcome, whole.scope) == ("holds", "whole trajectory")
         assert (whole.lhs, whole.rhs) != (shorter.lhs, shorter.rhs)
         wild = replace(stream, beta=np.append(np.ones(99), 4.0))
-        assert "at token 100" in one(checked(wild, FAST, theorem), theorem).reason
+        assert "at token 100" in one(checked(wild, FAST, theorem), theorem, title).reason
 
 
 def test_a_prefix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs.states, "WHOLE", 20**2 * 6 * 3)
+    monkeypatch.setattr(runs.states, "WHOLE", 20**2 * 6 * 6)
     checks = checked(stream_of(length=21), FAST, "T26", "T27")
-    assert {c.scope for c in checks} == {"tokens 1 to 20"}
+    assert {c.scope for c in checks if c.title != GATED} == {"tokens 1 to 20"}
     assert {c.scope for c in checked(stream_of(length=20), FAST, "T26", "T27")} == {"whole trajectory"}
 
 

@@ -13,7 +13,7 @@ from support.bound_cases import checked, one, outcome, stream_of, unguarded
 from osdn_theory.bounds import check_bounds
 from osdn_theory.bounds.statements import quadratic
 from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
-from osdn_theory.recurrence.solve import osdn
+from osdn_theory.recurrence.solve import gated_delta_net, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.activations import load_activations
 from osdn_theory.streams.stream import Stream
@@ -200,3 +200,21 @@ def test_captured_keys_as_they_are(rule: CalibrationRule) -> None:
     assert {c.outcome for c in checks if c.theorem == theorem} <= {"holds", "holds, vacuously"}
     if rule is HISTORIC:
         assert {c.outcome for c in checks if c.theorem == theorem} == {"holds"}
+
+
+@pytest.mark.parametrize("gate", [1.0, 0.5])
+def test_plain_feedback_leaves_what_beta_aware_feedback_does_not(gate: float) -> None:
+    """T17: one feature, beta = 1/2. Whatever the state's gate, plain feedback keeps d at 1 and 1/4 of every loss."""
+    ones = np.ones((6, 1))
+    stream = Stream(keys=ones, values=ones, beta=0.5, state_gate=np.full(6, gate))
+    plain, aware = (
+        gated_delta_net(stream, CalibrationRule(eta=4.0, d_min=0.0, d_max=3.0, beta_aware=known))
+        for known in (False, True)
+    )
+    left = [(1 - 0.5 * run.alignment) ** 2 for run in (plain, aware)]
+    assert left[0].tolist() == [0.25] * 6
+    assert left[1].tolist() == [0.25, *[0.0] * 5]
+    for run in (plain, aware):
+        assert one(check_bounds(run, ["T17"]), "T17").outcome == "holds"
+    found = one(check_bounds(aware, ["T20"]), "T20", "Quadratic regret")
+    assert (found.outcome, found.lhs) == ("holds", 0.25)

@@ -2,18 +2,21 @@
 
 from flint import fmpq
 
-from proofs_check.exact.draw import Draw, Instance
+from proofs_check.exact.draw import Draw, Instance, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.numbers import Number, array, product
 from proofs_check.exact.propositions import Fact, Proposition, eq, implies, le, lt
 from proofs_check.exact.rules import path, sq
 
-SQUARES = {1: (1, 1, 1, 0), 2: (2, 1, 1, 1), 3: (3, 1, 1, 0), 4: (3, 2, 1, 1)}
-"""T -> four numbers whose squares add up to 4 T - 1."""
+SQUARES = {1: (1, 1, 1, 0), 2: (2, 1, 0, 0), 3: (2, 1, 1, 1), 4: (3, 0, 0, 0)}
+"""T -> four numbers whose squares add up to 2 T + 1."""
+
+EULER = fmpq(2718281829, 10**9)
+"""Just above e."""
 
 
 class AlternatingInstance(Instance):
-    """Two features of squared norm M = 4 T whose cosine is 1 - 1/(2 T), a comparator and a start in their plane."""
+    """Two features of squared norm M = 2 T + 2, of cosine 1 - 1/(T + 1), a comparator and a start in their plane."""
 
     cosine = property(lambda x: x.s1 @ x.s2 / x.M)
     sine = property(lambda x: 1 - x.cosine**2)  # squared
@@ -36,14 +39,19 @@ class AlternatingInstance(Instance):
         return implies(lt(0, self.M), norms, fits, plane, eq((self.d1 - self.u) @ self.s2, 0), *facts)
 
 
+def inverse(m: int) -> Number:
+    """1/m, and 0 for 0 as in MathComp."""
+    return fmpq(1, m) if m else fmpq(0)
+
+
 def draw_alternating(draw: Draw) -> AlternatingInstance:
     length, scale = draw.integer(1, 4), draw.choice(1, fmpq(1, 2), 2)
     half = array([fmpq(a) for a in (*SQUARES[length], 0)])
     apart = array([fmpq(0)] * 4 + [fmpq(1)])
     x = AlternatingInstance(
-        n=5, T=length, s1=scale * (half + apart), s2=scale * (half - apart), M=scale**2 * 4 * length
+        n=5, T=length, s1=scale * (half + apart), s2=scale * (half - apart), M=scale**2 * 2 * (length + 1)
     )
-    x.u, x.a = half / (scale * (4 * length - 1)), draw.positive()
+    x.u, x.a = half / (scale * (2 * length + 1)), draw.positive()
     x.b = -x.a * x.cosine
     return x.but(d1=x.u + x.a * x.s1 + x.b * x.s2)
 
@@ -55,9 +63,9 @@ register(
     ),
 )
 register(
-    draw_alternating,
-    times=fmpq(1, 4),
+    varied(draw_alternating, e=lambda draw, x: EULER, domains=lambda draw, x: {"nat": range(3)}),
     T28_tight=lambda x: x.placed(
-        le(1, x.T), eq(x.cosine, 1 - 1 / fmpq(2 * x.T)), le(fmpq(3, 8) ** x.T * (x.C / x.T) ** x.T, x.ratios)
+        [le((1 + inverse(m)) ** m, x.e) for m in x.domains["nat"]], le(1, x.T),
+        eq(x.cosine, 1 - 1 / fmpq(x.T + 1)), le((2 / x.e) ** x.T * (x.C / x.T) ** x.T, x.ratios),
     ),
-)
+)  # fmt: skip

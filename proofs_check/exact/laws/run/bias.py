@@ -8,9 +8,9 @@ from flint import fmpq
 from proofs_check.exact.draw import Draw
 from proofs_check.exact.law import register
 from proofs_check.exact.laws.run.scan import ScanInstance, draw_scan
-from proofs_check.exact.numbers import Array, Number, array, inverse, is_invertible, solve
+from proofs_check.exact.numbers import Array, Number, array, identity, inverse, is_invertible, solve
 from proofs_check.exact.propositions import Fact, Proposition, eq, implies, le, lt
-from proofs_check.exact.rules import largest, path, sq
+from proofs_check.exact.rules import frob_sq, largest, path, sq
 
 
 class BiasInstance(ScanInstance):
@@ -62,8 +62,9 @@ def draw_bias(draw: Draw) -> BiasInstance:
     x.u = x.q + off - rows.T @ solve(gram(features), (rows @ off)[:, None])[:, 0]
     x.M, x.c = largest(features), 1 / np.trace(inverse(gram(features)))
     x.eta = draw.step(2 / x.M)
-    x.domains = {"nat": range(3), "y": [draw.numbers(3) for _ in range(2)]}
-    return x.but(r=max(fmpq(0), 1 - x.gained / x.weight))
+    x.domains = {name: [draw.numbers(3) for _ in range(2)] for name in "yz"} | {"nat": range(3)}
+    products = x.eta * np.tril(gram(features), -1) + identity(x.N)
+    return x.but(kappa=x.c, sigma=frob_sq(products), r=max(fmpq(0), 1 - x.gained / x.weight))
 
 
 def gram(rows: list[Array]) -> Array:
@@ -85,6 +86,23 @@ def window(x: BiasInstance, t: int) -> Proposition:
     return implies(excited, le(x.weight * found[t + x.N], (x.weight - x.gained) * found[t]))
 
 
+def pull(x: BiasInstance) -> Proposition:
+    """A window brings d nearer by what sigma and kappa say of it."""
+    tokens = range(x.N)
+
+    def answered(z: list[Number]) -> list[Number]:
+        """(1 + N) z."""
+        return [z[i] + x.eta * sum((x.s[j] @ x.s[i] * z[j] for j in range(i)), fmpq(0)) for i in tokens]
+
+    def size(z: list[Number]) -> Number:
+        return sum((a * a for a in z[: x.N]), fmpq(0))
+
+    spread = [le(size(answered(z)), x.sigma * size(z)) for z in x.domains["z"]]
+    excited = le(x.kappa * sq(x.d1 - x.q), x.seen(x.d1 - x.q, 0))
+    rate = 1 - x.eta * (2 - x.eta * x.M) * x.kappa / x.sigma
+    return x.stepping(lt(0, x.sigma), spread, excited, le(x.distances(x.N)[x.N], rate * sq(x.d1 - x.q)))
+
+
 def limit(x: BiasInstance) -> Proposition:
     """At a rate r < 1, if every window excites the span."""
     points = [(m, x.combination(count, y)) for m in x.nat for count in x.nat for y in x.domains["y"]]
@@ -103,6 +121,7 @@ register(
     T23_projection_exists=lambda x: implies(
         x.met, [eq((x.d1 + x.combination(x.T, x.x)) @ s, 1) for s in x.s]
     ),
+    T23_pull=pull,
     T23_limit_window=lambda x: x.stepping([window(x, t) for t in x.nat]),
     T23_limit=limit,
 )
