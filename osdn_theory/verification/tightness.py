@@ -163,7 +163,10 @@ def tighten(
     require(theorem in TIGHTENABLE, f"theorem: {theorem!r} has no inequality to tighten; {why}")
     if theorem == "T10":
         return [_tighten_context(rng, restarts, evaluations)]
-    inequalities = [b for b in BOUNDS if b.theorem == theorem and not _is_identity(b)]
+    # The searched streams have no state gate.
+    inequalities = [
+        b for b in BOUNDS if b.theorem == theorem and not _is_identity(b) and h.gated not in b.hypotheses
+    ]
     return [_tighten_bound(bound, rng, restarts, evaluations) for bound in inequalities]
 
 

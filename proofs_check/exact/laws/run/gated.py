@@ -11,7 +11,7 @@ from proofs_check.exact.laws.rate import DriftInstance, draw_realisable
 from proofs_check.exact.laws.run.quadratic import QuadraticInstance, draw_plain
 from proofs_check.exact.laws.run.regret import decays
 from proofs_check.exact.laws.token import TokenInstance, lyapunov, positive
-from proofs_check.exact.numbers import Array, product, vector
+from proofs_check.exact.numbers import Array, Number, product, vector
 from proofs_check.exact.propositions import Fact, Proposition, eq, every, implies, le, lt
 from proofs_check.exact.rules import alignment, frob_sq, path, token_loss, write
 
@@ -28,7 +28,7 @@ class TwoStates(Instance):
     def written(self, state: Array) -> Array:
         return write(state * self.al, self.k, self.v, self.d, self.b)
 
-    def gated(self, limit: fmpq) -> list[Proposition]:
+    def gated(self, limit: Number) -> list[Proposition]:
         return [le(a**2, limit) for a in self.al]
 
 
@@ -133,7 +133,7 @@ def draw_fitting(draw: Draw) -> TokenInstance:
 def half_written(x: Instance) -> Proposition:
     """One feature of 1, beta = 1/2, eta = 4: d stays at 1 by plain feedback, and goes to 2 at once by the other."""
 
-    def left(s: fmpq, t: int) -> fmpq:
+    def left(s: Number, t: int) -> Number:
         run = Instance(s=[one(s)] * (t + 1), eta=fmpq(4), lo=one(0), hi=one(3), d1=one(1))
         return (1 - path(run)[t][0] / 2) ** 2
 
