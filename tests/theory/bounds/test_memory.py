@@ -208,6 +208,24 @@ def test_a_gate_left_out_of_the_growth_is_caught(token: int, monkeypatch: pytest
     assert outcome(faded(), "T27", GATED) == "violated"
 
 
+@pytest.mark.parametrize("token", range(4))
+def test_a_move_of_the_metric_left_out_of_gated_growth_is_caught(
+    token: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = replace(idle().stream, state_gate=np.full(5, 0.5))
+    run = gated_delta_net(stream, idle().rule, initial_preconditioner=np.full(1, 2.0))
+    found = one(check_bounds(run, ["T27"]), "T27", GATED)
+    assert found.outcome == "holds"
+    assert found.log10_slack == pytest.approx(0, abs=1e-9)
+    whole = gated.metric_growth
+    monkeypatch.setattr(
+        gated,
+        "metric_growth",
+        lambda field, path: whole(field, path[: token + 1]) * whole(field, path[token + 1 :]),
+    )
+    assert outcome(run, "T27", GATED) == "violated"
+
+
 def test_the_difference_of_two_gated_memories_is_that_of_the_solver() -> None:
     for gate, solver in (("token", gated_delta_net), ("feature", kda)):
         stream = with_gates(stream_of(value_dim=6), np.random.default_rng(0), state=gate)

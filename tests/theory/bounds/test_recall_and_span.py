@@ -147,6 +147,9 @@ def test_blindness_asks_for_two_exact_solutions_of_the_surrogate(monkeypatch: py
     assert "tokens 6 and 6" in one(checked(nudged, PUBLISHED, "T24"), "T24").reason
     crossed = changed(stream, "comparator", (0,), 0.5)
     assert "tokens 1 and 1" in one(checked(crossed, PUBLISHED, "T24"), "T24").reason
+    # Each key is recalled, but its write reaches the others: 1/2 along the last feature that all share.
+    meeting = replace(stream, comparator=np.append([0.0, 0.0, 0.0], np.full(7, 32.0)))
+    assert "= 0, fails for tokens 1 and 2" in one(checked(meeting, PUBLISHED, "T24"), "T24").reason
     start = np.append(np.ones(9), 1.5)
     started = checked(stream, PUBLISHED, "T24", initial_preconditioner=start)
     assert "<d_1, s_t> = 1, fails at token 6" in one(started, "T24").reason

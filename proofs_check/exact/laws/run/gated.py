@@ -20,8 +20,8 @@ class TwoStates(Instance):
     """One gated write of two memories S and S', with d in [lo, hi] and alpha_i^2 <= a."""
 
     reach = property(lambda x: x.b * alignment(x.d, x.k))
-    before = property(lambda x: x.S - x.S_prime)
-    after = property(lambda x: x.written(x.S) - x.written(x.S_prime))
+    before = property(lambda x: x.S0 - x.S_prime)
+    after = property(lambda x: x.written(x.S0) - x.written(x.S_prime))
     contracting = property(lambda x: [le(0, x.reach), le(x.reach, 2)])
     boxed = property(lambda x: [[le(x.lo, a), le(a, x.hi)] for a in x.d])
 
@@ -35,7 +35,7 @@ class TwoStates(Instance):
 def draw_states(draw: Draw) -> TwoStates:
     """At times nothing is written and d is one number: the gate is all there is."""
     n, p = draw.key_dim(3), draw.value_dim()
-    x = TwoStates(n=n, p=p, k=draw.unit(n), v=draw.vector(p), S=draw.matrix(p, n), S_prime=draw.matrix(p, n))
+    x = TwoStates(n=n, p=p, k=draw.unit(n), v=draw.vector(p), S0=draw.matrix(p, n), S_prime=draw.matrix(p, n))
     still = draw.kind in ("limit", "single")
     x.d = vector(n, 1) if still else draw.vector(n, fmpq(1, 2), 2)
     x.lo, x.hi = min(x.d), max(x.d)
@@ -114,15 +114,15 @@ def aware_losses(x: QuadraticInstance) -> Proposition:
 
 
 def plain_leaves(x: TokenInstance) -> Proposition:
-    rest = (1 - x.beta) ** 2 * x.loss(x.S * x.alpha)
-    return implies(eq(alignment(x.d, x.k), 1), eq(x.loss(write(x.S * x.alpha, x.k, x.v, x.d, x.beta)), rest))
+    rest = (1 - x.beta) ** 2 * x.loss(x.S0 * x.alpha)
+    return implies(eq(alignment(x.d, x.k), 1), eq(x.loss(write(x.S0 * x.alpha, x.k, x.v, x.d, x.beta)), rest))
 
 
 def draw_fitting(draw: Draw) -> TokenInstance:
     """d with <d, s> = 1, and a state gate."""
     n, p = draw.key_dim(), draw.value_dim()
     x = TokenInstance(
-        n=n, p=p, k=draw.key(n), v=draw.vector(p, 1, 2), S=draw.matrix(p, n), beta=draw.number(0, 2)
+        n=n, p=p, k=draw.key(n), v=draw.vector(p, 1, 2), S0=draw.matrix(p, n), beta=draw.number(0, 2)
     )
     if not any(x.k):
         x.k[0] = fmpq(1)
