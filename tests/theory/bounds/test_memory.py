@@ -10,6 +10,7 @@ import pytest
 from support.bound_cases import FAST, checked, one, outcome, stream_of, unguarded
 
 from osdn_theory.bounds import check_bounds, runs
+from osdn_theory.bounds.numbers import Balls
 from osdn_theory.bounds.statements import gated, memory
 from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, gated_delta_net, kda, osdn
@@ -324,6 +325,11 @@ def test_a_prefix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = checked(stream_of(length=21), FAST, "T26", "T27")
     assert {c.scope for c in checks if c.title != GATED} == {"tokens 1 to 20"}
     assert {c.scope for c in checked(stream_of(length=20), FAST, "T26", "T27")} == {"whole trajectory"}
+
+
+def test_balls_are_finer_by_a_bit_for_each_token() -> None:
+    assert runs.states.widened(Balls(128), 10) == Balls(138)
+    assert runs.states.widened(memory.EXACT, 10) == memory.EXACT
 
 
 def test_a_form_that_is_too_wide_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

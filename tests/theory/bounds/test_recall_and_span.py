@@ -205,6 +205,12 @@ def test_the_projection_is_where_d_goes_and_the_rate_is_no_worse_than_it_is() ->
     assert 0 < float(pull.rate) < 1
 
 
+def test_mu_is_that_of_the_longest_feature() -> None:
+    keys = np.array([[1.0, 0.0], [0.0, 0.5]])
+    run = osdn(Stream(keys=keys, values=keys), OPEN)
+    assert span.Pull(Window(problem(run, ()), 0)).curvature == flint.fmpq(3, 2)
+
+
 def test_an_iterate_off_the_span_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Window._moved
 
