@@ -152,6 +152,15 @@ def test_the_difference_from_delta_net_is_that_of_the_solvers(monkeypatch: pytes
     assert found.rhs == pytest.approx(float(terms.sum()) ** 2, rel=1e-12)
 
 
+def test_the_memory_starts_where_the_run_does() -> None:
+    run = osdn(
+        stream_of(length=1), FAST, initial_state=np.ones((3, 6)), initial_preconditioner=np.full(6, 1.1)
+    )
+    plain = delta_net(run.stream, initial_state=np.ones((3, 6)))
+    found = one(check_bounds(run, ["T26"]), "T26")
+    assert found.lhs == pytest.approx(np.linalg.norm(run.final_state - plain.final_state) ** 2, rel=1e-12)
+
+
 def test_a_smaller_difference_limit_is_caught_where_it_is_attained(monkeypatch: pytest.MonkeyPatch) -> None:
     single = one(checked(stream_of(length=1), FAST, "T26", initial_preconditioner=np.full(6, 1.1)), "T26")
     assert (single.outcome, single.log10_slack) == ("holds", 0.0)

@@ -211,6 +211,13 @@ def test_mu_is_that_of_the_longest_feature() -> None:
     assert span.Pull(Window(problem(run, ()), 0)).curvature == flint.fmpq(3, 2)
 
 
+def test_sigma_is_that_of_one_plus_n_and_divides_the_rate() -> None:
+    keys = np.array([[1.0, 0.0], [1.0, 0.0]])
+    pull = span.Pull(Window(problem(osdn(Stream(keys=keys, values=keys), OPEN), ()), 0))
+    assert float(pull.spread) == pytest.approx((2.25 + math.sqrt(1.0625)) / 2, rel=2e-3)
+    assert pull.rate == 1 - flint.fmpq(3, 4) * pull.excitation / pull.spread
+
+
 def test_an_iterate_off_the_span_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Window._moved
 
