@@ -118,15 +118,15 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
             feedback=inputs.feedback,
         )
     gates = sum_gates(inputs.state_gate, chunks)
-    solved = solve(k, v, beta, gates, write_keys(inputs, mode, gains, out, path), chunks)
+    inverse = solve(k, beta, gates, write_keys(inputs, mode, gains, out, path), chunks)
     states = new_states(inputs, chunks.slots) if options.intermediate else None
-    o, state = read(q, out, solved.w, solved.u, gates, initial_state, states, chunks, options.scale)
+    o, state = read(q, k, out, v, beta, inverse, gates, initial_state, states, chunks, options.scale)
     write_key = None if mode == IDENTITY else out
     if gains is None:
         start = start_preconditioner(inputs)
-        return ChunkOutputs(o, state, start, write_key, solved.inverse, None, None, None, None, path, states)
+        return ChunkOutputs(o, state, start, write_key, inverse, None, None, None, None, path, states)
     learned = (gains.gain, gains.entries, gains.clipped, gains.opened)
-    return ChunkOutputs(o, state, gains.final, write_key, solved.inverse, *learned, path, states, gains.rest)
+    return ChunkOutputs(o, state, gains.final, write_key, inverse, *learned, path, states, gains.rest)
 
 
 def in_order(inputs: Inputs, options: ChunkOptions) -> bool:
@@ -163,7 +163,7 @@ def new_path(k: Tensor, mode: int) -> Tensor:
 def backward(
     inputs: Inputs, options: ChunkOptions, saved: ChunkSaved, grads: Cotangents, chunks: Chunks
 ) -> Gradients:
-    """Gradients of every input; W, U and the states are formed again rather than kept."""
+    """Gradients of every input; the states and X are formed again rather than kept."""
     q, k, v, beta, g, anchor, initial_state = inputs[:7]
     rule, mode = options.rule, options.mode
     gains: Gains | None = None
@@ -171,9 +171,8 @@ def backward(
         gains = Gains(saved.gain, saved.entries, saved.clipped, saved.entries.new_empty(0))
     keys = write_keys(inputs, mode, gains, k if mode == IDENTITY else saved.write_key)
     gates = sum_gates(inputs.state_gate, chunks)
-    w, u = apply_inverse(k, v, beta, gates, saved.inverse, chunks)
-    states, x = keep_states(keys.out, w, u, gates, initial_state, chunks)
-    del u
+    states, x = keep_states(k, keys.out, v, beta, saved.inverse, gates, initial_state, chunks)
+    w = apply_inverse(k, beta, gates, saved.inverse, chunks)
     grad_states, grad_x, grad_initial = read_backward(
         q, keys.out, w, gates, grads.o, grads.state, chunks, options.scale, initial=initial_state is not None
     )

@@ -1,7 +1,9 @@
-"""The memory from chunk to chunk (T12): X = U - W H, H+ = H + K~^T X, and the read O = scale (Q H + tril(Q K~^T) X).
+"""The memory from chunk to chunk (T12): X = T (V - K H), H+ = H + K~^T X; the read O = scale (Q H + tril(Q K~^T) X).
 
-Where it is gated (T17), with D_tj the product of the gates after token j up to token t, in D_t0 of all up to t, and C
-the chunk's last token: O = scale (D_t0 Q H + tril(D_tj Q K~^T) X) and H+ = D_C0 H + K~^T D_Cj X.
+T = (I + A)^-1 diag(beta) meets the chunk's residuals V - K H, so that neither T K nor T V is ever formed, and what is
+rounded is small where the residuals are. Where the memory is gated (T17), with D_tj the product of the gates after
+token j up to token t, D_t0 that of all up to t, and the gates after t up to the chunk's last token C:
+X = T (V - D_t0 K H), O = scale (D_t0 Q H + (D * tril(Q K~^T)) X), H+ = D_C0 H + K~^T D_Ct X.
 
 The forward pass reads inside the chain, so that neither the states nor X go through global memory; the backward pass
 forms both again and keeps them.
@@ -19,25 +21,44 @@ from ..launch.tuning import autotune, configurations, crowd_of, unrolled
 from ..recurrent.gates import fade
 from .decays import GateSums, decay_tile, decay_to_end, load_sums
 
-# The chain over chunks is sequential. With many sequences and heads one program should hold all of V, so that keys are
-# read once; with few, narrow value blocks fill the multiprocessors and shorten each step. Stages prefetch the next
-# chunk's tiles: as many as there is shared memory for, so that what is left out below is at most 2 % faster anywhere
-# on an H100 (`benchmarks/measured/tuning.csv`). One stage is for keys that are too wide for more.
+# The chain over chunks is sequential. With many sequences and heads one program holds all of V, so that keys are read
+# once; the memory is then transposed (FLIP), the left operand of its products, which stays in registers. With few,
+# narrow value blocks fill the multiprocessors and shorten each step. Stages prefetch the next chunk's tiles: as many as
+# there is shared memory for. One stage is for keys that are too wide for more.
 CHAIN = (
-    configurations([{"BV": 64}], warps=(4,), stages=(3, 1))
-    + configurations([{"BV": 128}], warps=(8,), stages=(3, 2))
-    + configurations([{"BV": 32}], warps=(4,), stages=(3,))
-    + unrolled(BV=32)
+    configurations([{"BV": 128, "FLIP": True}], warps=(8,), stages=(3,))
+    + configurations([{"BV": 64, "FLIP": True}], warps=(4,), stages=(3,))
+    + configurations([{"BV": 64, "FLIP": False}], warps=(4,), stages=(3, 1))
+    + configurations([{"BV": 32, "FLIP": False}], warps=(4,), stages=(3,))
+    + unrolled(BV=32, FLIP=False)
 )
 KEY = ["K", "V", "C", "crowd", "STATE_GATE"]
+
+
+@triton.jit
+def down(x, FLIP: tl.constexpr):
+    """Numbers by token or key feature beside a block whose columns are value features, its rows with FLIP."""
+    return x[None, :] if FLIP else x[:, None]
+
+
+@triton.jit
+def across(x, FLIP: tl.constexpr):
+    """Numbers by value feature beside such a block."""
+    return x[:, None] if FLIP else x[None, :]
+
+
+@triton.jit
+def times(x, block, FLIP: tl.constexpr, PRECISION: tl.constexpr):
+    """x @ block; with FLIP both block and result are transposed."""
+    return dot(block, tl.trans(x), PRECISION) if FLIP else dot(x, block, PRECISION)
 
 
 @autotune(CHAIN, [*KEY, "READ"])
 @triton.jit
 def memory_kernel(
-    q, write_key, w, u, sums, rests, o, states, x, initial, final, bounds, first, length, scale, crowd,
+    q, k, write_key, v, beta, inverse, sums, rests, o, states, x, initial, final, bounds, first, length, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
-    BV: tl.constexpr,
+    BV: tl.constexpr, FLIP: tl.constexpr,
     READ: tl.constexpr, KEEP: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr, PACKED: tl.constexpr,
     STATE_GATE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -48,41 +69,45 @@ def memory_kernel(
     key = tl.arange(0, BK)
     value = tl.program_id(1) * BV + tl.arange(0, BV)
     in_key, in_value = key < K, value < V
-    cell = key[:, None] * V + value[None, :]
-    in_cell = in_key[:, None] & in_value[None, :]
+    cell = down(key * V, FLIP) + across(value, FLIP)
+    in_cell = down(in_key, FLIP) & across(in_value, FLIP)
     by_key = row[:, None] * (H // G * K) + key[None, :]
-    by_key_t = row[None, :] * (H // G * K) + key[:, None]
-    by_erase = row[:, None] * (H * K) + key[None, :]
-    by_value = row[:, None] * (H * V) + value[None, :]
-    memory = tl.zeros([BK, BV], tl.float32)
+    by_row = row[:, None] * (H * C) + row[None, :]
+    by_value = down(row * (H * V), FLIP) + across(value, FLIP)
+    memory = tl.zeros(cell.shape, tl.float32)
     if HAS_INITIAL:
         memory = tl.load(initial + program.to(tl.int64) * (K * V) + cell, mask=in_cell, other=0.0)
-    dtype = u.dtype.element_ty
+    dtype = v.dtype.element_ty
     for i in range(chunks):
         entering = memory.to(dtype)
         token = (start + i * C).to(tl.int64) * H + head
         key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
         valid = row < tokens - i * C
         in_row = valid[:, None] & in_key[None, :]
-        in_out = valid[:, None] & in_value[None, :]
-        erase = tl.load(w + token * K + by_erase, mask=in_row, other=0.0)
-        target = tl.load(u + token * V + by_value, mask=in_out, other=0.0).to(tl.float32)
-        keys = tl.load(write_key + key_token * K + by_key_t, mask=valid[None, :] & in_key[:, None], other=0.0)
-        found = target - dot(erase, entering, PRECISION)
-        written = found.to(dtype)
+        in_out = down(valid, FLIP) & across(in_value, FLIP)
+        keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
+        writes = tl.load(write_key + key_token * K + by_key, mask=in_row, other=0.0)
+        target = tl.load(v + token * V + by_value, mask=in_out, other=0.0).to(tl.float32)
+        rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
+        solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
+        known = times(keys, entering, FLIP, PRECISION)
         if STATE_GATE == 1:
             since, rest = load_sums(sums, rests, token + row * H, valid)
+            known *= down(tl.exp(since), FLIP)
+        missing = (down(rate, FLIP) * (target - known)).to(dtype)
+        found = times(solve, missing, FLIP, PRECISION)
+        written = found.to(dtype)
         if READ:
             queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
-            causal = row[:, None] >= row[None, :]
-            overlap = dot(queries, keys, PRECISION)
+            overlap = times(queries, writes if FLIP else tl.trans(writes), FLIP, PRECISION)
             if STATE_GATE == 1:
-                overlap *= decay_tile(since, rest, since, rest)
-            overlap = tl.where(causal, overlap, 0.0).to(dtype)
-            out = dot(queries, entering, PRECISION)
+                decay = decay_tile(since, rest, since, rest)
+                overlap *= tl.trans(decay) if FLIP else decay
+            overlap = tl.where(down(row, FLIP) >= across(row, FLIP), overlap, 0.0).to(dtype)
+            out = times(queries, entering, FLIP, PRECISION)
             if STATE_GATE == 1:
-                out *= tl.exp(since)[:, None]
-            out += dot(overlap, written, PRECISION)
+                out *= down(tl.exp(since), FLIP)
+            out += dot(written, overlap, PRECISION) if FLIP else dot(overlap, written, PRECISION)
             tl.store(o + token * V + by_value, (out * scale).to(dtype), mask=in_out)
         if KEEP:
             held = memory if READ else entering
@@ -93,45 +118,45 @@ def memory_kernel(
             last = token + (tl.minimum(tokens - i * C, C) - 1) * H
             kept, total = decay_to_end(sums, rests, since, rest, last)
             memory = fade(memory, total, STATE_GATE)
-            written = (found * kept[:, None]).to(dtype)
-        memory += dot(keys, written, PRECISION)
+            written = (found * down(kept, FLIP)).to(dtype)
+        memory += times(tl.trans(writes), written, FLIP, PRECISION)
     if HAS_FINAL:
         tl.store(final + program.to(tl.int64) * (K * V) + cell, memory, mask=in_cell)
 
 
 def launch_memory(
-    q: Tensor | None, write_key: Tensor, w: Tensor, u: Tensor, gates: GateSums, o: Tensor | None,
-    states: Tensor | None, x: Tensor | None, initial: Tensor | None, final: Tensor | None, chunks: Chunks, scale: float,
+    q: Tensor | None, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
+    o: Tensor | None, states: Tensor | None, x: Tensor | None, initial: Tensor | None, final: Tensor | None,
+    chunks: Chunks, scale: float,
 ) -> None:  # fmt: skip
-    heads, key_dim, value_dim = *w.shape[2:], u.shape[-1]
+    key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     programs = chunks.sequences * heads
     memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
-        q, write_key, w, u, *gates, o, states, x, initial, final, chunks.bounds, chunks.first, chunks.length, scale,
-        crowd_of(programs), H=heads, G=heads // write_key.shape[2], K=key_dim, V=value_dim, C=chunks.size,
-        BK=tile(key_dim), READ=o is not None, KEEP=states is not None,
+        q, k, write_key, v, beta, inverse, *gates, o, states, x, initial, final, chunks.bounds, chunks.first,
+        chunks.length, scale, crowd_of(programs), H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim,
+        C=chunks.size, BK=tile(key_dim), READ=o is not None, KEEP=states is not None,
         HAS_INITIAL=initial is not None, HAS_FINAL=final is not None, PACKED=chunks.packed,
-        STATE_GATE=gates.kind, PRECISION=operand_precision(w.dtype),
+        STATE_GATE=gates.kind, PRECISION=operand_precision(v.dtype),
     )  # fmt: skip
 
 
 def read(
-    q: Tensor, write_key: Tensor, w: Tensor, u: Tensor, gates: GateSums, initial: Tensor | None, states: Tensor | None,
-    chunks: Chunks, scale: float,
+    q: Tensor, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
+    initial: Tensor | None, states: Tensor | None, chunks: Chunks, scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Outputs [B, T, H, V], and the final states [N, H, K, V] float32; those between go to `states` where given."""
-    heads, key_dim, value_dim = *w.shape[2:], u.shape[-1]
-    o = torch.empty_like(u)
-    final = w.new_empty(chunks.sequences, heads, key_dim, value_dim, dtype=torch.float32)
-    launch_memory(q, write_key, w, u, gates, o, states, None, initial, final, chunks, scale)
+    o = torch.empty_like(v)
+    final = v.new_empty(chunks.sequences, v.shape[2], k.shape[3], v.shape[3], dtype=torch.float32)
+    launch_memory(q, k, write_key, v, beta, inverse, gates, o, states, None, initial, final, chunks, scale)
     return o, final
 
 
 def keep_states(
-    write_key: Tensor, w: Tensor, u: Tensor, gates: GateSums, initial: Tensor | None, chunks: Chunks
-) -> tuple[Tensor, Tensor]:
+    k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, initial: Tensor | None,
+    chunks: Chunks,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The states that the chunks enter with [slots, H, K, V], and X [B, T, H, V]."""
-    heads, key_dim, value_dim = *w.shape[2:], u.shape[-1]
-    states = w.new_empty(chunks.slots, heads, key_dim, value_dim)
-    x = torch.empty_like(u)
-    launch_memory(None, write_key, w, u, gates, None, states, x, initial, None, chunks, 1.0)
+    states = v.new_empty(chunks.slots, v.shape[2], k.shape[3], v.shape[3])
+    x = torch.empty_like(v)
+    launch_memory(None, k, write_key, v, beta, inverse, gates, None, states, x, initial, None, chunks, 1.0)
     return states, x

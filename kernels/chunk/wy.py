@@ -1,14 +1,9 @@
-"""The chunk's triangular system: write keys, and the matrices W and U with X = U - W H (T12).
+"""The chunk's triangular system: write keys, and the inverse of I + A, A = tril(diag(beta) K K~^T, -1) (T12).
 
-With A = tril(diag(beta) K K~^T, -1) and T = (I + A)^-1 diag(beta), the write values of a chunk that enters with state H
-are X = T (V - K H). Everything that does not need H is done here, for all chunks at once: W = T K and U = T V. Where
-the memory is gated (T17), the product of the gates after token j up to token t is a factor of A_tj, and that of all up
-to j a factor of K's row j in W.
+Everything that does not need the memory, for all chunks at once. Where the memory is gated (T17), the product of the
+gates after token j up to token t is a factor of A_tj.
 """
 
-from typing import NamedTuple
-
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -21,19 +16,6 @@ from ..scan.iterates import iterate_tile, next_entry
 from .decays import GateSums, decay_tile, load_sums
 from .triangular import inverse_64
 from .write_keys import STORED, WriteKeys
-
-
-class Solved(NamedTuple):
-    """What a chunk's triangular system leaves.
-
-    - `inverse`, [B, T, H, C]: Rows of (I + A)^-1.
-    - `w`, [B, T, H, K]: T K, which erases.
-    - `u`, [B, T, H, V]: T V, which writes.
-    """
-
-    inverse: Tensor
-    w: Tensor
-    u: Tensor
 
 
 @triton.jit
@@ -80,15 +62,14 @@ def block_keys(
 # One program per chunk and head works on 16-row blocks, whose products run on single warps: few warps, narrow key
 # blocks and many programs per multiprocessor hide the latency of the inverse's chain of small products.
 @autotune(
-    configurations([{"BK": 32, "BV": 64}], warps=(1,)) + unrolled(4, BK=32, BV=32),
-    ["K", "V", "C", "KEYS", "STATE_GATE"],
+    configurations([{"BK": 32}], warps=(1,)) + unrolled(4, BK=32),
+    ["K", "C", "KEYS", "STATE_GATE"],
 )
 @triton.jit
 def solve_kernel(
-    k, v, beta, sums, rests, gate, gain, entry, anchor, clipped, write_key, inverse, w, u,
-    path, bounds, first, owner, length, per_sequence,
-    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
-    BV: tl.constexpr,
+    k, beta, sums, rests, gate, gain, entry, anchor, clipped, write_key, inverse, path, bounds, first, owner, length,
+    per_sequence,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
     STATE_GATE: tl.constexpr, PRECISION: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
@@ -111,9 +92,7 @@ def solve_kernel(
     in0, in1, in2, in3 = row0 < left, row1 < left, row2 < left, row3 < left
     strict = row0[:, None] > row0[None, :]
     k += key_token * K
-    v += token * V
     write_key += key_token * K
-    dtype = k.dtype.element_ty
     g0 = tl.zeros([16], tl.float32)
     g1, g2, g3, u0, u1, u2, u3 = g0, g0, g0, g0, g0, g0, g0
     stepped = False
@@ -218,44 +197,6 @@ def solve_kernel(
     store_row(inverse, row1, in1, H, C, i10, i11, zero, zero)
     store_row(inverse, row2, in2, H, C, i20, i21, i22, zero)
     store_row(inverse, row3, in3, H, C, i30, i31, i32, i33)
-    e0, e1, e2, e3 = b0, b1, b2, b3
-    if STATE_GATE == 1:
-        e0, e1, e2, e3 = e0 * tl.exp(s0), e1 * tl.exp(s1), e2 * tl.exp(s2), e3 * tl.exp(s3)
-    t00, t10, t11, t20, t21, t22, t30, t31, t32, t33 = scale_columns(
-        i00, i10, i11, i20, i21, i22, i30, i31, i32, i33, e0, e1, e2, e3, dtype
-    )
-    w += token * K
-    u += token * V
-    for i in range(tl.cdiv(K, BK)):
-        column = i * BK + tl.arange(0, BK)
-        apply_blocks(
-            k, w, column, column < K, key_stride, H * K, row0, row1, row2, row3, in0, in1, in2, in3,
-            t00, t10, t11, t20, t21, t22, t30, t31, t32, t33, PRECISION,
-        )  # fmt: skip
-    if STATE_GATE != 0:
-        t00, t10, t11, t20, t21, t22, t30, t31, t32, t33 = scale_columns(
-            i00, i10, i11, i20, i21, i22, i30, i31, i32, i33, b0, b1, b2, b3, dtype
-        )
-    for i in range(tl.cdiv(V, BV)):
-        column = i * BV + tl.arange(0, BV)
-        apply_blocks(
-            v, u, column, column < V, H * V, H * V, row0, row1, row2, row3, in0, in1, in2, in3,
-            t00, t10, t11, t20, t21, t22, t30, t31, t32, t33, PRECISION,
-        )  # fmt: skip
-
-
-@triton.jit
-def scale_columns(
-    i00, i10, i11, i20, i21, i22, i30, i31, i32, i33, b0, b1, b2, b3, dtype: tl.constexpr
-):  # fmt: skip
-    """The lower blocks of a matrix times a diagonal one, rounded."""
-    return (
-        (i00 * b0[None, :]).to(dtype),
-        (i10 * b0[None, :]).to(dtype), (i11 * b1[None, :]).to(dtype),
-        (i20 * b0[None, :]).to(dtype), (i21 * b1[None, :]).to(dtype), (i22 * b2[None, :]).to(dtype),
-        (i30 * b0[None, :]).to(dtype), (i31 * b1[None, :]).to(dtype), (i32 * b2[None, :]).to(dtype),
-        (i33 * b3[None, :]).to(dtype),
-    )  # fmt: skip
 
 
 @triton.jit
@@ -271,44 +212,21 @@ def store_row(inverse, row, valid, H: tl.constexpr, C: tl.constexpr, x0, x1, x2,
         tl.store(target + 48, x3.to(inverse.dtype.element_ty), mask=valid[:, None])
 
 
-@triton.jit
-def apply_blocks(
-    source, target, column, inside, from_stride, stride, row0, row1, row2, row3, in0, in1, in2, in3,
-    t00, t10, t11, t20, t21, t22, t30, t31, t32, t33, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """target = T @ source on some columns of a chunk, T given by its lower blocks."""
-    s0 = load_rows(source, row0, in0, from_stride, column, inside)
-    s1 = load_rows(source, row1, in1, from_stride, column, inside)
-    s2 = load_rows(source, row2, in2, from_stride, column, inside)
-    s3 = load_rows(source, row3, in3, from_stride, column, inside)
-    y0 = dot(t00, s0, PRECISION)
-    y1 = dot(t10, s0, PRECISION) + dot(t11, s1, PRECISION)
-    y2 = dot(t20, s0, PRECISION) + dot(t21, s1, PRECISION) + dot(t22, s2, PRECISION)
-    y3 = dot(t30, s0, PRECISION) + dot(t31, s1, PRECISION) + dot(t32, s2, PRECISION) + dot(t33, s3, PRECISION)
-    out = target + column[None, :]
-    dtype = target.dtype.element_ty
-    tl.store(out + row0[:, None] * stride, y0.to(dtype), mask=in0[:, None] & inside[None, :])
-    tl.store(out + row1[:, None] * stride, y1.to(dtype), mask=in1[:, None] & inside[None, :])
-    tl.store(out + row2[:, None] * stride, y2.to(dtype), mask=in2[:, None] & inside[None, :])
-    tl.store(out + row3[:, None] * stride, y3.to(dtype), mask=in3[:, None] & inside[None, :])
-
-
-def solve(k: Tensor, v: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks) -> Solved:
-    """Solve every chunk's triangular system.
+def solve(k: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks) -> Tensor:
+    """Rows of every chunk's (I + A)^-1, [B, T, H, C].
 
     Fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t, unless
     the scan has.
     """
-    key_dim, (batch, length, heads, value_dim) = k.shape[3], v.shape
-    inverse = k.new_empty(batch, length, heads, chunks.size)
-    w, u = k.new_empty(batch, length, heads, key_dim), torch.empty_like(v)
+    heads = beta.shape[2]
+    inverse = k.new_empty(*beta.shape, chunks.size)
     solve_kernel[(chunks.slots * heads,)](
-        k, v, beta, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, inverse, w, u,
-        keys.path, *chunks.pointers, length, chunks.per_sequence,
-        H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size,
+        k, beta, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, inverse, keys.path,
+        *chunks.pointers, chunks.length, chunks.per_sequence,
+        H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size,
         KEYS=STORED if keys.stored else keys.mode, KEEP=keys.path is not None and not keys.stored,
         HAS_GATE=keys.gate is not None and not keys.stored,
         HAS_ANCHOR=keys.anchor is not None and not keys.stored, PACKED=chunks.packed, STATE_GATE=gates.kind,
         PRECISION=operand_precision(k.dtype), EXACT=exact_precision(k.dtype),
     )  # fmt: skip
-    return Solved(inverse, w, u)
+    return inverse

@@ -1,4 +1,4 @@
-"""W and U again from the saved inverse, and the gradient of the triangular system (T12, differentiated)."""
+"""W = T K from the saved inverse, and the gradient of the triangular system (T12, differentiated)."""
 
 from typing import NamedTuple
 
@@ -35,14 +35,13 @@ class SolveGradients(NamedTuple):
 
 # Plain products of a [C, C] tile with [C, 64] ones: no number of warps or stages is more than 7 % off this one.
 @autotune(
-    configurations([{"BK": 64, "BV": 64}], warps=(4,), stages=(3,)) + unrolled(BK=32, BV=32),
-    ["K", "V", "C", "STATE_GATE"],
+    configurations([{"BK": 64}], warps=(4,), stages=(3,)) + unrolled(BK=32),
+    ["K", "C", "STATE_GATE"],
 )
 @triton.jit
 def apply_kernel(
-    k, v, beta, sums, inverse, w, u, bounds, first, owner, length, per_sequence,
-    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
-    BV: tl.constexpr,
+    k, beta, sums, inverse, w, bounds, first, owner, length, per_sequence,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     PACKED: tl.constexpr, STATE_GATE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -55,42 +54,33 @@ def apply_kernel(
     valid = row < left
     token = (start + chunk * C).to(tl.int64) * H + head
     key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
-    write = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
+    rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
+    if STATE_GATE == 1:
+        rate *= tl.exp(tl.load(sums + token + row * H, mask=valid, other=0.0))
     solve = tl.load(
         inverse + token * C + row[:, None] * (H * C) + row[None, :], mask=valid[:, None], other=0.0
     )
-    system = (solve.to(tl.float32) * write[None, :]).to(solve.dtype)
-    erases = system
-    if STATE_GATE == 1:
-        erase = write * tl.exp(tl.load(sums + token + row * H, mask=valid, other=0.0))
-        erases = (solve.to(tl.float32) * erase[None, :]).to(solve.dtype)
+    system = (solve.to(tl.float32) * rate[None, :]).to(solve.dtype)
     for i in range(tl.cdiv(K, BK)):
         key = i * BK + tl.arange(0, BK)
-        by_key = token * K + row[:, None] * (H * K) + key[None, :]
         in_row = valid[:, None] & (key < K)[None, :]
         shared = key_token * K + row[:, None] * (H // G * K) + key[None, :]
-        product = dot(erases, tl.load(k + shared, mask=in_row, other=0.0), PRECISION)
-        tl.store(w + by_key, product.to(w.dtype.element_ty), mask=in_row)
-    for i in range(tl.cdiv(V, BV)):
-        value = i * BV + tl.arange(0, BV)
-        by_value = token * V + row[:, None] * (H * V) + value[None, :]
-        in_row = valid[:, None] & (value < V)[None, :]
-        product = dot(system, tl.load(v + by_value, mask=in_row, other=0.0), PRECISION)
-        tl.store(u + by_value, product.to(u.dtype.element_ty), mask=in_row)
+        product = dot(system, tl.load(k + shared, mask=in_row, other=0.0), PRECISION)
+        tl.store(
+            w + token * K + row[:, None] * (H * K) + key[None, :], product.to(w.dtype.element_ty), mask=in_row
+        )
 
 
-def apply_inverse(
-    k: Tensor, v: Tensor, beta: Tensor, gates: GateSums, inverse: Tensor, chunks: Chunks
-) -> tuple[Tensor, Tensor]:
-    """W and U as `wy.solve` left them, from the saved inverse."""
-    key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
-    w, u = k.new_empty(*v.shape[:3], key_dim), torch.empty_like(v)
+def apply_inverse(k: Tensor, beta: Tensor, gates: GateSums, inverse: Tensor, chunks: Chunks) -> Tensor:
+    """W = T K, which erases, [B, T, H, K]; each row of K times the product of its gates where the memory is gated."""
+    heads, key_dim = beta.shape[2], k.shape[3]
+    w = k.new_empty(*beta.shape, key_dim)
     apply_kernel[(chunks.slots * heads,)](
-        k, v, beta, gates.sums, inverse, w, u, *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, PACKED=chunks.packed,
+        k, beta, gates.sums, inverse, w, *chunks.pointers, chunks.length, chunks.per_sequence,
+        H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, PACKED=chunks.packed,
         STATE_GATE=gates.kind, PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
-    return w, u
+    return w
 
 
 # Several [C, C] tiles live at once, so column blocks stay at 64. Narrower ones are miscompiled for Hopper (see
