@@ -43,6 +43,8 @@ substitution : bool [False]
     Chunk order: triangular systems are solved by substitution, before the chunk's entry is known, for what meets it and
     for what does not, and combined; log gates are summed in float32; where one head clips, all are stepped. Otherwise
     inverses, in blocks of 16, are applied to what the entry leaves.
+residuals : bool [False]
+    Chunk order: the inverse meets beta (V - K S), formed first and stored, rather than V and K apart.
 wide_steps : bool [False]
     Chunk order: chunks that clip are stepped in float64 rather than float32.
 swept : number [0]
@@ -96,6 +98,7 @@ def _chunk(dtype: str) -> dict[str, Any]:
         "operands": dtype,
         "outputs": dtype,
         "preconditioner": "float32",
+        "residuals": True,
         **_STEPS,
     }
 

@@ -129,14 +129,21 @@ class _Run:
         size = tokens.stop - tokens.start
         lower = np.tril(beta[..., None] * self._product(keys, transpose(writes)), -1)
         solve = np.linalg.inv(np.eye(size) + lower).astype(np.float32)
-        solve = self._stored(solve * beta[..., None, :])
         memory = transpose(self._stored(self.state))
-        erase, target = self._stored(self._product(solve, keys)), self._stored(self._product(solve, values))
-        gained = self._stored(target - self._product(erase, memory))
+        gained = self._stored(self._solved(solve, keys, values, beta, memory))
         seen = self._stored(np.tril(self._product(queries, transpose(writes))))
         read = self._product(queries, memory) + self._product(seen, gained)
         self.outputs[..., tokens, :] = self._converted(self.scale * read, self.model.outputs)
         self.state = self.state + self._product(transpose(gained), writes)
+
+    def _solved(self, inverse: Single, keys: Single, values: Single, beta: Single, memory: Single) -> Single:
+        """T (V - K S), T = (I + A)^-1 Diag(beta)."""
+        if self.model.residuals:
+            missing = beta[..., None] * (values - self._product(keys, memory))
+            return self._product(self._stored(inverse), self._stored(missing))
+        solve = self._stored(inverse * beta[..., None, :])
+        erase, target = self._stored(self._product(solve, keys)), self._stored(self._product(solve, values))
+        return target - self._product(erase, memory)
 
     def _stepped(self, tokens: slice) -> Array:
         """d of every token of a chunk; the one handed on is rounded, its rest carried or dropped."""

@@ -53,6 +53,9 @@ class KernelModel:
         chunk's entry and for those that do not (`substitution.Substituted`), log gates are summed in float32, and one
         head that clips has all heads of the run stepped. Otherwise blocks of the inverse meet the entry's own right
         side.
+    residuals : bool
+        Chunk order: whether the inverse meets beta (V - K S), formed first and stored, rather than V and K apart, to
+        form U = T V and W = T K, T = (I + A)^-1 Diag(beta).
     wide_steps : bool
         Whether chunks that clip are stepped in float64 rather than float32 (chunk order).
     swept : float
@@ -82,6 +85,7 @@ class KernelModel:
     chopped: bool = False
     fused: bool = True
     substitution: bool = False
+    residuals: bool = False
     wide_steps: bool = False
     swept: float = 0.0
     ordered: bool = False
@@ -92,6 +96,7 @@ class KernelModel:
         require(not (self.substitution and narrow), "substitution: expected float32 storage and operands")
         whole = self.order == "recurrent" or self.memory == FLOAT32
         require(whole, f"memory: expected float32 between chunks, got {self.memory.name}")
+        require(not (self.substitution and self.residuals), "residuals: expected no substitution")
 
     @property
     def operand_product(self) -> float:
@@ -175,6 +180,7 @@ CHUNK_FP32 = replace(
     CHUNK_ANY_ORDER,
     name="chunk, float32 in order",
     compensated=True,
+    residuals=True,
     wide_steps=True,
     swept=LARGEST_SWEPT_STEP,
     ordered=True,
@@ -192,6 +198,7 @@ CHUNK_TF32 = replace(
     accumulation=TENSOR_CORE_UNIT,
     formed_product=TF32_UNIT,
     compensated=True,
+    residuals=True,
     wide_steps=True,
     swept=LARGEST_SWEPT_STEP,
 )
@@ -208,6 +215,7 @@ CHUNK_BF16 = KernelModel(
     exact_product=TF32X3_UNIT,
     formed_product=TF32_UNIT,
     compensated=True,
+    residuals=True,
     wide_steps=True,
     swept=LARGEST_SWEPT_STEP,
 )

@@ -504,10 +504,15 @@ def _written(ex: Execution, given: _Given, chunk: slice, state: Array, run: Run)
     gram = model.gram_products(keys.shape[-1])
     lower = np.tril(ex.single(beta * ex.product(keys, np.swapaxes(writes, 1, 2), gram)), -1)
     inverse = inverted(ex, lower, model.exact_products, fused=model.fused)
-    solve = stored(np.tril(ex.single(inverse * np.swapaxes(beta, 1, 2))))
-    erase, target = (stored(ex.product(solve, x, model.products)) for x in (keys, values))
     memory = stored(state)
-    gained = stored(ex.sum(target, -erase, memory, model.products, fused=model.fused))
+    if model.residuals:
+        residual = ex.sum(values, -keys, memory, model.products, fused=model.fused)
+        right = stored(ex.single(beta * residual))
+        gained = stored(ex.product(stored(np.tril(inverse)), right, model.products))
+    else:
+        solve = stored(np.tril(ex.single(inverse * np.swapaxes(beta, 1, 2))))
+        erase, target = (stored(ex.product(solve, x, model.products)) for x in (keys, values))
+        gained = stored(ex.sum(target, -erase, memory, model.products, fused=model.fused))
     seen = stored(np.tril(ex.product(queries, np.swapaxes(writes, 1, 2), model.products)))
     read = ex.sum(
         ex.product(queries, memory, model.products), seen, gained, model.products, fused=model.fused

@@ -1,4 +1,4 @@
-"""Error of a chunk's write values X = U - W H, beside the solution of its system (T12, T18)."""
+"""Error of a chunk's write values X = T (V - K H), beside the solution of its system (T12, T18)."""
 
 import numpy as np
 
@@ -20,10 +20,10 @@ class Solve:
     values' features, (N, C): `missed`, by how much substitution misses the equations; `of_right_side`, what blocks of
     the inverse below its diagonal add; `lost`, what every later rounding adds, but for the conversion of X.
 
-    W = T K and U = T V come from the same computed T, so its rounding meets the chunk's residuals V - K H, not V and
-    K H apart. The kernel's memory is H + E. Where E is small, the size of its rows widens H entry by entry; where it is
-    large, its part is bounded by ||w|| ||E|| for each row w of W or of its error, as rounding is linear in what it
-    rounds. The smaller of both holds.
+    Where W = T K and U = T V are formed they come from the same computed T, so its rounding meets the chunk's residuals
+    V - K H, not V and K H apart. The kernel's memory is H + E. Where E is small, the size of its rows widens H entry by
+    entry; where it is large, its part is bounded by ||w|| ||E|| for each row w that meets it or of its error, as
+    rounding is linear in what it rounds. The smaller of both holds.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Solve:
         residual = np.linalg.norm(setup.values[:, chunk] - setup.keys[:, chunk] @ memory, axis=-1) + met
         right = np.abs(self.beta) * residual
         self.of_right_side = np.einsum("ncj,nj->nc", self.inverted.of_right_side, right)
-        self.lost = self._lost(residual)
+        self.lost = self._met() if model.residuals else self._lost(residual)
 
     def _see(self, quantity: str, matrix: Enclosed, size: Array, fmt: Format = FLOAT32) -> None:
         """Numbers of a format whose rows are tokens, or partial sums of the size of those."""
@@ -88,6 +88,38 @@ class Solve:
 
     def _stored(self, matrix: Enclosed) -> Enclosed:
         return matrix.stored(self.setup.model.storage, self.setup.model.rounding_factor)
+
+    def _met(self) -> Array:
+        """Of beta (V - K (H + E)), stored, of the stored inverse, and of their product."""
+        model, length = self.setup.model, self.beta.shape[1]
+        values, terms = Enclosed(self.setup.values[:, self.chunk]), np.arange(1, length + 1)[:, None]
+        solve = self._stored(self.inverted.matrix.settled().masked(np.tri(length, dtype=bool)))
+        self._see("(I + A)^-1", solve, solve.computed, model.held)
+
+        def solved(memory: Enclosed) -> Enclosed:
+            residual = values.plus_product(
+                self.keys.negated(), memory, self.setup.key_dim, model.products, fused=model.fused
+            )
+            self._see("V - K S", residual, values.computed + self.keys.computed @ memory.computed)
+            right = self._stored(residual.scaled(self.beta[..., None]))
+            self._see("beta (V - K S)", right, right.computed, model.held)
+            return solve.times(right, terms, model.products)
+
+        widened, plain = solved(self.widened), solved(self.memory)
+        # Half a spacing is not linear: twice that of H's part and u times E's bound that of the sum.
+        each = (
+            linear_error(self.setup.key_dim, model.products) + linear_error(length, model.products) + 2 * UNIT
+        )
+        if model.storage != FLOAT32:
+            each += model.rounding_factor * model.storage.unit_roundoff
+        reach = np.abs(self.beta) * np.linalg.norm(self.keys.value, axis=-1)
+        part = self.spread_lost + each * self.spread
+        of_spread = (solve.computed @ (part[:, None] * reach)[..., None])[..., 0]
+        of_spread += (np.asarray(solve.error) @ (self.spread[:, None] * reach)[..., None])[..., 0]
+        result: Array = np.minimum(
+            np.linalg.norm(widened.error, axis=-1), 2 * np.linalg.norm(plain.error, axis=-1) + of_spread
+        )
+        return result
 
     def _lost(self, residual: Array) -> Array:
         values = Enclosed(self.setup.values[:, self.chunk])

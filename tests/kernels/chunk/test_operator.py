@@ -4,10 +4,11 @@ from functools import cache
 
 import pytest
 import torch
-from osdn_kernels import chunk_osdn, osdn_preconditioner, sequential_scan
+from osdn_kernels import chunk_osdn, chunk_osgdn, osdn_preconditioner, osgdn_reference, sequential_scan
+from osdn_kernels.chunk import state
 from osdn_kernels.reference.tokenwise import osdn_reference, preconditioner_reference
 from support.kernels.agreement import FLOAT32, OUTPUTS, assert_agrees, in_float32
-from support.kernels.reference_cases import GATES, Call, draw, gradients, relative_error, results
+from support.kernels.reference_cases import GATES, Call, draw, draw_gated, gradients, relative_error, results
 
 SHAPES = {
     "several chunks, the last partial": {"length": 200, "batch": 1, "heads": 1, "chunk_size": 64},
@@ -28,6 +29,17 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape(shape):
     assert_agrees(draw("some clip", "to anchor", **SHAPES[shape]))
+
+
+@pytest.mark.parametrize("config", state.CHAIN[1:4:2], ids=str)
+def test_every_way_to_lay_out_the_memory(config, monkeypatch):
+    """Transposed, as all other tests here have it, or not; narrower than the values."""
+    monkeypatch.setattr(state.memory_kernel, "configs", [config])
+    shape = {"length": 40, "value_dim": 72, "chunk_size": 32, "batch": 1}
+    assert_agrees(draw("some clip", "to anchor", **shape))
+    assert_agrees(
+        draw_gated("fast", state_gate="head", beta_aware=False, **shape), chunk_osgdn, osgdn_reference
+    )
 
 
 @pytest.mark.parametrize("gates", GATES)

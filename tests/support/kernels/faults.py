@@ -28,7 +28,7 @@ FAULTS = {
         "y0, y1, y2, y3 = tl.trans(k0), tl.trans(k1), tl.trans(k2), tl.trans(k3)",
     ),
     "the read leaves out the token's own write": (
-        state, "memory_kernel", "row[:, None] >= row[None, :]", "row[:, None] > row[None, :]",
+        state, "memory_kernel", "down(row, FLIP) >= across(row, FLIP)", "down(row, FLIP) > across(row, FLIP)",
     ),
     "the last partial chunk is dropped": (
         state, "memory_kernel", "for i in range(chunks):", "for i in range(tokens // C):",

@@ -242,7 +242,7 @@ def test_plain_sums_leave_the_bound_of_compensated_ones():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_is_stored_has_the_formats_declared(dtype):
-    """Write keys, the inverse and W and U, the memory as products read it; d and the final state."""
+    """Write keys, the inverse, write values, the memory as products read it; d and the final state."""
     from osdn_kernels.boundary.rule import Rule
     from osdn_kernels.chunk import stages as chunk
     from osdn_kernels.chunk.write_keys import LEARNED
@@ -256,7 +256,7 @@ def test_what_is_stored_has_the_formats_declared(dtype):
     options = chunk.ChunkOptions(1.0, Rule(0.5, 0.0, 2.0, False), 16, LEARNED, keep=True)
     found = chunk.forward(Inputs(q, k, v, beta), options, chunks)
     declared = chunk_osdn.numerics[dtype]
-    states, written = keep_states(found.write_key, k, v, GateSums(), None, chunks)
+    states, written = keep_states(k, found.write_key, v, beta, found.inverse, GateSums(), None, chunks)
     for stored in (found.write_key, found.inverse, states, written):
         assert stored.dtype == getattr(torch, declared["storage"])
     assert found.o.dtype == getattr(torch, declared["outputs"])
