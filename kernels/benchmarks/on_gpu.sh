@@ -44,7 +44,7 @@ step() {
 }
 
 selftest() {
-    step selftest "${LIMIT_SELFTEST:-600}" python3 -m osdn_kernels.selftest.command --json "$out/selftest.json"
+    step selftest "${LIMIT_SELFTEST:-600}" python3 -m osdn_kernels.selftest --json "$out/selftest.json"
 }
 
 # Kernels and dtypes of the cross-check; the first configuration of ours, since tuning is not what it is about.
@@ -95,7 +95,7 @@ sanitizer() {
     for tool in memcheck racecheck; do
         for problem in "chunk bf16" "recurrent bf16"; do
             step "$tool-${problem// /-}" "${LIMIT_SANITIZER:-600}" compute-sanitizer --tool "$tool" \
-                --error-exitcode 9 python3 -m osdn_kernels.selftest.command --problem "$problem" &
+                --error-exitcode 9 python3 -m osdn_kernels.selftest --problem "$problem" &
         done
     done
     finished

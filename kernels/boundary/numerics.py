@@ -87,7 +87,7 @@ _IN_ORDER = {"ordered": True, "ordered_gram": MAX_FEATURES}
 _TENSOR_CORES = {"accumulation": TENSOR_CORE_SUM, "exact_product": TF32X3_PRODUCT}
 _FORMED_IN_TF32 = {"accumulation": TENSOR_CORE_SUM, "formed_product": TF32_PRODUCT}
 
-_STEPS = {"compensated": True, "wide_steps": True, "swept": LARGEST_SWEPT_STEP}
+_STEPS = {"residuals": True, "compensated": True, "wide_steps": True, "swept": LARGEST_SWEPT_STEP}
 
 
 def _chunk(dtype: str) -> dict[str, Any]:
@@ -98,7 +98,6 @@ def _chunk(dtype: str) -> dict[str, Any]:
         "operands": dtype,
         "outputs": dtype,
         "preconditioner": "float32",
-        "residuals": True,
         **_STEPS,
     }
 
