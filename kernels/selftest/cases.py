@@ -62,8 +62,8 @@ SLOW = {"eta": 0.05, "d_min": 0.7, "d_max": 1.15}
 """A rule whose scan goes by sweeps; some chunks leave its box and some do not."""
 
 SWEEPS = (
-    "series_kernel", "walk_kernel", "join_kernel", "unsettled_kernel", "mark_kernel", "pattern_kernel",
-    "walk_back_kernel", "join_back_kernel", "unsettled_back_kernel", "spread_clipped_kernel",
+    "series_kernel", "sweep_kernel", "unsettled_kernel", "mark_kernel", "pattern_kernel",
+    "sweep_back_kernel", "unsettled_back_kernel", "spread_clipped_kernel",
 )  # fmt: skip
 
 HALF, FULL = torch.bfloat16, torch.float32

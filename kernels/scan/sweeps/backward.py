@@ -7,6 +7,8 @@ certificate are those of `sweeps`, relative to the adjoint's norm: the transpose
 does not either.
 """
 
+# ruff: noqa: RUF005 -- Triton knows no unpacking
+
 from typing import Any
 
 import torch
@@ -19,18 +21,24 @@ from ...launch.sequences import Chunks, chunk_of, sequence_of
 from ...launch.tuning import autotune, configurations
 from ..operator import feedback_weight
 from .blocks import (
-    AHEAD,
     BLOCK as CHUNKS,
+    ENDED,
+    GOES_ON,
+    TOGETHER,
     UNSPECIALIZED,
     allowed_sweeps,
     answer,
     apart,
+    arrive,
     blocks_of,
+    leave,
     lengthen,
     load_pair,
     most_sweeps,
     norm_of,
+    progress_of,
     spread_of,
+    wait_for,
 )
 from .pattern import ROWS, WHOLE, Swept
 from .walk import load_numbers, load_tokens
@@ -128,16 +136,55 @@ def walk_back_chunk(
     return adjoint, rest, slope, mass, strength, total, opens
 
 
+@triton.jit
+def walk_back_block(
+    adjoint, rest, k, shrinks, feedback, grad, rho, exits, pattern, grad_initial, planes, factors, row, item, place,
+    left, chain, block, size, rows, eta,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, CHUNKS: tl.constexpr, ROWS: tl.constexpr,
+    HAS_GATE: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+):  # fmt: skip
+    """Walk one block from adjoint + rest [BK] at its end, and leave how it passes a change of that on in its `row`."""
+    feature = tl.arange(0, BK)
+    known = feature < K
+    own = row.to(tl.int64) * K + feature
+    tl.store(planes + WALKED * size + own, adjoint, mask=known)
+    tl.store(planes + (WALKED + 1) * size + own, rest, mask=known)
+    mass, strength = tl.zeros([BK], tl.float32), tl.zeros([BK], tl.float32)
+    opens = tl.full([BK], WHOLE, tl.int32)
+    slope, total = 1.0, 0.0
+    count = tl.minimum(tl.cdiv(left, C), CHUNKS)
+    for passed in range(count):
+        chunk = count - 1 - passed
+        adjoint, rest, slope, mass, strength, total, opens = walk_back_chunk(
+            adjoint, rest, slope, mass, strength, total, opens, k, shrinks, feedback, grad, rho, exits, pattern,
+            place + chunk * (C * H), item + chunk * H, left - chunk * C, eta,
+            H, K, C, BK, ROWS, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
+        )  # fmt: skip
+    tl.store(planes + EXIT * size + own, adjoint, mask=known)
+    tl.store(planes + (EXIT + 1) * size + own, rest, mask=known)
+    common, own_part = spread_of(mass, strength, total)
+    tl.store(planes + SLOPE * size + own, tl.where(opens == WHOLE, slope, 0.0), mask=known)
+    tl.store(planes + COMMON * size + own, tl.where(opens == WHOLE, common, 0.0), mask=known)
+    tl.store(planes + OWN * size + own, own_part, mask=known)
+    tl.store(factors + row, slope)
+    tl.store(factors + rows + row, eta * tl.sum(tl.where(known, strength, 0.0), 0))
+    if block == 0:
+        tl.store(grad_initial + chain * K + feature, adjoint, mask=known)
+
+
 @autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
 @triton.jit(do_not_specialize=UNSPECIALIZED)
-def walk_back_kernel(
+def sweep_back_kernel(
     k, shrinks, feedback, grad, grad_final, grad_initial, swept, pattern, rho, exits, planes, factors, tolerance,
-    opened, bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, chains, sweep, eta,
+    opened, progress, bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, rows, chains,
+    sweeps, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, CHUNKS: tl.constexpr, ROWS: tl.constexpr,
-    HAS_GATE: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr,
-    SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
+    TOGETHER: tl.constexpr, HAS_GATE: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0)
+    """One block in one sweep; see `forward.sweep_kernel`."""
+    ticket = tl.atomic_add(progress, 1)
+    sweep, program = ticket // rows, ticket % rows
     head = program % H
     sequence, block, start, tokens = chunk_of(
         program // H, bounds, first, owner, length, per_sequence, CHUNKS * C, PACKED
@@ -150,90 +197,107 @@ def walk_back_kernel(
     if PACKED:
         slot = tl.load(first_chunk + sequence)
     item = (slot + block * CHUNKS).to(tl.int64) * H + head
-    goes_on = (sweep == 0) | (tl.load(opened + (sweep - 1) * chains + chain, mask=sweep > 0, other=0) != 0)
-    if (tl.load(swept + item) == 0) | (goes_on == 0):
+    if tl.load(swept + item) == 0:
         return
+    arrived = progress + 1 + sweep * chains + chain
+    ready = arrived + sweeps * chains
+    if sweep > 0:  # noqa: SIM102 -- the flag of the sweep before is there only then
+        if wait_for(ready - chains) == ENDED:
+            leave(ready, ENDED)
+            return
     feature = tl.arange(0, BK)
     known = feature < K
     own = program.to(tl.int64) * K + feature
-    size = tl.num_programs(0).to(tl.int64) * K
+    size = rows.to(tl.int64) * K
     adjoint, rest = load_pair(planes, WANTED, own, size, known & (sweep > 0))
     moved = norm_of(apart(planes, WANTED, own, WALKED, own, size, known & (sweep > 0)))
     follows = known & (sweep > 0) & (left > CHUNKS * C)
     gap = norm_of(apart(planes, EXIT, own + H * K, WALKED, own, size, follows))
     allowed = tl.load(tolerance + chain, mask=sweep > 0, other=0.0) * norm_of(adjoint)
-    settled = moved <= allowed
-    if (sweep == 0) | (settled == 0) | ((gap <= 4.0 * allowed) == 0):
+    settled = (sweep > 0) & (moved <= allowed)
+    blocks = tl.cdiv(tokens, CHUNKS * C)
+    last = sweep + 1 >= tl.minimum(allowed_sweeps(blocks), sweeps)
+    if (settled == 0) | ((gap <= 4.0 * allowed) == 0):
         tl.store(opened + sweep * chains + chain, 1)
-    if (sweep > 0) & (settled | (sweep + 1 >= allowed_sweeps(tl.cdiv(tokens, CHUNKS * C)))):
-        return
     if HAS_GRAD_FINAL:
-        last = known & (sweep == 0) & (left <= CHUNKS * C)
-        adjoint += tl.load(grad_final + chain * K + feature, mask=last, other=0.0).to(tl.float32)
-    tl.store(planes + WALKED * size + own, adjoint, mask=known)
-    tl.store(planes + (WALKED + 1) * size + own, rest, mask=known)
-    mass, strength = tl.zeros([BK], tl.float32), tl.zeros([BK], tl.float32)
-    opens = tl.full([BK], WHOLE, tl.int32)
-    slope, total = 1.0, 0.0
-    count = tl.minimum(tl.cdiv(left, C), CHUNKS)
-    for passed in range(count):
-        chunk = count - 1 - passed
-        at = item + chunk * H
-        place = (start + (block * CHUNKS + chunk) * C).to(tl.int64) * H + head
-        adjoint, rest, slope, mass, strength, total, opens = walk_back_chunk(
-            adjoint, rest, slope, mass, strength, total, opens, k, shrinks, feedback, grad, rho, exits, pattern, place,
-            at, left - chunk * C, eta, H, K, C, BK, ROWS, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
+        at_end = known & (sweep == 0) & (left <= CHUNKS * C)
+        adjoint += tl.load(grad_final + chain * K + feature, mask=at_end, other=0.0).to(tl.float32)
+    if (sweep == 0) | ((settled == 0) & (last == 0)):
+        walk_back_block(
+            adjoint, rest, k, shrinks, feedback, grad, rho, exits, pattern, grad_initial, planes, factors, program,
+            item, (start + block * (CHUNKS * C)).to(tl.int64) * H + head, left, chain, block, size, rows, eta,
+            H, K, C, BK, CHUNKS, ROWS, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
         )  # fmt: skip
-    tl.store(planes + EXIT * size + own, adjoint, mask=known)
-    tl.store(planes + (EXIT + 1) * size + own, rest, mask=known)
-    common, own_part = spread_of(mass, strength, total)
-    tl.store(planes + SLOPE * size + own, tl.where(opens == WHOLE, slope, 0.0), mask=known)
-    tl.store(planes + COMMON * size + own, tl.where(opens == WHOLE, common, 0.0), mask=known)
-    tl.store(planes + OWN * size + own, own_part, mask=known)
-    tl.store(factors + program, slope)
-    tl.store(factors + tl.num_programs(0) + program, eta * tl.sum(tl.where(known, strength, 0.0), 0))
-    if block == 0:
-        tl.store(grad_initial + chain * K + feature, adjoint, mask=known)
+    if arrive(arrived) + 1 == blocks:
+        # One block is exact as it is walked.
+        goes_on = (tl.atomic_add(opened + sweep * chains + chain, 0) != 0) & (last == 0) & (blocks > 1)
+        if goes_on:
+            join_blocks_back(
+                planes,
+                factors,
+                tolerance + chain,
+                program - block * H,
+                blocks,
+                size,
+                rows,
+                eta,
+                H,
+                K,
+                BK,
+                TOGETHER,
+            )
+        leave(ready, tl.where(goes_on, GOES_ON, ENDED))
 
 
-@autotune(configurations(warps=(1,)), ["K", "C"])
-@triton.jit(do_not_specialize=UNSPECIALIZED)
-def join_back_kernel(
-    planes, factors, tolerance, opened, bounds, first, length, rows, chains, sweep, eta,
-    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
+@triton.jit
+def load_map(
+    planes, factors, row, size, rows, here, follows, H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr
+):
+    """As `forward.load_map`, backwards."""
+    feature = tl.arange(0, BK)
+    known = (feature < K) & here
+    cells = row.to(tl.int64) * K + feature
+    walked, rest = load_pair(planes, WALKED, cells, size, known)
+    gap = apart(planes, EXIT, cells, WALKED, cells - H * K, size, known & follows)
+    slopes = tl.load(planes + SLOPE * size + cells, mask=known, other=0.0)
+    common = tl.load(planes + COMMON * size + cells, mask=known, other=0.0)
+    own = tl.load(planes + OWN * size + cells, mask=known, other=0.0)
+    slope = tl.load(factors + row, mask=here, other=1.0)
+    kappa = tl.load(factors + rows + row, mask=here, other=0.0)
+    return walked, rest, gap, slopes, common, own, slope, kappa
+
+
+@triton.jit
+def join_blocks_back(
+    planes, factors, tolerance, row, blocks, size, rows, eta,
+    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
     """The adjoint at every block's end from those after it, as deviations from what was walked."""
-    chain = tl.program_id(0)
-    head = chain % H
-    if tl.load(opened + sweep * chains + chain) == 0:
-        return
-    _, _, slot, blocks = sequence_of(chain // H, bounds, first, length, C, PACKED)
     feature = tl.arange(0, BK)
-    size = rows.to(tl.int64) * K
     y = tl.zeros([BK], tl.float32)
     reach, farthest, strongest = 0.0, 0.0, 0.0
     # The last block keeps what it was walked from.
-    for passed in tl.range(0, blocks, num_stages=STAGES):
-        block = blocks - 1 - passed
-        at = (slot + block).to(tl.int64) * H + head
-        cells = at * K + feature
-        known = feature < K
-        walked, rest = load_pair(planes, WALKED, cells, size, known)
-        wanted = walked + y
-        rest += y - (wanted - walked)
-        tl.store(planes + WANTED * size + cells, wanted, mask=known)
-        tl.store(planes + (WANTED + 1) * size + cells, rest, mask=known)
-        slope = tl.load(factors + at)
-        kappa = tl.load(factors + rows + at)
-        reach = lengthen(reach, slope, kappa)
-        farthest = tl.maximum(farthest, reach)
-        strongest = tl.maximum(strongest, kappa)
-        gap = apart(planes, EXIT, cells, WALKED, cells - H * K, size, known & (block > 0))
-        slopes = tl.load(planes + SLOPE * size + cells, mask=known, other=0.0)
-        common = tl.load(planes + COMMON * size + cells, mask=known, other=0.0)
-        own = tl.load(planes + OWN * size + cells, mask=known, other=0.0)
-        y = slopes * (y + answer(y, common, own, eta)) + gap
-    tl.store(tolerance + chain, tl.where(strongest <= 1.0, TOLERANCE / (1.0 + farthest), -1.0))
+    for base in range(0, blocks, TOGETHER):
+        maps = ()
+        for j in tl.static_range(TOGETHER):
+            block = blocks - 1 - base - j
+            maps = maps + (
+                load_map(planes, factors, row + block * H, size, rows, block >= 0, block > 0, H, K, BK),
+            )
+        for j in tl.static_range(TOGETHER):
+            block = blocks - 1 - base - j
+            walked, rest, gap, slopes, common, own, slope, kappa = maps[j]
+            wanted = walked + y
+            rest += y - (wanted - walked)
+            cells = (row + block * H).to(tl.int64) * K + feature
+            known = (feature < K) & (block >= 0)
+            tl.store(planes + WANTED * size + cells, wanted, mask=known)
+            tl.store(planes + (WANTED + 1) * size + cells, rest, mask=known)
+            reach = lengthen(reach, slope, kappa)
+            farthest = tl.maximum(farthest, reach)
+            strongest = tl.maximum(strongest, kappa)
+            y = slopes * (y + answer(y, common, own, eta)) + gap
+    tl.store(tolerance, tl.where(strongest <= 1.0, TOLERANCE / (1.0 + farthest), -1.0))
 
 
 @autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
@@ -294,6 +358,7 @@ def sweep_back(
         torch.empty(2, rows, **make),
         torch.empty(chains, **make),
         opened,
+        progress_of(most, chains, k),
     )
     given = (k, shrinks, feedback, grad, grad_final, grad_initial, swept, met.pattern, rho, met.exits)
     options = {
@@ -303,16 +368,11 @@ def sweep_back(
         "PACKED": chunks.packed,
     }  # fmt: skip
 
-    for number in range(most if rows else 0):
-        walk_back_kernel[(rows,)](
+    if rows:
+        sweep_back_kernel[(most * rows,)](
             *given, *state, *blocks.pointers, chunks.first, blocks.length, blocks.per_sequence, chunks.per_sequence,
-            chains, number, eta, **options, CHUNKS=CHUNKS,
+            rows, chains, most, eta, **options, CHUNKS=CHUNKS, TOGETHER=TOGETHER,
         )  # fmt: skip
-        if number + 1 < most:
-            join_back_kernel[(chains,)](
-                *state, blocks.bounds, blocks.first, blocks.length, rows, chains, number, eta,
-                H=heads, K=dim, C=blocks.size, BK=tile(dim), PACKED=chunks.packed, STAGES=AHEAD,
-            )  # fmt: skip
     unsettled_back_kernel[(chains,)](
         *given, opened, chunks.bounds, chunks.first, chunks.length, chains, most, eta, **options
     )

@@ -1,17 +1,19 @@
 """Blocks of chunks: how many sweeps a sequence may take, and the rows that sweeps leave of each block."""
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from ...launch.sequences import Chunks, cut
 
 BLOCK = 4
 """Chunks in a block. Longer ones need fewer sweeps and leave fewer programs."""
 
-AHEAD = 5
-"""Blocks whose loads are under way when their turn to be joined comes."""
+TOGETHER = 2
+"""Blocks whose maps are loaded together when they are joined: more would leave registers for fewer walks."""
 
-UNSPECIALIZED = ("sweep", "sweeps", "chains", "rows")
+UNSPECIALIZED = ("sweeps", "chains", "rows")
 """Arguments of which Triton is not to compile variants for 1 and for multiples of 16."""
 
 
@@ -30,6 +32,42 @@ def most_sweeps(length: int, size: int) -> int:
 def allowed_sweeps(blocks):
     """Sweeps that a sequence may take, whatever it is batched with; the last only looks whether all has settled."""
     return tl.minimum(tl.minimum(blocks + 1, 8 + blocks // 32), 32)
+
+
+GOES_ON, ENDED = tl.constexpr(1), tl.constexpr(2)
+"""What the last program of a sweep leaves for those of the next."""
+
+
+def progress_of(sweeps: int, chains: int, like: Tensor) -> Tensor:
+    """The next item, then for each sweep and chain: programs that have ended, and what the last of them leaves."""
+    return torch.zeros(1 + 2 * sweeps * chains, dtype=torch.int32, device=like.device)
+
+
+@triton.jit
+def arrive(counter):
+    """How many programs came here before, all of whose writes are then seen."""
+    tl.debug_barrier()
+    before = tl.atomic_add(counter, 1)
+    tl.debug_barrier()
+    return before
+
+
+@triton.jit
+def leave(flag, number):
+    """Let those who wait for `flag` go on."""
+    tl.debug_barrier()
+    tl.atomic_xchg(flag, number)
+
+
+@triton.jit
+def wait_for(flag):
+    """What is left at `flag`, with all that was written before."""
+    found = tl.load(flag, volatile=True)
+    while found == 0:
+        found = tl.load(flag, volatile=True)
+    found = tl.atomic_add(flag, 0)
+    tl.debug_barrier()
+    return found
 
 
 @triton.jit

@@ -4,8 +4,8 @@ A sweep walks every block exactly from the d that it is thought to be entered wi
 same gains to a change y of that d, min(high, max(low, slope y + excess)) per feature, and how its gains answer y: by
 -eta G y, G = sum of w_t s_t s_t^T taken as its rank-one part and what that leaves of its diagonal. With both, the
 blocks of a sequence are joined, one after the other, which gives the entries of the next sweep. Blocks whose entry
-moves no more are not walked again. Every sweep is one launch of each kernel, and sequences that have settled return at
-once.
+moves no more are not walked again. All sweeps are one launch: programs take blocks sweep by sweep, the last of a
+sequence and head joins, and the others of the next sweep wait for it.
 
 Certificate. Let x be the joined entries and y = x - w how far they lie from the entries w that were walked from. At
 fixed gains the maps carry x exactly, so the clipped recurrence started at x_b misses x_{b+1} by no more than what the
@@ -16,6 +16,8 @@ kappa_b <= 2 slope_b. Hence |w - d| <= (1 + r) max |y| with r_{b+1} = l_b r_b + 
 stop where (1 + r) |y| is below half an ulp of 1, and where what each block hands on is indeed what the next was walked
 from. What does not settle is walked by one warp, from the first block that has not to the end.
 """
+
+# ruff: noqa: RUF005 -- Triton knows no unpacking
 
 from typing import NamedTuple
 
@@ -30,18 +32,24 @@ from ...launch.runtime import tile
 from ...launch.sequences import Chunks, chunk_of, sequence_of
 from ...launch.tuning import autotune, configurations
 from .blocks import (
-    AHEAD,
     BLOCK,
+    ENDED,
+    GOES_ON,
+    TOGETHER,
     UNSPECIALIZED,
     allowed_sweeps,
     answer,
     apart,
+    arrive,
     blocks_of,
+    leave,
     lengthen,
     load_pair,
     most_sweeps,
     norm_of,
+    progress_of,
     spread_of,
+    wait_for,
 )
 from .walk import clip_to, walk_chunk
 
@@ -57,7 +65,7 @@ WALKED, WANTED, EXIT, EXCESS, LOW, HIGH, COMMON, OWN = (
 
 
 class Sweeps(NamedTuple):
-    """What sweeps leave on the device between launches.
+    """What sweeps leave on the device.
 
     - `planes`, [PLANES, blocks, H, K] float32
     - `factors`, [2, blocks, H] float32: slope and kappa of each block.
@@ -78,75 +86,24 @@ def sweeps_pay(rule: Rule) -> bool:
     return rule.eta <= LARGEST_SWEPT_STEP and not rule.pinned
 
 
-# One warp holds a row: sums over features then need no exchange between warps.
-@autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
-@triton.jit(do_not_specialize=UNSPECIALIZED)
-def walk_kernel(
-    k, shrinks, feedback, anchor, initial, gain, entry, entry_rest, clipped, final, out, path,
-    planes, factors, tolerance, opened, origin,
-    bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, chains, sweep,
-    eta, d_min, d_max,
+@triton.jit
+def walk_block(
+    d, rest, c, k, shrinks, feedback, gain, entry, entry_rest, clipped, final, out, path, planes, factors,
+    row, item, place, left, chain, size, rows, eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
-    HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_ORIGIN: tl.constexpr,
-    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
-    PACKED: tl.constexpr,
+    HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr,
+    SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0)
-    head = program % H
-    sequence, block, start, tokens = chunk_of(
-        program // H, bounds, first, owner, length, per_sequence, BLOCK * C, PACKED
-    )
-    left = tokens - block * (BLOCK * C)
-    if left <= 0:
-        return
-    chain = sequence * H + head
-    begin = 0
-    if HAS_ORIGIN:
-        begin = tl.load(origin + chain)
-    goes_on = (sweep == 0) | (tl.load(opened + (sweep - 1) * chains + chain, mask=sweep > 0, other=0) != 0)
-    if (block < begin) | (goes_on == 0):
-        return
+    """Walk one block from d + rest [BK], and leave what it does to a change of that in its `row` of the planes."""
     feature = tl.arange(0, BK)
     known = feature < K
-    slot = sequence * chunks_per_sequence
-    if PACKED:
-        slot = tl.load(first_chunk + sequence)
-    item = (slot + block * BLOCK).to(tl.int64) * H + head
-    c = tl.zeros([BK], tl.float32)
-    if HAS_ANCHOR:
-        c = tl.load(anchor + chain * K + feature, mask=known, other=0.0)
-    own = program.to(tl.int64) * K + feature
-    size = tl.num_programs(0).to(tl.int64) * K
-    d, rest = load_pair(planes, WANTED, own, size, known & (sweep > 0))
-    moved = norm_of(apart(planes, WANTED, own, WALKED, own, size, known & (sweep > 0)))
-    follows = known & (sweep > 0) & (block > begin)
-    gap = norm_of(apart(planes, EXIT, own - H * K, WALKED, own, size, follows))
-    allowed = tl.load(tolerance + chain, mask=sweep > 0, other=0.0)
-    settled = moved <= allowed
-    if (sweep == 0) | (settled == 0) | ((gap <= 4.0 * allowed) == 0):
-        tl.store(opened + sweep * chains + chain, 1)
-    if (sweep > 0) & (settled | (sweep + 1 >= allowed_sweeps(tl.cdiv(tokens, BLOCK * C)))):
-        return
-    if sweep == 0:
-        # The first block is entered with what is known; of the others this is a guess.
-        d = tl.full([BK], 1.0, tl.float32)
-        if HAS_INITIAL:
-            d = tl.load(initial + chain * K + feature, mask=known, other=0.0)
-        if HAS_ORIGIN:
-            reached = ((slot + begin * BLOCK).to(tl.int64) * H + head) * K + feature
-            at_begin = known & (block == begin) & (begin > 0)
-            rest = tl.load(entry_rest + reached, mask=at_begin, other=0.0)
-            reached = tl.load(entry + reached, mask=known & (begin > 0), other=0.0)
-            d = tl.where(begin > 0, reached, d)
-        if HAS_GATE:
-            d = tl.where(block > begin, clip_to(c, d_min, d_max), d)
+    own = row.to(tl.int64) * K + feature
     tl.store(planes + WALKED * size + own, d, mask=known)
     tl.store(planes + (WALKED + 1) * size + own, rest, mask=known)
     excess = tl.zeros([BK], tl.float32)
     low, high = tl.minimum(d_min - d, 0.0), tl.maximum(d_max - d, 0.0)
     mass, strength = tl.zeros([BK], tl.float32), tl.zeros([BK], tl.float32)
     slope, total = 1.0, 0.0
-    place = (start + block * (BLOCK * C)).to(tl.int64) * H + head
     for _ in range(tl.minimum(tl.cdiv(left, C), BLOCK)):
         tl.store(entry + item * K + feature, d, mask=known)
         tl.store(entry_rest + item * K + feature, rest, mask=known)
@@ -167,59 +124,162 @@ def walk_kernel(
     common, own_part = spread_of(mass, strength, total)
     tl.store(planes + COMMON * size + own, common, mask=known)
     tl.store(planes + OWN * size + own, own_part, mask=known)
-    tl.store(factors + program, slope)
-    tl.store(factors + tl.num_programs(0) + program, eta * tl.sum(tl.where(known, strength, 0.0), 0))
+    tl.store(factors + row, slope)
+    tl.store(factors + rows + row, eta * tl.sum(tl.where(known, strength, 0.0), 0))
     if left <= 0:
         tl.store(final + chain * K + feature, d, mask=known)
 
 
-# One warp, so that sums need no exchange; loads of the next blocks are under way while one is joined.
-@autotune(configurations(warps=(1,)), ["K", "C"])
+# One warp holds a row: sums over features then need no exchange between warps.
+@autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
 @triton.jit(do_not_specialize=UNSPECIALIZED)
-def join_kernel(
-    planes, factors, tolerance, opened, origin, bounds, first, length, rows, chains, sweep, eta, d_min, d_max,
-    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_ORIGIN: tl.constexpr,
-    PACKED: tl.constexpr, STAGES: tl.constexpr,
+def sweep_kernel(
+    k, shrinks, feedback, anchor, initial, gain, entry, entry_rest, clipped, final, out, path,
+    planes, factors, tolerance, opened, origin, progress,
+    bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, rows, chains, sweeps,
+    eta, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    TOGETHER: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr,
+    HAS_ORIGIN: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    KEEP: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """Entries of every block from the maps of those before, as deviations from what was walked: small, so exact."""
-    chain = tl.program_id(0)
-    head = chain % H
-    if tl.load(opened + sweep * chains + chain) == 0:
+    """One block in one sweep; the last program of a sequence and head joins its blocks for the next.
+
+    Items are taken in order, sweep by sweep: whoever waits, waits for programs that are at work.
+    """
+    ticket = tl.atomic_add(progress, 1)
+    sweep, program = ticket // rows, ticket % rows
+    head = program % H
+    sequence, block, start, tokens = chunk_of(
+        program // H, bounds, first, owner, length, per_sequence, BLOCK * C, PACKED
+    )
+    left = tokens - block * (BLOCK * C)
+    if left <= 0:
         return
-    _, _, slot, blocks = sequence_of(chain // H, bounds, first, length, C, PACKED)
+    chain = sequence * H + head
     begin = 0
     if HAS_ORIGIN:
         begin = tl.load(origin + chain)
+    if block < begin:
+        return
+    arrived = progress + 1 + sweep * chains + chain
+    ready = arrived + sweeps * chains
+    if sweep > 0:  # noqa: SIM102 -- the flag of the sweep before is there only then
+        if wait_for(ready - chains) == ENDED:
+            leave(ready, ENDED)
+            return
     feature = tl.arange(0, BK)
+    known = feature < K
+    slot = sequence * chunks_per_sequence
+    if PACKED:
+        slot = tl.load(first_chunk + sequence)
+    c = tl.zeros([BK], tl.float32)
+    if HAS_ANCHOR:
+        c = tl.load(anchor + chain * K + feature, mask=known, other=0.0)
+    own = program.to(tl.int64) * K + feature
     size = rows.to(tl.int64) * K
+    d, rest = load_pair(planes, WANTED, own, size, known & (sweep > 0))
+    moved = norm_of(apart(planes, WANTED, own, WALKED, own, size, known & (sweep > 0)))
+    follows = known & (sweep > 0) & (block > begin)
+    gap = norm_of(apart(planes, EXIT, own - H * K, WALKED, own, size, follows))
+    allowed = tl.load(tolerance + chain, mask=sweep > 0, other=0.0)
+    settled = (sweep > 0) & (moved <= allowed)
+    blocks = tl.cdiv(tokens, BLOCK * C)
+    last = sweep + 1 >= tl.minimum(allowed_sweeps(blocks), sweeps)
+    if (settled == 0) | ((gap <= 4.0 * allowed) == 0):
+        tl.store(opened + sweep * chains + chain, 1)
+    if sweep == 0:
+        # The first block is entered with what is known; of the others this is a guess.
+        d = tl.full([BK], 1.0, tl.float32)
+        if HAS_INITIAL:
+            d = tl.load(initial + chain * K + feature, mask=known, other=0.0)
+        if HAS_ORIGIN:
+            reached = ((slot + begin * BLOCK).to(tl.int64) * H + head) * K + feature
+            at_begin = known & (block == begin) & (begin > 0)
+            rest = tl.load(entry_rest + reached, mask=at_begin, other=0.0)
+            reached = tl.load(entry + reached, mask=known & (begin > 0), other=0.0)
+            d = tl.where(begin > 0, reached, d)
+        if HAS_GATE:
+            d = tl.where(block > begin, clip_to(c, d_min, d_max), d)
+    if (sweep == 0) | ((settled == 0) & (last == 0)):
+        walk_block(
+            d, rest, c, k, shrinks, feedback, gain, entry, entry_rest, clipped, final, out, path, planes, factors,
+            program, (slot + block * BLOCK).to(tl.int64) * H + head,
+            (start + block * (BLOCK * C)).to(tl.int64) * H + head, left, chain, size, rows, eta, d_min, d_max,
+            H, K, C, BK, BLOCK, ROWS, HAS_GATE, HAS_ANCHOR, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
+        )  # fmt: skip
+    if arrive(arrived) + 1 == blocks - begin:
+        # One block is exact as it is walked.
+        goes_on = (
+            (tl.atomic_add(opened + sweep * chains + chain, 0) != 0) & (last == 0) & (blocks - begin > 1)
+        )
+        if goes_on:
+            join_blocks(
+                planes, factors, tolerance + chain, program - block * H, begin, blocks, size, rows, eta, d_min, d_max,
+                H, K, BK, TOGETHER,
+            )  # fmt: skip
+        leave(ready, tl.where(goes_on, GOES_ON, ENDED))
+
+
+@triton.jit
+def load_map(
+    planes, factors, row, size, rows, here, follows, H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr
+):
+    """What was walked from in a block, with its rest, how far what it hands on lies from what the next was walked from,
+    and its map; of none where there is no block, that changes nothing."""
+    feature = tl.arange(0, BK)
+    known = (feature < K) & here
+    cells = row.to(tl.int64) * K + feature
+    walked, rest = load_pair(planes, WALKED, cells, size, known)
+    gap = apart(planes, EXIT, cells, WALKED, cells + H * K, size, known & follows)
+    excess = tl.load(planes + EXCESS * size + cells, mask=known, other=0.0)
+    low = tl.load(planes + LOW * size + cells, mask=known, other=0.0)
+    high = tl.load(planes + HIGH * size + cells, mask=known, other=0.0)
+    common = tl.load(planes + COMMON * size + cells, mask=known, other=0.0)
+    own = tl.load(planes + OWN * size + cells, mask=known, other=0.0)
+    slope = tl.load(factors + row, mask=here, other=1.0)
+    kappa = tl.load(factors + rows + row, mask=here, other=0.0)
+    return walked, rest, gap, excess, low, high, common, own, slope, kappa
+
+
+@triton.jit
+def join_blocks(
+    planes, factors, tolerance, row, begin, blocks, size, rows, eta, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, TOGETHER: tl.constexpr,
+):  # fmt: skip
+    """Entries of every block from the maps of those before, as deviations from what was walked: small, so exact.
+
+    `row` is that of the sequence's block 0. TOGETHER blocks are loaded at once.
+    """
+    feature = tl.arange(0, BK)
     y = tl.zeros([BK], tl.float32)
     reach, farthest, strongest = 0.0, 0.0, 0.0
-    # The first block keeps what it was walked from.
-    for block in tl.range(begin, blocks, num_stages=STAGES):
-        at = (slot + block).to(tl.int64) * H + head
-        cells = at * K + feature
-        known = feature < K
-        walked, rest = load_pair(planes, WALKED, cells, size, known)
-        wanted = tl.where(block > begin, clip_to(walked + y, d_min, d_max), walked)
-        rest += y - (wanted - walked)
-        tl.store(planes + WANTED * size + cells, wanted, mask=known)
-        tl.store(planes + (WANTED + 1) * size + cells, rest, mask=known)
-        slope = tl.load(factors + at)
-        kappa = tl.load(factors + rows + at)
-        reach = lengthen(reach, slope, kappa)
-        farthest = tl.maximum(farthest, reach)
-        strongest = tl.maximum(strongest, kappa)
-        follows = known & (block + 1 < blocks)
-        gap = apart(planes, EXIT, cells, WALKED, cells + H * K, size, follows)
-        excess = tl.load(planes + EXCESS * size + cells, mask=known, other=0.0)
-        low = tl.load(planes + LOW * size + cells, mask=known, other=0.0)
-        high = tl.load(planes + HIGH * size + cells, mask=known, other=0.0)
-        common = tl.load(planes + COMMON * size + cells, mask=known, other=0.0)
-        own = tl.load(planes + OWN * size + cells, mask=known, other=0.0)
-        passed = slope * (y + answer(y, common, own, eta)) + excess
-        y = tl.minimum(high, tl.maximum(low, passed)) + gap
+    for base in range(begin, blocks, TOGETHER):
+        maps = ()
+        for j in tl.static_range(TOGETHER):
+            block = base + j
+            maps = maps + (
+                load_map(
+                    planes, factors, row + block * H, size, rows, block < blocks, block + 1 < blocks, H, K, BK
+                ),
+            )
+        for j in tl.static_range(TOGETHER):
+            block = base + j
+            walked, rest, gap, excess, low, high, common, own, slope, kappa = maps[j]
+            # The first block keeps what it was walked from.
+            wanted = tl.where(block > begin, clip_to(walked + y, d_min, d_max), walked)
+            rest += y - (wanted - walked)
+            cells = (row + block * H).to(tl.int64) * K + feature
+            known = (feature < K) & (block < blocks)
+            tl.store(planes + WANTED * size + cells, wanted, mask=known)
+            tl.store(planes + (WANTED + 1) * size + cells, rest, mask=known)
+            reach = lengthen(reach, slope, kappa)
+            farthest = tl.maximum(farthest, reach)
+            strongest = tl.maximum(strongest, kappa)
+            passed = slope * (y + answer(y, common, own, eta)) + excess
+            y = tl.minimum(high, tl.maximum(low, passed)) + gap
     certified = strongest <= 1.0
-    tl.store(tolerance + chain, tl.where(certified, TOLERANCE / (1.0 + farthest), -1.0))
+    tl.store(tolerance, tl.where(certified, TOLERANCE / (1.0 + farthest), -1.0))
 
 
 @triton.jit
@@ -322,17 +382,12 @@ def sweep(
     )
     given = (k, shrinks, feedback, anchor, initial, *targets)
     sizes = {"H": heads, "K": dim, "C": chunks.size, "ROWS": ROWS, "BK": tile(dim)}
-    for number in range(most if rows else 0):
-        walk_kernel[(rows,)](
-            *given, *state, *blocks.pointers, chunks.first, blocks.length, blocks.per_sequence, chunks.per_sequence,
-            chains, number, *numbers, **sizes, BLOCK=BLOCK, HAS_ORIGIN=origin is not None, **options,
+    if rows:
+        sweep_kernel[(most * rows,)](
+            *given, *state, progress_of(most, chains, k), *blocks.pointers, chunks.first, blocks.length,
+            blocks.per_sequence, chunks.per_sequence, rows, chains, most, *numbers, **sizes, BLOCK=BLOCK,
+            TOGETHER=TOGETHER, HAS_ORIGIN=origin is not None, **options,
         )  # fmt: skip
-        if number + 1 < most:
-            join_kernel[(chains,)](
-                *state, blocks.bounds, blocks.first, blocks.length, rows, chains, number, *numbers,
-                H=heads, K=dim, C=blocks.size, BK=tile(dim), HAS_ORIGIN=origin is not None, PACKED=blocks.packed,
-                STAGES=AHEAD,
-            )  # fmt: skip
     unsettled_kernel[(chains,)](
         *given, state.planes, state.tolerance, state.opened, origin, chunks.bounds, chunks.first, blocks.first,
         chunks.length, rows, chains, most, *numbers, **sizes, BLOCK=BLOCK, HAS_ORIGIN=origin is not None, **options,

@@ -193,7 +193,7 @@ def test_a_wrong_join_is_seen_by_the_certificate(fault, monkeypatch, tmp_path):
         problem.k[:] = problem.k[:, :1]
     before = found_by(problem)
     assert not before[2]
-    break_kernel(monkeypatch, tmp_path, sweeps, "join_kernel", *JOIN_FAULTS[fault])
+    break_kernel(monkeypatch, tmp_path, sweeps, "join_blocks", *JOIN_FAULTS[fault])
     off, *cost = found_by(problem)
     assert off <= 4
     assert cost > list(before[1:])
@@ -205,9 +205,9 @@ def test_a_sweep_too_few_is_noticed(monkeypatch, tmp_path):
         monkeypatch,
         tmp_path,
         sweeps,
-        "walk_kernel",
-        "settled = moved <= allowed",
-        "settled = moved <= 1e9",
+        "sweep_kernel",
+        "settled = (sweep > 0) & (moved <= allowed)",
+        "settled = (sweep > 0) & (moved <= 1e9)",
     )
     off, _, left = found_by(clipping())
     assert off <= 4
@@ -221,7 +221,8 @@ BACKWARD_FAULTS = {
         pattern, "replay", "word |= tl.where(passes, 1 << j, 0)", "word |= 1 << j",
     ),
     "a sweep too few": (
-        sweeps_backward, "walk_back_kernel", "settled = moved <= allowed", "settled = moved <= 1e9",
+        sweeps_backward, "sweep_back_kernel", "settled = (sweep > 0) & (moved <= allowed)",
+        "settled = (sweep > 0) & (moved <= 1e9)",
     ),
     "the spread forgets the clip": (
         spread, "spread_group", "tl.where((word & (1 << j)) != 0, adjoint, 0.0)", "adjoint",
@@ -250,7 +251,7 @@ def test_a_wrong_join_of_adjoints_is_seen_by_the_certificate(monkeypatch, tmp_pa
     monkeypatch.setattr(scan_backward, "sweep_back", counted)
     assert worst_gradient(clipping()) < TOLERANCE
     break_kernel(
-        monkeypatch, tmp_path, sweeps_backward, "walk_back_kernel", "tl.where(opens == WHOLE, slope, 0.0)",
+        monkeypatch, tmp_path, sweeps_backward, "walk_back_block", "tl.where(opens == WHOLE, slope, 0.0)",
         "slope + 0.0 * opens",
     )  # fmt: skip
     assert worst_gradient(clipping()) < TOLERANCE
