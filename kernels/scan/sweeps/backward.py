@@ -230,7 +230,11 @@ def sweep_back_kernel(
         )  # fmt: skip
     if arrive(arrived) + 1 == blocks:
         # One block is exact as it is walked.
-        goes_on = (tl.atomic_add(opened + sweep * chains + chain, 0) != 0) & (last == 0) & (blocks > 1)
+        found = tl.atomic_add(opened + sweep * chains + chain, 0)
+        left_open = (found != 0) & (blocks > 1)
+        goes_on = left_open & (last == 0)
+        if left_open & last:
+            tl.store(opened + (sweeps - 1) * chains + chain, 1)
         if goes_on:
             join_blocks_back(
                 planes,

@@ -153,7 +153,7 @@ def test_what_does_not_settle_is_walked_to_its_end(monkeypatch):
     """With no tolerance nothing ever settles."""
     monkeypatch.setattr(sweeps, "TOLERANCE", tl.constexpr(-1.0))
     monkeypatch.setattr(sweeps_backward, "TOLERANCE", tl.constexpr(-1.0))
-    for problem in (clipping(75), CASES["packed, no gates"]):
+    for problem in (clipping(140), CASES["packed"]):
         off, _, left = found_by(problem)
         assert left
         assert off <= 4
