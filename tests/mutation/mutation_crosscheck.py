@@ -352,7 +352,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("the default scale", "SCALE = 0.7", "SCALE = 1.0"),
         ("d_1 = 1", "START = (0.7, 1.4)", "START = (1.0, 1.0)"),
         ("no anchor", "anchor = rng.uniform(0.5, 1.5, (*stream.lead, stream.key_dim))", "pass"),
-        ("nothing forgets", "forgets = forgets and not plain and self.takes(\"g\") and self.adapter.calibrates", "forgets = False"),
+        ("nothing forgets", "forgets = forgets and not plain and self.adapter.calibrates and self.takes(self.adapter.forget_gate)", "forgets = False"),
     ],
     "examination/exercises/table.py": [
         ("whole chunks alone", "wanted = (chunk - 3, chunk + 1, 2 * chunk)", "wanted = (2 * chunk, 2 * chunk, 2 * chunk)"),
@@ -406,7 +406,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
     ],
     "kernel/calling.py": [
         ("packed tokens split evenly", "np.split(whole, np.cumsum(lengths)[:-1], axis=2)", "np.array_split(whole, len(lengths), axis=2)"),
-        ("packed states in reverse", "return list(np.split(whole, len(cases)))", "return list(np.split(whole, len(cases)))[::-1]"),
+        ("packed states in reverse", "return list(np.split(np.repeat(whole, group, axis=1), len(cases)))", "return list(np.split(np.repeat(whole, group, axis=1), len(cases)))[::-1]"),
         ("shapes are not looked at", "    if tuple(tensor.shape) != tuple(shape):\n", "    if tensor.numel() != np.prod(shape):\n"),
         ("no gaps", "sizes = [2 * size for size in value.permute(order).shape]", "sizes = [size for size in value.permute(order).shape]"),
         ("gaps of zero", "torch.full(sizes, torch.nan,", "torch.full(sizes, 0.0,"),
@@ -421,7 +421,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("a factor is given as a logarithm", 'if name == "g" and adapter.gate_form == "factor":', "if False:"),
         ("integers are fine", "    if not tensor.dtype.is_floating_point:\n", "    if False:\n"),
         ("gaps are closed before the kernel", "return turned.contiguous() if value.is_contiguous() else turned", "return turned.contiguous()"),
-        ("gates in the dtype of keys", 'given["g"] = to_tokens(gate, wide, device)', 'given["g"] = to_tokens(gate, dtype, device)'),
+        ("gates in the dtype of keys", 'given[name] = to_tokens(gate, wide, device)', 'given[name] = to_tokens(gate, dtype, device)'),
         ("d_1 is left out", "        if np.any(case.initial_preconditioner != 1):\n", "        if False:\n"),
         ("the anchor is left out", "if case.log_gate is not None and np.any(case.anchor != 0):", "if False:"),
         ("filled-up tokens are returned", "    return o[:, :length], *rest[:1], *cut\n", "    return o, *rest[:1], *cut\n"),

@@ -38,6 +38,7 @@ class Solve:
         self.setup, self.chunk, self.overflow, model = setup, chunk, overflow, setup.model
         self.keys, self.beta = Enclosed(setup.keys[:, chunk]), setup.beta[:, chunk]
         lost = 0.0 if model.storage == FLOAT32 else model.rounding_factor * model.storage.unit_roundoff
+        self.converted = lost
         self.memory = Enclosed(memory, 0.0, lost * np.abs(memory) + model.storage.smallest_subnormal)
         self.spread, self.spread_lost = (1 + lost) * entry.radius(), lost * entry.radius()
         self.widened = self._stored(Enclosed(memory, entry.rows()[:, :, None]))
@@ -110,8 +111,7 @@ class Solve:
         each = (
             linear_error(self.setup.key_dim, model.products) + linear_error(length, model.products) + 2 * UNIT
         )
-        if model.storage != FLOAT32:
-            each += model.rounding_factor * model.storage.unit_roundoff
+        each += self.converted
         reach = np.abs(self.beta) * np.linalg.norm(self.keys.value, axis=-1)
         part = self.spread_lost + each * self.spread
         of_spread = (solve.computed @ (part[:, None] * reach)[..., None])[..., 0]

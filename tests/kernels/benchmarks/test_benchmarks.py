@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -218,6 +219,7 @@ def test_peers_that_are_not_there_leave_no_row():
     assert measure.run_task(Task(names.FORWARD, SHAPE, peers=True), CPU) == []
 
 
+@mock.patch.dict(sys.modules)
 def test_the_authors_stand_beside_an_installed_package(tmp_path, monkeypatch):
     """Two packages of one name in one process: theirs is loaded, and the other still there."""
     for where, text in (
@@ -231,7 +233,7 @@ def test_the_authors_stand_beside_an_installed_package(tmp_path, monkeypatch):
         (folder / "chunk_osgm.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path / "installed")
     for name in [name for name in sys.modules if name.split(".")[0] == "fla"]:
-        monkeypatch.delitem(sys.modules, name)
+        del sys.modules[name]
     here = importlib.import_module(osla.MODULE)
     operator = osla.operator(tmp_path / "theirs", False, eta=0.25)
     q = torch.ones(1, 2, 1, 4)

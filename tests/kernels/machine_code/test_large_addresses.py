@@ -79,7 +79,8 @@ def chunkwise(place: Place) -> list[Tensor]:
         place.put(torch.ones(1, TOKENS, 1, FEATURES)), result.state, torch.ones_like(result.preconditioner)
     )
     found = chunk.backward(inputs, options, chunk.ChunkSaved(*result[3:8]), grads, chunks)
-    return [place.take(x) for x in (result.o, result.state, result.preconditioner, *found)]
+    kept = (result.o, result.state, result.preconditioner, *found)
+    return [place.take(x) for x in kept if x is not None]
 
 
 def recurrent(place: Place) -> list[Tensor]:

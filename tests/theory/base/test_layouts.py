@@ -21,6 +21,7 @@ ALLOWED = {
     # Matrices of flint, which have this one method.
     "bounds/statements/calibration_time.py",
     "bounds/statements/context.py",
+    "bounds/statements/gated.py",
     "bounds/statements/memory.py",
     "bounds/statements/span.py",
     "bounds/runs/states.py",

@@ -140,7 +140,10 @@ def test_registered_kernels_are_listed_installed_or_not() -> None:
             ["--kernel", "support.crosscheck.faulty_kernels:correct", "--chunk-size", "16"],
             "takes no chunk_size",
         ),
-        (["--kernel", "osdn_reference", "--rule", "beta-aware", *SMALL], "no beta-aware feedback"),
+        (
+            ["--kernel", "support.crosscheck.faulty_kernels:correct", "--rule", "beta-aware", *SMALL],
+            "takes no argument beta_aware",
+        ),
         (["--file", "nothing.safetensors"], "no such file"),
     ],
 )
