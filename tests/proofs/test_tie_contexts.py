@@ -19,7 +19,8 @@ pytestmark = [
 FILES = (
     "definitions vectors token sums projection regret agnostic context newton_run newton_quadratic "
     "quadratic_regret chunk scan gated gated_chunk algorithm recall identity_limit implicit_bias probability "
-    "lyapunov context_rate stability near_deltanet fixed_point blindness one_feature negative_stability negative_plain "
+    "lyapunov context_rate stability tracking forgetting causal driven sweeps near_deltanet fixed_point blindness "
+    "one_feature negative_stability negative_plain "
     "euler tight gates gated_stability"
 )
 
@@ -38,7 +39,7 @@ CHANGES = [
     ("statement", "GRing.one", "GRing.zero", "T23_pull T27_decaying_gaps T28_tight T17_plain_feedback_leaves"),
     ("statement", "a t", "a T", "T27_gated_product"),
     ("statement", "(S (S O))", "(S O)", "T27_gated_contraction T17_beta_aware_token_losses T28_alternating_product"),
-    ("negative_stability.alternating", "(odd t)", "(negb (odd t))", "T28_tight"),
+    ("negative_stability.alternating", "match odd t", "match negb (odd t)", "T28_tight"),
     ("negative_plain.in_turn", "(S O)", "O", "T27_needs_metric_cost_plain"),
     ("gated.kda_write", "alpha", "(@GRing.opp _ alpha)", "T27_gated_product"),
     ("statement", " u ", " d1 ", "T20_super_geometric T21_forgetting_regret"),
