@@ -59,6 +59,7 @@ class OsdnPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules: ClassVar[list[str]] = ["OsdnBlock"]
+    _input_embed_layer = "embeddings"
     # bfloat16 has a spacing of 2^-7 at d_1 = 1, and of 0.03 at the forgetting bias.
     _keep_in_fp32_modules_strict: ClassVar[list[str]] = [
         "initial_preconditioner", "forget_gate.bias", "A_log", "dt_bias",
@@ -90,12 +91,6 @@ class OsdnModel(OsdnPreTrainedModel):
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.gradient_checkpointing = False
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embeddings = value
 
     @can_return_tuple
     def forward(
@@ -199,12 +194,6 @@ class OsdnForCausalLM(OsdnPreTrainedModel, GenerationMixin):
             )
         model: OsdnForCausalLM = loaded
         return model
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.model.embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.model.embeddings = value
 
     @can_return_tuple
     def forward(

@@ -107,7 +107,6 @@ class Solve:
             return solve.times(right, terms, model.products)
 
         widened, plain = solved(self.widened), solved(self.memory)
-        # Half a spacing is not linear: twice that of H's part and u times E's bound that of the sum.
         each = (
             linear_error(self.setup.key_dim, model.products) + linear_error(length, model.products) + 2 * UNIT
         )
@@ -116,10 +115,7 @@ class Solve:
         part = self.spread_lost + each * self.spread
         of_spread = (solve.computed @ (part[:, None] * reach)[..., None])[..., 0]
         of_spread += (np.asarray(solve.error) @ (self.spread[:, None] * reach)[..., None])[..., 0]
-        result: Array = np.minimum(
-            np.linalg.norm(widened.error, axis=-1), 2 * np.linalg.norm(plain.error, axis=-1) + of_spread
-        )
-        return result
+        return _smaller(widened, plain, of_spread)
 
     def _lost(self, residual: Array) -> Array:
         values = Enclosed(self.setup.values[:, self.chunk])
@@ -144,16 +140,11 @@ class Solve:
         erased = erase.negated()
         widened = target.plus_product(erased, self.widened, terms, model.products, fused=model.fused)
         plain = target.plus_product(erased, self.memory, terms, model.products, fused=model.fused)
-        # Half a spacing is not linear: twice that of H's part and u times E's bound that of the sum.
-        by_entry = 2 * plain.error
         each = linear_error(terms, model.products) + UNIT
         of_spread = (
             np.linalg.norm(erase.magnitude, axis=-1) * (self.spread_lost + each * self.spread)[:, None]
         )
-        result: Array = np.minimum(
-            np.linalg.norm(widened.error, axis=-1), np.linalg.norm(by_entry, axis=-1) + of_spread
-        )
-        return result
+        return _smaller(widened, plain, of_spread)
 
     def _erased(self, erase: Enclosed) -> Array:
         """||dW (H + E)|| for every row of the error of W, (N, C): entry by entry, or by H's spectral norm."""
@@ -165,3 +156,15 @@ class Solve:
         by_entry = np.linalg.norm(error @ memory.computed, axis=-1)
         result: Array = np.minimum(by_entry, size * spectral[:, None]) + size * self.spread[:, None]
         return result
+
+
+def _smaller(widened: Enclosed, plain: Enclosed, of_spread: Array) -> Array:
+    """Norms of an error, with E's size in every entry of H, or H's part and `of_spread` for E's.
+
+    Half a spacing is not linear: twice that of H's part and u times E's bound that of the sum.
+    """
+    by_entry = 2 * plain.error
+    result: Array = np.minimum(
+        np.linalg.norm(widened.error, axis=-1), np.linalg.norm(by_entry, axis=-1) + of_spread
+    )
+    return result
