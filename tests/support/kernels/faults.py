@@ -44,7 +44,7 @@ FAULTS = {
 
 GATED_FAULTS = {
     "the residual is taken before the gate": (
-        "fast", wy, "solve_kernel", "e0 * tl.exp(s0), e1 * tl.exp(s1)", "e0, e1",
+        "fast", state, "memory_kernel", "known *= down(tl.exp(since), FLIP)", "known *= 1.0",
     ),
     "tokens of a block meet each other unfaded": (
         "fast", wy, "solve_kernel", "a00 *= decay_tile(s0, r0, s0, r0)", "a00 *= 1.0",
@@ -53,22 +53,22 @@ GATED_FAULTS = {
         "fast", wy, "solve_kernel", "a10 *= decay_tile(s1, r1, s0, r0)", "a10 *= 1.0",
     ),
     "the read's mask has no gate": (
-        "fast", state, "memory_kernel", "overlap *= decay_tile(since, rest, since, rest)", "overlap *= 1.0",
+        "fast", state, "memory_kernel", "overlap *= tl.trans(decay) if FLIP else decay", "overlap *= 1.0",
     ),
     "the memory is read unfaded": (
-        "fast", state, "memory_kernel", "out *= tl.exp(since)[:, None]", "out *= 1.0",
+        "fast", state, "memory_kernel", "out *= down(tl.exp(since), FLIP)", "out *= 1.0",
     ),
     "the memory does not fade over a chunk": (
         "fast", state, "memory_kernel", "fade(memory, total, STATE_GATE)", "memory",
     ),
     "what is written does not fade to the chunk's end": (
-        "fast", state, "memory_kernel", "found * kept[:, None]", "found",
+        "fast", state, "memory_kernel", "found * down(kept, FLIP)", "found",
     ),
     "strong gates are summed in float32": (
         "strong", decays, "sum_gates_kernel", "(wide - narrow.to(tl.float64)).to(tl.float32)", "narrow * 0.0",
     ),
     "erasing is unfaded where it is formed again": (
-        "fast", wy_backward, "apply_kernel", "write * tl.exp", "write + 0.0 * tl.exp",
+        "fast", wy_backward, "apply_kernel", "rate *= tl.exp", "rate += 0.0 * tl.exp",
     ),
     "the memory's gradient does not fade": (
         "fast", state_backward, "memory_backward_kernel", "fade(grad, total, STATE_GATE)", "grad",
