@@ -1,18 +1,13 @@
-"""What an experiment consists of: presets, and the training runs that they stand for."""
+"""What the recall experiment consists of: presets, and the training runs that they stand for."""
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from .models.model_size import ModelSize
 from .recall_task import RecallTask
+from .run_plan import RunPlan, change
 from .specs import MODELS
 from .validation import require
-
-FIRST_TUNING_SEED = 1000
-"""Seeds from here on are of the runs that choose the learning rate; never test seeds."""
 
 ALL_MODELS = tuple(MODELS)
 
@@ -20,52 +15,26 @@ FIRST_CPU_SEED = 8
 """Of the cpu preset: those below were trained while its recipe was set up."""
 
 
-class PlannedRun(NamedTuple):
-    """One training run."""
-
-    model: str
-    learning_rate: float
-    seed: int
-    role: str
-
-    @property
-    def folder(self) -> Path:
-        return Path("runs") / self.model / f"lr{self.learning_rate:g}-seed{self.seed}"
-
-    @property
-    def label(self) -> str:
-        return f"{self.model}, learning rate {self.learning_rate:g}, seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """An experiment: every model, tuned on the same grid, then trained from the same seeds on the same data.
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan(RunPlan):
+    """A recall experiment; fields of `RunPlan`, and
 
     Parameters
     ----------
-    preset : str
     task : RecallTask
     size : ModelSize
-    models : tuple of str
-    learning_rates : tuple of float
-    tuning : int
-        Seeds that every learning rate is tried with.
-    seeds : tuple of int
-    steps, batch : int
-        Optimizer steps of a run, and sequences of a step.
-    warm_up : float
-        Share of the steps in which the learning rate rises; after it half a cosine.
-    betas, weight_decay : of AdamW
-    clip_norm : float
-        Norm that gradients are clipped to.
     validation, test, captured : int
         Sequences of each cell that are validated on, tested on, and whose activations are kept.
 
     Raises
     ------
     ValueError
-        For unknown models, repeated or missing entries, or numbers out of range.
+        As `RunPlan`, and for sizes that do not fit each other.
     """
+
+    known_models: ClassVar[tuple[str, ...]] = ALL_MODELS
+    positive: ClassVar[tuple[str, ...]] = (*RunPlan.positive, "validation", "test", "captured")
+    lesson_module: ClassVar[str] = f"{__package__}.recall_lesson"
 
     preset: str = "cpu"
     task: RecallTask = field(default_factory=RecallTask)
@@ -76,67 +45,15 @@ class TrainingPlan:
     seeds: tuple[int, ...] = tuple(range(FIRST_CPU_SEED, FIRST_CPU_SEED + 8))
     steps: int = 800
     batch: int = 48
-    warm_up: float = 0.3
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
     validation: int = 32
     test: int = 128
     captured: int = 8
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.models if name not in ALL_MODELS]
-        require(not unknown, "models", f"names among {', '.join(ALL_MODELS)}", unknown)
-        for name in ("models", "learning_rates", "seeds"):
-            entries = getattr(self, name)
-            require(len(entries) > 0 and len(set(entries)) == len(entries), name, "distinct entries", entries)
-        require(all(0 < rate < 1 for rate in self.learning_rates), "learning_rates", "between 0 and 1",
-                 self.learning_rates)  # fmt: skip
-        require(
-            all(0 <= seed < FIRST_TUNING_SEED for seed in self.seeds),
-            "seeds",
-            f"0 to {FIRST_TUNING_SEED - 1}",
-            self.seeds,
-        )
-        for name in ("tuning", "steps", "batch", "validation", "test", "captured"):
-            require(getattr(self, name) >= 1, name, "a positive number", getattr(self, name))
-        require(0 <= self.warm_up < 1, "warm_up", "a share of the steps", self.warm_up)
+        super().__post_init__()
         require(self.captured <= self.test, "captured", f"at most test = {self.test}", self.captured)
         require(self.task.features == self.size.features, "features",
                  f"those of the key vectors, {self.task.features}", self.size.features)  # fmt: skip
-
-    def tuning_jobs(self) -> list[PlannedRun]:
-        return [
-            PlannedRun(model, rate, FIRST_TUNING_SEED + i, "tune")
-            for model in self.models
-            for rate in self.learning_rates
-            for i in range(self.tuning)
-        ]
-
-    def testing_jobs(self, chosen: dict[str, float]) -> list[PlannedRun]:
-        """Seed by seed, so that what an interrupted experiment has is paired."""
-        return [
-            PlannedRun(model, chosen[model], seed, "test") for seed in self.seeds for model in self.models
-        ]
-
-    @property
-    def runs(self) -> int:
-        return len(self.models) * (len(self.learning_rates) * self.tuning + len(self.seeds))
-
-    def document(self) -> dict[str, Any]:
-        """JSON-ready."""
-        document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return document
-
-    @property
-    def fingerprint(self) -> str:
-        """Of everything that a training run depends on; models, rates and seeds may be added to a folder."""
-        own = {
-            k: v
-            for k, v in self.document().items()
-            if k not in ("preset", "models", "learning_rates", "tuning", "seeds")
-        }
-        return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
 
 
 PRESETS = {
@@ -177,9 +94,7 @@ def preset(name: str, **changes: Any) -> TrainingPlan:
     """
     require(name in PRESETS, "preset", " or ".join(PRESETS), name)
     plan = PRESETS[name]
-    given = {key: value for key, value in changes.items() if value is not None}
-    if isinstance(given.get("seeds"), int):
-        given["seeds"] = tuple(range(plan.seeds[0], plan.seeds[0] + given["seeds"]))
+    given = change(plan, changes)
     task = {key: given[key] for key in given if key in RecallTask.__dataclass_fields__}
     size = {key: given[key] for key in given if key in ModelSize.__dataclass_fields__}
     own = {key: given[key] for key in given if key not in task and key not in size}

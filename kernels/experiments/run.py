@@ -17,9 +17,7 @@ import numpy as np
 import torch
 
 from ..launch.files import write_whole
-from .plan import PlannedRun, TrainingPlan
-from .specs import MODELS
-from .training import evaluation
+from .run_plan import PlannedRun, RunPlan
 from .training.distributed import ALONE, Group, joined
 from .training.loop import Tick, ignore, train
 from .training.tracking import board, require_tensorboard
@@ -44,7 +42,7 @@ class Settings:
 
 
 def run_experiment(
-    plan: TrainingPlan,
+    plan: RunPlan,
     folder: Path,
     *,
     measure: Measure,
@@ -87,7 +85,7 @@ class Counter:
         self.progress(label, sum(self.steps.values()), self.total)
 
 
-Options = tuple[TrainingPlan, Path, Measure, Settings]
+Options = tuple[RunPlan, Path, Measure, Settings]
 
 
 def in_order(jobs: list[PlannedRun], options: Options, group: Group, counter: Counter) -> None:
@@ -143,7 +141,7 @@ def run_apart(job: PlannedRun, options: Options, ticks: Any) -> None:
 
 
 def run_job(
-    job: PlannedRun, plan: TrainingPlan, folder: Path, measure: Measure, settings: Settings, group: Group = ALONE,
+    job: PlannedRun, plan: RunPlan, folder: Path, measure: Measure, settings: Settings, group: Group = ALONE,
     tick: Tick = ignore,
 ) -> None:  # fmt: skip
     """Train, evaluate and measure one run, or the part of that which is missing."""
@@ -160,14 +158,11 @@ def run_job(
 
 
 def write_result(
-    plan: TrainingPlan, job: PlannedRun, place: Path, model: Any, seconds: float, device: str
+    plan: RunPlan, job: PlannedRun, place: Path, model: Any, seconds: float, device: str
 ) -> None:
     """The file that says that the run is finished; written last."""
-    spec = MODELS[job.model]
-    tested = evaluation.test(plan, model, job.model, place) if job.role == "test" else {}
     document = {
         "model": job.model,
-        "label": spec.label,
         "learning_rate": job.learning_rate,
         "seed": job.seed,
         "role": job.role,
@@ -175,14 +170,7 @@ def write_result(
         "steps": plan.steps,
         "seconds": seconds,
         "device": device_name(device),
-        "rule": spec.rule,
-        "gated_state": spec.gated_state,
-        "context": {f"{cell.repeats}-{cell.pairs}": cell.context for cell in plan.task.cells},
-        "validation": evaluation.validation_accuracy(plan, model),
-        "cells": [],
-        "distances": [],
-        "ablations": [],
-        **tested,
+        **plan.lesson.examine(plan, job, place, model, seconds),
     }
     write_whole(place / "result.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
 
@@ -200,18 +188,19 @@ def untuned(device: torch.device) -> Iterator[None]:
         yield
 
 
-def chosen_rates(plan: TrainingPlan, folder: Path) -> dict[str, float]:
-    """The learning rate of each model with the best mean validation accuracy; the smallest of equals."""
+def chosen_rates(plan: RunPlan, folder: Path) -> dict[str, float]:
+    """The learning rate of each model whose mean validation is best; the smallest of equals."""
     found: dict[str, dict[float, list[float]]] = {}
     for job in plan.tuning_jobs():
         result = json.loads((folder / job.folder / "result.json").read_text())
         found.setdefault(job.model, {}).setdefault(job.learning_rate, []).append(result["validation"])
     return {
-        model: max(sorted(rates), key=lambda rate: np.mean(rates[rate])) for model, rates in found.items()
+        model: plan.lesson.best(sorted(rates), key=lambda rate: np.mean(rates[rate]))
+        for model, rates in found.items()
     }
 
 
-def claim(plan: TrainingPlan, folder: Path, settings: Settings, command: str) -> None:
+def claim(plan: RunPlan, folder: Path, settings: Settings, command: str) -> None:
     """Write plan.json, or check that the folder's own is of the same experiment.
 
     Raises ValueError: if it is another one.

@@ -6,15 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 
-from ..models.architecture import RecallModel, build
-from ..plan import PlannedRun, TrainingPlan
-from ..recall_task import draw_training
+from ..run_plan import PlannedRun, RunPlan
 from . import checkpoints
 from .distributed import ALONE, Group
 from .tracking import Row, record, write_csv
@@ -26,15 +22,18 @@ SAVE_EVERY = 100
 Tick = Callable[[int], None]
 """Told the number of finished steps."""
 
+Judge = Callable[[nn.Module, Any], Tensor]
+"""(model, a batch) -> loss, with its graph, and accuracy, [2]"""
+
 
 def ignore(step: int) -> None:
     """The tick of nobody."""
 
 
 def train(
-    plan: TrainingPlan, job: PlannedRun, folder: Path, device: torch.device,
+    plan: RunPlan, job: PlannedRun, folder: Path, device: torch.device,
     group: Group = ALONE, tick: Tick = ignore, writer: Any = None,
-) -> tuple[RecallModel, float]:  # fmt: skip
+) -> tuple[Any, float]:  # fmt: skip
     """The trained model, and the seconds it took; goes on from the folder's checkpoint if there is one.
 
     Batches depend on the seed and the step alone, so that a resumed run sees what it would have seen.
@@ -43,7 +42,8 @@ def train(
     Raises FloatingPointError: if the loss is no finite number: the run is named.
     Raises OSError: if the checkpoint cannot be written.
     """
-    model = build(plan.task, job.model, plan.size, job.seed).to(device)
+    lesson = plan.lesson
+    model = lesson.build(plan, job).to(device)
     optimizer = adamw(plan, model, job.learning_rate)
     log = resume(plan, job, folder, model, optimizer)
     step, seconds = (log[-1][0], log[-1][-1]) if log else (0, 0.0)
@@ -52,7 +52,8 @@ def train(
     started = time.monotonic() - seconds
     while step < plan.steps:
         rate = job.learning_rate * schedule(plan, step)
-        sums.append(update(parallel, optimizer, rate, plan.clip_norm, *batch(plan, job, step, device, group)))
+        batches = lesson.batches(plan, job, step, group.share(plan.batch))
+        sums.append(update(parallel, optimizer, rate, plan.clip_norm, lesson.judge, batches))
         model.project_()
         step += 1
         if step % LOG_EVERY == 0 or step == plan.steps:
@@ -68,7 +69,7 @@ def train(
     return model, log[-1][-1]
 
 
-def adamw(plan: TrainingPlan, model: nn.Module, learning_rate: float) -> AdamW:
+def adamw(plan: RunPlan, model: nn.Module, learning_rate: float) -> AdamW:
     """AdamW; parameters that layers mark so, and vectors, are not decayed."""
     kept: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
@@ -80,7 +81,7 @@ def adamw(plan: TrainingPlan, model: nn.Module, learning_rate: float) -> AdamW:
     return AdamW(groups, lr=learning_rate, betas=plan.betas)
 
 
-def schedule(plan: TrainingPlan, step: int) -> float:
+def schedule(plan: RunPlan, step: int) -> float:
     """Share of the learning rate: linear up, then half a cosine down."""
     warm_up = max(1, round(plan.warm_up * plan.steps))
     if step < warm_up:
@@ -88,48 +89,41 @@ def schedule(plan: TrainingPlan, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, plan.steps - warm_up)))
 
 
-def batch(
-    plan: TrainingPlan, job: PlannedRun, step: int, device: torch.device, group: Group
-) -> tuple[Tensor, Tensor]:
-    """Tokens and targets of this process."""
-    drawn = draw_training(plan.task, plan.batch, "train", np.random.default_rng([job.seed, step]))
-    rows = group.share(plan.batch)
-    return (
-        torch.from_numpy(drawn.tokens[rows]).to(device),
-        torch.from_numpy(drawn.targets[rows]).to(device),
-    )
-
-
 def update(
-    model: nn.Module, optimizer: AdamW, rate: float, clip_norm: float, tokens: Tensor, targets: Tensor
+    model: nn.Module, optimizer: AdamW, rate: float, clip_norm: float, judge: Judge, batches: list[Any]
 ) -> Tensor:
-    """One step; loss and accuracy of the batch before it, [2]."""
+    """One step on batches of one size, whose gradients are averaged; loss and accuracy before it, [2]."""
     for parameters in optimizer.param_groups:
         parameters["lr"] = rate
-    logits = model(tokens, targets.shape[1])
-    loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    found = []
+    for batch in batches:
+        judged = judge(model, batch)
+        (judged[0] / len(batches)).backward()
+        found.append(judged.detach())
     nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
-    return torch.stack([loss.detach(), (logits.argmax(-1) == targets).float().mean()])
+    return torch.stack(found).mean(0)
 
 
-def resume(
-    plan: TrainingPlan, job: PlannedRun, folder: Path, model: nn.Module, optimizer: AdamW
-) -> list[Row]:
+def resume(plan: RunPlan, job: PlannedRun, folder: Path, model: nn.Module, optimizer: AdamW) -> list[Row]:
     """The log so far, with the model and the optimizer where it ends."""
     path = folder / "checkpoint.pt"
     if not path.exists():
         return []
     state = checkpoints.load(path, fingerprint(plan, job))
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise checkpoints.CheckpointError(
+            f"the checkpoint {str(path)!r} is of a model of another shape; choose another folder or delete it"
+        ) from error
     return [tuple(row) for row in state["log"]]
 
 
 def save(
-    plan: TrainingPlan, job: PlannedRun, folder: Path, model: nn.Module, optimizer: AdamW, log: list[Row]
+    plan: RunPlan, job: PlannedRun, folder: Path, model: nn.Module, optimizer: AdamW, log: list[Row]
 ) -> None:
     state = {
         "fingerprint": fingerprint(plan, job),
@@ -141,5 +135,5 @@ def save(
     write_csv(folder / "log.csv", log)
 
 
-def fingerprint(plan: TrainingPlan, job: PlannedRun) -> str:
+def fingerprint(plan: RunPlan, job: PlannedRun) -> str:
     return f"{plan.fingerprint}/{job.folder}"

@@ -11,15 +11,12 @@ from osdn_kernels.experiments.models.mixers import REPLACEMENTS, replacing
 from osdn_kernels.experiments.plan import preset
 from osdn_kernels.experiments.run import write_result
 from osdn_kernels.experiments.training import evaluation
-from osdn_kernels.experiments.training.distributed import ALONE
 from osdn_kernels.experiments.training.evaluation import counted, predictions, sequences
-from osdn_kernels.experiments.training.loop import adamw, batch, update
+from osdn_kernels.experiments.training.loop import adamw, update
 from safetensors.numpy import load_file, save_file
 from support.kernels.experiment_cases import JOB, tiny
 
 from osdn_theory.recall import measure_run
-
-CPU = torch.device("cpu")
 
 
 def measured(folder):
@@ -94,7 +91,8 @@ def trained_unscaled(plan, steps):
     optimizer = adamw(plan, model, 1e-2)
     with replacing(model, REPLACEMENTS["ones"]):
         for step in range(steps):
-            update(model, optimizer, 1e-2, plan.clip_norm, *batch(plan, JOB, step, CPU, ALONE))
+            batches = plan.lesson.batches(plan, JOB, step, slice(None))
+            update(model, optimizer, 1e-2, plan.clip_norm, plan.lesson.judge, batches)
     return model
 
 

@@ -97,7 +97,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch):
 
 
 def test_preconditioners_and_gates_are_not_decayed():
-    model = training.build(tiny().task, "anchored_apf", tiny().size, 0)
+    model = tiny().lesson.build(tiny(), JOB)
     decayed, free = (set(map(id, group["params"])) for group in adamw(tiny(), model, 1e-2).param_groups)
     mixer = model.blocks[0].mixer
     assert {id(mixer.initial_preconditioner), id(mixer.forget_gate.bias), id(model.norm.weight)} <= free

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from osdn_kernels.experiments.plan import PlannedRun, TrainingPlan, preset
+from osdn_kernels.experiments.plan import TrainingPlan, preset
+from osdn_kernels.experiments.run_plan import PlannedRun
 
 JOB = PlannedRun("anchored_apf", 1e-2, 0, "test")
 
