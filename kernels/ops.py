@@ -64,8 +64,9 @@ def chunk_osdn(call: Arguments) -> Results:
     scale : float, optional
         Factor of the read; K ** -0.5.
     eta, d_min, d_max : float
-        Hypergradient step and box; the published values. A step of 0 without `g` keeps d at d_1, and
-        ``d_min = d_max = 1`` is DeltaNet: neither runs the scan.
+        Hypergradient step and box; by default the setting `bounded`. `historic` is ``eta=1, d_min=0, d_max=1e9``: see
+        `osdn_kernels.boundary.rule`. A step of 0 without `g` keeps d at d_1, and ``d_min = d_max = 1`` is DeltaNet:
+        neither runs the scan.
     anchor : [N, H, K] or float, optional
         c, what forgetting returns to; 0. Pass d_1 for anchored forgetting (T13).
     normalize_feedback : bool

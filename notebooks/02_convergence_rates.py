@@ -70,7 +70,7 @@ display(ot.plotting.Table(["keys", "recurrence", "product", "T6", "loss of the s
 # %% [markdown]
 # What this shows, and what it does not:
 #
-# - **The bound holds and is super-geometric** at the step $1/M$. At the published step it is vacuous for most of the
+# - **The bound holds and is super-geometric** at the step $1/M$. At the step of `bounded` it is vacuous for most of the
 #   stream, and OSDN is hardly distinguishable from DeltaNet.
 # - **The product is not the loss of the stream.** OSDN removes more of the residual of the token that it writes, not of
 #   those before: its loss of the whole stream is that of DeltaNet, at either step. Exact Newton, whose product is the
@@ -129,14 +129,14 @@ display(ot.plotting.Table(header, rows))
 last = {name: np.median(product[:, -1]) for name, product in curves["isotropic"].log10_product.items()}
 loss = {name: np.median(each[:, -1]) for name, each in curves["isotropic"].log10_suboptimality.items()}
 bound = np.median(curves["isotropic"].log10_bound["osdn"][:, -1])
-vacuous = int(np.max(curves["isotropic"].constants["osdn_published"])) + 1
+vacuous = int(np.max(curves["isotropic"].constants["osdn_bounded"])) + 1
 seen = fallen[20.0]
 display(
     Markdown(
         f"**Answer.** Token by token, the product of the residual ratios: on isotropic keys it ends at "
         f"{last['osdn']:.4g} decades with the step $\\eta = 1/M$, under the bound of {bound:.4g}, against "
-        f"{last['delta_net']:.4g} of DeltaNet and {last['newton']:.4g} of exact Newton; at the published step the "
-        f"bound is vacuous until token {vacuous}, and OSDN ends at {last['osdn_published']:.4g}. It loses where it "
+        f"{last['delta_net']:.4g} of DeltaNet and {last['newton']:.4g} of exact Newton; at the step of `bounded` the "
+        f"bound is vacuous until token {vacuous}, and OSDN ends at {last['osdn_bounded']:.4g}. It loses where it "
         f"matters for recall: the loss of the whole stream falls by {-loss['osdn']:.3g} decades, "
         f"{-loss['delta_net']:.3g} with DeltaNet, {-loss['newton']:.3g} with exact Newton. Given a whole context of "
         f"condition number {list(data)[-1]:g}, twelve decades take {seen['gradient']} steps of gradient descent, "

@@ -122,7 +122,7 @@ display(figure)
 # %%
 exact_rules = {
     "DeltaNet": ot.FROZEN,
-    "published": ot.PUBLISHED,
+    "bounded": ot.BOUNDED,
     "step 0.5": rule,
     "historic, step 1": ot.HISTORIC,
 }

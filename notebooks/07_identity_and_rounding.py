@@ -45,7 +45,7 @@ from osdn_theory.rounding import (
 # %%
 stream = ot.isotropic(np.random.default_rng(0), lead=(4,), length=512, key_dim=32)
 plain = ot.delta_net(stream)
-for rule in (ot.PUBLISHED, ot.HISTORIC):
+for rule in (ot.BOUNDED, ot.HISTORIC):
     run = ot.osdn(stream, rule)
     same = np.array_equal(run.outputs, plain.outputs) and bool(np.all(run.preconditioner == 1))
     display(Markdown(f"eta = {rule.eta:g}: outputs equal to the bit and d = 1 throughout: {same}"))
@@ -59,10 +59,10 @@ for rule in (ot.PUBLISHED, ot.HISTORIC):
 # %%
 drifts = {}
 cases = [
-    ("bfloat16", ot.PUBLISHED),
+    ("bfloat16", ot.BOUNDED),
     ("bfloat16", ot.HISTORIC),
-    ("float32", ot.PUBLISHED),
-    ("float64", ot.PUBLISHED),
+    ("float32", ot.BOUNDED),
+    ("float64", ot.BOUNDED),
 ]
 for precision, rule in cases:
     (layer,) = ot.load_activations(layers=[0], normalize_dtype=precision)
@@ -83,18 +83,18 @@ below, above = (float(spacing(x, BFLOAT16)) for x in (1 - 2.0**-8, 1.0))
 rows = [
     ("spacing below 1", below),
     ("spacing above 1", above),
-    ("one published step, at most", ot.PUBLISHED.eta),
+    ("one step of bounded, at most", ot.BOUNDED.eta),
 ]
 display(ot.plotting.Table(["at d = 1", "size"], rows))
 
 # %% [markdown]
 # A stream with something to learn: a hidden $u$ with $\langle u, s_t\rangle = 1$. The same calibrate step in float64,
-# with $d$ rounded to float32 or bfloat16 after every token, at the published step and at step 1.
+# with $d$ rounded to float32 or bfloat16 after every token, at the steps of both settings.
 
 # %%
 target = ot.interpolating(np.random.default_rng(7), lead=(1,), length=4096, key_dim=16, value_dim=4)
 keys, hidden = target.keys[0], target.comparator[0]
-steps, formats = (ot.PUBLISHED.eta, ot.HISTORIC.eta), (FLOAT64, FLOAT32, BFLOAT16)
+steps, formats = (ot.BOUNDED.eta, ot.HISTORIC.eta), (FLOAT64, FLOAT32, BFLOAT16)
 paths = {}
 for eta in steps:
     rule = ot.CalibrationRule(eta=eta)
@@ -120,10 +120,10 @@ display(
 )
 
 # %% [markdown]
-# At the published step no token moves $d$ at all in bfloat16: every step is rounded away. At step 1 it learns coarsely
-# and then stands still, while float32 follows float64 down to a floor of its own. T18 predicts a level below which a
-# kernel that keeps $d$ in float32 (and adds to it plainly) can say nothing; it is a guarantee for every such kernel and
-# every order of its sums, so the rounding seen here stays far below it.
+# In `bounded` no token moves $d$ at all in bfloat16: every step is rounded away. At the step of `historic` it learns
+# coarsely and then stands still, while float32 follows float64 down to a floor of its own. T18 predicts a level below
+# which a kernel that keeps $d$ in float32 (and adds to it plainly) can say nothing; it is a guarantee for every such
+# kernel and every order of its sums, so the rounding seen here stays far below it.
 
 # %%
 bounds = error_bounds(target, ot.CalibrationRule(eta=ot.HISTORIC.eta), RECURRENT_PLAIN)
@@ -147,9 +147,9 @@ rounded = [float(drifts[f"bfloat16, eta = {eta:g}"].max()) for eta in steps]
 display(
     Markdown(
         f"**Answer.** With keys of norm exactly one and $d_1$ one, OSDN is DeltaNet to the bit; keys rounded to "
-        f"bfloat16 move $d$ by {rounded[0]:.1e} within {layer.length} tokens at the published step and by "
-        f"{rounded[1]:.1e} at step {ot.HISTORIC.eta:g}; storing $d$ itself in bfloat16 (spacing {below:.2g}) lets "
-        f"{100 * bfloat[0][1]:.0f} % of the tokens move it at the published step, and at step {ot.HISTORIC.eta:g} "
+        f"bfloat16 move $d$ by {rounded[0]:.1e} within {layer.length} tokens in `bounded` and by "
+        f"{rounded[1]:.1e} in `historic`; storing $d$ itself in bfloat16 (spacing {below:.2g}) lets "
+        f"{100 * bfloat[0][1]:.0f} % of the tokens move it in `bounded`, and at the step of `historic` "
         f"ends calibration at a loss of {last['d stored in bfloat16']:.1e}, where float32 is sure to come below "
         f"{guaranteed:.1e}."
     )

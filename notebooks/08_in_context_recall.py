@@ -83,7 +83,7 @@ display(Markdown(recall_tables.against_baseline(summary, "recall_residual_ratio"
 # %% [markdown]
 # ## Where theory says that OSDN can differ
 #
-# With normalised keys and $d_1 = 1$ OSDN is DeltaNet (T15). With a learned $d_1$ and the published step, calibration
+# With normalised keys and $d_1 = 1$ OSDN is DeltaNet (T15). With a learned $d_1$ and the step of `bounded`, calibration
 # is far slower than the context is long (T19): OSDN can then differ from DeltaNet only by a scale that does not
 # change, which the model with $d$ frozen at its learned $d_1$ has as well.
 

@@ -77,9 +77,10 @@ from .recurrence.calibrate import (
     calibration_scan as calibration_scan,
 )
 from .recurrence.rules import (
+    BOUNDED as BOUNDED,
     FROZEN as FROZEN,
     HISTORIC as HISTORIC,
-    PUBLISHED as PUBLISHED,
+    SETTINGS as SETTINGS,
     CalibrationRule as CalibrationRule,
 )
 from .recurrence.solve import (

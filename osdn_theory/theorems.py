@@ -266,7 +266,7 @@ _ALL = (
         r" \lambda_{\min}(W_d) \leq h \max_i \frac{2 - \beta_i l n_i}{2 - \beta_i n_i} \lambda_{\min}(W_1)",
         "One token drawn at random lowers the energy of T16 by a quadratic form, whose least eigenvalue is the rate. A "
         "box [l, h] limits what any preconditioner in it gains over DeltaNet: unit keys and beta = 1 give h (2 - l), a "
-        "factor 2 in the published box.",
+        "factor 2 in the box [2/3, 3/2].",
         (
             "v_t = S* k_t",
             "E^ is S - S* with every column over the root of its d, and V its squared norm",

@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 from .checks import check_tensor, read_finite, read_rule, refuse
 from .inputs import REFERENCE_DTYPES, Arguments, Gates, Limits, check_gates, check_groups
 from .results import AnyState, widen
-from .rule import PUBLISHED
+from .rule import BOUNDED
 
 
 def check_gated_call(
@@ -32,11 +32,11 @@ def check_gated_call(
     allow_neg_eigval: bool = False,
     cu_seqlens: Tensor | None = None,
     g_d: Tensor | Literal["state"] | None = None,
-    eta: float = PUBLISHED.eta,
-    d_min: float = PUBLISHED.d_min,
-    d_max: float = PUBLISHED.d_max,
+    eta: float = BOUNDED.eta,
+    d_min: float = BOUNDED.d_min,
+    d_max: float = BOUNDED.d_max,
     anchor: Tensor | float | None = None,
-    normalize_feedback: bool = PUBLISHED.normalize_feedback,
+    normalize_feedback: bool = BOUNDED.normalize_feedback,
     beta_aware: bool = True,
     initial_preconditioner: Tensor | None = None,
     state_indices: Tensor | None = None,

@@ -10,7 +10,7 @@ from . import values
 from .checks import check_tensor, count_sequences, read_finite, read_rule, refuse
 from .pools import put_state_, take_state
 from .results import AnyState, ExactState, widen
-from .rule import PUBLISHED, Rule
+from .rule import BOUNDED, Rule
 
 CHUNK_SIZES = (16, 32, 64)
 MAX_FEATURES = 256
@@ -148,11 +148,11 @@ def check_scan(
     k: Tensor,
     *,
     g: Tensor | None = None,
-    eta: float = PUBLISHED.eta,
-    d_min: float = PUBLISHED.d_min,
-    d_max: float = PUBLISHED.d_max,
+    eta: float = BOUNDED.eta,
+    d_min: float = BOUNDED.d_min,
+    d_max: float = BOUNDED.d_max,
     anchor: Tensor | float | None = None,
-    normalize_feedback: bool = PUBLISHED.normalize_feedback,
+    normalize_feedback: bool = BOUNDED.normalize_feedback,
     initial_preconditioner: Tensor | None = None,
     cu_seqlens: Tensor | None = None,
     chunk_size: int = 64,
@@ -219,12 +219,12 @@ def check_call(
     *,
     g: Tensor | None = None,
     scale: float | None = None,
-    eta: float = PUBLISHED.eta,
-    d_min: float = PUBLISHED.d_min,
-    d_max: float = PUBLISHED.d_max,
+    eta: float = BOUNDED.eta,
+    d_min: float = BOUNDED.d_min,
+    d_max: float = BOUNDED.d_max,
     anchor: Tensor | float | None = None,
-    normalize_feedback: bool = PUBLISHED.normalize_feedback,
-    beta_aware: bool = PUBLISHED.beta_aware,
+    normalize_feedback: bool = BOUNDED.normalize_feedback,
+    beta_aware: bool = BOUNDED.beta_aware,
     initial_state: Tensor | AnyState | None = None,
     initial_preconditioner: Tensor | None = None,
     state_indices: Tensor | None = None,

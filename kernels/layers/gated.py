@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..boundary.checks import read_count, read_finite, refuse
 from ..boundary.gated import form_gate, reuse_gate
 from ..boundary.inputs import Gates
-from ..boundary.rule import PUBLISHED
+from ..boundary.rule import BOUNDED
 from .layer import OnlineScaledDeltaNet
 from .operator import Form
 
@@ -80,10 +80,10 @@ class OnlineScaledGatedDeltaNet(OnlineScaledDeltaNet):
         forgetting: Forgetting = "none",
         anchored: bool = False,
         learnable_preconditioner: bool = True,
-        eta: float = PUBLISHED.eta,
-        d_min: float = PUBLISHED.d_min,
-        d_max: float = PUBLISHED.d_max,
-        normalize_feedback: bool = PUBLISHED.normalize_feedback,
+        eta: float = BOUNDED.eta,
+        d_min: float = BOUNDED.d_min,
+        d_max: float = BOUNDED.d_max,
+        normalize_feedback: bool = BOUNDED.normalize_feedback,
         beta_aware: bool = True,
     ) -> None:
         if forgetting not in FORGETTING:

@@ -13,7 +13,7 @@ from ..boundary.inputs import MAX_FEATURES, Gates
 from ..boundary.layer_calls import check_cache, check_forward
 from ..boundary.pools import take
 from ..boundary.results import State, widen
-from ..boundary.rule import PUBLISHED
+from ..boundary.rule import BOUNDED
 from ..parallel import context_parallel, exchange_tails
 from .cache import LayerCache
 from .convolution import Packing, ShortConvolution, packing
@@ -110,11 +110,11 @@ class OnlineScaledDeltaNet(MarkedModule):
         use_forget_gate: bool = False,
         anchored: bool = False,
         learnable_preconditioner: bool = True,
-        eta: float = PUBLISHED.eta,
-        d_min: float = PUBLISHED.d_min,
-        d_max: float = PUBLISHED.d_max,
-        normalize_feedback: bool = PUBLISHED.normalize_feedback,
-        beta_aware: bool = PUBLISHED.beta_aware,
+        eta: float = BOUNDED.eta,
+        d_min: float = BOUNDED.d_min,
+        d_max: float = BOUNDED.d_max,
+        normalize_feedback: bool = BOUNDED.normalize_feedback,
+        beta_aware: bool = BOUNDED.beta_aware,
         use_gate: bool = False,
         norm_eps: float = 1e-5,
     ) -> None:

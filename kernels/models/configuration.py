@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from transformers import PreTrainedConfig
 
 from ..boundary.checks import refuse
-from ..boundary.rule import PUBLISHED
+from ..boundary.rule import BOUNDED
 from ..layers.gated import OnlineScaledGatedDeltaNet, OnlineScaledKDA
 from ..layers.layer import OnlineScaledDeltaNet
 
@@ -72,10 +72,10 @@ class OsdnConfig(PreTrainedConfig):
     use_forget_gate: bool = False
     anchored: bool = False
     learnable_preconditioner: bool = True
-    eta: float = PUBLISHED.eta
-    d_min: float = PUBLISHED.d_min
-    d_max: float = PUBLISHED.d_max
-    normalize_feedback: bool = PUBLISHED.normalize_feedback
+    eta: float = BOUNDED.eta
+    d_min: float = BOUNDED.d_min
+    d_max: float = BOUNDED.d_max
+    normalize_feedback: bool = BOUNDED.normalize_feedback
     beta_aware: bool | None = None
     use_gate: bool | None = None
     norm_eps: float = 1e-6

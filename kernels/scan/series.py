@@ -1,8 +1,8 @@
 """The scan's triangular operator by its series, for all chunks in which it is small (T11, T29).
 
 (I + L)^-1 = (I - L)(I + L^2) up to L^4, which is below float32 where the rows of L sum to less than 2^-7. At the
-published step they do, unless keys repeat. L then need not be known better than to 2^-16: squared keys are split into
-two bfloat16 parts, whose products run at full speed. Chunks with a larger L are left to `scan_operator`.
+step of `bounded` they do, unless keys repeat. L then need not be known better than to 2^-16: squared keys are split
+into two bfloat16 parts, whose products run at full speed. Chunks with a larger L are left to `scan_operator`.
 """
 
 import torch

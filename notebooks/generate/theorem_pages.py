@@ -170,7 +170,7 @@ _SYMBOLS = (
         r"step of the calibration, forgetting gate, and the anchor that forgetting returns to",
     ),
     (r"$w_t$", r"weight of the feedback: 1, or $1/(\|k_t\|^2 + 10^{-5})$ where feedback is normalised"),
-    (r"$\Pi$", r"clip to the box $[d_{\min}, d_{\max}]$, published as $[2/3, 3/2]$; $R$ is its diameter"),
+    (r"$\Pi$", r"clip to the box $[d_{\min}, d_{\max}]$, $[2/3, 3/2]$ in `bounded`; $R$ is its diameter"),
     (r"$M$", r"largest $\|s_t\|^2$ of the stream"),
     (
         r"$f_t, \ell_t$",

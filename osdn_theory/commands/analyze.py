@@ -73,13 +73,21 @@ def analyze(
         list[str] | None,
         typer.Option(help="Only this layer, such as layer0, 0 or minilm/layer0; repeat it or use commas."),
     ] = None,
-    eta: Annotated[float, typer.Option(help="Hypergradient step.")] = 0.003,
+    setting: Annotated[
+        str, typer.Option(help="bounded, or historic (eta 1, box [0, 1e9]), the one of the authors' results.")
+    ] = "bounded",
+    eta: Annotated[float | None, typer.Option(help="Hypergradient step. Default: the setting's.")] = None,
     d1: Annotated[
         float | None,
         typer.Option("--d1", help="Initial preconditioner of OSDN. Default: the file's d0, else 1."),
     ] = None,
-    d_min: Annotated[float, typer.Option(help="Lower side of the box; -inf switches it off.")] = 2 / 3,
-    d_max: Annotated[float, typer.Option(help="Upper side of the box; inf switches it off.")] = 3 / 2,
+    d_min: Annotated[
+        float | None,
+        typer.Option(help="Lower side of the box; -inf switches it off. Default: the setting's."),
+    ] = None,
+    d_max: Annotated[
+        float | None, typer.Option(help="Upper side of the box; inf switches it off. Default: the setting's.")
+    ] = None,
     forgetting: Annotated[str, typer.Option(help="Gamma in (0, 1], or 'token' for the file's gates.")] = "1",
     anchor: Annotated[
         str, typer.Option(help="What forgetting decays towards: a number, or 'initial'.")
@@ -102,19 +110,20 @@ def analyze(
     import numpy as np
 
     from osdn_theory.measures.analysis import analyze as measure
-    from osdn_theory.recurrence.rules import CalibrationRule
+    from osdn_theory.recurrence.rules import CalibrationRule, setting_named
     from osdn_theory.streams.activations import load_activations, require_tokens
 
+    named = setting_named(setting)
     rule = CalibrationRule(
-        eta=eta,
-        d_min=d_min,
-        d_max=d_max,
+        eta=named.eta if eta is None else eta,
+        d_min=named.d_min if d_min is None else d_min,
+        d_max=named.d_max if d_max is None else d_max,
         forgetting=number_or("--forgetting", forgetting, ["token"]),
         anchor=number_or("--anchor", anchor, ["initial"]),
         normalize_feedback=normalize_feedback,
         beta_aware=beta_aware,
     )
-    _check_start(d1, d_min, d_max)
+    _check_start(d1, rule.d_min, rule.d_max)
     if out is not None:
         ensure_writable(out)
     loaded = load_activations(
@@ -148,7 +157,7 @@ def analyze(
     print_written(written)
 
 
-def _check_start(d1: float | None, d_min: float, d_max: float) -> None:
+def _check_start(d1: float | None, d_min: Any, d_max: Any) -> None:
     if d1 is not None and not 0 < d1 < float("inf"):
         raise ValueError(f"--d1: expected a finite number > 0, got {d1:g}")
     if d1 is not None and not d_min <= d1 <= d_max:

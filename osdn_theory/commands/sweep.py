@@ -38,7 +38,7 @@ def sweep(
     eta: Annotated[List, typer.Option(help="Hypergradient steps.")] = None,
     forgetting: Annotated[List, typer.Option("--forgetting", "--gamma", help="Forgetting factors.")] = None,
     anchor: Annotated[List, typer.Option(help="Where forgetting leads to: 0 is APF, 1 is d_1.")] = None,
-    box: Annotated[List, typer.Option(help="LOW:HIGH such as 2/3:3/2, or published, historic, open.")] = None,
+    box: Annotated[List, typer.Option(help="LOW:HIGH such as 2/3:3/2, or bounded, historic, open.")] = None,
     precision: Annotated[
         List,
         typer.Option(

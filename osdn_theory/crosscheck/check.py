@@ -25,7 +25,7 @@ from osdn_theory.crosscheck.results import Comparison, CrossCheck, NewtonDistanc
 from osdn_theory.crosscheck.verdicts.symptoms import symptoms
 from osdn_theory.crosscheck.verdicts.theorems import Evidence, constants, theorem_checks, verdicts
 from osdn_theory.measures.least_squares import recursive_least_squares, relative_distance
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.rounding import KernelModel
 from osdn_theory.streams.stream import Stream
@@ -42,7 +42,7 @@ RIDGE = 1e-6
 def crosscheck(
     kernel: Kernel,
     stream: Stream,
-    rule: CalibrationRule = PUBLISHED,
+    rule: CalibrationRule = BOUNDED,
     *,
     rule_label: str = "",
     dtype: Dtype = "float32",

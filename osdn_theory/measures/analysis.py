@@ -20,7 +20,7 @@ from osdn_theory.recurrence.calibrate import (
     resolve_anchor,
     resolve_initial_preconditioner,
 )
-from osdn_theory.recurrence.rules import FROZEN, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, FROZEN, CalibrationRule
 from osdn_theory.recurrence.solve import Method, solver_of
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.stream import Stream
@@ -122,7 +122,7 @@ class HeadAnalysis:
 
 def analyze(
     streams: Iterable[Stream],
-    rule: CalibrationRule = PUBLISHED,
+    rule: CalibrationRule = BOUNDED,
     *,
     ridge: float = 1e-6,
     method: Method = "recurrent",

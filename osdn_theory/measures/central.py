@@ -34,7 +34,7 @@ def central_streams(
 ) -> dict[str, Stream]:
     """Streams by kind of key, to all of which T5 applies, to the bit.
 
-    Isotropic and anisotropic keys have a hidden comparator in the published box, and values that one state explains;
+    Isotropic and anisotropic keys have a hidden comparator in the box [2/3, 3/2], and values that one state explains;
     the leading axis counts the seeds. Captured keys are those of the packaged MiniLM layer 0 (K = 32, 384 tokens at
     most, one head as one seed), moved to the nearest of exactly unit norm: their comparator is 1, and OSDN starts at
     `CAPTURED_START`.

@@ -8,14 +8,14 @@ import numpy as np
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import Array, require
 from osdn_theory.measures.least_squares import newton_distance
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC
 from osdn_theory.recurrence.solve import delta_net, osdn
 from osdn_theory.streams.synthetic import interpolating
 
 RUNS = {
     "delta_net": delta_net,
     "osdn": lambda stream: osdn(stream, HISTORIC),
-    "osdn_published": lambda stream: osdn(stream, PUBLISHED),
+    "osdn_bounded": lambda stream: osdn(stream, BOUNDED),
 }
 """Recurrences compared; "osdn" at the step eta = 1."""
 
@@ -47,7 +47,7 @@ def newton_approach(
 ) -> NewtonApproach:
     r"""Distances :math:`\|S_t - S_t^{RLS}\| / \|S_t^{RLS}\|` of OSDN and DeltaNet on keys of given condition numbers.
 
-    The keys are interpolated by a hidden comparator in the published box, to which T5 and T6 apply, and one state
+    The keys are interpolated by a hidden comparator in the box [2/3, 3/2], to which T5 and T6 apply, and one state
     explains the values: after K tokens exact Newton has it.
 
     Parameters

@@ -13,7 +13,7 @@ import numpy as np
 from osdn_theory.base.threads import cores
 from osdn_theory.base.validation import Array, require_generator
 from osdn_theory.recurrence.calibrate import calibration_scan
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
 from osdn_theory.recurrence.solve import osdn
 from osdn_theory.streams.stream import Stream
 
@@ -146,8 +146,8 @@ def _scan(sizes: BenchmarkSizes, rng: np.random.Generator) -> dict[str, Any]:
 
     times = _alternate(
         {
-            "sequential": scan(PUBLISHED, "sequential"),
-            "wy": scan(PUBLISHED, "wy"),
+            "sequential": scan(BOUNDED, "sequential"),
+            "wy": scan(BOUNDED, "wy"),
             "sequential, clipped": scan(CLIPPING, "sequential"),
             "wy, clipped": scan(CLIPPING, "wy"),
         },
@@ -158,7 +158,7 @@ def _scan(sizes: BenchmarkSizes, rng: np.random.Generator) -> dict[str, Any]:
         "length": length,
         "key_dim": dim,
         "times": times,
-        "published": _comparison(times, "sequential", "wy", 5.0),
+        "bounded": _comparison(times, "sequential", "wy", 5.0),
         "clipped": _comparison(times, "sequential, clipped", "wy, clipped", 1 / 1.3),
     }
 

@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from osdn_theory.base.validation import Array, require, require_generator
 from osdn_theory.recurrence.calibrate import calibration_scan
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import SETTINGS, CalibrationRule
 from osdn_theory.recurrence.sweeps import GainDrivenScan, drive, gain_driven, wanted_gains
 from osdn_theory.streams.stream import Stream
 
@@ -18,15 +18,12 @@ KEYS: tuple[str, ...] = ("isotropic", "SiLU", "anisotropic", "16 repeated", "one
 FORGETTING: Mapping[str, float | None] = {"none": None, "slow": 6.9, "fast": 3.0}
 """Mean of the logit of gamma, drawn per token with unit variance; None for gamma = 1."""
 
-BOXES: Mapping[str, CalibrationRule] = {"bounded": PUBLISHED, "historic": HISTORIC}
-"""Named boxes [2/3, 3/2] and [0, 1e9]; the steps of these settings are replaced."""
-
 
 @dataclass(frozen=True)
 class SweepCount:
     """Sweeps that one scan took.
 
-    - `keys`, `forgetting`, `box`: See `KEYS`, `FORGETTING`, `BOXES`.
+    - `keys`, `forgetting`, `box`: See `KEYS` and `FORGETTING`; the box is that of one of the `SETTINGS`.
     - `clipped`: Fraction of (token, feature) pairs that end on a face of the box.
     - `sweeps`: Until no iterate is further than the tolerance from the scan's; None if that took more than were
       tried.
@@ -67,7 +64,7 @@ def count_sweeps(
     etas: Sequence[float] = (0.003, 1.0),
     keys: Sequence[str] = KEYS,
     forgetting: Sequence[str] = tuple(FORGETTING),
-    boxes: Sequence[str] = tuple(BOXES),
+    boxes: Sequence[str] = tuple(SETTINGS),
     most: int = 60,
     tolerance: float = 1e-7,
 ) -> list[SweepCount]:
@@ -106,7 +103,7 @@ def _count(
             )
             for box in boxes:
                 for eta in etas:
-                    rule = replace(BOXES[box], eta=eta, forgetting="token")
+                    rule = replace(SETTINGS[box], eta=eta, forgetting="token")
                     exact = _exact_path(stream, rule)
                     faces = (exact == rule.d_min) | (exact == rule.d_max)
                     sweeps = _sweeps_until(gain_driven(stream, rule), exact, most, tolerance)

@@ -12,17 +12,17 @@ from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, require
 from osdn_theory.measures.least_squares import checkpoints, recursive_least_squares
 from osdn_theory.objective import context_minimizer
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.stream import Stream
 
-Recurrence = Literal["osdn", "osdn_published", "delta_net", "newton"]
+Recurrence = Literal["osdn", "osdn_bounded", "delta_net", "newton"]
 RECURRENCES: tuple[Recurrence, ...] = get_args(Recurrence)
 
 LABELS: Mapping[str, str] = {
     "osdn": "OSDN, η = 1/M",
-    "osdn_published": f"OSDN, η = {PUBLISHED.eta:g}",
+    "osdn_bounded": f"OSDN bounded, η = {BOUNDED.eta:g}",
     "delta_net": "DeltaNet",
     "newton": "exact online Newton",
 }
@@ -42,7 +42,7 @@ class TokenCurves:
         first token on whose residual a write removes exactly.
     log10_suboptimality : mapping from recurrence to (N, T)
         log10 of (F(S_t) - F*) / (F(0) - F*), F the loss of the whole stream. No bound of ours speaks of it.
-    log10_bound : mapping from "osdn" and "osdn_published" to (N, T)
+    log10_bound : mapping from "osdn" and "osdn_bounded" to (N, T)
         t log10(C / t), the right side of T6 after t tokens; NaN where T6 does not apply.
     constants : mapping from the same to (N,)
         C of T5. The bound says nothing until t > C.
@@ -81,8 +81,8 @@ def token_curves(stream: Stream, *, ridge: float = 1e-6) -> TokenCurves:
     """OSDN at two steps, DeltaNet and exact online Newton on one stream, token by token (T3, T5, T6).
 
     ``"osdn"`` has the step 1/M, M = max |s_t|^2 over the tokens of a head, at which C of T5 is least;
-    ``"osdn_published"`` that of the published rule. Both start from the d_1 of the stream, or ones, in the published
-    box. ``"delta_net"`` has d = 1 throughout. ``"newton"`` is the ridge least-squares solution of every prefix.
+    ``"osdn_bounded"`` that of `bounded`. Both start from the d_1 of the stream, or ones, in the box
+    [2/3, 3/2]. ``"delta_net"`` has d = 1 throughout. ``"newton"`` is the ridge least-squares solution of every prefix.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def token_curves(stream: Stream, *, ridge: float = 1e-6) -> TokenCurves:
     largest = np.sum(np.square(stream.squared_keys), axis=-1).max(axis=-1).reshape(-1)
     require(bool(np.all(largest > 0)), f"stream: all keys of {stream.name!r} are zero")
     heads = [stream.at(index) for index in np.ndindex(*stream.lead)]
-    steps = {"osdn": 1.0 / largest, "osdn_published": np.full(largest.shape, PUBLISHED.eta)}
+    steps = {"osdn": 1.0 / largest, "osdn_bounded": np.full(largest.shape, BOUNDED.eta)}
     rows = [
         _head_curves(head, {name: float(step[n]) for name, step in steps.items()}, ridge)
         for n, head in enumerate(heads)

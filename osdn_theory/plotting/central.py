@@ -22,7 +22,7 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
     name: {"color": colour, "linestyle": line, "marker": marker, "markersize": 5, "linewidth": 1.8}
     for name, colour, line, marker in (
         ("osdn", BLUE, "-", "o"),
-        ("osdn_published", SKY, "--", "s"),
+        ("osdn_bounded", SKY, "--", "s"),
         ("delta_net", ORANGE, "-.", "^"),
         ("newton", BLACK, (0, (6, 1.5, 1, 1.5, 1, 1.5)), "D"),
         ("full", BLUE, "-", "o"),

@@ -12,7 +12,7 @@ from osdn_theory.recurrence import calibrate as calibration
 from osdn_theory.recurrence.chunkwise import solve_chunks
 from osdn_theory.recurrence.gram_diagonal import running_diagonal, squashed_inverse
 from osdn_theory.recurrence.problem import Problem, Run, pose, to_trajectory
-from osdn_theory.recurrence.rules import FROZEN, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, FROZEN, CalibrationRule
 from osdn_theory.recurrence.trajectory import Carry, Trajectory
 from osdn_theory.streams.stream import Stream
 
@@ -51,7 +51,7 @@ class SolverOptions(SharedOptions, total=False):
     initial_preconditioner: Array | float | None
 
 
-def osdn(stream: Stream, rule: CalibrationRule = PUBLISHED, **options: Unpack[SolverOptions]) -> Trajectory:
+def osdn(stream: Stream, rule: CalibrationRule = BOUNDED, **options: Unpack[SolverOptions]) -> Trajectory:
     r"""Online Scaled DeltaNet (arXiv:2605.13473): write, read, calibrate.
 
     .. math::

@@ -12,10 +12,10 @@ from osdn_theory import plotting
 from osdn_theory.base.validation import Array
 from osdn_theory.bounds import check_bounds
 from osdn_theory.context.convergence import LABELS, convergence_rates
-from osdn_theory.measures.calibration_times import calibration_times
+from osdn_theory.measures.calibration_times import CalibrationTimes, calibration_times
 from osdn_theory.measures.sweep_counts import count_sweeps
 from osdn_theory.recurrence.calibrate import calibration_scan
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, SETTINGS, CalibrationRule
 from osdn_theory.recurrence.solve import osdn
 from osdn_theory.report import Exhibit
 from osdn_theory.report.memory_gallery import memory_exhibits
@@ -104,13 +104,13 @@ def fixed_point_exhibit(seed: int) -> Exhibit:
     drifts: dict[str, Array] = {}
     for precision in PRECISIONS:
         (stream,) = load_activations(layers=[layer], normalize_dtype=precision)
-        drifts[precision] = identity_drift(stream, PUBLISHED)
+        drifts[precision] = identity_drift(stream, BOUNDED)
         if precision == "bfloat16":
             drifts[HISTORIC_BFLOAT16] = identity_drift(stream, HISTORIC)
     exact = isotropic(
         np.random.default_rng(seed), lead=stream.lead, length=stream.length, key_dim=stream.key_dim
     )
-    drifts[EXACT] = identity_drift(exact, PUBLISHED)
+    drifts[EXACT] = identity_drift(exact, BOUNDED)
     figure, _ = plotting.identity_fixed_point(drifts)
     largest = {label: float(drift.max()) for label, drift in drifts.items()}
     return Exhibit(
@@ -119,9 +119,9 @@ def fixed_point_exhibit(seed: int) -> Exhibit:
         "With exactly normalised keys, d_1 = 1 and no forgetting, d stays at 1 and OSDN is DeltaNet; keys "
         f"normalised in bfloat16 move d away from 1. Over {exact.length} tokens of exactly unit keys the "
         f"largest |d - 1| is {largest[EXACT]:.2g}; keys of MiniLM {layer} normalised in bfloat16 move d by up "
-        f"to {largest['bfloat16']:.2g} at eta = {PUBLISHED.eta:g} (published) and "
-        f"{largest[HISTORIC_BFLOAT16]:.2g} at eta = {HISTORIC.eta:g} (historic), normalised in float32 by "
-        f"{largest['float32']:.2g} and in float64 by {largest['float64']:.2g} at the published eta, where the "
+        f"to {largest['bfloat16']:.2g} at eta = {BOUNDED.eta:g} (`bounded`) and "
+        f"{largest[HISTORIC_BFLOAT16]:.2g} at eta = {HISTORIC.eta:g} (`historic`), normalised in float32 by "
+        f"{largest['float32']:.2g} and in float64 by {largest['float64']:.2g} at the eta of `bounded`, where the "
         "float64 solver rounds away changes of d below half its spacing at 1. Each number is the largest over "
         "all heads and features. With normalised keys, then, any lasting effect of the calibration comes from "
         "d_1, forgetting, clipping, beta-aware feedback or rounding.",
@@ -138,41 +138,36 @@ def identity_drift(stream: Stream, rule: CalibrationRule) -> Array:
 
 
 def calibration_exhibit(verification: Verification, file: Path | None) -> Exhibit:
-    """T19: time constants of the published rule on every stream, beside its length."""
-    header = ("stream", "tokens", "K", "fastest direction", "slowest direction", "calibrated directions")
-    rows, data = [], {}
+    """T19: time constants of both settings on every stream, beside its length."""
+    columns = ("fastest", "slowest", "calibrated directions")
+    header = ("stream", "tokens", "K", *(f"{column}, {name}" for name in SETTINGS for column in columns))
+    rows: list[tuple[str, ...]] = []
+    data = {}
     for stream in _streams(verification, file):
-        times = calibration_times(stream, PUBLISHED)
-        fastest, slowest = float(times.times.min()), float(times.times.max())
-        directions = float(np.mean(times.calibrated_directions))
-        rows.append(
-            (
-                stream.name,
-                f"{stream.length}",
-                f"{stream.key_dim}",
-                format_slack(fastest),
-                format_slack(slowest),
-                f"{directions:.3g} of {stream.key_dim}",
-            )
-        )
-        data[stream.name] = {
-            "length": stream.length,
-            "fastest": fastest,
-            "slowest": slowest,
-            "calibrated_directions": directions,
-        }
+        found = {name: _summed_up(calibration_times(stream, rule)) for name, rule in SETTINGS.items()}
+        cells = (format_slack(value) for of in found.values() for value in of.values())
+        rows.append((stream.name, f"{stream.length}", f"{stream.key_dim}", *cells))
+        data[stream.name] = {"length": stream.length, **found}
     return Exhibit(
         "calibration-times",
         "T19: how long calibration takes, against the context length",
-        f"Time constants 1/(eta lambda) in tokens under the published rule (eta = {PUBLISHED.eta:g}), lambda "
-        "the eigenvalues of each stream's own moment matrix of squared keys; fastest and slowest over all "
-        "heads. A direction counts as calibrated where its time constant is within the context (mean over "
-        "heads). The law is exact for independent keys and an inactive box; on captured activations it is a "
-        "prediction.",
+        "Time constants 1/(eta lambda) in tokens under the settings "
+        f"{' and '.join(f'{name} (eta = {rule.eta:g})' for name, rule in SETTINGS.items())}, lambda the eigenvalues "
+        "of each stream's own moment matrix of squared keys; fastest and slowest over all heads. A direction counts "
+        "as calibrated where its time constant is within the context (mean over heads). The law is exact for "
+        "independent keys and an inactive box; on captured activations it is a prediction.",
         header=header,
         rows=rows,
         data=data,
     )
+
+
+def _summed_up(times: CalibrationTimes) -> dict[str, float]:
+    return {
+        "fastest": float(times.times.min()),
+        "slowest": float(times.times.max()),
+        "calibrated_directions": float(np.mean(times.calibrated_directions)),
+    }
 
 
 def _streams(verification: Verification, file: Path | None) -> Iterator[Stream]:
@@ -193,7 +188,7 @@ def interpolating_exhibits(seed: int) -> Sequence[Exhibit]:
     (check,) = check_bounds(run, ["T5"], rule_label="half step")
     assert check.lhs is not None, check.reason
     assert check.rhs is not None, check.reason
-    setting = f"{stream.length} tokens, K = {stream.key_dim}, eta = {rule.eta:g}, the published box"
+    setting = f"{stream.length} tokens, K = {stream.key_dim}, eta = {rule.eta:g}, the box [2/3, 3/2]"
     heat, _ = plotting.preconditioner_heatmap(run)
     regret, _ = plotting.regret(run, check.rhs)
     data = {"lhs": check.lhs, "rhs": check.rhs, "eta": rule.eta, "outcome": check.outcome}
@@ -257,16 +252,16 @@ def sweeps_exhibit(seed: int, *, length: int = 256, key_dim: int = 32, most: int
     figure, _ = plotting.sweep_counts(
         counts, most=most, title=f"{length} tokens, K = {key_dim}, box [2/3, 3/2]"
     )
-    published = [count.sweeps for count in counts if count.eta == PUBLISHED.eta]
+    slowest = [count.sweeps for count in counts if count.eta == BOUNDED.eta]
     unsettled = sum(count.sweeps is None for count in counts)
-    settled = [count for count in published if count is not None]
+    settled = [count for count in slowest if count is not None]
     return Exhibit(
         "sweeps",
         "T29: how many sweeps give the scan",
         "Sweeps over all tokens at once until no d is further than 1e-7 from the scan's, "
-        f"{length} tokens, K = {key_dim}, box [2/3, 3/2], forgetting towards 0. At the published step {min(settled)} "
-        f"to {max(settled)} suffice, whatever the keys; {unsettled} of {len(counts)} scans, with large steps, do not "
-        f"settle in {most}.",
+        f"{length} tokens, K = {key_dim}, box [2/3, 3/2], forgetting towards 0. At the step of `bounded` "
+        f"{min(settled)} to {max(settled)} suffice, whatever the keys; {unsettled} of {len(counts)} scans, "
+        f"with large steps, do not settle in {most}.",
         figure,
         data={"counts": counts, "most": most},
     )

@@ -65,7 +65,7 @@ def memory_exhibits(seed: int) -> Iterator[Exhibit]:
     yield Exhibit(
         "error-growth",
         "T27: every write contracts, and the error grows",
-        "Two unit keys in turn, anchored forgetting, eta = 1.9, d in the published box, 0 < a < 2 at every token: "
+        "Two unit keys in turn, anchored forgetting, eta = 1.9, d in the box [2/3, 3/2], 0 < a < 2 at every token: "
         f"after {len(grown)} tokens the error is 10^{grown[-1]:.1f} times the state it should have.",
         figure,
         data={"log10_error": grown[:: len(grown) // 100]},

@@ -2,7 +2,7 @@ r"""Rounding: exact emulation of float formats, running error bounds along a tra
 
 Usage::
 
-    bounds = error_bounds(stream, PUBLISHED, CHUNK_FP32, chunk_size=64, scale=K**-0.5)
+    bounds = error_bounds(stream, BOUNDED, CHUNK_FP32, chunk_size=64, scale=K**-0.5)
     bounds.stream            # what the kernel reads: the stream rounded to the model's input format
     bounds.trajectory        # the exact (float64) trajectory on exactly those inputs
     bounds.preconditioner    # (..., T, K)  |d_t computed - d_t exact|, componentwise

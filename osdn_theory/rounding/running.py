@@ -9,7 +9,7 @@ import numpy.typing as npt
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.threads import single_threaded_blas
 from osdn_theory.base.validation import Array, require
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
 from osdn_theory.recurrence.solve import osdn
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.rounding.errors.error_set import Mask
@@ -120,7 +120,7 @@ class ErrorBounds:
 
 def error_bounds(
     stream: Stream,
-    rule: CalibrationRule = PUBLISHED,
+    rule: CalibrationRule = BOUNDED,
     model: KernelModel = CHUNK_FP32,
     *,
     chunk_size: int = 64,

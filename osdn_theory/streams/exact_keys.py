@@ -161,7 +161,7 @@ def dyadic_comparator(
 ) -> Array:
     """A comparator u on the grid 2^-bits in [low, high] with four random coordinates equal to 1.
 
-    The default range lies inside the published box [2/3, 3/2]. Returns (*lead, key_dim) float64.
+    The default range lies inside the box [2/3, 3/2]. Returns (*lead, key_dim) float64.
     Raises ``ValueError`` if 1 is outside [low, high], or K <= 4 (see `unit_keys`).
     """
     require_generator(rng)

@@ -127,7 +127,7 @@ def interpolating(
     condition: float = 1.0,
     **shared: Unpack[Shared],
 ) -> Stream:
-    """Keys with <u, s_t> = 1 exactly for a hidden u in the published box: T5, T6, T7 (K >= 5).
+    """Keys with <u, s_t> = 1 exactly for a hidden u in the box [2/3, 3/2]: T5, T6, T7 (K >= 5).
 
     `comparator`, (..., K), sets u: see `exact_keys.weighted_unit_keys` for what it must satisfy. `condition` above 1
     makes the keys anisotropic: before they are scaled to <u, s_t> = 1, their variances are geometric from 1 down to
@@ -199,7 +199,7 @@ def orthogonal(
     Every K consecutive tokens from a multiple of K on visit each coordinate once, in random order.
     `scales` c: powers of two with c_i^2 geometric from 1 to about 1/`condition`, or random in that
     range, or all 1, or an array (..., K) of positive numbers. The comparator is known when they are
-    powers of two; it lies in the published box only for unit scales.
+    powers of two; it lies in the box [2/3, 3/2] only for unit scales.
     """
     draw = _Draw(rng, **shared)
     lead, length, key_dim = draw.lead, draw.length, draw.key_dim
@@ -225,7 +225,7 @@ def non_stationary(
     segments: int = 4,
     **shared: Unpack[Shared],
 ) -> Stream:
-    """A moving comparator with <u_t, s_t> = 1 exactly, u_t in the published box: T14 (K >= 5).
+    """A moving comparator with <u_t, s_t> = 1 exactly, u_t in the box [2/3, 3/2]: T14 (K >= 5).
 
     ``"switch"``: `segments` equal stretches, each with its own u. ``"drift"``: u_t moves through
     ``segments + 1`` waypoints along straight lines, rounded to multiples of 2^-4; four coordinates

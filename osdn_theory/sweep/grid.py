@@ -12,7 +12,7 @@ from typing import Any
 
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import require
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, CalibrationRule
 
 STREAMS: dict[str, bool] = {
     "interpolating": False,
@@ -30,7 +30,7 @@ PRECISIONS = ("float64", "float32", "tf32", "bfloat16", "float16")
 """Formats that the tokens can be rounded to."""
 
 BOXES: dict[str, tuple[float, float]] = {
-    "published": (float(PUBLISHED.d_min), float(PUBLISHED.d_max)),
+    "bounded": (float(BOUNDED.d_min), float(BOUNDED.d_max)),
     "historic": (float(HISTORIC.d_min), float(HISTORIC.d_max)),
     "open": (-math.inf, math.inf),
 }
@@ -133,10 +133,10 @@ class Grid:
     value_dim: tuple[int, ...] = (16,)
     length: tuple[int, ...] = (256,)
     condition: tuple[float, ...] | None = None
-    eta: tuple[float, ...] = (PUBLISHED.eta,)
+    eta: tuple[float, ...] = (BOUNDED.eta,)
     forgetting: tuple[float, ...] = (1.0,)
     anchor: tuple[float, ...] = (0.0,)
-    box: tuple[tuple[float, float], ...] = (BOXES["published"],)
+    box: tuple[tuple[float, float], ...] = (BOXES["bounded"],)
     seed: tuple[int, ...] = (0,)
     precision: tuple[str, ...] = ("float64",)
 

@@ -19,7 +19,7 @@ def grid_of(options: Given, file: Path | None = None) -> Grid:
 
     - `options`: "key_dim" and so on -> list of texts, each of which may hold commas; "seeds" -> number of draws,
       "seed" -> the first of them.
-    - `file`: TOML with the same names: ``key_dim = [16, 64]``, ``box = ["published", [0, 1e9]]``, ``seeds = 5``.
+    - `file`: TOML with the same names: ``key_dim = [16, 64]``, ``box = ["bounded", [0, 1e9]]``, ``seeds = 5``.
 
     Raises ValueError: for what is not a number, an unknown key, a file that is not TOML, or a grid that `Grid`
     refuses.

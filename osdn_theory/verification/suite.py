@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import SETTINGS, CalibrationRule
 from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn, solver_of
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams import exhibits, synthetic
@@ -37,8 +37,7 @@ def rule_named(label: str, stream: Stream) -> CalibrationRule:
     """A rule by its label; the steps that depend on the stream are half of 1/M, so that every regret bound applies."""
     fast = half_step(stream)
     named = {
-        "published": PUBLISHED,
-        "historic": HISTORIC,
+        **SETTINGS,
         "fast": CalibrationRule(eta=fast),
         "fast from 5/4": CalibrationRule(eta=fast),
         "open box": CalibrationRule(eta=fast, d_min=-np.inf, d_max=np.inf),
@@ -123,37 +122,37 @@ SYNTHETIC: tuple[Entry, ...] = (
         "isotropic",
         "isotropic keys of exactly unit norm",
         _named("isotropic", synthetic.isotropic, **_SMALL),
-        ("published", "fast", "anchored"),
+        ("bounded", "historic", "fast", "anchored"),
     ),
     Entry(
         "ill-conditioned",
         "Gram spectrum geometric from 1 to 1000, keys not normalised",
         _named("ill-conditioned", synthetic.ill_conditioned, **_SMALL, condition=1e3),
-        ("published", "fast", "normalised"),
+        ("bounded", "fast", "normalised"),
     ),
     Entry(
         "orthogonal",
         "scaled coordinate keys: the Gram matrix is diagonal",
         _named("orthogonal", synthetic.orthogonal, **_SMALL),
-        ("published", "open box"),
+        ("bounded", "open box"),
     ),
     Entry(
         "interpolating",
         "a hidden u with <u, s_t> = 1 exactly",
         _named("interpolating", synthetic.interpolating, **_SMALL),
-        ("published", "fast", "narrow box", "forgetting", "anchored", "normalised", "historic"),
+        ("bounded", "fast", "narrow box", "forgetting", "anchored", "normalised", "historic"),
     ),
     Entry(
         "gated writes",
         "interpolating keys, beta drawn from [0, 1]",
         _named("gated writes", synthetic.interpolating, **_SMALL, beta="random"),
-        ("published", "fast", "beta-aware"),
+        ("bounded", "fast", "beta-aware"),
     ),
     Entry(
         "noisy",
         "interpolating keys, values with noise of standard deviation 0.1",
         _named("noisy", synthetic.interpolating, **_SMALL, noise=0.1),
-        ("published", "fast"),
+        ("bounded", "fast"),
     ),
     Entry(
         "associative-recall",
@@ -168,59 +167,59 @@ SYNTHETIC: tuple[Entry, ...] = (
             repeats=2,
             distractors=16,
         ),
-        ("published", "fast", "anchored"),
+        ("bounded", "historic", "fast", "anchored"),
     ),
     Entry(
         "drifting",
         "the comparator drifts; its path length is known",
         _named("drifting", synthetic.non_stationary, **_SMALL, mode="drift"),
-        ("published", "fast", "anchored"),
+        ("bounded", "fast", "anchored"),
     ),
     Entry(
         "switching",
         "the comparator switches; its path length is known",
         _named("switching", synthetic.non_stationary, **_SMALL, mode="switch"),
-        ("published", "fast", "anchored"),
+        ("bounded", "historic", "fast", "anchored"),
     ),
-    Entry("read-twice", "the same context read twice", _read_twice, ("published", "fast")),
+    Entry("read-twice", "the same context read twice", _read_twice, ("bounded", "historic", "fast")),
     Entry(
         "constant-key",
         "one unit key at every token",
         _named("constant-key", synthetic.constant_key, length=32, key_dim=8, value_dim=4),
-        ("published", "open forgetting", "anchored"),
+        ("bounded", "open forgetting", "anchored"),
     ),
     Entry(
         "gated",
         "one state gate and one forget gate per token",
         _gated,
-        ("published", "token forgetting", "beta-aware"),
+        ("bounded", "token forgetting", "beta-aware"),
         gated_delta_net,
     ),
     Entry(
-        "feature-gated", "one state gate per feature", _feature_gated, ("published", "token forgetting"), kda
+        "feature-gated", "one state gate per feature", _feature_gated, ("bounded", "token forgetting"), kda
     ),
     Entry("attained", "T5 holds with equality in the limit", _attained, ("fast",)),
-    Entry("scalar", "K = V = 1: T10 holds with equality", _scalar, ("published", "fast")),
+    Entry("scalar", "K = V = 1: T10 holds with equality", _scalar, ("bounded", "fast")),
     Entry(
         "disjoint",
         "pairs without common features, read once to four times",
         exhibits.disjoint,
-        ("published", "open box"),
+        ("bounded", "open box"),
     ),
     Entry(
         "overlapping",
         "keys that share all but a small direction: the surrogate does not see it (T24)",
         exhibits.overlapping,
-        ("published", "fast"),
+        ("bounded", "fast"),
     ),
     Entry("alternating", "T6 is off by e/2 a token (T28)", lambda _: exhibits.alternating(), ("whole step",)),
     Entry("growing", "the error grows geometrically (T27)", lambda _: exhibits.growing(), ("growing",)),
-    Entry("long", "4096 tokens on two heads, interpolating", _long, ("published", "fast")),
+    Entry("long", "4096 tokens on two heads, interpolating", _long, ("bounded", "fast")),
 )
 
 MINILM = "minilm"
-ACTIVATION_RULES = ("published", "fast from 5/4", "anchored from 5/4")
-UNIT_RULES = ("published", "fast from 5/4")
+ACTIVATION_RULES = ("bounded", "historic", "fast from 5/4", "anchored from 5/4")
+UNIT_RULES = ("bounded", "historic", "fast from 5/4")
 UNIT = "/unit"
 
 STARTS = {"fast from 5/4": 1.25, "anchored from 5/4": 1.25}

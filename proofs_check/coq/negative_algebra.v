@@ -243,7 +243,7 @@ move: (dot d _) => a; rewrite !mxE IH /= !mul0r mulr0 addr0; exact/eqP.
 Qed.
 
 (** T16 needs the moving metric: in the plain Frobenius norm a write can expand, with a unit key, beta = 1,
-    0 <= beta a <= 2 and d inside the published box [2/3, 3/2]. *)
+    0 <= beta a <= 2 and d inside the box [2/3, 3/2]. *)
 Theorem T16_needs_moving_metric : exists (S target : 'M[rat]_(1, 2)) (k d : 'rV[rat]_2),
   [/\ norm_sq k = 1, forall i, 2 / 3 <= d 0 i <= 3 / 2, 0 <= alignment d (feature k) <= 2 &
       frob_sq (S - target) < frob_sq (write S k (k *m target^T) d 1 - target)].

@@ -53,7 +53,7 @@ def draw_terms(draw: Draw) -> Instance:
 
 
 def near_one(x: Instance) -> Pairs:
-    """bfloat16 next to one as the format has it: 2^-8 below, 2^-7 above, a published step up lost."""
+    """bfloat16 next to one as the format has it: 2^-8 below, 2^-7 above, a `bounded` step up lost."""
     one = ml_dtypes.bfloat16(1)
     above = float(np.nextafter(one, ml_dtypes.bfloat16(2))) - 1
     below = 1 - float(np.nextafter(one, ml_dtypes.bfloat16(0)))
@@ -66,7 +66,7 @@ def near_one(x: Instance) -> Pairs:
 
 
 def draw_small_step(draw: Draw) -> Instance:
-    """Up to 0.003, the published eta times |1 - a| s <= 1, as a number of few bits."""
+    """Up to 0.003, the eta of `bounded` times |1 - a| s <= 1, as a number of few bits."""
     return Instance(step=fmpq(draw.rng.randint(1, int(rational(0.003) * (1 << 20))), 1 << 20))
 
 

@@ -68,7 +68,7 @@ def test_one_key_head_serves_several_value_heads(operator):
 
 
 @pytest.mark.parametrize(
-    ("rule", "gates"), [("one point", "none"), ("frozen", "none"), ("published", "to zero")]
+    ("rule", "gates"), [("one point", "none"), ("frozen", "none"), ("bounded", "to zero")]
 )
 def test_every_mode_of_the_chunk_form(rule, gates):
     assert_right(grouped(rule, gates, length=20, batch=1, dtype=torch.float32), chunk_osdn)

@@ -29,7 +29,7 @@ def with_reset(rule: str, gates: str, gate: float = -torch.inf) -> Call:
     return call
 
 
-@pytest.mark.parametrize("rule", [pytest.param("fast", marks=pytest.mark.slow), "some clip", "published"])
+@pytest.mark.parametrize("rule", [pytest.param("fast", marks=pytest.mark.slow), "some clip", "bounded"])
 @pytest.mark.parametrize("gates", ["to zero", "to anchor"])
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_total_forgetting_starts_again_at_the_anchor(operator, gates, rule):
@@ -75,10 +75,10 @@ NAMES = ("q", "k", "v", "beta", "g")
 SPARED = [
     *((fused_recurrent_osdn, 21, "some clip", name) for name in NAMES),
     *((osdn_reference, 21, "some clip", name) for name in NAMES),
-    *((chunk_osdn, 16, "published", name) for name in ("k", "g")),
+    *((chunk_osdn, 16, "bounded", name) for name in ("k", "g")),
     *(
         pytest.param(chunk_osdn, 16, rule, name, marks=pytest.mark.slow)
-        for rule in ("some clip", "published")
+        for rule in ("some clip", "bounded")
         for name in NAMES
     ),
 ]
@@ -98,7 +98,7 @@ def test_nan_reaches_no_earlier_token_or_chunk_and_no_other_head(operator, spare
 
 
 def test_a_state_that_float16_does_not_hold_is_named():
-    call = draw("published", **SIZES | {"length": 5}, dtype=torch.float16)
+    call = draw("bounded", **SIZES | {"length": 5}, dtype=torch.float16)
     call.tensors["initial_state"] = torch.full((1, 1, 4, 3), 7e4)
     call.tensors["q"][..., :] = 0
     with pytest.raises(

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 from osdn_kernels import chunk_osdn, fused_recurrent_osdn
+from osdn_kernels.boundary import rule as kernel_rules
 from osdn_kernels.reference.chunkwise import chunk_osdn_reference
 from osdn_kernels.reference.tokenwise import osdn_reference
 from support.kernels.reference_cases import relative_error
 from torch import Tensor
 
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import SETTINGS, CalibrationRule
 from osdn_theory.recurrence.solve import osdn
 from osdn_theory.streams import synthetic
 from osdn_theory.streams.activations import load_activations
@@ -25,8 +26,7 @@ from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.transforms import with_gates
 
 RULES = {
-    "published": PUBLISHED,
-    "historic": HISTORIC,
+    **SETTINGS,
     "fast": CalibrationRule(eta=0.5),
     "normalised": CalibrationRule(eta=0.5, normalize_feedback=True),
     "narrow box": CalibrationRule(eta=1.0, d_min=1.0, d_max=1.03),
@@ -40,6 +40,12 @@ RULES = {
         eta=0.5, forgetting="token", anchor=1.25, normalize_feedback=True
     ),
 }
+
+
+def test_settings_of_both_packages_are_the_same() -> None:
+    kernels = {name: (rule.eta, rule.d_min, rule.d_max) for name, rule in kernel_rules.SETTINGS.items()}
+    assert kernels == {name: (rule.eta, rule.d_min, rule.d_max) for name, rule in SETTINGS.items()}
+
 
 SIZES = {"lead": (2, 3), "length": 50, "key_dim": 8, "value_dim": 6, "beta": "random", "noise": 0.1}
 
@@ -121,7 +127,7 @@ def two_heads(stream: Stream) -> Stream:
     return replace(stream, **{name: getattr(stream, name)[:, :2] for name in names})
 
 
-@pytest.mark.parametrize("rule", ["published", "narrow box", "forgetting to the start"])
+@pytest.mark.parametrize("rule", ["bounded", "narrow box", "forgetting to the start"])
 @pytest.mark.parametrize("operator", [chunk_osdn, fused_recurrent_osdn])
 def test_the_kernels_follow_the_exact_trajectory_on_minilm(operator, rule):
     """In float32, two heads of 32 features, 130 tokens; errors are those of float32 arithmetic and inputs."""
@@ -146,7 +152,7 @@ def test_the_rules_cover_clipping_and_no_clipping():
         path = osdn(tokens, rule, initial_preconditioner=entries(tokens, rule)[0]).preconditioner
         return float(np.mean((path == rule.d_min) | (path == rule.d_max)))
 
-    assert clipped(RULES["published"]) == 0
+    assert clipped(RULES["bounded"]) == 0
     assert 0.1 < clipped(RULES["narrow box"]) < 1
     assert clipped(RULES["forgetting into the box"]) > 0.5
     assert clipped(RULES["forgetting to the start"]) == 0

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from osdn_theory import rounding
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, CalibrationRule
 from osdn_theory.rounding import ErrorBounds, KernelModel, error_bounds, in_interpreter
 from osdn_theory.streams import synthetic
 from osdn_theory.streams.activations import load_activations
 from osdn_theory.streams.stream import Stream
 
 RULES = {
-    "published": PUBLISHED,
+    "bounded": BOUNDED,
     "fast": CalibrationRule(eta=0.5),
     "historic": HISTORIC,
     "normalised": CalibrationRule(eta=0.5, normalize_feedback=True),

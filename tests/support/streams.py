@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, gated_delta_net, kda, osdn, preconditioned_delta_net
 from osdn_theory.streams.stream import Stream
 
@@ -10,7 +10,7 @@ NAMES = ("outputs", "preconditioner", "alignment", "residuals", "final_state", "
 
 
 RULES = {
-    "published": PUBLISHED,
+    "bounded": BOUNDED,
     "historic": HISTORIC,
     "clips in every chunk": CalibrationRule(eta=1.0, d_min=0.99, d_max=1.01),
     "normalised": CalibrationRule(eta=0.5, normalize_feedback=True),

@@ -42,7 +42,7 @@ def test_what_is_plain_exists_and_is_short() -> None:
         "Trajectory",
         "ErrorBounds",
     }
-    for plain in (ot.PUBLISHED, RECURRENT_FP32, ot.CalibrationRule(d_min=np.full(200, 0.5))):
+    for plain in (ot.BOUNDED, RECURRENT_FP32, ot.CalibrationRule(d_min=np.full(200, 0.5))):
         assert "\n" not in repr(plain)
 
 
@@ -55,15 +55,15 @@ def test_real_results_are_one_line_with_shapes() -> None:
         run,
         run.carry,
         ot.recursive_least_squares(stream),
-        ot.calibration_times(stream, ot.PUBLISHED),
+        ot.calibration_times(stream, ot.BOUNDED),
         ot.context_osdn(stream.keys, stream.values, steps=3),
         ot.convergence_rates(np.random.default_rng(0), steps=3),
         ot.token_curves(stream),
         ot.analyze([stream])[0],
         ot.check_bounds(one, ["T5"])[0],
         ot.verify(streams=["scalar"], bounds=["T5"]),
-        error_bounds(one.stream, ot.PUBLISHED, RECURRENT_FP32),
-        residual_floor(error_bounds(one.stream, ot.PUBLISHED, RECURRENT_FP32)),
+        error_bounds(one.stream, ot.BOUNDED, RECURRENT_FP32),
+        residual_floor(error_bounds(one.stream, ot.BOUNDED, RECURRENT_FP32)),
     ]
     for result in results:
         line = repr(result)

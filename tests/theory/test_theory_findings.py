@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from osdn_theory.bounds import check_bounds
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, osdn
 from osdn_theory.streams.exact_keys import unit_keys
 from osdn_theory.streams.stream import Stream
@@ -22,7 +22,7 @@ def unit_stream(keys: np.ndarray) -> Stream:
 
 def test_t15_exactly_unit_keys_make_osdn_delta_net_to_the_bit() -> None:
     stream = isotropic(np.random.default_rng(0), length=500, key_dim=16, value_dim=8)
-    assert np.array_equal(osdn(stream, PUBLISHED).outputs, delta_net(stream).outputs)
+    assert np.array_equal(osdn(stream, BOUNDED).outputs, delta_net(stream).outputs)
     assert np.array_equal(osdn(stream, HISTORIC).outputs, delta_net(stream).outputs)
 
 
@@ -47,7 +47,7 @@ def test_t15_persistent_excitation_brings_d_back_to_one() -> None:
 
 def test_t15_needs_normalised_keys() -> None:
     keys = 1.25 * unit_keys(np.random.default_rng(3), (200, 6))
-    run = osdn(unit_stream(keys), PUBLISHED)
+    run = osdn(unit_stream(keys), BOUNDED)
     assert np.max(np.abs(run.final_preconditioner - 1)) > 0.05
 
 
@@ -96,6 +96,6 @@ def test_d_is_not_always_positive_without_a_lower_clip() -> None:
 def test_float64_normalisation_is_not_exact_normalisation() -> None:
     """T5 and T15 ask for exact equality; keys normalised in float64 meet it only to rounding."""
     stream = isotropic(np.random.default_rng(5), length=64, key_dim=16, value_dim=2, exact=False)
-    checks = check_bounds(osdn(stream, PUBLISHED), ["T5", "T15", "T8"])
+    checks = check_bounds(osdn(stream, BOUNDED), ["T5", "T15", "T8"])
     outcomes = {c.theorem: c.outcome for c in checks}
     assert outcomes == {"T5": "not applicable", "T15": "not applicable", "T8": "holds"}

@@ -59,7 +59,7 @@ def other_start(problem: CalibrationProblem) -> Array:
     low = np.where(np.isfinite(problem.lower), problem.lower, problem.initial - 1)
     high = np.where(np.isfinite(problem.upper), problem.upper, problem.initial + 1)
     farther: Array = np.where(problem.initial - low >= high - problem.initial, low, high)
-    # The published historic box reaches to 1e9; a start that far away says nothing about either run.
+    # The historic box reaches to 1e9; a start that far away says nothing about either run.
     return np.clip(farther, problem.initial - 1, problem.initial + 1)
 
 

@@ -16,7 +16,7 @@ from osdn_theory.crosscheck.fuzz import values
 from osdn_theory.crosscheck.fuzz.menu import Hand, Takes, menu_of
 from osdn_theory.crosscheck.fuzz.trial import Trial, change_arrays
 from osdn_theory.crosscheck.kernel.adapters import Adapter
-from osdn_theory.recurrence.rules import FROZEN, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, FROZEN, CalibrationRule
 from osdn_theory.streams.stream import Stream
 
 BOXES: Mapping[str, tuple[float, float]] = {
@@ -166,8 +166,8 @@ class _Setting:
             "moderate": float(self.hand.rng.uniform(0.2, 1.0)) / largest,
             "large": 20.0 / largest,
         }
-        published = float(self.adapter.defaults.get("eta", PUBLISHED.eta))
-        return steps.get(self.chosen("eta"), published)
+        default = float(self.adapter.defaults.get("eta", BOUNDED.eta))
+        return steps.get(self.chosen("eta"), default)
 
     def _stream(self, length: int) -> Stream:
         rng, lead = self.hand.rng, (self.rows, self.heads)
@@ -230,10 +230,10 @@ class _Setting:
 
     def _box(self) -> tuple[float, float]:
         known = self.adapter.defaults
-        published = (float(known.get("d_min", PUBLISHED.d_min)), float(known.get("d_max", PUBLISHED.d_max)))
+        default = (float(known.get("d_min", BOUNDED.d_min)), float(known.get("d_max", BOUNDED.d_max)))
         if self.chosen("d_1") in ("inside", "on the faces") and self.chosen("box") == "one point":
             return 1.25, 1.25
-        return BOXES.get(self.chosen("box"), published)
+        return BOXES.get(self.chosen("box"), default)
 
     def _rule(self, stream: Stream, eta: float) -> CalibrationRule:
         low, high = self._box()
@@ -268,7 +268,7 @@ def _settle(hand: Hand, form: str) -> None:
     if form == "aliased":
         hand.settle("queries", "keys")
     if form == "defaults":
-        for name, kind in {"scale": "K^-1/2", "eta": "published", "box": "published"}.items():
+        for name, kind in {"scale": "K^-1/2", "eta": "default", "box": "default"}.items():
             hand.settle(name, kind)
     if hand.chosen.get("gate") == "none":
         hand.settle("anchor", "zero")

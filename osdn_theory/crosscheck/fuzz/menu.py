@@ -8,7 +8,7 @@ import numpy as np
 from osdn_theory.crosscheck.cases.case import DTYPES, Case, Dtype, pose
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import KernelError, ask
-from osdn_theory.recurrence.rules import PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED
 from osdn_theory.streams.stream import Stream
 
 CHUNK_SIZES = (16, 32, 64)
@@ -73,7 +73,7 @@ def _harmless(adapter: Adapter, dtype: Dtype) -> Case:
     keys = np.eye(_SIZE)[None, None]
     gate = np.ones(keys.shape if adapter.gates_features else keys.shape[:-1]) if adapter.gated else None
     stream = Stream(keys=keys, values=keys, state_gate=gate, name="harmless")
-    return pose(adapter, stream, PUBLISHED, dtype)
+    return pose(adapter, stream, BOUNDED, dtype)
 
 
 Menu = Mapping[str, Mapping[str, float]]
@@ -105,9 +105,9 @@ _ALWAYS: Menu = {
 }
 
 _RULE: Menu = {
-    "eta": {"published": 1, "moderate": 4, "large": 2, "0": 1},
+    "eta": {"default": 1, "moderate": 4, "large": 2, "0": 1},
     "box": {
-        "published": 3, "wide": 2, "tight": 3, "one point": 1, "above alone": 1, "below alone": 1, "open": 1,
+        "default": 3, "wide": 2, "tight": 3, "one point": 1, "above alone": 1, "below alone": 1, "open": 1,
     },
     "d_1": {"ones": 1, "inside": 2, "on the faces": 1},
     "feedback": {"plain": 2, "normalized": 1},

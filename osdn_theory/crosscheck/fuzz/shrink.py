@@ -11,7 +11,7 @@ from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.fuzz.trial import Trial, change_arrays, cut, parts
 from osdn_theory.crosscheck.kernel.adapters import CALIBRATING
-from osdn_theory.recurrence.rules import PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED
 
 Pass = Callable[[Trial], Iterator[Trial]]
 
@@ -166,21 +166,21 @@ _PLAIN: tuple[Callable[[Case], Case], ...] = (
     lambda case: change_arrays(case, anchor=np.zeros_like(case.anchor)),
     _ruled(normalize_feedback=False),
     _ruled(eta=0.0),
-    _ruled(d_min=PUBLISHED.d_min, d_max=PUBLISHED.d_max),
-    _ruled(eta=PUBLISHED.eta),
+    _ruled(d_min=BOUNDED.d_min, d_max=BOUNDED.d_max),
+    _ruled(eta=BOUNDED.eta),
     lambda case: replace(case, scale=case.stream.key_dim**-0.5) if case.scale != 1 else case,
     lambda case: change_arrays(case, queries=case.stream.keys),
 )
 
 
 def _same(old: Case, new: Case) -> bool:
-    """Whether two cases ask the same; a rule that is already as published does not become simpler by a step of 0."""
+    """Whether two cases ask the same; a rule that is already `bounded` does not become simpler by a step of 0."""
     mine, other = parts(old), parts(new)
     if mine.keys() != other.keys() or any(not np.array_equal(mine[name], other[name]) for name in mine):
         return False
     numbers = ("eta", "d_min", "d_max", "normalize_feedback", "beta_aware")
     kept = all(getattr(old.rule, name) == getattr(new.rule, name) for name in numbers)
-    back = old.rule.eta == 0 and new.rule.eta == PUBLISHED.eta
+    back = old.rule.eta == 0 and new.rule.eta == BOUNDED.eta
     return (kept or back) and old.scale == new.scale
 
 

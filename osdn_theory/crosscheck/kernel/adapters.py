@@ -175,7 +175,7 @@ class Adapter:
 
     @property
     def beta_aware(self) -> bool:
-        """Whether its feedback is beta-aware when left alone: that of the gated forms is, as published."""
+        """Whether its feedback is beta-aware when left alone: that of the gated forms is, as in the authors' code."""
         default = self.defaults.get("beta_aware")
         return self.gated if default is None else bool(default)
 

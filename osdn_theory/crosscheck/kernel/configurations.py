@@ -21,7 +21,7 @@ from osdn_theory.crosscheck.kernel.calling import Kernel
 from osdn_theory.crosscheck.kernel.registry import CONFIGURATIONS, resolve
 from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.measures.least_squares import checkpoints
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
 from osdn_theory.streams.stream import Stream
 
 PROGRAMS = 1100
@@ -33,7 +33,7 @@ Hook = Callable[[Callable[[], Any]], Iterator[tuple[str, Any]]]
 def crosscheck_configurations(
     kernel: Kernel,
     stream: Stream,
-    rule: CalibrationRule = PUBLISHED,
+    rule: CalibrationRule = BOUNDED,
     *,
     rule_label: str = "",
     dtype: Dtype = "float32",

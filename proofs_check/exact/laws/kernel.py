@@ -51,7 +51,7 @@ class Tracked:
 
 
 def draw_kernel(draw: Draw) -> Instance:
-    """A stream in a low precision, d stored in one as low or lower, a box about the published one."""
+    """A stream in a low precision, d stored in one as low or lower, a box about that of `bounded`."""
     bits = draw.rng.choice((BFLOAT16, FLOAT16, 24))
     n, p, length = draw.key_dim(3), draw.value_dim(), draw.length(3)
 

@@ -77,7 +77,7 @@ def test_each_is_a_start_bit_for_bit(rule, gates):
 @pytest.mark.parametrize(
     "more", [{"heads": 2, "value_heads": 4}, {"start": False}, {"dtype": torch.bfloat16}]
 )
-@pytest.mark.parametrize("rule", ["published", "some clip", "most clip"])
+@pytest.mark.parametrize("rule", ["bounded", "some clip", "most clip"])
 def test_so_of_other_calls(rule, more, gates):
     assert differing(some_call(rule, gates, **more), chunk_osdn) == 0
 
@@ -112,7 +112,7 @@ def test_they_are_what_the_reference_has_there(gates):
 
 
 @pytest.mark.parametrize(
-    ("rule", "gates"), [("published", "none"), ("no box", "to zero"), ("most clip", "none")]
+    ("rule", "gates"), [("bounded", "none"), ("no box", "to zero"), ("most clip", "none")]
 )
 def test_asking_changes_results_by_rounding_alone(rule, gates):
     call = some_call(rule, gates)
@@ -121,7 +121,7 @@ def test_asking_changes_results_by_rounding_alone(rule, gates):
     torch.testing.assert_close((o, *asked[:2]), (plain, *final[:2]), rtol=0, atol=2e-6)
     assert isinstance(final, State)
     assert isinstance(asked, ExactState) or rule == "one point"
-    assert rule != "published" or torch.equal(o, plain)
+    assert rule != "bounded" or torch.equal(o, plain)
 
 
 def test_pieces_of_whole_chunks_are_one_call():
@@ -150,7 +150,7 @@ def test_nothing_is_launched_for_it():
     launched = []
     for asking in (False, True):
         with forced({}) as launches:
-            some_call("published")(chunk_osdn, return_intermediate_states=asking)
+            some_call("bounded")(chunk_osdn, return_intermediate_states=asking)
         launched.append(set(launches))
     assert launched[1] < launched[0]  # sweeps, which find nothing to do
 

@@ -84,7 +84,7 @@ def test_a_broken_calibration_moves_its_own_d_alone(fault, monkeypatch, tmp_path
     assert not torch.equal(before[broken].residual_ratio, after[broken].residual_ratio)
 
 
-@pytest.mark.parametrize("rule", ["published", "some clip", "most clip", "normalised"])
+@pytest.mark.parametrize("rule", ["bounded", "some clip", "most clip", "normalised"])
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_the_output_is_that_of_the_d_returned(operator, rule):
     call = call_of(rule)
@@ -97,7 +97,7 @@ def test_the_output_is_that_of_the_d_returned(operator, rule):
     assert (found["preconditioner"] - stepped(call, found["path"])).abs().max() < 3e-7
 
 
-@pytest.mark.parametrize("rule", ["published", "some clip", "most clip"])
+@pytest.mark.parametrize("rule", ["bounded", "some clip", "most clip"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_write_keys_are_the_products_with_the_d_returned(rule, dtype):
     """Bit for bit, in chunks that clip and in chunks that do not; whole chunks and packed sequences."""

@@ -20,7 +20,7 @@ from osdn_kernels import (
     oskda_reference,
 )
 from osdn_kernels.boundary.inputs import KERNELS, Arguments, ScanArguments, check_call, check_scan
-from osdn_kernels.boundary.rule import PUBLISHED
+from osdn_kernels.boundary.rule import BOUNDED
 from osdn_kernels.boundary.signature import takes
 from osdn_kernels.layers.layer import OnlineScaledDeltaNet
 from osdn_kernels.reference.chunkwise import chunk_osdn_reference
@@ -59,7 +59,7 @@ def disagreements(operator: Callable[..., Any], like: Callable[..., Any] = chunk
 
 
 @pytest.mark.parametrize("operator", CALLS)
-def test_calls_have_the_published_order_and_defaults(operator):
+def test_calls_have_the_order_and_defaults_of_bounded(operator):
     assert text(operator) == PUBLIC
     assert not disagreements(operator)
 
@@ -90,7 +90,7 @@ def test_the_decoding_step_and_the_layer_have_the_same_defaults():
     # Beta-aware by default with a state gate, as the operators that have one.
     assert disagreements(decode_step_) == ["beta_aware"]
     layer = parameters(OnlineScaledDeltaNet)
-    assert {name: layer[name].default for name in PUBLISHED._fields} == PUBLISHED._asdict()
+    assert {name: layer[name].default for name in BOUNDED._fields} == BOUNDED._asdict()
 
 
 def test_another_default_order_or_type_is_seen():
@@ -138,7 +138,7 @@ def test_an_operator_gets_what_is_checked_and_returns_its_own():
 
     q = torch.ones(1, 2, 1, 4)
     found = echo(q, q, q, q[..., 0], eta=1, scale=2)
-    assert (found.rule, found.scale) == (PUBLISHED._replace(eta=1.0), 2.0)
+    assert (found.rule, found.scale) == (BOUNDED._replace(eta=1.0), 2.0)
     assert inspect.signature(echo).return_annotation is Arguments
     assert (echo.__name__, echo.__doc__, echo.__module__) == ("echo", "Gives back its call.", __name__)
 

@@ -55,7 +55,7 @@ def test_every_shape(shape):
 @pytest.mark.parametrize(
     ("rule", "gates"),
     [
-        ("published", "none"), ("normalised", "to zero"), ("most clip", "to anchor"), ("one point", "none"),
+        ("bounded", "none"), ("normalised", "to zero"), ("most clip", "to anchor"), ("one point", "none"),
         *(pytest.param(rule, gates, marks=pytest.mark.slow) for rule in RULES for gates in GATES),
     ],
 )  # fmt: skip
@@ -111,7 +111,7 @@ def test_every_option(more):
         ("some clip", "none", {"value_heads": 2}),
         ("most clip", "to anchor", {"eta": 0.05}),
         ("historic", "to zero", {}),
-        pytest.param("published", "none", {"length": 70, "eta": 0.05}, marks=pytest.mark.slow),
+        pytest.param("bounded", "none", {"length": 70, "eta": 0.05}, marks=pytest.mark.slow),
         pytest.param(
             "most clip", "none", {"length": 90, "eta": 0.05, "normalize_feedback": True}, marks=pytest.mark.slow
         ),

@@ -44,7 +44,7 @@ def test_every_way_to_lay_out_the_memory(config, monkeypatch):
 
 @pytest.mark.parametrize("gates", GATES)
 @pytest.mark.parametrize(
-    "rule", ["published", "normalised", "most clip", "historic", "no box", "frozen", "one point"]
+    "rule", ["bounded", "normalised", "most clip", "historic", "no box", "frozen", "one point"]
 )
 def test_every_rule(rule, gates):
     assert_agrees(draw(rule, gates, length=40, chunk_size=16, batch=1, heads=1))
@@ -88,7 +88,7 @@ def test_gradients_from_one_result_alone(only):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("rule", ["published", "most clip"])
+@pytest.mark.parametrize("rule", ["bounded", "most clip"])
 def test_sixteen_bits_cost_no_more_than_in_delta_net(rule, dtype):
     """Errors of outputs and gradients, next to those of the same kernels with d = 1."""
     ours, plain = sixteen_bit_errors(rule, dtype), sixteen_bit_errors("one point", dtype)

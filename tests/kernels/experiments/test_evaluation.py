@@ -97,7 +97,7 @@ def trained_unscaled(plan, steps):
 
 
 def test_a_write_key_scaled_in_evaluation_alone_is_visible(tmp_path, monkeypatch):
-    # In the published box a scale changes few answers of so small a model.
+    # In the box [2/3, 3/2] a scale changes few answers of so small a model.
     monkeypatch.setattr(specs, "BOX", (0.2, 2.5))
     plan = preset("smoke", steps=150, batch=24, pairs=(8,))
     model = trained_unscaled(plan, plan.steps)

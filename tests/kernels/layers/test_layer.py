@@ -93,15 +93,15 @@ def test_no_token_sees_a_later_one(variant):
 def test_unit_keys_and_ones_are_delta_net():
     """T15: nothing moves d until d_1 is trained."""
     torch.manual_seed(0)
-    published = OnlineScaledDeltaNet(HIDDEN, HEADS)
+    plain = OnlineScaledDeltaNet(HIDDEN, HEADS)
     delta = OnlineScaledDeltaNet(HIDDEN, HEADS, d_min=1, d_max=1)
-    delta.load_state_dict(published.state_dict())
+    delta.load_state_dict(plain.state_dict())
     x = draw(2, 24, HIDDEN)
     with torch.no_grad():
-        assert_close(published(x)[0], delta(x)[0], 1e-5)
-        published.initial_preconditioner.uniform_(0.7, 1.4)
-        delta.load_state_dict(published.state_dict())
-        assert (published(x)[0] - delta(x)[0]).abs().max() > 1e-3
+        assert_close(plain(x)[0], delta(x)[0], 1e-5)
+        plain.initial_preconditioner.uniform_(0.7, 1.4)
+        delta.load_state_dict(plain.state_dict())
+        assert (plain(x)[0] - delta(x)[0]).abs().max() > 1e-3
     assert not delta.initial_preconditioner.requires_grad
 
 

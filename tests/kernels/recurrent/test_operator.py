@@ -33,7 +33,7 @@ SHAPES = {
     "packed": {"key_dim": 16, "value_dim": 24, "cu_seqlens": [0, 0, 9, 10, 10, 27, 27]},
 }
 
-RULES = ("published", "normalised", "some clip", "most clip", "historic", "no box", "frozen", "one point")
+RULES = ("bounded", "normalised", "some clip", "most clip", "historic", "no box", "frozen", "one point")
 
 
 def inputs_of(call: Call) -> Inputs:
@@ -183,7 +183,7 @@ def test_sixteen_bits_are_rounded_only_on_the_way_in_and_out(dtype):
     ("rule", "gates"),
     [
         ("some clip", "none"), ("some clip", "to anchor"), ("most clip", "to zero"),
-        ("published", "none"), ("published", "to anchor"),
+        ("bounded", "none"), ("bounded", "to anchor"),
     ],
 )  # fmt: skip
 def test_d_stays_within_4_ulp_over_hundreds_of_tokens(rule, gates):
@@ -206,7 +206,7 @@ def test_slow_forgetting_does_not_drift():
 
 def test_steps_below_an_ulp_are_not_lost():
     call = draw(
-        "published", batch=1, heads=1, length=400, key_dim=16, value_dim=1, dtype=torch.float32, start=False
+        "bounded", batch=1, heads=1, length=400, key_dim=16, value_dim=1, dtype=torch.float32, start=False
     )
     call.options["eta"] = 1e-6
     found, expected = run(call).preconditioner, results(widened(call), osdn_reference)["preconditioner"]

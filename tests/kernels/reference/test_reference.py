@@ -104,7 +104,7 @@ def test_both_references_agree(rule, gates):
 @pytest.mark.parametrize(
     ("rule", "gates", "more"),
     [
-        ("published", "none", {}),
+        ("bounded", "none", {}),
         ("normalised", "to anchor", {}),
         ("some clip", "none", {"length": 30}),
         ("most clip", "to anchor", {}),
@@ -169,7 +169,7 @@ def test_a_box_of_one_point_is_delta_net_with_its_gradients(operator, unit_keys)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_unit_keys_leave_ones_alone(dtype):
     """T15."""
-    call = draw("published", length=200, start=False, dtype=dtype)
+    call = draw("bounded", length=200, start=False, dtype=dtype)
     call.tensors["k"] = torch.nn.functional.normalize(call.tensors["k"].double(), dim=-1).to(dtype)
     path, final = preconditioner_reference(call.tensors["k"], **call.options)
     epsilon = torch.finfo(dtype).eps

@@ -36,7 +36,7 @@ SIZE = 16
 
 STEP = 0.06
 TIGHT = Rule(STEP, 0.94, 1.06, False)
-PUBLISHED = Rule(0.01, 2 / 3, 3 / 2, False)
+BOUNDED = Rule(0.01, 2 / 3, 3 / 2, False)
 
 
 def draw(
@@ -55,8 +55,8 @@ def draw(
 
 
 CASES = {
-    "forgetting to 0": draw(PUBLISHED, 1, 140, gate=3.0, start=(0.8, 1.2)),
-    "forgetting to 0, several heads, odd features": draw(PUBLISHED, 1, 75, 24, gate=2.0, heads=2),
+    "forgetting to 0": draw(BOUNDED, 1, 140, gate=3.0, start=(0.8, 1.2)),
+    "forgetting to 0, several heads, odd features": draw(BOUNDED, 1, 75, 24, gate=2.0, heads=2),
     "anchored": draw(Rule(STEP, 0.5, 2.0, False), 1, 140, gate=3.0, anchor=1.0),
     "anchored beyond the box, normalized": draw(
         Rule(STEP, 0.94, 1.06, True), 1, 140, gate=2.0, anchor=1.3
@@ -310,7 +310,7 @@ def test_no_sequence_waits_for_sweeps_that_are_not_launched():
 
 
 def test_where_sweeps_are_tried():
-    assert sweeps_pay(PUBLISHED)
+    assert sweeps_pay(BOUNDED)
     assert not sweeps_pay(Rule(1.0, 0.0, 1e9, False))
     assert not sweeps_pay(Rule(0.003, 1.0, 1.0, False))
     problem = draw(Rule(1.0, 0.5, 1.5, False), 1, 40)

@@ -7,11 +7,11 @@ import torch
 from osdn_kernels.boundary.results import State
 from torch import Tensor
 
-PUBLISHED = {"eta": 0.003, "d_min": 2 / 3, "d_max": 1.5}
+BOUNDED = {"eta": 0.003, "d_min": 2 / 3, "d_max": 1.5}
 NARROW = {"eta": 0.8, "d_min": 0.9, "d_max": 1.1}
 
 RULES: dict[str, dict[str, Any]] = {
-    "published": PUBLISHED,
+    "bounded": BOUNDED,
     "fast": {"eta": 0.4, "d_min": 0.0, "d_max": 4.0},
     "normalised": {"eta": 0.5, "d_min": 0.0, "d_max": 4.0, "normalize_feedback": True},
     "some clip": {"eta": 0.4, "d_min": 0.56, "d_max": 1.18},

@@ -22,7 +22,7 @@ def check(
         title=f"Title of {theorem}",
         statement=r"\sum_{t \leq T} (1 - a_t)^2 \leq \|d_1 - u\|^2 / (\eta (2 - \eta M))",
         stream=stream,
-        rule="published",
+        rule="bounded",
         index=(0, 3),
         outcome=outcome,
         lhs=1.0 if decided else None,

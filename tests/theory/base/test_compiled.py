@@ -5,7 +5,7 @@ import pytest
 
 from osdn_theory.base import compiled as _compiled
 from osdn_theory.recurrence.calibrate import calibration_scan
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
 from osdn_theory.recurrence.solve import osdn
 from osdn_theory.streams.stream import Stream
 
@@ -29,7 +29,7 @@ def test_compiles_without_a_place_for_the_cache(monkeypatch, writable):
     assert function.py_func is double
 
 
-@pytest.mark.parametrize("rule", [PUBLISHED, CalibrationRule(forgetting=0.9)])
+@pytest.mark.parametrize("rule", [BOUNDED, CalibrationRule(forgetting=0.9)])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200])
 def test_the_scan_carries_non_finite_keys_as_steps_do(rule, bad):
     keys = np.random.default_rng(0).normal(size=(2, 30, 5)) / 3

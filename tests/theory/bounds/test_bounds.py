@@ -22,7 +22,7 @@ from osdn_theory.bounds.numbers import Balls
 from osdn_theory.bounds.problem import problem
 from osdn_theory.bounds.registry import SMALL, BoundEvidence, conclude
 from osdn_theory.bounds.runs.window import SWEEPS
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, CalibrationRule
 from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
 from osdn_theory.recurrence.sweeps import coupling, gain_driven, sweep_scan
 from osdn_theory.streams.exhibits import alternating, disjoint, overlapping
@@ -104,12 +104,12 @@ def test_every_bound_applies_and_holds_somewhere() -> None:
     # K = 5, exactly diagonal Gram; a gated stream; constant keys; unit keys.
     cases = [
         osdn(base, FAST),
-        osdn(orthogonal(rng, length=24, key_dim=5, value_dim=3), PUBLISHED),
+        osdn(orthogonal(rng, length=24, key_dim=5, value_dim=3), BOUNDED),
         gated_delta_net(with_gates(base, rng, state="token"), FAST),
         osdn(stream_of("constant"), CalibrationRule(eta=0.5, forgetting=0.75, d_min=-np.inf, d_max=np.inf)),
-        osdn(stream_of("isotropic"), PUBLISHED),
-        osdn(disjoint(rng), PUBLISHED),
-        osdn(overlapping(rng), PUBLISHED),
+        osdn(stream_of("isotropic"), BOUNDED),
+        osdn(disjoint(rng), BOUNDED),
+        osdn(overlapping(rng), BOUNDED),
         osdn(alternating(), CalibrationRule(eta=16.0, d_min=-np.inf, d_max=np.inf)),
     ]
     checks = [c for case in cases for c in check_bounds(case)]
@@ -134,7 +134,7 @@ def test_interpolating_regret_matches_its_float64_formula() -> None:
 
 def test_product_bounds_do_not_underflow_on_long_streams() -> None:
     stream = stream_of(length=6000)
-    run = osdn(stream, PUBLISHED, initial_preconditioner=np.full(6, 1.25))
+    run = osdn(stream, BOUNDED, initial_preconditioner=np.full(6, 1.25))
     checks = check_bounds(run, ["T6", "T7"])
     assert all(c.outcome == "holds" and c.method.startswith("float64") for c in checks)
     product = one(checks, "T6")
@@ -213,7 +213,7 @@ def test_hypotheses_are_exact_not_approximate() -> None:
     unit = stream_of("isotropic")
     keys = np.array(unit.keys)
     keys[3, 1] = np.nextafter(keys[3, 1], 2)
-    check = one(checked(replace(unit, keys=keys), PUBLISHED, "T15"), "T15")
+    check = one(checked(replace(unit, keys=keys), BOUNDED, "T15"), "T15")
     assert "token 4" in check.reason
     values = np.array(stream.values)
     values[2, 0] = np.nextafter(values[2, 0], 9)
@@ -227,7 +227,7 @@ def test_gate_and_start_hypotheses() -> None:
     negative = replace(stream_of(), beta=-0.5)
     assert all("needs beta >= 0" in c.reason for c in checked(negative, FAST, "T7"))
     unit = stream_of("isotropic")
-    moved = checked(unit, PUBLISHED, "T15", initial_preconditioner=np.full(6, 1.25))
+    moved = checked(unit, BOUNDED, "T15", initial_preconditioner=np.full(6, 1.25))
     assert "needs d_1 = 1, off by 0.25" in one(moved, "T15").reason
     above = checked(unit, CalibrationRule(d_min=1.1, d_max=2.0), "T15")
     assert "leaves the box" in one(above, "T15").reason
@@ -285,13 +285,13 @@ def test_balls_decide_what_float64_leaves_open_on_a_large_stream() -> None:
     # Keys normalised in float64 and d_1 = 1: both sides of T8 are far below the float64 error.
     stream = isotropic(np.random.default_rng(0), length=300, key_dim=80, value_dim=2, exact=False)
     assert stream.length * stream.key_dim > SMALL
-    check = one(checked(stream, PUBLISHED, "T8"), "T8")
+    check = one(checked(stream, BOUNDED, "T8"), "T8")
     assert (check.outcome, check.method) == ("holds", "ball arithmetic, 128 bits")
 
 
 def test_large_identity_fixed_point_is_decided_to_the_bit() -> None:
     stream = isotropic(np.random.default_rng(0), length=SMALL // 8 + 1, key_dim=8, value_dim=2)
-    run = osdn(stream, PUBLISHED)
+    run = osdn(stream, BOUNDED)
     check = one(check_bounds(run, ["T15"]), "T15")
     assert (check.outcome, check.method) == ("holds", "float64, bit for bit")
     drifted = replace(run, preconditioner=run.preconditioner + 2.0**-52)

@@ -12,7 +12,7 @@ from support.bound_cases import FAST, checked, one, outcome, stream_of, unguarde
 from osdn_theory.bounds import check_bounds, runs
 from osdn_theory.bounds.numbers import Balls
 from osdn_theory.bounds.statements import gated, memory
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, gated_delta_net, kda, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.exhibits import growing
@@ -87,12 +87,12 @@ def test_mean_energy_in_numpy() -> None:
     assert found.lhs == pytest.approx(np.mean(after), rel=1e-12)
 
 
-def test_the_speed_limit_is_two_in_the_published_box_and_nearly_reached(
+def test_the_speed_limit_is_two_in_the_bounded_box_and_nearly_reached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = one(check_bounds(fast_corner(), ["T25"]), "T25", "Speed")
     assert found.outcome == "holds"
-    plain = one(check_bounds(osdn(fast_corner().stream, PUBLISHED), ["T25"]), "T25", "Speed")
+    plain = one(check_bounds(osdn(fast_corner().stream, BOUNDED), ["T25"]), "T25", "Speed")
     assert found.lhs is not None
     assert plain.lhs is not None
     assert found.lhs / plain.lhs == pytest.approx(1.9992, abs=1e-3)
@@ -304,7 +304,7 @@ def test_an_unstable_write_is_told_and_without_the_hypothesis_violates(
 
 
 def test_errors_grow_geometrically_although_every_write_contracts() -> None:
-    """T27's counterexample: unit keys, 0 <= a <= 2, d in the published box, T16 at every step."""
+    """T27's counterexample: unit keys, 0 <= a <= 2, d in the box [2/3, 3/2], T16 at every step."""
     rule = CalibrationRule(eta=1.9, forgetting=1 / 64, anchor="initial")
     norms = []
     for length in (500, 1000, 2000):

@@ -12,7 +12,7 @@ from support.bound_cases import checked, one, outcome, stream_of, unguarded
 
 from osdn_theory.bounds import check_bounds
 from osdn_theory.bounds.statements import quadratic
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, CalibrationRule
 from osdn_theory.recurrence.solve import gated_delta_net, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.activations import load_activations
@@ -187,9 +187,7 @@ def test_the_formula_in_float64() -> None:
     assert found.rhs == pytest.approx(distance / (0.5 * mu), rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    "rule", [PUBLISHED, HISTORIC, replace(PUBLISHED, forgetting=0.999, anchor="initial")]
-)
+@pytest.mark.parametrize("rule", [BOUNDED, HISTORIC, replace(BOUNDED, forgetting=0.999, anchor="initial")])
 def test_captured_keys_as_they_are(rule: CalibrationRule) -> None:
     """Normalised in float64 alone, where T5 to T7 ask for equality: from d_1 = 5/4 the bounds say something."""
     (layer,) = load_activations(layers=[0])

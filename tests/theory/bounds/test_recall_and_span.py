@@ -15,7 +15,7 @@ from osdn_theory.bounds import check_bounds
 from osdn_theory.bounds.problem import problem
 from osdn_theory.bounds.runs.window import Window
 from osdn_theory.bounds.statements import alternating as alternation, recall, span
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.exhibits import alternating, disjoint, overlapping
@@ -128,7 +128,7 @@ def test_steps_beyond_two_may_lose_to_delta_net(monkeypatch: pytest.MonkeyPatch)
 
 def test_blindness_of_osdn_and_exact_recall_of_a_static_comparator() -> None:
     stream = overlapping(np.random.default_rng(0))
-    run = osdn(stream, PUBLISHED)
+    run = osdn(stream, BOUNDED)
     found = one(check_bounds(run, ["T24"]), "T24")
     assert found.outcome == "holds"
     assert np.array_equal(run.final_state, delta_net(stream).final_state)
@@ -144,14 +144,14 @@ def test_blindness_of_osdn_and_exact_recall_of_a_static_comparator() -> None:
 def test_blindness_asks_for_two_exact_solutions_of_the_surrogate(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = overlapping(np.random.default_rng(0))
     nudged = changed(stream, "comparator", (-1,), 64.5)
-    assert "tokens 6 and 6" in one(checked(nudged, PUBLISHED, "T24"), "T24").reason
+    assert "tokens 6 and 6" in one(checked(nudged, BOUNDED, "T24"), "T24").reason
     crossed = changed(stream, "comparator", (0,), 0.5)
-    assert "tokens 1 and 1" in one(checked(crossed, PUBLISHED, "T24"), "T24").reason
+    assert "tokens 1 and 1" in one(checked(crossed, BOUNDED, "T24"), "T24").reason
     # Each key is recalled, but its write reaches the others: 1/2 along the last feature that all share.
     meeting = replace(stream, comparator=np.append([0.0, 0.0, 0.0], np.full(7, 32.0)))
-    assert "= 0, fails for tokens 1 and 2" in one(checked(meeting, PUBLISHED, "T24"), "T24").reason
+    assert "= 0, fails for tokens 1 and 2" in one(checked(meeting, BOUNDED, "T24"), "T24").reason
     start = np.append(np.ones(9), 1.5)
-    started = checked(stream, PUBLISHED, "T24", initial_preconditioner=start)
+    started = checked(stream, BOUNDED, "T24", initial_preconditioner=start)
     assert "<d_1, s_t> = 1, fails at token 6" in one(started, "T24").reason
     for wrong, name in (
         (nudged, "written_once"),
@@ -159,7 +159,7 @@ def test_blindness_asks_for_two_exact_solutions_of_the_surrogate(monkeypatch: py
     ):
         with monkeypatch.context() as patch:
             unguarded(patch, BLIND, name)
-            assert outcome(osdn(wrong, replace(PUBLISHED, eta=0.5)), "T24") == "violated", name
+            assert outcome(osdn(wrong, replace(BOUNDED, eta=0.5)), "T24") == "violated", name
 
 
 def test_more_tokens_than_features_cannot_be_written_apart() -> None:

@@ -77,6 +77,14 @@ def test_d1_starts_every_head_and_goes_before_the_file(file: Path, tmp_path: Pat
     assert head["measures"]["osdn"]["preconditioner_max"] == 1.0
 
 
+def test_a_setting_is_a_step_and_a_box_by_name(file: Path) -> None:
+    (bounded, *_), (historic, *_) = heads(str(file)), heads(str(file), "--setting", "historic", "--d1", "3")
+    assert bounded["fastest_calibration"] == pytest.approx(historic["fastest_calibration"] / 0.003)
+    assert historic["measures"]["osdn"]["preconditioner_max"] > 1.5
+    (slower, *_) = heads(str(file), "--setting", "historic", "--eta", "0.5")
+    assert slower["fastest_calibration"] == pytest.approx(2 * historic["fastest_calibration"])
+
+
 @pytest.mark.parametrize(("rank", "solve"), [(3, gated_delta_net), (4, kda)])
 def test_state_gates_of_a_file_make_it_the_gated_form(tmp_path: Path, rank: int, solve: Any) -> None:
     rng = np.random.default_rng(0)
@@ -164,6 +172,7 @@ def test_what_is_not_read_is_named(file: Path, tmp_path: Path) -> None:
         (["--d1", "1.75"], "--d1: 1.75 is outside the box [0.666667, 1.5]"),
         (["--beta", "2.5"], "beta: expected a write gate in [0, 2], got 2.5"),
         (["--layer", ","], "--layer: expected at least one name, got ','"),
+        (["--setting", "published"], "setting: expected one of bounded, historic, got 'published'"),
         (["--layer", "7"], "no layer7; the layers are layer0, layer2"),
         (["--layer", "other/layer0"], "no other/layer0"),
     ],

@@ -241,7 +241,7 @@ def test_converge_table_says_where_the_bound_is_vacuous(tmp_path: Path) -> None:
 def test_bench_quick() -> None:
     assert strict_json(run("bench", "--quick", "--json").stdout)["quick"] is True
     table = run("bench", "--quick").stdout
-    assert "scan: published" in table
+    assert "scan: bounded" in table
     assert "chunk: speedup" in table
 
 

@@ -140,7 +140,7 @@ def test_damage_found_is_said(tmp_path: Path) -> None:
         (["--eta", "fast"], "eta: expected a number, got 'fast'"),
         (["--stream", "isotropc"], "did you mean 'isotropic'?"),
         (["--precision", "float8"], "precision: unknown name 'float8'"),
-        (["--box", "1"], "box: expected LOW:HIGH or one of published, historic, open, got '1'"),
+        (["--box", "1"], "box: expected LOW:HIGH or one of bounded, historic, open, got '1'"),
         (["--gamma", "2"], "forgetting: expected values in (0, 1]"),
         (["--grid", "missing.toml"], "missing.toml: no such file"),
         (["--out", "/proc/none"], "cannot write to the folder '/proc/none'"),

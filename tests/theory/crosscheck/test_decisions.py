@@ -28,7 +28,7 @@ from osdn_theory.crosscheck.kernel.calling import Returned
 from osdn_theory.crosscheck.results import Comparison, CrossCheck, Verdict
 from osdn_theory.crosscheck.verdicts import theorems as rules
 from osdn_theory.crosscheck.verdicts.symptoms import EXPLAINED, _left
-from osdn_theory.recurrence.rules import PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED
 from osdn_theory.streams import synthetic
 
 
@@ -430,7 +430,7 @@ def test_a_step_is_contradicted_beyond_what_both_ends_allow() -> None:
 
 def test_the_fixed_point_is_left_beyond_the_bound() -> None:
     stream = synthetic.isotropic(np.random.default_rng(0), length=40, key_dim=8, value_dim=6)
-    kind, known, seen = run(stream=stream, rule=PUBLISHED)
+    kind, known, seen = run(stream=stream, rule=BOUNDED)
     assert seen.preconditioner is not None
     allowed = known.limits.preconditioner.norm[0, 0, -1]
     for part, outcome in ((0.95, "confirmed"), (1.05, "contradicted")):

@@ -25,7 +25,7 @@ from support.crosscheck.faulty_kernels import (
 )
 
 from osdn_theory.crosscheck import CrossCheck, crosscheck
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
 from osdn_theory.streams import synthetic
 
 
@@ -51,7 +51,7 @@ def test_a_fault_is_caught_and_named(symptom: str) -> None:
     assert found.verdict("T18").outcome == "contradicted"
 
 
-@pytest.mark.parametrize("rule", [TIGHT, FAST, PUBLISHED, ANCHORED])
+@pytest.mark.parametrize("rule", [TIGHT, FAST, BOUNDED, ANCHORED])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_a_correct_kernel_has_no_symptom(rule: Any, dtype: Any) -> None:
     found = check(correct, rule, dtype=dtype)
@@ -85,9 +85,9 @@ def test_the_sentence_for_a_bfloat16_preconditioner_has_its_spacing() -> None:
     assert "entries of d are bfloat16 numbers" in symptom.evidence
 
 
-def test_the_published_rule_shows_a_bfloat16_preconditioner_too() -> None:
+def test_the_bounded_rule_shows_a_bfloat16_preconditioner_too() -> None:
     """There every calibrate step is smaller than half a spacing, so d never moves at all."""
-    found = check(faulty("stores d in bfloat16"), PUBLISHED)
+    found = check(faulty("stores d in bfloat16"), BOUNDED)
     assert names(found)[0] == "stores d in bfloat16"
 
 

@@ -12,7 +12,7 @@ from support.crosscheck.faulty_kernels import Fault, correct, recurrent
 
 from osdn_theory.base.jsonable import to_json
 from osdn_theory.crosscheck import CrossCheck, crosscheck, pose, resolve
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
 from osdn_theory.streams import synthetic
 from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.transforms import with_gates
@@ -70,7 +70,7 @@ def test_a_kernel_token_by_token_has_no_verdict_on_chunks() -> None:
 
 def test_the_identity_fixed_point_is_confirmed_on_unit_keys() -> None:
     stream = synthetic.isotropic(np.random.default_rng(0), length=40, key_dim=8, value_dim=6)
-    found = check(stream=stream, rule=PUBLISHED)
+    found = check(stream=stream, rule=BOUNDED)
     assert found.verdict("T15").outcome == "confirmed"
     drifting = recurrent(Fault(), "drifting_recurrent")
 
@@ -78,7 +78,7 @@ def test_the_identity_fixed_point_is_confirmed_on_unit_keys() -> None:
         o, final, path = drifting(q, k, v, beta, scale=scale, output_final_state=True, return_trajectory=True)
         return o, final, path._replace(preconditioner=path.preconditioner + 1e-3)
 
-    assert check(kernel, stream, PUBLISHED).verdict("T15").outcome == "contradicted"
+    assert check(kernel, stream, BOUNDED).verdict("T15").outcome == "contradicted"
 
 
 def test_rounded_keys_make_a_theorem_inapplicable_and_say_why() -> None:
@@ -114,7 +114,7 @@ def test_a_memory_that_does_not_learn_contradicts_the_regret() -> None:
 
 def test_steps_below_rounding_are_not_observable() -> None:
     stream = interpolating(12)
-    found = check(stream=replace(stream, keys=stream.keys * 2.0**-12), rule=PUBLISHED)
+    found = check(stream=replace(stream, keys=stream.keys * 2.0**-12), rule=BOUNDED)
     assert found.verdict("T4").outcome == "not observable"
     assert found.exit_code == 3
 

@@ -15,7 +15,7 @@ from osdn_theory.measures.analysis import (
 )
 from osdn_theory.measures.least_squares import ridge_solution
 from osdn_theory.recurrence.calibrate import calibrate_step
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, osdn
 from osdn_theory.streams.stream import Stream
 
@@ -97,7 +97,7 @@ def test_calibration_is_held_against_the_context():
     assert fast.calibrated_directions >= 1
     assert 0 < fast.calibrated_fraction <= 1
     assert fast.fastest_calibration <= fast.slowest_calibration
-    assert slow.fastest_calibration == pytest.approx(fast.fastest_calibration / PUBLISHED.eta)
+    assert slow.fastest_calibration == pytest.approx(fast.fastest_calibration / BOUNDED.eta)
 
 
 def test_key_spectrum():
@@ -197,7 +197,7 @@ def test_identity_needs_the_norm_of_every_key():
     data = unit(stream(6))
     keys = data.keys.copy()
     keys[1, 2, 7] *= 1 + 1e-6
-    kept = keeps_identity(replace(data, keys=keys), PUBLISHED)
+    kept = keeps_identity(replace(data, keys=keys), BOUNDED)
     assert not kept[1, 2]
     assert kept.sum() == kept.size - 1
 

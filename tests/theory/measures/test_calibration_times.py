@@ -23,7 +23,7 @@ def unit_keys(rng, *shape):
     return keys / np.linalg.norm(keys, axis=-1, keepdims=True)
 
 
-def test_published_figures_at_128():
+def test_figures_of_both_settings_at_128():
     ones, rest = isotropic_eigenvalues(128)
     assert 1 / (0.003 * ones) == pytest.approx(4e4, rel=0.1)
     assert 1 / (0.003 * rest) == pytest.approx(2.8e6, rel=0.02)

@@ -31,7 +31,7 @@ from osdn_theory.measures.token_curves import (
     token_curves,
 )
 from osdn_theory.objective import context_loss, context_minimizer
-from osdn_theory.recurrence.rules import PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, osdn
 from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.synthetic import constant_key, interpolating
@@ -62,7 +62,7 @@ def test_products_are_those_of_the_recurrences(curves: TokenCurves) -> None:
         assert curves.eta["osdn"][head] == 1 / largest
         expected = {
             "osdn": osdn(one, CalibrationRule(eta=1 / largest)).residual_ratio,
-            "osdn_published": osdn(one, PUBLISHED).residual_ratio,
+            "osdn_bounded": osdn(one, BOUNDED).residual_ratio,
             "delta_net": delta_net(one).residual_ratio,
         }
         for name, ratio in expected.items():
@@ -88,7 +88,7 @@ def test_losses_are_those_of_the_states(curves: TokenCurves) -> None:
     largest = np.sum(one.keys**4, axis=-1).max()
     states: dict[str, Any] = {
         "osdn": osdn(one, CalibrationRule(eta=1 / largest), return_states=True).states,
-        "osdn_published": osdn(one, return_states=True).states,
+        "osdn_bounded": osdn(one, return_states=True).states,
         "delta_net": delta_net(one, return_states=True).states,
         "newton": recursive_least_squares(one, ridge=RIDGE, return_states=True).states,
     }
@@ -106,15 +106,15 @@ def test_the_bound_is_above_and_its_constant_is_that_of_t5(kind: str, streams: d
     stream = streams[kind].tokens(0, 40)
     found = token_curves(stream)
     tokens = np.arange(1, 41)
-    for name in ("osdn", "osdn_published"):
+    for name in ("osdn", "osdn_bounded"):
         assert np.isfinite(found.constants[name]).all()
         assert np.all(found.log10_product[name] <= found.log10_bound[name])
         assert_allclose(found.log10_bound[name][0], tokens * np.log10(found.constants[name][0] / tokens))
     first = stream.at((0,) * len(stream.lead))
-    (check,) = check_bounds(osdn(first, PUBLISHED), ["T5"])
+    (check,) = check_bounds(osdn(first, BOUNDED), ["T5"])
     assert check.outcome in ("holds", "holds, vacuously")
     assert check.rhs is not None
-    assert_allclose(found.constants["osdn_published"][0], check.rhs, rtol=1e-12)
+    assert_allclose(found.constants["osdn_bounded"][0], check.rhs, rtol=1e-12)
 
 
 def test_a_constant_that_is_too_small_would_be_seen() -> None:
@@ -122,7 +122,7 @@ def test_a_constant_that_is_too_small_would_be_seen() -> None:
     stream = constant_key(np.random.default_rng(0), length=40, key_dim=8)
     start = 1 + stream.squared_keys[0]
     found = token_curves(replace(stream, initial_preconditioner=start))
-    product, bound = found.log10_product["osdn_published"], found.log10_bound["osdn_published"]
+    product, bound = found.log10_product["osdn_bounded"], found.log10_bound["osdn_bounded"]
     assert np.all(product <= bound)
     assert not np.all(product <= bound - 3 * np.arange(1, 41))
 

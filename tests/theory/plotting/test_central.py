@@ -49,7 +49,7 @@ def test_a_bound_is_drawn_above_its_curve_and_only_where_it_says_something(
 ) -> None:
     _, (ax, *_) = plotting.token_by_token(curves, labels=LABELS)
     data = curves["isotropic"]
-    for name in ("osdn", "osdn_published"):
+    for name in ("osdn", "osdn_bounded"):
         weakest = data.log10_bound[name].max(axis=0)
         x, drawn = line(ax, f"T6 bound on {LABELS[name]}")
         assert_array_equal(drawn, weakest[weakest < 0])
@@ -62,9 +62,9 @@ def test_a_bound_is_drawn_above_its_curve_and_only_where_it_says_something(
 
 def test_a_vacuous_bound_and_a_product_of_zero_are_said(curves: dict[str, TokenCurves]) -> None:
     _, axes = plotting.token_by_token({"captured": curves["captured"]}, labels=LABELS)
-    assert f"T6 bound on {LABELS['osdn_published']}:\nvacuous throughout" in notes(axes[0])
+    assert f"T6 bound on {LABELS['osdn_bounded']}:\nvacuous throughout" in notes(axes[0])
     assert not [
-        each for each in axes[0].lines if str(each.get_label()) == f"T6 bound on {LABELS['osdn_published']}"
+        each for each in axes[0].lines if str(each.get_label()) == f"T6 bound on {LABELS['osdn_bounded']}"
     ]
     assert "DeltaNet: exactly 0 from token 1" in notes(axes[0])
     assert "exactly 0" not in notes(axes[1])

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from osdn_theory import plotting
 from osdn_theory.measures.calibration_times import CalibrationTimes, calibration_times
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC
 from osdn_theory.streams.synthetic import isotropic
 
 
@@ -51,9 +51,9 @@ def test_spectrum_leaves_out_directions_that_never_move() -> None:
 def test_spectrum_of_real_times_scales_with_the_step() -> None:
     stream = isotropic(np.random.default_rng(0), length=50, key_dim=6)
     _, ax = plotting.calibration_spectrum(
-        {"slow": calibration_times(stream, PUBLISHED), "fast": calibration_times(stream, HISTORIC)}
+        {"slow": calibration_times(stream, BOUNDED), "fast": calibration_times(stream, HISTORIC)}
     )
-    assert_allclose(curve(ax, "slow")[1], curve(ax, "fast")[1] / PUBLISHED.eta)
+    assert_allclose(curve(ax, "slow")[1], curve(ax, "fast")[1] / BOUNDED.eta)
 
 
 def test_spectrum_refuses_nothing_and_mixed_lengths() -> None:

@@ -15,11 +15,11 @@ from osdn_theory.recurrence.calibrate import (
     resolve_anchor,
     resolve_initial_preconditioner,
 )
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, CalibrationRule
 from osdn_theory.streams.stream import Stream
 
 BOXES = {
-    "published": (2 / 3, 3 / 2),
+    "bounded": (2 / 3, 3 / 2),
     "historic": (0.0, 1e9),
     "clips often": (0.97, 1.03),
     "one side": (-np.inf, 1.01),
@@ -180,16 +180,16 @@ def test_ill_conditioned_and_repeated_keys():
     rng = np.random.default_rng(5)
     keys = unit_keys(rng, (200, 16)) * np.geomspace(1, 1e-6, 16)
     keys[100:] = keys[0]
-    for rule in (PUBLISHED, HISTORIC, CalibrationRule(eta=0.5, normalize_feedback=True)):
+    for rule in (BOUNDED, HISTORIC, CalibrationRule(eta=0.5, normalize_feedback=True)):
         assert_agree(*both(keys, rule, 16))
 
 
 def test_scan_writes_to_out():
     keys = unit_keys(np.random.default_rng(0), (2, 20, 4))
     out = np.empty(keys.shape)
-    path, _ = calibration_scan(keys, PUBLISHED, out=out)
+    path, _ = calibration_scan(keys, BOUNDED, out=out)
     assert path is out
-    np.testing.assert_array_equal(out, calibration_scan(keys, PUBLISHED)[0])
+    np.testing.assert_array_equal(out, calibration_scan(keys, BOUNDED)[0])
 
 
 def test_step_is_the_formula():
@@ -204,7 +204,7 @@ def test_step_is_the_formula():
 def test_features_and_weights():
     rng = np.random.default_rng(0)
     stream = Stream(keys=rng.normal(size=(3, 4)), values=np.ones((3, 1)), beta=rng.uniform(size=3))
-    feature, weight = features(stream, PUBLISHED)
+    feature, weight = features(stream, BOUNDED)
     np.testing.assert_array_equal(feature, stream.keys**2)
     np.testing.assert_array_equal(weight, np.ones(3))
     aware, normal = features(stream, CalibrationRule(beta_aware=True, normalize_feedback=True, epsilon=0.5))
@@ -219,7 +219,7 @@ def test_forgetting_anchor_and_first_preconditioner():
         values=np.ones((2, 3, 1)),
         forget_gate=rng.uniform(0.1, 1, size=(2, 3)),
     )
-    np.testing.assert_array_equal(forgetting(stream, PUBLISHED), np.ones((2, 3)))
+    np.testing.assert_array_equal(forgetting(stream, BOUNDED), np.ones((2, 3)))
     np.testing.assert_array_equal(forgetting(stream, CalibrationRule(forgetting="token")), stream.forget_gate)
     per_head = forgetting(stream, CalibrationRule(forgetting=np.array([0.5, 0.25])))
     np.testing.assert_array_equal(per_head, [[0.5] * 3, [0.25] * 3])
@@ -255,13 +255,13 @@ KEYS = np.ones((3, 2))
     ],
 )
 def test_bad_arguments_name_themselves(options, message):
-    keys, rule = options.pop("keys", KEYS), options.pop("rule", PUBLISHED)
+    keys, rule = options.pop("keys", KEYS), options.pop("rule", BOUNDED)
     with pytest.raises(ValueError, match=message):
         calibration_scan(keys, rule, **options)
 
 
 def test_sequential_scan_calls_the_one_calibrate_step(monkeypatch):
     monkeypatch.setattr(calibration, "calibrate_step", lambda d, *rest: d + 1.0)
-    path, final = calibration_scan(KEYS, PUBLISHED, method="sequential")
+    path, final = calibration_scan(KEYS, BOUNDED, method="sequential")
     np.testing.assert_array_equal(path[:, 0], [1.0, 2.0, 3.0])
     np.testing.assert_array_equal(final, [4.0, 4.0])

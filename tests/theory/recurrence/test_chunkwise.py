@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from support.streams import GATES, NAMES, RULES, SOLVERS, make
 
 from osdn_theory.recurrence import chunk_loops as chunk_kernel
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC
 from osdn_theory.recurrence.solve import gated_delta_net, osdn
 from osdn_theory.streams.stream import Stream
 
@@ -23,7 +23,7 @@ def disagreement(first, second):
     return worst
 
 
-def compare(solver, stream, rule=PUBLISHED, chunk_size=16, **options):
+def compare(solver, stream, rule=BOUNDED, chunk_size=16, **options):
     token = solver(stream, rule, **options)
     chunk = solver(stream, rule, method="chunk", chunk_size=chunk_size, **options)
     return disagreement(token, chunk)
@@ -76,7 +76,7 @@ def test_constant_gates(solver, gate):
     gated = Stream(
         keys=stream.keys, values=stream.values, queries=stream.queries, state_gate=np.full(shape, gate)
     )
-    assert compare(SOLVERS[solver], gated, PUBLISHED, 32) < 1e-12
+    assert compare(SOLVERS[solver], gated, BOUNDED, 32) < 1e-12
 
 
 def test_large_groups_and_threads_leave_the_bits_alone():

@@ -9,12 +9,12 @@ from hypothesis import given, settings, strategies as st
 from support import naive
 
 from osdn_theory.recurrence import calibrate as calibration
-from osdn_theory.recurrence.rules import HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, gated_delta_net, kda, osdn, preconditioned_delta_net
 from osdn_theory.streams.stream import Stream
 
 RULES = {
-    "published": (PUBLISHED, {"eta": 0.003, "d_min": 2 / 3, "d_max": 1.5}),
+    "bounded": (BOUNDED, {"eta": 0.003, "d_min": 2 / 3, "d_max": 1.5}),
     "historic": (HISTORIC, {"eta": 1.0, "d_min": 0.0, "d_max": 1e9}),
     "narrow box": (
         CalibrationRule(eta=0.5, d_min=0.97, d_max=1.03),
@@ -93,7 +93,7 @@ def test_osdn_follows_the_plain_loop(name, gamma, anchor):
 
 
 @pytest.mark.parametrize(("solver", "gate"), [(gated_delta_net, "token"), (kda, "feature")])
-@pytest.mark.parametrize("name", [None, "published", "beta-aware"])
+@pytest.mark.parametrize("name", [None, "bounded", "beta-aware"])
 def test_gated_recurrences_follow_the_plain_loop(solver, gate, name):
     rule, options = RULES[name] if name else (None, {})
     stream = make(5, gate=gate)
@@ -159,7 +159,7 @@ def test_exactly_unit_keys_keep_the_preconditioner_at_one(method):
     keys = exactly_unit_keys(rng, 200)
     assert np.all(np.sum(keys * keys, axis=-1) == 1.0)
     stream = Stream(keys=keys, values=rng.normal(size=(200, 3)))
-    for rule in (PUBLISHED, HISTORIC):
+    for rule in (BOUNDED, HISTORIC):
         trajectory = osdn(stream, rule, method=method, chunk_size=16)
         assert np.all(trajectory.preconditioner == 1.0)
         np.testing.assert_array_equal(
@@ -303,5 +303,5 @@ def test_overflow_is_an_error_unless_allowed(method):
 
 def test_results_say_what_ran():
     assert delta_net(STREAM).recurrence == "delta_net"
-    assert osdn(STREAM).rule is PUBLISHED
+    assert osdn(STREAM).rule is BOUNDED
     assert gated_delta_net(GATED).recurrence == "gated_delta_net"

@@ -476,7 +476,7 @@ def test_token_maps_are_the_steps() -> None:
 # --- counts --------------------------------------------------------------------------------------------------------
 
 
-def test_counts_of_the_published_step_are_few_and_of_a_large_one_many() -> None:
+def test_counts_of_the_bounded_step_are_few_and_of_a_large_one_many() -> None:
     """As measured at T = 16384, K = 128: 2 to 6 with forgetting, 6 to 11 without; eta = 1 does not settle."""
     counts = count_sweeps(
         np.random.default_rng(0), length=1024, key_dim=64, keys=KEYS[:4], boxes=("bounded",), most=25

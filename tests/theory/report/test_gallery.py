@@ -10,7 +10,7 @@ import pytest
 from support.report.fake_verification import FakeVerification, good
 
 from osdn_theory.measures.calibration_times import calibration_times, isotropic_alignment
-from osdn_theory.recurrence.rules import PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED, SETTINGS
 from osdn_theory.report import Exhibit, gallery, write_report
 from osdn_theory.streams.stream import Stream
 from osdn_theory.verification.suite import suite
@@ -73,8 +73,17 @@ def test_calibration_table_holds_times_against_lengths(shown: dict[str, Exhibit]
     exhibit = shown["calibration-times"]
     assert [row[0] for row in exhibit.rows] == ["isotropic", "minilm/layer0"]
     (entry,) = suite(["isotropic"], 7, 1)
-    times = calibration_times(entry.build(np.random.default_rng(0)), PUBLISHED).times
-    assert exhibit.data["isotropic"]["slowest"] == times.max()
+    for name, rule in SETTINGS.items():
+        times = calibration_times(entry.build(np.random.default_rng(0)), rule).times
+        assert exhibit.data["isotropic"][name]["slowest"] == times.max()
+    assert [column for column in exhibit.header if column.startswith("fastest")] == [
+        "fastest, bounded",
+        "fastest, historic",
+    ]
+    real = exhibit.data["minilm/layer0"]
+    # The steps are 333 apart: the times are too, and at the historic one directions calibrate within the context.
+    assert real["bounded"]["fastest"] == pytest.approx(real["historic"]["fastest"] / 0.003)
+    assert real["bounded"]["calibrated_directions"] == 0 < real["historic"]["calibrated_directions"]
     assert exhibit.data["minilm/layer0"]["length"] == 384
 
 
@@ -103,13 +112,13 @@ def test_convergence_caption_says_where_the_bound_is_vacuous(shown: dict[str, Ex
 def test_sweeps_caption_counts_what_settles(shown: dict[str, Exhibit]) -> None:
     exhibit = shown["sweeps"]
     counts = exhibit.data["counts"]
-    published = [count.sweeps for count in counts if count.eta == PUBLISHED.eta]
-    assert None not in published
-    assert f"{min(published)} to {max(published)} suffice" in exhibit.caption
+    bounded = [count.sweeps for count in counts if count.eta == BOUNDED.eta]
+    assert None not in bounded
+    assert f"{min(bounded)} to {max(bounded)} suffice" in exhibit.caption
     unsettled = [count for count in counts if count.sweeps is None]
     assert f"{len(unsettled)} of {len(counts)} scans" in exhibit.caption
     assert unsettled
-    assert min(count.eta for count in unsettled) > 10 * PUBLISHED.eta
+    assert min(count.eta for count in unsettled) > 10 * BOUNDED.eta
 
 
 def test_measured_alignment_is_the_formula() -> None:
@@ -122,7 +131,7 @@ def test_identity_drift_is_the_largest_over_heads_and_features() -> None:
     keys = np.zeros((2, 3, 2))
     keys[1, 0] = [1.0, 0.5]
     stream = Stream(keys=keys, values=keys)
-    drift = gallery.identity_drift(stream, PUBLISHED)
+    drift = gallery.identity_drift(stream, BOUNDED)
     # s = (1, 1/4): one step of eta (1 - 5/4) s, from then on nothing.
     np.testing.assert_allclose(drift, [0, 0.003 * 0.25, 0.003 * 0.25], rtol=1e-12)
 

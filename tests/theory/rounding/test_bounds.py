@@ -8,7 +8,7 @@ import support.rounding_cases as cases
 from scipy.linalg import solve_triangular
 
 from osdn_theory import rounding
-from osdn_theory.recurrence.rules import FROZEN, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, FROZEN, CalibrationRule
 from osdn_theory.rounding import (
     CHUNK_BF16,
     CHUNK_FP16,
@@ -71,7 +71,7 @@ def test_bounds_are_of_the_order_of_the_errors(name):
     )
     for quantity in ("d", "o"):
         parts = [
-            cases.ratios(*compared(source, "published", MODELS[name], length=40)[quantity])
+            cases.ratios(*compared(source, "bounded", MODELS[name], length=40)[quantity])
             for source in cases.STREAMS
         ]
         assert 1 < np.median(np.concatenate(parts)) < most
@@ -79,7 +79,7 @@ def test_bounds_are_of_the_order_of_the_errors(name):
 
 @pytest.mark.parametrize("name", SOUND)
 def test_a_hundredth_of_a_bound_is_exceeded(name):
-    bounds = cases.bounded(cases.stream("isotropic", 40), PUBLISHED, MODELS[name])
+    bounds = cases.bounded(cases.stream("isotropic", 40), BOUNDED, MODELS[name])
     pairs = cases.errors(cases.shifted(bounds, 0.01), emulated(bounds))
     assert {"d", "o", "o by entry"} <= set(cases.exceeded(pairs))
 
@@ -91,16 +91,16 @@ def test_a_hundredth_of_a_bound_is_exceeded(name):
 )
 def test_a_kernel_of_a_coarser_format_exceeds_the_bound_of_a_finer_one(model, kernel):
     """On inputs that both formats hold, so that only the arithmetic differs."""
-    tokens = rounding.round_stream(cases.stream("isotropic", 40), kernel, PUBLISHED)
-    tokens = rounding.round_stream(tokens, model, PUBLISHED)
-    bounds = cases.bounded(tokens, PUBLISHED, model)
+    tokens = rounding.round_stream(cases.stream("isotropic", 40), kernel, BOUNDED)
+    tokens = rounding.round_stream(tokens, model, BOUNDED)
+    bounds = cases.bounded(tokens, BOUNDED, model)
     assert "o" in cases.exceeded(cases.errors(bounds, emulated(bounds, kernel)))
 
 
 @pytest.mark.parametrize("source", ["isotropic", "interpolating", "layer0"])
 def test_storing_d_in_bfloat16_is_found_out(source):
-    """T18: near 1 its spacing is that of a published step, so d never moves as it should."""
-    bounds = cases.bounded(cases.stream(source, 40), PUBLISHED, RECURRENT_PLAIN)
+    """T18: near 1 its spacing is that of a `bounded` step, so d never moves as it should."""
+    bounds = cases.bounded(cases.stream(source, 40), BOUNDED, RECURRENT_PLAIN)
     wrong = cases.exceeded(cases.errors(bounds, emulated(bounds, D_IN_BF16)))
     assert {"d", "d by entry", "final d", "o", "final state"} <= set(wrong)
     assert cases.exceeded(cases.errors(bounds, emulated(bounds))) == []
@@ -118,7 +118,7 @@ def without(monkeypatch, where, name):
 def test_a_dropped_term_is_found_out(monkeypatch, where, name, quantity):
     model = {"d": RECURRENT_FP32, "o": RECURRENT_BF16, "final state": D_IN_BF16}[quantity]
     without(monkeypatch, where, name)
-    assert quantity in cases.exceeded(compared("isotropic", "published", model))
+    assert quantity in cases.exceeded(compared("isotropic", "bounded", model))
 
 
 def accumulated(bounds):
@@ -138,7 +138,7 @@ def accumulated(bounds):
 
 def test_products_on_top_of_d_are_covered_where_a_model_is_fused():
     fused, formed_first = (
-        cases.bounded(cases.stream("isotropic", 64), PUBLISHED, m, 64)
+        cases.bounded(cases.stream("isotropic", 64), BOUNDED, m, 64)
         for m in (CHUNK_FP32, in_interpreter(CHUNK_FP32))
     )
     error = np.linalg.norm(accumulated(fused) - fused.trajectory.preconditioner, axis=-1)
@@ -151,7 +151,7 @@ def test_bounds_without_the_accumulated_error_are_exceeded(monkeypatch):
     monkeypatch.setattr(
         ErrorSet, "transition", lambda self, *_: self.__init__(*vars(ErrorSet.zero(2, 8)).values())
     )
-    assert "final d" in cases.exceeded(compared("interpolating", "published", RECURRENT_PLAIN, length=400))
+    assert "final d" in cases.exceeded(compared("interpolating", "bounded", RECURRENT_PLAIN, length=400))
 
 
 def test_what_does_not_move_has_no_error():
@@ -184,7 +184,7 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="chunk_size"):
         rounding.error_bounds(tokens, chunk_size=0)
     with pytest.raises(ValueError, match="keys"):
-        rounding.error_bounds(replace(tokens, keys=1e6 * tokens.keys), PUBLISHED, CHUNK_FP16)
+        rounding.error_bounds(replace(tokens, keys=1e6 * tokens.keys), BOUNDED, CHUNK_FP16)
 
 
 def test_the_stream_of_the_bounds_is_what_the_kernel_reads():

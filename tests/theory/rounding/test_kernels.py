@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import support.rounding_cases as cases
 
-from osdn_theory.recurrence.rules import PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED
 from osdn_theory.rounding import RECURRENT_BF16
 from osdn_theory.rounding.preconditioner import chunk_calibration
 from osdn_theory.rounding.preconditioner.chunk_calibration import _GainErrors
@@ -27,7 +27,7 @@ def checked(name, source, rule):
 def test_errors_stay_below_usable_bounds(name):
     """Bound over error, by norms and in the median over streams, heads and tokens."""
     pooled = {}
-    for source, rule in (("isotropic", "published"), ("interpolating", "anchored")):
+    for source, rule in (("isotropic", "bounded"), ("interpolating", "anchored")):
         pairs = checked(name, source, rule)
         assert cases.exceeded(pairs) == []
         for quantity, pair in pairs.items():
@@ -44,7 +44,7 @@ def test_errors_stay_below_the_bounds_where_d_clips(name):
 
 def test_chunk_bounds_do_not_hold_for_conversions_that_drop_bits():
     """The interpreter's conversion to bfloat16 truncates: `in_interpreter` is needed, and its absence is seen."""
-    bounds = cases.bounded(cases.stream("isotropic", LENGTH), PUBLISHED, RECURRENT_BF16)
+    bounds = cases.bounded(cases.stream("isotropic", LENGTH), BOUNDED, RECURRENT_BF16)
     assert "o by entry" in cases.exceeded(cases.errors(bounds, cases.run_kernel(bounds)))
 
 
@@ -73,7 +73,7 @@ def test_what_a_swept_chunk_rounds_is_needed(monkeypatch):
     """d of every token to float32: steps of 0.003 from entries that sweeps settle are otherwise as good as exact."""
     monkeypatch.setattr(chunk_calibration, "_SETTLED", 0.0)
     monkeypatch.setattr(chunk_calibration, "arithmetic", np.zeros_like)
-    assert "d by entry" in cases.exceeded(checked("chunk_fp32", "constant_key", "published"))
+    assert "d by entry" in cases.exceeded(checked("chunk_fp32", "constant_key", "bounded"))
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import support.rounding_cases as cases
 
-from osdn_theory.recurrence.rules import PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED
 from osdn_theory.rounding import CHUNK_ANY_ORDER, CHUNK_FP32, in_interpreter
 from osdn_theory.rounding.errors import lemmas, ordered
 from osdn_theory.rounding.errors.lemmas import CHAIN, UNIT, arithmetic, non_negative_error, sum_error
@@ -157,7 +157,7 @@ def test_overlaps_of_many_features_are_in_no_known_order_in_the_interpreter():
 def test_knowing_the_order_tightens_the_bound():
     tokens = cases.stream("isotropic", 64)
     in_any = replace(CHUNK_FP32, ordered=False, ordered_gram=0)
-    known, unknown = (cases.bounded(tokens, PUBLISHED, m, 32) for m in (CHUNK_FP32, in_any))
+    known, unknown = (cases.bounded(tokens, BOUNDED, m, 32) for m in (CHUNK_FP32, in_any))
     for name in ("outputs", "outputs_norm", "state", "final_state", "preconditioner"):
         assert np.all(getattr(known, name) <= getattr(unknown, name) * (1 + 1e-12)), name
     assert np.median(known.outputs_norm / unknown.outputs_norm) < 0.7

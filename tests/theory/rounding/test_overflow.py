@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from osdn_theory.recurrence.rules import FROZEN, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, FROZEN, CalibrationRule
 from osdn_theory.rounding import (
     CHUNK_ANY_ORDER,
     CHUNK_BF16,
@@ -46,7 +46,7 @@ def bounds_of(stream, model, rule=WIDE, **options):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_ordinary_streams_overflow_nothing(name):
-    bounds = error_bounds(ordinary(), PUBLISHED, MODELS[name], chunk_size=8)
+    bounds = error_bounds(ordinary(), BOUNDED, MODELS[name], chunk_size=8)
     assert bounds.overflow is None
     assert bounds.overflows == ()
     assert np.array_equal(bounds.overflow_token, [0, 0])
@@ -156,20 +156,20 @@ def test_a_preconditioner_of_float32_size():
 def test_inputs_that_overflow_are_an_error():
     tokens = ordinary()
     with pytest.raises(ValueError, match="values"):
-        error_bounds(replace(tokens, values=1e6 * tokens.values), PUBLISHED, CHUNK_FP16)
+        error_bounds(replace(tokens, values=1e6 * tokens.values), BOUNDED, CHUNK_FP16)
     with pytest.raises(ValueError, match=r"reading\[0\]: expected finite numbers of float16"):
-        error_bounds(tokens, PUBLISHED, CHUNK_FP16, reading=[1e6 * tokens.keys])
+        error_bounds(tokens, BOUNDED, CHUNK_FP16, reading=[1e6 * tokens.keys])
     with pytest.raises(ValueError, match=r"reading\[0\]: expected the shape of the keys"):
-        error_bounds(tokens, PUBLISHED, CHUNK_FP16, reading=[tokens.keys[0]])
+        error_bounds(tokens, BOUNDED, CHUNK_FP16, reading=[tokens.keys[0]])
 
 
 @pytest.mark.parametrize("name", ["recurrent_fp16", "chunk_fp16", "chunk_any_order"])
 def test_further_reads_have_the_bounds_of_streams_with_these_queries(name):
     tokens, model = ordinary(), MODELS[name]
     sets = [tokens.keys, np.roll(tokens.keys, -1, axis=-2)]
-    bounds = error_bounds(tokens, PUBLISHED, model, chunk_size=8, scale=0.7, reading=sets)
+    bounds = error_bounds(tokens, BOUNDED, model, chunk_size=8, scale=0.7, reading=sets)
     for queries, reads in zip(sets, bounds.reads, strict=True):
-        alone = error_bounds(replace(tokens, queries=queries), PUBLISHED, model, chunk_size=8, scale=0.7)
+        alone = error_bounds(replace(tokens, queries=queries), BOUNDED, model, chunk_size=8, scale=0.7)
         assert np.array_equal(alone.outputs, reads.outputs)
         assert np.array_equal(alone.outputs_norm, reads.outputs_norm)
         assert np.array_equal(alone.stream.queries, reads.queries)

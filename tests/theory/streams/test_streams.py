@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from osdn_theory.base.validation import as_float64, broadcastable, require
-from osdn_theory.recurrence.rules import FROZEN, HISTORIC, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, FROZEN, HISTORIC, CalibrationRule
 from osdn_theory.streams.stream import Stream
 
 B, H, T, K, V = 2, 3, 5, 4, 6
@@ -176,10 +176,10 @@ def test_require_and_broadcastable():
 
 
 def test_the_named_rules():
-    assert (PUBLISHED.eta, PUBLISHED.d_min, PUBLISHED.d_max) == (0.003, 2 / 3, 3 / 2)
+    assert (BOUNDED.eta, BOUNDED.d_min, BOUNDED.d_max) == (0.003, 2 / 3, 3 / 2)
     assert (HISTORIC.eta, HISTORIC.d_min, HISTORIC.d_max) == (1.0, 0.0, 1e9)
     assert FROZEN.eta == 0
-    for rule in (PUBLISHED, HISTORIC, FROZEN):
+    for rule in (BOUNDED, HISTORIC, FROZEN):
         assert (rule.forgetting, rule.anchor) == (1.0, 0.0)
         assert not rule.normalize_feedback
         assert not rule.beta_aware

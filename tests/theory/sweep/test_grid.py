@@ -88,7 +88,7 @@ def test_options_become_axes() -> None:
             "key_dim": ["16,64", "8"],
             "condition": ["1", "1e2"],
             "eta": ["0.003,1", "1.0"],
-            "box": ["published,0:1e9", "2/3:inf"],
+            "box": ["bounded,0:1e9", "2/3:inf"],
             "precision": ["float64, float32"],
             "stream": None,
             "seeds": 3,
@@ -98,7 +98,7 @@ def test_options_become_axes() -> None:
     assert grid.key_dim == (16, 64, 8)
     assert grid.condition == (1.0, 100.0)
     assert grid.eta == (0.003, 1.0)
-    assert grid.box == (BOXES["published"], (0.0, 1e9), (2 / 3, math.inf))
+    assert grid.box == (BOXES["bounded"], (0.0, 1e9), (2 / 3, math.inf))
     assert grid.precision == ("float64", "float32")
     assert grid.stream == Grid().stream
     assert grid.seed == (7, 8, 9)

@@ -10,7 +10,7 @@ from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs
 from osdn_theory.crosscheck.alternatives.fault import Change, Fault
-from osdn_theory.recurrence.rules import PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED
 
 GATES = ("gate",)
 """What g is: the memory's decay, or where it has none the forgetting of d."""
@@ -87,8 +87,8 @@ CHANGES: Mapping[str, Change] = {
     "anchor ignored": on(("anchor",), np.zeros_like),
     "anchor is 1": on(("anchor",), np.ones_like),
     "anchor is d_1": _set(anchor=lambda x: x.start),
-    "eta ignored": _set(eta=lambda x: PUBLISHED.eta),
-    "box ignored": _set(d_min=lambda x: PUBLISHED.d_min, d_max=lambda x: PUBLISHED.d_max),
+    "eta ignored": _set(eta=lambda x: BOUNDED.eta),
+    "box ignored": _set(d_min=lambda x: BOUNDED.d_min, d_max=lambda x: BOUNDED.d_max),
     "normalize_feedback ignored": _set(normalize=lambda x: False),
     "g_atk ignored": on(("gram_decay",), np.ones_like),
     "beta_atk ignored": on(("gram_weight",), np.ones_like),

@@ -10,7 +10,7 @@ from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case, Dtype, pose
 from osdn_theory.crosscheck.examination.exercises.draw import ExerciseSizes, draw_gate, draw_state
 from osdn_theory.crosscheck.kernel.adapters import Adapter
-from osdn_theory.recurrence.rules import FROZEN, PUBLISHED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, FROZEN, CalibrationRule
 from osdn_theory.rounding import FLOAT32, round_to
 from osdn_theory.streams.stream import Stream
 
@@ -87,7 +87,7 @@ class Bench:
     def rule(
         self, box: tuple[float, float], forgets: bool, anchor: float | Array, normalized: bool
     ) -> CalibrationRule:
-        """The step that moves d fast, inside a box; what the kernel takes no argument for is as published."""
+        """The step that moves d fast, inside a box; what the kernel takes no argument for is `bounded`."""
         if not self.adapter.calibrates:
             return FROZEN
         low, high = self._inside(box)
@@ -102,8 +102,8 @@ class Bench:
 
     def _inside(self, box: tuple[float, float]) -> tuple[float, float]:
         known = self.adapter.defaults
-        low = box[0] if self.takes("d_min") else float(known.get("d_min", PUBLISHED.d_min))
-        high = box[1] if self.takes("d_max") else float(known.get("d_max", PUBLISHED.d_max))
+        low = box[0] if self.takes("d_min") else float(known.get("d_min", BOUNDED.d_min))
+        high = box[1] if self.takes("d_max") else float(known.get("d_max", BOUNDED.d_max))
         return low, high
 
     def _gate_shape(self, stream: Stream) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from osdn_theory.crosscheck.examination.exercises.draw import ExerciseSizes, dra
 from osdn_theory.crosscheck.examination.exercises.question import Put, Question
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import Form
-from osdn_theory.recurrence.rules import FROZEN, PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED, FROZEN
 
 DrawCases = Callable[[Bench, np.random.Generator], tuple[Case, ...]]
 
@@ -151,15 +151,15 @@ def _makes_sense(adapter: Adapter, name: str) -> bool:
 
 
 def _defaults(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    """Only what has no default is passed: the published rule, and K ** -0.5."""
+    """Only what has no default is passed: the rule `bounded`, and K ** -0.5."""
     sizes = bench.sizes.fewer()
     known = bench.adapter.defaults
     rule = FROZEN
     if bench.adapter.calibrates:
         eta, low, high = (
-            float(known.get(name) or getattr(PUBLISHED, name)) for name in ("eta", "d_min", "d_max")
+            float(known.get(name) or getattr(BOUNDED, name)) for name in ("eta", "d_min", "d_max")
         )
-        rule = replace(PUBLISHED, eta=eta, d_min=low, d_max=high, beta_aware=bench.adapter.beta_aware)
+        rule = replace(BOUNDED, eta=eta, d_min=low, d_max=high, beta_aware=bench.adapter.beta_aware)
     scale = sizes.key_dim**-0.5
     case = bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, plain=True, scale=scale, rule=rule)
     return (case,)

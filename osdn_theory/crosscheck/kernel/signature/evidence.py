@@ -10,7 +10,7 @@ from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case, Dtype, pose
 from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR, Adapter, FixedScale, KeyNorm
 from osdn_theory.crosscheck.kernel.calling import TRAJECTORY, KernelError, Returned, arguments, own_call, read
-from osdn_theory.recurrence.rules import PUBLISHED
+from osdn_theory.recurrence.rules import BOUNDED
 from osdn_theory.streams.stream import Stream
 
 
@@ -57,7 +57,7 @@ def sample(adapter: Adapter, sizes: SampleSizes, dtype: Dtype) -> Case:
     if "initial_state" in adapter.parameters:
         state = 0.5 * rng.standard_normal((*lead, sizes.value_dim, sizes.key_dim))
     # Without forgetting: g of a kernel that calibrates is left out.
-    return pose(adapter, stream, PUBLISHED, dtype, scale=0.7, initial_state=state)
+    return pose(adapter, stream, BOUNDED, dtype, scale=0.7, initial_state=state)
 
 
 def _vectors(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
