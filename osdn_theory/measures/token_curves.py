@@ -22,7 +22,7 @@ RECURRENCES: tuple[Recurrence, ...] = get_args(Recurrence)
 
 LABELS: Mapping[str, str] = {
     "osdn": "OSDN, η = 1/M",
-    "osdn_bounded": f"OSDN bounded, η = {BOUNDED.eta:g}",
+    "osdn_bounded": "OSDN, bounded",
     "delta_net": "DeltaNet",
     "newton": "exact online Newton",
 }
