@@ -65,6 +65,10 @@ class CalibrationRule:
         require(
             bool(np.isfinite(self.epsilon)) and self.epsilon > 0, f"epsilon: expected > 0, got {self.epsilon}"
         )
+        rate = max(1.0, self.eta) / self.epsilon if self.normalize_feedback else 0.0
+        require(
+            bool(np.isfinite(rate)), f"epsilon: expected 1/epsilon and eta/epsilon finite, got {self.epsilon}"
+        )
         self._check_forgetting()
         self._check_anchor()
 

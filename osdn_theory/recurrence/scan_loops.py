@@ -10,9 +10,7 @@ token. `gamma` None compiles to loops without the decay.
 import numpy as np
 
 from osdn_theory.base.compiled import compiled
-
-TILE = 4
-"""Tokens per WY block: work per token grows with it, and two tokens more cost what a pass saves."""
+from osdn_theory.recurrence.scan import TILE
 
 
 @compiled

@@ -280,7 +280,12 @@ def _at_precision(
         return [replace(b, outcome="not applicable", reason=verdict.reason, method="") for b in blanks]
     if verdict.status == "undecided":
         return [replace(b, outcome="undecided", reason=verdict.reason) for b in labelled]
-    run = solver.run(form, steps, comparator)
+    try:
+        run = solver.run(form, steps, comparator)
+    except ZeroDivisionError:  # flint's elimination takes other pivots than those that proved G definite
+        return [
+            replace(b, outcome="undecided", reason="G^+ is not enclosed at this precision") for b in labelled
+        ]
     if not run.ratios:
         reason = f"{_SOLVED}: the values are orthogonal to the keys"
         return [replace(b, outcome="not applicable", reason=reason) for b in blanks]

@@ -11,6 +11,8 @@ from osdn_theory.base.validation import Array
 from osdn_theory.bounds.check import BoundCheck, Outcome
 from osdn_theory.bounds.problem import CalibrationProblem
 from osdn_theory.bounds.runs.enclosed import TINY, UNIT, FloatRun, dot_error
+from osdn_theory.recurrence.calibrate import features
+from osdn_theory.recurrence.scan import TILE
 from osdn_theory.recurrence.trajectory import Trajectory
 
 _MARGIN = 4.0
@@ -30,6 +32,7 @@ def solver_checks(problem: CalibrationProblem) -> list[BoundCheck]:
 def _calibrate(problem: CalibrationProblem) -> BoundCheck:
     run = FloatRun(problem)
     defect, rounding = run.step_defect
+    rounding = rounding + _block_rounding(problem)
     start = np.abs(run.path[:1] - problem.initial)
     return _check(
         problem,
@@ -38,6 +41,19 @@ def _calibrate(problem: CalibrationProblem) -> BoundCheck:
         np.concatenate([start, defect]),
         np.concatenate([np.full_like(start, TINY), rounding]),
     )
+
+
+def _block_rounding(problem: CalibrationProblem) -> Array:
+    """What the scan's WY form rounds beyond single steps (T, K): it adds up |d - c| and the steps of a block."""
+    d, (x, weight) = problem.preconditioner, features(problem.stream, problem.head_rule())
+    rate = (problem.eta * weight)[:, None] * np.abs(x)
+    moved = rate * np.abs(1 - np.einsum("tk,tk->t", d, x))[:, None]
+    sizes = np.abs(problem.anchor) + np.abs(d - problem.anchor) + moved
+    before = np.concatenate([np.zeros((TILE - 1, problem.key_dim)), sizes])
+    added = np.sum([before[j : j + len(sizes)] for j in range(TILE)], axis=0)
+    read = np.einsum("tk,tk->t", added, np.abs(x))[:, None]
+    rounding: Array = dot_error(2 * TILE) * added + dot_error(problem.key_dim + 2 * TILE) * read * rate
+    return rounding
 
 
 def _alignment(problem: CalibrationProblem) -> BoundCheck:

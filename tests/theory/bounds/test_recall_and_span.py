@@ -299,3 +299,12 @@ def test_what_t28_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcome(osdn(told["needs <d_1 - u, s_2> = 0"], WHOLE_STEP), "T28") == "violated"
     unguarded(monkeypatch, DECAY, "alternating")
     assert outcome(osdn(stream, replace(OPEN, eta=8.0)), "T28") == "violated"
+
+
+def test_features_of_two_norms_are_told() -> None:
+    """Everything else is as T28 asks: they alternate, eta M = 1, d_1 - u is orthogonal to the second feature."""
+    keys = np.array([[1.0, 0.0], [0.5, 0.5]])[np.arange(4) % 2]
+    u, turn = np.array([1.0, 3.0]), np.array([0.25, -0.25])
+    stream = Stream(keys=keys, values=keys @ np.ones((2, 1)), comparator=u, initial_preconditioner=u + turn)
+    told = one(checked(stream, replace(OPEN, eta=1.0), "T28"), "T28", "Decay")
+    assert told.reason == "needs two features of one norm that alternate"

@@ -9,8 +9,11 @@ import pytest
 from support.bound_cases import FAST, one, stream_of
 
 from osdn_theory.bounds import check_bounds
+from osdn_theory.bounds.statements import solver
+from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.transforms import with_gates
 
 PARTS = {
@@ -67,3 +70,26 @@ def test_a_wrong_last_step_is_seen() -> None:
         check_bounds(replace(run, final_preconditioner=handed_on), ["float64"]), "float64", "Calibrate"
     )
     assert check.outcome == "violated"
+
+
+@pytest.mark.parametrize(
+    ("rule", "keys", "beta", "start"),
+    [
+        (CalibrationRule(eta=1e-32, d_min=-np.inf, d_max=np.inf), np.full((3, 1), 1e8), -1.0, 1e9),
+        (
+            CalibrationRule(eta=2.0, d_min=0.0, d_max=np.inf, forgetting=0.999, anchor=np.array([1e8, 2.0])),
+            np.array([[0.6, 0.8], [0.0, 1.0], [0.6, 0.8], [0.28, 0.96], [0.6, 0.8]]),
+            1.0,
+            2 / 3,
+        ),
+    ],
+)
+def test_a_block_of_the_scan_rounds_what_it_adds_up(
+    rule: CalibrationRule, keys: np.ndarray, beta: float, start: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where steps cancel or an anchor is far away, and not only what a single step would."""
+    stream = Stream(keys=keys, values=keys[:, :1], beta=beta)
+    run = osdn(stream, rule, initial_preconditioner=start, method="chunk")
+    assert one(check_bounds(run, ["float64"]), "float64", "Calibrate").outcome == "holds"
+    monkeypatch.setattr(solver, "_block_rounding", lambda problem: 0.0)
+    assert one(check_bounds(run, ["float64"]), "float64", "Calibrate").outcome == "violated"

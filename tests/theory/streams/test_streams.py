@@ -207,6 +207,10 @@ def test_good_rules(changes):
         ({"eta": np.nan}, "eta"),
         ({"d_min": np.nan}, "NaN in the box"),
         ({"d_max": np.nan}, "NaN in the box"),
+        (
+            {"epsilon": 5e-324, "normalize_feedback": True},
+            "epsilon: expected 1/epsilon and eta/epsilon finite",
+        ),
         ({"d_min": 2.0}, "the box is empty"),
         ({"d_min": np.array([0.0, 2.0])}, "the box is empty"),
         ({"epsilon": 0.0}, "epsilon"),
