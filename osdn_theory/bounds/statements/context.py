@@ -29,7 +29,7 @@ Form = Literal["full", "diagonal", "agnostic"]
 STEPS = 16
 """Context steps checked: enough for the bound to bite on small heads, and cheap on wide ones."""
 
-_PRECISIONS = (128, 512, 2048, 8192)
+_PRECISIONS = (128, 512, 2048, 8192, 32768)
 # Super-geometric decay squares away digits: a one-dimensional context loses thousands of bits in sixteen steps.
 
 _LARGEST_KEY_DIM = 256

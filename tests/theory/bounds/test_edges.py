@@ -89,6 +89,11 @@ EDGES = {
     "sizes whose squares cancel in balls": run_of(
         [[0.5, 0.5, 0.0], [1e-30, 0.0, 1.0], [1e-108, 1e75, 1.0]], replace(FACE, eta=0.0)
     ),
+    "a context of condition 1e1294": run_of(
+        [[1.0, DENORMAL, DENORMAL, 1.0], [DENORMAL] * 4, [DENORMAL, 1.0, 1.0, 1.0]],
+        WIDE,
+        values=np.array([[1.0], [-1.0], [1.0]]),
+    ),
     "huge": run_of([[1e75, 1e70]] * 2, CalibrationRule(eta=1e-300, d_min=0.0, d_max=3.0)),
     "beta = 0": run_of([[1.0], [0.5]], WIDE, beta=0.0),
     "beta = 2": run_of([[1.0], [0.5]], WIDE, beta=2.0),

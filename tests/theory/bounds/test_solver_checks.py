@@ -93,3 +93,14 @@ def test_a_block_of_the_scan_rounds_what_it_adds_up(
     assert one(check_bounds(run, ["float64"]), "float64", "Calibrate").outcome == "holds"
     monkeypatch.setattr(solver, "_block_rounding", lambda problem: 0.0)
     assert one(check_bounds(run, ["float64"]), "float64", "Calibrate").outcome == "violated"
+
+
+def test_an_alignment_of_keys_whose_squares_underflow_is_that_of_the_solver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = Stream(keys=np.full((1, 1), 1e-155), values=np.ones((1, 1)))
+    open_box = CalibrationRule(eta=0.0, d_min=-np.inf, d_max=np.inf)
+    run = osdn(stream, open_box, initial_preconditioner=1.5e282, method="chunk")
+    assert one(check_bounds(run, ["float64"]), "float64", "Alignment").outcome == "holds"
+    monkeypatch.setattr(solver, "SUBNORMAL", 0.0)
+    assert one(check_bounds(run, ["float64"]), "float64", "Alignment").outcome == "violated"
