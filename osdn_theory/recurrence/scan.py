@@ -17,9 +17,6 @@ from osdn_theory.base.threads import map_leading
 from osdn_theory.base.validation import Array
 from osdn_theory.recurrence.rules import CalibrationRule
 
-TILE = 4
-"""Tokens per WY block: work per token grows with it, and two tokens more cost what a pass saves."""
-
 ELEMENTS_PER_THREAD = 1 << 16
 """Numbers to scan below which another thread costs more than it computes."""
 

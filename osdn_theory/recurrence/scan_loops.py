@@ -10,7 +10,9 @@ token. `gamma` None compiles to loops without the decay.
 import numpy as np
 
 from osdn_theory.base.compiled import compiled
-from osdn_theory.recurrence.scan import TILE
+
+TILE = 4
+"""Tokens per WY block: work per token grows with it, and two tokens more cost what a pass saves."""
 
 
 @compiled

@@ -1,6 +1,6 @@
 # ruff: noqa: E501
 # A mutant a line reads best.
-"""Mutants of the bounds and of what they rest on, each of one token: hypotheses, enclosures, both sides, verdicts."""
+"""Mutants of the bounds, each of one token: hypotheses, enclosures, both sides, verdicts."""
 
 from mutation.mutation_run import Mutant, Suite
 
@@ -13,11 +13,7 @@ _QUADRATIC, _RECALL, _MEMORY = (
     f"tests/theory/bounds/test_{name}.py" for name in ("quadratic", "recall_and_span", "memory")
 )
 _WRONG, _SIDES = "tests/theory/test_wrong_theory.py", "tests/theory/bounds/test_sides.py"
-_NEWTON = "tests/theory/context/test_newton.py"
-_ANALYSIS, _TIMES, _SQUARES, _CURVES = (
-    f"tests/theory/measures/test_{name}.py"
-    for name in ("analysis", "calibration_times", "least_squares", "token_curves")
-)
+_SOLVER = "tests/theory/bounds/test_solver_checks.py"
 
 _MUTANTS = {
     ("bounds/check.py", _BOUNDS): [
@@ -303,67 +299,12 @@ _MUTANTS = {
         ("x left out", "EXACT.of(e.problem.eta) * x", "EXACT.of(e.problem.eta)"),
         ("the floor of a token", "floor = length * log", "floor = log"),
     ],
-    (_STATEMENTS + "solver.py", "tests/theory/bounds/test_solver_checks.py"): [
+    (_STATEMENTS + "solver.py", _SOLVER): [
         ("a wider margin", "_MARGIN = 4.0", "_MARGIN = 4e6"),
         ("the last token unseen", "holds = bool(np.all((defect <= allowed) | ~known))", "holds = bool(np.all(((defect <= allowed) | ~known)[:-1]))"),
         ("the start not compared", "np.concatenate([start, defect])", "np.concatenate([0 * start, defect])"),
         ("the read without its scale", "seen = scale * np.einsum", "seen = np.einsum"),
         ("the decay not read", "decayed = before if problem.state_gate is None", "decayed = before if problem.state_gate is not None"),
-    ],
-    ("context/newton_bounds.py", _NEWTON): [
-        ("C twice as large", "/ (4.0 * _usable(eta", "/ (2.0 * _usable(eta"),
-        ("C without its margin", "1.0 - eta * run.smoothness**2)", "1.0 - 0 * run.smoothness**2)"),
-        ("L without its square in C", "eta * run.smoothness**2)", "eta * run.smoothness)"),
-        ("a diagonal form for any Gram matrix", "return np.where(applies, budget, np.nan)", "return np.where(applies | True, budget, np.nan)"),
-        ("half the distance, whole", "start = (0.5 * _distance", "start = (1.0 * _distance"),
-        ("convex at half the slope", "_usable(1.0 - 2.0 * slope, 1.0)", "_usable(1.0 - 1.0 * slope, 1.0)"),
-        ("quadratic at half the slope", "_usable(2.0 - 2.0 * slope, 1.0)", "_usable(2.0 - 1.0 * slope, 1.0)"),
-        ("the margin left out of the root", "np.sqrt(spent + m * start)", "np.sqrt(spent + start)"),
-        ("the curve starts at one step less", "counts = np.arange(1, run", "counts = np.arange(0, run"),
-        ("the curve without its start", "[first, first + product]", "[first, product]"),
-        ("ratios from the states after", "run.directions[..., :-1, :, :]", "run.directions[..., 1:, :, :]"),
-        ("a step of any margin", "(np.asarray(margin) > 0)", "(np.asarray(margin) > -1)"),
-        ("a step of zero", "np.where((step > 0) &", "np.where((step >= 0) &"),
-        ("the distance of the first row", "tuple(range(-count_axes(form), 0))", "tuple(range(-1, 0))"),
-    ],
-    ("measures/analysis.py", _ANALYSIS): [
-        ("identity below the box", "np.less_equal(rule.d_min, 1.0)", "np.less_equal(rule.d_min, 2.0)"),
-        ("identity above the box", "np.greater_equal(rule.d_max, 1.0)", "np.greater_equal(rule.d_max, 0.0)"),
-        ("identity by the first token's norm", ".max(axis=-1, initial=0.0)\n    unit", "[..., 0]\n    unit"),
-        ("identity wherever it starts", "np.all(start == 1.0, axis=-1)", "np.any(start == 1.0, axis=-1)"),
-        ("identity where it forgets", "np.all(forgetting(stream, rule) == 1.0, axis=-1) |", "np.any(forgetting(stream, rule) == 1.0, axis=-1) |"),
-        ("identity with any anchor", "np.all(anchored == 1.0, axis=-1)", "np.any(anchored == 1.0, axis=-1)"),
-        ("identity with beta-aware feedback", "& (not rule.beta_aware)", "& (rule.beta_aware or True)"),
-        ("the mean over all tokens", "total / np.sum(defined, axis=-1)", "total / ratio.shape[-1]"),
-        ("the least singular value for the condition", "np.max(power, axis=-1, initial=0.0) / least", "np.max(power, axis=-1, initial=0.0) / np.max(power, axis=-1)"),
-        ("recall of the first token", "np.sum(np.square(missing), axis=(-2, -1))", "np.sum(np.square(missing[..., :1, :]), axis=(-2, -1))"),
-        ("clips at the lower face alone", "(step < low) | (step > high)", "(step < low) | (step > np.inf)"),
-        ("clips at the upper face alone", "(step < low) | (step > high)", "(step < -np.inf) | (step > high)"),
-        ("a touched face clips", "(step < low) |", "(step <= low) |"),
-        ("the one handed on is not visited", "return np.concatenate([trajectory.preconditioner, last], axis=-2)", "return np.concatenate([trajectory.preconditioner, last], axis=-2)[..., :-1, :]"),
-    ],
-    ("measures/calibration_times.py", _TIMES): [
-        ("forgetting of the first token", "np.mean(1.0 - forgetting(stream, rule), axis=-1)", "(1.0 - forgetting(stream, rule))[..., 0]"),
-        ("rates without forgetting", "eigenvalues + decay[..., None]", "eigenvalues + 0 * decay[..., None]"),
-        ("the isotropic eigenvalue halved", "2.0 / (key_dim * (key_dim + 2.0))", "1.0 / (key_dim * (key_dim + 2.0))"),
-        ("null directions at rounding", "eigenvalues > noise, eigenvalues", "eigenvalues > 0, eigenvalues"),
-        ("the anchor forgotten", "(decay * held + drive)", "(held + drive)"),
-        ("weights without their root", "rooted = np.sqrt(w)[..., None] * x", "rooted = w[..., None] * x"),
-        ("half-lives to a third", "np.log(2.0) /", "np.log(3.0) /"),
-    ],
-    ("measures/least_squares.py", _SQUARES): [
-        ("the ridge squared", "np.sqrt(lam) * np.eye", "lam * np.eye"),
-        ("the ridge left out at once", "(np.square(sigma) + lam)", "(np.square(sigma) + 0 * lam)"),
-        ("states of the token after", "dtype=np.int64) - 1, :, :]", "dtype=np.int64) - 2, :, :]"),
-        ("relative to the state", "/ np.linalg.norm(r, axis=(-2, -1))", "/ np.linalg.norm(s, axis=(-2, -1))"),
-        ("the start left out of the rows", "- keys @ transpose(start)], axis=-1)", "- 0 * keys @ transpose(start)], axis=-1)"),
-        ("the last token is no checkpoint", ".tolist(), length})", ".tolist()})", "geomspace ends at its stop, which rint keeps"),
-    ],
-    ("measures/token_curves.py", _CURVES): [
-        ("C without its margin", "(rule.eta * margin)) if meets", "(rule.eta * 2)) if meets"),
-        ("C above the box", "(u >= rule.d_min) & (u <= rule.d_max)", "(u >= rule.d_min) & (u <= np.inf)"),
-        ("C of some tokens", "np.all(stream.squared_keys @ u == 1.0)", "np.any(stream.squared_keys @ u == 1.0)"),
-        ("the bound from zero tokens", "tokens = np.arange(1.0, length + 1)", "tokens = np.arange(0.0, length)"),
     ],
 }  # fmt: skip
 
@@ -374,7 +315,7 @@ SUITE = Suite(
         for entry in entries
     ),
     tests=(
-        _SIDES, _GATES, _BOUNDS, _VACUOUS, _CONTEXT, _ENCLOSED, _WRONG, "tests/theory/bounds/test_solver_checks.py",
-        _QUADRATIC, _RECALL, _MEMORY, _NEWTON, _ANALYSIS, _TIMES, _SQUARES, _CURVES, _EDGES,
+        _SIDES, _GATES, _BOUNDS, _VACUOUS, _CONTEXT, _ENCLOSED, _WRONG, _SOLVER,
+        _QUADRATIC, _RECALL, _MEMORY, _EDGES,
     ),
 )  # fmt: skip

@@ -76,12 +76,15 @@ class Outcome:
         return "equivalent" if self.mutant.equivalent else "survived"
 
 
-def copied(folder: Path) -> None:
-    """A copy of what the tests need."""
+def copied(folder: Path, mutant: Mutant | None = None) -> None:
+    """A copy of what the tests need, with what is compiled already unless the mutant is in a compiled loop."""
+    # Machine code of a loop does not notice that a loop it calls has changed.
+    fresh = mutant is not None and "@compiled" in (ROOT / mutant.file).read_text()
+    ignored = shutil.ignore_patterns("__pycache__") if fresh else None
     for name in _COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / name, ignore=ignored)
         else:
             shutil.copy(source, folder / name)
 
@@ -90,7 +93,7 @@ def tried(mutant: Mutant | None, tests: Sequence[str]) -> tuple[str, str]:
     """The first failing test on a mutated copy (without a mutant, on a copy) and pytest's output, or "" for none."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        copied(folder)
+        copied(folder, mutant)
         if mutant is not None:
             path = folder / mutant.file
             path.write_text(mutant.changed(path.read_text()))

@@ -12,7 +12,6 @@ from osdn_theory.bounds.check import BoundCheck, Outcome
 from osdn_theory.bounds.problem import CalibrationProblem
 from osdn_theory.bounds.runs.enclosed import TINY, UNIT, FloatRun, dot_error
 from osdn_theory.recurrence.calibrate import features
-from osdn_theory.recurrence.scan import TILE
 from osdn_theory.recurrence.trajectory import Trajectory
 
 _MARGIN = 4.0
@@ -47,6 +46,8 @@ def _calibrate(problem: CalibrationProblem) -> BoundCheck:
 
 def _block_rounding(problem: CalibrationProblem) -> Array:
     """What the scan's WY form rounds beyond single steps (T, K): it adds up |d - c| and the steps of a block."""
+    from osdn_theory.recurrence.scan_loops import TILE  # imports numba
+
     d, (x, weight) = problem.preconditioner, features(problem.stream, problem.head_rule())
     rate = (problem.eta * weight)[:, None] * np.abs(x)
     moved = rate * np.abs(1 - np.einsum("tk,tk->t", d, x))[:, None]
