@@ -240,6 +240,25 @@ def test_singular_gram_leaves_the_null_space_of_the_state_alone():
     assert np.all(learned.log_suboptimality <= newton_bound(learned))
 
 
+def test_rounding_does_not_raise_the_rank():
+    rng = np.random.default_rng(16)
+    keys = rng.normal(size=(6, 2)) @ rng.normal(size=(2, 4))
+    assert 0 < np.linalg.svd(keys)[1][-1] < 1e-14
+    run = right_newton(keys, rng.normal(size=(6, 3)), steps=1)
+    np.testing.assert_allclose(run.newton, np.linalg.pinv(run.gram, rcond=1e-9), rtol=1e-9, atol=1e-12)
+    best = gradient_descent(keys, np.ones((6, 1)), steps=1, step="best")
+    eigenvalues = np.linalg.eigvalsh(run.gram)
+    assert best.preconditioners[0] == pytest.approx(2 / (eigenvalues[-1] + eigenvalues[-2]), rel=1e-9)
+
+
+@pytest.mark.parametrize("entry", [(0, 1), (0, 2), (1, 2)])
+def test_one_entry_off_the_diagonal_is_no_diagonal_gram(entry):
+    keys = np.eye(3)
+    assert context_osdn(keys, keys, steps=1).diagonal_gram
+    keys[entry] = 0.5
+    assert not context_osdn(keys, keys, steps=1).diagonal_gram
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_singular_states_follow_the_plain_recursion(form):
     rng, keys, values = context(10, length=2, key_dim=4)
