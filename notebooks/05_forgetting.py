@@ -209,8 +209,8 @@ display(
         f"isotropic keys, and an anchor at one removes this bias; but the bias does not grow with the context: the "
         f"recall residual at {tokens:,} tokens is at most {growth['historic towards 0']:.2f} times that at {early:,} "
         f"({growth['no forgetting']:.2f} without forgetting), so in this simulation it does not explain a collapse. "
-        f"That is `historic`; in `bounded`, whose results are not committed, the box holds the alignment at 2/3 "
-        f"({growth['bounded towards 0']:.2f} times). In `historic` "
+        f"That is `historic`; in `bounded`, whose results are not committed, the box holds the alignment at "
+        f"{ot.BOUNDED.d_min:.3g} ({growth['bounded towards 0']:.2f} times). In `historic` "
         f"features left unused for {before:,} tokens do shut down (alignment {alignment[shut][256]:.1e} at the first "
         f"token after a change of topic) and reopen within {recovery[shut]} tokens."
     )

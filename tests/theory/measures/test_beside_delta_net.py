@@ -65,7 +65,7 @@ def test_difference_from_delta_net_is_exact_for_one_token() -> None:
 
 def test_captured_heads_stay_below_their_bound() -> None:
     pairs = captured_differences()
-    assert len(pairs) == 3
+    assert len(pairs) == 5
     for apart, limit in pairs.values():
         assert apart.shape == limit.shape == (36,)
         assert np.all((apart > 0) & (apart < limit))
