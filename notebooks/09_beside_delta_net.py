@@ -121,8 +121,8 @@ display(
         f"**Answer.** Pairs that do not overlap, read {reads[1]}, {reads[2]} and {reads[3]} times, are missed "
         f"{gains[1]:.2f}, {gains[2]:.2f} and {gains[3]:.1f} times less than by DeltaNet, and exactly as much after "
         f"{reads[0]} read (T22); keys that overlap unseen leave OSDN and DeltaNet a missing share of "
-        f"{blind['osdn']:.2f}, where a static diagonal has {blind['static']:.0f} (T24); no diagonal in the `bounded` box "
-        f"speeds the slowest direction up by more than {3 / 2 * (2 - 2 / 3):.0f}, and {fastest[-1]:.3f} was found "
+        f"{blind['osdn']:.2f}, where a static diagonal has {blind['static']:.0f} (T24); no diagonal in the bounded "
+        f"box speeds the slowest direction up by more than {3 / 2 * (2 - 2 / 3):.0f}, and {fastest[-1]:.3f} was found "
         f"(T25); with captured keys in bfloat16 in `historic` the states end {100 * apart:.2g}% apart (T26)."
     )
 )
