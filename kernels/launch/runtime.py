@@ -7,8 +7,13 @@ import torch
 import triton
 import triton.language as tl
 
+from .interpreter import quicken
+
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 """Whether Triton runs kernels in its CPU interpreter; fixed when Triton is first imported."""
+
+if INTERPRETED:
+    quicken()
 
 IN_INTERPRETER: tl.constexpr = tl.constexpr(INTERPRETED)
 """The same, for use inside kernels."""
