@@ -13,7 +13,7 @@ from osdn_kernels import (
 from osdn_kernels.chunk import state, wy
 from osdn_kernels.recurrent import decode
 from support.kernels.faults import break_kernel
-from support.kernels.reference_cases import Call, draw, gradients, relative_error, results
+from support.kernels.reference_cases import Call, differentiated, draw, relative_error, results
 
 OPERATORS = [chunk_osdn, fused_recurrent_osdn, chunk_osdn_reference, osdn_reference]
 GROUP = 3
@@ -41,10 +41,9 @@ def repeated(call: Call) -> Call:
 
 def expected_of(call: Call) -> tuple[dict, dict]:
     """Results and gradients of the reference on repeated heads, one for each key head."""
-    found = results(repeated(call), osdn_reference)
+    found, slopes = differentiated(repeated(call), osdn_reference, ("o", "state"))
     for name, axis in {"preconditioner": 1, "path": 2, "alignment": 2}.items():
         found[name] = found[name].unflatten(axis, (-1, GROUP)).select(axis + 1, 0)
-    slopes = gradients(repeated(call), osdn_reference, ("o", "state"))
     for name in slopes.keys() & {*SHARED}:
         axis = 2 if name in ("q", "k", "g") else 1
         slopes[name] = slopes[name].unflatten(axis, (-1, GROUP)).sum(axis + 1)
@@ -53,10 +52,8 @@ def expected_of(call: Call) -> tuple[dict, dict]:
 
 def assert_right(call: Call, operator, bound: float = 3e-6) -> None:
     wide = Call({name: x.double() for name, x in call.tensors.items()}, call.options)
-    values, slopes = expected_of(wide)
-    for found, expected in (
-        (results(call, operator), values),
-        (gradients(call, operator, ("o", "state")), slopes),
+    for found, expected in zip(
+        differentiated(call, operator, ("o", "state")), expected_of(wide), strict=True
     ):
         for name, x in found.items():
             assert relative_error(x, expected[name]) <= bound, name

@@ -12,7 +12,7 @@ from osdn_kernels import (
     osdn_reference,
 )
 from osdn_kernels.boundary import inputs
-from support.kernels.reference_cases import Call, draw, gradients, relative_error, results
+from support.kernels.reference_cases import Call, differentiated, draw, relative_error, results
 
 from osdn_theory.crosscheck import crosscheck
 from osdn_theory.recurrence.rules import CalibrationRule
@@ -35,20 +35,20 @@ def with_reset(rule: str, gates: str, gate: float = -torch.inf) -> Call:
 def test_total_forgetting_starts_again_at_the_anchor(operator, gates, rule):
     call = with_reset(rule, gates)
     narrow = Call({name: x.float() for name, x in call.tensors.items()}, call.options)
-    found, expected = results(narrow, operator), results(call, osdn_reference)
+    outputs = ("o", "preconditioner")
+    found, slopes = differentiated(narrow, operator, outputs)
+    expected, wanted = differentiated(call, osdn_reference, outputs)
     for name in found:
         assert relative_error(found[name], expected[name]) <= 3e-6, name
-    outputs = ("o", "preconditioner")
-    found, expected = gradients(narrow, operator, outputs), gradients(call, osdn_reference, outputs)
-    for name in found:
-        assert relative_error(found[name], expected[name]) <= 1e-5, name
+    for name in slopes:
+        assert relative_error(slopes[name], wanted[name]) <= 1e-5, name
     # What follows is that of a sequence that begins a token earlier with d at the anchor: its first step alone adds.
     anchor = call.tensors.get("anchor", torch.zeros(1, 1, 4)).double()
     before = expected_path(call)[:, RESET - 1]
     s = call.tensors["k"][:, RESET - 1].square()
     gain = call.options["eta"] * (1 - (before * s).sum(-1, keepdim=True))
     start = (anchor + gain * s).clamp(call.options["d_min"], call.options["d_max"])
-    assert torch.allclose(results(narrow, operator)["path"][:, RESET].double(), start, atol=1e-6)
+    assert torch.allclose(found["path"][:, RESET].double(), start, atol=1e-6)
 
 
 def expected_path(call: Call) -> torch.Tensor:

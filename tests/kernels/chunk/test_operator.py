@@ -8,7 +8,16 @@ from osdn_kernels import chunk_osdn, chunk_osgdn, osdn_preconditioner, osgdn_ref
 from osdn_kernels.chunk import state
 from osdn_kernels.reference.tokenwise import osdn_reference, preconditioner_reference
 from support.kernels.agreement import FLOAT32, OUTPUTS, assert_agrees, in_float32
-from support.kernels.reference_cases import GATES, Call, draw, draw_gated, gradients, relative_error, results
+from support.kernels.reference_cases import (
+    GATES,
+    Call,
+    differentiated,
+    draw,
+    draw_gated,
+    gradients,
+    relative_error,
+    results,
+)  # fmt: skip
 
 SHAPES = {
     "several chunks, the last partial": {"length": 200, "batch": 1, "heads": 1, "chunk_size": 64},
@@ -103,13 +112,13 @@ def sixteen_bit_errors(rule: str, dtype: torch.dtype) -> dict[str, float]:
     for name in ("q", "k", "v"):
         call.tensors[name] = call.tensors[name].to(dtype)
     wide = Call({name: x.double() for name, x in call.tensors.items()}, call.options)
-    expected = results(wide, osdn_reference)
-    errors = {name: relative_error(x, expected[name]) for name, x in results(call, chunk_osdn).items()}
-    errors = {name: errors[name] for name in ("o", "state")}
-    expected = gradients(wide, osdn_reference, ("o", "state"))
-    for name, found in gradients(call, chunk_osdn, ("o", "state")).items():
+    outputs = ("o", "state")
+    expected, wanted = differentiated(wide, osdn_reference, outputs)
+    found, slopes = differentiated(call, chunk_osdn, outputs)
+    errors = {name: relative_error(found[name], expected[name]) for name in outputs}
+    for name, slope in slopes.items():
         if name != "initial_preconditioner":  # constant in the comparison
-            errors[f"gradient of {name}"] = relative_error(found, expected[name])
+            errors[f"gradient of {name}"] = relative_error(slope, wanted[name])
     return errors
 
 

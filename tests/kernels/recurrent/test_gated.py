@@ -6,7 +6,7 @@ from osdn_kernels import fused_recurrent_osdn, fused_recurrent_osgdn, fused_recu
 from osdn_kernels.recurrent import backward, forward
 from osdn_kernels.reference.tokenwise import osdn_reference, osgdn_reference, oskda_reference
 from support.kernels.faults import break_kernel
-from support.kernels.reference_cases import Call, draw, draw_gated, gradients, relative_error, results
+from support.kernels.reference_cases import Call, differentiated, draw, draw_gated, relative_error, results
 from torch import Tensor
 
 OPERATORS = {
@@ -43,11 +43,11 @@ def wide(call: Call) -> Call:
 def errors(call: Call, state_gate: str) -> dict[str, float]:
     """Of outputs and of the gradients of all that is differentiable, relative."""
     operator, reference = OPERATORS[state_gate]
-    found, expected = results(call, operator), results(wide(call), reference)
-    apart = {name: relative_error(found[name], expected[name]) for name in FOUND}
     outputs = ("o", "state", "preconditioner")
-    found, expected = gradients(call, operator, outputs), gradients(wide(call), reference, outputs)
-    return apart | {f"gradient of {name}": relative_error(found[name], x) for name, x in expected.items()}
+    found, slopes = differentiated(call, operator, outputs)
+    expected, wanted = differentiated(wide(call), reference, outputs)
+    apart = {name: relative_error(found[name], expected[name]) for name in FOUND}
+    return apart | {f"gradient of {name}": relative_error(slopes[name], x) for name, x in wanted.items()}
 
 
 def assert_small(found: dict[str, float], bound: float = 2e-6) -> None:

@@ -54,18 +54,19 @@ def widened(call: Call) -> Call:
     return Call({name: x.double() for name, x in call.tensors.items()}, call.options)
 
 
-def cotangents(call: Call) -> dict[str, Tensor]:
+def cotangents(call: Call, expected: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(3)
-    expected = results(widened(call), osdn_reference)
-    shapes = {name: expected[name].shape for name in COTANGENTS}
-    return {name: torch.randn(shape, generator=rng) for name, shape in shapes.items()}
+    expected = expected or results(widened(call), osdn_reference)
+    return {name: torch.randn(expected[name].shape, generator=rng) for name in COTANGENTS}
 
 
-def kernel_gradients(call: Call, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def kernel_gradients(
+    call: Call, weights: dict[str, Tensor], ran: RecurrentOutputs | None = None
+) -> dict[str, Tensor]:
     """By the kernels, for the linear form of the results with `weights`; no weight, no gradient passed in."""
     t = call.tensors
     grad_o = weights.get("o", torch.zeros(t["v"].shape)).to(t["v"].dtype)
-    path, residual, gain = run(call)[3:]
+    path, residual, gain = (ran or run(call))[3:]
     cotangents = Cotangents(grad_o, weights.get("state"), weights.get("preconditioner"))
     found = recurrent_backward(
         inputs_of(call), options_of(call), RecurrentSaved(path, residual, gain), cotangents
@@ -76,7 +77,10 @@ def kernel_gradients(call: Call, weights: dict[str, Tensor]) -> dict[str, Tensor
 def reference_gradients(call: Call, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """By autograd through the float64 reference, for the same linear form."""
     leaves = widened(call).leaves()
-    found = results(leaves, osdn_reference)
+    return slopes(leaves, results(leaves, osdn_reference), weights)
+
+
+def slopes(leaves: Call, found: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
     loss = sum((found[name] * weight.double()).sum() for name, weight in weights.items())
     values = torch.autograd.grad(
         loss, list(leaves.tensors.values()), allow_unused=True, materialize_grads=True
@@ -92,6 +96,16 @@ def forward_errors(call: Call) -> dict[str, float]:
     return errors(
         run(call)._asdict(), results(widened(call), osdn_reference), ("o", "state", "preconditioner", "path")
     )
+
+
+def all_errors(call: Call) -> dict[str, float]:
+    """Of results, and of gradients of all of them, from one run."""
+    leaves, ran = widened(call).leaves(), run(call)
+    expected = results(leaves, osdn_reference)
+    weights = cotangents(call, expected)
+    forward = errors(ran._asdict(), expected, ("o", "state", "preconditioner", "path"))
+    wanted = slopes(leaves, expected, weights)
+    return forward | errors(kernel_gradients(call, weights, ran), wanted, tuple(call.tensors))
 
 
 def gradient_errors(call: Call, only: tuple[str, ...] = COTANGENTS) -> dict[str, float]:
@@ -112,14 +126,14 @@ def ulps(found: Tensor, expected: Tensor) -> int:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape(shape):
     call = draw("some clip", "to anchor", dtype=torch.float32, **SHAPES[shape])
-    assert_small(forward_errors(call) | gradient_errors(call))
+    assert_small(all_errors(call))
 
 
 @pytest.mark.parametrize("gates", ["none", "to zero", "to anchor"])
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule(rule, gates):
     call = draw(rule, gates, batch=1, heads=1, length=24, key_dim=8, value_dim=5, dtype=torch.float32)
-    assert_small(forward_errors(call) | gradient_errors(call))
+    assert_small(all_errors(call))
 
 
 @pytest.mark.parametrize("only", COTANGENTS)
@@ -130,7 +144,7 @@ def test_gradients_from_one_result_alone(only):
 
 def test_without_initial_values_d_starts_at_one_and_the_state_at_zero():
     call = draw("some clip", start=False, length=20, key_dim=8, value_dim=5, dtype=torch.float32, scale=0.7)
-    assert_small(forward_errors(call) | gradient_errors(call))
+    assert_small(all_errors(call))
 
 
 def test_the_gradient_of_a_default_d_1_is_that_of_ones():
@@ -146,13 +160,13 @@ def test_the_gradient_of_a_default_d_1_is_that_of_ones():
 def test_without_a_gate_the_anchor_cancels():
     call = draw("some clip", length=9, heads=1, key_dim=8, value_dim=5, dtype=torch.float32)
     call.tensors["anchor"] = torch.full((2, 1, 8), 0.95)
-    assert_small(forward_errors(call) | gradient_errors(call))
+    assert_small(all_errors(call))
 
 
 def test_tokens_that_write_nothing_still_have_a_gradient_for_beta():
     call = draw("some clip", "to zero", length=20, heads=1, key_dim=8, value_dim=5, dtype=torch.float32)
     call.tensors["beta"][:, ::3] = 0.0
-    assert_small(forward_errors(call) | gradient_errors(call))
+    assert_small(all_errors(call))
     assert (kernel_gradients(call, cotangents(call))["beta"][:, ::3] != 0).all()
 
 
@@ -160,7 +174,7 @@ def test_strong_and_weak_forgetting():
     call = draw("fast", "to anchor", length=40, heads=1, key_dim=8, value_dim=5, dtype=torch.float32)
     shape = call.tensors["g"].shape
     call.tensors["g"] = -(10.0 ** torch.linspace(-6, 2, shape.numel())).reshape(shape)
-    assert_small(forward_errors(call) | gradient_errors(call))
+    assert_small(all_errors(call))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -241,10 +255,11 @@ BREAKS = {
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_broken_recurrence_is_told_apart(name, monkeypatch):
     call = draw("most clip", "to anchor", length=20, heads=1, key_dim=8, value_dim=5, dtype=torch.float32)
-    assert_small(forward_errors(call) | gradient_errors(call))
+    assert_small(all_errors(call))
     monkeypatch.setattr(reference, *BREAKS[name])
-    assert forward_errors(call)["o"] > 1e-3
-    assert gradient_errors(call)["k"] > 1e-3
+    broken = all_errors(call)
+    assert broken["o"] > 1e-3
+    assert broken["k"] > 1e-3
 
 
 def steps(call: Call, state: State, **more) -> Tensor:

@@ -2,7 +2,7 @@
 
 from osdn_kernels import chunk_osdn
 from osdn_kernels.reference.tokenwise import osdn_reference
-from support.kernels.reference_cases import Call, gradients, relative_error, results
+from support.kernels.reference_cases import Call, differentiated, relative_error
 
 FLOAT32 = 2e-6
 OUTPUTS = ("o", "state", "preconditioner")
@@ -18,10 +18,10 @@ def assert_agrees(
     """Of `call` in float32 with itself in float64."""
     narrow = in_float32(call)
     wide = Call({name: x.double() for name, x in narrow.tensors.items()}, call.options)
-    expected = results(wide, reference)
-    for name, found in results(narrow, operator).items():
-        assert relative_error(found, expected[name]) <= tolerance, name
-    expected = gradients(wide, reference, OUTPUTS)
-    for name, found in gradients(narrow, operator, OUTPUTS).items():
-        assert found.dtype == narrow.tensors[name].dtype
-        assert relative_error(found, expected[name]) <= tolerance, f"gradient of {name}"
+    expected, slopes = differentiated(wide, reference, OUTPUTS)
+    found, gradients = differentiated(narrow, operator, OUTPUTS)
+    for name, x in found.items():
+        assert relative_error(x, expected[name]) <= tolerance, name
+    for name, x in gradients.items():
+        assert x.dtype == narrow.tensors[name].dtype
+        assert relative_error(x, slopes[name]) <= tolerance, f"gradient of {name}"

@@ -122,6 +122,13 @@ def results(call: Call, operator: Any) -> dict[str, Tensor]:
 
 def gradients(call: Call, operator: Any, outputs: tuple[str, ...], seed: int = 1) -> dict[str, Tensor]:
     """Gradients of one random linear form of the named outputs, for every differentiable argument present."""
+    return differentiated(call, operator, outputs, seed)[1]
+
+
+def differentiated(
+    call: Call, operator: Any, outputs: tuple[str, ...], seed: int = 1
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Results and such gradients of one call."""
     call = call.leaves()
     found = results(call, operator)
     rng = torch.Generator().manual_seed(seed)
@@ -130,7 +137,7 @@ def gradients(call: Call, operator: Any, outputs: tuple[str, ...], seed: int = 1
         for name in outputs
     )
     values = torch.autograd.grad(loss, list(call.tensors.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(call.tensors, values, strict=True))
+    return found, dict(zip(call.tensors, values, strict=True))
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
