@@ -108,10 +108,7 @@ def chunk_osdn(call: Arguments) -> Results:
         Only with `return_intermediate_states`; detached from autograd. C is B ceil(T / chunk_size), and for packed
         sequences ceil(T / chunk_size) + N - 1, of which those left over are at the end.
 
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the argument, before anything is launched.
+    Raises ValueError, TypeError: naming the argument, before anything is launched.
 
     Notes
     -----

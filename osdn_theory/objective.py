@@ -48,10 +48,8 @@ def token_loss(state: Any, key: Any, value: Any) -> Array:
     -------
     (...) float64
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite arguments, or feature dimensions that do not match.
+    Raises TypeError, ValueError: non-numeric or non-finite arguments, or feature dimensions that do not
+    match.
     """
     s, k, v = _token(state, key, value)
     loss: Array = 0.5 * np.sum(np.square(_error(s, k, v)), axis=-1)
@@ -90,10 +88,7 @@ def write(state: Any, key: Any, value: Any, preconditioner: Any, beta: Any = 1.0
     -------
     (..., V, K) float64
 
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`token_loss`, and for a preconditioner that is not of length K.
+    Raises TypeError, ValueError: as :func:`token_loss`, and for a preconditioner that is not of length K.
     """
     s, k, v = _token(state, key, value)
     d = as_float64("preconditioner", preconditioner, min_ndim=1)
@@ -120,10 +115,7 @@ def surrogate(preconditioner: Any, squared_key: Any) -> Array:
     -------
     (...) float64
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite arguments, or lengths that do not match.
+    Raises TypeError, ValueError: non-numeric or non-finite arguments, or lengths that do not match.
     """
     _, shortfall = _shortfall(preconditioner, squared_key)
     loss: Array = 0.5 * np.square(shortfall)
@@ -155,10 +147,7 @@ def gram(keys: Any) -> Array:
     (..., K, K) float64
         Symmetric to the last bit, positive semi-definite up to rounding.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite keys, or fewer than two axes.
+    Raises TypeError, ValueError: non-numeric or non-finite keys, or fewer than two axes.
     """
     k = as_float64("keys", keys, min_ndim=2)
     product = transpose(k) @ k
@@ -180,10 +169,7 @@ def context_loss(state: Any, keys: Any, values: Any) -> Array:
     -------
     (...) float64
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite arguments, or shapes that do not match.
+    Raises TypeError, ValueError: non-numeric or non-finite arguments, or shapes that do not match.
     """
     s, k, v = _context(state, keys, values)
     loss: Array = 0.5 * np.sum(np.square(_errors(s, k, v)), axis=(-2, -1))
@@ -220,10 +206,7 @@ def context_minimizer(keys: Any, values: Any) -> Array:
     (..., V, K) float64
         Zero for an empty context.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite arguments, or different numbers of tokens.
+    Raises TypeError, ValueError: non-numeric or non-finite arguments, or different numbers of tokens.
     """
     k, v = _pairs(keys, values)
     # float64 arithmetic loses what lies below the rounding of the largest singular value.

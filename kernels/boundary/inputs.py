@@ -165,12 +165,8 @@ def check_scan(
     under `torch.compile`, `torch.func` and CUDA graph capture, and of meta and fake tensors. Bounds that go unread are
     made to lie in order and in 0 to T; g is raised to `FORGOTTEN`.
 
-    Raises
-    ------
-    TypeError
-        An argument that must be a tensor is not one.
-    ValueError
-        Anything else, naming the argument, what was expected and what came.
+    Raises TypeError: an argument that must be a tensor is not one.
+    Raises ValueError: anything else, naming the argument, what was expected and what came.
     """
     rule = read_rule(eta, d_min, d_max, normalize_feedback)
     return _check_scan(

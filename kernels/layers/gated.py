@@ -52,10 +52,7 @@ class OnlineScaledGatedDeltaNet(OnlineScaledDeltaNet):
     A_log, dt_bias : [HV] parameters
         A and b; marked as `initial_preconditioner` is, and put back by `reset_parameters`.
 
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the argument, what was expected and what came.
+    Raises ValueError, TypeError: naming the argument, what was expected and what came.
     """
 
     marked: ClassVar[tuple[str, ...]] = ("initial_preconditioner", "A_log", "dt_bias")

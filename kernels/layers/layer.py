@@ -83,10 +83,7 @@ class OnlineScaledDeltaNet(MarkedModule):
     - `initial_preconditioner`, [H, K] parameter: d_1. Marked, like the forgetting bias, to be left alone by weight
       decay and generic initialisers, and put back by `reset_parameters`, which the latter call.
 
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the argument, what was expected and what came.
+    Raises ValueError, TypeError: naming the argument, what was expected and what came.
     """
 
     marked: ClassVar[tuple[str, ...]] = ("initial_preconditioner",)
@@ -209,12 +206,9 @@ class OnlineScaledDeltaNet(MarkedModule):
         -------
         (o [B, T, D], LayerCache or None), and a LayerCache with `return_intermediate_states`
 
-        Raises
-        ------
-        ValueError, TypeError
-            Shapes that do not fit, `attention_mask` together with `cu_seqlens`, wrong bounds, a cache of another
-            number of sequences or that is none, or one in a call that the backward pass repeats (activation
-            checkpointing): it would start from where the first one ended.
+        Raises ValueError, TypeError: shapes that do not fit, `attention_mask` together with `cu_seqlens`,
+        wrong bounds, a cache of another number of sequences or that is none, or one in a call that the
+        backward pass repeats (activation checkpointing): it would start from where the first one ended.
         """
         cu_seqlens = check_forward(
             hidden_states, self.hidden_size, attention_mask, cache, cu_seqlens, state_indices, self.rule

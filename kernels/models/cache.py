@@ -13,10 +13,6 @@ CACHE_NAME = "cache" if "cache" in CausalLMOutputWithPast.__annotations__ else "
 class OsdnCache(Cache):
     """The past of N sequences in all layers; its size does not grow with their length.
 
-    Parameters
-    ----------
-    num_layers : int
-
     Attributes
     ----------
     layers : list of LayerCache

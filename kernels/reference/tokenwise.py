@@ -77,10 +77,7 @@ def osdn_reference(call: Arguments) -> Results:
     trajectory stays attached to the graph. `chunk_size` is checked and not used. The gradient of the clip is that of
     `torch.clamp`, save that a box of one point (d_min = d_max) lets none through: there the clip is a constant.
 
-    Raises
-    ------
-    TypeError, ValueError
-        See `osdn_kernels.boundary.inputs.check_call`.
+    Raises TypeError, ValueError: see `osdn_kernels.boundary.inputs.check_call`.
     """
     return run(call, scan_tokens, remember_tokens)
 

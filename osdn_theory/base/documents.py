@@ -141,10 +141,7 @@ class DocumentKind(Generic[T]):
     def write(self, path: Path, content: T, command: str) -> None:
         """The document in a file, whole or not at all.
 
-        Raises
-        ------
-        OSError
-            It cannot be written.
+        Raises OSError: it cannot be written.
         """
         write_atomically(path, f"{self.encode(content, command)}\n".encode())
 

@@ -36,12 +36,9 @@ def best_fixed_diagonal(features: Any, d_min: Any, d_max: Any, *, targets: Any =
     -------
     (..., K) float64
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric data, non-finite features or targets, an empty box, or shapes that do not match.
-    ArithmeticError
-        If the solution misses the optimality conditions.
+    Raises TypeError, ValueError: non-numeric data, non-finite features or targets, an empty box, or shapes
+    that do not match.
+    Raises ArithmeticError: if the solution misses the optimality conditions.
     """
     x = as_float64("features", features, min_ndim=2)
     lead, (length, key_dim) = x.shape[:-2], x.shape[-2:]
@@ -95,11 +92,8 @@ def context_contraction(gram: Any, preconditioner: Any) -> Array:
     (...) float64
         Convex in d. Zero for G = 0.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite arguments, a Gram matrix that is not symmetric positive
-        semi-definite, or shapes that do not match.
+    Raises TypeError, ValueError: non-numeric or non-finite arguments, a Gram matrix that is not symmetric
+    positive semi-definite, or shapes that do not match.
     """
     g = _gram(gram)
     d = as_float64("preconditioner", preconditioner, min_ndim=1)
@@ -136,10 +130,8 @@ def best_context_diagonal(gram: Any, d_min: Any = 0.0, d_max: Any = np.inf) -> A
     -------
     (..., K) float64
 
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`context_contraction`, an empty box, or one that reaches below zero.
+    Raises TypeError, ValueError: as :func:`context_contraction`, an empty box, or one that reaches below
+    zero.
     """
     g = _gram(gram)
     lead, key_dim = g.shape[:-2], g.shape[-1]

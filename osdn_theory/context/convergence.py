@@ -115,10 +115,7 @@ def conditioned_keys(
     -------
     (K, K) float64
 
-    Raises
-    ------
-    ValueError
-        For parameters out of range.
+    Raises ValueError: for parameters out of range.
     """
     require_generator(rng)
     require(np.isfinite(condition) and condition >= 1, f"condition: expected >= 1, got {condition}")
@@ -161,14 +158,7 @@ def convergence_rates(
     rotate, rules, eta, start
         `rotate` as in :func:`conditioned_keys`, the others as in :func:`context_convergence`.
 
-    Returns
-    -------
-    ConvergenceData
-
-    Raises
-    ------
-    ValueError
-        For parameters out of range.
+    Raises ValueError: for parameters out of range.
     """
     require(value_dim >= 1, f"value_dim: expected >= 1, got {value_dim}")
     keys = conditioned_keys(rng, condition=condition, key_dim=key_dim, rotate=rotate)
@@ -202,14 +192,8 @@ def context_convergence(
         :math:`C = \sum_i (L/\lambda_i)^2`. Either way about :math:`\kappa^2`: the bound against right-Newton
         is vacuous for that many steps, and the data says so.
 
-    Returns
-    -------
-    ConvergenceData
-
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite arrays, more than one context, unknown rules, parameters out of range.
+    Raises TypeError, ValueError: non-numeric or non-finite arrays, more than one context, unknown rules,
+    parameters out of range.
     """
     require(len(rules) > 0 and set(rules) <= set(RULES), f"rules: expected some of {RULES}, got {rules}")
     require(start in get_args(Start), f"start: expected one of {get_args(Start)}, got {start!r}")

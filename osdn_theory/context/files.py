@@ -46,17 +46,9 @@ def load_context(
     gram : bool
         The file holds a Gram matrix (K, K), symmetric and positive semi-definite.
 
-    Returns
-    -------
-    Context
-
-    Raises
-    ------
-    FileNotFoundError
-        No such file, or a folder.
-    TypeError, ValueError
-        Another format; no matrix, or one that is empty, zero, not finite or not numeric; no Gram matrix where one was
-        announced; a layer or head that the file lacks.
+    Raises FileNotFoundError: no such file, or a folder.
+    Raises TypeError, ValueError: another format; no matrix, or one that is empty, zero, not finite or not
+    numeric; no Gram matrix where one was announced; a layer or head that the file lacks.
     """
     path = Path(path)
     require(
@@ -78,10 +70,8 @@ def load_context(
 def factor_gram(gram: Any, name: str = "gram") -> Array:
     r"""Keys (K, K) with a given Gram matrix :math:`G = \sum_t k_t k_t^\top`, from its eigenvectors.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Not numeric, not square, not symmetric, or with a negative eigenvalue, beyond rounding.
+    Raises TypeError, ValueError: not numeric, not square, not symmetric, or with a negative eigenvalue,
+    beyond rounding.
     """
     g = as_float64(name, gram, min_ndim=2)
     require(

@@ -108,10 +108,7 @@ def context_ratio(
     (...) float64
         NaN where the state is a minimiser already.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite arguments, or shapes that do not match.
+    Raises TypeError, ValueError: non-numeric or non-finite arguments, or shapes that do not match.
     """
     problem, error, p = _at_state(state, preconditioner, keys, values, form)
     after = error - precondition(error @ problem.root, p, form) @ transpose(problem.root)
@@ -188,15 +185,8 @@ def context_osdn(
     initial_preconditioner : (..., K) or (..., K, K) as `form` says, optional
         P_1. Default I/L, so that the first step is the plain gradient step.
 
-    Returns
-    -------
-    ContextTrajectory
-
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite arguments, shapes that do not match, a negative step or number of
-        steps, or iterates that overflow because `eta` is too large.
+    Raises TypeError, ValueError: non-numeric or non-finite arguments, shapes that do not match, a negative
+    step or number of steps, or iterates that overflow because `eta` is too large.
     """
     lead = broadcast_leads(
         keys=(keys, 2), values=(values, 2), initial_state=(initial_state, 2), eta=(eta, 0),
@@ -231,14 +221,7 @@ def gradient_descent(
         1/L; 2/(L + smallest non-zero eigenvalue), the best constant step in the worst case; or given.
     initial_state : (..., V, K), optional
 
-    Returns
-    -------
-    ContextTrajectory
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`context_osdn`.
+    Raises TypeError, ValueError: as :func:`context_osdn`.
     """
     given = None if isinstance(step, str) else step
     lead = broadcast_leads(

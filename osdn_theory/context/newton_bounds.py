@@ -32,10 +32,7 @@ def vacuous_until(run: ContextTrajectory) -> Array:
         In steps. NaN where the theorem does not apply: for a diagonal form where G is not exactly
         diagonal, and for eta outside (0, 1/L^2).
 
-    Raises
-    ------
-    ValueError
-        For a run with a fixed preconditioner.
+    Raises ValueError: for a run with a fixed preconditioner.
     """
     form, eta = _learned(run)
     budget = _distance(run, _newton(run, form), form) / (4.0 * _usable(eta, 1.0 - eta * run.smoothness**2))
@@ -60,10 +57,7 @@ def newton_bound(run: ContextTrajectory) -> Array:
     (..., J+1) float64
         NaN after T = 0 where the theorem does not apply.
 
-    Raises
-    ------
-    ValueError
-        As :func:`vacuous_until`.
+    Raises ValueError: as :func:`vacuous_until`.
     """
     steps = run.ratios.shape[-1]
     return _curve(run, np.repeat(vacuous_until(run)[..., None], steps, axis=-1))
@@ -85,10 +79,7 @@ def comparator_ratios(run: ContextTrajectory, comparator: Any) -> Array:
     (..., J) float64
         NaN where F(S_j) = F*.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite comparator, or a shape that does not match.
+    Raises TypeError, ValueError: non-numeric or non-finite comparator, or a shape that does not match.
     """
     form = _form(run)
     u = np.expand_dims(_comparator(run, comparator, form), -1 - count_axes(form))
@@ -130,10 +121,7 @@ def agnostic_ratio_sum(run: ContextTrajectory, comparator: Any, *, argument: Arg
     (..., J) float64
         For the first T = 1 ... J steps. NaN where the step is too large for the argument.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`comparator_ratios` and :func:`vacuous_until`.
+    Raises TypeError, ValueError: as :func:`comparator_ratios` and :func:`vacuous_until`.
     """
     require(argument in ("quadratic", "convex"), f"argument: expected a known argument, got {argument!r}")
     form, eta = _learned(run)

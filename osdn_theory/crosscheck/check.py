@@ -104,14 +104,8 @@ def crosscheck(
     options
         Passed to the kernel in every call, ``chunk_size=32`` for instance.
 
-    Returns
-    -------
-    CrossCheck
-
-    Raises
-    ------
-    TypeError, ValueError
-        A kernel that cannot be resolved or called, a stream or a rule that it has no arguments for.
+    Raises TypeError, ValueError: a kernel that cannot be resolved or called, a stream or a rule that it has
+    no arguments for.
     """
     adapter = resolve(kernel, **options)
     require(group == 1 or not gradients, "gradients: expected False for grouped heads")

@@ -148,10 +148,7 @@ def save_figure(fig: Figure, path: str | Path, *, svg: bool = False) -> list[Pat
     list of Path
         The files written.
 
-    Raises
-    ------
-    OSError
-        If the folder cannot be made or written.
+    Raises OSError: if the folder cannot be made or written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -35,10 +35,7 @@ def preconditioner_heatmap(trajectory: Trajectory, *, index: tuple[int, ...] = (
     index : tuple of int
         Which entry of the leading axes; may be left out if there is only one.
 
-    Raises
-    ------
-    ValueError
-        If `index` does not fit the leading axes, or there are no tokens.
+    Raises ValueError: if `index` does not fit the leading axes, or there are no tokens.
     """
     d = pick_index(trajectory.preconditioner, index, 2)
     require(len(d) > 0, "trajectory: expected at least one token to draw")
@@ -87,10 +84,7 @@ def forgetting(
     measured : mapping from label to (gammas, mean alignments), optional
         Points drawn over the curves of the right panel.
 
-    Raises
-    ------
-    ValueError
-        If a parameter is out of range.
+    Raises ValueError: if a parameter is out of range.
     """
     from osdn_theory.measures.calibration_times import half_life
 
@@ -158,10 +152,7 @@ def identity_fixed_point(drifts: Mapping[str, Array], *, floor: float = 1e-18) -
     floor : float
         Where exact zeros are drawn.
 
-    Raises
-    ------
-    ValueError
-        If there is nothing to draw.
+    Raises ValueError: if there is nothing to draw.
     """
     require(len(drifts) > 0, "drifts: expected at least one curve")
     fig, (ax,) = new_figure(width=7.2, height=4.6)

@@ -58,10 +58,7 @@ def token_by_token(
     curves : mapping from title to TokenCurves
     labels : mapping from recurrence to legend text, optional
 
-    Raises
-    ------
-    ValueError
-        If there is nothing to draw.
+    Raises ValueError: if there is nothing to draw.
     """
     require(len(curves) > 0, "curves: expected at least one stream")
     count = len(curves)

@@ -70,10 +70,8 @@ def convergence_rates(
     floor : float < 0, optional
         Lowest value drawn. Default: where the lowest curve ends that does not reach the minimum exactly, -40 at most.
 
-    Raises
-    ------
-    ValueError
-        If there is no curve, `floor` is not negative, or several data differ in rules or steps.
+    Raises ValueError: if there is no curve, `floor` is not negative, or several data differ in rules or
+    steps.
     """
     fig, (ax,) = new_figure(width=7.2, height=4.8)
     draw_rates(ax, data if isinstance(data, Sequence) else [data], labels or {}, floor)
@@ -172,10 +170,7 @@ def super_geometric(
     index : tuple of int
         Which entry of the leading axes; may be left out if there is only one.
 
-    Raises
-    ------
-    ValueError
-        If there are no tokens, or `constant` is not positive and finite.
+    Raises ValueError: if there are no tokens, or `constant` is not positive and finite.
     """
     require(
         bool(np.isfinite(constant)) and constant > 0, f"constant: expected finite and > 0, got {constant}"

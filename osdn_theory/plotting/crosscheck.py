@@ -34,14 +34,7 @@ def crosscheck_errors(check: CrossCheck) -> tuple[Figure, list[Axes]]:
 
     The first token outside the bound is marked. Exact zeros are drawn at the bottom.
 
-    Parameters
-    ----------
-    check : CrossCheck
-
-    Raises
-    ------
-    ValueError
-        If nothing was compared token by token.
+    Raises ValueError: if nothing was compared token by token.
     """
     found = [item for item in check.comparisons if item.name in _SHOWN]
     require(len(found) > 0, "check: nothing was compared token by token")
@@ -98,14 +91,7 @@ def crosscheck_curve(check: CrossCheck) -> tuple[Figure, list[Axes]]:
     it in spite of rounding, and :math:`t\log_{10}(C/t)`. Right: each :math:`\log_{10} q_t`, with the floor under
     which rounding hides it.
 
-    Parameters
-    ----------
-    check : CrossCheck
-
-    Raises
-    ------
-    ValueError
-        If the kernel has no memory to read, so that there is no curve.
+    Raises ValueError: if the kernel has no memory to read, so that there is no curve.
     """
     curve = check.curve
     require(curve is not None, "check: the kernel has no memory, so there is no curve")

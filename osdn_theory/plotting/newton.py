@@ -61,12 +61,7 @@ class NewtonApproachCurves(Protocol):
 
 
 def newton_approach(curves: NewtonApproachCurves) -> tuple[Figure, Axes]:
-    """Relative distance of the state from exact Newton against tokens, OSDN on DeltaNet, a line per condition number.
-
-    Parameters
-    ----------
-    curves : NewtonApproachCurves
-    """
+    """Relative distance of the state from exact Newton against tokens, OSDN on DeltaNet, a line per condition."""
     fig, (ax,) = new_figure(height=4.4)
     hollow: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 8, "markerfacecolor": "none"}
     for number, condition in enumerate(curves.conditions):

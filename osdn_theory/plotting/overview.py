@@ -27,10 +27,7 @@ def contraction(products: Mapping[str, Array], bound: Array) -> tuple[Figure, Ax
     products : mapping from label to (T,) array
     bound : (T,) array
 
-    Raises
-    ------
-    ValueError
-        If there is nothing to draw.
+    Raises ValueError: if there is nothing to draw.
     """
     require(len(products) > 0, "products: expected at least one curve")
     tokens = np.arange(1, bound.size + 1)
@@ -48,14 +45,7 @@ def smallest_slack(found: Digest) -> tuple[Figure, Axes]:
 
     A left side of 0, whose slack is infinite, is drawn at the right edge; below 0 a bound is violated.
 
-    Parameters
-    ----------
-    found : Digest
-
-    Raises
-    ------
-    ValueError
-        If no check has a slack.
+    Raises ValueError: if no check has a slack.
     """
     slacks = {
         theorem.name: [

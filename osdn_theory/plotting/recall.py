@@ -39,10 +39,7 @@ def recall_accuracy(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
 
     Points of one number of pairs are moved apart a little.
 
-    Raises
-    ------
-    ValueError
-        If it holds no accuracies.
+    Raises ValueError: if it holds no accuracies.
     """
     rows = measured(summary.accuracy)
     require(len(rows) > 0, "summary: expected accuracies, got none")
@@ -68,10 +65,7 @@ def recall_distance(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
 
     A point stands in the geometric middle of its range, between the grid lines that are its ends.
 
-    Raises
-    ------
-    ValueError
-        If it holds no accuracies by distance.
+    Raises ValueError: if it holds no accuracies by distance.
     """
     rows = measured(summary.distance)
     require(len(rows) > 0, "summary: expected accuracies by distance, got none")
@@ -91,10 +85,7 @@ def recall_distance(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
 def recall_residual_ratios(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     """Token and recall residual ratio of every model (T3), beside that of DeltaNet as a dashed line.
 
-    Raises
-    ------
-    ValueError
-        If it holds neither ratio.
+    Raises ValueError: if it holds neither ratio.
     """
     measures = _measures(summary, _RATIOS)
     require(len(measures) > 0, "summary: expected residual ratios, got none")
@@ -119,10 +110,7 @@ def recall_differences(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
 
     Filled markers are significant at 5 % by the paired t test, Holm-adjusted over the models; open ones are not.
 
-    Raises
-    ------
-    ValueError
-        If nothing was compared with DeltaNet.
+    Raises ValueError: if nothing was compared with DeltaNet.
     """
     measures = _accuracy_measures(summary)
     require(len(measures) > 0, "summary: expected differences from DeltaNet, got none")

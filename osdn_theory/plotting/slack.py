@@ -40,10 +40,7 @@ def regret(
     index : tuple of int
         Which entry of the leading axes; may be left out if there is only one.
 
-    Raises
-    ------
-    ValueError
-        If there are no tokens, or `bound` is neither a number nor one number per token.
+    Raises ValueError: if there are no tokens, or `bound` is neither a number nor one number per token.
     """
     alignment = pick_index(trajectory.alignment, index, 1)
     if trajectory.rule is not None and trajectory.rule.beta_aware:
@@ -90,10 +87,7 @@ def slack_per_bound(checks: Iterable[BoundCheck]) -> tuple[Figure, Axes]:
     ----------
     checks : iterable of BoundCheck
 
-    Raises
-    ------
-    ValueError
-        If there are no checks.
+    Raises ValueError: if there are no checks.
     """
     rows: dict[tuple[str, str], list[BoundCheck]] = {}
     for check in checks:

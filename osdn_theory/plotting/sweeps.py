@@ -29,10 +29,7 @@ def sweep_counts(counts: Sequence[SweepCount], *, most: int, title: str = "") ->
         Sweeps tried.
     title : str
 
-    Raises
-    ------
-    ValueError
-        If there is nothing to draw, or the boxes differ.
+    Raises ValueError: if there is nothing to draw, or the boxes differ.
     """
     require(len(counts) > 0, "counts: expected at least one")
     boxes = sorted({count.box for count in counts})

@@ -15,10 +15,7 @@ class Table:
     rows : iterable of sequences
         As many cells as the header. Floats are shown with four significant digits, truth values as yes and no.
 
-    Raises
-    ------
-    ValueError
-        If a row does not fit the header.
+    Raises ValueError: if a row does not fit the header.
     """
 
     def __init__(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -28,10 +28,7 @@ def calibration_spectrum(times: Mapping[str, CalibrationTimes]) -> tuple[Figure,
     times : mapping from label to CalibrationTimes
         All of one context length.
 
-    Raises
-    ------
-    ValueError
-        If there is nothing to draw, or the lengths differ.
+    Raises ValueError: if there is nothing to draw, or the lengths differ.
     """
     require(len(times) > 0, "times: expected at least one entry")
     lengths = {entry.length for entry in times.values()}
@@ -71,10 +68,7 @@ def alignment_over_time(
         A value to hold the curves against, drawn as a dashed line.
     title : str
 
-    Raises
-    ------
-    ValueError
-        If there is nothing to draw, the lengths differ, or the window does not fit.
+    Raises ValueError: if there is nothing to draw, the lengths differ, or the window does not fit.
     """
     fig, ax = _windowed_curves(_checked(alignments), window, title)
     if expected is not None:
@@ -100,10 +94,7 @@ def calibration_loss(
         Each point is the mean loss over this many tokens; a last, incomplete window is left out.
     title : str
 
-    Raises
-    ------
-    ValueError
-        If there is nothing to draw, the lengths differ, or the window does not fit.
+    Raises ValueError: if there is nothing to draw, the lengths differ, or the window does not fit.
     """
     losses = {label: 0.5 * (1 - curve) ** 2 for label, curve in _checked(alignments).items()}
     fig, ax = _windowed_curves(losses, window, title)

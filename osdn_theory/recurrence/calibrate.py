@@ -80,11 +80,8 @@ def feature_and_weight(keys: Array, beta: Array, rule: CalibrationRule) -> tuple
 def forgetting(stream: Stream, rule: CalibrationRule) -> Array:
     """The forgetting factor gamma_t of every token, (..., T) float64 in (0, 1].
 
-    Raises
-    ------
-    ValueError
-        If the rule reads it per token and the stream has no ``forget_gate``, or if the rule's array
-        does not broadcast over the leading axes.
+    Raises ValueError: if the rule reads it per token and the stream has no ``forget_gate``, or if the
+    rule's array does not broadcast over the leading axes.
     """
     gamma = forgetting_or_none(stream.forget_gate, stream.lead, stream.length, rule)
     shape = (*stream.lead, stream.length)
@@ -175,11 +172,8 @@ def calibration_scan(
     final_preconditioner : (..., K) float64
         d_{T+1}.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite input, shapes that do not broadcast, missing or superfluous gamma,
-        unknown method.
+    Raises TypeError, ValueError: non-numeric or non-finite input, shapes that do not broadcast, missing or
+    superfluous gamma, unknown method.
     """
     keys = as_float64("keys", keys, min_ndim=2, check_finite=check_finite)
     require(method in ("wy", "sequential"), f"method: expected 'wy' or 'sequential', got {method!r}")

@@ -38,10 +38,7 @@ class CalibrationRule:
     epsilon : float > 0
         :math:`\varepsilon` of the normalised feedback.
 
-    Raises
-    ------
-    ValueError
-        For a negative or non-finite step, an empty box, or forgetting outside (0, 1].
+    Raises ValueError: for a negative or non-finite step, an empty box, or forgetting outside (0, 1].
     """
 
     eta: float = 0.003

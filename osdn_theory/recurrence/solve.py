@@ -70,17 +70,9 @@ def osdn(stream: Stream, rule: CalibrationRule = BOUNDED, **options: Unpack[Solv
     options
         Those of `SolverOptions`, by keyword.
 
-    Returns
-    -------
-    Trajectory
-
-    Raises
-    ------
-    TypeError, ValueError
-        Shapes that do not broadcast, non-finite input, a rule that needs gates which the stream lacks,
-        a carry together with initial values.
-    FloatingPointError
-        If the recurrence overflows.
+    Raises TypeError, ValueError: shapes that do not broadcast, non-finite input, a rule that needs gates
+    which the stream lacks, a carry together with initial values.
+    Raises FloatingPointError: if the recurrence overflows.
     """
     return _solve("osdn", stream, rule, False, **options)
 

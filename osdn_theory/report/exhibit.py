@@ -27,10 +27,7 @@ class Exhibit:
     data : mapping
         The numbers behind it, for results.json.
 
-    Raises
-    ------
-    ValueError
-        If the name cannot be a file name, or a row does not fit the header.
+    Raises ValueError: if the name cannot be a file name, or a row does not fit the header.
     """
 
     name: str

@@ -46,12 +46,8 @@ def write_report(
     Path
         The page.
 
-    Raises
-    ------
-    OSError
-        If the folder cannot be made or written.
-    ValueError
-        If two exhibits have one name, or a part would take the place of a full report.
+    Raises OSError: if the folder cannot be made or written.
+    Raises ValueError: if two exhibits have one name, or a part would take the place of a full report.
     """
     return write_model(build_model(verification, Path(out_dir), exhibits), out_dir)
 

@@ -122,10 +122,7 @@ class Grid:
     - `seed`, int >= 0
     - `precision`, names out of `PRECISIONS`
 
-    Raises
-    ------
-    ValueError
-        For an empty axis, an unknown name, or a value out of range; the axis is named.
+    Raises ValueError: for an empty axis, an unknown name, or a value out of range; the axis is named.
     """
 
     stream: tuple[str, ...] = ("interpolating", "ill_conditioned")

@@ -90,10 +90,6 @@ def run_sweep(
     or format.
     Raises OSError: a folder or disk that cannot be written, a scheduler that does not answer, a missing package.
     Raises WorkersLostError: if worker processes die again and again.
-
-    Returns
-    -------
-    SweepSummary
     """
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {jobs}")

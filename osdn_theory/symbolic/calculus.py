@@ -30,10 +30,7 @@ def gradient(function: Any, variable: MatrixSymbol) -> MatrixExpr:
     MatrixExpr
         Of the shape of `variable`.
 
-    Raises
-    ------
-    TypeError
-        For a node that it cannot differentiate.
+    Raises TypeError: for a node that it cannot differentiate.
     """
     parts = _through_scalar(function, sp.S.One, variable)
     return _collect(parts, variable.shape)
@@ -47,10 +44,7 @@ def directional(function: Any, variable: MatrixSymbol, direction: MatrixExpr) ->
 def right_factor(product: MatrixExpr, left: MatrixExpr) -> MatrixExpr:
     """M of a product ``left * M``.
 
-    Raises
-    ------
-    ValueError
-        If the product does not begin with `left`.
+    Raises ValueError: if the product does not begin with `left`.
     """
     coefficient, factors = product.as_coeff_matrices() if isinstance(product, sp.MatMul) else (1, [product])
     if len(factors) < 2 or factors[0] != left:

@@ -41,10 +41,7 @@ def numpy_function(arguments: Sequence[Any], expression: Any) -> Callable[..., A
         Of one array per argument, in order: (K,) or (K, 1) for a column, (V, K) for a matrix, a number for a scalar.
         It returns float64 of the same kind: a column comes back as (K,).
 
-    Raises
-    ------
-    ValueError
-        By the function, for an array whose shape does not fit its argument.
+    Raises ValueError: by the function, for an array whose shape does not fit its argument.
     """
     settings = {"fully_qualified_modules": True, "allow_unknown_functions": False}
     compiled = sp.lambdify(list(arguments), expression, modules="numpy", printer=_Printer(settings))

@@ -187,14 +187,8 @@ def verify(
         The first of them.
     progress : callable (stream name, done, total), optional
 
-    Returns
-    -------
-    Verification
-
-    Raises
-    ------
-    ValueError
-        Unknown stream or bound, seeds < 1, seed < 0, or a file that cannot be read as activations or has no tokens.
+    Raises ValueError: unknown stream or bound, seeds < 1, seed < 0, or a file that cannot be read as
+    activations or has no tokens.
     """
     started = time.perf_counter()
     _check_counts(seeds, seed)

@@ -152,10 +152,7 @@ def tighten(
     evaluations : int >= 1
         Limit per local optimisation.
 
-    Raises
-    ------
-    ValueError
-        For an identity or an unknown theorem, or counts below 1.
+    Raises ValueError: for an identity or an unknown theorem, or counts below 1.
     """
     require_generator(rng)
     require(restarts >= 1 and evaluations >= 1, "restarts, evaluations: expected at least 1")

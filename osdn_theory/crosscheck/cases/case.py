@@ -252,11 +252,9 @@ def pose(
     a kernel makes of them in float32 is part of its error. Of `group` heads in a row all get what the first has of
     queries, keys, gates of d and d_1.
 
-    Raises
-    ------
-    ValueError
-        An empty stream, more than two leading axes, an unknown dtype, a box or a step per feature or head, a gate of
-        zero, or gates per feature; a group that does not divide the heads, or one beside beta-aware feedback.
+    Raises ValueError: an empty stream, more than two leading axes, an unknown dtype, a box or a step per
+    feature or head, a gate of zero, or gates per feature; a group that does not divide the heads, or one
+    beside beta-aware feedback.
     """
     require(dtype in DTYPES, f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
     require(stream.length > 0, "stream: it has no tokens")

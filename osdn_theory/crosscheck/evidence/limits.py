@@ -82,10 +82,7 @@ def models_of(adapter: Adapter, dtype: str, *, interpreted: bool = False) -> tup
     the form alone is taken to be known: float32 sums, and what its dtype stores; token by token, d summed without
     compensation, which bounds a compensated kernel too. Triton's interpreter drops bits where a GPU rounds.
 
-    Raises
-    ------
-    ValueError
-        A declaration that makes no sense.
+    Raises ValueError: a declaration that makes no sense.
     """
     fmt = FORMATS[dtype]
     plain = replace(RECURRENT_PLAIN, name=f"recurrent, {dtype} inputs", inputs=fmt, outputs=fmt)

@@ -76,12 +76,9 @@ def examine(
     progress : callable, optional
         Called with (what, done, total).
 
-    Raises
-    ------
-    KernelError
-        A kernel that raises, or returns something else than finite tensors of the right shapes.
-    TypeError, ValueError
-        A kernel that cannot be resolved, or an unknown exercise.
+    Raises KernelError: a kernel that raises, or returns something else than finite tensors of the right
+    shapes.
+    Raises TypeError, ValueError: a kernel that cannot be resolved, or an unknown exercise.
     """
     place = default_device() if device is None else device
     adapter = recognise(resolve(kernel, **options), place, dtype)

@@ -36,10 +36,8 @@ from osdn_theory.streams.stream import Stream
 def audit_run(path: str | PathLike[str], *, model: KernelModel | None = None) -> CrossCheck:
     """Cross-check a saved call that is alone in its file, and not packed.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `audit_runs`; or if the file holds several calls or packed sequences.
+    Raises FileNotFoundError, ValueError: as `audit_runs`; or if the file holds several calls or packed
+    sequences.
     """
     pieces = list(_pieces(Path(path)))
     single = len(pieces) == 1 and pieces[0].call.cu_seqlens is None
@@ -55,12 +53,8 @@ def audit_runs(path: str | PathLike[str], *, model: KernelModel | None = None) -
     model : KernelModel, optional
         The rounding that kernels are held to. Default: what they declare, else the widest of their form.
 
-    Raises
-    ------
-    FileNotFoundError
-        No such file.
-    ValueError
-        See `reading.read_calls`; or inputs that are not finite, or a gate above 1.
+    Raises FileNotFoundError: no such file.
+    Raises ValueError: see `reading.read_calls`; or inputs that are not finite, or a gate above 1.
     """
     return [_audited(Path(path), piece, model) for piece in _pieces(Path(path))]
 

@@ -30,10 +30,7 @@ SETTINGS: Mapping[str, Callable[[Any], Any]] = {
 def save_run(path: str | PathLike[str], **call: Any) -> None:
     """Write one call of a kernel for `audit_run`; arguments as in `make_saved_call`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As there; nothing is written then.
+    Raises TypeError, ValueError: as there; nothing is written then.
     """
     save_runs(path, [call])
 
@@ -41,10 +38,7 @@ def save_run(path: str | PathLike[str], **call: Any) -> None:
 def save_runs(path: str | PathLike[str], calls: Sequence[Mapping[str, Any]]) -> None:
     """Write several calls to one file for `audit_runs`: mappings of arguments as in `make_saved_call`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As there, naming the call; nothing is written then.
+    Raises TypeError, ValueError: as there, naming the call; nothing is written then.
     """
     from safetensors.numpy import save_file
 

@@ -30,10 +30,7 @@ class Folder:
     - `takes`, Takes or None: As an earlier call found out.
     - `rows`, list of dict: Of the finished cases 0, 1, 2, ...
 
-    Raises
-    ------
-    ValueError
-        If the folder holds the journal of another run, or something else by that name.
+    Raises ValueError: if the folder holds the journal of another run, or something else by that name.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:

@@ -77,10 +77,7 @@ def save_recording(
 ) -> None:
     """Write a failure; the arrays as float64, which holds every number of every dtype.
 
-    Raises
-    ------
-    OSError
-        If it cannot be written.
+    Raises OSError: if it cannot be written.
     """
     from safetensors.numpy import save
 
@@ -119,12 +116,8 @@ def save_recording(
 def load_recording(path: Path) -> Recording:
     """Read a replay file.
 
-    Raises
-    ------
-    FileNotFoundError
-        No such file.
-    ValueError
-        Another kind of file, another version of the format, or a damaged one.
+    Raises FileNotFoundError: no such file.
+    Raises ValueError: another kind of file, another version of the format, or a damaged one.
     """
     file = open_tensors(path)
     found = file.metadata.get("format", "")
@@ -165,12 +158,9 @@ def replay(
         One for every case. Its notes say what differs from the recording: versions, and whether the kernel gave the
         same bits.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        A file that cannot be read, a kernel that is not there or takes something else, a device that is not there.
-    KernelError
-        If the kernel raises; that may be the failure that was recorded.
+    Raises FileNotFoundError, ValueError: a file that cannot be read, a kernel that is not there or takes
+    something else, a device that is not there.
+    Raises KernelError: if the kernel raises; that may be the failure that was recorded.
     """
     known = load_recording(Path(path))
     place = _settle_device(known, device, str(path))

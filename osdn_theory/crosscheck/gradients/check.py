@@ -121,12 +121,9 @@ def kernel_gradients(
     copies : int >= 1
         Repeat the batch so often; of each number the copy that differs most from the first is taken.
 
-    Raises
-    ------
-    KernelError
-        If the kernel raises, forward or backward, or its results are no tensors of the right shapes.
-    ValueError
-        If the reference computes another recurrence.
+    Raises KernelError: if the kernel raises, forward or backward, or its results are no tensors of the
+    right shapes.
+    Raises ValueError: if the reference computes another recurrence.
     """
     own = reference is None or reference.call is recurrence_reference
     if own and case.recurrence not in KNOWN:

@@ -64,10 +64,8 @@ def invariances(
     gradients : bool
         Whether to run gradients twice as well.
 
-    Raises
-    ------
-    KernelError
-        A kernel that raises in one of the calls, but for NotImplementedError, which leaves a check not exercised.
+    Raises KernelError: a kernel that raises in one of the calls, but for NotImplementedError, which leaves
+    a check not exercised.
     """
     own_chunk = chunk_size_of(adapter) if adapter.order == "chunk" else 1
     edge = own_chunk if chunk_size is None else chunk_size

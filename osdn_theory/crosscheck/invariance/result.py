@@ -105,10 +105,7 @@ class Invariance:
 def required(results: Iterable[Invariance], names: Sequence[str]) -> list[str]:
     """What is not equal bit for bit among the checks named, in words; one that was not exercised is among them.
 
-    Raises
-    ------
-    ValueError
-        For a name that no check has.
+    Raises ValueError: for a name that no check has.
     """
     unknown = [name for name in names if name not in TITLES]
     require(not unknown, f"require: unknown {', '.join(map(repr, unknown))}; known: {', '.join(TITLES)}")

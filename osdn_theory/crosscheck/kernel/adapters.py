@@ -232,13 +232,9 @@ def adapt(kernel: Callable[..., Any] | Adapter, name: str = "", **options: Any) 
     `state_layout`, `fixed_scale` and `gate_form` state it (see `CHOICES`); other `options` are passed in every call. An
     Adapter passes through, with all of these added.
 
-    Raises
-    ------
-    TypeError
-        Not a callable, or one whose signature cannot be read.
-    ValueError
-        Without the arguments that every such kernel has, one that requires an argument unknown here, or a statement
-        that its signature contradicts.
+    Raises TypeError: not a callable, or one whose signature cannot be read.
+    Raises ValueError: without the arguments that every such kernel has, one that requires an argument
+    unknown here, or a statement that its signature contradicts.
     """
     stated = {field: options.pop(field, None) for field in CHOICES}
     if not isinstance(kernel, Adapter):

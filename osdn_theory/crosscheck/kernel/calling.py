@@ -65,10 +65,7 @@ def ask(
 ) -> Returned:
     """One call of the kernel on a case.
 
-    Raises
-    ------
-    KernelError
-        Naming `what` was called, and what was expected of it.
+    Raises KernelError: naming `what` was called, and what was expected of it.
     """
     whole = case.filled(adapter.multiple)
     given = arguments(adapter, whole, device, final=final, form=form)
@@ -78,10 +75,7 @@ def ask(
 def read(adapter: Adapter, case: Case, parts: tuple[Any, ...], what: str) -> Returned:
     """What one call on a case returned, as the kernel returned it.
 
-    Raises
-    ------
-    KernelError
-        Naming what is not of the kind or shape expected.
+    Raises KernelError: naming what is not of the kind or shape expected.
     """
     length = case.stream.length
     returned = _first_tokens(canonical(adapter, parts), case.filled(adapter.multiple).stream.length, length)
@@ -158,10 +152,8 @@ def call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the call") 
 
     The preconditioner alone returns (d, the d handed on).
 
-    Raises
-    ------
-    KernelError
-        If the kernel raises, or returns something else than tensors where they are expected.
+    Raises KernelError: if the kernel raises, or returns something else than tensors where they are
+    expected.
     """
     return canonical(adapter, own_call(adapter, given, what=what))
 
@@ -169,10 +161,7 @@ def call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the call") 
 def own_call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the call") -> tuple[Any, ...]:
     """What the kernel returns for canonical arguments, as it returns it; a single result as a tuple of one.
 
-    Raises
-    ------
-    KernelError
-        If the kernel raises.
+    Raises KernelError: if the kernel raises.
     """
     own = {
         adapter.names.get(name, name): _to_own(adapter, name, value)

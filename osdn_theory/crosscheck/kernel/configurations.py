@@ -55,10 +55,7 @@ def crosscheck_configurations(
         Grid sizes, as repetitions of the batch. Default: once, and so often that there are more than 1024 heads; in
         Triton's interpreter, which has no grid, once.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As `crosscheck`; or if the package of the kernel registers no hook.
+    Raises TypeError, ValueError: as `crosscheck`; or if the package of the kernel registers no hook.
     """
     adapter = resolve(kernel, **options)
     walk = hook or find_hook(adapter)

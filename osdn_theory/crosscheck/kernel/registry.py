@@ -33,13 +33,9 @@ def resolve(kernel: str | Callable[..., Any] | Adapter, **options: Any) -> Adapt
     A module is one that is installed, or lies in the current folder; a function may be an attribute of an attribute.
     `options` are those of `osdn_theory.crosscheck.kernel.adapters.adapt`.
 
-    Raises
-    ------
-    ValueError
-        An unknown name (the closest one and all of them are listed), a package that is not installed, a module that
-        fails when it is imported, or that has no such function.
-    TypeError
-        Something else than a name, a callable or an Adapter.
+    Raises ValueError: an unknown name (the closest one and all of them are listed), a package that is not
+    installed, a module that fails when it is imported, or that has no such function.
+    Raises TypeError: something else than a name, a callable or an Adapter.
     """
     if not isinstance(kernel, str):
         return adapt(kernel, **options)
