@@ -58,9 +58,9 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
         by_key, by_value = size * key_dim, size * value_dim
         scan = 2 * inputs.k.shape[:3].numel() * by_key if options.mode == LEARNED else 0
         forward = tokens * (6 * state + 4 * by_key + 4 * by_value) + scan
-        backward = 16 * state + 16 * by_key + 10 * by_value + 4 * size**2
+        backward = 16 * state + 10 * by_key + 14 * by_value
         if inputs.state_gate is not None:
-            backward += 4 * by_key + 4 * size**2
+            backward += 4 * by_key + 2 * size**2
         return forward, tokens * backward
 
     def run(self, inputs: Inputs, options: ChunkOptions) -> ChunkOutputs:

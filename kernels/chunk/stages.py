@@ -13,12 +13,11 @@ from ..launch.sequences import Chunks, sum_by_sequence
 from ..scan.backward import scan_backward
 from ..scan.forward import Gains, scan_forward
 from .decays import sum_gates
-from .key_gradient import run_key_gradient
+from .gradients import differentiate_chunks
 from .state import keep_states, read
 from .state_backward import read_backward
 from .write_keys import FIXED, IDENTITY, LEARNED, WriteKeys
 from .wy import solve
-from .wy_backward import apply_inverse, solve_backward
 
 
 class ChunkOptions(NamedTuple):
@@ -172,43 +171,39 @@ def backward(
     keys = write_keys(inputs, mode, gains, k if mode == IDENTITY else saved.write_key)
     gates = sum_gates(inputs.state_gate, chunks)
     states, x = keep_states(k, keys.out, v, beta, saved.inverse, gates, initial_state, chunks)
-    w = apply_inverse(k, beta, gates, saved.inverse, chunks)
-    grad_states, grad_x, grad_initial = read_backward(
-        q, keys.out, w, gates, grads.o, grads.state, chunks, options.scale, initial=initial_state is not None
-    )
-    del w
-    grad_q, grad_write_key, grad_w, grad_gate = run_key_gradient(
-        q, keys.out, x, states, gates, grads.o, grad_x, grad_states, chunks, options.scale
-    )
-    del states, grad_states, x
-    heads = k.shape[2]
-    grad_q = sum_groups(grad_q, heads)
-    solved = solve_backward(
-        k, v, beta, gates, keys, saved.inverse, grad_write_key, grad_w, grad_x,
-        None if grad_gate is None else grad_gate.sum(-1), chunks, pinned=rule.pinned,
+    grad_states, grad_missing, grad_initial = read_backward(
+        q, k, keys.out, beta, saved.inverse, gates, grads.o, grads.state, chunks, options.scale,
+        initial=initial_state is not None,
     )  # fmt: skip
-    del grad_w, grad_x
-    grad_k: Tensor = sum_groups(solved.k, heads)
+    found = differentiate_chunks(
+        q, k, v, beta, gates, keys, x, states, grads.o, grad_missing, grad_states, chunks, options.scale,
+        pinned=rule.pinned,
+    )  # fmt: skip
+    del states, grad_states, x, grad_missing
+    heads = k.shape[2]
+    grad_q = sum_groups(found.q, heads)
+    grad_k: Tensor = sum_groups(found.k, heads)
     grad_g, grad_start, grad_anchor, grad_feedback = None, None, None, None
     if mode == FIXED:
-        assert solved.entry is not None
-        grad_start = sum_groups(sum_by_sequence(solved.entry, chunks)[None], heads)[0]
+        assert found.entry is not None
+        grad_start = sum_groups(sum_by_sequence(found.entry, chunks)[None], heads)[0]
         if grads.preconditioner is not None and not rule.pinned:
             grad_start += grads.preconditioner
     if gains is not None:
+        assert found.write_key is not None
         grad_k, grad_g, grad_start, grad_anchor, grad_feedback = scan_backward(
-            k, g, anchor, rule, chunks, gains, sum_groups(grad_write_key, heads), grads.preconditioner, grad_k,
+            k, g, anchor, rule, chunks, gains, sum_groups(found.write_key, heads), grads.preconditioner, grad_k,
             scale_key=True, sequential=options.sequential, feedback=inputs.feedback,
         )  # fmt: skip
     return Gradients(
         grad_q,
         grad_k,
-        solved.v,
-        solved.beta,
+        found.v,
+        found.beta,
         grad_g,
         grad_anchor,
         grad_initial,
         grad_start,
-        solved.state_gate,
+        found.state_gate,
         grad_feedback,
     )

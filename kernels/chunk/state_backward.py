@@ -1,4 +1,9 @@
-"""The reverse chain of the memory's gradient, chunk by chunk (T12, differentiated)."""
+"""The reverse chain of the memory's gradient, chunk by chunk (T12, differentiated).
+
+With Y = diag(beta) (V - K H), what the chunk has missing, X = (I + A)^-1 Y. From the gradient of X, that of Y is
+Z = (I + A)^-T dX, and the state's is dH = dH+ + scale Q^T dO - K^T diag(beta) Z: the chain needs neither W = T K nor
+the residuals, and Z is what every other gradient of the chunk follows from (`gradients`).
+"""
 
 import torch
 import triton
@@ -6,29 +11,21 @@ import triton.language as tl
 from torch import Tensor
 
 from ..launch.dots import dot
-from ..launch.runtime import operand_precision, tile
+from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
-from ..launch.tuning import autotune, configurations, crowd_of, unrolled
+from ..launch.tuning import autotune, crowd_of
 from ..recurrent.gates import fade
 from .decays import GateSums, decay_tile, decay_to_end, load_sums
-from .state import KEY
-
-CHAIN = (
-    configurations([{"BV": 64}], warps=(4,), stages=(3, 1))
-    + configurations([{"BV": 128}], warps=(8,), stages=(3, 2))
-    + configurations([{"BV": 32}], warps=(4,), stages=(3,))
-    + unrolled(BV=32)
-)
-"""As in the forward pass; what is left out is at most 2 % faster anywhere on an H100 (`measured/tuning.csv`)."""
+from .state import CHAIN, KEY, across, down, times
 
 
 @autotune(CHAIN, KEY)
 @triton.jit
 def memory_backward_kernel(
-    q, write_key, w, sums, rests, grad_o, grad_states, grad_x, grad_final, grad_initial, bounds, first, length, scale,
-    crowd,
+    q, k, write_key, beta, inverse, sums, rests, grad_o, grad_states, grad_missing, grad_final, grad_initial, bounds,
+    first, length, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
-    BV: tl.constexpr,
+    BV: tl.constexpr, FLIP: tl.constexpr,
     HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -39,18 +36,19 @@ def memory_backward_kernel(
     key = tl.arange(0, BK)
     value = tl.program_id(1) * BV + tl.arange(0, BV)
     in_key, in_value = key < K, value < V
-    cell = key[:, None] * V + value[None, :]
-    in_cell = in_key[:, None] & in_value[None, :]
+    cell = down(key * V, FLIP) + across(value, FLIP)
+    in_cell = down(in_key, FLIP) & across(in_value, FLIP)
     by_key = row[:, None] * (H // G * K) + key[None, :]
-    by_key_t = row[None, :] * (H // G * K) + key[:, None]
-    by_erase_t = row[None, :] * (H * K) + key[:, None]
-    by_value = row[:, None] * (H * V) + value[None, :]
-    grad = tl.zeros([BK, BV], tl.float32)
+    by_row = row[:, None] * (H * C) + row[None, :]
+    by_value = down(row * (H * V), FLIP) + across(value, FLIP)
+    # The read's products by token pairs stand by its writer, or transposed by its reader.
+    side = 1.0 if FLIP else -1.0
+    grad = tl.zeros(cell.shape, tl.float32)
     if HAS_FINAL:
         grad = tl.load(grad_final + program.to(tl.int64) * (K * V) + cell, mask=in_cell, other=0.0).to(
             tl.float32
         )
-    dtype = grad_x.dtype.element_ty
+    dtype = grad_missing.dtype.element_ty
     for back in range(chunks):
         i = chunks - 1 - back
         leaving = grad.to(dtype)
@@ -58,54 +56,57 @@ def memory_backward_kernel(
         token = (start + i * C).to(tl.int64) * H + head
         key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
         valid = row < tokens - i * C
-        in_row_t = valid[None, :] & in_key[:, None]
-        in_out = valid[:, None] & in_value[None, :]
-        keys = tl.load(write_key + key_token * K + by_key, mask=valid[:, None] & in_key[None, :], other=0.0)
-        queries = tl.load(q + key_token * K + by_key_t, mask=in_row_t, other=0.0)
-        erase = tl.load(w + token * K + by_erase_t, mask=in_row_t, other=0.0)
+        in_row = valid[:, None] & in_key[None, :]
+        in_out = down(valid, FLIP) & across(in_value, FLIP)
+        writes = tl.load(write_key + key_token * K + by_key, mask=in_row, other=0.0)
+        queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
         output = tl.load(grad_o + token * V + by_value, mask=in_out, other=0.0)
-        later = row[:, None] <= row[None, :]
-        overlap = dot(keys, queries, PRECISION) * scale
+        solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
+        keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
+        rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
+        overlap = times(writes, queries if FLIP else tl.trans(queries), FLIP, PRECISION) * scale
         if STATE_GATE == 1:
             since, rest = load_sums(sums, rests, token + row * H, valid)
             last = token + (tl.minimum(tokens - i * C, C) - 1) * H
             kept, total = decay_to_end(sums, rests, since, rest, last)
-            overlap *= decay_tile(-since, -rest, -since, -rest)
-        overlap = tl.where(later, overlap, 0.0).to(dtype)
-        write = dot(overlap, output, PRECISION)
-        handed_back = dot(keys, leaving, PRECISION)
+            overlap *= decay_tile(side * since, side * rest, side * since, side * rest)
+        overlap = tl.where(down(row, FLIP) <= across(row, FLIP), overlap, 0.0).to(dtype)
+        handed_back = times(writes, leaving, FLIP, PRECISION)
         if STATE_GATE == 1:
-            handed_back *= kept[:, None]
-        write += handed_back
-        tl.store(grad_x + token * V + by_value, write.to(dtype), mask=in_out)
+            handed_back *= down(kept, FLIP)
+        write = dot(output, overlap, PRECISION) if FLIP else dot(overlap, output, PRECISION)
+        write = (write + handed_back).to(dtype)
+        missing = times(tl.trans(solve), write, FLIP, PRECISION)
+        tl.store(grad_missing + token * V + by_value, missing.to(dtype), mask=in_out)
         scaled = output.to(tl.float32) * scale
+        erased = missing * down(-rate, FLIP)
         if STATE_GATE == 1:
-            scaled *= tl.exp(since)[:, None]
+            scaled *= down(tl.exp(since), FLIP)
+            erased *= down(tl.exp(since), FLIP)
             grad = fade(grad, total, STATE_GATE)
-        scaled = scaled.to(dtype)
-        grad += dot(queries, scaled, PRECISION)
-        grad += dot(erase, (-write).to(dtype), PRECISION)
+        grad += times(tl.trans(queries), scaled.to(dtype), FLIP, PRECISION)
+        grad += times(tl.trans(keys), erased.to(dtype), FLIP, PRECISION)
     if HAS_INITIAL:
         tl.store(grad_initial + program.to(tl.int64) * (K * V) + cell, grad, mask=in_cell)
 
 
 def read_backward(
-    q: Tensor, write_key: Tensor, w: Tensor, gates: GateSums, grad_o: Tensor, grad_final: Tensor | None, chunks: Chunks,
-    scale: float, *, initial: bool,
+    q: Tensor, k: Tensor, write_key: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, grad_o: Tensor,
+    grad_final: Tensor | None, chunks: Chunks, scale: float, *, initial: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
-    """Gradients of the states leaving each chunk [slots, H, K, V], of X [B, T, H, V], and of the initial states."""
-    heads, key_dim, value_dim = *w.shape[2:], grad_o.shape[-1]
+    """Gradients of the states leaving each chunk [slots, H, K, V], of Y [B, T, H, V], and of the initial states."""
+    key_dim, (heads, value_dim) = k.shape[3], grad_o.shape[2:]
     programs = chunks.sequences * heads
-    grad_states = w.new_empty(chunks.slots, heads, key_dim, value_dim)
-    grad_x = torch.empty_like(grad_o)
-    grad_initial = (
-        w.new_empty(chunks.sequences, heads, key_dim, value_dim, dtype=torch.float32) if initial else None
-    )
+    grad_states = k.new_empty(chunks.slots, heads, key_dim, value_dim)
+    grad_missing = torch.empty_like(grad_o)
+    grad_initial = None
+    if initial:
+        grad_initial = single(k, chunks.sequences, heads, key_dim, value_dim)
     memory_backward_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
-        q, write_key, w, *gates, grad_o, grad_states, grad_x, grad_final, grad_initial,
+        q, k, write_key, beta, inverse, *gates, grad_o, grad_states, grad_missing, grad_final, grad_initial,
         chunks.bounds, chunks.first, chunks.length, scale, crowd_of(programs),
-        H=heads, G=heads // write_key.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim),
+        H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim),
         HAS_FINAL=grad_final is not None, HAS_INITIAL=initial, PACKED=chunks.packed,
-        STATE_GATE=gates.kind, PRECISION=operand_precision(w.dtype),
+        STATE_GATE=gates.kind, PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
-    return grad_states, grad_x, grad_initial
+    return grad_states, grad_missing, grad_initial

@@ -77,7 +77,7 @@ print(*sorted(walked))
 
 def test_every_configuration_is_compiled_once_and_none_is_launched(tmp_path):
     compiled = outside_of_the_interpreter(SHARES, tmp_path).split()
-    assert {"operator_kernel", "chain_kernel", "memory_kernel", "solve_backward_kernel"} <= set(compiled)
+    assert {"operator_kernel", "chain_kernel", "memory_kernel", "gradients_kernel"} <= set(compiled)
 
 
 def test_a_claim_is_granted_once(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from osdn_kernels.chunk import decays, key_gradient, state, state_backward, wy, wy_backward
+from osdn_kernels.chunk import decays, gradients, state, state_backward, wy
 from osdn_kernels.launch import tuning
 from osdn_kernels.scan import adjoint, backward as scan_back, forward as scan, series, tokens as scan_tokens
 from osdn_kernels.scan.sweeps import backward as sweeps_back, spread, walk
@@ -34,10 +34,10 @@ FAULTS = {
         state, "memory_kernel", "for i in range(chunks):", "for i in range(tokens // C):",
     ),
     "the erase term is lost backward": (
-        state_backward, "memory_backward_kernel", "(-write).to(dtype)", "(0.0 * write).to(dtype)",
+        state_backward, "memory_backward_kernel", "down(-rate, FLIP)", "down(0.0 * rate, FLIP)",
     ),
     "the write key's gradient through the erase term is lost": (
-        wy_backward, "solve_backward_kernel", "for_written += dot(for_a_t, keys, PRECISION)", "for_written += 0.0",
+        gradients, "gradients_kernel", "for_written += dot(for_a_t, keys, PRECISION)", "for_written += 0.0",
     ),
 }  # fmt: skip
 
@@ -67,28 +67,28 @@ GATED_FAULTS = {
     "strong gates are summed in float32": (
         "strong", decays, "sum_gates_kernel", "(wide - narrow.to(tl.float64)).to(tl.float32)", "narrow * 0.0",
     ),
-    "erasing is unfaded where it is formed again": (
-        "fast", wy_backward, "apply_kernel", "rate *= tl.exp", "rate += 0.0 * tl.exp",
+    "erasing is unfaded backward": (
+        "fast", state_backward, "memory_backward_kernel", "erased *= down(tl.exp(since), FLIP)", "erased *= 1.0",
     ),
     "the memory's gradient does not fade": (
         "fast", state_backward, "memory_backward_kernel", "fade(grad, total, STATE_GATE)", "grad",
     ),
     "the read's mask has no gate backward": (
-        "fast", key_gradient, "key_gradient_kernel", "overlap_t *= decay_tile(-since, -rest, -since, -rest)",
+        "fast", gradients, "gradients_kernel", "overlap_t *= decay_t",
         "overlap_t *= 1.0",
     ),
     "the system's mask has no gate backward": (
-        "fast", wy_backward, "solve_backward_kernel", "for_a_t *= decay_tile(-since, -rest, -since, -rest)",
+        "fast", gradients, "gradients_kernel", "for_a_t *= decay_t",
         "for_a_t *= 1.0",
     ),
     "a gate's gradient without its sum": (
-        "fast", key_gradient, "gate_gradient", "dot(later, pairs, PRECISION)", "pairs",
+        "fast", gradients, "gate_gradient", "dot(later, pairs, PRECISION)", "pairs",
     ),
     "a gate's gradient without the memory": (
-        "fast", key_gradient, "key_gradient_kernel", "tl.exp(total) * tl.sum(across, 0)", "0.0 * tl.sum(across, 0)",
+        "fast", gradients, "gradients_kernel", "tl.exp(total) * tl.sum(across, 0)", "0.0 * tl.sum(across, 0)",
     ),
     "a gate's gradient without the system": (
-        "fast", wy_backward, "solve_backward_kernel", "pairs * gram, reads", "0.0 * gram, reads",
+        "fast", gradients, "gradients_kernel", "pairs += for_a * rate[:, None]", "pairs += 0.0 * for_a",
     ),
     "the first power of beta in the operator": (
         "fast", series, "operator_kernel", "in0, BETA_AWARE)[1]", "in0, BETA_AWARE)[0]",

@@ -1,0 +1,206 @@
+"""All gradients of a chunk from its states, X and Z, every chunk at once (T12, differentiated).
+
+X = (I + A)^-1 Y, Y = diag(beta) (V - K H), and Z is the gradient of Y (`state_backward`). So A's is -tril(Z X^T, -1),
+V's diag(beta) Z, and the keys' gradient and beta's are one bracket: with B = -Z H^T - tril(Z X^T, -1) K~,
+dK = diag(beta) B, and dbeta_t = z_t . v_t + k_t . b_t. No gradient of the inverse is formed, so that what it has
+rounded is rounded once.
+
+Transposed products are formed from transposed loads: a product's result is never transposed in registers.
+"""
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..launch.dots import dot
+from ..launch.runtime import operand_precision, single, tile
+from ..launch.sequences import Chunks, chunk_of
+from ..launch.tuning import autotune, configurations, unrolled
+from .decays import GateSums, decay_tile, decay_to_end, gate_gradient, load_sums
+from .write_keys import FIXED, LEARNED, WriteKeys
+
+
+class ChunkGradients(NamedTuple):
+    """Gradients by value head.
+
+    - `q`, [B, T, H, K]
+    - `k`, [B, T, H, K]: Complete under `IDENTITY` and `FIXED`; under `LEARNED` what does not pass through the
+      preconditioner.
+    - `write_key`, [B, T, H, K]: Under `LEARNED`; else None.
+    - `v`, [B, T, H, V]
+    - `beta`, [B, T, H] float32
+    - `state_gate`, [B, T, H] float32 or None
+    - `entry`, [slots, H, K] float32 or None: Gradient of a fixed preconditioner, chunk by chunk.
+    """
+
+    q: Tensor
+    k: Tensor
+    write_key: Tensor | None
+    v: Tensor
+    beta: Tensor
+    state_gate: Tensor | None
+    entry: Tensor | None
+
+
+# Three [C, BK] accumulators and four [C, C] ones fill the registers of eight warps: all of K at once shares the
+# products by token pairs, and reads what there is of V once.
+@autotune(
+    configurations([{"BV": 64}, {"BV": 128}], warps=(8,))
+    + configurations([{"BV": 32}], warps=(8,), stages=(3,))
+    + unrolled(BV=32),
+    ["K", "V", "C", "KEYS", "STATE_GATE"],
+    updates=["grad_missing"],
+)
+@triton.jit
+def gradients_kernel(
+    q, k, v, beta, write_key, entry, x, states, sums, rests, grad_o, grad_missing, grad_states,
+    grad_q, grad_k, grad_write_key, grad_v, grad_beta, grad_gate, grad_entry, bounds, first, owner, length,
+    per_sequence, scale,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    BV: tl.constexpr, PARTS: tl.constexpr,
+    KEYS: tl.constexpr, PINNED: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    part = tl.program_id(1)
+    head = program % H
+    sequence, chunk, start, tokens = chunk_of(
+        program // H, bounds, first, owner, length, per_sequence, C, PACKED
+    )
+    left = tokens - chunk * C
+    if left <= 0:
+        return
+    row = tl.arange(0, C)
+    valid = row < left
+    key = part * BK + tl.arange(0, BK)
+    in_key = key < K
+    token = (start + chunk * C).to(tl.int64) * H + head
+    rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
+    dtype = grad_q.dtype.element_ty
+    base = program.to(tl.int64) * (K * V)
+    for_q = tl.zeros([C, BK], tl.float32)
+    for_key = tl.zeros([C, BK], tl.float32)
+    for_written = tl.zeros([C, BK], tl.float32)
+    overlap = tl.zeros([C, C], tl.float32)
+    overlap_t = tl.zeros([C, C], tl.float32)
+    for_a = tl.zeros([C, C], tl.float32)
+    for_a_t = tl.zeros([C, C], tl.float32)
+    for_beta = tl.zeros([C], tl.float32)
+    if STATE_GATE == 1:
+        across = tl.zeros([BK], tl.float32)
+    for i in range(tl.cdiv(V, BV)):
+        value = i * BV + tl.arange(0, BV)
+        in_value = value < V
+        by_value = token * V + row[:, None] * (H * V) + value[None, :]
+        in_row = valid[:, None] & in_value[None, :]
+        output = tl.load(grad_o + by_value, mask=in_row, other=0.0)
+        written = tl.load(x + by_value, mask=in_row, other=0.0)
+        change = tl.load(grad_missing + by_value, mask=in_row, other=0.0)
+        cell = base + key[None, :] * V + value[:, None]
+        in_cell = in_key[None, :] & in_value[:, None]
+        entering = tl.load(states + cell, mask=in_cell, other=0.0)
+        leaving = tl.load(grad_states + cell, mask=in_cell, other=0.0)
+        overlap += dot(output, tl.trans(written), PRECISION)
+        overlap_t += dot(written, tl.trans(output), PRECISION)
+        for_a -= dot(change, tl.trans(written), PRECISION)
+        for_a_t -= dot(written, tl.trans(change), PRECISION)
+        for_q += dot(output, entering, PRECISION)
+        for_written += dot(written, leaving, PRECISION)
+        for_key -= dot(change, entering, PRECISION)
+        once = in_row & (part == 0)
+        wanted = tl.load(v + by_value, mask=once, other=0.0).to(tl.float32)
+        for_beta += tl.sum(change.to(tl.float32) * wanted, 1)
+        tl.store(grad_v + by_value, (change.to(tl.float32) * rate[:, None]).to(dtype), mask=once)
+        if STATE_GATE == 1:
+            across += tl.sum(entering.to(tl.float32) * leaving.to(tl.float32), 0)
+    by_key = token * K + row[:, None] * (H * K) + key[None, :]
+    in_row = valid[:, None] & in_key[None, :]
+    key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
+    shared = key_token * K + row[:, None] * (H // G * K) + key[None, :]
+    queries = tl.load(q + shared, mask=in_row, other=0.0)
+    keys = tl.load(k + shared, mask=in_row, other=0.0)
+    writes = tl.load(write_key + shared, mask=in_row, other=0.0)
+    before = row[:, None] > row[None, :]
+    if STATE_GATE == 1:
+        since, rest = load_sums(sums, rests, token + row * H, valid)
+        kept, total = decay_to_end(sums, rests, since, rest, token + (tl.minimum(left, C) - 1) * H)
+        decay = decay_tile(since, rest, since, rest)
+        overlap *= decay
+        for_a *= decay
+        pairs = overlap * scale * dot(queries, tl.trans(writes), PRECISION)
+        pairs += for_a * rate[:, None] * dot(keys, tl.trans(writes), PRECISION)
+        for_q *= tl.exp(since)[:, None]
+        for_key *= tl.exp(since)[:, None]
+        for_written *= kept[:, None]
+        reads = tl.sum(for_q * queries.to(tl.float32), 1) * scale
+        reads += tl.sum(for_key * keys.to(tl.float32), 1) * rate
+        ends = tl.sum(for_written * writes.to(tl.float32), 1)
+        through = gate_gradient(tl.where(before, pairs, 0.0), reads, ends, PRECISION)
+        through += tl.exp(total) * tl.sum(across, 0)
+        tl.store(grad_gate + (token + row * H) * PARTS + part, through, mask=valid)
+    overlap = tl.where(row[:, None] >= row[None, :], overlap, 0.0).to(dtype)
+    for_q = (for_q + dot(overlap, writes, PRECISION)) * scale
+    tl.store(grad_q + by_key, for_q.to(dtype), mask=in_row)
+    for_a = tl.where(before, for_a, 0.0).to(dtype)
+    for_key += dot(for_a, writes, PRECISION)
+    for_beta += tl.sum(for_key * keys.to(tl.float32), 1)
+    tl.store(grad_beta + (token + row * H) * PARTS + part, for_beta, mask=valid)
+    if STATE_GATE == 1:
+        decay_t = decay_tile(-since, -rest, -since, -rest)
+        overlap_t *= decay_t
+        for_a_t *= decay_t
+    overlap_t = tl.where(row[:, None] <= row[None, :], overlap_t * scale, 0.0).to(dtype)
+    for_a_t = tl.where(row[:, None] < row[None, :], for_a_t * rate[None, :], 0.0).to(dtype)
+    for_written += dot(overlap_t, queries, PRECISION)
+    for_written += dot(for_a_t, keys, PRECISION)
+    for_key *= rate[:, None]
+    if KEYS == 0:
+        for_key += for_written
+    if KEYS == 1:
+        d = tl.load(entry + (sequence * (H // G) + head // G) * K + key, mask=in_key, other=0.0)
+        for_key += for_written * d[None, :]
+        for_entry = for_written * keys.to(tl.float32)
+        if PINNED:
+            # Only the first token meets d_1 itself; the clip has replaced it for all others.
+            for_entry = tl.where((row == 0)[:, None] & (chunk == 0), for_entry, 0.0)
+        tl.store(grad_entry + program.to(tl.int64) * K + key, tl.sum(for_entry, 0), mask=in_key)
+    if KEYS == 2:
+        tl.store(grad_write_key + by_key, for_written.to(dtype), mask=in_row)
+    tl.store(grad_k + by_key, for_key.to(dtype), mask=in_row)
+
+
+def differentiate_chunks(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, x: Tensor, states: Tensor,
+    grad_o: Tensor, grad_missing: Tensor, grad_states: Tensor, chunks: Chunks, scale: float, *, pinned: bool,
+) -> ChunkGradients:  # fmt: skip
+    """Gradients of what a chunk reads and writes; `grad_missing` is used up."""
+    key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
+    precision = operand_precision(k.dtype)
+    width = min(tile(key_dim), 64 if precision == "ieee" else 128)
+    parts = triton.cdiv(key_dim, width)
+    grad_q, grad_k = (k.new_empty(*v.shape[:3], key_dim) for _ in range(2))
+    grad_write_key = torch.empty_like(grad_k) if keys.mode == LEARNED else None
+    # One program a chunk and head has read Z's rows when it writes those of V's gradient, which take their place.
+    grad_v = grad_missing if parts == 1 else torch.empty_like(v)
+    grad_beta = single(k, *v.shape[:3], parts)
+    grad_gate = None if gates.sums is None else single(k, *v.shape[:3], parts)
+    grad_entry = None
+    if keys.mode == FIXED:
+        grad_entry = k.new_zeros(chunks.slots, heads, key_dim, dtype=torch.float32)
+    gradients_kernel[(chunks.slots * heads, parts)](
+        q, k, v, beta, keys.out, keys.entry, x, states, *gates, grad_o, grad_missing, grad_states,
+        grad_q, grad_k, grad_write_key, grad_v, grad_beta, grad_gate, grad_entry,
+        *chunks.pointers, chunks.length, chunks.per_sequence, scale,
+        H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=width, PARTS=parts,
+        KEYS=keys.mode, PINNED=pinned, PACKED=chunks.packed, STATE_GATE=gates.kind, PRECISION=precision,
+    )  # fmt: skip
+    gate = None if grad_gate is None else add_parts(grad_gate)
+    return ChunkGradients(grad_q, grad_k, grad_write_key, grad_v, add_parts(grad_beta), gate, grad_entry)
+
+
+def add_parts(x: Tensor) -> Tensor:
+    """The sum over the last axis, one for each block of K."""
+    return x[..., 0] if x.shape[-1] == 1 else x.sum(-1)
