@@ -88,7 +88,7 @@ _MUTANTS = {
         ("a condition below 1", "condition >= 1, f", "condition >= 0, f"),
         ("always from 1/L", 'first = zero if start == "zero" else None', 'first = zero if start == "" else None'),
         ("vacuous as long as it is not above", "below = bound < bound[0]", "below = bound <= bound[0]"),
-        ("the full form first", 'bounds.get("diagonal", bounds.get("full"))', 'bounds.get("full", bounds.get("diagonal"))'),
+        ("the full form first", 'bounds.get("diagonal", bounds.get("full"))', 'bounds.get("full", bounds.get("diagonal"))', "where G is diagonal so is G^+, and both forms have one bound"),
         ("bounds that do not apply", "if np.isfinite(budget):", "if not np.isposinf(budget):"),
         ("agnostic bounds that do not apply", "if np.isfinite(agnostic).all():", "if np.isfinite(agnostic).any():"),
         ("the step twice as long is shown", '"eta": 0.5 / smoothness**2', '"eta": 1.0 / smoothness**2'),

@@ -54,6 +54,11 @@ def test_rules_rank_as_the_theory_says(rotated, aligned):
     assert lost[-1] > 2 * lost[0]
 
 
+def test_the_best_fixed_diagonal_contracts_as_it_is_said_to(rotated):
+    curve = rotated.log_suboptimality["best_fixed_diagonal"]
+    assert np.exp(curve[-1] - curve[-2]) == pytest.approx(rotated.parameters["best_contraction"], rel=1e-3)
+
+
 def test_curves_start_together(rotated):
     first = [curve[0] for curve in rotated.log_suboptimality.values()]
     np.testing.assert_allclose(first, first[0], rtol=1e-14)
@@ -98,6 +103,13 @@ def test_a_bound_that_never_bites_says_so():
     assert only.vacuous_until is None
 
 
+def test_a_step_too_long_has_no_bound():
+    data = convergence_rates(np.random.default_rng(0), condition=2.0, key_dim=3, steps=2, rotate=False, eta=1.1)
+    assert data.bounds == {}
+    assert data.vacuous_sum == {}
+    assert data.log_bound is None
+
+
 def test_starting_from_zero_stands_still_for_one_step():
     data = convergence_rates(
         np.random.default_rng(0), condition=4.0, key_dim=3, steps=30, rotate=False, start="zero"
@@ -131,6 +143,7 @@ def test_a_given_context_may_be_singular():
     assert data.parameters["length"] == 3
     assert np.all(data.log_suboptimality["full"] <= data.bounds["full"])
     assert data.parameters["best_contraction"] < 1
+    assert context_convergence([[1.0, 2.0, 3.0]], [[1.0]], steps=1).parameters["condition"] == np.inf
 
 
 @pytest.mark.parametrize(

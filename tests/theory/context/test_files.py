@@ -90,6 +90,11 @@ def test_what_is_no_gram_matrix_is_refused(tmp_path: Path, matrix: Any, message:
         load_context(write(tmp_path / "g.npy", matrix), gram=True)
 
 
+def test_a_gram_matrix_of_zero_has_no_keys() -> None:
+    with pytest.raises(ValueError, match="eigenvalues from 0 to 0"):
+        factor_gram(np.zeros((2, 2)))
+
+
 def test_other_files_and_places_are_refused(tmp_path: Path, activations: Path) -> None:
     (tmp_path / "folder.npy").mkdir()
     (tmp_path / "empty.csv").touch()
@@ -110,6 +115,7 @@ def test_other_files_and_places_are_refused(tmp_path: Path, activations: Path) -
         (activations, {"layer": "layer7"}, "no layer7"),
         (activations, {"head": (0, 2)}, r"head: expected \(batch, head\) below \(1, 2\), got \(0, 2\)"),
         (activations, {"head": (0,)}, "head: expected"),
+        (activations, {"head": (0, -1)}, "head: expected"),
         (matrix, {"head": (0, 0)}, "has no layers and heads"),
         (matrix, {"layer": 0}, "has no layers and heads"),
     ):
