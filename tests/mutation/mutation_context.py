@@ -7,11 +7,18 @@ from mutation.mutation_run import Mutant, Suite
 _NEWTON, _COMPARATORS, _CONVERGENCE, _FILES = (
     f"tests/theory/context/test_{name}.py" for name in ("newton", "comparators", "convergence", "files")
 )
-_ANALYSIS, _TIMES, _SQUARES, _CURVES, _BESIDE = (
+_ANALYSIS, _TIMES, _SQUARES, _CURVES, _BESIDE, _CENTRAL = (
     f"tests/theory/measures/test_{name}.py"
-    for name in ("analysis", "calibration_times", "least_squares", "token_curves", "beside_delta_net")
+    for name in (
+        "analysis",
+        "calibration_times",
+        "least_squares",
+        "token_curves",
+        "beside_delta_net",
+        "central",
+    )
 )
-_CENTRAL, _SWEEPS = "tests/theory/plotting/test_central.py", "tests/theory/recurrence/test_sweeps.py"
+_SWEEPS = "tests/theory/recurrence/test_sweeps.py"
 
 _MUTANTS = {
     ("context/problem.py", _NEWTON): [
@@ -177,15 +184,15 @@ _MUTANTS = {
         ("gates with their sign", "np.abs(run.stream.beta) * residual", "run.stream.beta * residual"),
         ("limits of the plain size", "residual * moved, axis=-1) / size", "residual * moved, axis=-1) * size"),
         ("distances of the plain size", "np.linalg.norm(run.final_state - plain, axis=(-2, -1)) / size", "np.linalg.norm(run.final_state - plain, axis=(-2, -1))"),
-        ("a static d that learns", "static = replace(OPEN, eta=0.0)", "static = replace(OPEN, eta=0.5)"),
+        ("a static d that learns", "static = replace(OPEN, eta=0.0)", "static = replace(OPEN, eta=0.5)", "u solves the surrogate to the bit: no step moves it"),
         ("a static d of ones", "initial_preconditioner=stream.comparator", "initial_preconditioner=1.0"),
         ("pairs are read once more", "reads=(count,) * 4", "reads=(count + 1,) * 4"),
         ("growth from the plain error", "np.log10(error / np.sqrt(2))", "np.log10(error)"),
         ("keys of float64 for those of bfloat16", '"bfloat16", HISTORIC, 1.0', '"float64", HISTORIC, 1.0'),
     ],
     ("measures/newton_approach.py", _BESIDE): [
-        ("OSDN at the published step", '"osdn": lambda stream: osdn(stream, HISTORIC)', '"osdn": lambda stream: osdn(stream, PUBLISHED)'),
-        ("the published step at 1", '"osdn_published": lambda stream: osdn(stream, PUBLISHED)', '"osdn_published": lambda stream: osdn(stream, HISTORIC)'),
+        ("OSDN at the bounded step", '"osdn": lambda stream: osdn(stream, HISTORIC)', '"osdn": lambda stream: osdn(stream, BOUNDED)'),
+        ("the bounded step at 1", '"osdn_bounded": lambda stream: osdn(stream, BOUNDED)', '"osdn_bounded": lambda stream: osdn(stream, HISTORIC)'),
         ("means for medians", "np.median(np.stack(apart", "np.max(np.stack(apart"),
         ("keys of one condition", "condition=condition, **sizes", "condition=1.0, **sizes"),
         ("whole streams for prefixes", "stream.tokens(0, count) for count", "stream.tokens(0, max(tokens)) for count"),

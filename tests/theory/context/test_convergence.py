@@ -104,7 +104,9 @@ def test_a_bound_that_never_bites_says_so():
 
 
 def test_a_step_too_long_has_no_bound():
-    data = convergence_rates(np.random.default_rng(0), condition=2.0, key_dim=3, steps=2, rotate=False, eta=1.1)
+    data = convergence_rates(
+        np.random.default_rng(0), condition=2.0, key_dim=3, steps=2, rotate=False, eta=1.1
+    )
     assert data.bounds == {}
     assert data.vacuous_sum == {}
     assert data.log_bound is None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from osdn_theory.measures.beside_delta_net import (
+    GROWING,
     OPEN,
     blindness,
     captured_differences,
@@ -15,9 +18,9 @@ from osdn_theory.measures.beside_delta_net import (
     recall_by_reads,
     speed_factor,
 )
-from osdn_theory.measures.least_squares import newton_distance
+from osdn_theory.measures.least_squares import newton_distance, recursive_least_squares
 from osdn_theory.measures.newton_approach import RIDGE, newton_approach
-from osdn_theory.recurrence.rules import HISTORIC
+from osdn_theory.recurrence.rules import BOUNDED, HISTORIC
 from osdn_theory.recurrence.solve import delta_net, osdn
 from osdn_theory.streams.exhibits import disjoint, growing, overlapping
 from osdn_theory.streams.synthetic import interpolating
@@ -53,8 +56,10 @@ def test_no_diagonal_in_the_box_is_faster_than_the_limit_and_a_corner_comes_clos
     assert speed_factor(keys, np.ones(3)) == pytest.approx(1)
 
 
-def test_difference_from_delta_net_is_exact_for_one_token() -> None:
+@pytest.mark.parametrize("beta", [1.0, 0.5, -0.5])
+def test_difference_from_delta_net_is_exact_for_one_token(beta: float) -> None:
     stream = interpolating(np.random.default_rng(1), length=1, key_dim=6, value_dim=3, lead=(2,))
+    stream = replace(stream, beta=beta)
     run = osdn(stream, HISTORIC, initial_preconditioner=np.full(6, 1.5))
     apart, limit = difference_from_delta_net(run)
     assert apart == pytest.approx(limit, rel=1e-12)
@@ -72,6 +77,8 @@ def test_captured_heads_stay_below_their_bound() -> None:
 
 
 def test_growth_is_geometric() -> None:
+    first = osdn(growing(length=1), GROWING).final_state - np.eye(2)
+    assert growth(1) == pytest.approx([np.log10(np.linalg.norm(first) / np.linalg.norm(np.eye(2)))])
     found = growth(2000)
     assert found[-1] > 7
     assert found[1999] - found[999] == pytest.approx(found[999], rel=0.05)
@@ -82,9 +89,12 @@ def test_newton_approach_is_the_distance_of_each_prefix() -> None:
     assert data.distances["osdn"].shape == (2, 2)
     sizes = {"lead": (2,), "length": 40, "key_dim": 6, "value_dim": 8}
     stream = interpolating(np.random.default_rng([3, 1]), condition=30.0, **sizes)  # type: ignore[arg-type]
-    run = osdn(stream, HISTORIC, return_states=True)
-    expected = np.median(newton_distance(run, ridge=RIDGE, positions=(8, 40)), axis=0)
-    assert data.distances["osdn"][1] == pytest.approx(expected, rel=1e-6)
+    for name, rule in (("osdn", HISTORIC), ("osdn_bounded", BOUNDED)):
+        run = osdn(stream, rule, return_states=True)
+        expected = np.median(newton_distance(run, ridge=RIDGE, positions=(8, 40)), axis=0)
+        assert data.distances[name][1] == pytest.approx(expected, rel=1e-6)
+    newton = recursive_least_squares(stream, ridge=RIDGE).final_state
+    assert newton == pytest.approx(np.asarray(stream.solution), rel=1e-6)  # RIDGE is not felt
     assert np.all(data.distances["delta_net"][1] > data.distances["delta_net"][0])
 
 

@@ -523,6 +523,25 @@ def test_more_alike_keys_take_more_sweeps() -> None:
     assert found["one repeated"] is None or found["isotropic"] < found["one repeated"]
 
 
+def test_the_first_sweep_counts_as_one_and_the_last_is_tried() -> None:
+    """Gains of zero are those of a step of zero."""
+    (count,) = count_sweeps(
+        np.random.default_rng(0), length=4, key_dim=2, etas=(0.0,), keys=("isotropic",),
+        forgetting=("fast",), boxes=("bounded",), most=1,
+    )  # fmt: skip
+    assert count.sweeps == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_step_far_too_long_ends_on_a_face(seed: int) -> None:
+    """On the upper one from below 1, on the lower one from above; the start is no clip."""
+    (count,) = count_sweeps(
+        np.random.default_rng(seed), length=1, key_dim=1, etas=(100.0,), keys=("isotropic",),
+        forgetting=("none",), boxes=("bounded",),
+    )  # fmt: skip
+    assert count.clipped == 1.0
+
+
 def test_a_tolerance_of_nothing_is_not_met() -> None:
     (count,) = count_sweeps(
         np.random.default_rng(0), length=64, key_dim=8, etas=(1.0,), keys=("isotropic",),
