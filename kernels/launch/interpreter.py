@@ -7,31 +7,32 @@ for each module that its functions are written in.
 
 from typing import Any
 
-from triton.runtime import interpreter
-
-REPLACE, LAUNCH = interpreter._patch_lang, interpreter.GridExecutor.__call__
-
-_met: set[int] = set()
-"""Modules of the functions that this launch has called, by the dictionaries of their names."""
+INNER = ("_patch_lang", "_LangPatchScope", "GridExecutor")
+"""What of Triton is replaced or used; a version without these is left as it is."""
 
 
-def replace_once(function: Any) -> Any:
-    """In place of `_patch_lang`: what the interpreter replaces, or nothing where this launch has been here before."""
-    if id(function.__globals__) in _met:
-        return interpreter._LangPatchScope()
-    _met.add(id(function.__globals__))
-    return REPLACE(function)
+def quicken(interpreter: Any) -> bool:
+    """Quicken all launches of this process; `interpreter` is `triton.runtime.interpreter`. Whether it could be done."""
+    if not all(hasattr(interpreter, name) for name in INNER):
+        return False
+    replace, launch = interpreter._patch_lang, interpreter.GridExecutor.__call__
+    met: set[int] = set()
 
+    def replace_once(function: Any) -> Any:
+        """What the interpreter replaces, or nothing where this launch has met the function's module before."""
+        module = id(function.__globals__)
+        if module in met:
+            return interpreter._LangPatchScope()
+        met.add(module)
+        return replace(function)
 
-def launch_afresh(self: Any, *args: Any, **kwargs: Any) -> None:
-    """A launch, at whose end the interpreter puts the language back."""
-    _met.clear()
-    try:
-        LAUNCH(self, *args, **kwargs)
-    finally:
-        _met.clear()
+    def launch_afresh(self: Any, *args: Any, **kwargs: Any) -> None:
+        """A launch, at whose end the interpreter puts the language back."""
+        met.clear()
+        try:
+            launch(self, *args, **kwargs)
+        finally:
+            met.clear()
 
-
-def quicken() -> None:
-    """All launches of this process do so."""
     interpreter._patch_lang, interpreter.GridExecutor.__call__ = replace_once, launch_afresh
+    return True

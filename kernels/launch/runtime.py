@@ -13,7 +13,9 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 """Whether Triton runs kernels in its CPU interpreter; fixed when Triton is first imported."""
 
 if INTERPRETED:
-    quicken()
+    from triton.runtime import interpreter
+
+    quicken(interpreter)
 
 IN_INTERPRETER: tl.constexpr = tl.constexpr(INTERPRETED)
 """The same, for use inside kernels."""
