@@ -58,6 +58,9 @@ def sources(root: str) -> dict[str, Path]:
         if path is None or name in found or name.startswith(APART):
             continue
         found[name] = path
+        table = path.with_suffix(".toml")
+        if table.is_file():
+            found[f"{name}.toml"] = table
         waiting.extend(_imported(path))
         if "." in name:
             # Importing a module runs the packages around it.

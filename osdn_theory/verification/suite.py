@@ -1,13 +1,16 @@
 """The streams and rules that `verify` covers: each stream is there for the hypotheses it meets."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from osdn_theory.base.tables import read_table
+from osdn_theory.recurrence import solve
 from osdn_theory.recurrence.rules import SETTINGS, CalibrationRule
-from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn, solver_of
+from osdn_theory.recurrence.solve import osdn, solver_of
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams import exhibits, synthetic
 from osdn_theory.streams.activations import activation_layers, load_activations
@@ -88,133 +91,43 @@ def _scalar(rng: np.random.Generator) -> Stream:
     return Stream(keys=keys, values=keys @ solution, comparator=np.ones(1), solution=solution, name="scalar")
 
 
-def _long(rng: np.random.Generator) -> Stream:
-    stream = synthetic.interpolating(rng, lead=(2,), length=4096, key_dim=16, value_dim=16)
-    return replace(stream, name="long")
+OWN: Mapping[str, Build] = {
+    "attained": _attained,
+    "scalar": _scalar,
+    "disjoint": exhibits.disjoint,
+    "overlapping": exhibits.overlapping,
+    "alternating": lambda _: exhibits.alternating(),
+    "growing": lambda _: exhibits.growing(),
+}
+"""Streams that are drawn for one theorem alone."""
+
+SIZES = {"length": 64, "key_dim": 8, "value_dim": 8}
 
 
-def _gated(rng: np.random.Generator) -> Stream:
-    base = synthetic.interpolating(rng, length=48, key_dim=8, value_dim=6)
-    return replace(with_gates(base, rng, state="token", forget="random"), name="gated")
+def _drawn(name: str, row: Mapping[str, Any]) -> Build:
+    """A stream as `suite.toml` states it."""
+
+    def build(rng: np.random.Generator) -> Stream:
+        generator = getattr(synthetic, row["draw"])
+        stream: Stream = generator(rng, **row.get("sizes", SIZES), **row.get("options", {}))
+        if "gates" in row:
+            stream = with_gates(stream, rng, **row["gates"])
+        if "repeats" in row:
+            stream = repeated(stream, row["repeats"])
+        return replace(stream, name=name)
+
+    return build
 
 
-def _feature_gated(rng: np.random.Generator) -> Stream:
-    base = synthetic.interpolating(rng, length=48, key_dim=8, value_dim=6)
-    return replace(with_gates(base, rng, state="feature", forget="random"), name="feature-gated")
-
-
-def _read_twice(rng: np.random.Generator) -> Stream:
-    base = synthetic.interpolating(rng, length=32, key_dim=8, value_dim=8)
-    return replace(repeated(base, 2), name="read-twice")
-
-
-def _named(name: str, build: Callable[..., Stream], **sizes: object) -> Build:
-    def make(rng: np.random.Generator) -> Stream:
-        return replace(build(rng, **sizes), name=name)
-
-    return make
-
-
-_SMALL = {"length": 64, "key_dim": 8, "value_dim": 8}
-
-SYNTHETIC: tuple[Entry, ...] = (
+SYNTHETIC: tuple[Entry, ...] = tuple(
     Entry(
-        "isotropic",
-        "isotropic keys of exactly unit norm",
-        _named("isotropic", synthetic.isotropic, **_SMALL),
-        ("bounded", "historic", "fast", "anchored"),
-    ),
-    Entry(
-        "ill-conditioned",
-        "Gram spectrum geometric from 1 to 1000, keys not normalised",
-        _named("ill-conditioned", synthetic.ill_conditioned, **_SMALL, condition=1e3),
-        ("bounded", "fast", "normalised"),
-    ),
-    Entry(
-        "orthogonal",
-        "scaled coordinate keys: the Gram matrix is diagonal",
-        _named("orthogonal", synthetic.orthogonal, **_SMALL),
-        ("bounded", "open box"),
-    ),
-    Entry(
-        "interpolating",
-        "a hidden u with <u, s_t> = 1 exactly",
-        _named("interpolating", synthetic.interpolating, **_SMALL),
-        ("bounded", "fast", "narrow box", "forgetting", "anchored", "normalised", "historic"),
-    ),
-    Entry(
-        "gated writes",
-        "interpolating keys, beta drawn from [0, 1]",
-        _named("gated writes", synthetic.interpolating, **_SMALL, beta="random"),
-        ("bounded", "fast", "beta-aware"),
-    ),
-    Entry(
-        "noisy",
-        "interpolating keys, values with noise of standard deviation 0.1",
-        _named("noisy", synthetic.interpolating, **_SMALL, noise=0.1),
-        ("bounded", "fast"),
-    ),
-    Entry(
-        "associative-recall",
-        "key-value pairs written twice, distractors, then queries",
-        _named(
-            "associative-recall",
-            synthetic.associative_recall,
-            key_dim=8,
-            value_dim=8,
-            pairs=8,
-            queries=16,
-            repeats=2,
-            distractors=16,
-        ),
-        ("bounded", "historic", "fast", "anchored"),
-    ),
-    Entry(
-        "drifting",
-        "the comparator drifts; its path length is known",
-        _named("drifting", synthetic.non_stationary, **_SMALL, mode="drift"),
-        ("bounded", "fast", "anchored"),
-    ),
-    Entry(
-        "switching",
-        "the comparator switches; its path length is known",
-        _named("switching", synthetic.non_stationary, **_SMALL, mode="switch"),
-        ("bounded", "historic", "fast", "anchored"),
-    ),
-    Entry("read-twice", "the same context read twice", _read_twice, ("bounded", "historic", "fast")),
-    Entry(
-        "constant-key",
-        "one unit key at every token",
-        _named("constant-key", synthetic.constant_key, length=32, key_dim=8, value_dim=4),
-        ("bounded", "open forgetting", "anchored"),
-    ),
-    Entry(
-        "gated",
-        "one state gate and one forget gate per token",
-        _gated,
-        ("bounded", "token forgetting", "beta-aware"),
-        gated_delta_net,
-    ),
-    Entry(
-        "feature-gated", "one state gate per feature", _feature_gated, ("bounded", "token forgetting"), kda
-    ),
-    Entry("attained", "T5 holds with equality in the limit", _attained, ("fast",)),
-    Entry("scalar", "K = V = 1: T10 holds with equality", _scalar, ("bounded", "fast")),
-    Entry(
-        "disjoint",
-        "pairs without common features, read once to four times",
-        exhibits.disjoint,
-        ("bounded", "open box"),
-    ),
-    Entry(
-        "overlapping",
-        "keys that share all but a small direction: the surrogate does not see it (T24)",
-        exhibits.overlapping,
-        ("bounded", "fast"),
-    ),
-    Entry("alternating", "T6 is off by e/2 a token (T28)", lambda _: exhibits.alternating(), ("whole step",)),
-    Entry("growing", "the error grows geometrically (T27)", lambda _: exhibits.growing(), ("growing",)),
-    Entry("long", "4096 tokens on two heads, interpolating", _long, ("bounded", "fast")),
+        name,
+        row["about"],
+        _drawn(name, row) if "draw" in row else OWN[name],
+        tuple(row["rules"]),
+        getattr(solve, row.get("solver", "osdn")),
+    )
+    for name, row in read_table(__file__).items()
 )
 
 MINILM = "minilm"

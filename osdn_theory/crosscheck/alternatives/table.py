@@ -1,15 +1,15 @@
 """All alternatives: what kernels of this kind are known to get wrong, one fault each."""
 
-import tomllib
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from osdn_theory.base.tables import read_table
 from osdn_theory.crosscheck.alternatives.fault import CHUNKS, FAMILIES, Alternative, Fault, switch
 from osdn_theory.crosscheck.alternatives.rows import misplacing, reading, returning
 from osdn_theory.rounding import FORMATS
 
-_FAULTS = tomllib.loads((files(__package__) / "rows" / "faults.toml").read_text())
+_FAULTS = read_table(Path(__file__).parent / "rows" / "faults.toml")
 MADE = {**reading.VARIANTS, **returning.VARIANTS}
 """Those that are no switches of a mechanism."""
 

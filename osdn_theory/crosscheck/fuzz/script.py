@@ -21,16 +21,7 @@ from osdn_theory.crosscheck.examination.exercises.question import Answer
 from osdn_theory.crosscheck.fuzz.held import TrialFault, known_of
 from osdn_theory.crosscheck.fuzz.origin import Origin, origin_of
 from osdn_theory.crosscheck.fuzz.replay import save_recording, versions
-from osdn_theory.crosscheck.fuzz.texts import (
-    CHECK,
-    DECODED,
-    HEAD,
-    LAID,
-    RECURRENCES,
-    SEQUENCES,
-    UNIT,
-    tensor_literal,
-)
+from osdn_theory.crosscheck.fuzz.texts import PARTS, RECURRENCES, tensor_literal
 from osdn_theory.crosscheck.fuzz.trial import Trial
 from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR, Adapter
 from osdn_theory.crosscheck.kernel.calling import PER_TOKEN, KernelError, ask, ask_packed
@@ -96,7 +87,7 @@ def write_script(
     switched_on = 'os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported\n'
     interpreter = switched_on if is_interpreted(device) else ""
     inputs = _inputs(call)
-    check = CHECK.format(
+    check = PARTS["check"].format(
         arguments=_arguments(call),
         read=_read(call, quantity) + _kept(call, quantity),
         exact=_exact(call, quantity) + _kept(call, quantity),
@@ -106,7 +97,7 @@ def write_script(
     encoded = "decoded(" in inputs + check
     needed = {"base64": encoded, "os": bool(interpreter), "sys": True}
     pieces = [
-        HEAD.format(
+        PARTS["head"].format(
             title=_filled(f"{adapter.name}: {fault.detail}"),
             about=_filled(_about(trial, quantity, _limit(kernel, call.cases[0], quantity, device).basis)),
             standard="\n".join(f"import {name}" for name, used in needed.items() if used),
@@ -114,12 +105,12 @@ def write_script(
             imports=origin.lines(),
             device=device,
         ),
-        DECODED if encoded else "",
-        LAID if any(_has_gaps(value) for value in call.given.values()) else "",
+        PARTS["decoded"] if encoded else "",
+        PARTS["laid"] if any(_has_gaps(value) for value in call.given.values()) else "",
         inputs,
-        UNIT if kernel.key_norm is not None else "",
+        PARTS["unit"] if kernel.key_norm is not None else "",
         RECURRENCES[kernel.recurrence],
-        SEQUENCES if call.packed else "",
+        PARTS["sequences"] if call.packed else "",
         check,
     ]
     return "\n\n\n".join(piece.strip("\n") for piece in pieces if piece) + "\n"

@@ -1,15 +1,15 @@
 """The known faults of backward passes: which explains gradients that are off, and which these can show at all."""
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from osdn_theory.base.documents import Number
 from osdn_theory.base.layouts import transpose
+from osdn_theory.base.tables import read_table
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.comparison import per_token
@@ -19,7 +19,7 @@ from osdn_theory.crosscheck.gradients.reference import Backward
 from osdn_theory.crosscheck.kernel.adapters import CALIBRATING, Adapter
 from osdn_theory.rounding import BFLOAT16, round_to
 
-_FAULTS = tomllib.loads((files(__package__) / "faults.toml").read_text())
+_FAULTS = read_table(Path(__file__).with_name("faults.toml"))
 
 CHUNKS = (16, 32, 64)
 """Chunk sizes that are tried beside the kernel's own."""

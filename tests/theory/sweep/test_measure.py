@@ -139,6 +139,13 @@ def test_the_version_covers_everything_that_measuring_loads() -> None:
     assert not {"osdn_theory.commands.main", "osdn_theory.commands.sweep", "osdn_theory.plotting"} & found
 
 
+@pytest.mark.parametrize(
+    "module", ["osdn_theory.theorems", "osdn_theory.verification.suite", "proofs_check.claims"]
+)
+def test_the_table_of_a_module_counts_as_its_source(module: str) -> None:
+    assert f"{module}.toml" in sources(module)
+
+
 def test_the_version_moves_with_the_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     before, found = source_hash(MEASURING), sources(MEASURING)
     assert before in code_version()

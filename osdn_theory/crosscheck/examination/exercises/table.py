@@ -1,15 +1,15 @@
 """The exercises: a fixed, named set of questions that together use all that a kernel's signature takes."""
 
 import inspect
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from osdn_theory.base.tables import read_table
 from osdn_theory.crosscheck.cases.case import Case, Dtype
 from osdn_theory.crosscheck.examination.exercises.bench import Bench
 from osdn_theory.crosscheck.examination.exercises.draw import ExerciseSizes, draw_stream, generator
@@ -261,7 +261,7 @@ DRAWS: Mapping[str, DrawCases] = {
 }
 """How those are drawn that are no single case with a few settings."""
 
-EXERCISES = tuple(_read(tomllib.loads((files(__package__) / "exercises.toml").read_text())))
+EXERCISES = tuple(_read(read_table(Path(__file__).with_name("exercises.toml"))))
 
 
 def alone_and_together(adapter: Adapter, dtype: Dtype, sizes: ExerciseSizes, seed: int = 0) -> Case:
