@@ -49,7 +49,7 @@ for label, found in heads.items():
     for layer in layers:
         mine = [head for head in found if head.stream == layer.name]
         row = [label, layer.name, float(np.mean([head.effective_rank for head in mine]))]
-        for measure in ("recall_ratio", "newton_distance"):
+        for measure in ("missing_share", "newton_distance"):
             row += [
                 float(np.mean([getattr(head.measures[name], measure) for head in mine]))
                 for name in ("osdn", "delta_net")

@@ -13,6 +13,7 @@ from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, require
 from osdn_theory.measures.calibration_times import CalibrationTimes, calibration_times
 from osdn_theory.measures.least_squares import recursive_least_squares, relative_distance
+from osdn_theory.objective import residual_ratio
 from osdn_theory.recurrence.calibrate import (
     calibrate_step,
     features,
@@ -43,7 +44,7 @@ class RecurrenceMeasures:
         rounding of the alignment itself. They count as q_t = 0.
     undefined_tokens : int
         Tokens without a residual to remove, q_t = 0/0.
-    recall_ratio : float
+    missing_share : float
         sum |S_T k_i - v_i|^2 / sum |v_i|^2 after the context; NaN where all values are zero.
     preconditioner_min, preconditioner_max : float
         Range of d over tokens and coordinates, the one handed on included.
@@ -61,7 +62,7 @@ class RecurrenceMeasures:
     residual_ratio: float
     vanishing_tokens: int
     undefined_tokens: int
-    recall_ratio: float
+    missing_share: float
     preconditioner_min: float
     preconditioner_max: float
     drift_max: float
@@ -207,17 +208,21 @@ def geometric_mean_ratio(ratio: Array) -> tuple[Array, Array]:
     return mean, np.exp(mean)
 
 
-def token_residual_ratio(trajectory: Trajectory) -> Array:
+def token_residual_ratio(trajectory: Trajectory, preconditioner: Array | None = None) -> Array:
     """q_t of every token (T3, T17), (..., T): 0 where float64 cannot tell it from 0, NaN without a residual.
 
-    The alignment is a sum of K products, so sqrt(q_t) is known to about K * eps.
+    The alignment is a sum of K products, so sqrt(q_t) is known to about K * eps. A `preconditioner` (..., T, K) takes
+    the place of d_t in the alignment.
     """
-    resolution = trajectory.stream.key_dim * float(np.finfo(np.float64).eps)
-    ratio = trajectory.residual_ratio
+    stream, ratio = trajectory.stream, trajectory.residual_ratio
+    if preconditioner is not None:
+        other = residual_ratio(np.vecdot(preconditioner, stream.squared_keys), stream.beta)
+        ratio = np.where(np.isnan(ratio), np.nan, other)
+    resolution = stream.key_dim * float(np.finfo(np.float64).eps)
     return np.where(ratio <= resolution**2, 0.0, ratio)
 
 
-def recall_residual_ratio(trajectory: Trajectory) -> Array:
+def missing_share(trajectory: Trajectory) -> Array:
     r"""What the last state misses of the values it was given, (...); NaN where all values are zero.
 
     .. math:: \sum_i \|S_T k_i - v_i\|^2 \Big/ \sum_i \|v_i\|^2
@@ -258,7 +263,7 @@ def trajectory_measures(trajectory: Trajectory, newton: Array | None) -> dict[st
         "residual_ratio": mean_ratio,
         "vanishing_tokens": np.sum(ratio == 0, axis=-1),
         "undefined_tokens": np.sum(np.isnan(ratio), axis=-1),
-        "recall_ratio": recall_residual_ratio(trajectory),
+        "missing_share": missing_share(trajectory),
         "preconditioner_min": visited.min(axis=(-2, -1)),
         "preconditioner_max": visited.max(axis=(-2, -1)),
         "drift_max": drift.max(axis=(-2, -1)),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.measures.analysis import recall_residual_ratio
+from osdn_theory.measures.analysis import missing_share
 from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, SETTINGS, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
@@ -29,8 +29,8 @@ def recall_by_reads(
     """
     streams = [disjoint(np.random.default_rng(seed), reads=(count,) * 4) for count in reads]
     return {
-        "delta_net": np.array([recall_residual_ratio(delta_net(stream)) for stream in streams]),
-        "osdn": np.array([recall_residual_ratio(osdn(stream, rule)) for stream in streams]),
+        "delta_net": np.array([missing_share(delta_net(stream)) for stream in streams]),
+        "osdn": np.array([missing_share(osdn(stream, rule)) for stream in streams]),
     }
 
 
@@ -39,11 +39,9 @@ def blindness(seed: int = 0) -> dict[str, float]:
     stream = overlapping(np.random.default_rng(seed))
     static = replace(OPEN, eta=0.0)
     return {
-        "delta_net": float(recall_residual_ratio(delta_net(stream))),
-        "osdn": float(recall_residual_ratio(osdn(stream, BOUNDED))),
-        "static": float(
-            recall_residual_ratio(osdn(stream, static, initial_preconditioner=stream.comparator))
-        ),
+        "delta_net": float(missing_share(delta_net(stream))),
+        "osdn": float(missing_share(osdn(stream, BOUNDED))),
+        "static": float(missing_share(osdn(stream, static, initial_preconditioner=stream.comparator))),
     }
 
 

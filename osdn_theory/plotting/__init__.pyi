@@ -37,7 +37,7 @@ from .recall import (
     recall_differences as recall_differences,
     recall_distance as recall_distance,
     recall_figures as recall_figures,
-    recall_residual_ratios as recall_residual_ratios,
+    residual_ratios as residual_ratios,
 )
 from .slack import (
     regret as regret,

@@ -24,11 +24,10 @@ from osdn_theory.base.validation import Array, require
 from osdn_theory.plotting._style import GREY, curve_styles, legend_outside, new_figure, percent
 from osdn_theory.recall.data import BASELINE, count_seeds, labels, measured, overall
 from osdn_theory.recall.document import CellRow, DistanceRow, Mean, OverallRow, RecallSummary
-from osdn_theory.recall.tables import MEASURES
+from osdn_theory.recall.tables import MEASURES, RATIOS
 
 Row = TypeVar("Row", CellRow, DistanceRow)
 
-_RATIOS = ("token_residual_ratio", "recall_residual_ratio")
 _READ = {1: "read once", 2: "read twice"}
 _DODGE = 0.008
 """How far the curves are moved apart, in parts of the width of the axes, so that their intervals can be told apart."""
@@ -82,12 +81,12 @@ def recall_distance(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     return fig, axes
 
 
-def recall_residual_ratios(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
-    """Token and recall residual ratio of every model (T3), beside that of DeltaNet as a dashed line.
+def residual_ratios(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
+    """Token residual ratio and missing share of every model (T3), beside that of DeltaNet as a dashed line.
 
     Raises ValueError: if it holds neither ratio.
     """
-    measures = _measures(summary, _RATIOS)
+    measures = _measures(summary, RATIOS)
     require(len(measures) > 0, "summary: expected residual ratios, got none")
     names = list(labels(summary))
     fig, axes = _model_panels(summary, names, len(measures))
@@ -144,7 +143,7 @@ def recall_differences(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
 
 FIGURES: Mapping[str, Callable[[RecallSummary], tuple[Figure, list[Axes]]]] = {
     "accuracy": recall_accuracy,
-    "residual-ratios": recall_residual_ratios,
+    "residual-ratios": residual_ratios,
     "differences": recall_differences,
     "distance": recall_distance,
 }
@@ -155,7 +154,7 @@ def recall_figures(summary: RecallSummary) -> dict[str, Figure]:
     """Every figure that the summary has numbers for, by the name of its file; of an incomplete one maybe none."""
     numbers: dict[str, Sequence[Any]] = {
         "accuracy": measured(summary.accuracy),
-        "residual-ratios": _measures(summary, _RATIOS),
+        "residual-ratios": _measures(summary, RATIOS),
         "differences": _accuracy_measures(summary),
         "distance": measured(summary.distance),
     }

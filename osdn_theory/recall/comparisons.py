@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from typing import TypeVar
 
-from osdn_theory.recall.document import Compared, PairedDifference
+from osdn_theory.recall.document import Compared, PairedDifference, SeedValue
 from osdn_theory.recall.statistics import PairedTest, holm_adjusted, paired_test, t_interval
 
 Series = Mapping[int, float]
@@ -26,7 +26,12 @@ def compared(series: Mapping[Key, Series], references: Mapping[Key, Series]) -> 
     adjusted = holm_adjusted([test.p if test else None for test in tests.values()])
     differences = {key: _difference(test, p) for (key, test), p in zip(tests.items(), adjusted, strict=True)}
     return {
-        key: Compared(**_estimate(values), difference=differences.get(key)) for key, values in series.items()
+        key: Compared(
+            **_estimate(values),
+            difference=differences.get(key),
+            by_seed=tuple(SeedValue(seed, value) for seed, value in values.items()),
+        )
+        for key, values in series.items()
     }
 
 

@@ -63,8 +63,28 @@ class PairedDifference(Mean):
         return self.p_adjusted is not None and self.p_adjusted < LEVEL
 
 
+@dataclass(frozen=True)
+class SeedValue:
+    """What was measured with one seed."""
+
+    seed: Count
+    value: Number
+
+
 @dataclass(frozen=True, kw_only=True)
-class Compared(Mean):
+class SeedMean(Mean):
+    """A mean with what it is of; no seed's value where a document was made before they were kept."""
+
+    by_seed: tuple[SeedValue, ...]
+
+    @property
+    def series(self) -> dict[int, float]:
+        """The value of each seed."""
+        return {entry.seed: entry.value for entry in self.by_seed}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared(SeedMean):
     """A mean and its difference from DeltaNet's, or of an ablation from the model as trained; None: there is none."""
 
     difference: PairedDifference | None
@@ -81,7 +101,7 @@ class CellRow(Compared):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistanceRow(Mean):
+class DistanceRow(SeedMean):
     """Accuracy of a model by the tokens from the last write of a pair to its query, from `nearest` to `farthest`."""
 
     model: str
@@ -115,14 +135,6 @@ class TuningTrial:
 
 
 @dataclass(frozen=True)
-class SeedAccuracy:
-    """Accuracy over all cells with one seed."""
-
-    seed: Count
-    accuracy: Share
-
-
-@dataclass(frozen=True)
 class ModelRecord:
     """A model; `parameters`, `rule` and `learning_rate` are None as long as no run of it is finished."""
 
@@ -132,7 +144,6 @@ class ModelRecord:
     rule: Mapping[str, Any] | None
     learning_rate: float | None
     tuning: tuple[TuningTrial, ...]
-    accuracy_by_seed: tuple[SeedAccuracy, ...]
 
 
 @dataclass(frozen=True)
@@ -175,17 +186,23 @@ class RecallSummary:
 
 
 def check_summary(summary: RecallSummary) -> None:
-    """Raise ValueError, with the place, where a row is of a model that is not listed, or the models are not."""
+    """Raise ValueError, with the place, where the parts contradict each other.
+
+    A row may be of a model that is not listed, and what it says may not follow from the values of the seeds.
+    """
+    from osdn_theory.recall.rows import check_rows  # its rows are defined here
+
     names = [model.name for model in summary.models]
     require(bool(names), "models: expected at least one")
     require(len(set(names)) == len(names), f"models: expected different names, got {names}")
     for part in ("accuracy", "distance", "overall", "ablations"):
         for number, row in enumerate(getattr(summary, part)):
             require(row.model in names, f"{part}[{number}].model: {row.model!r} is not among the models")
+    check_rows(summary)
 
 
 RECALL = DocumentKind(
-    format="osdn-recall/2",
+    format="osdn-recall/3",
     content=RecallSummary,
     about="recall.json: an in-context recall experiment",
     remake="osdn-theory recall --preset cpu --out DIR",

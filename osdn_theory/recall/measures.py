@@ -18,12 +18,12 @@ from osdn_theory.base.validation import Array, as_float64, require
 from osdn_theory.measures.analysis import (
     geometric_mean_ratio,
     root_mean_square,
-    token_residual_ratio,
     trajectory_measures,
     visited_preconditioners,
 )
 from osdn_theory.measures.calibration_times import calibration_times
 from osdn_theory.measures.least_squares import recursive_least_squares
+from osdn_theory.measures.read_twice import ratios_by_position, replaced_ratios
 from osdn_theory.recall.runs import MEASURES, RESULT, MeasuredCell, Measures, TrainingResult
 from osdn_theory.recurrence.calibrate import calibration_scan
 from osdn_theory.recurrence.rules import CalibrationRule
@@ -112,14 +112,17 @@ def layer_measures(stream: Stream, rule: CalibrationRule, context: int) -> dict[
     written = stream.tokens(0, context)
     run = exact_run(written, rule)
     newton = recursive_least_squares(written).final_state
-    heads = trajectory_measures(run, newton)
+    heads, ratios = trajectory_measures(run, newton), replaced_ratios(run)
     visited, start = visited_preconditioners(run), run.initial_preconditioner
     return {
         "context": context,
         "tokens": stream.length,
         "key_dim": stream.key_dim,
-        "token_residual_ratio": _geometric_mean(token_residual_ratio(run)),
-        "recall_residual_ratio": _geometric_mean(heads["recall_ratio"]),
+        "token_residual_ratio": _geometric_mean(ratios["own"]),
+        "replaced": {name: _geometric_mean(each) for name, each in ratios.items() if name != "own"},
+        "by_head": tuple(map(_geometric_mean, np.moveaxis(ratios["own"], -2, 0))),
+        "by_position": tuple(map(float, ratios_by_position(ratios["own"]))),
+        "missing_share": _geometric_mean(heads["missing_share"]),
         "d_low": heads["preconditioner_min"].min(),
         "d_high": heads["preconditioner_max"].max(),
         "start_from_one": root_mean_square(start - 1.0),

@@ -25,7 +25,7 @@ def _root_mean_square(values: list[float]) -> float:
 
 OVER_CELLS: Mapping[str, Callable[[list[float]], float]] = {
     "token_residual_ratio": _geometric_mean,
-    "recall_residual_ratio": _geometric_mean,
+    "missing_share": _geometric_mean,
     "d_low": min,
     "d_high": max,
     "drift_from_one": _root_mean_square,
@@ -35,13 +35,17 @@ OVER_CELLS: Mapping[str, Callable[[list[float]], float]] = {
 }
 """Measures of layers, and how those of a run's cells and layers become one number."""
 
+READ_TWICE = "read_twice_ratio"
+"""The authors' measure; followed by an underscore and a replacement of d, the same with that in its place."""
+
 TITLES = {
     "accuracy": "accuracy",
     "accuracy_once": "accuracy on contexts read once",
     "accuracy_twice": "accuracy on contexts read twice",
     "loss": "loss",
     "token_residual_ratio": "token residual ratio",
-    "recall_residual_ratio": "recall residual ratio",
+    READ_TWICE: "token residual ratio read twice",
+    "missing_share": "missing share",
     "d_low": "least d",
     "d_high": "largest d",
     "drift_from_one": "|d - 1|",
@@ -53,6 +57,8 @@ TITLES = {
 
 def title(measure: str) -> str:
     """What a measure is called."""
+    if measure.startswith(f"{READ_TWICE}_"):
+        return f"{TITLES[READ_TWICE]}, d replaced: {measure.removeprefix(f'{READ_TWICE}_')}"
     return TITLES.get(measure) or f"accuracy on {measure.removeprefix('accuracy_')} keys"
 
 
@@ -99,7 +105,17 @@ def _of_test_set(run: TrainingRun) -> dict[str, float]:
 
 
 def _of_layers(cells: Sequence[MeasuredCell]) -> dict[str, float]:
-    return {name: _over(name, [getattr(cell, name) for cell in cells]) for name in OVER_CELLS if cells}
+    found = {name: _over(name, [getattr(cell, name) for cell in cells]) for name in OVER_CELLS if cells}
+    return found | _read_twice([cell for cell in cells if cell.repeats == 2])
+
+
+def _read_twice(cells: Sequence[MeasuredCell]) -> dict[str, float]:
+    """The authors' measure: over the contexts read twice, as it is and with d replaced."""
+    if not cells:
+        return {}
+    replaced = {f"{READ_TWICE}_{name}": [cell.replaced[name] for cell in cells] for name in cells[0].replaced}
+    own = {READ_TWICE: [cell.token_residual_ratio for cell in cells]}
+    return {name: _geometric_mean(values) for name, values in (own | replaced).items()}
 
 
 def _over(name: str, values: list[float]) -> float:

@@ -76,7 +76,12 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class MeasuredCell:
-    """What one layer did on one cell; see `measures.measure_run`."""
+    """What one layer did on one cell; see `measures.measure_run`.
+
+    - `token_residual_ratio`, `by_head`, `by_position`: Geometric mean of q_t: over all, each head, each class of
+      position (`osdn_theory.measures.read_twice.position_edges`). The authors' measure where `repeats` is 2.
+    - `replaced`, mapping from replacement of d to the first of these.
+    """
 
     statistic: str
     repeats: Count
@@ -86,7 +91,10 @@ class MeasuredCell:
     tokens: Count
     key_dim: Count
     token_residual_ratio: Number
-    recall_residual_ratio: Number
+    replaced: Mapping[str, Number]
+    by_head: tuple[Number, ...]
+    by_position: tuple[Number, ...]
+    missing_share: Number
     d_low: Number
     d_high: Number
     start_from_one: Number

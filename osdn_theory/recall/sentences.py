@@ -5,15 +5,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from osdn_theory.recall.data import count_seeds, labels
 from osdn_theory.recall.document import (
     AblationRow,
-    ModelRecord,
     OverallRow,
     PairedDifference,
     Prediction,
     RecallSummary,
 )
-from osdn_theory.recall.observations import title
+from osdn_theory.recall.observations import READ_TWICE, title
 
-MEASURES = ("accuracy", "accuracy_once", "accuracy_twice", "token_residual_ratio", "recall_residual_ratio")
+MEASURES = (
+    "accuracy",
+    "accuracy_once",
+    "accuracy_twice",
+    "token_residual_ratio",
+    READ_TWICE,
+    "missing_share",
+)
 """What the sentences are about."""
 
 UNEVEN = 0.5
@@ -30,7 +36,7 @@ def sentences(summary: RecallSummary) -> tuple[str, ...]:
     names, seeds = labels(summary), count_seeds(summary)
     return (
         *_completeness(summary),
-        *_uneven_training(summary.models),
+        *_uneven_training(summary.overall, names),
         *(line for measure in MEASURES for line in _differences(summary.overall, measure, names, seeds)),
         *_replacements(summary.ablations, names, seeds),
         *_outcomes(summary.predictions),
@@ -44,16 +50,16 @@ def _completeness(summary: RecallSummary) -> Iterator[str]:
         yield "One seed allows no interval and no test: nothing here is significant."
 
 
-def _uneven_training(models: Sequence[ModelRecord]) -> Iterator[str]:
+def _uneven_training(rows: Sequence[OverallRow], names: Labels) -> Iterator[str]:
     """Where seeds differ so much, some of them have not learned the task, and means describe neither kind."""
     ranges = []
-    for model in models:
-        found = sorted((entry.accuracy, entry.seed) for entry in model.accuracy_by_seed)
+    for row in rows:
+        found = sorted((entry.value, entry.seed) for entry in row.by_seed if row.measure == "accuracy")
         if found and found[-1][0] - found[0][0] > UNEVEN:
             low, high = (
                 f"{_value(value, 'accuracy')} (seed {seed})" for value, seed in (found[0], found[-1])
             )
-            ranges.append(f"{model.label} {low} to {high}")
+            ranges.append(f"{names[row.model]} {low} to {high}")
     if ranges:
         yield f"Some seeds fail to train, so that means of accuracy hide two kinds of runs: {'; '.join(ranges)}."
 

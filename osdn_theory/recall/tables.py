@@ -19,8 +19,13 @@ MEASURES = {
     "accuracy_isotropic": "accuracy on isotropic keys",
     "accuracy_nonstationary": "accuracy on keys that change halfway",
     "token_residual_ratio": "token residual ratio",
-    "recall_residual_ratio": "recall residual ratio",
+    "read_twice_ratio": "token residual ratio read twice",
+    "missing_share": "missing share",
 }
+
+
+RATIOS = ("token_residual_ratio", "read_twice_ratio", "missing_share")
+"""What is left: of each token by its own write, the same on contexts read twice, and of the context at its end."""
 
 
 def model_table(summary: RecallSummary) -> tuple[tuple[str, ...], Rows]:
@@ -32,14 +37,15 @@ def model_table(summary: RecallSummary) -> tuple[tuple[str, ...], Rows]:
         "accuracy, %",
         "points from DeltaNet",
         "token residual ratio",
-        "recall residual ratio",
+        "the same, read twice",
+        "missing share",
     )
     return header, [_model_row(summary, model) for model in summary.models]
 
 
 def _model_row(summary: RecallSummary, model: ModelRecord) -> tuple[str, ...]:
     accuracy = overall(summary, model.name, "accuracy")
-    ratios = (overall(summary, model.name, f"{kind}_residual_ratio") for kind in ("token", "recall"))
+    ratios = (overall(summary, model.name, measure) for measure in RATIOS)
     return (
         model.label,
         NONE if model.parameters is None else f"{model.parameters:,}",

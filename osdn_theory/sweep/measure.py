@@ -17,7 +17,7 @@ from osdn_theory.sweep.grid import Cell
 
 Row = dict[str, Any]
 
-COMPARED = ("log_residual_ratio", "residual_ratio", "recall_ratio", "newton_distance", "mean_alignment")
+COMPARED = ("log_residual_ratio", "residual_ratio", "missing_share", "newton_distance", "mean_alignment")
 """Measures that are kept of DeltaNet on the same tokens."""
 
 

@@ -102,7 +102,7 @@ SUMMARY: Mapping[str, str] = {
 RECALL: Mapping[str, str] = {
     "accuracy": "Accuracy against the number of pairs, by key statistic and reading. Points of one number of pairs are "
     "moved apart a little, so that their intervals can be told apart.",
-    "residual-ratios": "Token and recall residual ratio of every model; the dashed line is DeltaNet's.",
+    "residual-ratios": "Token residual ratio and missing share of every model; the dashed line is DeltaNet's.",
     "differences": "Accuracy minus DeltaNet's, paired by seed. A filled marker is significant, an open one is not.",
     "distance": "Accuracy against the number of tokens between the last write of a pair and its query.",
 }

@@ -176,7 +176,8 @@ def write_test_run(
 
 MEASURED = {
     "layer": 0, "context": 16, "tokens": 25, "key_dim": 4, "token_residual_ratio": 0.25,
-    "recall_residual_ratio": 0.5, "d_low": 1.0, "d_high": 1.0, "start_from_one": 0.0, "drift_from_one": 0.0,
+    "replaced": {"ones": 0.3, "reversed": 0.4}, "by_head": [0.25, 0.25], "by_position": [0.5, 0.125],
+    "missing_share": 0.5, "d_low": 1.0, "d_high": 1.0, "start_from_one": 0.0, "drift_from_one": 0.0,
     "drift_from_start": 0.0, "clipped_fraction": 0.0, "mean_alignment": 1.0, "newton_distance": 1.0,
     "output_error": 1e-7, "calibration_tokens": "inf", "identity_drift": {"0.003": 0.0, "1": 1e-16},
 }  # fmt: skip

@@ -100,7 +100,7 @@ def test_state_gates_of_a_file_make_it_the_gated_form(tmp_path: Path, rank: int,
         ("delta_net", solve(stream, FROZEN)),
     ):
         measures = trajectory_measures(run_of, None)
-        for measure in ("recall_ratio", "residual_ratio", "preconditioner_max"):
+        for measure in ("missing_share", "residual_ratio", "preconditioner_max"):
             found = head["measures"][name][measure]
             assert found == pytest.approx(measures[measure].item(), rel=1e-13), (name, measure)
     names = "OS-KDA and KDA" if rank == 4 else "OS-GDN and Gated DeltaNet"
@@ -116,13 +116,13 @@ def test_state_gates_of_a_file_make_it_the_gated_form(tmp_path: Path, rank: int,
 def test_every_column_is_explained_and_is_its_measure(file: Path) -> None:
     text = run(str(file), "--no-bounds", "--d1", "1.25").stdout
     for name, (meaning, _) in COLUMNS.items():
-        assert f"  {name:<10}{meaning}\n" in text
+        assert f"  {name:<11}{meaning}\n" in text
     (row,) = (line for line in text.splitlines() if "tiny/layer0[0,1]" in line)
     cells = [cell.strip() for cell in row.strip("│").split("│")][1:]
     head = heads(str(file), "--d1", "1.25")[1]
     osdn, plain = head["measures"]["osdn"], head["measures"]["delta_net"]
     expected = [
-        osdn["residual_ratio"], plain["residual_ratio"], osdn["recall_ratio"], plain["recall_ratio"],
+        osdn["residual_ratio"], plain["residual_ratio"], osdn["missing_share"], plain["missing_share"],
         osdn["preconditioner_min"], osdn["preconditioner_max"], osdn["drift_max"], osdn["newton_distance"],
         head["key_condition"], head["effective_rank"], head["fastest_calibration"], 12,
     ]  # fmt: skip

@@ -48,7 +48,7 @@ def test_measures_are_those_of_the_runs():
         assert got.residual_ratio == pytest.approx(np.exp(got.log_residual_ratio), rel=1e-12)
         reads = alone.keys @ run.final_state.T
         recall = np.sum((reads - alone.values) ** 2) / np.sum(alone.values**2)
-        assert got.recall_ratio == pytest.approx(recall, rel=1e-12)
+        assert got.missing_share == pytest.approx(recall, rel=1e-12)
         visited = np.vstack([run.preconditioner, run.final_preconditioner])
         assert (got.preconditioner_min, got.preconditioner_max) == (visited.min(), visited.max())
         assert got.drift_max == pytest.approx(np.abs(visited - 1).max())
@@ -59,13 +59,13 @@ def test_measures_are_those_of_the_runs():
         assert got.newton_distance == pytest.approx(distance, rel=1e-9)
     assert head.measures["osdn"].clipped_fraction > 0
     assert head.measures["delta_net"].clipped_fraction == 0
-    assert head.measures["osdn"].recall_ratio != head.measures["delta_net"].recall_ratio
+    assert head.measures["osdn"].missing_share != head.measures["delta_net"].missing_share
 
 
 def test_exactly_normalised_keys_leave_osdn_equal_to_delta_net():
     head = analyze([unit(stream(3))], HISTORIC)[0]
     assert head.measures["osdn"].drift_max < 1e-14
-    assert head.measures["osdn"].recall_ratio == pytest.approx(head.measures["delta_net"].recall_ratio)
+    assert head.measures["osdn"].missing_share == pytest.approx(head.measures["delta_net"].missing_share)
     for measures in head.measures.values():
         assert measures.mean_alignment == pytest.approx(1)
         assert measures.vanishing_tokens == 24
@@ -86,7 +86,7 @@ def test_state_gates_are_followed_and_leave_least_squares_out():
     expected, found, faded = (analyze([each])[0].measures["osdn"] for each in (plain, open_gate, gated))
     assert np.isnan(found.newton_distance)
     assert replace(found, newton_distance=expected.newton_distance) == expected
-    assert faded.recall_ratio != expected.recall_ratio
+    assert faded.missing_share != expected.missing_share
 
 
 def test_calibration_is_held_against_the_context():
@@ -126,7 +126,7 @@ def test_zero_residuals_are_undefined_not_zero():
     assert measures.undefined_tokens == 3
     assert measures.vanishing_tokens == 0
     assert np.isnan(measures.log_residual_ratio)
-    assert np.isnan(measures.recall_ratio)
+    assert np.isnan(measures.missing_share)
 
 
 @pytest.mark.parametrize("box", [(0.95, 1.02), (np.full(4, 0.95), np.array([1.01, 1.5, 1.02, 2.0]))])
@@ -187,7 +187,7 @@ def test_identity_is_said_exactly_where_osdn_is_delta_net(changes, rule, kept):
     heads = analyze([data], CalibrationRule(**rule))
     assert {head.identity for head in heads} == {kept}
     same = [
-        np.isclose(head.measures["osdn"].recall_ratio, head.measures["delta_net"].recall_ratio, rtol=1e-12)
+        np.isclose(head.measures["osdn"].missing_share, head.measures["delta_net"].missing_share, rtol=1e-12)
         for head in heads
     ]
     assert all(same) if kept else not any(same)

@@ -17,6 +17,7 @@ from osdn_theory import plotting
 from osdn_theory.base.documents import convert
 from osdn_theory.plotting.recall import FIGURES
 from osdn_theory.recall.document import RecallSummary
+from osdn_theory.recall.tables import MEASURES, RATIOS
 
 
 def read(summary: dict[str, Any]) -> RecallSummary:
@@ -120,9 +121,9 @@ def test_a_model_looks_the_same_in_every_figure() -> None:
 
 def test_residual_ratios_stand_on_the_line_of_their_model_beside_deltanet() -> None:
     summary = recall_summary()
-    _, axes = plotting.recall_residual_ratios(read(summary))
-    assert [ax.get_xlabel() for ax in axes] == ["token residual ratio", "recall residual ratio"]
-    for ax, measure in zip(axes, ("token_residual_ratio", "recall_residual_ratio"), strict=True):
+    _, axes = plotting.residual_ratios(read(summary))
+    assert [ax.get_xlabel() for ax in axes] == [MEASURES[name] for name in RATIOS]
+    for ax, measure in zip(axes, RATIOS, strict=True):
         for place, model in enumerate(MODELS):
             (row,) = rows(summary, "overall", model=model, measure=measure)
             point = bars(ax)[place].lines[0]
@@ -136,11 +137,11 @@ def test_residual_ratios_stand_on_the_line_of_their_model_beside_deltanet() -> N
 
 def test_ratios_of_different_sizes_get_a_logarithmic_axis() -> None:
     summary = recall_summary()
-    assert plotting.recall_residual_ratios(read(summary))[1][0].get_xscale() == "linear"
+    assert plotting.residual_ratios(read(summary))[1][0].get_xscale() == "linear"
     rows(summary, "overall", model="osdn", measure="token_residual_ratio")[0].update(
         mean=1e-4, low=5e-5, high=2e-4
     )
-    assert plotting.recall_residual_ratios(read(summary))[1][0].get_xscale() == "log"
+    assert plotting.residual_ratios(read(summary))[1][0].get_xscale() == "log"
 
 
 def test_differences_show_the_significant_filled_beside_zero_on_one_scale() -> None:
@@ -199,7 +200,7 @@ def test_an_incomplete_summary_shows_what_there_is() -> None:
     [
         (plotting.recall_accuracy, "expected accuracies, got none"),
         (plotting.recall_distance, "expected accuracies by distance, got none"),
-        (plotting.recall_residual_ratios, "expected residual ratios, got none"),
+        (plotting.residual_ratios, "expected residual ratios, got none"),
         (plotting.recall_differences, "expected differences from DeltaNet, got none"),
     ],
 )

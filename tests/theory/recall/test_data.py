@@ -62,9 +62,9 @@ SIGNIFICANT = {"mean": 0.1, "low": 0.0, "high": 0.2, "p": 0.01, "p_adjusted": 0.
         ([], "document: Expected `object`, got `array`"),
         (
             recall_summary(format="osdn-recall/1"),
-            "format: expected 'osdn-recall/2', got 'osdn-recall/1'; make it",
+            "format: expected 'osdn-recall/3', got 'osdn-recall/1'; make it",
         ),
-        ({"schema": 1}, "format: expected 'osdn-recall/2', got None; make it anew by `osdn-theory recall"),
+        ({"schema": 1}, "format: expected 'osdn-recall/3', got None; make it anew by `osdn-theory recall"),
         (recall_summary(models=()), r"models: expected at least one"),
         (altered("models", 1, name="deltanet"), "models: expected different names"),
         (altered("accuracy", 0, model="rwkv"), r"accuracy\[0\]\.model: 'rwkv' is not among the models"),
@@ -109,14 +109,14 @@ def test_a_model_without_a_finished_run_is_read_and_shown_empty() -> None:
             row.update(nothing, difference={**nothing, "p": None, "p_adjusted": None, "significant": False})
     _, found = RECALL.decode(json.dumps(summary))
     _, rows = model_table(found)
-    assert rows[1] == (MODELS["osdn"], *["–"] * 6)
+    assert rows[1] == (MODELS["osdn"], *["–"] * 7)
     assert recall_data.overall(found, "osdn", "accuracy") is None
     assert MODELS["osdn"] not in against_baseline(found, "accuracy")
 
 
 def test_the_table_of_models_states_intervals_and_what_the_test_says() -> None:
     header, rows = model_table(summary_of())
-    assert len(header) == len(rows[0]) == 7
+    assert len(header) == len(rows[0]) == 8
     assert [row[0] for row in rows] == list(MODELS.values())
     assert rows[0][1:3] == ("66,432", "0.003")
     assert rows[0][4] == "–"
@@ -150,15 +150,11 @@ def test_predictions_keep_their_outcomes() -> None:
 
 def test_a_sentence_compares_every_model_with_deltanet() -> None:
     summary = summary_of()
-    base, other = (
-        recall_data.overall(summary, name, "recall_residual_ratio") for name in ("deltanet", "osdn_eta1")
-    )
+    base, other = (recall_data.overall(summary, name, "missing_share") for name in ("deltanet", "osdn_eta1"))
     assert base is not None
     assert other is not None
-    sentence = against_baseline(summary, "recall_residual_ratio")
-    assert sentence.startswith(
-        "At small scale (preset cpu, 5 seeds), recall residual ratio: DeltaNet (d = 1) 0.4"
-    )
+    sentence = against_baseline(summary, "missing_share")
+    assert sentence.startswith("At small scale (preset cpu, 5 seeds), missing share: DeltaNet (d = 1) 0.4")
     change = f"{100 * (other.value / base.value - 1):.1f}".replace("-", "−")
     assert f"OSDN (eta 1, learned d_1) {other.value:.3f} ({change} %, significant)" in sentence
     assert "not complete" in against_baseline(summary_of(complete=False), "accuracy")

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from support.recall.cases import RULES, layer_inputs, layer_outputs, write_activations, write_result
 
 from osdn_theory.measures.analysis import analyze
+from osdn_theory.measures.read_twice import measure_read_twice
 from osdn_theory.recall import measure_run
 from osdn_theory.recall.measures import identity_drift
 from osdn_theory.recurrence.rules import CalibrationRule
@@ -98,8 +99,15 @@ def test_measures_are_those_of_analyze(tmp_path: Path) -> None:
         heads = [head.measures["osdn"] for head in analyze([stream.tokens(0, CONTEXT)], rule)]
         log_ratio = np.mean([head.log_residual_ratio for head in heads])
         assert cell["token_residual_ratio"] == pytest.approx(np.exp(log_ratio), rel=1e-12)
-        recall = np.exp(np.mean(np.log([head.recall_ratio for head in heads])))
-        assert cell["recall_residual_ratio"] == pytest.approx(recall, rel=1e-9)
+        twice = measure_read_twice(stream.tokens(0, CONTEXT), rule, already=True)
+        assert {"own": cell["token_residual_ratio"], **cell["replaced"]} == pytest.approx(
+            twice.layer, rel=1e-9
+        )
+        assert cell["by_position"] == pytest.approx(list(twice.by_position["own"]), rel=1e-9)
+        by_head = np.exp(np.mean(np.log(twice.by_head["own"]), axis=0))
+        assert cell["by_head"] == pytest.approx(list(by_head), rel=1e-9)
+        recall = np.exp(np.mean(np.log([head.missing_share for head in heads])))
+        assert cell["missing_share"] == pytest.approx(recall, rel=1e-9)
         newton = np.mean([head.newton_distance for head in heads])
         assert cell["newton_distance"] == pytest.approx(newton, rel=1e-9)
         assert cell["clipped_fraction"] == np.mean([head.clipped_fraction for head in heads])
@@ -115,7 +123,7 @@ def test_the_ratio_of_a_gated_model_is_against_its_decayed_state(tmp_path: Path)
     assert cell["token_residual_ratio"] == pytest.approx(expected, rel=1e-10)
 
 
-def test_the_recall_ratio_of_one_pair_is_known(tmp_path: Path) -> None:
+def test_the_missing_share_of_one_pair_is_known(tmp_path: Path) -> None:
     """One key written twice by halves from zero: a quarter of the value is missing, a sixteenth of its square."""
     write_result(tmp_path, "deltanet", 0, context={"1-1": 2})
     ones = np.ones((1, 4, 1, 2), np.float32)
@@ -125,7 +133,7 @@ def test_the_recall_ratio_of_one_pair_is_known(tmp_path: Path) -> None:
     path = tmp_path / "activations" / "isotropic-r1-p1.safetensors"
     save_file({f"layer0.{name}": x for name, x in tensors.items()}, path)
     (cell,) = measured(tmp_path)
-    assert cell["recall_residual_ratio"] == pytest.approx(1 / 16, rel=1e-12)
+    assert cell["missing_share"] == pytest.approx(1 / 16, rel=1e-12)
     assert cell["token_residual_ratio"] == pytest.approx(1 / 4, rel=1e-12)
     assert cell["calibration_tokens"] == "inf"
 

@@ -91,6 +91,46 @@ def test_overall_rows_are_scipys(folder: Path) -> None:
     assert overall(summary, "osdn_eta1", "token_residual_ratio")["difference"]["significant"]
 
 
+def test_the_authors_measure_is_over_contexts_read_twice_alone(folder: Path) -> None:
+    once, twice = {"token_residual_ratio": 0.9}, {"repeats": 2, "token_residual_ratio": 0.1}
+    for seed in SEEDS:
+        write_measures(
+            run_folder(folder, "static", seed),
+            once,
+            twice,
+            {**twice, "replaced": {"ones": 0.6, "reversed": 0.4}},
+        )
+    summary = summarise(folder)
+    assert overall(summary, "static", "read_twice_ratio")["mean"] == pytest.approx(0.1)
+    assert overall(summary, "static", "read_twice_ratio_ones")["mean"] == pytest.approx(np.sqrt(0.3 * 0.6))
+    # The others read nothing twice.
+    assert not [
+        row for row in summary["overall"] if row["model"] != "static" and "twice_ratio" in row["measure"]
+    ]
+
+
+def test_every_value_of_every_seed_is_in_the_file_and_the_tests_are_redone(folder: Path) -> None:
+    recall_summary.write_summary(folder)
+    path = folder / "recall.json"
+    document = json.loads(path.read_text())
+    for part in ("accuracy", "overall"):
+        assert all([entry["seed"] for entry in row["by_seed"]] == SEEDS for row in document[part])
+    row = overall(document, "static", "accuracy_twice")
+    assert np.mean([entry["value"] for entry in row["by_seed"]]) == pytest.approx(row["mean"])
+    place = document["overall"].index(row)
+    row["by_seed"][2]["value"] += 1e-4
+    write_json(path, document)
+    with pytest.raises(
+        ValueError, match=rf"recall.json: overall\[{place}\].mean: .* does not follow from its seeds"
+    ):
+        load(folder)
+    row["by_seed"][2]["value"] -= 1e-4
+    row["difference"]["p_adjusted"] *= 0.9
+    write_json(path, document)
+    with pytest.raises(ValueError, match=rf"overall\[{place}\].difference: .* does not follow"):
+        load(folder)
+
+
 def test_swapped_seeds_lose_the_pairing(folder: Path, tmp_path: Path) -> None:
     """The same accuracies under other seeds: the mean difference stays, its certainty goes."""
     paired = overall(summarise(folder), "osdn_eta1", "accuracy")["difference"]
@@ -223,7 +263,6 @@ def test_a_plan_alone_and_a_single_seed_are_summed_up(
     assert (empty["overall"], empty["accuracy"], empty["predictions"]) == ([], [], [])
     assert empty["models"][1] == {
         "name": "osdn", "label": "osdn", "parameters": None, "rule": None, "learning_rate": None, "tuning": [],
-        "accuracy_by_seed": [],
     }  # fmt: skip
     single = summarise(write_experiment(tmp_path / "single", {"osdn": {0: 0.1}}, levels={0: 0.5}))
     row = overall(single, "osdn", "accuracy")
@@ -256,7 +295,7 @@ def test_sentences_tell_what_is_significant_and_what_is_not(folder: Path) -> Non
     )
     (null,) = [line for line in lines if "different from DeltaNet in accuracy at" in line]
     assert null.startswith("Not significantly different from DeltaNet in accuracy at 5 seeds: static d: ")
-    (same,) = [line for line in lines if "in recall residual ratio (" in line]
+    (same,) = [line for line in lines if "in missing share (" in line]
     assert same.startswith("Not tested against DeltaNet")
 
 
@@ -271,10 +310,11 @@ def test_a_seed_that_fails_to_train_is_named(folder: Path) -> None:
     summary = summarise(folder)
     (line,) = [line for line in summary["sentences"] if "fail to train" in line]
     assert "two kinds of runs: static d 10.0 % (seed 3) to 8" in line
-    by_seed = {entry["seed"]: entry["accuracy"] for entry in summary["models"][2]["accuracy_by_seed"]}
+    row = overall(summary, "static", "accuracy")
+    by_seed = {entry["seed"]: entry["value"] for entry in row["by_seed"]}
     assert list(by_seed) == SEEDS
     assert by_seed[3] == pytest.approx(0.1)
-    assert np.mean(list(by_seed.values())) == pytest.approx(overall(summary, "static", "accuracy")["mean"])
+    assert np.mean(list(by_seed.values())) == pytest.approx(row["mean"])
 
 
 def test_a_null_result_is_told_as_one(tmp_path: Path) -> None:

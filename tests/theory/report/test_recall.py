@@ -77,18 +77,19 @@ def test_every_figure_is_on_the_page_and_in_the_folder(tmp_path: Path) -> None:
 def test_claims_cite_the_numbers_of_the_summary(tmp_path: Path) -> None:
     summary = recall_summary()
     row = next(
-        row
-        for row in summary["overall"]
-        if (row["model"], row["measure"]) == ("osdn", "recall_residual_ratio")
+        row for row in summary["overall"] if (row["model"], row["measure"]) == ("osdn", "read_twice_ratio")
     )
-    row.update(mean=0.123456, low=0.1, high=0.2)
+    row.update(mean=0.0123456, low=0.01, high=0.02)
     leave(tmp_path, "recall.json", summary)
     page, twin = written(tmp_path)
     found = claim(twin, "C1c")
     assert found["judgement"] == "not tested at this scale"
     (sentence,) = found["measured"]
-    assert "OSDN (eta 0.003, learned d_1) 0.123 (−" in sentence
-    assert "0.123" in page.text
+    assert "OSDN (eta 0.003, learned d_1) 0.012 (−" in sentence
+    assert "0.0123" in page.text
+    # What is missing at the end is no measure of theirs.
+    assert "token residual ratio read twice" in sentence
+    assert "missing share" not in sentence
     once, twice = claim(twin, "C3b")["measured"]
     assert "accuracy read once: DeltaNet" in once
     assert "accuracy read twice: DeltaNet" in twice
@@ -167,7 +168,7 @@ def test_the_headline_counts_predictions(tmp_path: Path, outcomes: tuple[str, ..
         (
             recall_summary(format="osdn-recall/7"),
             "stale",
-            "format: expected 'osdn-recall/2', got 'osdn-recall/7'",
+            "format: expected 'osdn-recall/3', got 'osdn-recall/7'",
         ),
         (recall_summary(models=()), "corrupt", "models: expected at least one"),
         ({**recall_summary(), "complete": None}, "corrupt", "complete: Expected `bool`, got `null`"),

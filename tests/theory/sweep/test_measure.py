@@ -59,10 +59,10 @@ def test_the_numbers_are_those_of_the_library() -> None:
     assert (cell.rule.eta, cell.rule.forgetting, cell.rule.anchor) == (0.75, 0.9, 1.0)
     assert (cell.rule.d_min, cell.rule.d_max) == (0.5, 2.0)
     (head,) = analyze([stream], cell.rule)
-    assert row["recall_ratio"] == head.measures["osdn"].recall_ratio
+    assert row["missing_share"] == head.measures["osdn"].missing_share
     assert row["newton_distance"] == head.measures["osdn"].newton_distance
     assert row["clipped_fraction"] == head.measures["osdn"].clipped_fraction
-    assert row["delta_net_recall_ratio"] == head.measures["delta_net"].recall_ratio
+    assert row["delta_net_missing_share"] == head.measures["delta_net"].missing_share
     assert row["slowest_calibration"] == head.slowest_calibration
     run = osdn(stream, cell.rule)
     assert row["gap_sum"] == np.sum((1 - run.alignment) ** 2)
