@@ -45,21 +45,15 @@ class ProverMissingError(RuntimeError):
 class Proof:
     """One check of one claim.
 
-    Parameters
-    ----------
-    claim : str
-        Theorem id, such as "T5".
-    method : Method
-        ``coq``: Coq's kernel. ``symbolic``: SymPy. ``exact``: rational instances. ``link``: the proven formula against
-        the function of osdn_theory. ``mutation``: a false variant, refuted by a counterexample or by Coq.
-    statement : str
-        What exactly is checked, in one line.
-    check : function without arguments that returns a Judgement
-        It may raise: ProverMissingError counts as not run, anything else as failed.
-    name : str
-        Where the proof is to be found: a Coq theorem, a law, a function.
-    group : str
-        Proofs of one group share costly work, such as a compilation: they run one after the other in one process.
+    - `claim`: Theorem id, such as "T5".
+    - `method`: ``coq``: Coq's kernel. ``symbolic``: SymPy. ``exact``: rational instances. ``link``: the
+      proven formula against the function of osdn_theory. ``mutation``: a false variant, refuted by a
+      counterexample or by Coq.
+    - `statement`: What exactly is checked, in one line.
+    - `check`: It may raise: ProverMissingError counts as not run, anything else as failed.
+    - `name`: Where the proof is to be found: a Coq theorem, a law, a function.
+    - `group`: Proofs of one group share costly work, such as a compilation: they run one after the other in
+      one process.
     """
 
     claim: str

@@ -29,20 +29,12 @@ REFERENCE_DTYPES = (*KERNEL_DTYPES, torch.float64)
 class Limits:
     """What an implementation takes beyond what is right in itself.
 
-    Attributes
-    ----------
-    dtypes : tuple of torch.dtype
-        Of q, k, v, beta and g.
-    features : int or None
-        Largest K and V.
-    launches : bool
-        Whether it is made of Triton kernels, which run on some devices only.
-    rounds_state : bool
-        Whether products take the memory in the inputs' dtype.
-    per_feature : bool
-        Whether a state gate has an entry for each key feature.
-    intermediate : bool
-        Whether it can return the states between chunks.
+    - `dtypes`: Of q, k, v, beta and g.
+    - `features`: Largest K and V.
+    - `launches`: Whether it is made of Triton kernels, which run on some devices only.
+    - `rounds_state`: Whether products take the memory in the inputs' dtype.
+    - `per_feature`: Whether a state gate has an entry for each key feature.
+    - `intermediate`: Whether it can return the states between chunks.
     """
 
     dtypes: tuple[torch.dtype, ...] = REFERENCE_DTYPES
@@ -70,23 +62,13 @@ class Gates(NamedTuple):
 class ScanArguments:
     """A call of `osdn_preconditioner` after its checks.
 
-    Attributes
-    ----------
-    k : [B, T, H, K]
-        As given, possibly not contiguous.
-    g : [B, T, H] or None
-        At least `FORGOTTEN`.
-    rule : Rule
-    anchor : [N, H, K] or None
-        c in float32 (float64 for float64 keys); None is 0, and also what remains without `g`, where c cancels.
-    initial_preconditioner : [N, H, K] or None
-        d_1 in the same dtype; None is ones.
-    cu_seqlens : [N + 1] or None
-        In order and in 0 to T, whatever was given.
-    chunk_size : int
-    sequences : int
-        N: B, or the number of packed sequences.
-    sequential : bool
+    - `k` [B, T, H, K]: As given, possibly not contiguous.
+    - `g` [B, T, H] or None: At least `FORGOTTEN`.
+    - `anchor` [N, H, K] or None: c in float32 (float64 for float64 keys); None is 0, and also what remains
+      without `g`, where c cancels.
+    - `initial_preconditioner` [N, H, K] or None: d_1 in the same dtype; None is ones.
+    - `cu_seqlens` [N + 1] or None: In order and in 0 to T, whatever was given.
+    - `sequences`: N: B, or the number of packed sequences.
     """
 
     k: Tensor
@@ -104,21 +86,15 @@ class ScanArguments:
 class Arguments(ScanArguments):
     """A call of `chunk_osdn` or of its gated forms after its checks.
 
-    Attributes
-    ----------
-    q, v, beta : [B, T, H, K], [B, T, HV, V], [B, T, HV]
-        As given, possibly not contiguous; HV is a multiple of H.
-    scale : float
-        Factor of the read; K ** -0.5 unless given.
-    initial_state : [N, H, K, V] or None
-        H_0 in float32 (float64 for float64 keys); None is zero.
-    output_final_state, use_qk_l2norm_in_kernel, return_trajectory, return_intermediate_states : bool
-    state_gate : [B, T, HV] or [B, T, HV, K], or None
-        Log gates of the memory, at least `FORGOTTEN`; `g` is that of d in gated forms too.
-    initial_rest : [N, H, K] or None
-        What float32 leaves of d_1.
-    pool, state_indices : AnyState [S, ...] and [N], or None
-        Where `initial_state` comes from and the final state goes.
+    - `q`, `v`, `beta` [B, T, H, K], [B, T, HV, V], [B, T, HV]: As given, possibly not contiguous; HV is a
+      multiple of H.
+    - `scale`: Factor of the read; K ** -0.5 unless given.
+    - `initial_state` [N, H, K, V] or None: H_0 in float32 (float64 for float64 keys); None is zero.
+    - `state_gate` [B, T, HV] or [B, T, HV, K], or None: Log gates of the memory, at least `FORGOTTEN`; `g`
+      is that of d in gated forms too.
+    - `initial_rest` [N, H, K] or None: What float32 leaves of d_1.
+    - `pool`, `state_indices`, AnyState [S, ...] and [N], or None: Where `initial_state` comes from and the
+      final state goes.
     """
 
     q: Tensor

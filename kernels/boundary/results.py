@@ -26,11 +26,7 @@ class State(NamedTuple):
 class ExactState(NamedTuple):
     """A `State` from which `chunk_osdn` goes on bit for bit as if it had not stopped; others start without the rest.
 
-    Attributes
-    ----------
-    state, preconditioner
-    rest : [N, H, K] float32
-        What float32 leaves of d.
+    - `rest` [N, H, K] float32: What float32 leaves of d.
     """
 
     state: Tensor
@@ -59,16 +55,12 @@ class ScanPaths(NamedTuple):
 class Trajectory(NamedTuple):
     """What each token met in the run that made the output; detached from autograd.
 
-    Attributes
-    ----------
-    preconditioner : [B, T, H, K] float32
-        d_t that token t was written with, as the kernel itself computed it.
-    alignment : [B, T, H] float32
-        a_t = <d_t, k_t * k_t>, of that d_t.
-    residual_ratio : [B, T, HV] float32
-        (1 - beta_t a_t)^2, the token loss after the write over the one before it (T3).
-    scan : ScanPaths or None
-        How the chunkwise operator found the d_t; None from the others.
+    - `preconditioner` [B, T, H, K] float32: d_t that token t was written with, as the kernel itself
+      computed it.
+    - `alignment` [B, T, H] float32: a_t = <d_t, k_t * k_t>, of that d_t.
+    - `residual_ratio` [B, T, HV] float32: (1 - beta_t a_t)^2, the token loss after the write over the one
+      before it (T3).
+    - `scan`: How the chunkwise operator found the d_t; None from the others.
     """
 
     preconditioner: Tensor

@@ -38,20 +38,17 @@ LABELS: Mapping[str, str] = {
 class ConvergenceData:
     """Curves of one context under several rules, float64, natural logarithms.
 
-    Attributes
-    ----------
-    log_suboptimality : mapping from rule to (J+1,)
-        log(F(S_j) - F*), minus infinity where the minimum is reached exactly.
-    bounds : mapping from name to (J+1,)
-        The right sides, in the same units: ``"full"`` and, where G is exactly diagonal, ``"diagonal"``
-        against right-Newton (T10); ``"diagonal_agnostic"`` against the best fixed diagonal.
-    vacuous_until : int or None
-        The first step at which :attr:`log_bound` lies below its starting value; None if it is not reached.
-    vacuous_sum : mapping from rule to float
-        C = L^2 |P_1 - P*|^2, for the bounds against right-Newton: vacuous until T > C.
-    parameters : mapping
-        Condition number, dimensions, steps, eta, L, P_1, and the best fixed diagonal with its worst-case
-        contraction per step.
+    - `log_suboptimality`, mapping from rule to (J+1,): log(F(S_j) - F*), minus infinity where the minimum
+      is reached exactly.
+    - `bounds`, mapping from name to (J+1,): The right sides, in the same units: ``"full"`` and, where G is
+      exactly diagonal, ``"diagonal"`` against right-Newton (T10); ``"diagonal_agnostic"`` against the best
+      fixed diagonal.
+    - `vacuous_until`: The first step at which :attr:`log_bound` lies below its starting value; None if it
+      is not reached.
+    - `vacuous_sum`, mapping from rule to float: C = L^2 |P_1 - P*|^2, for the bounds against right-Newton:
+      vacuous until T > C.
+    - `parameters`: Condition number, dimensions, steps, eta, L, P_1, and the best fixed diagonal with its
+      worst-case contraction per step.
     """
 
     log_suboptimality: Mapping[str, Array]

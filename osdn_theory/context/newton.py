@@ -39,35 +39,22 @@ Label = Literal["gradient", "fixed_diagonal", "diagonal", "full", "newton"]
 class ContextTrajectory:
     """Iterates S_{j+1} = S_j - grad F(S_j) P_j of J steps on one context, float64.
 
-    Attributes
-    ----------
-    form : str
-        ``"gradient"``, ``"fixed_diagonal"``, ``"diagonal"``, ``"full"`` or ``"newton"``.
-    eta : (...) or None
-        Step on the ratio; None where the preconditioner is fixed.
-    smoothness : (...)
-        L.
-    states : (..., J+1, V, K)
-    preconditioners : (..., J+1, K) or (..., J+1, K, K)
-        P_j, as a diagonal or in full.
-    ratios : (..., J)
-        rho_j = (F(S_{j+1}) - F*) / (F(S_j) - F*). NaN once F(S_j) = F* exactly; zero where the square
-        underflows, which `log_suboptimality` does not.
-    log_suboptimality : (..., J+1)
-        Natural logarithm of F(S_j) - F*; -inf once the minimum is reached exactly.
-    initial_suboptimality : (...)
-        F(S_1) - F*.
-    minimizer : (..., V, K)
-        S*, of least norm.
-    gram, newton : (..., K, K)
-        G and the right-Newton comparator P* = G^+.
-    diagonal_gram : (...) bool
-        Whether G is exactly diagonal, so that P* is a diagonal too.
-    directions : (..., J+1, V, R)
-        E_j R^T divided by its Frobenius norm; zero where E_j R^T is.
-    root : (..., R, K)
-        R, from the singular values of the keys; G = R^T R.
-    keys, values : (..., T, K), (..., T, V)
+    - `form`: ``"gradient"``, ``"fixed_diagonal"``, ``"diagonal"``, ``"full"`` or ``"newton"``.
+    - `eta` (...) or None: Step on the ratio; None where the preconditioner is fixed.
+    - `smoothness` (...): L.
+    - `states` (..., J+1, V, K)
+    - `preconditioners` (..., J+1, K) or (..., J+1, K, K): P_j, as a diagonal or in full.
+    - `ratios` (..., J): rho_j = (F(S_{j+1}) - F*) / (F(S_j) - F*). NaN once F(S_j) = F* exactly; zero where
+      the square underflows, which `log_suboptimality` does not.
+    - `log_suboptimality` (..., J+1): Natural logarithm of F(S_j) - F*; -inf once the minimum is reached
+      exactly.
+    - `initial_suboptimality` (...): F(S_1) - F*.
+    - `minimizer` (..., V, K): S*, of least norm.
+    - `gram`, `newton` (..., K, K): G and the right-Newton comparator P* = G^+.
+    - `diagonal_gram` (...) bool: Whether G is exactly diagonal, so that P* is a diagonal too.
+    - `directions` (..., J+1, V, R): E_j R^T divided by its Frobenius norm; zero where E_j R^T is.
+    - `root` (..., R, K): R, from the singular values of the keys; G = R^T R.
+    - `keys`, `values` (..., T, K), (..., T, V)
     """
 
     form: Label

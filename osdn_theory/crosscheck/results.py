@@ -23,26 +23,18 @@ EXIT_CONFIRMED, EXIT_CONTRADICTED, EXIT_UNOBSERVED = 0, 1, 3
 class Comparison:
     """One quantity of a kernel against float64.
 
-    Attributes
-    ----------
-    name : str
-        ``"o"``, ``"S"``, ``"d"``, ``"a"``, ``"q"``, or ``"grad k"`` and so on.
-    title : str
-        In words, with where the number comes from.
-    tokens : (P,) int
-        Numbers of tokens read, from 1.
-    error : (B, H, P)
-        ||kernel - exact|| / ||exact|| per token; absolute where the exact value vanishes, infinite for NaN.
-    bound : (B, H, P) or None
-        What rounding explains, on the same scale. None: nothing is claimed, see `basis`.
-    excess : (B, H, P) or None
-        Largest entry of |kernel - exact| / its own bound; beyond 1 rounding does not explain it.
-    ulps : mapping from label to count
-        Entries by their error in ulps of `dtype`.
-    dtype : str
-        What the kernel stores the quantity in.
-    basis : str
-        Where the bound comes from.
+    - `name`: ``"o"``, ``"S"``, ``"d"``, ``"a"``, ``"q"``, or ``"grad k"`` and so on.
+    - `title`: In words, with where the number comes from.
+    - `tokens` (P,) int: Numbers of tokens read, from 1.
+    - `error` (B, H, P): ||kernel - exact|| / ||exact|| per token; absolute where the exact value vanishes,
+      infinite for NaN.
+    - `bound` (B, H, P) or None: What rounding explains, on the same scale. None: nothing is claimed, see
+      `basis`.
+    - `excess` (B, H, P) or None: Largest entry of |kernel - exact| / its own bound; beyond 1 rounding does
+      not explain it.
+    - `ulps`, mapping from label to count: Entries by their error in ulps of `dtype`.
+    - `dtype`: What the kernel stores the quantity in.
+    - `basis`: Where the bound comes from.
     """
 
     name: str
@@ -157,25 +149,16 @@ class Symptom:
 class Curve:
     """log10 of the product of residual ratios so far, one head, from the kernel's own reads (T6).
 
-    Attributes
-    ----------
-    index : tuple of int
-        Batch and head.
-    kernel, exact : (T,)
-        Sums of log10 q_t; minus infinity from an exact zero on.
-    guaranteed, least : (T,)
-        The largest and the smallest exact product that the kernel's reads leave possible, rounding being within its
-        bound.
-    bound : (T,) or None
-        t log10(C/t), where T6 applies.
-    constant : float or None
-        C.
-    ratio, exact_ratio, floor : (T,)
-        log10 q_t of the kernel, of exact arithmetic, and the level below which rounding hides it.
-    ends : int or None
-        First token from which on rounding may hide every residual; None: it never does.
-    departs : int or None
-        First token whose ratio is in fact off by more than a factor of two.
+    - `index`: Batch and head.
+    - `kernel`, `exact` (T,): Sums of log10 q_t; minus infinity from an exact zero on.
+    - `guaranteed`, `least` (T,): The largest and the smallest exact product that the kernel's reads leave
+      possible, rounding being within its bound.
+    - `bound` (T,) or None: t log10(C/t), where T6 applies.
+    - `constant`: C.
+    - `ratio`, `exact_ratio`, `floor` (T,): log10 q_t of the kernel, of exact arithmetic, and the level
+      below which rounding hides it.
+    - `ends`: First token from which on rounding may hide every residual; None: it never does.
+    - `departs`: First token whose ratio is in fact off by more than a factor of two.
     """
 
     index: tuple[int, ...]
@@ -203,14 +186,10 @@ class Curve:
 class NewtonDistances:
     """Relative distance of states from the ridge least squares of the same prefix, and from the right-Newton write.
 
-    Attributes
-    ----------
-    tokens : (P,) int
-    kernel, exact : (B, H, P)
-        ||S_t - S_t^RLS|| / ||S_t^RLS||.
-    ridge : float
-    right_newton, exact_right_newton : (B, H, T)
-        |1 - a_t| of the kernel, where it returns a_t, and exact: zero where a full write is the right-Newton one (T4).
+    - `tokens` (P,) int
+    - `kernel`, `exact` (B, H, P): ||S_t - S_t^RLS|| / ||S_t^RLS||.
+    - `right_newton`, `exact_right_newton` (B, H, T): |1 - a_t| of the kernel, where it returns a_t, and
+      exact: zero where a full write is the right-Newton one (T4).
     """
 
     tokens: Tokens
@@ -226,22 +205,11 @@ class NewtonDistances:
 class CrossCheck:
     """A kernel beside the exact trajectory on one stream.
 
-    Attributes
-    ----------
-    statement : mapping
-        What the kernel is taken to compute.
-    stream, rule, dtype, device, configuration : str
-    shape : mapping
-        B, H, T, K and V.
-    comparisons : tuple of Comparison
-    verdicts : tuple of Verdict
-    symptoms : tuple of Symptom
-        Empty unless something is outside its bound.
-    curve : Curve or None
-        Of the head where the product of the exact ratios is smallest.
-    newton : NewtonDistances or None
-    notes : tuple of str
-        What could not be looked at, and why.
+    - `statement`: What the kernel is taken to compute.
+    - `shape`: B, H, T, K and V.
+    - `symptoms`: Empty unless something is outside its bound.
+    - `curve`: Of the head where the product of the exact ratios is smallest.
+    - `notes`: What could not be looked at, and why.
     """
 
     statement: Mapping[str, str]

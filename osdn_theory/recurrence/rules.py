@@ -19,24 +19,17 @@ class CalibrationRule:
 
     with the feature :math:`x_t = k_t \odot k_t`, or :math:`\beta_t k_t \odot k_t` when `beta_aware`.
 
-    Parameters
-    ----------
-    eta : float >= 0
-        Hypergradient step.
-    d_min, d_max : float or (..., K) array
-        The box, per coordinate if arrays; ``-inf`` and ``inf`` switch a side off.
-    forgetting : float or (...) array in (0, 1], or "token"
-        :math:`\gamma`: one constant, one per leading axis (per head), or ``"token"`` to read
-        ``stream.forget_gate``. A stream's forget gate is ignored unless this is ``"token"``.
-    anchor : float or (..., K) array, or "initial"
-        :math:`c`, the point that forgetting decays towards: 0 is the authors' APF, ``"initial"``
-        is :math:`d_1`.
-    normalize_feedback : bool
-        :math:`w_t = 1/(\|k_t\|^2 + \varepsilon)` instead of 1.
-    beta_aware : bool
-        Feedback :math:`\beta_t(1 - \beta_t a_t)s_t`, for gated recurrences.
-    epsilon : float > 0
-        :math:`\varepsilon` of the normalised feedback.
+    - `eta`: Hypergradient step.
+    - `d_min`, `d_max`, float or (..., K) array: The box, per coordinate if arrays; ``-inf`` and ``inf``
+      switch a side off.
+    - `forgetting`, float or (...) array in (0, 1], or "token": :math:`\gamma`: one constant, one per
+      leading axis (per head), or ``"token"`` to read ``stream.forget_gate``. A stream's forget gate is
+      ignored unless this is ``"token"``.
+    - `anchor`, float or (..., K) array, or "initial": :math:`c`, the point that forgetting decays towards:
+      0 is the authors' APF, ``"initial"`` is :math:`d_1`.
+    - `normalize_feedback`: :math:`w_t = 1/(\|k_t\|^2 + \varepsilon)` instead of 1.
+    - `beta_aware`: Feedback :math:`\beta_t(1 - \beta_t a_t)s_t`, for gated recurrences.
+    - `epsilon`: :math:`\varepsilon` of the normalised feedback.
 
     Raises ValueError: for a negative or non-finite step, an empty box, or forgetting outside (0, 1].
     """

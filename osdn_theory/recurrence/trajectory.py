@@ -33,29 +33,17 @@ class Carry:
 class Trajectory:
     """A stream under a recurrence, token by token, float64.
 
-    Attributes
-    ----------
-    stream : Stream
-    rule : CalibrationRule or None
-        None where d does not follow the calibrate step (Preconditioned DeltaNet).
-    recurrence : str
-        ``"delta_net"``, ``"osdn"``, ``"gated_delta_net"``, ``"kda"`` or ``"preconditioned_delta_net"``.
-    scale : float
-    outputs : (..., T, V)
-        o_t = scale * S_t q_t, read after the write.
-    preconditioner : (..., T, K)
-        d_t used to write token t, before that token's calibration.
-    alignment : (..., T)
-        a_t = <d_t, k_t^2>.
-    residuals : (..., T, V)
-        v_t minus the (decayed) state's read of k_t, before the write.
-    states : (..., T, V, K) or None
-        S_t after the write of token t, if asked for.
-    initial_state, final_state : (..., V, K)
-    initial_preconditioner, final_preconditioner : (..., K)
-    anchor : (..., K)
-        c, the point that forgetting decays towards.
-    carry : Carry
+    - `rule`: None where d does not follow the calibrate step (Preconditioned DeltaNet).
+    - `recurrence`: ``"delta_net"``, ``"osdn"``, ``"gated_delta_net"``, ``"kda"`` or
+      ``"preconditioned_delta_net"``.
+    - `outputs` (..., T, V): o_t = scale * S_t q_t, read after the write.
+    - `preconditioner` (..., T, K): d_t used to write token t, before that token's calibration.
+    - `alignment` (..., T): a_t = <d_t, k_t^2>.
+    - `residuals` (..., T, V): v_t minus the (decayed) state's read of k_t, before the write.
+    - `states` (..., T, V, K) or None: S_t after the write of token t, if asked for.
+    - `initial_state`, `final_state` (..., V, K)
+    - `initial_preconditioner`, `final_preconditioner` (..., K)
+    - `anchor` (..., K): c, the point that forgetting decays towards.
     """
 
     stream: Stream

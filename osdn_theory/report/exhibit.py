@@ -15,17 +15,10 @@ from osdn_theory.base.validation import require
 class Exhibit:
     """A figure or a table of the report, with the sentence that says what to see in it.
 
-    Parameters
-    ----------
-    name : str
-        File name of the figure, without suffix: lower-case letters, digits, ``-`` and ``_``.
-    title, caption : str
-        Plain text; the caption states the numbers it speaks of.
-    figure : Figure, optional
-    header, rows : sequences of str, optional
-        A table: column names, and rows of as many cells.
-    data : mapping
-        The numbers behind it, for results.json.
+    - `name`: File name of the figure, without suffix: lower-case letters, digits, ``-`` and ``_``.
+    - `title`, `caption`: Plain text; the caption states the numbers it speaks of.
+    - `header`, `rows`: A table: column names, and rows of as many cells.
+    - `data`: The numbers behind it, for results.json.
 
     Raises ValueError: if the name cannot be a file name, or a row does not fit the header.
     """

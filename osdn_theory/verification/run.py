@@ -111,20 +111,11 @@ EXIT_HOLDS, EXIT_VIOLATED, EXIT_UNDECIDED = 0, 1, 3
 class Verification:
     """Verdicts of one run of `verify`, and what it takes to repeat it.
 
-    Attributes
-    ----------
-    checks : list of BoundCheck
-    streams : dict
-        Name and description of every stream covered.
-    seed, seeds : int
-        First seed, and how many draws of every synthetic stream.
-    environment : dict
-        Versions and machine.
-    command : str
-    elapsed_s : float
-        Wall-clock seconds.
-    selection : Selection
-        What was asked for.
+    - `streams`: Name and description of every stream covered.
+    - `seed`, `seeds`: First seed, and how many draws of every synthetic stream.
+    - `environment`: Versions and machine.
+    - `elapsed_s`: Wall-clock seconds.
+    - `selection`: What was asked for.
     """
 
     checks: list[BoundCheck]

@@ -39,18 +39,10 @@ _REFUSED = 50.0
 class TightenResult:
     """The smallest slack found for one bound.
 
-    Attributes
-    ----------
-    theorem, title : str
-    slack : float
-        rhs / lhs at the best point; 1 is attained, below 1 would be a violation.
-    attained : bool
-        Whether it is 1 up to `ATTAINED`.
-    note : str
-        What is known about equality.
-    parameters : dict
-        Sizes and the step of the best point.
-    evaluations : int
+    - `slack`: rhs / lhs at the best point; 1 is attained, below 1 would be a violation.
+    - `attained`: Whether it is 1 up to `ATTAINED`.
+    - `note`: What is known about equality.
+    - `parameters`: Sizes and the step of the best point.
     """
 
     theorem: str

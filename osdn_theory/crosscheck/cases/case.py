@@ -57,29 +57,19 @@ FROZEN_RULE: Mapping[str, Callable[..., Trajectory]] = {
 class Case:
     """Inputs that a kernel and the exact recurrence share, bit by bit. Leading axes are (B, H).
 
-    Attributes
-    ----------
-    stream : Stream
-        Queries, keys, values and beta that `dtype` holds.
-    rule : CalibrationRule
-        That of DeltaNet where the kernel does not calibrate.
-    recurrence : str
-    dtype : str
-    scale : float
-    initial_state : (B, H, V, K)
-    initial_preconditioner : (B, H, K)
-        d_1; of Preconditioned DeltaNet A_0, the Gram diagonal that it starts from.
-    anchor : (B, H, K)
-    log_gate, log_state_gate : (B, H, T) or None
-        What the kernel is given as g or g_d: float32 values whose exponentials are the gates of the stream. The state
-        gate of KDA is (B, H, T, K).
-    log_gram_decay, gram_weight : (B, H, T) or None
-        Of Preconditioned DeltaNet: the logarithm of the Gram diagonal's decay, float32, and the weight of each key in
-        it, which `dtype` holds.
-    key_norm : "exact", "floored" or None
-        How the recurrence normalises queries and keys.
-    group : int
-        How many heads in a row have queries, keys, forgetting, anchor and d_1 in common, which the kernel gets once.
+    - `stream`: Queries, keys, values and beta that `dtype` holds.
+    - `rule`: That of DeltaNet where the kernel does not calibrate.
+    - `initial_state` (B, H, V, K)
+    - `initial_preconditioner` (B, H, K): d_1; of Preconditioned DeltaNet A_0, the Gram diagonal that it
+      starts from.
+    - `anchor` (B, H, K)
+    - `log_gate`, `log_state_gate` (B, H, T) or None: What the kernel is given as g or g_d: float32 values
+      whose exponentials are the gates of the stream. The state gate of KDA is (B, H, T, K).
+    - `log_gram_decay`, `gram_weight` (B, H, T) or None: Of Preconditioned DeltaNet: the logarithm of the
+      Gram diagonal's decay, float32, and the weight of each key in it, which `dtype` holds.
+    - `key_norm`: How the recurrence normalises queries and keys.
+    - `group`: How many heads in a row have queries, keys, forgetting, anchor and d_1 in common, which the
+      kernel gets once.
     """
 
     stream: Stream

@@ -101,27 +101,15 @@ class BackwardResult:
 class Examination:
     """All that was asked of a kernel, what would have been seen, and what was.
 
-    Attributes
-    ----------
-    statement : mapping
-        What the kernel is taken to compute, and how it is called.
-    dtype, device : str
-    exercises : tuple of ExerciseResult
-    streams : tuple of CrossCheck
-        On streams that the theorems speak of.
-    power : Power or None
-        For every known fault how far it would have stood out, and where; None where no exercise was put.
-    explanations : tuple of Explanation
-        Faults that explain what is off; none if nothing is.
-    backward : BackwardResult or None
-        Gradients, where they were compared.
-    invariances : tuple of Invariance
-    unmet : tuple of str
-        Requirements that are not met, in words.
-    not_exercised : tuple of str
-        What no exercise used, with the reason.
-    versions : mapping from library to version
-        What the kernel ran with; empty where that is not known.
+    - `statement`: What the kernel is taken to compute, and how it is called.
+    - `streams`: On streams that the theorems speak of.
+    - `power`: For every known fault how far it would have stood out, and where; None where no exercise was
+      put.
+    - `explanations`: Faults that explain what is off; none if nothing is.
+    - `backward`: Gradients, where they were compared.
+    - `unmet`: Requirements that are not met, in words.
+    - `not_exercised`: What no exercise used, with the reason.
+    - `versions`, mapping from library to version: What the kernel ran with; empty where that is not known.
     """
 
     statement: Mapping[str, str]

@@ -68,55 +68,32 @@ DECAY: Mapping[str, str] = {
 class Adapter:
     """A kernel and the statement of what it is taken to compute.
 
-    Attributes
-    ----------
-    name : str
-    call : callable
-        Takes its arguments by name. Returns o, or a tuple with o, the final state and the trajectory. The final state
-        is a tensor [B, H, K, V], or has the fields ``state`` and ``preconditioner``; the trajectory has
-        ``preconditioner`` [B, T, H, K] and ``alignment`` [B, T, H]. A kernel of the preconditioner alone returns
-        (d [B, T, H, K], the d handed on [B, H, K]).
-    recurrence : str
-        One of `RECURRENCES`.
-    order : "chunk", "recurrent" or "unknown"
-        The order of operations, which its rounding bound depends on; unknown is held to the wider of both.
-    parameters : frozenset of str
-        Out of `ARGUMENTS`: what it takes.
-    defaults : mapping
-        What it does when left alone.
-    options : mapping
-        Arguments passed in every call.
-    names : mapping
-        Its own names of arguments in `parameters`, where they differ.
-    layout : "time first" or "head first"
-        [B, T, H, ...], or [B, H, T, ...] for everything that has tokens.
-    state_layout : "KV" or "VK"
-        States [B, H, K, V], or [B, H, V, K].
-    fixed_scale : "K^-1/2", "1" or None
-        Its factor of the read where it takes no `scale`.
-    results : mapping
-        Places of "o", "state", "trajectory" and "gram_diagonal" in the tuple that it returns; without "state" it hands
-        none on.
-    findings : tuple of str
-        What was found out about it by reading its signature and by calling it.
-    required : frozenset of str
-        Arguments of `parameters` without a default: given None where a call has nothing to say.
-    aliases : mapping
-        Its own arguments that are given another one's tensor.
-    gate_form : "log" or "factor"
-        Whether g is the logarithm of the gate, or the gate.
-    multiple : int
-        Sequences are filled up to a multiple of so many tokens, with tokens that write nothing.
-    key_norm : "exact", "floored" or None
-        How it normalises queries and keys itself.
-    feature_gates : bool
-        Whether g of Preconditioned DeltaNet has one gate per feature.
-    gate_optional : bool
-        Whether it takes g = None, for a memory that does not decay.
-    dtype : "float32", "bfloat16", "float16" or None
-        The dtype of inputs in which it was recognised.
-    stated : frozenset of str
-        Fields that were stated rather than found.
+    - `call`: Takes its arguments by name. Returns o, or a tuple with o, the final state and the trajectory.
+      The final state is a tensor [B, H, K, V], or has the fields ``state`` and ``preconditioner``; the
+      trajectory has ``preconditioner`` [B, T, H, K] and ``alignment`` [B, T, H]. A kernel of the
+      preconditioner alone returns (d [B, T, H, K], the d handed on [B, H, K]).
+    - `recurrence`: One of `RECURRENCES`.
+    - `order`: The order of operations, which its rounding bound depends on; unknown is held to the wider of
+      both.
+    - `parameters`: Out of `ARGUMENTS`: what it takes.
+    - `defaults`: What it does when left alone.
+    - `options`: Arguments passed in every call.
+    - `names`: Its own names of arguments in `parameters`, where they differ.
+    - `layout`: [B, T, H, ...], or [B, H, T, ...] for everything that has tokens.
+    - `state_layout`: States [B, H, K, V], or [B, H, V, K].
+    - `fixed_scale`: Its factor of the read where it takes no `scale`.
+    - `results`: Places of "o", "state", "trajectory" and "gram_diagonal" in the tuple that it returns;
+      without "state" it hands none on.
+    - `findings`: What was found out about it by reading its signature and by calling it.
+    - `required`: Arguments of `parameters` without a default: given None where a call has nothing to say.
+    - `aliases`: Its own arguments that are given another one's tensor.
+    - `gate_form`: Whether g is the logarithm of the gate, or the gate.
+    - `multiple`: Sequences are filled up to a multiple of so many tokens, with tokens that write nothing.
+    - `key_norm`: How it normalises queries and keys itself.
+    - `feature_gates`: Whether g of Preconditioned DeltaNet has one gate per feature.
+    - `gate_optional`: Whether it takes g = None, for a memory that does not decay.
+    - `dtype`: The dtype of inputs in which it was recognised.
+    - `stated`: Fields that were stated rather than found.
     """
 
     name: str
