@@ -22,6 +22,16 @@ from osdn_theory.crosscheck.alternatives.engine.mechanism import RIGHT, Mechanis
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.examination.exercises.question import Question
 from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.crosscheck.kernel.recurrences import (
+    CALIBRATING,
+    FEATURE_GATED,
+    GATED,
+    GATED_OSDN,
+    OSDN,
+    PRECONDITIONED,
+    RECURRENCES,
+    REMEMBERING,
+)
 
 Leak = Literal["nothing", "memory", "preconditioner", "both"]
 """What a packed sequence takes over from the one before it."""
@@ -150,25 +160,17 @@ def boundary_late(sequences: list[RecurrenceInputs]) -> list[RecurrenceInputs]:
 CHUNKS = (16, 32, 64, 128)
 """Chunk sizes that kernels use."""
 
-GATED_OSDN = frozenset({"osgdn", "oskda"})
-OSDN = frozenset({"osdn"}) | GATED_OSDN
-READING = OSDN | frozenset({"delta_net", "gated_delta_net", "kda", "preconditioned_delta_net"})
-"""Recurrences with a memory."""
-
-CALIBRATING = OSDN | frozenset({"preconditioner"})
-PRECONDITIONED = frozenset({"preconditioned_delta_net"})
-DECAYING = frozenset({"gated_delta_net", "kda"}) | PRECONDITIONED | GATED_OSDN
-ANY = READING | CALIBRATING
+ANY = frozenset(RECURRENCES)
 FAMILIES = {
     "any": ANY,
-    "reading": READING,
+    "reading": REMEMBERING,
     "calibrating": CALIBRATING,
-    "decaying": DECAYING,
+    "decaying": GATED,
     "preconditioned": PRECONDITIONED,
     "osdn": OSDN,
     "gated-osdn": GATED_OSDN,
     "ungated-osdn": OSDN - GATED_OSDN,
-    "featurewise": frozenset({"kda", "oskda"}),
+    "featurewise": FEATURE_GATED,
 }
 
 NORM = "use_qk_l2norm_in_kernel"
@@ -202,7 +204,7 @@ class Alternative:
     sentence: str
     formula: str
     variants: Mapping[str, Fault]
-    recurrences: frozenset[str] = READING
+    recurrences: frozenset[str] = REMEMBERING
     needs: frozenset[str] = frozenset()
     approximate: bool = False
 

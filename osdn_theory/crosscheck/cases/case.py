@@ -10,7 +10,8 @@ import numpy as np
 
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import Array, as_float64, broadcastable, require
-from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR, Adapter, KeyNorm, Recurrence
+from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR, Adapter, KeyNorm
+from osdn_theory.crosscheck.kernel.recurrences import Recurrence
 from osdn_theory.recurrence.gram_diagonal import running_diagonal
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
 from osdn_theory.recurrence.solve import (

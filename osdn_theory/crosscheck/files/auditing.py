@@ -16,7 +16,6 @@ from osdn_theory.crosscheck.check import judge, truth
 from osdn_theory.crosscheck.evidence.limits import models_of
 from osdn_theory.crosscheck.evidence.observation import Observation, before_reads, observe_answer
 from osdn_theory.crosscheck.files.format import (
-    GATED,
     INPUTS,
     OPTIONAL_INPUTS,
     PER_SEQUENCE,
@@ -24,8 +23,9 @@ from osdn_theory.crosscheck.files.format import (
     SavedCall,
 )
 from osdn_theory.crosscheck.files.reading import read_calls
-from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, CALIBRATING, Adapter
+from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, Adapter
 from osdn_theory.crosscheck.kernel.calling import Returned
+from osdn_theory.crosscheck.kernel.recurrences import CALIBRATING, GATED
 from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
 from osdn_theory.rounding import KernelModel, in_interpreter, round_rule

@@ -9,7 +9,16 @@ import numpy as np
 
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.cases.case import DTYPES
-from osdn_theory.crosscheck.kernel.adapters import Order, Recurrence, StateLayout
+from osdn_theory.crosscheck.kernel.adapters import Order, StateLayout
+from osdn_theory.crosscheck.kernel.recurrences import (
+    FEATURE_GATED,
+    GATED,
+    GATED_OSDN,
+    PRECONDITIONED,
+    RECURRENCES,
+    REMEMBERING,
+    Recurrence,
+)
 
 VERSION = 2
 """Of the format; the first one had no number."""
@@ -26,10 +35,8 @@ PER_SEQUENCE = (*STATES, "initial_preconditioner", "anchor", "preconditioner")
 BY_KEY_HEAD = ("q", "k", "g_d", "d", "alignment", "preconditioner", "initial_preconditioner", "anchor")
 """Tensors with a head for each of the keys, of which values may have a multiple; the g of OSDN too."""
 
-RECURRENCES: tuple[Recurrence, ...] = ("osdn", "osgdn", "oskda", "delta_net", "gated_delta_net", "kda")
-GATED_OSDN = ("osgdn", "oskda")
-GATED = ("gated_delta_net", "kda", *GATED_OSDN)
-FEATURE_GATED = ("kda", "oskda")
+SAVED = tuple(name for name in RECURRENCES if name in REMEMBERING - PRECONDITIONED)
+"""Recurrences that files are of."""
 
 RawArray = np.ndarray[Any, Any]
 
@@ -145,7 +152,7 @@ def check_call(label: str, call: SavedCall) -> None:
 
 def _check_numbers(label: str, call: SavedCall) -> None:
     words = {
-        "recurrence": RECURRENCES,
+        "recurrence": SAVED,
         "order": get_args(Order),
         "state_layout": (*get_args(StateLayout), None),
     }

@@ -8,7 +8,7 @@ from typing import Any
 from osdn_theory.base.tensor_files import TensorFile, open_tensors
 from osdn_theory.base.validation import require
 from osdn_theory.crosscheck.files.format import TENSORS, VERSION, SavedCall, check_call
-from osdn_theory.crosscheck.kernel.adapters import CALIBRATING
+from osdn_theory.crosscheck.kernel.recurrences import CALIBRATING
 
 OF_THE_FILE = ("osdn_run", "calls", "format")
 """Metadata that belongs to no call; the last is what other tools put there."""

@@ -24,8 +24,9 @@ from osdn_theory.crosscheck.evidence.observation import observe_answer
 from osdn_theory.crosscheck.examination.exercises.question import Answer, Question, answer
 from osdn_theory.crosscheck.fuzz.held import TrialFault, known_of
 from osdn_theory.crosscheck.fuzz.trial import AXES, Trial, parts, rebuild
-from osdn_theory.crosscheck.kernel.adapters import CALIBRATING, Adapter, adapt
+from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 from osdn_theory.crosscheck.kernel.calling import FORMS
+from osdn_theory.crosscheck.kernel.recurrences import CALIBRATING
 from osdn_theory.crosscheck.kernel.registry import resolve
 from osdn_theory.crosscheck.kernel.signature.recognition import recognise
 from osdn_theory.crosscheck.results import CrossCheck

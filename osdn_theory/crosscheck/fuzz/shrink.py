@@ -10,7 +10,7 @@ import numpy as np
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.fuzz.trial import Trial, change_arrays, cut, parts
-from osdn_theory.crosscheck.kernel.adapters import CALIBRATING
+from osdn_theory.crosscheck.kernel.recurrences import CALIBRATING
 from osdn_theory.recurrence.rules import BOUNDED
 
 Pass = Callable[[Trial], Iterator[Trial]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from osdn_theory.base.tables import read_table
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.kernel.adapters import CALIBRATING
+from osdn_theory.crosscheck.kernel.recurrences import CALIBRATING
 from osdn_theory.rounding import FLOAT32, FORMATS, Format, round_to
 
 WRITTEN_OUT = 256

@@ -16,7 +16,8 @@ from osdn_theory.crosscheck.evidence.comparison import per_token
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of
 from osdn_theory.crosscheck.gradients.check import PER_TOKEN, GradedGradients, altered_gradients
 from osdn_theory.crosscheck.gradients.reference import Backward
-from osdn_theory.crosscheck.kernel.adapters import CALIBRATING, Adapter
+from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.crosscheck.kernel.recurrences import CALIBRATING
 from osdn_theory.rounding import BFLOAT16, round_to
 
 _FAULTS = read_table(Path(__file__).with_name("faults.toml"))

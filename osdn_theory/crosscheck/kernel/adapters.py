@@ -6,26 +6,18 @@ from typing import Any, Literal, get_args
 
 from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.validation import require
-from osdn_theory.crosscheck.kernel.signature.reading import (
-    ARGUMENTS as ARGUMENTS,
-    FACTORS,
+from osdn_theory.crosscheck.kernel.recurrences import (
+    CALIBRATING,
+    FEATURE_GATED,
+    GATED,
     PRECONDITIONED,
-    read_signature,
+    RECURRENCES,
+    REMEMBERING,
+    TABLE,
+    Recurrence,
+    needed_arguments,
 )
-
-Recurrence = Literal[
-    "osdn",
-    "osgdn",
-    "oskda",
-    "delta_net",
-    "gated_delta_net",
-    "kda",
-    "preconditioned_delta_net",
-    "preconditioner",
-]
-RECURRENCES: tuple[Recurrence, ...] = get_args(Recurrence)
-CALIBRATING: tuple[Recurrence, ...] = ("osdn", "osgdn", "oskda", "preconditioner")
-"""Those with a preconditioner that learns."""
+from osdn_theory.crosscheck.kernel.signature.reading import ARGUMENTS as ARGUMENTS, FACTORS, read_signature
 
 Order = Literal["chunk", "recurrent", "unknown"]
 Layout = Literal["time first", "head first"]
@@ -36,31 +28,6 @@ KeyNorm = Literal["exact", "floored"]
 """How a kernel normalises queries and keys itself: x / |x|, or x / sqrt(|x|^2 + 1e-6)."""
 
 KEY_FLOOR: Mapping[KeyNorm, float] = {"exact": 0.0, "floored": 1e-6}
-
-FORMULAS: Mapping[str, str] = {
-    "osdn": "S_t = S_{t-1} + beta_t (v_t - S_{t-1} k_t)(d_t * k_t)^T, o_t = scale S_t q_t, then d calibrates",
-    "osgdn": "S_t = e^{g_t} S_{t-1} + beta_t (v_t - e^{g_t} S_{t-1} k_t)(d_t * k_t)^T, o_t = scale S_t q_t, then d "
-    "calibrates",
-    "oskda": "S_t = S_{t-1} e^{g_t} + beta_t (v_t - S_{t-1} e^{g_t} k_t)(d_t * k_t)^T, o_t = scale S_t q_t, then d "
-    "calibrates",
-    "delta_net": "S_t = S_{t-1} + beta_t (v_t - S_{t-1} k_t) k_t^T, o_t = scale S_t q_t",
-    "gated_delta_net": "S_t = e^{g_t} S_{t-1} + beta_t (v_t - e^{g_t} S_{t-1} k_t) k_t^T, o_t = scale S_t q_t",
-    "kda": "S_t = S_{t-1} e^{g_t} + beta_t (v_t - S_{t-1} e^{g_t} k_t) k_t^T, o_t = scale S_t q_t",
-    "preconditioned_delta_net": "A_t = e^{a_t} A_{t-1} + b_t k_t^2, d_t = 1.5^{-softsign(log(A_t + 1e-6) + 0.2)}, "
-    "S_t = e^{g_t} S_{t-1} + beta_t (v_t - e^{g_t} S_{t-1} k_t)(d_t * k_t)^T, o_t = scale S_t q_t",
-    "preconditioner": "d_{t+1} = clip[c + e^{g_t} (d_t - c) + eta w_t (1 - <d_t, k_t^2>) k_t^2, d_min, d_max]",
-}
-
-DECAY: Mapping[str, str] = {
-    "osdn": "g forgets the preconditioner, after the write; the memory does not decay",
-    "osgdn": "g decays the memory before the residual is formed; g_d forgets the preconditioner, after the write",
-    "oskda": "g decays the memory feature by feature before the residual is formed; g_d forgets the preconditioner",
-    "delta_net": "none",
-    "gated_delta_net": "g decays the memory before the residual is formed",
-    "kda": "g decays the memory feature by feature before the residual is formed",
-    "preconditioned_delta_net": "g decays the memory before the residual is formed, g_atk the Gram diagonal",
-    "preconditioner": "g forgets the preconditioner, in the calibrate step",
-}
 
 
 @show_briefly
@@ -128,17 +95,17 @@ class Adapter:
     @property
     def gated(self) -> bool:
         """Whether its memory decays."""
-        return self.recurrence in ("gated_delta_net", "kda", "preconditioned_delta_net", "osgdn", "oskda")
+        return self.recurrence in GATED
 
     @property
     def gates_features(self) -> bool:
         """Whether its memory decays by one number per feature, not per token."""
-        return self.recurrence in ("kda", "oskda") or (self.preconditioned and self.feature_gates)
+        return self.recurrence in FEATURE_GATED or (self.preconditioned and self.feature_gates)
 
     @property
     def preconditioned(self) -> bool:
         """Whether its d follows from a running Gram diagonal, as in Preconditioned DeltaNet."""
-        return self.recurrence == "preconditioned_delta_net"
+        return self.recurrence in PRECONDITIONED
 
     @property
     def calibrates(self) -> bool:
@@ -159,7 +126,7 @@ class Adapter:
     @property
     def reads(self) -> bool:
         """Whether it has a memory and an output."""
-        return self.recurrence != "preconditioner"
+        return self.recurrence in REMEMBERING
 
     def statement(self) -> dict[str, str]:
         """What the cross-check takes the kernel to compute: shown with every result."""
@@ -168,8 +135,8 @@ class Adapter:
         statement = {
             "kernel": self.name,
             "recurrence": self.recurrence,
-            "computes": FORMULAS[self.recurrence],
-            "decay": DECAY[self.recurrence] if "g" in self.parameters else "none",
+            "computes": TABLE[self.recurrence]["computes"],
+            "decay": TABLE[self.recurrence]["decay"] if "g" in self.parameters else "none",
             "order of operations": self.order,
             "layout": self._layouts(),
             "arguments": ", ".join(self._argument(name) for name in ARGUMENTS if name in self.parameters),
@@ -260,25 +227,12 @@ def _state(adapter: Adapter, stated: Mapping[str, Any]) -> Adapter:
         takes = "scale" in adapter.parameters
         require(not takes, f"fixed_scale: {adapter.name} takes a scale")
     adapter = replace(adapter, **stated, stated=adapter.stated | set(stated))
-    needed = _NEEDED[adapter.recurrence] - adapter.parameters
+    needed = needed_arguments(adapter.recurrence) - adapter.parameters
     require(
         "recurrence" not in stated or not needed,
         f"recurrence: {adapter.name} takes no {', '.join(sorted(needed))}, which {adapter.recurrence} needs",
     )
     return adapter
-
-
-_MEMORY = frozenset({"q", "k", "v", "beta"})
-_NEEDED: Mapping[Recurrence, frozenset[str]] = {
-    "osdn": _MEMORY,
-    "osgdn": _MEMORY | {"g"},
-    "oskda": _MEMORY | {"g"},
-    "delta_net": _MEMORY,
-    "gated_delta_net": _MEMORY | {"g"},
-    "kda": _MEMORY | {"g"},
-    "preconditioned_delta_net": _MEMORY | PRECONDITIONED - {"initial_A_state"} | {"g"},
-    "preconditioner": frozenset({"k"}),
-}
 
 
 def _declared_order(kernel: Callable[..., Any]) -> Order | None:

@@ -11,7 +11,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from osdn_theory.crosscheck.kernel.adapters import Adapter, Recurrence
+from osdn_theory.crosscheck.kernel.adapters import Adapter
+from osdn_theory.crosscheck.kernel.recurrences import Recurrence
 
 HERE = Path(__file__).parent
 

@@ -8,18 +8,15 @@ import numpy as np
 
 from osdn_theory.base.validation import Array
 from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs
-from osdn_theory.crosscheck.alternatives.fault import (
-    ANY,
+from osdn_theory.crosscheck.alternatives.fault import ANY, Alternative, Change, Fault
+from osdn_theory.crosscheck.alternatives.rows.reading import GATES, on, resolve
+from osdn_theory.crosscheck.kernel.recurrences import (
     CALIBRATING,
-    DECAYING,
+    GATED,
     GATED_OSDN,
     PRECONDITIONED,
-    READING,
-    Alternative,
-    Change,
-    Fault,
+    REMEMBERING,
 )
-from osdn_theory.crosscheck.alternatives.rows.reading import GATES, on, resolve
 from osdn_theory.rounding import BFLOAT16, round_to
 
 TENSORS = {
@@ -43,7 +40,7 @@ STATES = {
 
 READERS = {
     "k": ANY,
-    "g": DECAYING | CALIBRATING,
+    "g": GATED | CALIBRATING,
     "g_d": GATED_OSDN,
     **dict.fromkeys(("initial_preconditioner", "anchor"), CALIBRATING),
     **dict.fromkeys(("g_atk", "beta_atk", "initial_A_state"), PRECONDITIONED),
@@ -81,7 +78,7 @@ def _shifted() -> Iterator[Alternative]:
 
 def _row(argument: str, key: str, sentence: str, formula: str, variants: Mapping[str, Fault]) -> Alternative:
     return Alternative(
-        key, sentence, formula, variants, READERS.get(argument, READING), frozenset({argument})
+        key, sentence, formula, variants, READERS.get(argument, REMEMBERING), frozenset({argument})
     )
 
 

@@ -10,15 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from osdn_theory.crosscheck.cases.case import DTYPES, Dtype
-from osdn_theory.crosscheck.kernel.adapters import (
-    Adapter,
-    FixedScale,
-    GateForm,
-    Layout,
-    Recurrence,
-    StateLayout,
-)
+from osdn_theory.crosscheck.kernel.adapters import Adapter, FixedScale, GateForm, Layout, StateLayout
 from osdn_theory.crosscheck.kernel.calling import KernelError
+from osdn_theory.crosscheck.kernel.recurrences import Recurrence
 from osdn_theory.crosscheck.kernel.signature.evidence import (
     FEW_SIZES,
     SIZES,

@@ -29,8 +29,9 @@ from osdn_theory.crosscheck.gradients.explanations import (
     gradient_power,
 )
 from osdn_theory.crosscheck.gradients.reference import Backward, calibration_reference, recurrence_reference
-from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, CALIBRATING
+from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS
 from osdn_theory.crosscheck.kernel.calling import KernelError
+from osdn_theory.crosscheck.kernel.recurrences import CALIBRATING
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
 from osdn_theory.streams import synthetic
 from osdn_theory.streams.transforms import with_gates
