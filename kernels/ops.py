@@ -154,6 +154,22 @@ def chunk_osgdn(call: Arguments) -> Results:
     return _solve_chunks(call)
 
 
+@takes(check_gated_call, replace(CHUNK_KERNELS, per_feature=True))
+def chunk_oskda(call: Arguments) -> Results:
+    """OS-KDA, Kimi Delta Attention with an online preconditioner, over whole sequences, in chunks (T11, T12, T17).
+
+    `chunk_osgdn` with a gate for each key feature: g [B, T, HV, K], however strong, of which ``g_d="state"`` takes the
+    mean over features too. ``d_min = d_max = 1`` is KDA.
+
+    Notes
+    -----
+    No exponential of a positive number is formed: decays between blocks of 16 tokens are products of two that are at
+    most 1, those inside a block are formed pair by pair. So no gates overflow, and none is too strong: beside float32
+    inputs sums of gates have what float32 loses of them with them, and beside 16 bits a decay is good to 4e-4 of itself.
+    """
+    return _solve_chunks(call)
+
+
 @declare(RECURRENT)
 @takes(check_call, KERNELS)
 def fused_recurrent_osdn(call: Arguments) -> Results:

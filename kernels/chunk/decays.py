@@ -1,4 +1,7 @@
-"""How the memory fades inside a chunk: sums of its log gates, and decays from differences of them (T17)."""
+"""How the memory fades inside a chunk: sums of its log gates, and decays from differences of them (T17).
+
+No exponential of a positive number is formed, so that none overflows, however strong the gates are.
+"""
 
 from typing import Any, NamedTuple
 
@@ -9,15 +12,24 @@ from torch import Tensor
 
 from ..launch.dots import dot
 from ..launch.sequences import Chunks, chunk_of
+from ..launch.runtime import tile
 from ..launch.tuning import autotune, configurations
 from ..recurrent.gates import gate_kind
 from ..scan.iterates import gate_sums
 
+UNDERFLOW: tl.constexpr = tl.constexpr(-104.0)
+"""A logarithm whose exponential is 0 in float32."""
+
+WIDEST = 64
+"""Gates of a token that one program sums, at most."""
+
 
 class GateSums(NamedTuple):
-    """Sums of the memory's log gates from each chunk's first token on, [B, T, H] float32; None where it has none.
+    """Sums of the memory's log gates from each chunk's first token on, float32; None where it has none.
 
-    `rests` is what float32 loses of them: strong gates make them large while differences of two stay small.
+    [B, T, HV] for a gate for each head, [B, T, HV, K] for one for each key feature. `rests` is what float32 loses of
+    them: strong gates make them large while differences of two stay small. There are none for gates per feature beside
+    inputs of 16 bits: the gates summed are then at least `UNDERFLOW`, and a decay is good to C * 104 * 2^-24 = 4e-4.
     """
 
     sums: Tensor | None = None
@@ -28,12 +40,16 @@ class GateSums(NamedTuple):
         """`STATE_GATE` of kernels."""
         return gate_kind(self.sums)
 
+    @property
+    def per_feature(self) -> bool:
+        return self.sums is not None and self.sums.dim() == 4
 
-@autotune(configurations([{"BH": 16}], warps=(4,)), ["H", "C"])
+
+@autotune(configurations(warps=(4,)), ["H", "C"])
 @triton.jit
 def sum_gates_kernel(
     gate, sums, rests, bounds, first, owner, length, per_sequence,
-    H: tl.constexpr, C: tl.constexpr, BH: tl.constexpr, PACKED: tl.constexpr,
+    H: tl.constexpr, C: tl.constexpr, BH: tl.constexpr, PACKED: tl.constexpr, HAS_RESTS: tl.constexpr,
 ):  # fmt: skip
     _, chunk, start, tokens = chunk_of(
         tl.program_id(0), bounds, first, owner, length, per_sequence, C, PACKED
@@ -45,22 +61,28 @@ def sum_gates_kernel(
     head = tl.program_id(1) * BH + tl.arange(0, BH)
     cell = ((start + chunk * C).to(tl.int64) + row[:, None]) * H + head[None, :]
     mask = (row < left)[:, None] & (head < H)[None, :]
-    _, wide, _ = gate_sums(tl.load(gate + cell, mask=mask, other=0.0))
+    gates = tl.load(gate + cell, mask=mask, other=0.0)
+    if not HAS_RESTS:
+        gates = tl.where(gates < UNDERFLOW, UNDERFLOW, gates)
+    _, wide, _ = gate_sums(gates)
     narrow = wide.to(tl.float32)
     tl.store(sums + cell, narrow, mask=mask)
-    tl.store(rests + cell, (wide - narrow.to(tl.float64)).to(tl.float32), mask=mask)
+    if HAS_RESTS:
+        tl.store(rests + cell, (wide - narrow.to(tl.float64)).to(tl.float32), mask=mask)
 
 
-def sum_gates(gate: Tensor | None, chunks: Chunks) -> GateSums:
-    """Of log gates [B, T, H]."""
+def sum_gates(gate: Tensor | None, chunks: Chunks, dtype: torch.dtype) -> GateSums:
+    """Of log gates [B, T, HV] or [B, T, HV, K], beside inputs of `dtype`."""
     if gate is None:
         return GateSums()
-    heads = gate.shape[2]
+    gates = gate[0, 0].numel()
     make: dict[str, Any] = {"dtype": torch.float32, "device": gate.device}
-    sums, rests = torch.empty(gate.shape, **make), torch.empty(gate.shape, **make)
-    sum_gates_kernel[lambda meta: (chunks.slots, triton.cdiv(heads, meta["BH"]))](
+    kept = gate.dim() == 3 or dtype == torch.float32
+    sums, rests = torch.empty(gate.shape, **make), torch.empty(gate.shape, **make) if kept else None
+    block = min(tile(gates), WIDEST)
+    sum_gates_kernel[(chunks.slots, triton.cdiv(gates, block))](
         gate, sums, rests, *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=heads, C=chunks.size, PACKED=chunks.packed,
+        H=gates, C=chunks.size, BH=block, PACKED=chunks.packed, HAS_RESTS=kept,
     )  # fmt: skip
     return GateSums(sums, rests)
 
@@ -68,13 +90,24 @@ def sum_gates(gate: Tensor | None, chunks: Chunks) -> GateSums:
 @triton.jit
 def load_sums(sums, rests, place, valid):
     """Sums at some tokens and their rests, zero where masked."""
-    return tl.load(sums + place, mask=valid, other=0.0), tl.load(rests + place, mask=valid, other=0.0)
+    found = tl.load(sums + place, mask=valid, other=0.0)
+    if rests is None:
+        rest = tl.zeros_like(found)
+    else:
+        rest = tl.load(rests + place, mask=valid, other=0.0)
+    return found, rest
+
+
+@triton.jit
+def decay_between(to, to_rest, since, since_rest):
+    """exp of differences of sums; 1 where one is positive, which nothing asks for."""
+    return tl.exp(tl.minimum((to - since) + (to_rest - since_rest), 0.0))
 
 
 @triton.jit
 def decay_tile(to, to_rest, since, since_rest):
     """The product of the gates after token j up to token t, [R, C]; for t before j, where nothing asks for it, 1."""
-    return tl.exp(tl.minimum((to[:, None] - since[None, :]) + (to_rest[:, None] - since_rest[None, :]), 0.0))
+    return decay_between(to[:, None], to_rest[:, None], since[None, :], since_rest[None, :])
 
 
 @triton.jit
@@ -94,4 +127,4 @@ def gate_gradient(pairs, reads, writes, PRECISION: tl.constexpr):
 def decay_to_end(sums, rests, since, since_rest, place):
     """The product of a chunk's gates after each token, and the logarithm of all; its last token is at `place`."""
     total = tl.load(sums + place)
-    return tl.exp(tl.minimum((total - since) + (tl.load(rests + place) - since_rest), 0.0)), total
+    return decay_between(total, tl.load(rests + place), since, since_rest), total

@@ -13,6 +13,8 @@ from ..launch.sequences import Chunks, sum_by_sequence
 from ..scan.backward import scan_backward
 from ..scan.forward import Gains, scan_forward
 from .decays import sum_gates
+from .feature.fold import fold
+from .feature.pairs import pair
 from .gradients import differentiate_chunks
 from .state import keep_states, read
 from .state_backward import read_backward
@@ -116,10 +118,16 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
             initial_rest=inputs.initial_rest,
             feedback=inputs.feedback,
         )
-    gates = sum_gates(inputs.state_gate, chunks)
-    inverse = solve(k, beta, gates, write_keys(inputs, mode, gains, out, path), chunks)
+    gates = sum_gates(inputs.state_gate, chunks, k.dtype)
+    keys = write_keys(inputs, mode, gains, out, path)
+    rows, overlap = (q, k, out), None
+    if gates.per_feature:
+        rows = fold(q, k, gates, keys, chunks)
+        inverse, overlap = pair(q, k, out, beta, gates, chunks)
+    else:
+        inverse = solve(k, beta, gates, keys, chunks)
     states = new_states(inputs, chunks.slots) if options.intermediate else None
-    o, state = read(q, k, out, v, beta, inverse, gates, initial_state, states, chunks, options.scale)
+    o, state = read(*rows, v, beta, inverse, gates, overlap, initial_state, states, chunks, options.scale)
     write_key = None if mode == IDENTITY else out
     if gains is None:
         start = start_preconditioner(inputs)
@@ -169,7 +177,7 @@ def backward(
     if mode == LEARNED:
         gains = Gains(saved.gain, saved.entries, saved.clipped, saved.entries.new_empty(0))
     keys = write_keys(inputs, mode, gains, k if mode == IDENTITY else saved.write_key)
-    gates = sum_gates(inputs.state_gate, chunks)
+    gates = sum_gates(inputs.state_gate, chunks, k.dtype)
     states, x = keep_states(k, keys.out, v, beta, saved.inverse, gates, initial_state, chunks)
     grad_states, grad_missing, grad_initial = read_backward(
         q, k, keys.out, beta, saved.inverse, gates, grads.o, grads.state, chunks, options.scale,

@@ -4,6 +4,8 @@ T = (I + A)^-1 diag(beta) meets the chunk's residuals V - K H, so that neither T
 rounded is small where the residuals are. Where the memory is gated (T17), with D_tj the product of the gates after
 token j up to token t, D_t0 that of all up to t, and the gates after t up to the chunk's last token C:
 X = T (V - D_t0 K H), O = scale (D_t0 Q H + (D * tril(Q K~^T)) X), H+ = D_C0 H + K~^T D_Ct X.
+Decays for each key feature stand inside these products: Q, K and K~ come with them folded in, as does the overlap
+(see `feature`), and D_C0 alone is left.
 
 The forward pass reads inside the chain, so that neither the states nor X go through global memory; the backward pass
 forms both again and keeps them.
@@ -56,7 +58,7 @@ def times(x, block, FLIP: tl.constexpr, PRECISION: tl.constexpr):
 @autotune(CHAIN, [*KEY, "READ"])
 @triton.jit
 def memory_kernel(
-    q, k, write_key, v, beta, inverse, sums, rests, o, states, x, initial, final, bounds, first, length, scale, crowd,
+    q, k, write_key, v, beta, inverse, sums, rests, overlaps, o, states, x, initial, final, bounds, first, length, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     READ: tl.constexpr, KEEP: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr, PACKED: tl.constexpr,
@@ -99,11 +101,15 @@ def memory_kernel(
         written = found.to(dtype)
         if READ:
             queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
-            overlap = times(queries, writes if FLIP else tl.trans(writes), FLIP, PRECISION)
-            if STATE_GATE == 1:
-                decay = decay_tile(since, rest, since, rest)
-                overlap *= tl.trans(decay) if FLIP else decay
-            overlap = tl.where(down(row, FLIP) >= across(row, FLIP), overlap, 0.0).to(dtype)
+            if STATE_GATE == 2:
+                by_pair = down(row * (H * C), FLIP) + across(row, FLIP)
+                overlap = tl.load(overlaps + token * C + by_pair, mask=down(valid, FLIP), other=0.0)
+            else:
+                overlap = times(queries, writes if FLIP else tl.trans(writes), FLIP, PRECISION)
+                if STATE_GATE == 1:
+                    decay = decay_tile(since, rest, since, rest)
+                    overlap *= tl.trans(decay) if FLIP else decay
+                overlap = tl.where(down(row, FLIP) >= across(row, FLIP), overlap, 0.0).to(dtype)
             out = times(queries, entering, FLIP, PRECISION)
             if STATE_GATE == 1:
                 out *= down(tl.exp(since), FLIP)
@@ -114,11 +120,14 @@ def memory_kernel(
             tl.store(states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, held, mask=in_cell)
         if READ == 0:
             tl.store(x + token * V + by_value, written, mask=in_out)
+        last = token + (tl.minimum(tokens - i * C, C) - 1) * H
         if STATE_GATE == 1:
-            last = token + (tl.minimum(tokens - i * C, C) - 1) * H
             kept, total = decay_to_end(sums, rests, since, rest, last)
             memory = fade(memory, total, STATE_GATE)
             written = (found * down(kept, FLIP)).to(dtype)
+        if STATE_GATE == 2:
+            total = tl.load(sums + last * K + key, mask=in_key, other=0.0)
+            memory = fade(memory, down(total, FLIP), STATE_GATE)
         memory += times(tl.trans(writes), written, FLIP, PRECISION)
     if HAS_FINAL:
         tl.store(final + program.to(tl.int64) * (K * V) + cell, memory, mask=in_cell)
@@ -126,13 +135,13 @@ def memory_kernel(
 
 def launch_memory(
     q: Tensor | None, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
-    o: Tensor | None, states: Tensor | None, x: Tensor | None, initial: Tensor | None, final: Tensor | None,
+    overlap: Tensor | None, o: Tensor | None, states: Tensor | None, x: Tensor | None, initial: Tensor | None, final: Tensor | None,
     chunks: Chunks, scale: float,
 ) -> None:  # fmt: skip
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     programs = chunks.sequences * heads
     memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
-        q, k, write_key, v, beta, inverse, *gates, o, states, x, initial, final, chunks.bounds, chunks.first,
+        q, k, write_key, v, beta, inverse, *gates, overlap, o, states, x, initial, final, chunks.bounds, chunks.first,
         chunks.length, scale, crowd_of(programs), H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim,
         C=chunks.size, BK=tile(key_dim), READ=o is not None, KEEP=states is not None,
         HAS_INITIAL=initial is not None, HAS_FINAL=final is not None, PACKED=chunks.packed,
@@ -142,12 +151,15 @@ def launch_memory(
 
 def read(
     q: Tensor, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
-    initial: Tensor | None, states: Tensor | None, chunks: Chunks, scale: float,
+    overlap: Tensor | None, initial: Tensor | None, states: Tensor | None, chunks: Chunks, scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Outputs [B, T, H, V], and the final states [N, H, K, V] float32; those between go to `states` where given."""
+    """Outputs [B, T, H, V], and the final states [N, H, K, V] float32; those between go to `states` where given.
+
+    overlap [B, T, H, C]: tril(Q K~^T) with its decays, where gates are per feature.
+    """
     o = torch.empty_like(v)
     final = v.new_empty(chunks.sequences, v.shape[2], k.shape[3], v.shape[3], dtype=torch.float32)
-    launch_memory(q, k, write_key, v, beta, inverse, gates, o, states, None, initial, final, chunks, scale)
+    launch_memory(q, k, write_key, v, beta, inverse, gates, overlap, o, states, None, initial, final, chunks, scale)
     return o, final
 
 
@@ -158,5 +170,5 @@ def keep_states(
     """The states that the chunks enter with [slots, H, K, V], and X [B, T, H, V]."""
     states = v.new_empty(chunks.slots, v.shape[2], k.shape[3], v.shape[3])
     x = torch.empty_like(v)
-    launch_memory(None, k, write_key, v, beta, inverse, gates, None, states, x, initial, None, chunks, 1.0)
+    launch_memory(None, k, write_key, v, beta, inverse, gates, None, None, states, x, initial, None, chunks, 1.0)
     return states, x

@@ -33,7 +33,7 @@ def forgotten(g):
 
 @triton.jit
 def fade(memory, gate, STATE_GATE: tl.constexpr):
-    """alpha H for the log gate, one number or one for each feature (T17).
+    """alpha H for the log gate, one number or one for each feature [K], or broadcast against H (T17).
 
     Weak gates by what they take away: alpha rounded to float32 is off by the same part of an ulp at every token.
     """
@@ -41,7 +41,7 @@ def fade(memory, gate, STATE_GATE: tl.constexpr):
         gate = gate.to(tl.float32)
         kept = tl.where(gate > -0.5, 1.0, 0.0)
         factor = tl.where(gate > -0.5, forgotten(gate), tl.exp(gate))
-        if STATE_GATE == PER_FEATURE:
+        if len(gate.shape) == 1:
             kept, factor = kept[:, None], factor[:, None]
         memory = kept * memory + factor * memory
     return memory

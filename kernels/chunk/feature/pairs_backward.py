@@ -1,0 +1,166 @@
+"""Gradients through what tokens of a chunk meet of each other where every feature has a gate (`pairs`, differentiated).
+
+From gradients of the read's overlaps, P_tj = scale <do_t, x_j>, and of the system's, S_tj = -<z_t, x_j> (`gradients`):
+q_t and k_t take sums over j of P_tj and S_tj with k~_j e^{G_t - G_j}, and k~_j takes those over t with q_t and
+beta_t k_t. As there, blocks of 16 tokens meet others in products with both sides scaled to the edge between, at which
+no factor is above 1, and themselves pair by pair.
+"""
+
+from typing import NamedTuple
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ...launch.dots import dot
+from ...launch.runtime import operand_precision, single
+from ...launch.sequences import Chunks, chunk_of
+from ...launch.tuning import autotune, configurations, unrolled
+from ..decays import GateSums, decay_between, load_sums
+from ..wy import load_rows, store_rows
+
+
+class PairGradients(NamedTuple):
+    """Through pairs of tokens of a chunk alone, by value head [B, T, HV, K].
+
+    - `q`, without the factor of the read.
+    - `k`: Of k_t where it erases, without beta_t.
+    - `write_key`
+    - `gate`: float32, of G_t. Both sides of a pair are formed of the same numbers, so that what cancels in sums over
+      tokens does so to the last bits of the products.
+    """
+
+    q: Tensor
+    k: Tensor
+    write_key: Tensor
+    gate: Tensor
+
+
+@triton.jit
+def load_faded(
+    x, sums, rests, row, valid, edge, edge_rest, column, inside, stride, H: tl.constexpr, K: tl.constexpr, side: tl.constexpr
+):
+    """Rows of x times their decays up to an edge before (`side` 1) or after them (-1), float32."""
+    rows = load_rows(x, row, valid, stride, column, inside).to(tl.float32)
+    at, rest = load_sums(sums, rests, row[:, None] * (H * K) + column[None, :], valid[:, None] & inside[None, :])
+    return rows * decay_between(side * at, side * rest, side * edge[None, :], side * edge_rest[None, :])
+
+
+@autotune(
+    configurations([{"BK": 32, "BV": 64}, {"BK": 64, "BV": 64}], warps=(4,)) + unrolled(4, BK=32, BV=32),
+    ["K", "V", "C"],
+)
+@triton.jit
+def pair_backward_kernel(
+    q, k, write_key, beta, x, sums, rests, grad_o, grad_missing, pair_q, pair_key, pair_write, pair_gate, bounds, first,
+    owner, length, per_sequence, scale,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    BV: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(0) % H
+    _, chunk, start, tokens = chunk_of(
+        tl.program_id(0) // H, bounds, first, owner, length, per_sequence, C, PACKED
+    )
+    left = tokens - chunk * C
+    own = tl.program_id(1) * 16
+    if own >= left:
+        return
+    near, all_rows = tl.arange(0, 16), tl.arange(0, C)
+    row = own + near
+    valid = row < left
+    earlier = all_rows < own
+    later = (all_rows >= own + 16) & (all_rows < left)
+    column = tl.program_id(2) * BK + tl.arange(0, BK)
+    inside = column < K
+    stride = H // G * K
+    token = (start + chunk * C).to(tl.int64) * H + head
+    key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
+    q, k, write_key = q + key_token * K, k + key_token * K, write_key + key_token * K
+    x, grad_o, grad_missing = x + token * V, grad_o + token * V, grad_missing + token * V
+    sums += token * K
+    if rests is not None:
+        rests += token * K
+    within_p = tl.zeros([16, 16], tl.float32)
+    within_s = tl.zeros([16, 16], tl.float32)
+    before_p = tl.zeros([16, C], tl.float32)
+    before_s = tl.zeros([16, C], tl.float32)
+    after_p = tl.zeros([16, C], tl.float32)
+    after_s = tl.zeros([16, C], tl.float32)
+    for i in range(tl.cdiv(V, BV)):
+        value = i * BV + tl.arange(0, BV)
+        in_value = value < V
+        output = load_rows(grad_o, row, valid, H * V, value, in_value)
+        change = load_rows(grad_missing, row, valid, H * V, value, in_value)
+        written = tl.trans(load_rows(x, row, valid, H * V, value, in_value))
+        within_p += dot(output, written, PRECISION)
+        within_s -= dot(change, written, PRECISION)
+        if C > 16:
+            before = tl.trans(load_rows(x, all_rows, earlier, H * V, value, in_value))
+            before_p += dot(output, before, PRECISION)
+            before_s -= dot(change, before, PRECISION)
+            written = load_rows(x, row, valid, H * V, value, in_value)
+            after_p += dot(written, tl.trans(load_rows(grad_o, all_rows, later, H * V, value, in_value)), PRECISION)
+            after_s -= dot(
+                written, tl.trans(load_rows(grad_missing, all_rows, later, H * V, value, in_value)), PRECISION
+            )
+    since, rest = load_sums(
+        sums, rests, row[:, None] * (H * K) + column[None, :], valid[:, None] & inside[None, :]
+    )
+    queries = load_rows(q, row, valid, stride, column, inside).to(tl.float32)
+    rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
+    keys = load_rows(k, row, valid, stride, column, inside).to(tl.float32)
+    erase = rate[:, None] * keys
+    for_q = tl.zeros([16, BK], tl.float32)
+    for_key = tl.zeros([16, BK], tl.float32)
+    for_write = tl.zeros([16, BK], tl.float32)
+    if C > 16:
+        edge, edge_rest = load_sums(sums, rests, (own - 1) * (H * K) + column, inside & (own > 0))
+        writes = load_faded(write_key, sums, rests, all_rows, earlier, edge, edge_rest, column, inside, stride, H, K, -1)
+        entered = decay_between(since, rest, edge[None, :], edge_rest[None, :])
+        for_q = entered * dot(before_p, writes, PRECISION)
+        for_key = entered * dot(before_s, writes, PRECISION)
+        edge, edge_rest = load_sums(sums, rests, (own + 15) * (H * K) + column, inside & (own + 16 < left))
+        rates = tl.load(beta + token + all_rows * H, mask=later, other=0.0).to(tl.float32)
+        reads = load_faded(q, sums, rests, all_rows, later, edge, edge_rest, column, inside, stride, H, K, 1)
+        for_write = dot(after_p * scale, reads, PRECISION)
+        reads = load_faded(k, sums, rests, all_rows, later, edge, edge_rest, column, inside, stride, H, K, 1)
+        for_write += dot(after_s * rates[None, :], reads, PRECISION)
+        for_write *= decay_between(edge[None, :], edge_rest[None, :], since, rest)
+    within_p = tl.where(near[:, None] >= near[None, :], within_p, 0.0)
+    within_s = tl.where(near[:, None] > near[None, :], within_s, 0.0)
+    for j in range(tl.minimum(left - own, 16)):
+        at, at_rest = load_sums(sums, rests, (own + j) * (H * K) + column, inside)
+        decay = decay_between(since, rest, at[None, :], at_rest[None, :])
+        written = tl.load(write_key + (own + j) * stride + column, mask=inside, other=0.0).to(tl.float32)
+        here = near == j
+        p = tl.sum(tl.where(here[None, :], within_p, 0.0), 1)[:, None] * decay
+        s = tl.sum(tl.where(here[None, :], within_s, 0.0), 1)[:, None] * decay
+        for_q += p * written[None, :]
+        for_key += s * written[None, :]
+        met = tl.sum(p * queries * scale + s * erase, 0)
+        for_write += tl.where(here[:, None], met[None, :], 0.0)
+    writes = load_rows(write_key, row, valid, stride, column, inside).to(tl.float32)
+    through = queries * for_q * scale + erase * for_key - writes * for_write
+    dtype = pair_q.dtype.element_ty
+    store_rows(pair_q + token * K, row, valid, H * K, column, inside, for_q.to(dtype))
+    store_rows(pair_key + token * K, row, valid, H * K, column, inside, for_key.to(dtype))
+    store_rows(pair_write + token * K, row, valid, H * K, column, inside, for_write.to(dtype))
+    store_rows(pair_gate + token * K, row, valid, H * K, column, inside, through)
+
+
+def pair_backward(
+    q: Tensor, k: Tensor, write_key: Tensor, beta: Tensor, x: Tensor, gates: GateSums, grad_o: Tensor,
+    grad_missing: Tensor, chunks: Chunks, scale: float,
+) -> PairGradients:  # fmt: skip
+    """Backward of `pairs.pair`, whose inverse's part is `grad_missing` [B, T, HV, V], Z."""
+    key_dim, (heads, value_dim) = k.shape[3], x.shape[2:]
+    shape = *beta.shape, key_dim
+    found = PairGradients(*(k.new_empty(shape) for _ in range(3)), single(k, *shape))
+    pair_backward_kernel[
+        lambda meta: (chunks.slots * heads, chunks.size // 16, triton.cdiv(key_dim, meta["BK"]))
+    ](
+        q, k, write_key, beta, x, *gates, grad_o, grad_missing, *found, *chunks.pointers, chunks.length,
+        chunks.per_sequence, scale, H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size,
+        PACKED=chunks.packed, PRECISION=operand_precision(k.dtype),
+    )  # fmt: skip
+    return found
