@@ -34,7 +34,6 @@ _warned = False
 def choose(mode: str, q: Tensor, form: Form = "osdn", *, in_chunks: bool = False) -> Callable[..., Any]:
     """The operator for queries [B, T, H, K] in a layer's mode; all of a form take the same arguments.
 
-    A form that has no operator in chunks goes token by token.
     `in_chunks` asks for one that goes through chunks, whatever the mode and the length.
     """
     length = q.shape[1]
@@ -48,8 +47,9 @@ def choose(mode: str, q: Tensor, form: Form = "osdn", *, in_chunks: bool = False
 
     # An exported program is one for all lengths.
     short = not torch.is_grad_enabled() and not torch.compiler.is_exporting() and length <= RECURRENT_LENGTH
-    recurrent: Callable[..., Any] = getattr(ops, f"fused_recurrent_{form}")
-    return recurrent if mode == "fused_recurrent" or short else getattr(ops, f"chunk_{form}", recurrent)
+    way = "fused_recurrent" if mode == "fused_recurrent" or short else "chunk"
+    operator: Callable[..., Any] = getattr(ops, f"{way}_{form}")
+    return operator
 
 
 def step_(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: State, **options: Any) -> Tensor:

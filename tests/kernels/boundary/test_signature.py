@@ -11,6 +11,7 @@ import torch
 from osdn_kernels import (
     chunk_osdn,
     chunk_osgdn,
+    chunk_oskda,
     decode_step_,
     fused_recurrent_osdn,
     fused_recurrent_osgdn,
@@ -27,7 +28,9 @@ from osdn_kernels.reference.chunkwise import chunk_osdn_reference
 from osdn_kernels.reference.tokenwise import osdn_reference, preconditioner_reference
 
 CALLS = [chunk_osdn, fused_recurrent_osdn, osdn_reference, chunk_osdn_reference]
-GATED_CALLS = [chunk_osgdn, fused_recurrent_osgdn, fused_recurrent_oskda, osgdn_reference, oskda_reference]
+GATED_CALLS = [
+    chunk_osgdn, chunk_oskda, fused_recurrent_osgdn, fused_recurrent_oskda, osgdn_reference, oskda_reference,
+]  # fmt: skip
 SCANS = [osdn_preconditioner, preconditioner_reference]
 
 PUBLIC = (

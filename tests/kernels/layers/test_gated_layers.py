@@ -101,8 +101,9 @@ def test_what_stands_between_chunks_starts_what_follows(form):
         assert_close(layer(x[:, CHUNK_SIZE:], cache=start)[0], whole[:, CHUNK_SIZE:])
 
 
-def test_on_kernels_there_are_states_between_chunks_of_os_gdn():
-    layer, x = build("osgdn"), draw(1, CHUNK_SIZE + 3, HIDDEN)
+@pytest.mark.parametrize("form", LAYERS)
+def test_on_kernels_there_are_states_between_chunks(form):
+    layer, x = build(form), draw(1, CHUNK_SIZE + 3, HIDDEN)
     with torch.no_grad():
         whole, _, prefixes = layer(x, use_cache=True, return_intermediate_states=True)
         start = prefixes.take(torch.tensor([1]))
