@@ -163,9 +163,9 @@ def chunk_oskda(call: Arguments) -> Results:
 
     Notes
     -----
-    No exponential of a positive number is formed: decays between blocks of 16 tokens are products of two that are at
-    most 1, those inside a block are formed pair by pair. So no gates overflow, and none is too strong: beside float32
-    inputs sums of gates have what float32 loses of them with them, and beside 16 bits a decay is good to 4e-4 of itself.
+    Decays between blocks of 16 tokens are products of two, those inside a block are formed pair by pair, and none is
+    above 1: nothing overflows, and no gate is too strong. Beside float32 inputs sums of gates carry along what float32
+    loses of them; beside 16 bits gates are taken to be at least -104, where exp is 0, and decays are good to 4e-4.
     """
     return _solve_chunks(call)
 

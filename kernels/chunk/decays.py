@@ -11,8 +11,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ..launch.dots import dot
-from ..launch.sequences import Chunks, chunk_of
 from ..launch.runtime import tile
+from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations
 from ..recurrent.gates import gate_kind
 from ..scan.iterates import gate_sums
@@ -91,11 +91,7 @@ def sum_gates(gate: Tensor | None, chunks: Chunks, dtype: torch.dtype) -> GateSu
 def load_sums(sums, rests, place, valid):
     """Sums at some tokens and their rests, zero where masked."""
     found = tl.load(sums + place, mask=valid, other=0.0)
-    if rests is None:
-        rest = tl.zeros_like(found)
-    else:
-        rest = tl.load(rests + place, mask=valid, other=0.0)
-    return found, rest
+    return found, tl.zeros_like(found) if rests is None else tl.load(rests + place, mask=valid, other=0.0)
 
 
 @triton.jit

@@ -19,7 +19,8 @@ from ..launch.dots import dot
 from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
-from .decays import GateSums, decay_tile, decay_to_end, gate_gradient, load_sums
+from .decays import GateSums, decay_between, decay_tile, decay_to_end, gate_gradient, load_sums
+from .feature.pairs_backward import PairGradients, far_apart
 from .write_keys import FIXED, LEARNED, WriteKeys
 
 
@@ -32,7 +33,7 @@ class ChunkGradients(NamedTuple):
     - `write_key`, [B, T, H, K]: Under `LEARNED`; else None.
     - `v`, [B, T, H, V]
     - `beta`, [B, T, H] float32
-    - `state_gate`, [B, T, H] float32 or None
+    - `state_gate`, [B, T, H] or [B, T, H, K] float32, or None
     - `entry`, [slots, H, K] float32 or None: Gradient of a fixed preconditioner, chunk by chunk.
     """
 
@@ -56,9 +57,9 @@ class ChunkGradients(NamedTuple):
 )
 @triton.jit
 def gradients_kernel(
-    q, k, v, beta, write_key, entry, x, states, sums, rests, grad_o, grad_missing, grad_states,
-    grad_q, grad_k, grad_write_key, grad_v, grad_beta, grad_gate, grad_entry, bounds, first, owner, length,
-    per_sequence, scale,
+    q, k, v, beta, write_key, entry, x, states, sums, rests, pair_q, pair_key, pair_write, pair_gate, pair_far, grad_o,
+    grad_missing, grad_states, grad_q, grad_k, grad_write_key, grad_v, grad_beta, grad_gate, grad_entry, bounds,
+    first, owner, length, per_sequence, scale,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, PARTS: tl.constexpr,
     KEYS: tl.constexpr, PINNED: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
@@ -89,7 +90,7 @@ def gradients_kernel(
     for_a = tl.zeros([C, C], tl.float32)
     for_a_t = tl.zeros([C, C], tl.float32)
     for_beta = tl.zeros([C], tl.float32)
-    if STATE_GATE == 1:
+    if STATE_GATE > 0:
         across = tl.zeros([BK], tl.float32)
     for i in range(tl.cdiv(V, BV)):
         value = i * BV + tl.arange(0, BV)
@@ -103,10 +104,11 @@ def gradients_kernel(
         in_cell = in_key[None, :] & in_value[:, None]
         entering = tl.load(states + cell, mask=in_cell, other=0.0)
         leaving = tl.load(grad_states + cell, mask=in_cell, other=0.0)
-        overlap += dot(output, tl.trans(written), PRECISION)
-        overlap_t += dot(written, tl.trans(output), PRECISION)
-        for_a -= dot(change, tl.trans(written), PRECISION)
-        for_a_t -= dot(written, tl.trans(change), PRECISION)
+        if STATE_GATE < 2:
+            overlap += dot(output, tl.trans(written), PRECISION)
+            overlap_t += dot(written, tl.trans(output), PRECISION)
+            for_a -= dot(change, tl.trans(written), PRECISION)
+            for_a_t -= dot(written, tl.trans(change), PRECISION)
         for_q += dot(output, entering, PRECISION)
         for_written += dot(written, leaving, PRECISION)
         for_key -= dot(change, entering, PRECISION)
@@ -114,7 +116,7 @@ def gradients_kernel(
         wanted = tl.load(v + by_value, mask=once, other=0.0).to(tl.float32)
         for_beta += tl.sum(change.to(tl.float32) * wanted, 1)
         tl.store(grad_v + by_value, (change.to(tl.float32) * rate[:, None]).to(dtype), mask=once)
-        if STATE_GATE == 1:
+        if STATE_GATE > 0:
             across += tl.sum(entering.to(tl.float32) * leaving.to(tl.float32), 0)
     by_key = token * K + row[:, None] * (H * K) + key[None, :]
     in_row = valid[:, None] & in_key[None, :]
@@ -141,21 +143,42 @@ def gradients_kernel(
         through = gate_gradient(tl.where(before, pairs, 0.0), reads, ends, PRECISION)
         through += tl.exp(total) * tl.sum(across, 0)
         tl.store(grad_gate + (token + row * H) * PARTS + part, through, mask=valid)
-    overlap = tl.where(row[:, None] >= row[None, :], overlap, 0.0).to(dtype)
-    for_q = (for_q + dot(overlap, writes, PRECISION)) * scale
+    if STATE_GATE == 2:
+        since, rest = load_sums(sums, rests, by_key, in_row)
+        last = (token + (tl.minimum(left, C) - 1) * H) * K + key
+        total, total_rest = load_sums(sums, rests, last, in_key)
+        for_q *= tl.exp(since)
+        for_key *= tl.exp(since)
+        for_written *= decay_between(total[None, :], total_rest[None, :], since, rest)
+        reads = for_q * queries.to(tl.float32) * scale + for_key * keys.to(tl.float32) * rate[:, None]
+        ends = for_written * writes.to(tl.float32)
+        through = tl.cumsum(reads, 0, reverse=True) + (tl.cumsum(ends, 0) - ends)
+        through += tl.load(pair_gate + by_key, mask=in_row, other=0.0)
+        if C > 32:
+            through += far_apart(pair_far + program.to(tl.int64) * (3 * K) + key, in_key, row // 16, left, K)
+        tl.store(grad_gate + by_key, through + (tl.exp(total) * across)[None, :], mask=in_row)
+        for_q += tl.load(pair_q + by_key, mask=in_row, other=0.0).to(tl.float32)
+        for_key += tl.load(pair_key + by_key, mask=in_row, other=0.0)
+        for_written += tl.load(pair_write + by_key, mask=in_row, other=0.0).to(tl.float32)
+    else:
+        overlap = tl.where(row[:, None] >= row[None, :], overlap, 0.0).to(dtype)
+        for_q += dot(overlap, writes, PRECISION)
+    for_q *= scale
     tl.store(grad_q + by_key, for_q.to(dtype), mask=in_row)
-    for_a = tl.where(before, for_a, 0.0).to(dtype)
-    for_key += dot(for_a, writes, PRECISION)
+    if STATE_GATE < 2:
+        for_a = tl.where(before, for_a, 0.0).to(dtype)
+        for_key += dot(for_a, writes, PRECISION)
     for_beta += tl.sum(for_key * keys.to(tl.float32), 1)
     tl.store(grad_beta + (token + row * H) * PARTS + part, for_beta, mask=valid)
     if STATE_GATE == 1:
         decay_t = decay_tile(-since, -rest, -since, -rest)
         overlap_t *= decay_t
         for_a_t *= decay_t
-    overlap_t = tl.where(row[:, None] <= row[None, :], overlap_t * scale, 0.0).to(dtype)
-    for_a_t = tl.where(row[:, None] < row[None, :], for_a_t * rate[None, :], 0.0).to(dtype)
-    for_written += dot(overlap_t, queries, PRECISION)
-    for_written += dot(for_a_t, keys, PRECISION)
+    if STATE_GATE < 2:
+        overlap_t = tl.where(row[:, None] <= row[None, :], overlap_t * scale, 0.0).to(dtype)
+        for_a_t = tl.where(row[:, None] < row[None, :], for_a_t * rate[None, :], 0.0).to(dtype)
+        for_written += dot(overlap_t, queries, PRECISION)
+        for_written += dot(for_a_t, keys, PRECISION)
     for_key *= rate[:, None]
     if KEYS == 0:
         for_key += for_written
@@ -174,31 +197,38 @@ def gradients_kernel(
 
 def differentiate_chunks(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, x: Tensor, states: Tensor,
-    grad_o: Tensor, grad_missing: Tensor, grad_states: Tensor, chunks: Chunks, scale: float, *, pinned: bool,
+    pairs: PairGradients | None, grad_o: Tensor, grad_missing: Tensor, grad_states: Tensor, chunks: Chunks,
+    scale: float, *, pinned: bool,
 ) -> ChunkGradients:  # fmt: skip
-    """Gradients of what a chunk reads and writes; `grad_missing` is used up."""
+    """Gradients of what a chunk reads and writes; `grad_missing` is used up.
+
+    pairs: what passes through pairs of tokens where gates are per feature, which is found before.
+    """
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     precision = operand_precision(k.dtype)
-    width = min(tile(key_dim), 64 if precision == "ieee" else 128)
+    width = min(tile(key_dim), 64 if precision == "ieee" or gates.per_feature else 128)
     parts = triton.cdiv(key_dim, width)
     grad_q, grad_k = (k.new_empty(*v.shape[:3], key_dim) for _ in range(2))
     grad_write_key = torch.empty_like(grad_k) if keys.mode == LEARNED else None
     # One program a chunk and head has read Z's rows when it writes those of V's gradient, which take their place.
     grad_v = grad_missing if parts == 1 else torch.empty_like(v)
     grad_beta = single(k, *v.shape[:3], parts)
-    grad_gate = None if gates.sums is None else single(k, *v.shape[:3], parts)
+    grad_gate = None
+    if gates.sums is not None:
+        grad_gate = single(k, *v.shape[:3], key_dim if gates.per_feature else parts)
     grad_entry = None
     if keys.mode == FIXED:
         grad_entry = k.new_zeros(chunks.slots, heads, key_dim, dtype=torch.float32)
     gradients_kernel[(chunks.slots * heads, parts)](
-        q, k, v, beta, keys.out, keys.entry, x, states, *gates, grad_o, grad_missing, grad_states,
-        grad_q, grad_k, grad_write_key, grad_v, grad_beta, grad_gate, grad_entry,
+        q, k, v, beta, keys.out, keys.entry, x, states, *gates, *(pairs or [None] * 5),
+        grad_o, grad_missing, grad_states, grad_q, grad_k, grad_write_key, grad_v, grad_beta, grad_gate, grad_entry,
         *chunks.pointers, chunks.length, chunks.per_sequence, scale,
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=width, PARTS=parts,
         KEYS=keys.mode, PINNED=pinned, PACKED=chunks.packed, STATE_GATE=gates.kind, PRECISION=precision,
     )  # fmt: skip
-    gate = None if grad_gate is None else add_parts(grad_gate)
-    return ChunkGradients(grad_q, grad_k, grad_write_key, grad_v, add_parts(grad_beta), gate, grad_entry)
+    if grad_gate is not None and not gates.per_feature:
+        grad_gate = add_parts(grad_gate)
+    return ChunkGradients(grad_q, grad_k, grad_write_key, grad_v, add_parts(grad_beta), grad_gate, grad_entry)
 
 
 def add_parts(x: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
             gain=single(k, batch, length, heads) if learned else None,
             entries=single(k, 2, slots, heads, key_dim) if learned else None,
             clipped=k.new_empty((slots, heads), dtype=torch.int8) if learned else None,
+            overlap=_overlap(inputs, options),
             opened=_opened(inputs, options),
             path=single(k, *k.shape) if options.keep else None,
             states=stages.new_states(inputs, slots) if options.intermediate else None,
@@ -59,8 +60,12 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
         scan = 2 * inputs.k.shape[:3].numel() * by_key if options.mode == LEARNED else 0
         forward = tokens * (6 * state + 4 * by_key + 4 * by_value) + scan
         backward = 16 * state + 10 * by_key + 14 * by_value
-        if inputs.state_gate is not None:
+        gate = inputs.state_gate
+        if gate is not None and gate.dim() == 3:
             backward += 4 * by_key + 2 * size**2
+        elif gate is not None:
+            # Overlaps are kept rather than formed again; chunks of four blocks sum pairs that lie far apart.
+            backward += (3 if size == 64 else 0) * by_key - 2 * by_key
         return forward, tokens * backward
 
     def run(self, inputs: Inputs, options: ChunkOptions) -> ChunkOutputs:
@@ -70,6 +75,13 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
         self, inputs: Inputs, options: ChunkOptions, saved: Sequence[Tensor], grads: Cotangents
     ) -> Gradients:
         return stages.backward(inputs, options, ChunkSaved(*saved), grads, _chunks(inputs, options))
+
+
+def _overlap(inputs: Inputs, options: ChunkOptions) -> Tensor | None:
+    gate = inputs.state_gate
+    if gate is None or gate.dim() == 3:
+        return None
+    return inputs.k.new_empty((*gate.shape[:3], options.chunk_size))
 
 
 def _opened(inputs: Inputs, options: ChunkOptions) -> Tensor | None:

@@ -15,6 +15,7 @@ from ..scan.forward import Gains, scan_forward
 from .decays import sum_gates
 from .feature.fold import fold
 from .feature.pairs import pair
+from .feature.pairs_backward import pair_backward
 from .gradients import differentiate_chunks
 from .state import keep_states, read
 from .state_backward import read_backward
@@ -42,7 +43,8 @@ class ChunkOutputs(NamedTuple):
     """Results, what the backward pass needs beside the inputs, and what was asked for: d_t of every token, the memory
     that each chunk enters with [slots, H, K, V] float32, and what float32 leaves of the last d.
 
-    There is no `write_key` where the keys are written as they are, and what the scan leaves, `gain`, `entries`,
+    There is no `write_key` where the keys are written as they are, and an `overlap` where gates are per feature alone:
+    q_t k~_j for the tokens of a chunk, decays and all, [B, T, HV, C]. What the scan leaves, `gain`, `entries`,
     `clipped` and `opened`, is there in the mode `LEARNED` alone; see `Gains`.
     """
 
@@ -54,6 +56,7 @@ class ChunkOutputs(NamedTuple):
     gain: Tensor | None
     entries: Tensor | None
     clipped: Tensor | None
+    overlap: Tensor | None
     opened: Tensor | None
     path: Tensor | None
     states: Tensor | None = None
@@ -68,6 +71,7 @@ class ChunkSaved(NamedTuple):
     gain: Tensor
     entries: Tensor
     clipped: Tensor
+    overlap: Tensor
 
 
 def key_mode(rule: Rule, *, gated: bool, started: bool, start_learns: bool) -> int:
@@ -131,8 +135,10 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     write_key = None if mode == IDENTITY else out
     if gains is None:
         start = start_preconditioner(inputs)
-        return ChunkOutputs(o, state, start, write_key, inverse, None, None, None, None, path, states)
-    learned = (gains.gain, gains.entries, gains.clipped, gains.opened)
+        return ChunkOutputs(
+            o, state, start, write_key, inverse, None, None, None, overlap, None, path, states
+        )
+    learned = (gains.gain, gains.entries, gains.clipped, overlap, gains.opened)
     return ChunkOutputs(o, state, gains.final, write_key, inverse, *learned, path, states, gains.rest)
 
 
@@ -178,13 +184,18 @@ def backward(
         gains = Gains(saved.gain, saved.entries, saved.clipped, saved.entries.new_empty(0))
     keys = write_keys(inputs, mode, gains, k if mode == IDENTITY else saved.write_key)
     gates = sum_gates(inputs.state_gate, chunks, k.dtype)
-    states, x = keep_states(k, keys.out, v, beta, saved.inverse, gates, initial_state, chunks)
+    rows = fold(q, k, gates, keys._replace(stored=True), chunks) if gates.per_feature else (q, k, keys.out)
+    states, x = keep_states(*rows[1:], v, beta, saved.inverse, gates, initial_state, chunks)
     grad_states, grad_missing, grad_initial = read_backward(
-        q, k, keys.out, beta, saved.inverse, gates, grads.o, grads.state, chunks, options.scale,
+        *rows, beta, saved.inverse, gates, saved.overlap, grads.o, grads.state, chunks, options.scale,
         initial=initial_state is not None,
     )  # fmt: skip
+    del rows
+    pairs = None
+    if gates.per_feature:
+        pairs = pair_backward(q, k, keys.out, beta, x, gates, grads.o, grad_missing, chunks, options.scale)
     found = differentiate_chunks(
-        q, k, v, beta, gates, keys, x, states, grads.o, grad_missing, grad_states, chunks, options.scale,
+        q, k, v, beta, gates, keys, x, states, pairs, grads.o, grad_missing, grad_states, chunks, options.scale,
         pinned=rule.pinned,
     )  # fmt: skip
     del states, grad_states, x, grad_missing

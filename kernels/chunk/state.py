@@ -58,7 +58,8 @@ def times(x, block, FLIP: tl.constexpr, PRECISION: tl.constexpr):
 @autotune(CHAIN, [*KEY, "READ"])
 @triton.jit
 def memory_kernel(
-    q, k, write_key, v, beta, inverse, sums, rests, overlaps, o, states, x, initial, final, bounds, first, length, scale, crowd,
+    q, k, write_key, v, beta, inverse, sums, rests, overlaps, o, states, x, initial, final, bounds, first, length,
+    scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     READ: tl.constexpr, KEEP: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr, PACKED: tl.constexpr,
@@ -135,8 +136,8 @@ def memory_kernel(
 
 def launch_memory(
     q: Tensor | None, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
-    overlap: Tensor | None, o: Tensor | None, states: Tensor | None, x: Tensor | None, initial: Tensor | None, final: Tensor | None,
-    chunks: Chunks, scale: float,
+    overlap: Tensor | None, o: Tensor | None, states: Tensor | None, x: Tensor | None, initial: Tensor | None,
+    final: Tensor | None, chunks: Chunks, scale: float,
 ) -> None:  # fmt: skip
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     programs = chunks.sequences * heads
@@ -159,7 +160,9 @@ def read(
     """
     o = torch.empty_like(v)
     final = v.new_empty(chunks.sequences, v.shape[2], k.shape[3], v.shape[3], dtype=torch.float32)
-    launch_memory(q, k, write_key, v, beta, inverse, gates, overlap, o, states, None, initial, final, chunks, scale)
+    launch_memory(
+        q, k, write_key, v, beta, inverse, gates, overlap, o, states, None, initial, final, chunks, scale
+    )
     return o, final
 
 
@@ -170,5 +173,7 @@ def keep_states(
     """The states that the chunks enter with [slots, H, K, V], and X [B, T, H, V]."""
     states = v.new_empty(chunks.slots, v.shape[2], k.shape[3], v.shape[3])
     x = torch.empty_like(v)
-    launch_memory(None, k, write_key, v, beta, inverse, gates, None, None, states, x, initial, None, chunks, 1.0)
+    launch_memory(
+        None, k, write_key, v, beta, inverse, gates, None, None, states, x, initial, None, chunks, 1.0
+    )
     return states, x

@@ -22,8 +22,8 @@ from .state import CHAIN, KEY, across, down, times
 @autotune(CHAIN, KEY)
 @triton.jit
 def memory_backward_kernel(
-    q, k, write_key, beta, inverse, sums, rests, grad_o, grad_states, grad_missing, grad_final, grad_initial, bounds,
-    first, length, scale, crowd,
+    q, k, write_key, beta, inverse, sums, rests, overlaps, grad_o, grad_states, grad_missing, grad_final, grad_initial,
+    bounds, first, length, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
@@ -64,17 +64,23 @@ def memory_backward_kernel(
         solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
         keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
         rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
-        overlap = times(writes, queries if FLIP else tl.trans(queries), FLIP, PRECISION) * scale
-        if STATE_GATE == 1:
-            since, rest = load_sums(sums, rests, token + row * H, valid)
-            last = token + (tl.minimum(tokens - i * C, C) - 1) * H
-            kept, total = decay_to_end(sums, rests, since, rest, last)
-            overlap *= decay_tile(side * since, side * rest, side * since, side * rest)
-        overlap = tl.where(down(row, FLIP) <= across(row, FLIP), overlap, 0.0).to(dtype)
+        last = token + (tl.minimum(tokens - i * C, C) - 1) * H
+        if STATE_GATE == 2:
+            by_pair = across(row * (H * C), FLIP) + down(row, FLIP)
+            overlap = tl.load(overlaps + token * C + by_pair, mask=across(valid, FLIP), other=0.0)
+        else:
+            overlap = times(writes, queries if FLIP else tl.trans(queries), FLIP, PRECISION) * scale
+            if STATE_GATE == 1:
+                since, rest = load_sums(sums, rests, token + row * H, valid)
+                kept, total = decay_to_end(sums, rests, since, rest, last)
+                overlap *= decay_tile(side * since, side * rest, side * since, side * rest)
+            overlap = tl.where(down(row, FLIP) <= across(row, FLIP), overlap, 0.0).to(dtype)
         handed_back = times(writes, leaving, FLIP, PRECISION)
         if STATE_GATE == 1:
             handed_back *= down(kept, FLIP)
         write = dot(output, overlap, PRECISION) if FLIP else dot(overlap, output, PRECISION)
+        if STATE_GATE == 2:
+            write *= scale
         write = (write + handed_back).to(dtype)
         missing = times(tl.trans(solve), write, FLIP, PRECISION)
         tl.store(grad_missing + token * V + by_value, missing.to(dtype), mask=in_out)
@@ -84,6 +90,9 @@ def memory_backward_kernel(
             scaled *= down(tl.exp(since), FLIP)
             erased *= down(tl.exp(since), FLIP)
             grad = fade(grad, total, STATE_GATE)
+        if STATE_GATE == 2:
+            total = tl.load(sums + last * K + key, mask=in_key, other=0.0)
+            grad = fade(grad, down(total, FLIP), STATE_GATE)
         grad += times(tl.trans(queries), scaled.to(dtype), FLIP, PRECISION)
         grad += times(tl.trans(keys), erased.to(dtype), FLIP, PRECISION)
     if HAS_INITIAL:
@@ -91,8 +100,8 @@ def memory_backward_kernel(
 
 
 def read_backward(
-    q: Tensor, k: Tensor, write_key: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, grad_o: Tensor,
-    grad_final: Tensor | None, chunks: Chunks, scale: float, *, initial: bool,
+    q: Tensor, k: Tensor, write_key: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, overlap: Tensor | None,
+    grad_o: Tensor, grad_final: Tensor | None, chunks: Chunks, scale: float, *, initial: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
     """Gradients of the states leaving each chunk [slots, H, K, V], of Y [B, T, H, V], and of the initial states."""
     key_dim, (heads, value_dim) = k.shape[3], grad_o.shape[2:]
@@ -103,7 +112,7 @@ def read_backward(
     if initial:
         grad_initial = single(k, chunks.sequences, heads, key_dim, value_dim)
     memory_backward_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
-        q, k, write_key, beta, inverse, *gates, grad_o, grad_states, grad_missing, grad_final, grad_initial,
+        q, k, write_key, beta, inverse, *gates, overlap, grad_o, grad_states, grad_missing, grad_final, grad_initial,
         chunks.bounds, chunks.first, chunks.length, scale, crowd_of(programs),
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim),
         HAS_FINAL=grad_final is not None, HAS_INITIAL=initial, PACKED=chunks.packed,

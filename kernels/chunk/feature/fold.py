@@ -7,7 +7,6 @@ takes these in the place of q, k and k~, and fades feature by feature; no factor
 
 from typing import NamedTuple
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -80,9 +79,7 @@ def fold_kernel(
         if KEYS == 3:
             writes = load_rows(write_key + key_token * K, row, valid, key_heads * K, column, inside)
         if KEYS == 2:
-            writes = load_rows(
-                write_key + key_token * K, row, valid & stepped, key_heads * K, column, inside
-            )
+            writes = load_rows(write_key + key_token * K, row, valid & stepped, key_heads * K, column, inside)
         if KEYS == 1 or KEYS == 2:
             u = tl.zeros([16], tl.float32)
             g = tl.zeros([16], tl.float32)

@@ -22,19 +22,45 @@ from ..wy import load_rows, store_row
 
 
 @triton.jit
+def load_faded(
+    x,
+    sums,
+    rests,
+    row,
+    valid,
+    edge,
+    edge_rest,
+    column,
+    inside,
+    stride,
+    H: tl.constexpr,
+    K: tl.constexpr,
+    side: tl.constexpr,
+):
+    """Rows of x times their decays up to an edge before (`side` 1) or after them (-1), float32."""
+    rows = load_rows(x, row, valid, stride, column, inside).to(tl.float32)
+    at, rest = load_sums(
+        sums, rests, row[:, None] * (H * K) + column[None, :], valid[:, None] & inside[None, :]
+    )
+    return rows * decay_between(side * at, side * rest, side * edge[None, :], side * edge_rest[None, :])
+
+
+@triton.jit
 def store_pairs(target, row, valid, H: tl.constexpr, C: tl.constexpr, across, within):
     """16 rows [16, C] of a lower triangle: the columns before a block of 16, its own, and zeros."""
     column = tl.arange(0, C)
     own = tl.min(row, 0)
     others = (column < own) | (column >= own + 16)
     target += row[:, None] * (H * C)
-    tl.store(target + column[None, :], across.to(target.dtype.element_ty), mask=valid[:, None] & others[None, :])
+    tl.store(
+        target + column[None, :], across.to(target.dtype.element_ty), mask=valid[:, None] & others[None, :]
+    )
     target += own + tl.arange(0, 16)[None, :]
     tl.store(target, within.to(target.dtype.element_ty), mask=valid[:, None])
 
 
 @autotune(
-    configurations([{"BK": 64}], warps=(2, 4)) + configurations([{"BK": 32}], warps=(2,)) + unrolled(4, BK=32),
+    configurations([{"BK": 64}], warps=(4,)) + configurations([{"BK": 32}], warps=(2,)) + unrolled(4, BK=32),
     ["K", "C"],
 )
 @triton.jit
@@ -61,6 +87,9 @@ def pair_kernel(
     q += key_token * K
     k += key_token * K
     write_key += key_token * K
+    sums += token * K
+    if rests is not None:
+        rests += token * K
     across_k = tl.zeros([16, C], tl.float32)
     across_q = tl.zeros([16, C], tl.float32)
     within_k = tl.zeros([16, 16], tl.float32)
@@ -71,20 +100,18 @@ def pair_kernel(
         queries = load_rows(q, row, valid, stride, column, inside).to(tl.float32)
         keys = load_rows(k, row, valid, stride, column, inside).to(tl.float32)
         since, rest = load_sums(
-            sums, rests, (token + row[:, None] * H) * K + column[None, :], valid[:, None] & inside[None, :]
+            sums, rests, row[:, None] * (H * K) + column[None, :], valid[:, None] & inside[None, :]
         )
         if C > 16:
-            edge, edge_rest = load_sums(sums, rests, (token + (own - 1) * H) * K + column, inside & (own > 0))
-            writes = load_rows(write_key, before, earlier, stride, column, inside).to(tl.float32)
-            at, at_rest = load_sums(
-                sums, rests, (token + before[:, None] * H) * K + column[None, :], earlier[:, None] & inside[None, :]
+            edge, edge_rest = load_sums(sums, rests, (own - 1) * (H * K) + column, inside & (own > 0))
+            others = load_faded(
+                write_key, sums, rests, before, earlier, edge, edge_rest, column, inside, stride, H, K, -1
             )
-            writes *= decay_between(edge[None, :], edge_rest[None, :], at, at_rest)
             entered = decay_between(since, rest, edge[None, :], edge_rest[None, :])
-            across_k += dot(keys * entered, tl.trans(writes), PRECISION)
-            across_q += dot(queries * entered, tl.trans(writes), PRECISION)
+            across_k += dot(keys * entered, tl.trans(others), PRECISION)
+            across_q += dot(queries * entered, tl.trans(others), PRECISION)
         for j in range(tl.minimum(left - own, 16)):
-            at, at_rest = load_sums(sums, rests, (token + (own + j) * H) * K + column, inside)
+            at, at_rest = load_sums(sums, rests, (own + j) * (H * K) + column, inside)
             written = tl.load(write_key + (own + j) * stride + column, mask=inside, other=0.0).to(tl.float32)
             faded = written[None, :] * decay_between(since, rest, at[None, :], at_rest[None, :])
             here = (near == j)[None, :]
@@ -140,7 +167,9 @@ def load_block(system, row, at, left, H: tl.constexpr, C: tl.constexpr):
     """A block of 16 rows and columns, zero beyond the chunk's tokens."""
     column = at + tl.arange(0, 16)
     return tl.load(
-        system + row[:, None] * (H * C) + column[None, :], mask=(row < left)[:, None] & (column < left)[None, :], other=0.0
+        system + row[:, None] * (H * C) + column[None, :],
+        mask=(row < left)[:, None] & (column < left)[None, :],
+        other=0.0,
     )
 
 

@@ -1,9 +1,8 @@
 """Gradients through what tokens of a chunk meet of each other where every feature has a gate (`pairs`, differentiated).
 
-From gradients of the read's overlaps, P_tj = scale <do_t, x_j>, and of the system's, S_tj = -<z_t, x_j> (`gradients`):
-q_t and k_t take sums over j of P_tj and S_tj with k~_j e^{G_t - G_j}, and k~_j takes those over t with q_t and
-beta_t k_t. As there, blocks of 16 tokens meet others in products with both sides scaled to the edge between, at which
-no factor is above 1, and themselves pair by pair.
+P_tj = <do_t, x_j> meets the read's overlaps and S_tj = -<z_t, x_j> the system's (`gradients`): q_t and k_t take their
+sums over j with k~_j e^{G_t - G_j}, and k~_j takes those over t with q_t and beta_t k_t. As there, blocks of 16 tokens
+meet others in products, both sides scaled to an edge between them, and themselves pair by pair.
 """
 
 from typing import NamedTuple
@@ -18,32 +17,25 @@ from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, load_sums
 from ..wy import load_rows, store_rows
+from .pairs import load_faded
 
 
 class PairGradients(NamedTuple):
     """Through pairs of tokens of a chunk alone, by value head [B, T, HV, K].
 
     - `q`, without the factor of the read.
-    - `k`: Of k_t where it erases, without beta_t.
+    - `k`, float32: Of k_t where it erases, without beta_t, whose gradient sums it.
     - `write_key`
-    - `gate`: float32, of G_t. Both sides of a pair are formed of the same numbers, so that what cancels in sums over
-      tokens does so to the last bits of the products.
+    - `gate`, float32: Of the log gates: each has the pairs of a token from it on with one before it.
+    - `far`, [slots, HV, 3, K] float32: What is missing there of pairs with a block of 16 between them, whose gates all
+      have it: of blocks 2 and 0, of 3 and 0, and of 3 and both 0 and 1.
     """
 
     q: Tensor
     k: Tensor
     write_key: Tensor
     gate: Tensor
-
-
-@triton.jit
-def load_faded(
-    x, sums, rests, row, valid, edge, edge_rest, column, inside, stride, H: tl.constexpr, K: tl.constexpr, side: tl.constexpr
-):
-    """Rows of x times their decays up to an edge before (`side` 1) or after them (-1), float32."""
-    rows = load_rows(x, row, valid, stride, column, inside).to(tl.float32)
-    at, rest = load_sums(sums, rests, row[:, None] * (H * K) + column[None, :], valid[:, None] & inside[None, :])
-    return rows * decay_between(side * at, side * rest, side * edge[None, :], side * edge_rest[None, :])
+    far: Tensor
 
 
 @autotune(
@@ -52,8 +44,8 @@ def load_faded(
 )
 @triton.jit
 def pair_backward_kernel(
-    q, k, write_key, beta, x, sums, rests, grad_o, grad_missing, pair_q, pair_key, pair_write, pair_gate, bounds, first,
-    owner, length, per_sequence, scale,
+    q, k, write_key, beta, x, sums, rests, grad_o, grad_missing, pair_q, pair_key, pair_write, pair_gate, pair_far,
+    bounds, first, owner, length, per_sequence, scale,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -99,53 +91,84 @@ def pair_backward_kernel(
             before_p += dot(output, before, PRECISION)
             before_s -= dot(change, before, PRECISION)
             written = load_rows(x, row, valid, H * V, value, in_value)
-            after_p += dot(written, tl.trans(load_rows(grad_o, all_rows, later, H * V, value, in_value)), PRECISION)
+            after_p += dot(
+                written, tl.trans(load_rows(grad_o, all_rows, later, H * V, value, in_value)), PRECISION
+            )
             after_s -= dot(
                 written, tl.trans(load_rows(grad_missing, all_rows, later, H * V, value, in_value)), PRECISION
             )
     since, rest = load_sums(
         sums, rests, row[:, None] * (H * K) + column[None, :], valid[:, None] & inside[None, :]
     )
-    queries = load_rows(q, row, valid, stride, column, inside).to(tl.float32)
+    reads = load_rows(q, row, valid, stride, column, inside).to(tl.float32) * scale
     rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
-    keys = load_rows(k, row, valid, stride, column, inside).to(tl.float32)
-    erase = rate[:, None] * keys
+    erases = load_rows(k, row, valid, stride, column, inside).to(tl.float32) * rate[:, None]
+    writes = load_rows(write_key, row, valid, stride, column, inside).to(tl.float32)
     for_q = tl.zeros([16, BK], tl.float32)
     for_key = tl.zeros([16, BK], tl.float32)
     for_write = tl.zeros([16, BK], tl.float32)
     if C > 16:
         edge, edge_rest = load_sums(sums, rests, (own - 1) * (H * K) + column, inside & (own > 0))
-        writes = load_faded(write_key, sums, rests, all_rows, earlier, edge, edge_rest, column, inside, stride, H, K, -1)
+        others = load_faded(
+            write_key, sums, rests, all_rows, earlier, edge, edge_rest, column, inside, stride, H, K, -1
+        )
         entered = decay_between(since, rest, edge[None, :], edge_rest[None, :])
-        for_q = entered * dot(before_p, writes, PRECISION)
-        for_key = entered * dot(before_s, writes, PRECISION)
+        for block in range(1, own // 16):
+            beyond = (all_rows < 16 * block)[None, :]
+            passed = reads * dot(tl.where(beyond, before_p, 0.0), others, PRECISION)
+            passed += erases * dot(tl.where(beyond, before_s, 0.0), others, PRECISION)
+            place = tl.program_id(0).to(tl.int64) * 3 + (own // 48) + block - 1
+            tl.store(pair_far + place * K + column, tl.sum(passed * entered, 0), mask=inside)
+        for_q = entered * dot(before_p, others, PRECISION)
+        for_key = entered * dot(before_s, others, PRECISION)
         edge, edge_rest = load_sums(sums, rests, (own + 15) * (H * K) + column, inside & (own + 16 < left))
         rates = tl.load(beta + token + all_rows * H, mask=later, other=0.0).to(tl.float32)
-        reads = load_faded(q, sums, rests, all_rows, later, edge, edge_rest, column, inside, stride, H, K, 1)
-        for_write = dot(after_p * scale, reads, PRECISION)
-        reads = load_faded(k, sums, rests, all_rows, later, edge, edge_rest, column, inside, stride, H, K, 1)
-        for_write += dot(after_s * rates[None, :], reads, PRECISION)
+        others = load_faded(q, sums, rests, all_rows, later, edge, edge_rest, column, inside, stride, H, K, 1)
+        for_write = dot(after_p * scale, others, PRECISION)
+        others = load_faded(k, sums, rests, all_rows, later, edge, edge_rest, column, inside, stride, H, K, 1)
+        for_write += dot(after_s * rates[None, :], others, PRECISION)
         for_write *= decay_between(edge[None, :], edge_rest[None, :], since, rest)
-    within_p = tl.where(near[:, None] >= near[None, :], within_p, 0.0)
+    # Pairs with the tokens passed so far: those of later blocks first, then this one's tokens one by one.
+    passed = reads * for_q + erases * for_key
+    left_behind = writes * for_write
+    through = tl.cumsum(left_behind, 0) - left_behind
+    itself = tl.sum(tl.where(near[:, None] == near[None, :], within_p, 0.0), 1)[:, None]
+    within_p = tl.where(near[:, None] > near[None, :], within_p, 0.0)
     within_s = tl.where(near[:, None] > near[None, :], within_s, 0.0)
+    for_q += itself * writes
+    for_write += itself * reads
     for j in range(tl.minimum(left - own, 16)):
+        here = near == j
+        across = tl.sum(tl.where((near >= j)[:, None], passed, 0.0), 0)
+        through += tl.where(here[:, None], across[None, :], 0.0)
         at, at_rest = load_sums(sums, rests, (own + j) * (H * K) + column, inside)
         decay = decay_between(since, rest, at[None, :], at_rest[None, :])
-        written = tl.load(write_key + (own + j) * stride + column, mask=inside, other=0.0).to(tl.float32)
-        here = near == j
+        written = tl.load(write_key + (own + j) * stride + column, mask=inside, other=0.0).to(tl.float32)[
+            None, :
+        ]
         p = tl.sum(tl.where(here[None, :], within_p, 0.0), 1)[:, None] * decay
         s = tl.sum(tl.where(here[None, :], within_s, 0.0), 1)[:, None] * decay
-        for_q += p * written[None, :]
-        for_key += s * written[None, :]
-        met = tl.sum(p * queries * scale + s * erase, 0)
-        for_write += tl.where(here[:, None], met[None, :], 0.0)
-    writes = load_rows(write_key, row, valid, stride, column, inside).to(tl.float32)
-    through = queries * for_q * scale + erase * for_key - writes * for_write
-    dtype = pair_q.dtype.element_ty
-    store_rows(pair_q + token * K, row, valid, H * K, column, inside, for_q.to(dtype))
-    store_rows(pair_key + token * K, row, valid, H * K, column, inside, for_key.to(dtype))
-    store_rows(pair_write + token * K, row, valid, H * K, column, inside, for_write.to(dtype))
+        for_q += p * written
+        for_key += s * written
+        met = p * reads + s * erases
+        for_write += tl.where(here[:, None], tl.sum(met, 0)[None, :], 0.0)
+        passed += met * written
+    store_rows(pair_q + token * K, row, valid, H * K, column, inside, for_q.to(pair_q.dtype.element_ty))
+    store_rows(pair_key + token * K, row, valid, H * K, column, inside, for_key)
+    store_rows(
+        pair_write + token * K, row, valid, H * K, column, inside, for_write.to(pair_write.dtype.element_ty)
+    )
     store_rows(pair_gate + token * K, row, valid, H * K, column, inside, through)
+
+
+@triton.jit
+def far_apart(far, in_key, block, left, K: tl.constexpr):
+    """What the gates of blocks 1 and 2 have of pairs with a block between them, [C, BK]."""
+    last = in_key & (left > 48)
+    second = tl.load(far, mask=in_key & (left > 32), other=0.0) + tl.load(far + K, mask=last, other=0.0)
+    third = tl.load(far + 2 * K, mask=last, other=0.0)
+    of_third = tl.where((block == 2)[:, None], third[None, :], 0.0)
+    return tl.where((block == 1)[:, None], second[None, :], of_third)
 
 
 def pair_backward(
@@ -155,7 +178,8 @@ def pair_backward(
     """Backward of `pairs.pair`, whose inverse's part is `grad_missing` [B, T, HV, V], Z."""
     key_dim, (heads, value_dim) = k.shape[3], x.shape[2:]
     shape = *beta.shape, key_dim
-    found = PairGradients(*(k.new_empty(shape) for _ in range(3)), single(k, *shape))
+    far = single(k, chunks.slots, heads, 3, key_dim)
+    found = PairGradients(k.new_empty(shape), single(k, *shape), k.new_empty(shape), single(k, *shape), far)
     pair_backward_kernel[
         lambda meta: (chunks.slots * heads, chunks.size // 16, triton.cdiv(key_dim, meta["BK"]))
     ](

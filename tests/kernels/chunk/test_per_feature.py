@@ -23,19 +23,25 @@ from support.kernels.reference_cases import (
 from torch.utils.flop_counter import FlopCounterMode
 
 SHAPES = {
-    "packed, chunks of three blocks": {"cu_seqlens": [0, 0, 17, 18, 66], "chunk_size": 64},
-    "grouped": {"length": 35, "chunk_size": 32, "value_heads": 2},
+    "packed, chunks of three blocks": {"cu_seqlens": [0, 0, 1, 36], "chunk_size": 64},
     "one token": {"length": 1, "chunk_size": 16},
     "no tokens": {"length": 0, "chunk_size": 16},
     "packed, no tokens": {"cu_seqlens": [0, 0, 0], "chunk_size": 16},
 }
 LARGER = {
+    "packed chunks": {"cu_seqlens": [0, 0, 17, 18, 66], "chunk_size": 64},
+    "grouped": {"length": 35, "chunk_size": 32, "value_heads": 2},
     "chunks of one block": {"length": 37, "chunk_size": 16, "batch": 2, "heads": 2},
     "whole chunks of 64": {"length": 128, "chunk_size": 64},
     "wide values": {"length": 33, "key_dim": 16, "value_dim": 72, "chunk_size": 32},
     "wide keys": {"length": 67, "key_dim": 72, "value_dim": 16, "chunk_size": 64},
     "odd sizes": {"length": 45, "key_dim": 19, "value_dim": 33, "heads": 3, "chunk_size": 16},
-    "packed groups": {"cu_seqlens": [0, 0, 17, 18, 60, 60, 97], "heads": 2, "value_heads": 6, "chunk_size": 64},
+    "packed groups": {
+        "cu_seqlens": [0, 0, 17, 18, 60, 60, 97],
+        "heads": 2,
+        "value_heads": 6,
+        "chunk_size": 64,
+    },
 }
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in LARGER]
 FEW = {"length": 35, "chunk_size": 32}
@@ -57,7 +63,7 @@ def test_every_shape(shape):
 @pytest.mark.parametrize(
     ("rule", "gates"),
     [
-        ("normalised", "none"), ("one point", "none"),
+        ("one point", "none"),
         *(pytest.param(rule, gates, marks=pytest.mark.slow) for rule in RULES for gates in GATES),
     ],
 )  # fmt: skip
@@ -74,13 +80,14 @@ STRENGTHS = {
 
 
 @pytest.mark.parametrize(
-    "strength", ["strong", *(pytest.param(name, marks=pytest.mark.slow) for name in STRENGTHS if name != "strong")]
+    "strength",
+    ["strong", *(pytest.param(name, marks=pytest.mark.slow) for name in STRENGTHS if name != "strong")],
 )
 def test_gates_of_any_strength(strength):
     """Decays over a chunk from 1 down to e^-30000 and to nothing: no strength is too much."""
-    call = gated("fast", length=70, chunk_size=64)
+    call = gated("fast", length=50, chunk_size=64)
     call.tensors["g"] = STRENGTHS[strength](call.tensors["g"])
-    assert call.tensors["g"].sum() < -50000 or strength == "none"
+    assert call.tensors["g"].sum() < -40000 or strength == "none"
     agrees(call)
 
 
@@ -136,7 +143,8 @@ def test_a_point_box_at_one_is_kimi_delta_attention():
     assert relative_error(found["state"], state) <= FLOAT32
 
 
-@pytest.mark.parametrize("aware", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("aware", [True, False])
 def test_the_gate_of_the_memory_is_not_that_of_d(aware):
     call = gated("fast", beta_aware=aware, **FEW)
     with pytest.raises(AssertionError):
@@ -201,14 +209,15 @@ def test_shapes_without_values():
     assert state.state.shape == call.tensors["initial_state"].shape
 
 
-def test_flops_forward_are_those_of_osdn():
-    sizes = {"batch": 1, "heads": 2, "length": 32, "key_dim": 5, "value_dim": 7, "chunk_size": 16}
+def test_flops_are_those_of_osdn_but_for_overlaps_that_are_kept():
+    """By hand: backward the read's products by token pairs are not formed again."""
+    sizes = {"batch": 1, "heads": 1, "length": 32, "key_dim": 5, "value_dim": 7, "chunk_size": 16}
     counted = {}
     for operator, call in ((chunk_osdn, draw("fast", **sizes)), (chunk_oskda, gated("fast", **sizes))):
         with FlopCounterMode(display=False) as counter:
-            in_float32(call)(operator)
+            in_float32(call).leaves()(operator)[0].sum().backward()
         counted[operator] = counter.get_total_flops()
-    assert counted[chunk_oskda] == counted[chunk_osdn] > 0
+    assert counted[chunk_osdn] - counted[chunk_oskda] == 32 * 2 * 16 * 5
 
 
 @pytest.mark.slow
