@@ -78,6 +78,8 @@ def test_silent_features_and_empty_streams_are_indifferent():
     x[:, 0] = 2.0
     np.testing.assert_allclose(c.best_fixed_diagonal(x, 0.25, 3), [0.5, 0.25, 0.25])
     np.testing.assert_array_equal(c.best_fixed_diagonal(np.empty((2, 0, 3)), -1, 1), np.zeros((2, 3)))
+    silent_first = np.array([[0.0, 0.39199416, 1.41982842], [0.0, 0.18978074, 0.41137945]])
+    assert c.best_fixed_diagonal(silent_first, [-np.inf, 0.25, -np.inf], np.inf)[0] == 0.0
 
 
 def test_repeated_tokens_leave_a_whole_face_of_minimisers():

@@ -16,6 +16,12 @@ def test_features_of_anisotropic_keys_differ_in_variance() -> None:
     assert np.all((ratios["anisotropic"] > 10) & (ratios["anisotropic"] < 100))
 
 
+def test_captured_keys_are_of_unit_norm_and_start_away_from_1() -> None:
+    captured = central_streams(key_dim=8, length=8, seeds=1)["captured"]
+    assert np.all(captured.squared_keys.sum(axis=-1) == 1)
+    assert np.all(np.asarray(captured.initial_preconditioner) == 1.25)
+
+
 @pytest.mark.parametrize("wrong", [{"length": 0}, {"seeds": 0}])
 def test_no_token_and_no_seed_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="length, seeds: expected >= 1"):

@@ -502,6 +502,7 @@ def test_keys_have_unit_length_and_repeat_as_they_say(kind: str) -> None:
     inner = float(np.mean((keys**2) @ (keys**2).T))
     assert inner > 1 / 12
     assert (np.ptp(keys, axis=0).max() < 1e-12) == (kind == "one repeated")
+    assert len(np.unique(keys.round(12), axis=0)) == (1 if kind == "one repeated" else 40)
 
 
 def test_unknown_keys_are_refused() -> None:
