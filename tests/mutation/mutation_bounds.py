@@ -189,6 +189,10 @@ _MUTANTS = {
         ("keys scaled once", "(2 * problem.exponent)", "(1 * problem.exponent)"),
         ("the last row off the diagonal unseen", "for i in range(self.size) for j in range(self.size) if i != j", "for i in range(self.size - 1) for j in range(i) if i != j"),
     ],
+    (_STATEMENTS + "context.py", _EDGES): [
+        ("no finer than 8192 bits", "8192, 32768)", "8192)"),
+        ("an inverse that fails at a precision", "except ZeroDivisionError:", "except KeyError:"),
+    ],
     (_STATEMENTS + "quadratic.py", _QUADRATIC): [
         ("X without the comparator's loss", "return (2 * loss + start + 2 * sqrt(loss * (loss + start))) / mu**2", "return start / mu**2"),
         ("X with half the loss", "(2 * loss + start", "(1 * loss + start"),
@@ -304,6 +308,10 @@ _MUTANTS = {
         ("the last token unseen", "holds = bool(np.all((defect <= allowed) | ~known))", "holds = bool(np.all(((defect <= allowed) | ~known)[:-1]))"),
         ("the start not compared", "np.concatenate([start, defect])", "np.concatenate([0 * start, defect])"),
         ("the read without its scale", "seen = scale * np.einsum", "seen = np.einsum"),
+        ("a block of one token", "for j in range(TILE)]", "for j in range(TILE - 1, TILE)]"),
+        ("a block reads nothing", "* read * rate", "* 0 * rate"),
+        ("a block writes nothing", "dot_error(2 * TILE) * added", "0 * added"),
+        ("squares do not underflow", "* size + underflow,", "* size,"),
         ("the decay not read", "decayed = before if problem.state_gate is None", "decayed = before if problem.state_gate is not None"),
     ],
 }  # fmt: skip

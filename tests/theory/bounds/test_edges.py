@@ -34,19 +34,6 @@ def settled(run: Trajectory) -> None:
     assert not open_, [(check.theorem, check.title, check.outcome, check.reason) for check in open_]
 
 
-@settings(max_examples=150, derandomize=True, **SETTINGS)  # type: ignore[arg-type]
-@given(edge_runs())
-def test_every_bound_is_decided_at_every_edge(run: Trajectory) -> None:
-    settled(run)
-
-
-@pytest.mark.slow
-@settings(max_examples=3000, derandomize=True, **SETTINGS)  # type: ignore[arg-type]
-@given(edge_runs())
-def test_every_bound_is_decided_at_many_more_edges(run: Trajectory) -> None:
-    settled(run)
-
-
 def run_of(
     keys: list[list[float]], rule: CalibrationRule, d1: float = 1.5, keys_of: int = 0, **fields: object
 ) -> Trajectory:
@@ -182,3 +169,16 @@ def test_products_too_near_for_their_logarithms_are_compared_themselves(sign: in
         factors = [rate * (1 + sign * flint.fmpq(1, 2**400)), rate]
         sides = regret.log_product(factors, 2 * ball(rate).log(), flint.arb(0), rate)
         assert decide(sides) == outcome
+
+
+@settings(max_examples=150, derandomize=True, **SETTINGS)  # type: ignore[arg-type]
+@given(edge_runs())
+def test_every_bound_is_decided_at_every_edge(run: Trajectory) -> None:
+    settled(run)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, derandomize=True, **SETTINGS)  # type: ignore[arg-type]
+@given(edge_runs())
+def test_every_bound_is_decided_at_many_more_edges(run: Trajectory) -> None:
+    settled(run)

@@ -55,6 +55,11 @@ def test_the_gap_sees_a_point_that_is_not_optimal():
     assert c.optimality_gap(x, np.clip(u + 1e-3, 0, 1), 0, 1) > 1e-6
 
 
+def test_the_gap_is_a_gradient_step_over_the_trace():
+    x = np.array([[1.0, 0.0], [0.0, 2.0]])
+    assert c.optimality_gap(x, np.zeros(2), -np.inf, np.inf) == pytest.approx(2 / 5, rel=1e-15)
+
+
 def test_a_hidden_diagonal_is_found():
     rng = np.random.default_rng(2)
     hidden = rng.uniform(0.7, 1.4, size=(3, 5))
@@ -121,7 +126,9 @@ def test_never_worse_than_the_scalar_or_jacobi(seed, key_dim, condition):
     assert best <= c.context_contraction(g, jacobi(g)) + 1e-12
 
 
-def test_better_than_jacobi_in_general():
+def test_better_than_jacobi_in_general(monkeypatch):
+    """By the smooth problem alone: without a box there is no second stage."""
+    monkeypatch.setattr(c, "_boxed_scaling", None)
     g = rotated_gram(0, 1e3, 8)
     best = c.context_contraction(g, c.best_context_diagonal(g))
     assert 1 - best > 1.1 * (1 - c.context_contraction(g, jacobi(g)))
@@ -192,6 +199,15 @@ def test_singular_and_zero_grams():
     assert c.context_contraction(unseen, c.best_context_diagonal(unseen)) < 1e-18
     assert c.context_contraction(np.zeros((2, 2)), np.ones(2)) == 0
     np.testing.assert_array_equal(c.best_context_diagonal(np.zeros((2, 2)), 0.5, 1), [0.5, 0.5])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_adds_no_eigenvalue(seed):
+    rng = np.random.default_rng(seed)
+    g = gram(rng.normal(size=(6, 2)) @ rng.normal(size=(2, 5)))
+    least, largest = np.linalg.eigvalsh(g)[-2:]
+    expected = (1 - least / largest) ** 2
+    assert c.context_contraction(g, np.full(5, 1 / largest)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_leading_axes():
