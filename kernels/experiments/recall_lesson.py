@@ -19,6 +19,8 @@ from .training import evaluation
 best = max
 """Of validation accuracies."""
 
+less_memory = "a smaller --batch"
+
 
 def build(plan: TrainingPlan, job: PlannedRun) -> RecallModel:
     return architecture.build(plan.task, job.model, plan.size, job.seed)

@@ -49,11 +49,12 @@ def run_experiment(
     settings: Settings = Settings(),
     command: str = "",
     progress: Progress = lambda what, done, total: None,
+    prepare: Callable[[], None] = lambda: None,
 ) -> bool:
     """Do what is left of an experiment, and say whether this process is the one to sum it up.
 
     Under torchrun every run is trained by all processes together, data-parallel; otherwise `settings.workers` runs
-    are trained side by side.
+    are trained side by side. `prepare` makes what they need beside the plan.
 
     Raises ValueError: if the folder holds another experiment, or the device is not there.
     Raises CheckpointError, OSError, FloatingPointError: of a run that failed; the finished ones are kept.
@@ -64,6 +65,7 @@ def run_experiment(
     with joined(device) as group:
         if group.leads:
             claim(plan, folder, settings, command)
+            prepare()
         group.wait()
         counter = Counter(plan.runs * plan.steps, progress)
         perform = in_order if settings.workers == 1 or group.size > 1 else side_by_side
@@ -148,13 +150,26 @@ def run_job(
     place, device = folder / job.folder, available(settings.device)
     if not (place / "result.json").exists():
         events = place / "tensorboard" if settings.tensorboard and group.leads else None
-        with board(events) as writer, untuned(device):
+        with board(events) as writer, untuned(device), fitting(plan, job, settings.device):
             model, seconds = train(plan, job, place, device, group, tick, writer)
             if group.leads:
                 write_result(plan, job, place, model.eval(), seconds, settings.device)
         group.wait()
     if group.leads and job.role == "test" and not (place / "measures.json").exists():
         measure(place)
+
+
+@contextmanager
+def fitting(plan: RunPlan, job: PlannedRun, device: str) -> Iterator[None]:
+    """Memory that runs out is bad input: it says which run and what to ask for instead."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise ValueError(
+            f"{job.label}: does not fit the memory of {device_name(device)}; ask for {plan.lesson.less_memory}"
+        ) from error
 
 
 def write_result(

@@ -51,6 +51,7 @@ class RunPlan:
         Norm that gradients are clipped to.
 
     - `known_models`, `positive`: The models there are, and fields that must be positive.
+    - `free`: Fields that no single run depends on, so that they may change in a folder.
     - `lesson_module`: Builds, feeds and judges the models of a plan: `lesson`.
 
     Raises
@@ -61,6 +62,7 @@ class RunPlan:
 
     known_models: ClassVar[tuple[str, ...]] = ()
     positive: ClassVar[tuple[str, ...]] = ("tuning", "steps", "batch")
+    free: ClassVar[tuple[str, ...]] = ("preset", "models", "learning_rates", "tuning", "seeds")
     lesson_module: ClassVar[str]
 
     preset: str
@@ -124,11 +126,7 @@ class RunPlan:
     @property
     def fingerprint(self) -> str:
         """Of everything that a training run depends on; models, rates and seeds may be added to a folder."""
-        own = {
-            k: v
-            for k, v in self.document().items()
-            if k not in ("preset", "models", "learning_rates", "tuning", "seeds")
-        }
+        own = {k: v for k, v in self.document().items() if k not in self.free}
         return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -18,6 +18,7 @@ from osdn_theory.commands.recall import EXIT_CODES as RECALL_EXIT_CODES, recall
 from osdn_theory.commands.streams import streams
 from osdn_theory.commands.sweep import EXIT_CODES as SWEEP_EXIT_CODES, sweep
 from osdn_theory.commands.tighten import tighten
+from osdn_theory.commands.train import EXIT_CODES as TRAIN_EXIT_CODES, train
 from osdn_theory.commands.verify import verify
 
 COMMANDS = "osdn_theory.commands"
@@ -82,5 +83,6 @@ for subcommand, exit_codes in (
     (crosscheck, CROSSCHECK_EXIT_CODES),
     (fuzz, FUZZ_EXIT_CODES),
     (recall, RECALL_EXIT_CODES),
+    (train, TRAIN_EXIT_CODES),
 ):
     app.command(epilog=exit_codes)(subcommand)

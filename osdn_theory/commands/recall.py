@@ -63,35 +63,23 @@ def recall(
     from osdn_theory.recall import measure_run, write_summary
     from osdn_theory.recall.document import FILE, RECALL
 
-    trainer = _trainer()
+    trainer = load_trainer("recall")
     plan = trainer.make_plan(
         preset,
         models=None if model is None else tuple(split_names(model) or ()),
-        learning_rates=_numbers("--learning-rate", learning_rate, float),
+        learning_rates=read_numbers("--learning-rate", learning_rate, float),
         seeds=seeds,
         steps=steps,
         batch=batch,
-        pairs=_numbers("--pairs", pairs, int),
+        pairs=read_numbers("--pairs", pairs, int),
         heads=heads,
         layers=layers,
         key_dim=key_dim,
     )
     ensure_writable(out)
-    try:
-        with progress_bar() as progress:
-            leads = trainer.run(
-                plan,
-                out,
-                measure=measure_run,
-                device=device,
-                workers=workers,
-                tensorboard=tensorboard,
-                command=command(),
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted: what is done is kept in {str(out)!r}; the same command goes on", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    leads = perform(
+        trainer, plan, out, measure=measure_run, device=device, workers=workers, tensorboard=tensorboard
+    )
     if not leads:
         return
     summary = write_summary(out)
@@ -103,14 +91,32 @@ def recall(
     typer.echo("written: " + ", ".join(map(str, [out / FILE, *files])))
 
 
-def _trainer() -> Any:
-    found = tuple(entry_points(group=TRAINERS, name="recall"))
+def load_trainer(experiment: str) -> Any:
+    """The module with `make_plan` and `run` of an experiment.
+
+    Raises ValueError: it is not installed, or torch is not.
+    """
+    found = tuple(entry_points(group=TRAINERS, name=experiment))
     if not found:
         raise ValueError("no trainer is installed: pip install -e '.[kernels]'")
     try:
         return found[0].load()
     except ImportError as error:
         raise ValueError(f"training needs torch ({error}): pip install -e '.[kernels]'") from error
+
+
+def perform(trainer: Any, plan: Any, out: Path, **options: Any) -> bool:
+    """Do what is left of an experiment, behind a progress bar; whether this process is the one to sum it up.
+
+    Raises typer.Exit: it was interrupted.
+    """
+    try:
+        with progress_bar() as progress:
+            leads: bool = trainer.run(plan, out, command=command(), progress=progress, **options)
+            return leads
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: what is done is kept in {str(out)!r}; the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _figures(summary: RecallSummary, out: Path) -> list[Path]:
@@ -121,7 +127,8 @@ def _figures(summary: RecallSummary, out: Path) -> list[Path]:
     return [path for name, figure in figures.items() for path in save_figure(figure, out / f"{name}.png")]
 
 
-def _numbers(option: str, given: List, kind: type) -> tuple[Any, ...] | None:
+def read_numbers(option: str, given: List, kind: type) -> tuple[Any, ...] | None:
+    """The numbers that an option was given, repeated or with commas; None for none."""
     names = split_names(given)
     try:
         return None if names is None else tuple(kind(name) for name in names)

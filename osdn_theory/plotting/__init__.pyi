@@ -24,6 +24,9 @@ from .crosscheck import (
     crosscheck_curve as crosscheck_curve,
     crosscheck_errors as crosscheck_errors,
 )
+from .language import (
+    language_figure as language_figure,
+)
 from .newton import (
     newton_approach as newton_approach,
     newton_distance as newton_distance,

@@ -1,6 +1,5 @@
 """What all figures share: size, colours, line styles, and how they are written to disk."""
 
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,11 +43,17 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def curve_styles(count: int) -> list[dict[str, Any]]:
-    """`count` line styles that differ in colour, dash pattern and marker, all at once."""
-    triples = zip(_COLOURS, _LINES, _MARKERS, strict=True)
+    """`count` line styles that differ in colour, dash pattern and marker; in all three at once up to seven."""
+    rounds = [(number, number // len(_COLOURS)) for number in range(count)]
     return [
-        {"color": colour, "linestyle": line, "marker": marker, "markersize": 4.5, "linewidth": 1.6}
-        for colour, line, marker in islice(cycle(triples), count)
+        {
+            "color": _COLOURS[number % len(_COLOURS)],
+            "linestyle": _LINES[(number + again) % len(_LINES)],
+            "marker": _MARKERS[(number + again) % len(_MARKERS)],
+            "markersize": 4.5,
+            "linewidth": 1.6,
+        }
+        for number, again in rounds
     ]
 
 

@@ -27,7 +27,7 @@ from osdn_theory.measures.read_twice import ratios_by_position, replaced_ratios
 from osdn_theory.recall.runs import MEASURES, RESULT, MeasuredCell, Measures, TrainingResult
 from osdn_theory.recurrence.calibrate import calibration_scan
 from osdn_theory.recurrence.rules import CalibrationRule
-from osdn_theory.recurrence.solve import gated_delta_net, osdn
+from osdn_theory.recurrence.solve import solver_of
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.activations import load_activations
 from osdn_theory.streams.stream import Stream
@@ -137,9 +137,8 @@ def layer_measures(stream: Stream, rule: CalibrationRule, context: int) -> dict[
 
 
 def exact_run(stream: Stream, rule: CalibrationRule, *, scale: float = 1.0) -> Trajectory:
-    """The trajectory of a stream under a model's rule: Gated DeltaNet where the state has a gate, else OSDN."""
-    recurrence = osdn if stream.state_gate is None else gated_delta_net
-    return recurrence(stream, rule, scale=scale, method="chunk")
+    """The trajectory of a stream under a model's rule, with whatever gates its memory has."""
+    return solver_of(stream)(stream, rule, scale=scale, method="chunk")
 
 
 def output_error(inputs: Stream, rule: CalibrationRule, outputs: Array) -> float:

@@ -108,7 +108,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, monkeypatch: pytes
     def interrupt(*given: Any, **options: Any) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli._trainer(), "run", interrupt)
+    monkeypatch.setattr(cli.load_trainer("recall"), "run", interrupt)
     result = run("--out", str(tmp_path), *QUICK)
     assert result.exit_code == 130
     assert "the same command goes on" in result.stderr

@@ -1,0 +1,88 @@
+"""Tokens of a corpus on disk: one stream to train on, and documents to validate and test on."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...launch.files import write_whole
+from ..validation import require
+from .corpus import Corpus, Document
+from .plan import LanguagePlan
+from .tokens import SEPARATOR, Tokenizer, Tokens, make_tokenizer
+
+TRAIN, HELD_OUT, ABOUT, MERGES = "train.npy", "held_out.json", "corpus.json", "tokenizer.json"
+
+
+class Windows(NamedTuple):
+    """Documents from their beginning, the separator first: tokens [N, T + 1], and the texts they begin."""
+
+    tokens: Tokens
+    texts: list[str]
+
+
+class Data(NamedTuple):
+    """What was prepared: the stream of training tokens, and the texts of the other splits."""
+
+    tokenizer: Tokenizer
+    train: NDArray[np.uint16]
+    held_out: dict[str, list[str]]
+
+    def windows(self, split: str, count: int, length: int) -> Windows:
+        """Of the first documents that are long enough.
+
+        Raises ValueError: there is none.
+        """
+        rows, texts = [], []
+        for text in self.held_out[split]:
+            # No token has more than a few bytes: the rest of a long document need not be encoded.
+            tokens = self.tokenizer.encode(text[: 32 * length])[:length]
+            if len(tokens) == length:
+                rows.append(np.concatenate([[SEPARATOR], tokens]).astype(np.int32))
+                texts.append(text)
+            if len(rows) == count:
+                break
+        require(bool(rows), "corpus", f"documents of {length} tokens in the {split} split", "none")
+        return Windows(np.stack(rows), texts)
+
+
+def prepare(corpus: Corpus, plan: LanguagePlan) -> None:
+    """Write the tokens of a corpus into the plan's folder of data, unless they are there.
+
+    Raises OSError: they cannot be written; what says that they are there is written last.
+    """
+    folder = Path(plan.data)
+    about = {**corpus.describe(), "vocabulary": plan.vocabulary}
+    if (folder / ABOUT).is_file() and json.loads((folder / ABOUT).read_text()) == about:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = [document.text for document in corpus.split("train")]
+    tokenizer = make_tokenizer(plan.vocabulary, texts, folder / MERGES)
+    np.save(folder / TRAIN, _joined(tokenizer, texts))
+    held_out = {split: _shuffled(corpus.split(split)) for split in ("validation", "test")}
+    write_whole(folder / HELD_OUT, json.dumps(held_out))
+    write_whole(folder / ABOUT, json.dumps(about, indent=1) + "\n")
+
+
+@cache
+def load(folder: str, vocabulary: int) -> Data:
+    """What `prepare` wrote."""
+    place = Path(folder)
+    tokenizer = make_tokenizer(vocabulary, (), place / MERGES)
+    return Data(tokenizer, np.load(place / TRAIN, mmap_mode="r"), json.loads((place / HELD_OUT).read_text()))
+
+
+def _joined(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.uint16]:
+    separator = np.array([SEPARATOR], dtype=np.uint16)
+    pieces = [piece for text in texts for piece in (separator, tokenizer.encode(text).astype(np.uint16))]
+    return np.concatenate(pieces)
+
+
+def _shuffled(documents: Sequence[Document]) -> list[str]:
+    """Texts in an order that has nothing to do with their names, the same everywhere."""
+    return sorted((each.text for each in documents), key=lambda text: hashlib.sha256(text.encode()).digest())

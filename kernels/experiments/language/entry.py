@@ -1,0 +1,59 @@
+"""What `osdn-theory train` calls, found by its entry point: plans are made from plain values, results are files."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from .corpus import read_corpus, write_corpus
+from .plan import LanguagePlan, preset as make_plan
+
+__all__ = ["gather", "make_plan", "run"]
+
+
+def gather(path: Path) -> dict[str, object]:
+    """Write what text is installed to one file, and say what it is.
+
+    Raises OSError: it cannot be written.
+    """
+    corpus = read_corpus(None, 1)
+    write_corpus(corpus, path)
+    return corpus.describe()
+
+
+def run(
+    plan: LanguagePlan,
+    folder: Path,
+    *,
+    corpus: Path | None,
+    measure: Callable[[Path], None],
+    device: str | None,
+    workers: int | None,
+    tensorboard: bool,
+    command: str,
+    progress: Callable[[str, int, int], None],
+) -> bool:
+    """See `osdn_kernels.experiments.run.run_experiment`; the device is the GPU if there is one, unless it is given.
+
+    Raises ValueError: also if the corpus is missing, too small or no text, the preset does not fit the memory, or the
+    library transformers is missing.
+    """
+    import torch
+
+    from ..run import Settings, run_experiment
+    from .data import prepare
+
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    progress("reading text", 0, plan.runs * plan.steps)
+    text = read_corpus(corpus, plan.least, plan.sources)
+    plan = replace(plan, corpus=text.fingerprint, data=str(folder.resolve() / "data"))
+    try:
+        plan.lesson  # noqa: B018
+    except ImportError as error:
+        raise ValueError(
+            f"language models need transformers ({error}): pip install -e '.[language]'"
+        ) from error
+    settings = Settings(chosen, workers or 1, tensorboard)
+    return run_experiment(
+        plan, folder, measure=measure, settings=settings, command=command, progress=progress,
+        prepare=lambda: prepare(text, plan),
+    )  # fmt: skip

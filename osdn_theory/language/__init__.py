@@ -1,0 +1,1 @@
+"""What trained language models measured: every seed's every value, compared with DeltaNet seed by seed."""

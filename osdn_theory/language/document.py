@@ -1,0 +1,99 @@
+"""``train.json``: every value of every seed of a language-model experiment, and what they say beside DeltaNet's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from osdn_theory.base.documents import Count, DocumentKind, Number, Positive
+from osdn_theory.base.validation import require
+from osdn_theory.recall.document import Compared, TuningTrial
+
+FILE = "train.json"
+TABLE = "train.csv"
+
+
+@dataclass(frozen=True)
+class LanguageRecord:
+    """A model; what is None is not known before a run of it is finished.
+
+    - `edge`: Whether the learning rate that won is the first or the last of the grid.
+    - `tokens_per_second`: Of the test runs, the median.
+    """
+
+    name: str
+    label: str
+    form: str | None
+    rule: Mapping[str, Any] | None
+    parameters: Count | None
+    learning_rate: float | None
+    edge: bool
+    tuning: tuple[TuningTrial, ...]
+    tokens_per_second: Positive | None
+
+
+@dataclass(frozen=True)
+class SeedValue:
+    """What one run measured."""
+
+    model: str
+    seed: Count
+    measure: str
+    place: str
+    value: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageRow(Compared):
+    """A measure of a model in one place, over the seeds, and its difference from DeltaNet's there."""
+
+    model: str
+    measure: str
+    place: str
+
+
+@dataclass(frozen=True)
+class LanguageSummary:
+    """A language-model experiment.
+
+    - `environment`: As the trainer wrote it.
+    - `sizes`: Of models, batches and contexts.
+    - `corpus`: Its fingerprint, its bytes, and of each source the licence, documents and bytes.
+    - `seconds`: Of all runs, added up.
+    - `complete`: Whether all planned runs are finished and measured.
+    - `values`: From which all rows can be computed again.
+    """
+
+    preset: str
+    command: str
+    environment: Mapping[str, Any]
+    sizes: Mapping[str, Count]
+    corpus: Mapping[str, Any]
+    seconds: Positive
+    complete: bool
+    seeds: tuple[Count, ...]
+    models: tuple[LanguageRecord, ...]
+    rows: tuple[LanguageRow, ...]
+    values: tuple[SeedValue, ...]
+    sentences: tuple[str, ...] = ()
+
+
+def check_language(summary: LanguageSummary) -> None:
+    """Raise ValueError where a row or value is of a model or a seed that is not listed."""
+    names = [model.name for model in summary.models]
+    require(len(set(names)) == len(names) > 0, f"models: expected one or more different names, got {names}")
+    for part in ("rows", "values"):
+        for number, row in enumerate(getattr(summary, part)):
+            require(row.model in names, f"{part}[{number}].model: {row.model!r} is not among the models")
+    for number, value in enumerate(summary.values):
+        require(value.seed in summary.seeds, f"values[{number}].seed: {value.seed} is not among the seeds")
+
+
+LANGUAGE = DocumentKind(
+    format="osdn-train/1",
+    content=LanguageSummary,
+    about="train.json: small language models compared",
+    remake="osdn-theory train --preset gpu --out DIR",
+    code=("osdn_theory.language", "osdn_kernels"),
+    check=check_language,
+    outlives_code=True,
+)

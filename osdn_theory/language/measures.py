@@ -1,0 +1,107 @@
+"""What the layers of a trained model did on passages, by the exact recurrence (T3, T13, T20, T21, T26, T27)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from osdn_theory.base.documents import read_typed
+from osdn_theory.base.threads import single_threaded_blas
+from osdn_theory.bounds.checking import check_bounds
+from osdn_theory.language.runs import ACTIVATIONS, LONG, LanguageResult, MeasuredValue, write_layer_values
+from osdn_theory.measures.beside_delta_net import difference_from_delta_net
+from osdn_theory.recall.measures import exact_run, layer_measures
+from osdn_theory.recall.runs import RESULT
+from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.streams.activations import load_activations
+from osdn_theory.streams.stream import Stream
+
+TITLES = {
+    "token_residual_ratio": "token residual ratio",
+    "recall_residual_ratio": "missing share",
+    "d_low": "least d",
+    "d_high": "largest d",
+    "drift_from_one": "|d - 1|",
+    "drift_from_start": "|d - d_1|",
+    "clipped_fraction": "share of clipped steps",
+    "calibration_tokens": "tokens to calibrate",
+    "newton_distance": "distance from Newton",
+}
+"""Of the measures of :func:`osdn_theory.recall.measures.layer_measures`, those that are kept, and their names here."""
+
+CHECKED = ("T20", "T21", "T26")
+CHECKED_TOKENS = 512
+"""First tokens that bounds are checked on: enclosures of longer trajectories take minutes."""
+
+
+def measure_layers(folder: Path) -> None:
+    """Measure a finished test run: ``measures.json`` from ``result.json`` and its activations.
+
+    Raises
+    ------
+    FileNotFoundError
+        No result or no activations.
+    ValueError
+        A file that is damaged, named.
+    OSError
+        If the measures cannot be written; nothing is left half written.
+    """
+    rule = CalibrationRule(**read_typed(folder / RESULT, LanguageResult).rule)
+    passages = ((_measure, ACTIVATIONS), (measure_length, LONG))
+    with single_threaded_blas():
+        values = [
+            found
+            for measure, file in passages
+            for stream in load_activations(folder / file)
+            for found in measure(stream, rule)
+        ]
+    ratios = [found.value for found in values if found.measure == "token residual ratio"]
+    mean = MeasuredValue("token residual ratio", "all layers", float(np.exp(np.mean(np.log(ratios)))))
+    write_layer_values(folder, (mean, *values))
+
+
+def _measure(stream: Stream, rule: CalibrationRule) -> Iterator[MeasuredValue]:
+    place = str(stream.metadata["layer"])
+    found = layer_measures(stream, rule, stream.length)
+    yield from (MeasuredValue(title, place, float(found[name])) for name, title in TITLES.items())
+    if stream.state_gate is None:
+        apart, limit = difference_from_delta_net(exact_run(stream, rule))
+        yield MeasuredValue("distance from DeltaNet", place, float(np.mean(apart)))
+        yield MeasuredValue("distance from DeltaNet, T26's bound", place, float(np.mean(limit)))
+    yield from check_layer(stream, rule, place)
+
+
+def measure_length(stream: Stream, rule: CalibrationRule) -> Iterator[MeasuredValue]:
+    """What may explain loss that grows beyond the training context, on a document of four times its length.
+
+    The mean of a_t in the last quarter: forgetting towards 0 would bring it down (T13). And by what factor, in log10,
+    the norm of the state has grown since the first quarter's end, the most of all heads: nothing forbids it (T27).
+    """
+    quarter, place = stream.length // 4, str(stream.metadata["layer"])
+    run, before = exact_run(stream, rule), exact_run(stream.tokens(0, quarter), rule)
+    sizes = [np.linalg.norm(each.final_state, axis=(-2, -1)) for each in (run, before)]
+    yield MeasuredValue("alignment far out", place, float(np.mean(run.alignment[..., -quarter:])))
+    yield MeasuredValue("growth of the state", place, float(np.log10(sizes[0] / sizes[1]).max()))
+
+
+def check_layer(stream: Stream, rule: CalibrationRule, place: str) -> Iterator[MeasuredValue]:
+    """Of every bound of T20, T21 and T26 the shares of heads to which it applies, and where it says nothing new.
+
+    And the median of its slack log10(rhs / lhs), where it does say something.
+
+    Raises ArithmeticError: a bound is violated.
+    """
+    first = stream.tokens(0, min(stream.length, CHECKED_TOKENS))
+    checks = check_bounds(exact_run(first, rule), CHECKED)
+    broken = [check for check in checks if check.outcome == "violated"]
+    if broken:
+        raise ArithmeticError(f"{stream.name}: {broken[0].theorem} ({broken[0].title}) is violated")
+    for key in dict.fromkeys(check.key for check in checks):
+        own = [check for check in checks if check.key == key]
+        name = f"{own[0].theorem}, {own[0].title}"
+        outcomes = [check.outcome for check in own]
+        yield MeasuredValue(f"{name}: applies", place, 1 - outcomes.count("not applicable") / len(own))
+        yield MeasuredValue(f"{name}: vacuous", place, outcomes.count("holds, vacuously") / len(own))
+        slack = [check.log10_slack for check in own if check.log10_slack is not None]
+        if slack:
+            yield MeasuredValue(f"{name}: slack", place, float(np.median(slack)))

@@ -1,0 +1,116 @@
+"""A language-model experiment in one document and one table."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import median
+
+from osdn_theory.base.folders import write_atomically
+from osdn_theory.language.document import (
+    FILE,
+    LANGUAGE,
+    TABLE,
+    LanguageRecord,
+    LanguageRow,
+    LanguageSummary,
+    SeedValue,
+)
+from osdn_theory.language.runs import CORPUS, LanguageRuns, LanguageSettings, read_language_runs
+from osdn_theory.language.sentences import tell
+from osdn_theory.recall.comparisons import compared
+from osdn_theory.recall.data import BASELINE
+from osdn_theory.recall.document import TuningTrial
+
+SIZES = ("layers", "hidden", "heads", "context", "vocabulary", "batch", "steps")
+COLUMNS = ("model", "learning_rate", "seed", "measure", "place", "value")
+
+
+def write_language_summary(folder: Path) -> LanguageSummary:
+    """:func:`summarise_language`, in the folder's ``train.json``, and its values in ``train.csv``.
+
+    Raises as that does, and OSError if they cannot be written.
+    """
+    summary = summarise_language(folder)
+    LANGUAGE.write(folder / FILE, summary, summary.command)
+    rates = {model.name: model.learning_rate for model in summary.models}
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows((v.model, rates[v.model], v.seed, v.measure, v.place, v.value) for v in summary.values)
+    write_atomically(folder / TABLE, text.getvalue().encode())
+    return summary
+
+
+def summarise_language(folder: Path) -> LanguageSummary:
+    """What the finished runs of an experiment say.
+
+    Intervals are Student t at 95 % over seeds. Differences are paired by seed against DeltaNet, and their p values
+    Holm-adjusted over all models and places of one measure.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder has no plan.
+    ValueError
+        A file that is damaged, named.
+    """
+    plan, models = read_language_runs(folder)
+    values = tuple(_values(models))
+    corpus = folder / CORPUS
+    rows = tuple(_rows(values))
+    records = tuple(map(_record, models.values()))
+    complete = all(_complete(plan, model) for model in models.values())
+    return LanguageSummary(
+        preset=plan.preset,
+        command=plan.command,
+        environment=plan.environment,
+        sizes={name: getattr(plan, name) for name in SIZES},
+        corpus=json.loads(corpus.read_text()) if corpus.is_file() else {},
+        seconds=sum(result.seconds for model in models.values() for result in model.results),
+        complete=complete,
+        seeds=plan.seeds,
+        models=records,
+        rows=rows,
+        values=values,
+        sentences=tuple(tell(plan.preset, complete, plan.seeds, records, rows)),
+    )
+
+
+def _complete(plan: LanguageSettings, model: LanguageRuns) -> bool:
+    measured = {seed for seed, values in model.tests.items() if any(v.place == "all layers" for v in values)}
+    return measured >= set(plan.seeds) and set(model.tuning) >= set(plan.learning_rates)
+
+
+def _values(models: Mapping[str, LanguageRuns]) -> Iterator[SeedValue]:
+    for name, model in models.items():
+        for seed, values in model.tests.items():
+            yield from (SeedValue(name, seed, each.measure, each.place, each.value) for each in values)
+
+
+def _rows(values: tuple[SeedValue, ...]) -> Iterator[LanguageRow]:
+    for measure in dict.fromkeys(value.measure for value in values):
+        series: dict[tuple[str, str], dict[int, float]] = {}
+        for value in values:
+            if value.measure == measure:
+                series.setdefault((value.model, value.place), {})[value.seed] = value.value
+        references = {key: series.get((BASELINE, key[1]), {}) for key in series if key[0] != BASELINE}
+        for (model, place), row in compared(series, references).items():
+            yield LanguageRow(model=model, measure=measure, place=place, **vars(row))
+
+
+def _record(model: LanguageRuns) -> LanguageRecord:
+    first = model.results[0] if model.results else None
+    speeds = [result.tokens_per_second for result in model.results if result.role == "test"]
+    return LanguageRecord(
+        name=model.name,
+        label=first.label if first else model.name,
+        form=first.form if first else None,
+        rule=first.rule if first else None,
+        parameters=first.parameters if first else None,
+        learning_rate=model.learning_rate,
+        edge=model.edge,
+        tuning=tuple(TuningTrial(rate, loss) for rate, loss in model.tuning.items()),
+        tokens_per_second=median(speeds) if speeds else None,
+    )
