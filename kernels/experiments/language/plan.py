@@ -3,12 +3,15 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from ...boundary.rule import SETTINGS
 from ..run_plan import RunPlan, change
 from ..validation import require
 from .corpus import MEGABYTE
 
-BOUNDED = {"eta": 0.003, "d_min": 2 / 3, "d_max": 3 / 2}
-HISTORIC = {"eta": 1.0, "d_min": 0.0, "d_max": 1e9}
+BOUNDED, HISTORIC = (
+    {"eta": rule.eta, "d_min": rule.d_min, "d_max": rule.d_max}
+    for rule in (SETTINGS["bounded"], SETTINGS["historic"])
+)
 PINNED = {"eta": 0.0, "d_min": 1.0, "d_max": 1.0}
 APF = {"use_forget_gate": True}
 

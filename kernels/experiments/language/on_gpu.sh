@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# `osdn-theory train` on a machine that lends its GPU for some minutes, without installing the package. From the
+# repository's root:
+#
+#     kernels/experiments/language/on_gpu.sh CORPUS FOLDER SECONDS [options of osdn-theory train]
+#
+# CORPUS is a file of --gather. FOLDER/train.tar.gz has what was finished before, and in the end what is finished then:
+# results and tables without checkpoints and activations, but for the streams to deliver. The work stays in WORK
+# (/tmp/train), where the next call on the same machine goes on, also inside a run; on another machine runs that were cut
+# begin anew. Exit code: 0 all done, 124 the time is over.
+set -uo pipefail
+
+corpus=$(realpath "${1:?usage: on_gpu.sh CORPUS FOLDER SECONDS [options]}") out=$(realpath -m "$2") seconds=$3
+shift 3
+work=${WORK:-/tmp/train}
+root=$(cd "$(dirname "$0")/../../.." && pwd)
+site=$(mktemp -d)
+trap 'rm -rf "$site"' EXIT
+ln -s "$root/kernels" "$site/osdn_kernels"
+(cd "$root" && python3 -c 'import setuptools; setuptools.setup()' -q egg_info --egg-base "$site") # the entry points
+export PYTHONPATH="$site:$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+mkdir -p "$work" "$out"
+if [ -f "$out/train.tar.gz" ]; then tar -xzf "$out/train.tar.gz" -C "$work" --skip-old-files; fi
+
+timeout --signal=INT "$seconds" python3 -m osdn_theory train --corpus "$corpus" --out "$work" "$@"
+code=$?
+if [ "$code" = 130 ]; then code=124; fi
+(cd "$work" && find . \( -name '*.json' -o -name '*.csv' -o -name '*.png' -o -path './streams/*' \) \
+    -not -name held_out.json -print0 | tar -czf "$out/train.tar.gz" --null -T -)
+ls -l "$out/train.tar.gz"
+find "$work/runs" -name result.json 2>/dev/null | wc -l
+exit "$code"
