@@ -1,10 +1,10 @@
-"""``train.json``: every value of every seed of a language-model experiment, and what they say beside DeltaNet's."""
+"""``train.json``: every value of every seed of a language-model experiment, beside DeltaNet's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from osdn_theory.base.documents import Count, DocumentKind, Number, Positive
+from osdn_theory.base.documents import Count, DocumentKind, Positive
 from osdn_theory.base.validation import require
 from osdn_theory.recall.document import Compared, TuningTrial
 
@@ -31,17 +31,6 @@ class LanguageRecord:
     tokens_per_second: Positive | None
 
 
-@dataclass(frozen=True)
-class SeedValue:
-    """What one run measured."""
-
-    model: str
-    seed: Count
-    measure: str
-    place: str
-    value: Number
-
-
 @dataclass(frozen=True, kw_only=True)
 class LanguageRow(Compared):
     """A measure of a model in one place, over the seeds, and its difference from DeltaNet's there."""
@@ -60,7 +49,7 @@ class LanguageSummary:
     - `corpus`: Its fingerprint, its bytes, and of each source the licence, documents and bytes.
     - `seconds`: Of all runs, added up.
     - `complete`: Whether all planned runs are finished and measured.
-    - `values`: From which all rows can be computed again.
+    - `rows`: With every seed's value, from which they are computed again when a document is read.
     """
 
     preset: str
@@ -73,19 +62,21 @@ class LanguageSummary:
     seeds: tuple[Count, ...]
     models: tuple[LanguageRecord, ...]
     rows: tuple[LanguageRow, ...]
-    values: tuple[SeedValue, ...]
     sentences: tuple[str, ...] = ()
 
 
 def check_language(summary: LanguageSummary) -> None:
-    """Raise ValueError where a row or value is of a model or a seed that is not listed."""
+    """Raise ValueError where a row is of a model or a seed that is not listed, or does not follow from its seeds."""
+    from osdn_theory.language.summary import PARTS  # its rows are defined here
+    from osdn_theory.recall.rows import check_rows
+
     names = [model.name for model in summary.models]
     require(len(set(names)) == len(names) > 0, f"models: expected one or more different names, got {names}")
-    for part in ("rows", "values"):
-        for number, row in enumerate(getattr(summary, part)):
-            require(row.model in names, f"{part}[{number}].model: {row.model!r} is not among the models")
-    for number, value in enumerate(summary.values):
-        require(value.seed in summary.seeds, f"values[{number}].seed: {value.seed} is not among the seeds")
+    for number, row in enumerate(summary.rows):
+        require(row.model in names, f"rows[{number}].model: {row.model!r} is not among the models")
+        other = sorted(set(row.series) - set(summary.seeds))
+        require(not other, f"rows[{number}].by_seed: {other} are not among the seeds")
+    check_rows(summary, PARTS)
 
 
 LANGUAGE = DocumentKind(

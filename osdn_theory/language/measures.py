@@ -16,9 +16,12 @@ from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.streams.activations import load_activations
 from osdn_theory.streams.stream import Stream
 
+Q = "token residual ratio"
+"""The authors' measure: the passage is read twice."""
+
 TITLES = {
-    "token_residual_ratio": "token residual ratio",
-    "recall_residual_ratio": "missing share",
+    "token_residual_ratio": Q,
+    "missing_share": "missing share",
     "d_low": "least d",
     "d_high": "largest d",
     "drift_from_one": "|d - 1|",
@@ -55,8 +58,8 @@ def measure_layers(folder: Path) -> None:
             for stream in load_activations(folder / file)
             for found in measure(stream, rule)
         ]
-    ratios = [found.value for found in values if found.measure == "token residual ratio"]
-    mean = MeasuredValue("token residual ratio", "all layers", float(np.exp(np.mean(np.log(ratios)))))
+    ratios = [found.value for found in values if found.measure == Q]
+    mean = MeasuredValue(Q, "all layers", float(np.exp(np.mean(np.log(ratios)))))
     write_layer_values(folder, (mean, *values))
 
 
@@ -64,6 +67,11 @@ def _measure(stream: Stream, rule: CalibrationRule) -> Iterator[MeasuredValue]:
     place = str(stream.metadata["layer"])
     found = layer_measures(stream, rule, stream.length)
     yield from (MeasuredValue(title, place, float(found[name])) for name, title in TITLES.items())
+    for way, value in found["replaced"].items():
+        yield MeasuredValue(f"{Q}, d replaced: {way}", place, value)
+    for part in ("head", "position"):
+        for number, value in enumerate(found[f"by_{part}"]):
+            yield MeasuredValue(f"{Q} by {part}", f"{place}, {part} {number}", value)
     if stream.state_gate is None:
         apart, limit = difference_from_delta_net(exact_run(stream, rule))
         yield MeasuredValue("distance from DeltaNet", place, float(np.mean(apart)))

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
@@ -15,15 +15,16 @@ from osdn_theory.language.document import (
     LanguageRecord,
     LanguageRow,
     LanguageSummary,
-    SeedValue,
 )
 from osdn_theory.language.runs import CORPUS, LanguageRuns, LanguageSettings, read_language_runs
 from osdn_theory.language.sentences import tell
-from osdn_theory.recall.comparisons import compared
-from osdn_theory.recall.data import BASELINE
 from osdn_theory.recall.document import TuningTrial
+from osdn_theory.recall.rows import Part, make_rows, of_baseline
 
 SIZES = ("layers", "hidden", "heads", "context", "vocabulary", "batch", "steps")
+PARTS = {
+    "rows": Part(LanguageRow, ("model", "measure", "place"), of_baseline, family=lambda key: key[1]),
+}
 COLUMNS = ("model", "learning_rate", "seed", "measure", "place", "value")
 
 
@@ -38,7 +39,11 @@ def write_language_summary(folder: Path) -> LanguageSummary:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
-    table.writerows((v.model, rates[v.model], v.seed, v.measure, v.place, v.value) for v in summary.values)
+    table.writerows(
+        (row.model, rates[row.model], seed, row.measure, row.place, value)
+        for row in summary.rows
+        for seed, value in row.series.items()
+    )
     write_atomically(folder / TABLE, text.getvalue().encode())
     return summary
 
@@ -57,9 +62,8 @@ def summarise_language(folder: Path) -> LanguageSummary:
         A file that is damaged, named.
     """
     plan, models = read_language_runs(folder)
-    values = tuple(_values(models))
     corpus = folder / CORPUS
-    rows = tuple(_rows(values))
+    rows = make_rows(PARTS["rows"], _columns(models))
     records = tuple(map(_record, models.values()))
     complete = all(_complete(plan, model) for model in models.values())
     return LanguageSummary(
@@ -73,7 +77,6 @@ def summarise_language(folder: Path) -> LanguageSummary:
         seeds=plan.seeds,
         models=records,
         rows=rows,
-        values=values,
         sentences=tuple(tell(plan.preset, complete, plan.seeds, records, rows)),
     )
 
@@ -83,21 +86,14 @@ def _complete(plan: LanguageSettings, model: LanguageRuns) -> bool:
     return measured >= set(plan.seeds) and set(model.tuning) >= set(plan.learning_rates)
 
 
-def _values(models: Mapping[str, LanguageRuns]) -> Iterator[SeedValue]:
+def _columns(models: Mapping[str, LanguageRuns]) -> dict[tuple[str, str, str], dict[int, float]]:
+    """Every measure and place of every model, by seed."""
+    found: dict[tuple[str, str, str], dict[int, float]] = {}
     for name, model in models.items():
         for seed, values in model.tests.items():
-            yield from (SeedValue(name, seed, each.measure, each.place, each.value) for each in values)
-
-
-def _rows(values: tuple[SeedValue, ...]) -> Iterator[LanguageRow]:
-    for measure in dict.fromkeys(value.measure for value in values):
-        series: dict[tuple[str, str], dict[int, float]] = {}
-        for value in values:
-            if value.measure == measure:
-                series.setdefault((value.model, value.place), {})[value.seed] = value.value
-        references = {key: series.get((BASELINE, key[1]), {}) for key in series if key[0] != BASELINE}
-        for (model, place), row in compared(series, references).items():
-            yield LanguageRow(model=model, measure=measure, place=place, **vars(row))
+            for each in values:
+                found.setdefault((name, each.measure, each.place), {})[seed] = each.value
+    return found
 
 
 def _record(model: LanguageRuns) -> LanguageRecord:

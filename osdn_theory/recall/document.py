@@ -190,7 +190,7 @@ def check_summary(summary: RecallSummary) -> None:
 
     A row may be of a model that is not listed, and what it says may not follow from the values of the seeds.
     """
-    from osdn_theory.recall.rows import check_rows  # its rows are defined here
+    from osdn_theory.recall.rows import PARTS, check_rows  # its rows are defined here
 
     names = [model.name for model in summary.models]
     require(bool(names), "models: expected at least one")
@@ -198,7 +198,7 @@ def check_summary(summary: RecallSummary) -> None:
     for part in ("accuracy", "distance", "overall", "ablations"):
         for number, row in enumerate(getattr(summary, part)):
             require(row.model in names, f"{part}[{number}].model: {row.model!r} is not among the models")
-    check_rows(summary)
+    check_rows(summary, PARTS)
 
 
 RECALL = DocumentKind(

@@ -14,7 +14,6 @@ from osdn_theory.recall.document import (
     Compared,
     DistanceRow,
     OverallRow,
-    RecallSummary,
     SeedMean,
 )
 
@@ -23,7 +22,7 @@ Columns = Mapping[Key, Series]
 """Values by seed, under the fields that tell rows apart, the model first."""
 
 
-def _baseline(columns: Columns) -> Columns:
+def of_baseline(columns: Columns) -> Columns:
     """For other models: the series of DeltaNet in the same place, empty where it has none."""
     return {key: columns.get((BASELINE, *key[1:]), {}) for key in columns if key[0] != BASELINE}
 
@@ -50,16 +49,15 @@ class Part:
 
 
 PARTS: Mapping[str, Part] = {
-    "accuracy": Part(CellRow, ("model", "statistic", "repeats", "pairs"), _baseline),
+    "accuracy": Part(CellRow, ("model", "statistic", "repeats", "pairs"), of_baseline),
     "distance": Part(DistanceRow, ("model", "repeats", "nearest", "farthest"), lambda columns: {}),
-    "overall": Part(OverallRow, ("model", "measure"), _baseline, family=lambda key: key[1]),
+    "overall": Part(OverallRow, ("model", "measure"), of_baseline, family=lambda key: key[1]),
     "ablations": Part(AblationRow, ("model", "ablation"), _own_d),
 }
 
 
-def make_rows(name: str, columns: Columns) -> tuple[Any, ...]:
-    """The rows of a part of the summary, family by family."""
-    part = PARTS[name]
+def make_rows(part: Part, columns: Columns) -> tuple[Any, ...]:
+    """The rows of a part of a summary, family by family."""
     families = {part.family(key): {} for key in columns}  # type: dict[Any, dict[Key, Series]]
     for key, series in columns.items():
         families[part.family(key)][key] = series
@@ -70,19 +68,19 @@ def make_rows(name: str, columns: Columns) -> tuple[Any, ...]:
     )
 
 
-def check_rows(summary: RecallSummary) -> None:
+def check_rows(summary: object, parts: Mapping[str, Part]) -> None:
     """Redo every interval and test from the values of the seeds, where those of a whole family are there.
 
     Raises ValueError: a row says otherwise; its place is named.
     """
-    for name, part in PARTS.items():
+    for name, part in parts.items():
         rows: Sequence[SeedMean] = getattr(summary, name)
         keys = [tuple(getattr(row, field) for field in part.keys) for row in rows]
         without = {part.family(key) for key, row in zip(keys, rows, strict=True) if not row.by_seed}
         series = {
             key: row.series for key, row in zip(keys, rows, strict=True) if part.family(key) not in without
         }
-        again = {tuple(getattr(row, field) for field in part.keys): row for row in make_rows(name, series)}
+        again = {tuple(getattr(row, field) for field in part.keys): row for row in make_rows(part, series)}
         for number, (key, row) in enumerate(zip(keys, rows, strict=True)):
             for field in _ESTIMATES if key in again else ():
                 told, found = (_plain(getattr(each, field, None)) for each in (row, again[key]))

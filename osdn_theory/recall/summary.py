@@ -20,7 +20,7 @@ from osdn_theory.recall.observations import (
     overall,
 )
 from osdn_theory.recall.predictions import tested_predictions
-from osdn_theory.recall.rows import make_rows
+from osdn_theory.recall.rows import PARTS, make_rows
 from osdn_theory.recall.runs import TrainingRun
 from osdn_theory.recall.sentences import sentences
 
@@ -73,7 +73,7 @@ def summarise(folder: Path) -> RecallSummary:
         task=plan.task,
         seeds=plan.seeds,
         models=tuple(map(_model_row, models.values())),
-        **{part: make_rows(part, _columns(models, observe)) for part, observe in OBSERVED.items()},
+        **{name: make_rows(PARTS[name], _columns(models, observe)) for name, observe in OBSERVED.items()},
     )
     tested = replace(summary, predictions=tested_predictions(models, summary.ablations))
     return replace(tested, sentences=sentences(tested))

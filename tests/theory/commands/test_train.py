@@ -60,7 +60,9 @@ def test_a_run_ends_in_a_table_a_figure_and_streams_and_a_second_one_computes_no
     assert document["corpus"]["sources"] == {
         "texts": {"licence": "not recorded", "documents": 60, "bytes": document["corpus"]["bytes"]}
     }
-    values = {(v["model"], v["seed"], v["measure"], v["place"]) for v in document["values"]}
+    values = {
+        (r["model"], s["seed"], r["measure"], r["place"]) for r in document["rows"] for s in r["by_seed"]
+    }
     for model in ("deltanet", "apf_bounded"):
         for seed in (0, 1):
             assert {
@@ -77,7 +79,7 @@ def test_a_run_ends_in_a_table_a_figure_and_streams_and_a_second_one_computes_no
     second = run("--out", str(out), "--corpus", texts, *QUICK, "--json")
     assert second.exit_code == 0, second.output
     assert {path: path.stat().st_mtime_ns for path in out.rglob("result.json")} == results
-    assert json.loads(second.stdout)["values"] == document["values"]
+    assert json.loads(second.stdout)["rows"] == document["rows"]
 
 
 def test_text_is_gathered_into_a_file_that_trains(

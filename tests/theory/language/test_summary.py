@@ -42,8 +42,8 @@ def test_rows_are_the_statistics_of_the_values_that_ship(folder: Path) -> None:
     summary = summarise_language(folder)
     assert summary.complete
     series: dict[tuple[str, str, str], list[float]] = {}
-    for value in summary.values:
-        series.setdefault((value.model, value.measure, value.place), []).append(value.value)
+    for each in summary.rows:
+        series[each.model, each.measure, each.place] = list(each.series.values())
     assert all(len(found) == 4 for found in series.values())
     for measure, places in (("loss", ("",)), ("loss at", PLACES)):
         keys = [(m, measure, place) for m in ("osdn_historic", "apf_bounded") for place in places]
@@ -103,7 +103,7 @@ def test_the_table_holds_every_value(folder: Path) -> None:
     assert LANGUAGE.read(folder / "train.json")[1] == summary
     rows = list(csv.DictReader((folder / "train.csv").open()))
     assert [(r["model"], int(r["seed"]), r["measure"], r["place"], float(r["value"])) for r in rows] == [
-        (v.model, v.seed, v.measure, v.place, v.value) for v in summary.values
+        (r.model, seed, r.measure, r.place, value) for r in summary.rows for seed, value in r.series.items()
     ]
     assert {r["learning_rate"] for r in rows} == {"0.002"}
     assert len(rows) == 3 * 4 * 8
@@ -115,7 +115,7 @@ def test_tests_at_another_rate_or_seed_do_not_count(folder: Path) -> None:
     other.mkdir()
     text = (folder / "runs" / "deltanet" / "lr0.002-seed1" / "result.json").read_text()
     (other / "result.json").write_text(text.replace("0.002", "0.004"))
-    assert summarise_language(folder).values == before.values
+    assert summarise_language(folder).rows == before.rows
 
 
 @pytest.mark.parametrize("name", ["result.json", "measures.json"])
@@ -130,13 +130,18 @@ def test_a_document_that_contradicts_itself_is_refused(folder: Path) -> None:
     write_language_summary(folder)
     path = folder / "train.json"
     document = json.loads(path.read_text())
-    document["values"][3]["seed"] = 9
+    was = document["rows"][3]["by_seed"][0]
+    for changed, message in (
+        ({"seed": 9}, r"rows\[3\]\.by_seed: \[9\] are not among the seeds"),
+        ({"value": was["value"] + 1}, r"rows\[3\]\..* does not follow from its seeds"),
+    ):
+        document["rows"][3]["by_seed"][0] = {**was, **changed}
+        path.write_text(json.dumps(document))
+        with pytest.raises(ValueError, match=message):
+            LANGUAGE.read(path)
+    document["rows"][3]["model"] = "gpt"
     path.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match=r"values\[3\]\.seed: 9 is not among the seeds"):
-        LANGUAGE.read(path)
-    document["values"][3]["model"] = "gpt"
-    path.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match=r"values\[3\]\.model: 'gpt' is not among the models"):
+    with pytest.raises(ValueError, match=r"rows\[3\]\.model: 'gpt' is not among the models"):
         LANGUAGE.read(path)
 
 
@@ -146,7 +151,7 @@ def test_an_experiment_that_has_not_begun_has_a_summary(tmp_path: Path) -> None:
         path.unlink()
     summary = summarise_language(tmp_path / "train")
     assert [model.label for model in summary.models] == ["deltanet", "osdn_historic", "apf_bounded"]
-    assert summary.rows == summary.values == ()
+    assert summary.rows == ()
     language_figure(summary)
     assert "–" in str(overview(summary))
 
