@@ -123,6 +123,7 @@ def chunk_osdn(call: Arguments) -> Results:
     return _solve_chunks(call)
 
 
+@declare(CHUNK)
 @takes(check_gated_call, CHUNK_KERNELS)
 def chunk_osgdn(call: Arguments) -> Results:
     r"""OS-GDN, Gated DeltaNet with an online preconditioner, over whole sequences, in chunks (T11, T12, T17).

@@ -54,6 +54,9 @@ ordered : bool [False]
     Matrix products are float32 fused multiply-adds over their terms in order, in blocks of 16 or of a multiple of 16.
 ordered_gram : integer [0]
     Up to how many key features that holds of keys times transposed write keys as well.
+wide_gates : bool [False]
+    Where the memory fades (T17): sums of its log gates are as good as in float64 wherever their differences matter, and
+    weak gates are applied by what they take away. Otherwise every sum of log gates is rounded, and e^g is a factor.
 name : string
     What the bound calls itself.
 
@@ -87,7 +90,9 @@ _IN_ORDER = {"ordered": True, "ordered_gram": MAX_FEATURES}
 _TENSOR_CORES = {"accumulation": TENSOR_CORE_SUM, "exact_product": TF32X3_PRODUCT}
 _FORMED_IN_TF32 = {"accumulation": TENSOR_CORE_SUM, "formed_product": TF32_PRODUCT}
 
-_STEPS = {"residuals": True, "compensated": True, "wide_steps": True, "swept": LARGEST_SWEPT_STEP}
+_GATES = {"wide_gates": True}
+
+_STEPS = {**_GATES, "residuals": True, "compensated": True, "wide_steps": True, "swept": LARGEST_SWEPT_STEP}
 
 
 def _chunk(dtype: str) -> dict[str, Any]:
@@ -126,10 +131,10 @@ CHUNK: Numerics = {
     "bfloat16": {**_chunk("bfloat16"), **_TENSOR_CORES, **_FORMED_IN_TF32},
     "float16": {**_chunk("float16"), **_TENSOR_CORES, **_FORMED_IN_TF32},
 }
-"""`chunk_osdn`. Gains, chunk entries and inverses come from products good to float32 in every dtype. The d_t inside a
-chunk, which are formed from them to scale its keys and then are gone, take one TF32 product but for full float32
-inputs, on top of the d that the chunk or its block of 16 enters with: what the sum drops of that is an ulp, and not
-small beside a step that is."""
+"""`chunk_osdn` and `chunk_osgdn`. Gains, chunk entries and inverses come from products good to float32 in every
+dtype. The d_t inside a chunk, which are formed from them to scale its keys and then are gone, take one TF32 product
+but for full float32 inputs, on top of the d that the chunk or its block of 16 enters with: what the sum drops of
+that is an ulp, and not small beside a step that is."""
 
 SCAN: Numerics = {
     "float32": {**_scan("float32"), **_IN_ORDER},
@@ -139,13 +144,13 @@ SCAN: Numerics = {
 """`osdn_preconditioner`, which TF32 does not reach."""
 
 RECURRENT: Numerics = {
-    dtype: _float32_inside("recurrent", dtype, compensated=True)
+    dtype: _float32_inside("recurrent", dtype, compensated=True) | _GATES
     for dtype in ("float32", "bfloat16", "float16")
 }
-"""`fused_recurrent_osdn`: no matrix products, so nothing for TF32 to reach."""
+"""`fused_recurrent_osdn`, `fused_recurrent_osgdn`, `fused_recurrent_oskda`: no matrix products for TF32 to reach."""
 
 DECODE: Numerics = {
-    dtype: _float32_inside("recurrent", dtype) for dtype in ("float32", "bfloat16", "float16")
+    dtype: _float32_inside("recurrent", dtype) | _GATES for dtype in ("float32", "bfloat16", "float16")
 }
 """`decode_step_`, whose d starts from float32 at every call."""
 
@@ -160,7 +165,8 @@ DECODE_SEEDED: Numerics = {
 REFERENCE: Numerics = {
     dtype: _float32_inside("recurrent", dtype) for dtype in ("float32", "bfloat16", "float16")
 } | {"float32, tf32": None}
-"""`osdn_reference` and `preconditioner_reference`. Of PyTorch's products nothing is declared where it may use TF32."""
+"""`osdn_reference`, `osgdn_reference`, `oskda_reference` and `preconditioner_reference`. Of PyTorch's products
+nothing is declared where it may use TF32."""
 
 CHUNK_REFERENCE: Numerics = {
     dtype: _float32_inside("chunk", dtype) | {"substitution": True}

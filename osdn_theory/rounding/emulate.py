@@ -6,6 +6,7 @@ a chunk, and the inverse of the triangular system is rounded once: a kernel at l
 """
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,14 @@ def emulate(
     return Emulated(run.path, run.outputs, run.state.astype(np.float64), run.d.astype(np.float64))
 
 
+class _Fades(NamedTuple):
+    """D_t0 (..., C, 1), D_tj (..., C, C), 1 where t < j, and the sum of all log gates (...), None without gates."""
+
+    entry: Any
+    pairs: Any
+    total: Single | None = None
+
+
 class _Run:
     """The state of an emulated run: d (with its rest, if compensated) and the memory (..., V, K)."""
 
@@ -80,6 +89,8 @@ class _Run:
         self.lower = np.asarray(rule.d_min, dtype=np.float32)
         self.upper = np.asarray(rule.d_max, dtype=np.float32)
         self.path, self.outputs = np.empty(stream.keys.shape), np.empty(stream.values.shape)
+        gate = stream.state_gate
+        self.log_gate = None if gate is None else np.log(gate).astype(np.float32)
 
     def _rows(self, tokens: int | slice) -> tuple[Single, Single, Single, Single]:
         """Keys, queries, values and write gates of some tokens."""
@@ -94,6 +105,13 @@ class _Run:
         """Read k, write, read q, calibrate, in float32."""
         key, query, value, beta = self._rows(t)
         self.path[..., t, :] = self.d
+        if self.log_gate is not None:
+            log = (
+                self.log_gate[..., t, :]
+                if self.log_gate.ndim == key.ndim + 1
+                else self.log_gate[..., t, None]
+            )
+            self.state = self._faded(self.state, log[..., None, :])
         residual = value - np.sum(self.state * key[..., None, :], axis=-1, dtype=np.float32)
         gained = beta[..., None] * residual
         self.state = self.state + gained[..., :, None] * (self.d * key)[..., None, :]
@@ -102,9 +120,18 @@ class _Run:
         self.state = self._converted(self.state, self.model.memory).astype(np.float32)
         self._calibrate(t, key)
 
+    def _faded(self, state: Single, log: Single) -> Single:
+        """e^g S, weak gates by what they take away where the model does."""
+        if not self.model.wide_gates:
+            return state * np.exp(log)
+        weak = log > -0.5
+        factor = np.where(weak, np.expm1(log.astype(np.float64)).astype(np.float32), np.exp(log))
+        return weak.astype(np.float32) * state + factor * state
+
     def _calibrate(self, t: int, key: Single) -> None:
         square = key * key
-        gap = np.float32(1) - np.sum(self.d * square, axis=-1, dtype=np.float32)
+        fixed = self.stream.beta[..., t].astype(np.float32) if self.rule.beta_aware else np.float32(1)
+        gap = fixed - fixed * fixed * np.sum(self.d * square, axis=-1, dtype=np.float32)
         gain = np.asarray(np.float32(self.rule.eta) * gap)
         if self.rule.normalize_feedback:
             gain = gain / (np.sum(square, axis=-1, dtype=np.float32) + np.float32(self.rule.epsilon))
@@ -127,21 +154,38 @@ class _Run:
         path = self._stepped(tokens)
         writes = self._stored(path.astype(np.float32) * keys)
         size = tokens.stop - tokens.start
-        lower = np.tril(beta[..., None] * self._product(keys, transpose(writes)), -1)
+        fades = self._fades(tokens)
+        lower = np.tril(beta[..., None] * (self._product(keys, transpose(writes)) * fades.pairs), -1)
         solve = np.linalg.inv(np.eye(size) + lower).astype(np.float32)
         memory = transpose(self._stored(self.state))
-        gained = self._stored(self._solved(solve, keys, values, beta, memory))
-        seen = self._stored(np.tril(self._product(queries, transpose(writes))))
-        read = self._product(queries, memory) + self._product(seen, gained)
+        found = self._solved(solve, keys, values, beta, memory, fades.entry)
+        gained = self._stored(found)
+        seen = self._stored(np.tril(self._product(queries, transpose(writes)) * fades.pairs))
+        read = self._product(queries, memory) * fades.entry + self._product(seen, gained)
         self.outputs[..., tokens, :] = self._converted(self.scale * read, self.model.outputs)
+        if fades.total is not None:
+            gained = self._stored(found * fades.pairs[..., -1, :, None])
+            self.state = self._faded(self.state, fades.total[..., None, None])
         self.state = self.state + self._product(transpose(gained), writes)
 
-    def _solved(self, inverse: Single, keys: Single, values: Single, beta: Single, memory: Single) -> Single:
-        """T (V - K S), T = (I + A)^-1 Diag(beta)."""
+    def _fades(self, tokens: slice) -> _Fades:
+        """Exponentials of sums of log gates, kept with their rests or rounded one by one."""
+        if self.log_gate is None:
+            return _Fades(np.float32(1), np.float32(1))
+        logs = self.log_gate[..., tokens]
+        wide = np.cumsum(logs, axis=-1, dtype=np.float64 if self.model.wide_gates else np.float32)
+        between = np.minimum(wide[..., :, None] - wide[..., None, :], 0.0).astype(np.float32)
+        sums = wide.astype(np.float32)
+        return _Fades(np.exp(sums)[..., None], np.exp(between), sums[..., -1])
+
+    def _solved(
+        self, inverse: Single, keys: Single, values: Single, beta: Single, memory: Single, kept: Any
+    ) -> Single:
+        """T (V - D_t0 K S), T = (I + A)^-1 Diag(beta)."""
         if self.model.residuals:
-            missing = beta[..., None] * (values - self._product(keys, memory))
+            missing = beta[..., None] * (values - self._product(keys, memory) * kept)
             return self._product(self._stored(inverse), self._stored(missing))
-        solve = self._stored(inverse * beta[..., None, :])
+        solve, keys = self._stored(inverse * beta[..., None, :]), self._stored(keys * kept)
         erase, target = self._stored(self._product(solve, keys)), self._stored(self._product(solve, values))
         return target - self._product(erase, memory)
 

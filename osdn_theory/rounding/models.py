@@ -67,6 +67,9 @@ class KernelModel:
         is taken to be known of the order: sums split over lanes or threads are covered then, and only then.
     ordered_gram : int
         The number of key features up to which this holds of keys times transposed write keys too.
+    wide_gates : bool
+        Where the memory fades: whether sums of its log gates go without rounding up to that of their differences, and
+        weak gates are applied by what they take away. Otherwise every sum is rounded, and e^g is a factor.
     """
 
     name: str
@@ -90,6 +93,7 @@ class KernelModel:
     swept: float = 0.0
     ordered: bool = False
     ordered_gram: int = 0
+    wide_gates: bool = False
 
     def __post_init__(self) -> None:
         narrow = self.storage != FLOAT32 or self.operands != FLOAT32
@@ -156,18 +160,20 @@ TF32_UNIT = 2.0**-9 + 2.0**-20
 LARGEST_SWEPT_STEP = 1 / 16
 """Steps eta up to which `osdn_kernels.chunk_osdn` goes by sweeps."""
 
-RECURRENT_FP32 = KernelModel("recurrent, float32", "recurrent", compensated=True)
-"""`osdn_kernels.fused_recurrent_osdn` on float32 inputs."""
+RECURRENT_FP32 = KernelModel("recurrent, float32", "recurrent", compensated=True, wide_gates=True)
+"""`osdn_kernels.fused_recurrent_osdn`, `fused_recurrent_osgdn` and `fused_recurrent_oskda` on float32 inputs."""
 
 RECURRENT_BF16 = replace(RECURRENT_FP32, name="recurrent, bfloat16 inputs", inputs=BFLOAT16, outputs=BFLOAT16)
 """The same on bfloat16 inputs: arithmetic stays float32."""
 
 RECURRENT_FP16 = replace(RECURRENT_FP32, name="recurrent, float16 inputs", inputs=FLOAT16, outputs=FLOAT16)
 
-RECURRENT_PLAIN = replace(RECURRENT_FP32, name="recurrent, float32, plain sums", compensated=False)
+RECURRENT_PLAIN = KernelModel("recurrent, float32, plain sums", "recurrent")
 """A token-by-token kernel that adds calibrate steps to d without compensation."""
 
-MEMORY_IN_BF16 = replace(RECURRENT_PLAIN, name="recurrent, float32, memory kept in bfloat16", memory=BFLOAT16)
+MEMORY_IN_BF16 = replace(
+    RECURRENT_PLAIN, name="recurrent, float32, memory kept in bfloat16", memory=BFLOAT16, wide_gates=True
+)
 """`osdn_kernels.decode_step_` on a bfloat16 memory."""
 
 CHUNK_ANY_ORDER = KernelModel("chunk, float32", "chunk")
@@ -183,10 +189,11 @@ CHUNK_FP32 = replace(
     residuals=True,
     wide_steps=True,
     swept=LARGEST_SWEPT_STEP,
+    wide_gates=True,
     ordered=True,
     ordered_gram=sys.maxsize,
 )
-"""`osdn_kernels.chunk_osdn` on float32 inputs with full float32 products.
+"""`osdn_kernels.chunk_osdn` and `chunk_osgdn` on float32 inputs with full float32 products.
 
 Triton turns such products into fused multiply-adds, one thread per entry, from the first term to the last.
 """
@@ -201,6 +208,7 @@ CHUNK_TF32 = replace(
     residuals=True,
     wide_steps=True,
     swept=LARGEST_SWEPT_STEP,
+    wide_gates=True,
 )
 """The same where ``torch.set_float32_matmul_precision`` allows TF32."""
 
@@ -218,13 +226,14 @@ CHUNK_BF16 = KernelModel(
     residuals=True,
     wide_steps=True,
     swept=LARGEST_SWEPT_STEP,
+    wide_gates=True,
 )
-"""`osdn_kernels.chunk_osdn` on bfloat16 inputs."""
+"""`osdn_kernels.chunk_osdn` and `chunk_osgdn` on bfloat16 inputs."""
 
 CHUNK_FP16 = replace(
     CHUNK_BF16, name="chunk, float16", inputs=FLOAT16, storage=FLOAT16, operands=FLOAT16, outputs=FLOAT16
 )
-"""`osdn_kernels.chunk_osdn` on float16 inputs."""
+"""`osdn_kernels.chunk_osdn` and `chunk_osgdn` on float16 inputs."""
 
 D_IN_BF16 = replace(RECURRENT_PLAIN, name="recurrent, float32, d stored in bfloat16", preconditioner=BFLOAT16)
 """A faulty kernel: it quantises the very thing that it learns."""

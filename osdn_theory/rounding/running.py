@@ -10,7 +10,7 @@ from osdn_theory.base.brief import show_briefly
 from osdn_theory.base.threads import single_threaded_blas
 from osdn_theory.base.validation import Array, require
 from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
-from osdn_theory.recurrence.solve import osdn
+from osdn_theory.recurrence.solve import solver_of
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.rounding.errors.error_set import Mask
 from osdn_theory.rounding.errors.lemmas import SAFETY, UNIT, sum_error
@@ -129,7 +129,7 @@ def error_bounds(
     initial_preconditioner: Array | float | None = None,
     reading: Sequence[Array] = (),
 ) -> ErrorBounds:
-    r"""Running forward-error bounds of a kernel on a stream.
+    r"""Running forward-error bounds of a kernel on a stream; a ``state_gate`` of it makes the memory fade (T17).
 
     Local errors follow the standard model fl(x o y) = (x o y)(1 + delta), with the magnitudes that the kernel meets
     (`lemmas`, `enclosed`), and are carried through the exact transitions of the trajectory (`error_set`): for d
@@ -161,19 +161,19 @@ def error_bounds(
     Raises
     ------
     TypeError, ValueError
-        As `osdn`; a beta-aware rule, which no kernel here computes; inputs that overflow the model's format, where
-        there is nothing to bound.
+        As `osdn`; inputs that overflow the model's format, where there is nothing to bound; state gates of zero, and in
+        the chunk order gates per feature, or any beside substitution.
 
     Notes
     -----
     Bounds may be infinite: where storage is coarse and the stream long, errors may feed on themselves until float64
     overflows. Time grows as T (K^3 + K V) for every leading entry.
     """
-    require(not rule.beta_aware, "rule: expected beta_aware=False, which kernels compute")
     require(chunk_size >= 1, f"chunk_size: expected >= 1, got {chunk_size}")
     given = round_stream(stream, model, rule)
+    _require_gates(given, model)
     start = initial_preconditioner
-    run = osdn(
+    run = solver_of(given)(
         given,
         round_rule(rule),
         scale=scale,
@@ -186,6 +186,14 @@ def error_bounds(
         moved = bound_preconditioner(setup)
         memory = bound_memory(setup, moved)
         return _bounds(setup, run, chunk_size, moved, memory)
+
+
+def _require_gates(given: Stream, model: KernelModel) -> None:
+    if given.state_gate is None or model.order == "recurrent":
+        return
+    whole = given.state_gate.ndim == np.ndim(given.beta)
+    require(whole, "state_gate: expected one number per token in the chunk order")
+    require(not model.substitution, "state_gate: expected none where systems are solved by substitution")
 
 
 def _rounded_queries(reading: Sequence[Array], given: Stream, model: KernelModel) -> list[Array]:

@@ -23,7 +23,8 @@ class Setup:
 
     keys, features (N, T, K), and so every set of queries; values, residuals (N, T, V); beta, weight, gap (N, T);
     path (N, T + 1, K) with the d handed on last; gamma (N, T) or None; anchor, lower, upper (N, K); state (N, V, K),
-    the initial one.
+    the initial one. `slope` (N, T) and `fixed` (N, T): the feedback is fixed - slope <d, s>, both 1 unless it is
+    beta-aware. `exponent` (N, T) or (N, T, K) or None: -log of the memory's gates.
     """
 
     model: KernelModel
@@ -38,7 +39,9 @@ class Setup:
     beta: Array
     path: Array
     gamma: Array | None
+    exponent: Array | None
     weight: Array
+    aware: bool
     anchor: Array
     lower: Array
     upper: Array
@@ -65,7 +68,7 @@ class Setup:
 
         _, weight = calibration.features(stream, rule)
         path = np.concatenate((run.preconditioner, run.final_preconditioner[..., None, :]), axis=-2)
-        gamma = stream.forget_gate
+        gamma, fading = stream.forget_gate, stream.state_gate
         return cls(
             model=model,
             chunk=chunk if model.order == "chunk" else 1,
@@ -82,7 +85,9 @@ class Setup:
             beta=flat(np.asarray(stream.beta), length),
             path=flat(path, length + 1, stream.key_dim),
             gamma=None if gamma is None else flat(gamma, length),
+            exponent=None if fading is None else flat(-np.log(fading), *fading.shape[len(stream.lead) :]),
             weight=flat(weight, length),
+            aware=rule.beta_aware,
             anchor=flat(run.anchor, stream.key_dim),
             lower=corner(rule.d_min),
             upper=corner(rule.d_max),
@@ -122,10 +127,22 @@ class Setup:
         return self.eta * self.weight
 
     @cached_property
+    def fixed(self) -> Array:
+        return self.beta if self.aware else np.ones_like(self.beta)
+
+    @cached_property
+    def slope(self) -> Array:
+        return self.fixed**2
+
+    @cached_property
+    def pull(self) -> Array:
+        """eta w_t times the slope, (N, T): what a calibrate step takes away is pull_t s_t <d, s_t>."""
+        return self.step * self.slope
+
+    @cached_property
     def gap(self) -> Array:
-        """1 - a_t, (N, T)."""
-        result: Array = 1.0 - np.einsum("ntk,ntk->nt", self.path[:, :-1], self.features)
-        return result
+        """fixed - slope a_t, (N, T)."""
+        return self.fixed - self.slope * np.einsum("ntk,ntk->nt", self.path[:, :-1], self.features)
 
     @property
     def moves(self) -> bool:
@@ -141,6 +158,11 @@ class Setup:
     def step_operations(self) -> int:
         """Roundings in eta w_t: eta itself and a product, and in w_t a sum of K squares, its epsilon, a quotient."""
         return 2 + (self.key_dim + 3 if self.normalize else 0)
+
+    @property
+    def slope_roundings(self) -> int:
+        """Roundings in slope_t x_t: the square of beta_t, and a product."""
+        return 2 if self.aware else 0
 
     @property
     def exponent_roundings(self) -> int:

@@ -96,7 +96,8 @@ def run_kernel(bounds: ErrorBounds) -> Any:
     """The project's kernel of `bounds.model` on the inputs of `bounds`, in the interpreter."""
     os.environ.setdefault("TRITON_INTERPRET", "1")
     import torch
-    from osdn_kernels import chunk_osdn, osdn_preconditioner
+    from osdn_kernels import chunk_osdn, chunk_osgdn, osdn_preconditioner
+    from osdn_kernels.boundary.gated import feedback_terms
     from osdn_kernels.boundary.rule import Rule
     from osdn_kernels.launch.recurrence import Inputs
     from osdn_kernels.recurrent.forward import RecurrentOptions, recurrent_forward
@@ -116,7 +117,10 @@ def run_kernel(bounds: ErrorBounds) -> Any:
 
     q, k, v = (heads_last(x, dtype) for x in (tokens.queries, tokens.keys, tokens.values))
     beta = heads_last(tokens.beta, torch.float32)
-    gate = None if tokens.forget_gate is None else heads_last(np.log(tokens.forget_gate), torch.float32)
+    gate, fading = (
+        None if x is None else heads_last(np.log(x), torch.float32)
+        for x in (tokens.forget_gate, tokens.state_gate)
+    )
     anchor, d, state = (
         single(exact.anchor),
         single(exact.initial_preconditioner),
@@ -127,14 +131,25 @@ def run_kernel(bounds: ErrorBounds) -> Any:
         "normalize_feedback": rule.normalize_feedback, "initial_preconditioner": d, "chunk_size": bounds.chunk_size,
     }  # fmt: skip
     if model.order == "chunk":
-        o, final = chunk_osdn(
-            q, k, v, beta, scale=exact.scale, initial_state=state, output_final_state=True, **options
-        )
-        path, last = osdn_preconditioner(k, **options)[0], final.preconditioner
-        memory = final.state
+        given = {
+            "scale": exact.scale,
+            "initial_state": state,
+            "output_final_state": True,
+            "return_trajectory": True,
+        }
+        given |= {"beta_aware": rule.beta_aware, **options}
+        if fading is None:
+            o, final, trajectory = chunk_osdn(q, k, v, beta, **given)
+        else:
+            given["g_d"] = given.pop("g")
+            o, final, trajectory = chunk_osgdn(q, k, v, fading, beta, **given)
+        path, last, memory = trajectory.preconditioner, final.preconditioner, final.state
+        if fading is None and not rule.beta_aware:
+            path = osdn_preconditioner(k, **options)[0]
     else:
-        constants = Rule(rule.eta, rule.d_min, rule.d_max, rule.normalize_feedback)
-        inputs = Inputs(q, k, v, beta, gate, anchor, state.contiguous(), d)
+        constants = Rule(rule.eta, rule.d_min, rule.d_max, rule.normalize_feedback, rule.beta_aware)
+        feedback = feedback_terms(beta, k.shape[2]) if rule.beta_aware else None
+        inputs = Inputs(q, k, v, beta, gate, anchor, state.contiguous(), d, fading, feedback)
         run = recurrent_forward(inputs, RecurrentOptions(exact.scale, constants, save=True))
         o, path, last, memory = run.o, run.path, run.preconditioner, run.state
     return rounding.Emulated(

@@ -145,7 +145,7 @@ def comparisons(
 
 def _handed_through(case: Case, seen: Observation) -> Iterator[Comparison]:
     """Of a sequence without tokens: it hands on what it started from, bit for bit where rounding is bounded at all."""
-    relative = 0.0 if is_proved(case) else RELATIVE_ALLOWANCE[case.dtype]
+    relative = 0.0 if is_proved(case, ()) else RELATIVE_ALLOWANCE[case.dtype]
     basis = f"{relative:g} of what it started from: there are no tokens"
     pairs = {
         "S": ("state handed on", seen.states, case.initial_state),

@@ -31,9 +31,9 @@ from osdn_theory.rounding import (
 from osdn_theory.rounding.declared import declared_model
 
 RELATIVE_ALLOWANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
-"""Where no bound is proved (decaying memories): relative to the largest token of the head."""
+"""Where no bound is proved (`is_proved`): relative to the largest token of the head."""
 
-_STEPS: dict[str, Any] = {"compensated": False, "wide_steps": False, "swept": 0.0}
+_STEPS: dict[str, Any] = {"compensated": False, "wide_steps": False, "swept": 0.0, "wide_gates": False}
 
 _CHUNK = {
     "float32": CHUNK_ANY_ORDER,
@@ -118,18 +118,20 @@ def limits(
     Without `reads` those of the kernel's own reads are left out. States are bounded as handed on after all tokens, and
     by calls on `prefixes` of so many.
     """
-    if not is_proved(case):
+    if not is_proved(case, models):
         return _allowances(case, exact)
-    found = [_limits(adapter, case, model, reads, prefixes) for model in models]
+    found = [_limits(adapter, case, exact, model, reads, prefixes) for model in models]
     names = [item.name for item in fields(RoundingLimits) if item.name != "overflow"]
     widest: dict[str, Any] = {name: _widest([getattr(one, name) for one in found]) for name in names}
     overflows = [one.overflow for one in found if one.overflow is not None]
     return RoundingLimits(**widest, overflow=min(overflows, key=lambda first: first.token, default=None))
 
 
-def is_proved(case: Case) -> bool:
-    """Whether T18 speaks of the case: not where the memory decays, feedback takes beta or keys are normalised."""
-    return case.state_gate is None and case.key_norm is None and not case.rule.beta_aware
+def is_proved(case: Case, models: Sequence[KernelModel]) -> bool:
+    """Whether T18 speaks of the case: not where keys are normalised, d follows their Gram diagonal, or several features
+    have a gate each in chunks."""
+    by_token = all(model.order == "recurrent" for model in models)
+    return case.key_norm is None and case.gram_weight is None and (by_token or not case.gates_features)
 
 
 def _widest(found: Sequence[Limit | None]) -> Limit | None:
@@ -146,7 +148,12 @@ def _widest(found: Sequence[Limit | None]) -> Limit | None:
 
 
 def _limits(
-    adapter: Adapter, case: Case, model: KernelModel, reads: bool, prefixes: Sequence[int]
+    adapter: Adapter,
+    case: Case,
+    exact: Trajectory,
+    model: KernelModel,
+    reads: bool,
+    prefixes: Sequence[int],
 ) -> RoundingLimits:
     basis = f"T18, {model.name}"
     asking: tuple[Array, ...] = ()
@@ -159,7 +166,7 @@ def _limits(
     if reads:
         own, before_reads = asked.reads
         after = Limit(own.outputs_norm / abs(case.scale), own.outputs / abs(case.scale), basis)
-        before = _shifted(before_reads, case.scale, basis)
+        before = _shifted(before_reads, case, exact, basis)
     handed, handed_norm = _handed_on(asked)
     return RoundingLimits(
         outputs=Limit(asked.outputs_norm, asked.outputs, basis),
@@ -187,7 +194,7 @@ def _handed_states(
 
 def _bounds(adapter: Adapter, case: Case, model: KernelModel, reading: Sequence[Array] = ()) -> ErrorBounds:
     return error_bounds(
-        case.stream,
+        replace(case.stream, state_gate=case.state_gate),
         case.rule,
         model,
         chunk_size=chunk_size_of(adapter),
@@ -198,13 +205,25 @@ def _bounds(adapter: Adapter, case: Case, model: KernelModel, reading: Sequence[
     )
 
 
-def _shifted(bounds: ReadBounds, scale: float, basis: str) -> Limit:
-    """The read before token t is an output of token t - 1; that of the first token is exact."""
+def _shifted(bounds: ReadBounds, case: Case, exact: Trajectory, basis: str) -> Limit:
+    """The read before token t is an output of token t - 1, faded; that of the first token is exact.
+
+    Gates of several features are in the keys that read, which `Case.next_keys` rounds.
+    """
+    scale = abs(case.scale)
     entries = np.zeros_like(bounds.outputs)
-    entries[..., 1:, :] = bounds.outputs[..., :-1, :] / abs(scale)
+    entries[..., 1:, :] = bounds.outputs[..., :-1, :] / scale
     norm = np.zeros_like(bounds.outputs_norm)
-    norm[..., 1:] = bounds.outputs_norm[..., :-1] / abs(scale)
-    return Limit(norm, entries, basis)
+    norm[..., 1:] = bounds.outputs_norm[..., :-1] / scale
+    if case.state_gate is None:
+        return Limit(norm, entries, basis)
+    if not case.gates_features:
+        return Limit(norm * case.state_gate, entries * case.state_gate[..., None], basis)
+    assert exact.states is not None
+    before = np.concatenate([case.initial_state[:, :, None], exact.states[:, :, :-1]], axis=2)
+    rounded = case.next_keys(slice(None)) - case.stream.keys * case.state_gate
+    beside = np.matmul(before, rounded[..., None])[..., 0]
+    return Limit(norm + np.linalg.norm(beside, axis=-1), entries + np.abs(beside), basis)
 
 
 def _handed_on(bounds: ErrorBounds) -> tuple[Array, Array]:
@@ -227,9 +246,8 @@ def _allowances(case: Case, exact: Trajectory) -> RoundingLimits:
     What is read with x is measured by ||S_t|| ||x|| / sqrt(K) where the read itself is smaller, as terms cancel.
     """
     relative = RELATIVE_ALLOWANCE[case.dtype]
-    why = "feedback takes beta into account" if case.rule.beta_aware else "the kernel normalises keys"
-    if case.state_gate is not None:
-        why = "the memory decays"
+    why = "chunks decay by feature" if case.gates_features else "d follows the Gram diagonal"
+    why = why if case.key_norm is None else "the kernel normalises keys"
     basis = f"allowance, {relative:g} of what was there of late: no bound is proved where {why}"
     assert exact.states is not None
     gates = np.ones(exact.outputs.shape[:-1]) if case.state_gate is None else case.state_gate

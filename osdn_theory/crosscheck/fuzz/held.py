@@ -13,6 +13,7 @@ from osdn_theory.crosscheck.evidence.comparison import comparisons
 from osdn_theory.crosscheck.evidence.limits import (
     RELATIVE_ALLOWANCE,
     RoundingLimits,
+    is_proved,
     models_of,
     relative_limit,
 )
@@ -108,10 +109,11 @@ def compare_case(adapter: Adapter, item: Answer, device: str) -> tuple[Compariso
 
 
 def known_of(adapter: Adapter, case: Case, device: str) -> Truth:
-    """The exact run, and what rounding explains; where the memory decays, a part of what was summed."""
+    """The exact run, and what rounding explains; where no bound is proved, a part of what was summed."""
     models = models_of(adapter, case.dtype, interpreted=is_interpreted(device))
     known = truth(adapter, case, models, theorems=False)
-    return replace(known, limits=_of_summands(case, known)) if adapter.gated and case.stream.length else known
+    summed = adapter.gated and case.stream.length and not is_proved(case, models)
+    return replace(known, limits=_of_summands(case, known)) if summed else known
 
 
 def _of_summands(case: Case, known: Truth) -> RoundingLimits:
@@ -123,7 +125,7 @@ def _of_summands(case: Case, known: Truth) -> RoundingLimits:
     written = np.asarray(stream.beta) * keys * (np.linalg.norm(stream.values, axis=-1) + state * keys)
     queries = abs(case.scale) * np.linalg.norm(np.asarray(stream.queries), axis=-1)
     relative = RELATIVE_ALLOWANCE[case.dtype]
-    basis = f"allowance, {relative:g} of what is summed: no bound is proved where the memory decays"
+    basis = f"allowance, {relative:g} of what is summed: no bound is proved here"
     summed = np.maximum.accumulate(state + written, axis=-1)
     outputs = relative_limit(relative, queries * summed, basis)
     # Results too small for their format are rounded to its least numbers.

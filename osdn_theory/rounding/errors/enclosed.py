@@ -97,6 +97,12 @@ class Enclosed:
         scaled = Enclosed(self.value * factor, self.slack * size, self.error * size)
         return replace(scaled, error=scaled.error + arithmetic(scaled.computed))
 
+    def faded(self, factor: Enclosed) -> Enclosed:
+        """Entrywise product with computed factors in [0, 1], in float32."""
+        lost = factor.computed * self.error + self.magnitude * factor.error
+        faded = Enclosed(self.value * factor.value, self.slack * factor.value, lost)
+        return replace(faded, error=lost + arithmetic(faded.computed))
+
     def stored(self, fmt: Format, factor: float = 1.0) -> Enclosed:
         """Converted to a format narrower than float32; `factor` 2 where the conversion drops bits."""
         if fmt == FLOAT32:

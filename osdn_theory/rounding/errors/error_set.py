@@ -84,6 +84,13 @@ class ErrorSet:
         self.shape = p + slack[:, None, None] * np.eye(p.shape[-1])
         self.limit = self.limit * _norm(keep, write, key)
 
+    def fade(self, gate: Array) -> None:
+        """E <- Diag(gate) E for a gate in [0, 1] of every error (N,) or every row (N, K)."""
+        rows = np.broadcast_to(gate[:, None] if gate.ndim == 1 else gate, self.shape.shape[:2])
+        self.lines = rows[:, None, :] * self.lines
+        self.shape = rows[:, :, None] * self.shape * rows[:, None, :]
+        self.limit = self.limit * rows.max(axis=-1)
+
     def add_line(self, direction: Array, radius: Array) -> None:
         """Add direction rho^T with ||rho|| <= radius; (N, K) and (N,)."""
         self.lines = np.concatenate((self.lines, direction[:, None]), axis=1)

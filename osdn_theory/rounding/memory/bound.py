@@ -3,12 +3,13 @@ r"""Running error bound on the memory (T18); what is read from it is in `reading
 A kernel writes with its own stored write keys k~^_t and write values x^_t = beta_t (v_t - S^_{t-1} k_t) + delta x_t.
 With E_t the transposed error of its memory, (K, V),
 
-.. math:: E_t = (I - \beta_t \tilde k_t k_t^T) E_{t-1} + \beta_t\,\delta\tilde k_t\,(r_t - E_{t-1}^T k_t)^T
+.. math:: E_t = (I - \beta_t \tilde k_t k_t^T) E'_{t-1} + \beta_t\,\delta\tilde k_t\,(r_t - E'^T_{t-1} k_t)^T
                 + \hat{\tilde k}_t\,\delta x_t^T + \text{rounding of the sum},
 
-exactly, r_t being the exact residual. `ErrorSet` carries E_t through these transitions. In the chunk order delta x is
-the error of the whole triangular solve from the chunk's entering memory, so it has been through the transitions of its
-chunk already: it is kept apart (`solved`) until the chunk ends, and the sum is rounded once per chunk.
+exactly, r_t being the exact residual and E' the error E faded as the memory is, before it is read (`fading`).
+`ErrorSet` carries E_t through these transitions. In the chunk order delta x is the error of the whole triangular
+solve from the chunk's entering memory, so it has been through the transitions of its chunk already: it is kept apart
+(`solved`) until the chunk ends, and the sum is rounded once per chunk.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from osdn_theory.rounding.errors.enclosed import Enclosed
 from osdn_theory.rounding.errors.error_set import ErrorSet
 from osdn_theory.rounding.errors.lemmas import UNIT, arithmetic, linear_error, relative, rounding, sum_error
 from osdn_theory.rounding.formats import FLOAT32
+from osdn_theory.rounding.memory.fading import fade, fade_token, faded
 from osdn_theory.rounding.memory.reading import Reads
 from osdn_theory.rounding.memory.solve import Solve
 from osdn_theory.rounding.memory.triangular import BLOCK
@@ -93,7 +95,7 @@ def _through_write(setup: Setup, t: int, errors: ErrorSet, key_error: Array) -> 
 
 
 def _write(setup: Setup, t: int, state: Array) -> Array:
-    """The exact S_t from S_{t-1}, (N, V, K)."""
+    """The exact S_t from the faded S_{t-1}, (N, V, K)."""
     write_key = setup.path[:, t] * setup.keys[:, t]
     value = setup.beta[:, t, None] * setup.residuals[:, t]
     result: Array = state + value[:, :, None] * write_key[:, None, :]
@@ -109,8 +111,9 @@ def _add_write_values(setup: Setup, t: int, errors: ErrorSet, size: Array, key_e
 def _token(
     setup: Setup, token: slice, errors: ErrorSet, state: Array, found: Written
 ) -> tuple[ErrorSet, Array]:
-    """One token of the recurrent order: read k, write, read every q, all in float32."""
+    """One token of the recurrent order: fade, read k, write, read every q, all in float32."""
     t = token.start
+    state = fade_token(setup, t, errors, state)
     key, beta = setup.keys[:, t], np.abs(setup.beta[:, t, None])
     size = np.abs(state) + errors.rows()[:, None, :]
     before = errors.along(key)[:, None]
@@ -165,12 +168,12 @@ def _chunk(
     for t in range(chunk.start, chunk.stop):
         here.append(walk.step(t, found.keys))
         found.state[:, t] = here[-1].radius()
-        state = _write(setup, t, state)
+        state = _write(setup, t, faded(setup, t, state))
     values = walk.values()
     found.overflow.see("beta (v - S k)", model.held, chunk, np.abs(values.value), values.computed)
     for reads in found.reads:
-        reads.chunk(chunk, here, memory, write_keys, values)
-    errors = here[-1]
+        reads.chunk(solve, here, memory, write_keys, values)
+    errors = walk.handed_on()
     _see_sums(found.overflow, chunk, state, memory, write_keys, values)
     errors.add_ball(_summed_error(setup, walk, entry, memory.value, found.keys))
     return errors, state
@@ -186,16 +189,18 @@ def _see_sums(
 
 
 def _summed_error(setup: Setup, walk: _Walk, entry: ErrorSet, memory: Array, key_error: Array) -> Array:
-    """Norm of the rounding of H + K~^T X at the end of a chunk, (N,).
+    """Norm of the rounding of H + K~^T X at the end of a chunk, of D_C0 H + K~^T (D_Cj x_j) where it fades, (N,).
 
     H and X are widened by what they miss by entry by entry, or that enters by its norm, as in `Solve`.
     """
-    model, chunk = setup.model, walk.solve.chunk
+    model, chunk, fading = setup.model, walk.solve.chunk, walk.solve.fading
     terms = chunk.stop - chunk.start
     writes = _write_keys(setup, chunk, key_error)
     keys, products = writes.transposed, model.products
 
     def summed(start: Enclosed, values: Enclosed) -> Enclosed:
+        if fading is not None:
+            start, values = fading.handed_on(start), walk.solve.stored(values.faded(fading.rest))
         return start.plus_product(keys, values, terms, products, fused=model.fused)
 
     widened = summed(Enclosed(memory, entry.rows()[:, :, None]), walk.values())
@@ -203,7 +208,10 @@ def _summed_error(setup: Setup, walk: _Walk, entry: ErrorSet, memory: Array, key
     by_entry = 2 * summed(Enclosed(memory), Enclosed(walk.exact)).error
     each = linear_error(terms, products) + UNIT
     missed = np.sum(np.linalg.norm(writes.magnitude, axis=-1) * (walk.slack + walk.lost), -1)
-    by_norm = np.linalg.norm(by_entry, axis=(1, 2)) + each * (entry.radius() + missed)
+    of_both: Array | float = each
+    if fading is not None:
+        of_both = each + (1 + each) * (fading.linear + walk.solve.converted * (1 + fading.linear))
+    by_norm = np.linalg.norm(by_entry, axis=(1, 2)) + of_both * (entry.radius() + missed)
     result: Array = np.minimum(np.linalg.norm(widened.error, axis=(1, 2)), by_norm)
     return result
 
@@ -213,13 +221,15 @@ class _Walk:
 
     carried: of the entering memory, of write keys, of A, and of the blocks of the inverse that are done, by the
     transitions; inner: of the present block of the inverse; solved: of the products after it, which the whole chunk's
-    solution has in it already.
+    solution has in it already; converted: of write values as reads meet them, which no fading memory is handed.
     """
 
     def __init__(self, setup: Setup, solve: Solve, entry: ErrorSet) -> None:
         self.setup, self.solve = setup, solve
         self.carried = entry.copy()
-        self.inner, self.solved = (ErrorSet.zero(setup.count, setup.key_dim) for _ in range(2))
+        self.inner, self.solved, self.converted = (
+            ErrorSet.zero(setup.count, setup.key_dim) for _ in range(3)
+        )
         self.exact = setup.beta[:, solve.chunk, None] * setup.residuals[:, solve.chunk]
         self.size = np.linalg.norm(self.exact, axis=-1)
         self.slack, self.lost = np.zeros_like(self.size), np.zeros_like(self.size)
@@ -231,17 +241,26 @@ class _Walk:
         if n % BLOCK == 0:
             self.carried = self.carried.plus(self.inner)
             self.inner = ErrorSet.zero(setup.count, setup.key_dim)
+        fade(setup, t, self.carried, self.inner, self.solved, self.converted)
         met = _through_write(setup, t, self.carried, key_error)
         # The system was solved with a computed A: its solution misses token t's equation by (A^ - A) x.
         before = self.size[:, :n] + self.slack[:, :n]
         missed = np.sum(np.asarray(solve.lower.error)[:, n, :n] * before, -1) + solve.missed[:, n]
         self.slack[:, n] = np.abs(setup.beta[:, t]) * met + missed
         inner = np.sum(solve.of_solution[:, n, :n] * before, -1) + solve.of_right_side[:, n]
-        lost = solve.lost[:, n] + self._stored(n, inner + solve.lost[:, n])
-        self.lost[:, n] = inner + lost
+        lost, stored = solve.lost[:, n], self._stored(n, inner + solve.lost[:, n])
+        self.lost[:, n] = inner + lost + stored
         _add_write_values(setup, t, self.carried, missed, key_error)
         _add_write_values(setup, t, self.inner, inner, key_error)
+        if solve.fading is None:
+            _add_write_values(setup, t, self.solved, lost + stored, key_error)
+            return self.handed_on()
         _add_write_values(setup, t, self.solved, lost, key_error)
+        _add_write_values(setup, t, self.converted, stored, key_error)
+        return self.handed_on().plus(self.converted)
+
+    def handed_on(self) -> ErrorSet:
+        """Errors of the memory that the tokens so far make, but for the rounding of its own sum."""
         return self.carried.plus(self.inner).plus(self.solved)
 
     def _stored(self, n: int, lost: Array) -> Array:

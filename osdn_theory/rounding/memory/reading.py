@@ -7,6 +7,7 @@ from osdn_theory.rounding.errors.enclosed import Enclosed, sum_of_products
 from osdn_theory.rounding.errors.error_set import ErrorSet
 from osdn_theory.rounding.errors.lemmas import UNIT, arithmetic, rounding, sum_error
 from osdn_theory.rounding.formats import FLOAT32
+from osdn_theory.rounding.memory.solve import Solve
 from osdn_theory.rounding.overflow import Watch
 from osdn_theory.rounding.setup import Setup
 
@@ -38,18 +39,24 @@ class Reads:
         self._scaled(t, errors, answer, exact)
 
     def chunk(
-        self, chunk: slice, here: list[ErrorSet], memory: Enclosed, write_keys: Enclosed, values: Enclosed
+        self, solve: Solve, here: list[ErrorSet], memory: Enclosed, write_keys: Enclosed, values: Enclosed
     ) -> None:
-        """A chunk's reads, scale (Q H + tril(Q K~^T) X)."""
+        """A chunk's reads, scale (Q H + tril(Q K~^T) X), or scale (D_t0 Q H + (D * tril(Q K~^T)) X) where it fades."""
+        chunk, fading = solve.chunk, solve.fading
         model, queries = self.setup.model, Enclosed(self.queries[:, chunk])
         length = chunk.stop - chunk.start
         seen = queries.times(write_keys.transposed, self.setup.key_dim, model.products)
         self._see(chunk, "Q (d k)^T", seen, queries.computed @ write_keys.transposed.computed)
-        seen = seen.masked(np.tri(length, dtype=bool)).stored(model.storage, model.rounding_factor)
+        seen = seen if fading is None else seen.faded(fading.pairs)
+        seen = solve.stored(seen.masked(np.tri(length, dtype=bool)))
         self.overflow.see("Q (d k)^T", model.held, chunk, np.abs(seen.value), seen.computed)
         terms = np.arange(1, length + 1)[:, None]
-        pairs = [(queries, memory), (seen, values)]
-        out = sum_of_products(pairs, [self.setup.key_dim, terms], model.products, fused=model.fused)
+        if fading is None:
+            pairs = [(queries, memory), (seen, values)]
+            out = sum_of_products(pairs, [self.setup.key_dim, terms], model.products, fused=model.fused)
+        else:
+            before = queries.times(memory, self.setup.key_dim, model.products).faded(fading.entry)
+            out = before.plus_product(seen, values, terms, model.products, fused=model.fused)
         sums = queries.computed @ memory.computed + seen.computed @ values.computed
         self._see(chunk, "S q", out, sums)
         local, exact = np.asarray(out.error), np.abs(out.value)

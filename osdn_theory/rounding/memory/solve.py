@@ -7,6 +7,7 @@ from osdn_theory.rounding.errors.enclosed import Enclosed
 from osdn_theory.rounding.errors.error_set import ErrorSet
 from osdn_theory.rounding.errors.lemmas import UNIT, linear_error
 from osdn_theory.rounding.formats import FLOAT32, Format
+from osdn_theory.rounding.memory.fading import Fading
 from osdn_theory.rounding.memory.substitution import Substituted
 from osdn_theory.rounding.memory.triangular import inverse, products_of
 from osdn_theory.rounding.overflow import Watch
@@ -21,9 +22,10 @@ class Solve:
     the inverse below its diagonal add; `lost`, what every later rounding adds, but for the conversion of X.
 
     Where W = T K and U = T V are formed they come from the same computed T, so its rounding meets the chunk's residuals
-    V - K H, not V and K H apart. The kernel's memory is H + E. Where E is small, the size of its rows widens H entry by
-    entry; where it is large, its part is bounded by ||w|| ||E|| for each row w that meets it or of its error, as
-    rounding is linear in what it rounds. The smaller of both holds.
+    V - K H, not V and K H apart; where the memory fades, K H is D_t0 K H in all of this. The kernel's memory is H + E.
+    Where E is small, the size of its rows widens H entry by entry; where it is large, its part is bounded by
+    ||w|| ||E|| for each row w that meets it or of its error, as rounding is linear in what it rounds. The smaller of
+    both holds.
     """
 
     def __init__(
@@ -37,14 +39,16 @@ class Solve:
     ) -> None:
         self.setup, self.chunk, self.overflow, model = setup, chunk, overflow, setup.model
         self.keys, self.beta = Enclosed(setup.keys[:, chunk]), setup.beta[:, chunk]
+        self.fading = None if setup.exponent is None else Fading(setup, chunk)
         lost = 0.0 if model.storage == FLOAT32 else model.rounding_factor * model.storage.unit_roundoff
         self.converted = lost
         self.memory = Enclosed(memory, 0.0, lost * np.abs(memory) + model.storage.smallest_subnormal)
         self.spread, self.spread_lost = (1 + lost) * entry.radius(), lost * entry.radius()
-        self.widened = self._stored(Enclosed(memory, entry.rows()[:, :, None]))
+        self.widened = self.stored(Enclosed(memory, entry.rows()[:, :, None]))
         strict = np.tri(chunk.stop - chunk.start, k=-1, dtype=bool)
         overlap = self.keys.times(write_keys.transposed, setup.key_dim, model.gram_products(setup.key_dim))
-        self.lower = overlap.scaled(self.beta[:, :, None]).masked(strict)
+        paired = overlap if self.fading is None else overlap.faded(self.fading.pairs)
+        self.lower = paired.scaled(self.beta[:, :, None]).masked(strict)
         self._see("K (d k)^T", overlap, self.keys.computed @ write_keys.transposed.computed)
         self.missed = np.zeros(self.beta.shape)
         if model.substitution:
@@ -74,7 +78,9 @@ class Solve:
         self.of_solution = self.inverted.of_solution
         self._see("(I + A)^-1", self.inverted.matrix, products_of(self.lower, self.inverted))
         met = np.stack([entry.along(setup.keys[:, t]) for t in range(chunk.start, chunk.stop)], axis=1)
-        residual = np.linalg.norm(setup.values[:, chunk] - setup.keys[:, chunk] @ memory, axis=-1) + met
+        kept = self._kept()
+        known = kept[..., None] * (setup.keys[:, chunk] @ memory)
+        residual = np.linalg.norm(setup.values[:, chunk] - known, axis=-1) + kept * met
         right = np.abs(self.beta) * residual
         self.of_right_side = np.einsum("ncj,nj->nc", self.inverted.of_right_side, right)
         self.lost = self._met() if model.residuals else self._lost(residual)
@@ -87,22 +93,32 @@ class Solve:
     def _product(self, left: Enclosed, right: Enclosed, terms: Array | int) -> Enclosed:
         return left.times(right, terms, self.setup.model.products)
 
-    def _stored(self, matrix: Enclosed) -> Enclosed:
+    def _kept(self) -> Array:
+        """What is left of the entering memory when tokens read it, (N, C)."""
+        return np.ones(self.beta.shape) if self.fading is None else self.fading.kept
+
+    def _less(self, values: Enclosed, keys: Enclosed, memory: Enclosed) -> Enclosed:
+        """V - K H, of the memory as it has faded."""
+        model, terms = self.setup.model, self.setup.key_dim
+        if self.fading is None:
+            return values.plus_product(keys.negated(), memory, terms, model.products, fused=model.fused)
+        return values.plus(keys.times(memory, terms, model.products).faded(self.fading.entry).negated())
+
+    def stored(self, matrix: Enclosed) -> Enclosed:
+        """Converted to what results of the chunk are stored in."""
         return matrix.stored(self.setup.model.storage, self.setup.model.rounding_factor)
 
     def _met(self) -> Array:
         """Of beta (V - K (H + E)), stored, of the stored inverse, and of their product."""
         model, length = self.setup.model, self.beta.shape[1]
         values, terms = Enclosed(self.setup.values[:, self.chunk]), np.arange(1, length + 1)[:, None]
-        solve = self._stored(self.inverted.matrix.settled().masked(np.tri(length, dtype=bool)))
+        solve = self.stored(self.inverted.matrix.settled().masked(np.tri(length, dtype=bool)))
         self._see("(I + A)^-1", solve, solve.computed, model.held)
 
         def solved(memory: Enclosed) -> Enclosed:
-            residual = values.plus_product(
-                self.keys.negated(), memory, self.setup.key_dim, model.products, fused=model.fused
-            )
+            residual = self._less(values, self.keys, memory)
             self._see("V - K S", residual, values.computed + self.keys.computed @ memory.computed)
-            right = self._stored(residual.scaled(self.beta[..., None]))
+            right = self.stored(residual.scaled(self.beta[..., None]))
             self._see("beta (V - K S)", right, right.computed, model.held)
             return solve.times(right, terms, model.products)
 
@@ -112,8 +128,10 @@ class Solve:
         )
         each += self.converted
         reach = np.abs(self.beta) * np.linalg.norm(self.keys.value, axis=-1)
-        part = self.spread_lost + each * self.spread
-        of_spread = (solve.computed @ (part[:, None] * reach)[..., None])[..., 0]
+        faded = 0.0 if self.fading is None else self.fading.linear[:, None]
+        part = (self.spread_lost + each * self.spread)[:, None] * self._kept()
+        part = part + (1 + each) * faded * self.spread[:, None]
+        of_spread = (solve.computed @ (part * reach)[..., None])[..., 0]
         of_spread += (np.asarray(solve.error) @ (self.spread[:, None] * reach)[..., None])[..., 0]
         return _smaller(widened, plain, of_spread)
 
@@ -121,11 +139,12 @@ class Solve:
         values = Enclosed(self.setup.values[:, self.chunk])
         length = values.value.shape[1]
         scaled = self.inverted.matrix.settled().scaled(self.beta[:, None, :])
-        solve = self._stored(scaled.masked(np.tri(length, dtype=bool)))
+        solve = self.stored(scaled.masked(np.tri(length, dtype=bool)))
         given, terms = solve.settled(), np.arange(1, length + 1)[:, None]
-        erase = self._stored(self._product(given, self.keys, terms))
-        target = self._stored(self._product(given, values, terms))
-        for name, matrix, right in (("W", erase, self.keys), ("U", target, values)):
+        keys = self.keys if self.fading is None else self.stored(self.keys.faded(self.fading.entry))
+        erase = self.stored(self._product(given, keys, terms))
+        target = self.stored(self._product(given, values, terms))
+        for name, matrix, right in (("W", erase, keys), ("U", target, values)):
             self._see(name, matrix, given.computed @ right.computed)
             self._see(name, matrix, matrix.computed, self.setup.model.held)
         self._see("(I + A)^-1 Diag(beta)", solve, solve.computed, self.setup.model.held)

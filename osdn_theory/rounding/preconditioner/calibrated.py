@@ -52,9 +52,9 @@ class Calibrated:
         see("d", narrow, slice(0, setup.length + 1), d, d + self.used)
         total = np.sum(s, -1)
         see("k^2", FLOAT32, tokens, s, total[..., None] if setup.normalize else s)
-        terms = np.sum((d + self.used)[:, :-1] * s, -1)
-        see("<d, k^2>", FLOAT32, tokens, np.sum(setup.path[:, :-1] * s, -1), 1 + terms + self.alignment)
-        gain = setup.step * (np.abs(setup.gap) + self.alignment)
+        terms = np.maximum(1.0, setup.slope) * (np.sum((d + self.used)[:, :-1] * s, -1) + self.alignment)
+        see("<d, k^2>", FLOAT32, tokens, np.sum(setup.path[:, :-1] * s, -1), np.abs(setup.fixed) + terms)
+        gain = setup.step * (np.abs(setup.gap) + setup.slope * self.alignment)
         largest = np.maximum(1.0, np.max(s, -1))
         see(
             "eta w (1 - <d, k^2>) k^2",
@@ -80,6 +80,6 @@ def step_freely(setup: Setup, t: int, d: Array) -> Array:
     kept = d
     if setup.gamma is not None:
         kept = setup.anchor + setup.gamma[:, t, None] * (d - setup.anchor)
-    gap = 1.0 - np.sum(d * s, -1)
+    gap = setup.fixed[:, t] - setup.slope[:, t] * np.sum(d * s, -1)
     moved: Array = kept + (setup.step[:, t] * gap)[:, None] * s
     return moved

@@ -98,7 +98,7 @@ class _GainErrors:
         s, keep = self.setup.features[:, t], _kept(self.setup, t)
         if n % BLOCK == 0:
             self.missed, self.inner = self.missed.plus(self.inner), self._none()
-        self.missed.transition(keep, self.setup.step[:, t, None] * s, s)
+        self.missed.transition(keep, self.setup.pull[:, t, None] * s, s)
         self.inner.transition(keep, np.zeros_like(s), s)
         self.solved.transition(keep, np.zeros_like(s), s)
         for errors, size in zip((self.missed, self.inner, self.solved), sizes, strict=True):
@@ -131,13 +131,14 @@ def _walk(
         exact = entered + formed.iterate(n, path[:, n], here.rows(), setup.model.exact_product)
         looked_at[:, n] = here.rows() + exact
         s = setup.features[:, t]
-        gap = 1.0 - np.sum(path[:, n] * s, -1)
-        alignment = here.along(s) + np.sum(_if_solved(setup, t, solved, exact, path[:, n], here) * s, -1)
+        gap = setup.fixed[:, t] - setup.slope[:, t] * np.sum(path[:, n] * s, -1)
+        missed = here.along(s) + np.sum(_if_solved(setup, t, solved, exact, path[:, n], here) * s, -1)
+        alignment = setup.slope[:, t] * missed
         if excess is None:
             system.meet(n, setup.step[:, t] * (np.abs(gap) + alignment))
         gains.step(t, n, system.sizes[:, :, n])
         if excess is None:
-            carried.transition(_kept(setup, t), setup.step[:, t, None] * s, s)
+            carried.transition(_kept(setup, t), setup.pull[:, t, None] * s, s)
         else:
             carried = _stepped(setup, t, carried, found)
         formed.gain(t, gap, alignment)
@@ -164,8 +165,11 @@ def _stepped(setup: Setup, t: int, errors: ErrorSet, found: Calibrated) -> Error
         errors.add_ball(2 * UNIT * np.linalg.norm(np.abs(exact - d), axis=-1))
         return through_clip(errors, exact, setup.lower, setup.upper, missed)
     if setup.model.wide_steps:
-        errors.transition(_kept(setup, t), setup.step[:, t, None] * s, s)
+        errors.transition(_kept(setup, t), setup.pull[:, t, None] * s, s)
         errors.add_ball(_STEPPED * np.linalg.norm(d, axis=-1))
+        if setup.aware:
+            # The slope is a float32 number all the same.
+            errors.add_line(s, UNIT * setup.pull[:, t] * np.sum((np.abs(d) + errors.rows()) * s, -1))
     else:
         advance(setup, t, errors, found, np.zeros(d.shape))
         errors.add_ball(np.linalg.norm(arithmetic(np.abs(exact) + errors.rows()), axis=-1))

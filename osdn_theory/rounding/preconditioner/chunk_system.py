@@ -27,7 +27,7 @@ class System:
     def __init__(self, setup: Setup, chunk: slice, entry: ErrorSet) -> None:
         s, self.chunk = setup.features[:, chunk], chunk
         decay, before = _decays(setup, chunk)
-        coupling = np.tril(setup.step[:, chunk, None] * decay * (s @ transpose(s)), -1)
+        coupling = np.tril(setup.pull[:, chunk, None] * decay * (s @ transpose(s)), -1)
         self.lower_error = (_coupling_error(setup) + _exponent_error(setup, decay)) * coupling
         self.lower = Enclosed(coupling, self.lower_error)
         if setup.model.substitution:
@@ -69,11 +69,11 @@ class System:
 
 
 def _coupling_error(setup: Setup) -> float:
-    """Relative error of an entry of L: squares, their product and K sums of non-negative terms; eta w_t; the decay's
-    exponential; the products of these."""
+    """Relative error of an entry of L: squares, their product and K sums of non-negative terms; eta w_t; the slope of
+    the feedback; the decay's exponential; the products of these."""
     model = setup.model
     rel = model.exact_product + 2 * setup.square_error + relative(setup.key_dim, model.accumulation)
-    rel += relative(setup.step_operations + 1 + (4 if setup.gamma is not None else 0))
+    rel += relative(setup.step_operations + 1 + setup.slope_roundings + (4 if setup.gamma is not None else 0))
     return rel * (1 + rel)
 
 
@@ -88,19 +88,22 @@ def _exponent_error(setup: Setup, decay: Array) -> Array | float:
 
 
 def _right_side(setup: Setup, chunk: slice, entry: ErrorSet, before: Array) -> tuple[Enclosed, Array]:
-    """r = eta w_t (1 - <c + G_t (d - c), s_t>), (N, C, 1), from the kernel's own d, and its error (N, C)."""
-    s, step = setup.features[:, chunk], setup.step[:, chunk]
+    """r = eta w_t (fixed - slope <c + G_t (d - c), s_t>), (N, C, 1), from the kernel's own d, and its error (N, C)."""
+    s, step, slope = setup.features[:, chunk], setup.step[:, chunk], setup.slope[:, chunk]
     entering = setup.path[:, chunk.start, None]
     kept = setup.anchor[:, None] + before[:, :, None] * (entering - setup.anchor[:, None])
     unsteady = before * np.stack([entry.along(s[:, n]) for n in range(s.shape[1])], axis=1)
-    gap = 1.0 - np.sum(kept * s, -1)
-    dot = non_negative_error((np.abs(kept) + entry.rows()[:, None]) * s, UNIT + setup.square_error)
+    gap = setup.fixed[:, chunk] - slope * np.sum(kept * s, -1)
+    terms = (np.abs(kept) + entry.rows()[:, None]) * s
+    dot = non_negative_error(terms, UNIT + setup.square_error)
     if setup.carries and chunk.start:
         dot += np.sum(arithmetic(np.abs(entering) + entry.rows()[:, None]) * s, -1)
     if setup.gamma is not None:
         span = np.abs(entering - setup.anchor[:, None]) + entry.rows()[:, None]
         kept_error = relative(4 + setup.exponent_roundings) * span
         dot += np.sum((kept_error + arithmetic(np.abs(setup.anchor[:, None]) + span)) * s, -1)
+    unsteady = slope * unsteady
+    dot = slope * (dot + relative(setup.slope_roundings) * (np.sum(terms, -1) + dot))
     size = np.abs(gap) + unsteady
     gap_error = dot + arithmetic(size + dot)
     error = step * gap_error + relative(setup.step_operations + 1) * step * (size + gap_error)
@@ -109,18 +112,21 @@ def _right_side(setup: Setup, chunk: slice, entry: ErrorSet, before: Array) -> t
 
 
 def _apart(setup: Setup, chunk: slice, entry: ErrorSet, before: Array, lower: Enclosed) -> Substituted:
-    """The system solved for eta w_t (1 - <c, s_t>) and, to be multiplied by d - c, for each feature of eta w_t G_t s_t.
+    """The system solved for eta w_t (fixed - slope <c, s_t>) and, to be multiplied by d - c, for each feature of
+    eta w_t slope G_t s_t.
 
     d - c is rounded too, as if its columns erred by that.
     """
     s, step = setup.features[:, chunk], setup.step[:, chunk]
-    anchored = np.sum(setup.anchor[:, None] * s, -1), np.sum(np.abs(setup.anchor)[:, None] * s, -1)
+    slope, start = setup.slope[:, chunk], setup.fixed[:, chunk]
+    met, size = (slope * np.sum(c[:, None] * s, -1) for c in (setup.anchor, np.abs(setup.anchor)))
     # The square, a sum of K products, a difference; the products with eta w_t.
-    fixed_error = relative(setup.key_dim + setup.step_operations + 3) * step * (1 + anchored[1])
-    fixed = Enclosed((step * (1 - anchored[0]))[..., None], 0.0, fixed_error[..., None])
+    roundings = setup.step_operations + setup.slope_roundings + 3
+    fixed_error = relative(setup.key_dim + roundings) * step * (np.abs(start) + size)
+    fixed = Enclosed((step * (start - met))[..., None], 0.0, fixed_error[..., None])
     # The square, its product with eta w_t, d - c; a gate's exponential and its product.
-    rel = relative(setup.step_operations + 3 + (setup.gamma is not None) * (4 + setup.exponent_roundings))
-    whole = step[..., None] * s
+    rel = relative(roundings + (setup.gamma is not None) * (4 + setup.exponent_roundings))
+    whole = (step * slope)[..., None] * s
     moving = Enclosed(before[..., None] * whole, 0.0, rel * whole)
     ahead = np.abs(setup.path[:, chunk.start] - setup.anchor) + entry.rows()
     ones = np.ones((setup.count, 1, 1))

@@ -17,26 +17,27 @@ def advance(setup: Setup, t: int, errors: ErrorSet, found: Calibrated, rest: Arr
     """
     s, step = setup.features[:, t], setup.step[:, t]
     keep = 1.0 if setup.gamma is None else setup.gamma[:, t]
-    gap = np.abs(setup.gap[:, t]) + found.alignment[:, t]
-    gain = _gain_error(setup, t, found.alignment[:, t], gap) + step * np.sum(rest * s, -1)
+    gap = np.abs(setup.gap[:, t]) + setup.slope[:, t] * found.alignment[:, t]
+    gain = _gain_error(setup, t, found.alignment[:, t], gap) + setup.pull[:, t] * np.sum(rest * s, -1)
     moved = (step * gap)[:, None] * s
     size = np.abs(setup.path[:, t]) + found.used[:, t]
     local = relative(3) * moved + _forgetting_error(setup, t, size)
-    errors.transition(keep, step[:, None] * s, s)
+    errors.transition(keep, setup.pull[:, t, None] * s, s)
     errors.add_line(s, gain)
     sums = arithmetic(rest + moved) * (1 if setup.gamma is None else 2)
     errors.add_ball(np.linalg.norm(local + sums, axis=-1))
 
 
 def _gain_error(setup: Setup, t: int, alignment: Array, gap: Array) -> Array:
-    """Error of eta w_t (1 - <d, s>) computed in float32 from the kernel's own d.
+    """Error of eta w_t (fixed - slope <d, s>) computed in float32 from the kernel's own d.
 
-    K terms of d s, each with the roundings of k^2 and of the product, summed in any order; one subtraction; then the
-    roundings of the factor eta w_t and of the product with it.
+    K terms of d s, each with the roundings of k^2 and of the product, summed in any order; the slope; one subtraction;
+    then the roundings of the factor eta w_t and of the product with it.
     """
     s = setup.features[:, t]
     size = np.sum(np.abs(setup.path[:, :-1][:, t]) * s, -1) + alignment
     dot = sum_error(size, size, setup.key_dim, UNIT + 2 * setup.square_error)
+    dot = setup.slope[:, t] * (dot + relative(setup.slope_roundings) * (size + dot))
     before = dot + arithmetic(gap + dot)
     scaled: Array = setup.step[:, t] * (before + relative(setup.step_operations + 1) * (gap + before))
     return scaled

@@ -48,11 +48,17 @@ def test_what_was_there_of_late_decays_and_is_not_forgotten_before() -> None:
 
 
 @pytest.mark.parametrize("dtype", ALLOWED)
-@pytest.mark.parametrize("recurrence", ["gated_delta_net", "kda"])
-def test_allowances_are_these_parts_of_what_was_there(recurrence: str, dtype: Any) -> None:
-    case = exercise("everything at once", recurrence, dtype)
+@pytest.mark.parametrize(("recurrence", "normed", "why"), [
+    ("gated_delta_net", "exact", "the kernel normalises keys"), ("kda", None, "chunks decay by feature"),
+])  # fmt: skip
+def test_allowances_are_these_parts_of_what_was_there(
+    recurrence: str, normed: Any, why: str, dtype: Any
+) -> None:
+    case, kind = exercise("everything at once", recurrence, dtype), adapter(recurrence, "chunk")
+    if normed:
+        case = replace(case, key_norm=normed, stream=replace(case, key_norm=normed).read_stream())
     exact = case.exact()
-    found = limits(adapter(recurrence), case, exact, models_of(adapter(recurrence), dtype))
+    found = limits(kind, case, exact, models_of(kind, dtype))
     gate = np.asarray(case.state_gate)
     decay = gate if recurrence == "gated_delta_net" else gate.max(axis=-1)
     assert exact.states is not None
@@ -75,7 +81,7 @@ def test_allowances_are_these_parts_of_what_was_there(recurrence: str, dtype: An
         np.testing.assert_allclose(limit.norm, allowed, err_msg=name)
         assert limit.entries is None
         assert limit.basis.startswith(f"allowance, {ALLOWED[dtype]:g} of what was there of late")
-        assert limit.basis.endswith("no bound is proved where the memory decays")
+        assert limit.basis.endswith("no bound is proved where " + why)
     # Reads that cancel, keys that read a large memory, and the other way round: every term decides somewhere.
     assert np.any(read > np.linalg.norm(exact.outputs, axis=-1))
     assert 0 < np.mean(own > values) < 1
@@ -89,10 +95,13 @@ def test_a_part_of_the_largest_token_of_each_head() -> None:
 
 @pytest.mark.parametrize(("name", "recurrence", "proved"), [
     ("everything at once", "osdn", True), ("everything at once", "delta_net", True),
-    ("everything at once", "gated_delta_net", False), ("without gates", "gated_delta_net", True),
+    ("everything at once", "gated_delta_net", True), ("without gates", "gated_delta_net", True),
+    ("everything at once", "kda chunk", False), ("everything at once", "kda", True),
+    ("everything at once", "osgdn", True),
 ])  # fmt: skip
 def test_where_a_bound_is_proved_it_is_taken(name: str, recurrence: str, proved: bool) -> None:
-    case, kind = exercise(name, recurrence), adapter(recurrence)
+    recurrence, *order = recurrence.split()
+    case, kind = exercise(name, recurrence), adapter(recurrence, *order)
     found = limits(kind, case, case.exact(), models_of(kind, "float32"))
     assert found.outputs.basis.startswith("T18" if proved else "allowance")
 

@@ -179,8 +179,15 @@ def test_leading_axes_are_independent():
 
 def test_bad_arguments_are_named():
     tokens = cases.stream("isotropic", 4)
-    with pytest.raises(ValueError, match="beta_aware"):
-        rounding.error_bounds(tokens, CalibrationRule(beta_aware=True))
+    gate = np.full(tokens.keys.shape, 0.5)
+    with pytest.raises(ValueError, match="state_gate: expected one number per token in the chunk order"):
+        rounding.error_bounds(replace(tokens, state_gate=gate))
+    with pytest.raises(
+        ValueError, match="state_gate: expected none where systems are solved by substitution"
+    ):
+        rounding.error_bounds(replace(tokens, state_gate=gate[..., 0]), PUBLISHED, rounding.CHUNK_SUBSTITUTED)
+    with pytest.raises(ValueError, match="state_gate: expected > 0"):
+        rounding.error_bounds(replace(tokens, state_gate=0 * gate[..., 0]))
     with pytest.raises(ValueError, match="chunk_size"):
         rounding.error_bounds(tokens, chunk_size=0)
     with pytest.raises(ValueError, match="keys"):

@@ -1,0 +1,277 @@
+"""Bounds where the memory fades and feedback takes beta (T17, T18): lemmas, the kernels, and each part missed."""
+
+import os
+
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import support.rounding_cases as cases
+
+from osdn_theory import rounding
+from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
+from osdn_theory.rounding import BFLOAT16, CHUNK_FP32, RECURRENT_FP32, RECURRENT_PLAIN
+from osdn_theory.rounding.errors import decays
+from osdn_theory.rounding.errors.decays import decay_error, fading_error
+from osdn_theory.rounding.errors.enclosed import Enclosed
+from osdn_theory.rounding.errors.error_set import ErrorSet
+from osdn_theory.rounding.errors.lemmas import UNIT, rounding as rounding_of
+from osdn_theory.rounding.memory import bound as memory, fading
+from osdn_theory.rounding.setup import Setup
+from osdn_theory.streams.stream import Stream
+
+LENGTH = 40
+RULES = {
+    "plain": cases.RULES["published"],
+    "aware": replace(cases.RULES["fast"], beta_aware=True),
+    "aware, forgetting": replace(cases.RULES["anchored"], beta_aware=True),
+    "aware, clipping": replace(cases.RULES["narrow box"], beta_aware=True),
+}
+
+
+def gated(per_feature=False, strength=0.3, length=LENGTH):
+    """Gates from next to none to e^-5 and less, some exactly one."""
+    stream, rng = cases.stream("isotropic", length), np.random.default_rng(1)
+    shape = stream.keys.shape if per_feature else stream.beta.shape
+    exponents = rng.exponential(strength, size=shape) * rng.choice([0.0, 0.01, 1.0, 5.0], size=shape)
+    return replace(stream, state_gate=np.exp(-exponents))
+
+
+def checked(stream, rule, model):
+    bounds = cases.bounded(stream, RULES[rule], model)
+    return cases.errors(bounds, cases.run_kernel(bounds))
+
+
+def emulated(stream, rule, model, by=None):
+    """Errors of the model `by`, emulated, beside the bounds of `model`."""
+    bounds = cases.bounded(stream, RULES[rule], model)
+    start = bounds.trajectory
+    found = rounding.emulate(
+        bounds.stream, bounds.rule, by or model, chunk_size=16, scale=0.7,
+        initial_state=start.initial_state, initial_preconditioner=start.initial_preconditioner,
+    )  # fmt: skip
+    return cases.errors(bounds, found)
+
+
+# Kernels
+
+
+@pytest.mark.parametrize(("name", "per_feature", "rule"), [
+    ("recurrent_fp32", False, "aware"), ("recurrent_fp32", True, "aware, forgetting"),
+    ("recurrent_bf16", True, "plain"), ("chunk_fp32", False, "aware"), ("chunk_bf16", False, "aware, forgetting"),
+    ("chunk_fp16", False, "plain"), ("chunk_fp32", False, "aware, clipping"),
+])  # fmt: skip
+def test_kernels_stay_below_usable_bounds(name, per_feature, rule):
+    pairs = checked(gated(per_feature), rule, cases.KERNELS[name])
+    assert cases.exceeded(pairs) == []
+    for quantity in ("d", "o", "final state"):
+        assert 1 < np.median(cases.ratios(*pairs[quantity])) < 150
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("strength", [1e-3, 0.1, 3.0, 40.0])
+@pytest.mark.parametrize("name", cases.KERNELS)
+def test_every_kernel_under_every_strength_of_gate(name, strength, rule):
+    for per_feature in (False, True)[: 1 + name.startswith("recurrent")]:
+        pairs = checked(gated(per_feature, strength), rule, cases.KERNELS[name])
+        assert cases.exceeded(pairs) == []
+
+
+def test_bounds_without_gates_are_not_for_kernels_that_have_them():
+    bounds = cases.bounded(gated(), RULES["plain"], RECURRENT_FP32)
+    plain = cases.bounded(replace(gated(), state_gate=None), RULES["plain"], RECURRENT_FP32)
+    assert "o" in cases.exceeded(cases.errors(plain, cases.run_kernel(bounds)))
+
+
+# Each model, emulated
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", rounding.MODELS)
+def test_emulations_stay_below_the_bounds(name, rule):
+    model = rounding.MODELS[name]
+    if not model.substitution:
+        assert cases.exceeded(emulated(gated(), rule, model)) == []
+
+
+def far_apart():
+    """A gate of e^-600 among weak ones: sums of exponents are large, and their differences are not."""
+    exponents = np.full((2, LENGTH), 0.07)
+    exponents[:, 1::16] = 600.0
+    return replace(gated(), state_gate=np.exp(-exponents))
+
+
+def test_sums_of_gates_that_round_leave_the_bound_of_wide_ones():
+    narrow = replace(CHUNK_FP32, wide_gates=False)
+    assert "o" in cases.exceeded(emulated(far_apart(), "plain", CHUNK_FP32, narrow))
+    assert cases.exceeded(emulated(far_apart(), "plain", narrow)) == []
+
+
+def test_what_rounded_sums_lose_is_needed(monkeypatch):
+    monkeypatch.setattr(fading, "relative", lambda _: UNIT / 64)
+    narrow = replace(CHUNK_FP32, wide_gates=False)
+    assert "o" in cases.exceeded(emulated(far_apart(), "plain", narrow))
+
+
+def test_feedback_without_beta_leaves_the_bound_of_aware_feedback():
+    bounds = cases.bounded(gated(), RULES["aware"], RECURRENT_FP32)
+    plain = cases.bounded(gated(), replace(RULES["aware"], beta_aware=False), RECURRENT_FP32)
+    found = cases.run_kernel(plain)
+    assert "d" in cases.exceeded(cases.errors(bounds, found))
+
+
+def test_products_with_gates_are_stored_before_they_are_handed_on(monkeypatch):
+    """In 16 bits: the write values that a chunk's reads meet are other numbers."""
+    found, real = [], memory._summed_error
+    monkeypatch.setattr(memory, "_summed_error", lambda *given: found.append(real(*given)) or found[-1])
+    stream = one_feature(50, 2, state_gate=np.full((50, 2), 0.37))
+    beta, values = np.array([1.0, 0.0]), np.linspace(1.0, 2.0, 50)[:, None, None] * np.ones((1, 2, 1))
+    tokens = replace(stream, beta=beta, values=values)
+    bounds = rounding.error_bounds(tokens, FROZEN, rounding.CHUNK_BF16, chunk_size=2)
+    lost = rounding_of(0.37 * bounds.stream.values[:, 0, 0], BFLOAT16)
+    assert np.all((lost < found[0]) & (found[0] < 2.2 * lost))
+
+
+# Lemmas
+
+
+def exponents():
+    x = np.concatenate((np.linspace(1e-6, 0.5, 20001), np.linspace(0.5, 90.0, 20001)))
+    return x.astype(np.float32)
+
+
+def by_powers_of_two(x):
+    """e^{-x} as GPUs compute it, from a power of two within two ulps either way."""
+    y = (x * np.float32(np.log2(np.e))).astype(np.float64)
+    side = np.where(y.astype(np.int64) % 2, 1.0, -1.0)
+    return np.exp2(-y) * (1 + side * 4 * UNIT)
+
+
+def test_an_exponential_stays_within_four_units_and_two_of_its_exponent():
+    x = exponents()
+    exact, bound = np.exp(-x.astype(np.float64)), decay_error(x.astype(np.float64))
+    error = np.abs(by_powers_of_two(x) - exact)
+    assert np.all(error <= bound)
+    assert np.all(np.abs(np.exp(-x).astype(np.float64) - exact) <= bound)
+    # Half of either term is too little.
+    relative = error / exact
+    assert np.any(relative > (2 + 2 * x) * UNIT)
+    assert np.any(relative > (4 + 0.5 * x) * UNIT)
+
+
+def test_an_exponent_that_errs_moves_its_exponential():
+    x, missed = np.array([0.25, 3.0]), np.array([1e-4, 1e-2])
+    moved = np.exp(-x + missed) - np.exp(-x)
+    assert np.all(moved <= decay_error(x, missed))
+    assert np.all(moved > decay_error(x, 0.9 * missed))
+
+
+def series(x):
+    """e^{-x} - 1 for x < 1/2 as kernels add it up, every quotient within two ulps, in float32."""
+    one, g = np.float32(1), -x
+    total = np.ones_like(g)
+    for n in range(8, 1, -1):
+        quotient = (g / np.float32(n)) * np.float32(1 + (1 if n % 2 else -1) * 4 * UNIT)
+        total = one + quotient * total
+    return g * total
+
+
+def test_a_weak_gate_takes_away_its_series():
+    x = exponents()
+    x = x[x < decays.WEAK]
+    exact = np.expm1(-x.astype(np.float64))
+    error = np.abs(series(x).astype(np.float64) - exact) / (UNIT * np.abs(exact))
+    assert 0.4 * decays.TAKEN < error.max() <= decays.TAKEN
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_faded_number(taken):
+    x, h = exponents(), np.float32(1 + 2.0**-12)
+    if taken:
+        x = x[x < decays.WEAK]
+        found = h + series(x) * h
+    else:
+        found = (by_powers_of_two(x) * h).astype(np.float32)
+    x, exact = x.astype(np.float64), float(h) * np.exp(-x.astype(np.float64))
+    error = np.abs(found.astype(np.float64) - exact)
+    bound = fading_error(x, taken=taken) * float(h)
+    assert np.all(error <= bound)
+    assert np.any(error > 0.5 * bound)
+    # Weak gates lose less where they take away.
+    assert fading_error(np.array(1e-3), taken=True) < 0.3 * fading_error(np.array(1e-3), taken=False)
+
+
+def test_near_one_half_either_form_is_covered():
+    x = np.array([decays.WEAK - 1e-9, decays.WEAK, decays.WEAK + 1e-9])
+    both = [fading_error(np.array([0.499]), taken=True), fading_error(np.array([0.501]), taken=True)]
+    assert np.all(fading_error(x, taken=True) >= np.max(both) * 0.99)
+
+
+def test_factors_that_err_reach_products():
+    matrix = Enclosed(np.array([[2.0, -3.0]]), np.array([[0.5, 0.0]]), np.array([[0.1, 0.2]]))
+    factor = Enclosed(np.array([[0.5, 1.0]]), 0.0, np.array([[0.01, 0.02]]))
+    found = matrix.faded(factor)
+    np.testing.assert_allclose(found.value, [[1.0, -3.0]])
+    np.testing.assert_allclose(found.slack, [[0.25, 0.0]])
+    first, second = 0.51 * 0.1 + 2.5 * 0.01, 1.02 * 0.2 + 3.0 * 0.02
+    np.testing.assert_allclose(found.error, [[first, second]], rtol=1e-5)
+    assert np.all(found.error > [[first, second]])
+
+
+@pytest.mark.parametrize("per_feature", [True, False])
+def test_errors_fade_as_the_memory_does(per_feature):
+    rng = np.random.default_rng(0)
+    gate = rng.uniform(0.2, 1.0, size=(1, 3) if per_feature else 1)
+    errors = ErrorSet.zero(1, 3)
+    line = rng.normal(size=(1, 3))
+    errors.add_line(line, np.array([2.0]))
+    errors.fade(gate)
+    rows = np.broadcast_to(gate if per_feature else gate[:, None], (1, 3))
+    np.testing.assert_allclose(errors.rows(), 2 * np.abs(rows * line), rtol=1e-9)
+    ball = ErrorSet.zero(1, 3)
+    ball.add_ball(np.array([2.0]))
+    ball.fade(gate)
+    np.testing.assert_allclose(ball.rows(), 2 * rows, rtol=1e-9)
+    np.testing.assert_allclose(ball.radius(), 2 * rows.max(axis=-1), rtol=1e-9)
+
+
+# Parts that show where nothing else rounds as much: one feature, many heads
+
+
+def one_feature(heads, length, **given):
+    ones = np.ones((heads, length, 1))
+    return Stream(keys=ones, values=0 * ones, **given)
+
+
+def of_one_feature(stream, rule, model, start):
+    """Errors of the emulated model beside its bounds, from d_1 = `start` and a memory of one."""
+    given = {"initial_state": np.ones((*stream.lead, 1, 1)), "initial_preconditioner": start, "chunk_size": 4}
+    bounds = rounding.error_bounds(stream, rule, model, **given)
+    return cases.errors(bounds, rounding.emulate(bounds.stream, bounds.rule, model, **given))
+
+
+@pytest.mark.parametrize("part", [None, "faded memory"])
+def test_a_memory_that_only_fades(part, monkeypatch):
+    exponents = np.random.default_rng(0).uniform(0.685, 0.693, size=(2000, 1)) * np.ones(48)
+    stream = one_feature(2000, 48, beta=0.0, state_gate=np.exp(-exponents))
+    if part:
+        monkeypatch.setattr(fading, "fading_error", lambda x, **_: 0 * x)
+    found = of_one_feature(stream, FROZEN, RECURRENT_PLAIN, np.ones((2000, 1)))
+    assert ("final state" in cases.exceeded(found)) == (part is not None)
+
+
+@pytest.mark.parametrize("part", [None, "slope"])
+def test_feedback_whose_parts_cancel(part, monkeypatch):
+    """beta - beta^2 a at beta a = 1: what is left of the step is the rounding of a, of beta^2 and of their product."""
+    beta = np.random.default_rng(0).uniform(0.2, 0.3, size=(4000, 1)).astype(np.float32).astype(np.float64)
+    if part:
+        monkeypatch.setattr(Setup, "slope_roundings", 0)
+    stream = one_feature(4000, 1, beta=beta)
+    rule = CalibrationRule(eta=500.0, d_min=0.0, d_max=1e4, beta_aware=True)
+    # Keys whose squares are exact.
+    model = replace(RECURRENT_PLAIN, inputs=BFLOAT16)
+    found = of_one_feature(replace(stream, keys=3 * stream.keys), rule, model, 1 / (9 * beta))
+    assert ("final d" in cases.exceeded(found)) == (part is not None)
