@@ -4,16 +4,16 @@
 #
 #     kernels/benchmarks/on_gpu.sh FOLDER [SECONDS]
 #
-# FOLDER gets selftest.json, crosscheck/, fuzz/, results.json, results.csv, table.md, kernels.md, recall/, figures, logs.
-# The benchmark ends after SECONDS (540). Each step is stopped after its LIMIT_* seconds, STEPS picks
-# some of them, SHAPES is the benchmark's grid, EVERY the kernel whose configurations are all held against the theory,
-# FUZZ how long chunk_osdn is fuzzed, OSLA a checkout of the authors' repository. Exit code: that of the first step that
-# failed.
+# FOLDER gets selftest.json, crosscheck/, fuzz/, their_tests.csv, results.json, results.csv, table.md, kernels.md,
+# recall/, figures, logs. The benchmark ends after SECONDS (540). Each step is stopped after its LIMIT_* seconds, STEPS
+# picks some of them, SHAPES is the benchmark's grid, EVERY the kernel whose configurations are all held against the
+# theory, FUZZ how long chunk_osdn is fuzzed, OSLA a checkout of the authors' repository, FLA one of
+# flash-linear-attention, whose own tests are then run with our operators. Exit code: that of the first step that failed.
 set -uo pipefail
 
 out=$(realpath -m "${1:?usage: on_gpu.sh FOLDER [SECONDS]}")
 seconds=${2:-540}
-steps=${STEPS:-selftest crosscheck fuzz sanitizer benchmark recall}
+steps=${STEPS:-selftest crosscheck fuzz theirs sanitizer benchmark recall}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
@@ -83,6 +83,11 @@ crosscheck() {
 fuzz() {
     UNTUNED=1 OMP_NUM_THREADS=2 step fuzz "$((${FUZZ:-180} + 60))" python3 "$site/osdn-theory" \
         fuzz --kernel chunk_osdn --seconds "${FUZZ:-180}" --out "$out/fuzz"
+}
+
+theirs() {
+    [ -z "${FLA:-}" ] || step their_tests "${LIMIT_THEIRS:-600}" \
+        python3 -m osdn_kernels.benchmarks.their_tests "$FLA" --out "$out/their_tests.csv"
 }
 
 # Until fewer than JOBS (8) run in the background: compilers are what fills the memory.

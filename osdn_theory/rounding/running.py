@@ -161,8 +161,8 @@ def error_bounds(
     Raises
     ------
     TypeError, ValueError
-        As `osdn`; inputs that overflow the model's format, where there is nothing to bound; state gates of zero, and in
-        the chunk order gates per feature, or any beside substitution.
+        As `osdn`; inputs that overflow the model's format, where there is nothing to bound; in the chunk order state
+        gates per feature, or any beside substitution.
 
     Notes
     -----

@@ -70,6 +70,14 @@ def test_kernels_stay_below_usable_bounds(name, per_feature, rule):
         assert 1 < np.median(cases.ratios(*pairs[quantity])) < 150
 
 
+@pytest.mark.parametrize("name", ["recurrent_fp32", "chunk_fp32"])
+def test_a_gate_that_empties_the_memory(name):
+    stream = gated()
+    gate = np.array(stream.state_gate)
+    gate[:, 9::16] = 0.0
+    assert cases.exceeded(checked(replace(stream, state_gate=gate), "plain", cases.KERNELS[name])) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("strength", [1e-3, 0.1, 3.0, 40.0])
