@@ -126,11 +126,13 @@ class _Run:
             return state * np.exp(log)
         weak = log > -0.5
         factor = np.where(weak, np.expm1(log.astype(np.float64)).astype(np.float32), np.exp(log))
-        return weak.astype(np.float32) * state + factor * state
+        return (weak * state + factor * state).astype(np.float32)
 
     def _calibrate(self, t: int, key: Single) -> None:
         square = key * key
-        fixed = self.stream.beta[..., t].astype(np.float32) if self.rule.beta_aware else np.float32(1)
+        fixed = (
+            np.asarray(self.stream.beta)[..., t].astype(np.float32) if self.rule.beta_aware else np.float32(1)
+        )
         gap = fixed - fixed * fixed * np.sum(self.d * square, axis=-1, dtype=np.float32)
         gain = np.asarray(np.float32(self.rule.eta) * gap)
         if self.rule.normalize_feedback:
@@ -173,7 +175,7 @@ class _Run:
         if self.log_gate is None:
             return _Fades(np.float32(1), np.float32(1))
         logs = self.log_gate[..., tokens]
-        wide = np.cumsum(logs, axis=-1, dtype=np.float64 if self.model.wide_gates else np.float32)
+        wide: Any = np.cumsum(logs, axis=-1, dtype=np.float64 if self.model.wide_gates else np.float32)
         between = np.minimum(wide[..., :, None] - wide[..., None, :], 0.0).astype(np.float32)
         sums = wide.astype(np.float32)
         return _Fades(np.exp(sums)[..., None], np.exp(between), sums[..., -1])

@@ -132,7 +132,7 @@ class Setup:
 
     @cached_property
     def slope(self) -> Array:
-        return self.fixed**2
+        return np.square(self.fixed)
 
     @cached_property
     def pull(self) -> Array:
@@ -142,7 +142,8 @@ class Setup:
     @cached_property
     def gap(self) -> Array:
         """fixed - slope a_t, (N, T)."""
-        return self.fixed - self.slope * np.einsum("ntk,ntk->nt", self.path[:, :-1], self.features)
+        alignment: Array = np.einsum("ntk,ntk->nt", self.path[:, :-1], self.features)
+        return self.fixed - self.slope * alignment
 
     @property
     def moves(self) -> bool:

@@ -29,9 +29,9 @@ class Place(NamedTuple):
     @property
     def present(self) -> bool:
         """Whether there is such an operator of ours."""
-        import osdn_kernels
+        from ... import ops
 
-        return hasattr(osdn_kernels, self.ours)
+        return hasattr(ops, self.ours)
 
 
 PLACES = tuple(
@@ -141,8 +141,8 @@ def run(place: Place, checkout: Path, *, collect: bool = False) -> Iterator[Row]
             )
         head = {"theirs": place.theirs, "ours": place.ours}
         if collect:
-            names = [line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line]
-            yield from ({**head, "test": name, "outcome": "collected"} for name in names)
+            tests = [line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line]
+            yield from ({**head, "test": name, "outcome": "collected"} for name in tests)
         else:
             yield from ({**head, **_row(case)} for case in ElementTree.parse(told).iter("testcase"))
 

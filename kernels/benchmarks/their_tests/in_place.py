@@ -80,26 +80,25 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"{module_name} is {found}, which is not in the checkout {root}")
     if not hasattr(module, theirs):
         raise pytest.UsageError(f"{module_name} in {root} has no {theirs}")
-    import osdn_kernels
+    from ... import ops
 
-    setattr(module, theirs, stand_in(getattr(osdn_kernels, ours)))
+    setattr(module, theirs, stand_in(getattr(ops, ours)))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests that name the operator; those of something `DIFFERENT` are skipped."""
     _, theirs, _ = wanted()
-    named = {
-        item: f"{theirs}(" in inspect.getsource(item.function)
-        for item in items
-        if isinstance(item, pytest.Function)
-    }
-    others = [item for item in items if not named.get(item)]
+    others = [item for item in items if not _names(item, theirs)]
     config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if named.get(item)]
+    items[:] = [item for item in items if item not in others]
     for item in items:
         for name, reason in DIFFERENT.items():
             if item.name.startswith(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _names(item: pytest.Item, theirs: str) -> bool:
+    return isinstance(item, pytest.Function) and f"{theirs}(" in inspect.getsource(item.function)
 
 
 @pytest.hookimpl(wrapper=True)
