@@ -185,7 +185,7 @@ def test_bad_arguments_are_named():
     with pytest.raises(
         ValueError, match="state_gate: expected none where systems are solved by substitution"
     ):
-        rounding.error_bounds(replace(tokens, state_gate=gate[..., 0]), PUBLISHED, rounding.CHUNK_SUBSTITUTED)
+        rounding.error_bounds(replace(tokens, state_gate=gate[..., 0]), BOUNDED, rounding.CHUNK_SUBSTITUTED)
     with pytest.raises(ValueError, match="chunk_size"):
         rounding.error_bounds(tokens, chunk_size=0)
     with pytest.raises(ValueError, match="keys"):

@@ -24,7 +24,7 @@ from osdn_theory.streams.stream import Stream
 
 LENGTH = 40
 RULES = {
-    "plain": cases.RULES["published"],
+    "plain": cases.RULES["bounded"],
     "aware": replace(cases.RULES["fast"], beta_aware=True),
     "aware, forgetting": replace(cases.RULES["anchored"], beta_aware=True),
     "aware, clipping": replace(cases.RULES["narrow box"], beta_aware=True),
