@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from generate.coq_pages import anchor, theorems as coq_theorems
 from generate.markdown import display, table
 from osdn_theory import plotting
+from osdn_theory.base.tables import read_table
 from osdn_theory.bounds import BoundCheck
 from osdn_theory.report import Exhibit, gallery
 from osdn_theory.report.memory_gallery import memory_exhibits
@@ -145,7 +146,7 @@ def _index(checks: Sequence[BoundCheck], streams: Sequence[str]) -> str:
             else "**A bound is violated on the small synthetic streams.**",
             table(("theorem", "what it says", "checks that hold"), rows),
             "## Symbols",
-            table(("symbol", "meaning"), _SYMBOLS),
+            table(("symbol", "meaning"), read_table(__file__)["symbols"]),
             f"```{{toctree}}\n:hidden:\n\n{listed}\n```",
         ]
     )
@@ -155,35 +156,4 @@ _INTRODUCTION = (
     "What this project derived about OSDN, proved with Coq, and checks on streams. None of these is a theorem of the "
     "paper, and no constant here is the paper's. Every page is made of the statements that the code checks, so that it "
     "says what is checked."
-)
-_SYMBOLS = (
-    (r"$S_t \in \mathbb{R}^{V \times K}$", r"memory state after token $t$; $S_t q$ is a read"),
-    (r"$k_t, v_t, q_t$", r"key, value and query of token $t$; $s_t = k_t \odot k_t$ is the squared key"),
-    (r"$\beta_t$", r"write gate: which part of the residual $v_t - S_{t-1} k_t$ a write is to remove"),
-    (r"$d_t \in \mathbb{R}^K$", r"diagonal preconditioner, which scales the write key; all ones is DeltaNet"),
-    (
-        r"$a_t = \langle d_t, s_t \rangle$",
-        r"alignment: the fraction of the residual that one full write removes",
-    ),
-    (
-        r"$\eta, \gamma_t, c$",
-        r"step of the calibration, forgetting gate, and the anchor that forgetting returns to",
-    ),
-    (r"$w_t$", r"weight of the feedback: 1, or $1/(\|k_t\|^2 + 10^{-5})$ where feedback is normalised"),
-    (r"$\Pi$", r"clip to the box $[d_{\min}, d_{\max}]$, $[2/3, 3/2]$ in `bounded`; $R$ is its diameter"),
-    (r"$M$", r"largest $\|s_t\|^2$ of the stream"),
-    (
-        r"$f_t, \ell_t$",
-        r"token loss $\frac12 \|S k_t - v_t\|^2$; surrogate $\frac12 (1 - a_t)^2$, which $d$ descends",
-    ),
-    (r"$q_t = (1 - \beta_t a_t)^2$", r"in the theorems: token loss after a write over the loss before it"),
-    (r"$u$, $u_t$", r"a preconditioner to compare with: fixed, or one that moves by $P_T$ in all"),
-    (
-        r"$G = \sum_t k_t k_t^\top$",
-        r"Gram matrix of a whole context; $L$ its largest eigenvalue, $P^* = G^+$, its pseudo-inverse",
-    ),
-    (
-        r"$F, F^*, \rho_j$",
-        r"loss of a context, its minimum, and what context step $j$ leaves of the difference",
-    ),
 )

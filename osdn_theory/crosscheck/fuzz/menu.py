@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from osdn_theory.base.tables import read_table
 from osdn_theory.crosscheck.cases.case import DTYPES, Case, Dtype, pose
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import KernelError, ask
@@ -79,42 +80,7 @@ def _harmless(adapter: Adapter, dtype: Dtype) -> Case:
 Menu = Mapping[str, Mapping[str, float]]
 """Property -> its kinds with their weights."""
 
-SIZES = {"1": 1.0, "odd": 2.0, "even": 2.0, "above a tile": 1.0}
-
-_ALWAYS: Menu = {
-    "form": {"contiguous": 4, "strided": 2, "expanded": 1, "aliased": 1, "defaults": 1},
-    "T": {"1": 2, "few": 3, "a chunk less one": 1.5, "a chunk": 1.5, "a chunk and one": 1.5, "any": 3},
-    "B": {"1": 2, "2": 2, "3": 1},
-    "H": {"1": 2, "2": 2, "3": 1},
-    "K": SIZES,
-    "V": {**SIZES, "as K": 1.0},
-    "keys": {
-        "unit": 5,
-        "basis": 1,
-        "tiny": 1,
-        "large": 1,
-        "mixed": 1,
-        "repeated": 1,
-        "some zero": 1,
-        "zero": 0.3,
-    },
-    "queries": {"unit": 4, "keys": 2, "large": 1, "zero": 0.3},
-    "values": {"normal": 5, "small": 1, "large": 1, "zero": 0.4},
-    "beta": {"between": 4, "zeros and ones": 1, "ones": 1, "zeros": 0.5, "up to 2": 1},
-    "rows": {"different": 5, "equal": 1},
-}
-
-_RULE: Menu = {
-    "eta": {"default": 1, "moderate": 4, "large": 2, "0": 1},
-    "box": {
-        "default": 3, "wide": 2, "tight": 3, "one point": 1, "above alone": 1, "below alone": 1, "open": 1,
-    },
-    "d_1": {"ones": 1, "inside": 2, "on the faces": 1},
-    "feedback": {"plain": 2, "normalized": 1},
-    "awareness": {"default": 2, "other": 1},
-    "gate": {"none": 2, "ones": 0.5, "mild": 1, "strong": 1, "strong and ones": 1},
-    "anchor": {"zero": 1, "ones": 1, "drawn": 2, "d_1": 1},
-}  # fmt: skip
+_MENU: Mapping[str, Menu] = read_table(__file__)
 
 _NEEDS = {
     "eta": "eta",
@@ -137,7 +103,7 @@ _GROWING = {
 def menu_of(adapter: Adapter, takes: Takes) -> Menu:
     """What may be drawn for a kernel."""
     has = adapter.parameters.__contains__
-    menu = {name: dict(kinds) for name, kinds in _ALWAYS.items()}
+    menu = {name: dict(kinds) for name, kinds in _MENU["always"].items()}
     if takes.empty:
         menu["T"]["0"] = 0.5
     menu["put"] = {"apart": 4.0}
@@ -153,7 +119,7 @@ def menu_of(adapter: Adapter, takes: Takes) -> Menu:
     if has("initial_state"):
         menu["S_0"] = {"zero": 2, "normal": 2, "large": 1}
     if adapter.calibrates:
-        menu |= {name: dict(kinds) for name, kinds in _RULE.items() if has(_NEEDS.get(name, "k"))}
+        menu |= {name: dict(kinds) for name, kinds in _MENU["rule"].items() if has(_NEEDS.get(name, "k"))}
     if adapter.gated:
         menu["gate"] = {"ones": 1, "mild": 2, "strong": 1, "strong and ones": 1}
     if adapter.calibrates and not adapter.gated:
