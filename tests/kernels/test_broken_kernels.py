@@ -1,9 +1,9 @@
 """Kernels broken on purpose: the comparisons of the chunk operators see each."""
 
 import pytest
-from osdn_kernels import chunk_osgdn, osgdn_reference
+from osdn_kernels import chunk_osgdn, chunk_oskda, osgdn_reference, oskda_reference
 from support.kernels.agreement import assert_agrees
-from support.kernels.faults import FAULTS, GATED_FAULTS, break_kernel
+from support.kernels.faults import FAULTS, FEATURE_FAULTS, GATED_FAULTS, break_kernel
 from support.kernels.reference_cases import draw, draw_gated
 
 
@@ -34,6 +34,13 @@ def compare_gated(kind: str) -> None:
     assert_agrees(call, chunk_osgdn, osgdn_reference)
 
 
+def compare_per_feature() -> None:
+    """A chunk of three blocks, the last of which still meets the first."""
+    call = draw_gated("fast", state_gate="feature", length=36, batch=1, heads=1, key_dim=4, value_dim=3)
+    call.tensors["g"] *= 0.2
+    assert_agrees(call, chunk_oskda, oskda_reference)
+
+
 def test_whole_kernels_agree():
     compare()
 
@@ -60,4 +67,17 @@ def test_a_broken_gated_kernel_is_caught(fault, monkeypatch, tmp_path):
     break_kernel(monkeypatch, tmp_path, *what)
     with pytest.raises(AssertionError) as caught:
         compare_gated(kind)
+    assert "is not there" not in str(caught.value)
+
+
+def test_whole_kernels_with_gates_per_feature_agree():
+    compare_per_feature()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FEATURE_FAULTS)
+def test_a_broken_kernel_with_gates_per_feature_is_caught(fault, monkeypatch, tmp_path):
+    break_kernel(monkeypatch, tmp_path, *FEATURE_FAULTS[fault])
+    with pytest.raises(AssertionError) as caught:
+        compare_per_feature()
     assert "is not there" not in str(caught.value)

@@ -118,7 +118,6 @@ def pair_kernel(
             within_k += tl.where(here, tl.sum(keys * faded, 1)[:, None], 0.0)
             within_q += tl.where(here, tl.sum(queries * faded, 1)[:, None], 0.0)
     rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)[:, None]
-    within_k = tl.where(near[:, None] > near[None, :], within_k, 0.0)
     within_q = tl.where(near[:, None] >= near[None, :], within_q, 0.0)
     store_pairs(system + token * C, row, valid, H, C, rate * across_k, rate * within_k)
     store_pairs(overlap + token * C, row, valid, H, C, across_q, within_q)

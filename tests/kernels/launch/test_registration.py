@@ -33,13 +33,14 @@ def leaves(cu_seqlens: list[int] | None = None) -> list[torch.Tensor]:
     [(IDENTITY, 0.3, True), (FIXED, 0.3, False), (LEARNED, 0.3, False), (LEARNED, 0.05, True)],
 )
 def test_opcheck_of_the_chunkwise_operator(mode, eta, keep, bounds):
-    """A step of 0.05 is one that sweeps are tried for."""
+    """A step of 0.05 is one that sweeps are tried for; with keys as they are the memory has a gate for each feature."""
     given = leaves(bounds)
     if mode != LEARNED:
         given[4] = given[5] = None
     bounds = None if bounds is None else torch.tensor(bounds)
     numbers = (0.25, eta, 0.56, 1.18, False, False, 16, mode, False, keep, keep)
-    given += [None, None, None, bounds]
+    gate = torch.full_like(given[0], -0.1, requires_grad=True) if mode == IDENTITY else None
+    given += [gate, None, None, bounds]
     assert opcheck(torch.ops.osdn.chunk_forward.default, (*given, *numbers)) == ALL_PASS
 
 

@@ -24,7 +24,7 @@ FEATURES, TOKENS, SIZE = 128, 20, 16
 OFFSET = 2**24 + 7
 RULE = Rule(0.4, 0.9945, 1.05, False)
 """The second chunk leaves its box, the first does not."""
-BY_TOKEN = ("q", "k", "v", "beta", "g")
+BY_TOKEN = ("q", "k", "v", "beta", "g", "state_gate")
 
 
 class Place(NamedTuple):
@@ -65,32 +65,41 @@ def drawn(place: Place) -> Inputs:
         q=normal(*row, FEATURES), k=key, v=normal(*row, FEATURES), beta=normal(*row).sigmoid(),
         g=-normal(*row).abs() / 100, anchor=torch.full((1, 1, FEATURES), 0.95),
         initial_state=normal(1, 1, FEATURES, FEATURES), initial_preconditioner=torch.ones(1, 1, FEATURES),
+        state_gate=-normal(*row, FEATURES).abs() / 10,
     )  # fmt: skip
     return inputs._replace(**{name: place.put(getattr(inputs, name)) for name in BY_TOKEN})
 
 
 def chunkwise(place: Place) -> list[Tensor]:
+    return chunks_of(place, drawn(place)._replace(state_gate=None))
+
+
+def per_feature(place: Place) -> list[Tensor]:
+    return chunks_of(place, drawn(place))
+
+
+def chunks_of(place: Place, inputs: Inputs) -> list[Tensor]:
     """Outputs and gradients, from a chunk that stays in the box and one that clips."""
-    inputs, chunks = drawn(place), place.chunks()
+    chunks = place.chunks()
     options = chunk.ChunkOptions(0.1, RULE, SIZE, LEARNED)
     result = chunk.forward(inputs, options, chunks)
     assert result.clipped.flatten().tolist() == [0, 1]
     grads = Cotangents(
         place.put(torch.ones(1, TOKENS, 1, FEATURES)), result.state, torch.ones_like(result.preconditioner)
     )
-    found = chunk.backward(inputs, options, chunk.ChunkSaved(*result[3:8]), grads, chunks)
+    found = chunk.backward(inputs, options, chunk.ChunkSaved(*result[3:9]), grads, chunks)
     kept = (result.o, result.state, result.preconditioner, *found)
     return [place.take(x) for x in kept if x is not None]
 
 
 def recurrent(place: Place) -> list[Tensor]:
     bounds = torch.tensor([place.start, place.length])
-    inputs = drawn(place)._replace(cu_seqlens=bounds)
+    inputs = drawn(place)._replace(cu_seqlens=bounds, state_gate=None)
     result = recurrent_forward(inputs, RecurrentOptions(0.1, RULE, save=True))
     return [place.take(x) for x in result]
 
 
-@pytest.mark.parametrize("operator", [chunkwise, recurrent])
+@pytest.mark.parametrize("operator", [chunkwise, per_feature, recurrent])
 def test_far_tokens_are_found(operator):
     assert FAR.length * FEATURES > 2**31
     for near, far in zip(operator(NEAR), operator(FAR), strict=True):

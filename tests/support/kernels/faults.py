@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 from osdn_kernels.chunk import decays, gradients, state, state_backward, wy
+from osdn_kernels.chunk.feature import fold, pairs, pairs_backward
 from osdn_kernels.launch import tuning
 from osdn_kernels.scan import adjoint, backward as scan_back, forward as scan, series, tokens as scan_tokens
 from osdn_kernels.scan.sweeps import backward as sweeps_back, spread, walk
@@ -115,6 +116,71 @@ GATED_FAULTS = {
     "no beta where sweeps are spread": ("swept", spread, "spread_group", "share *= slopes[j]", "share *= 1.0"),
 }  # fmt: skip
 """Of the gate of the memory and of beta-aware feedback, each with the call that shows it."""
+
+FEATURE_FAULTS = {
+    "queries meet the memory unfaded": (fold, "fold_kernel", "queries * entered", "queries * 1.0"),
+    "keys meet the memory unfaded": (fold, "fold_kernel", "keys * entered", "keys * 1.0"),
+    "what is written does not fade to the chunk's end": (fold, "fold_kernel", "writes * kept", "writes * 1.0"),
+    "rows of a block do not fade from its edge": (pairs, "pair_kernel", "keys * entered", "keys * 1.0"),
+    "nor do those of queries": (pairs, "pair_kernel", "queries * entered", "queries * 1.0"),
+    "other blocks do not fade to the edge": (pairs, "load_faded", "return rows * decay", "return rows + 0.0 * decay"),
+    "tokens of a block meet each other unfaded": (
+        pairs, "pair_kernel", "written[None, :] * decay_between", "written[None, :] + 0.0 * decay_between",
+    ),
+    "the read leaves out the token's own write": (
+        pairs, "pair_kernel", "near[:, None] >= near[None, :], within_q", "near[:, None] > near[None, :], within_q",
+    ),
+    "the system has no beta": (pairs, "pair_kernel", "rate * across_k", "across_k"),
+    "a block of the system is another one": (
+        pairs, "invert_kernel", "a21 = load_block(system, row2, 16", "a21 = load_block(system, row2, 0",
+    ),
+    "the memory does not fade over a chunk": (
+        state, "memory_kernel", "fade(memory, down(total, FLIP), STATE_GATE)", "memory",
+    ),
+    "its gradient does not fade": (
+        state_backward, "memory_backward_kernel", "fade(grad, down(total, FLIP), STATE_GATE)", "grad",
+    ),
+    "the read has no scale backward": (state_backward, "memory_backward_kernel", "write *= scale", "write *= 1.0"),
+    "the read meets the memory unfaded backward": (
+        gradients, "gradients_kernel", "for_q *= tl.exp(since)\n", "for_q *= 1.0\n",
+    ),
+    "the erase meets the memory unfaded backward": (
+        gradients, "gradients_kernel", "for_key *= tl.exp(since)\n", "for_key *= 1.0\n",
+    ),
+    "what is written does not fade backward": (
+        gradients, "gradients_kernel", "for_written *= decay_between(total[None, :]",
+        "for_written *= 0.0 * total + decay_between(0.0 * total[None, :]",
+    ),
+    "reads reach gates after them": (
+        gradients, "gradients_kernel", "tl.cumsum(reads, 0, reverse=True)", "tl.cumsum(reads, 0)",
+    ),
+    "a token's write reaches its own gate": (
+        gradients, "gradients_kernel", "tl.cumsum(ends, 0) - ends", "tl.cumsum(ends, 0)",
+    ),
+    "a gate's gradient without the memory": (gradients, "gradients_kernel", "tl.exp(total) * across", "0.0 * across"),
+    "and without what passes over a block": (
+        gradients, "far_apart", "second[None, :], of_third", "0.0 * second[None, :], of_third",
+    ),
+    "pairs with blocks before are unfaded backward": (
+        pairs_backward, "pair_backward_kernel", "for_key = entered * dot", "for_key = dot",
+    ),
+    "pairs with blocks after have no beta": (
+        pairs_backward, "pair_backward_kernel", "after_s * rates[None, :]", "after_s",
+    ),
+    "the token's own pair is lost": (
+        pairs_backward, "pair_backward_kernel", "for_write += itself * reads", "for_write += 0.0 * itself",
+    ),
+    "pairs of a block reach gates one token late": (
+        pairs_backward, "pair_backward_kernel", "(near >= j)", "(near > j)",
+    ),
+    "those with blocks after reach their own token's": (
+        pairs_backward, "pair_backward_kernel", "tl.cumsum(left_behind, 0) - left_behind", "tl.cumsum(left_behind, 0)",
+    ),
+    "those of far blocks do not fade": (
+        pairs_backward, "pair_backward_kernel", "tl.sum(passed * entered, 0)", "tl.sum(passed, 0)",
+    ),
+}  # fmt: skip
+"""Of gates per feature, in a chunk of three blocks."""
 
 
 def break_kernel(
