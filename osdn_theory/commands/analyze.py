@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,8 @@ import typer
 
 from osdn_theory.base.folders import ensure_writable
 from osdn_theory.base.names import given_names
-from osdn_theory.commands.console import note_unread, number_or, print_table, progress_bar
+from osdn_theory.commands.analysis_tables import gated_lines, print_analysis
+from osdn_theory.commands.console import note_unread, number_or, progress_bar
 from osdn_theory.commands.options import (
     JsonFlag,
     OutOption,
@@ -23,46 +24,8 @@ from osdn_theory.commands.options import (
 if TYPE_CHECKING:
     from osdn_theory.bounds.check import BoundCheck
     from osdn_theory.measures.analysis import HeadAnalysis
-    from osdn_theory.measures.read_twice import ReadTwice
     from osdn_theory.recurrence.rules import CalibrationRule
     from osdn_theory.streams.stream import Stream
-
-COLUMNS: Mapping[str, tuple[str, Callable[[HeadAnalysis], float]]] = {
-    "q": (
-        "token residual ratio of OSDN: loss of a token after its write over that before, geometric mean (T3)",
-        lambda head: head.measures["osdn"].residual_ratio,
-    ),
-    "q DN": ("the same under DeltaNet, d = 1", lambda head: head.measures["delta_net"].residual_ratio),
-    "missing": (
-        "missing share: of all values, what the last state of OSDN misses, sum |S k - v|^2 / sum |v|^2",
-        lambda head: head.measures["osdn"].missing_share,
-    ),
-    "missing DN": ("the same under DeltaNet", lambda head: head.measures["delta_net"].missing_share),
-    "d from": (
-        "least entry of the preconditioner d over all tokens",
-        lambda head: head.measures["osdn"].preconditioner_min,
-    ),
-    "d to": ("largest entry", lambda head: head.measures["osdn"].preconditioner_max),
-    "|d-1|": (
-        "farthest that an entry of d is from 1, DeltaNet's",
-        lambda head: head.measures["osdn"].drift_max,
-    ),
-    "Newton": (
-        "distance of the last state of OSDN from exact Newton, the ridge least squares, relative to its norm",
-        lambda head: head.measures["osdn"].newton_distance,
-    ),
-    "cond G": (
-        "condition number of the Gram matrix of the keys, on its range",
-        lambda head: head.key_condition,
-    ),
-    "rank": ("effective rank of the keys, between 1 and K", lambda head: head.effective_rank),
-    "tau min": (
-        "tokens that the fastest direction of d takes to calibrate, to be held against T",
-        lambda head: head.fastest_calibration,
-    ),
-    "T": ("tokens", lambda head: head.length),
-}
-"""Column -> what it means and where it comes from."""
 
 
 def analyze(
@@ -74,9 +37,22 @@ def analyze(
         list[str] | None,
         typer.Option(help="Only this layer, such as layer0, 0 or minilm/layer0; repeat it or use commas."),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Local checkpoint with delta-rule layers, in place of a file: what they are given on --text."
+        ),
+    ] = None,
+    text: Annotated[Path | None, typer.Option(help="What the checkpoint reads, UTF-8.")] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of one reading of it, at most.")] = 512,
+    reads: Annotated[int, typer.Option(min=1, max=2, help="How often it reads them, in a row.")] = 2,
     setting: Annotated[
-        str, typer.Option(help="bounded, or historic (eta 1, box [0, 1e9]), the one of the authors' results.")
-    ] = "bounded",
+        str | None,
+        typer.Option(
+            help="bounded, or historic (eta 1, box [0, 1e9]), that of the authors' results. Default: a checkpoint's "
+            "own, else bounded."
+        ),
+    ] = None,
     eta: Annotated[float | None, typer.Option(help="Hypergradient step. Default: the setting's.")] = None,
     d1: Annotated[
         float | None,
@@ -89,12 +65,17 @@ def analyze(
     d_max: Annotated[
         float | None, typer.Option(help="Upper side of the box; inf switches it off. Default: the setting's.")
     ] = None,
-    forgetting: Annotated[str, typer.Option(help="Gamma in (0, 1], or 'token' for the file's gates.")] = "1",
+    forgetting: Annotated[
+        str | None,
+        typer.Option(help="Gamma in (0, 1], or 'token' for the file's gates. Default: as the setting, 1."),
+    ] = None,
     anchor: Annotated[
-        str, typer.Option(help="What forgetting decays towards: a number, or 'initial'.")
-    ] = "0",
-    normalize_feedback: Annotated[bool, typer.Option(help="Feedback over the squared key norm.")] = False,
-    beta_aware: Annotated[bool, typer.Option(help="Beta-aware feedback.")] = False,
+        str | None, typer.Option(help="What forgetting decays towards: a number, or 'initial'. Default: 0.")
+    ] = None,
+    normalize_feedback: Annotated[
+        bool | None, typer.Option(help="Feedback over the squared key norm.")
+    ] = None,
+    beta_aware: Annotated[bool | None, typer.Option(help="Beta-aware feedback.")] = None,
     silu: Annotated[bool, typer.Option(help="SiLU before the normalisation.")] = False,
     normalize: Annotated[bool, typer.Option(help="L2-normalise queries and keys.")] = True,
     beta: Annotated[str | None, typer.Option(help="Write gate: a number in [0, 2], or 'random'.")] = None,
@@ -106,38 +87,46 @@ def analyze(
     """Measure OSDN and DeltaNet on captured activations, layer by layer and head by head.
 
     --out writes analysis.json, the calibration times of all layers, and for each layer the preconditioner of the head
-    that moves it most.
+    that moves it most; of a checkpoint also its activations.
     """
+    from contextlib import ExitStack
+
     import numpy as np
 
+    from osdn_theory.commands.checkpoints import captured
     from osdn_theory.measures.analysis import analyze as measure
     from osdn_theory.measures.read_twice import measure_read_twice
-    from osdn_theory.recurrence.rules import CalibrationRule, setting_named
     from osdn_theory.streams.activations import load_activations, require_tokens
 
-    named = setting_named(setting)
-    rule = CalibrationRule(
-        eta=named.eta if eta is None else eta,
-        d_min=named.d_min if d_min is None else d_min,
-        d_max=named.d_max if d_max is None else d_max,
-        forgetting=number_or("--forgetting", forgetting, ["token"]),
-        anchor=number_or("--anchor", anchor, ["initial"]),
-        normalize_feedback=normalize_feedback,
-        beta_aware=beta_aware,
-    )
-    _check_start(d1, rule.d_min, rule.d_max)
+    given = {
+        "eta": eta,
+        "d_min": d_min,
+        "d_max": d_max,
+        "forgetting": number_or("--forgetting", forgetting, ["token"]),
+        "anchor": number_or("--anchor", anchor, ["initial"]),
+        "normalize_feedback": normalize_feedback,
+        "beta_aware": beta_aware,
+    }
+    rule = _rule(setting, None, given)
     if out is not None:
         ensure_writable(out)
-    loaded = load_activations(
-        file,
-        layers=_layers(layer),
-        l2_normalize=normalize,
-        silu=silu,
-        beta=number_or("--beta", beta, ["random"]),
-        rng=np.random.default_rng(seed) if beta == "random" else None,
-    )
-    require_tokens(loaded)
-    note_unread(file)
+    with ExitStack() as files:
+        if checkpoint is not None:
+            if file is not None:
+                raise ValueError(f"--checkpoint: expected no file beside it, got {str(file)!r}")
+            file, own = files.enter_context(captured(checkpoint, text, tokens=tokens, reads=reads, out=out))
+            rule = _rule(setting, own, given)
+        _check_start(d1, rule.d_min, rule.d_max)
+        loaded = load_activations(
+            file,
+            layers=_layers(layer),
+            l2_normalize=normalize,
+            silu=silu,
+            beta=number_or("--beta", beta, ["random"]),
+            rng=np.random.default_rng(seed) if beta == "random" else None,
+        )
+        require_tokens(loaded)
+        note_unread(file)
     once = {stream.name: stream if d1 is None else _from_start(stream, d1) for stream in loaded}
     streams = list(once.values())
     heads, twice, verdicts = [], [], []
@@ -145,7 +134,7 @@ def analyze(
         for done, stream in enumerate(streams):
             progress(stream.name, done, len(streams))
             heads.extend(measure([stream], rule))
-            twice.append(measure_read_twice(stream, rule))
+            twice.append(measure_read_twice(stream, rule, already=checkpoint is not None and reads == 2))
             verdicts.extend(_bounds_on(stream, rule) if bounds else [])
     document = {
         "rule": rule,
@@ -160,10 +149,20 @@ def analyze(
     if json:
         print_json(document)
         return
-    _print_analysis(heads, twice, verdicts)
-    for line in _gated_lines(streams):
+    print_analysis(heads, twice, verdicts)
+    for line in gated_lines(streams):
         typer.echo(line)
     print_written(written)
+
+
+def _rule(setting: str | None, own: CalibrationRule | None, given: dict[str, Any]) -> CalibrationRule:
+    """What is given of a rule, the rest as the setting has it, or a checkpoint where none is named."""
+    from dataclasses import replace
+
+    from osdn_theory.recurrence.rules import setting_named
+
+    named = own if own is not None and setting is None else setting_named(setting or "bounded")
+    return replace(named, **{name: value for name, value in given.items() if value is not None})
 
 
 def _check_start(d1: float | None, d_min: Any, d_max: Any) -> None:
@@ -218,64 +217,3 @@ def _write_figures(
         figure, _ = plotting.preconditioner_heatmap(solver_of(stream)(stream.at(most.index), rule))
         written += plotting.save_figure(figure, out / f"preconditioner-{stream.name.rpartition('/')[2]}.png")
     return written
-
-
-def _print_analysis(
-    heads: Sequence[HeadAnalysis], twice: Sequence[ReadTwice], checks: Sequence[BoundCheck]
-) -> None:
-    """A row per head and what its columns mean; what was read twice; and which of the checked bounds hold."""
-    print_table("OSDN beside DeltaNet (DN)", ["head", *COLUMNS], map(_analysis_row, heads))
-    for name, (meaning, _) in COLUMNS.items():
-        typer.echo(f"  {name:<11}{meaning}")
-    for line in _identity_lines(heads):
-        typer.echo(line)
-    names = list(twice[0].layer)
-    rows = [[layer.stream, *(f"{layer.layer[name]:.3g}" for name in names)] for layer in twice]
-    print_table(
-        "The authors' measure, every context read twice", ["layer", *(f"d {name}" for name in names)], rows
-    )
-    typer.echo(
-        "  Geometric mean of q (T3) over tokens and heads, of OSDN and with its d replaced by 1 (DeltaNet's), by its "
-        "mean over features, shuffled and reversed over features. The paper's 39 % at 1.3 billion parameters are of "
-        "this measure; by head and position it is in analysis.json."
-    )
-    if checks:
-        from osdn_theory.commands.matrix import print_matrix
-        from osdn_theory.verification.digest import count_outcomes, digest
-
-        found = digest(checks)
-        print_matrix(found)
-        typer.echo(count_outcomes(found))
-
-
-def _gated_lines(streams: Sequence[Stream]) -> Iterator[str]:
-    """What the columns are of where the file has gates of the memory."""
-    for stream in streams:
-        if stream.state_gate is not None:
-            per_feature = stream.state_gate.shape == stream.keys.shape
-            names = "OS-KDA and KDA" if per_feature else "OS-GDN and Gated DeltaNet"
-            yield f"{stream.name}: its memory fades by the file's state gates, so that OSDN and DN are {names} (T17)."
-
-
-def _identity_lines(heads: Sequence[HeadAnalysis]) -> Iterator[str]:
-    """What T15 makes of the table, where it applies."""
-    same = [head for head in heads if head.identity]
-    if not same:
-        return
-    drift = max(head.measures["osdn"].drift_max for head in same)
-    where = "every head" if len(same) == len(heads) else f"{len(same)} of {len(heads)} heads"
-    yield (
-        f"T15 makes OSDN equal to DeltaNet on {where}: from d_1 = 1, keys of unit norm (up to rounding) keep d at 1 "
-        f"unless it is forgotten away from 1. The largest |d - 1| is {drift:.1g}, and every column of OSDN is that of "
-        "DeltaNet."
-    )
-    yield (
-        "To see OSDN differ: start elsewhere (--d1 1.25), forget (--forgetting 0.999) or keep the norms "
-        "(--no-normalize)."
-    )
-
-
-def _analysis_row(head: HeadAnalysis) -> list[str]:
-    where = f"{head.stream}[{','.join(map(str, head.index))}]"
-    cells: list[Any] = [read(head) for _, read in COLUMNS.values()]
-    return [where, *(str(cell) if isinstance(cell, int) else f"{cell:.3g}" for cell in cells)]

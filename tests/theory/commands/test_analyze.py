@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from osdn_theory.commands.analyze import COLUMNS
+from osdn_theory.commands.analysis_tables import COLUMNS
 from osdn_theory.commands.main import app
 from osdn_theory.measures.analysis import trajectory_measures
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
