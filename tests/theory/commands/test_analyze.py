@@ -109,6 +109,12 @@ def test_state_gates_of_a_file_make_it_the_gated_form(tmp_path: Path, rank: int,
     runs = dict(trajectories(entry))
     assert "beta-aware" in runs
     assert {each.recurrence for each in runs.values()} == {solve.__name__}
+    np.savez(tmp_path / "own.npz", q=q, k=k, v=v, state_gate=-log_gate)
+    refused = run(own)
+    assert (refused.exit_code, "state_gate: expected log gates <= 0" in " ".join(refused.stderr.split())) == (
+        2,
+        True,
+    )
     np.savez(tmp_path / "own.npz", q=q, k=k, v=v)
     assert "(T17)" not in run(own, "--no-bounds").stdout
 

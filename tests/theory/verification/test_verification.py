@@ -81,6 +81,26 @@ def test_activations_from_a_file(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("rank", [3, 4])
+def test_state_gates_of_a_file_are_those_of_the_bounds(tmp_path: Path, rank: int) -> None:
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.standard_normal((1, 6, 2, 4)).astype(np.float32) for name in "qkv"}
+    gate = -rng.random((1, 6, 2, 4)[:rank]).astype(np.float32)
+    save_file({**tensors, "state_gate": gate}, tmp_path / "run.safetensors")
+    found = verify(file=tmp_path / "run.safetensors", bounds=["T3", "T17", "T27"])
+    outcomes = {(c.title, c.outcome) for c in found.checks}
+    assert ("Residual identity, gated state", "holds") in outcomes
+    assert ("Growth of a difference, gated state", "holds") in outcomes
+    # What speaks of memories that do not fade is not asked of these.
+    assert {c.outcome for c in found.checks if c.title == "Growth of the error"} == {"not applicable"}
+    assert "beta-aware" in {c.rule for c in found.checks}
+    save_file({**tensors, "state_gate": gate[:, :5]}, tmp_path / "run.safetensors")
+    with pytest.raises(
+        ValueError, match=r"state_gate: expected \(B, T, H\) = \(1, 6, 2\).*got shape \(1, 5, 2"
+    ):
+        verify(file=tmp_path / "run.safetensors", bounds=["T17"])
+
+
 def test_packaged_layers_are_in_the_default_suite() -> None:
     assert {"minilm/layer0", "minilm/layer2", "minilm/layer5"} <= set(STREAM_NAMES)
     assert all(stream_names().values())
