@@ -12,6 +12,8 @@ from osdn_theory.bounds.numbers import Balls
 from osdn_theory.bounds.runs.local_step import sampled_tokens
 from osdn_theory.bounds.runs.window import Window
 from osdn_theory.bounds.statements import memory
+from osdn_theory.bounds.statements.contraction import metric
+from osdn_theory.bounds.statements.gated import last_difference
 from osdn_theory.bounds.statements.span import Pull
 from osdn_theory.recurrence import solve as recurrence
 from osdn_theory.recurrence.trajectory import Trajectory
@@ -21,6 +23,7 @@ from proofs_check.exact.draw import Draw, Instance
 from proofs_check.exact.laws.rate import DriftInstance, RateInstance, indexed
 from proofs_check.exact.laws.run.alternating import AlternatingInstance
 from proofs_check.exact.laws.run.bias import BiasInstance, gram
+from proofs_check.exact.laws.run.gated import TwoStates, gated_states
 from proofs_check.exact.numbers import BITS, array, identity, inverse, is_invertible, product, solve, vector
 from proofs_check.links.bound_links import (
     conclusion,
@@ -192,6 +195,37 @@ def gated_growth(x: Instance) -> Pairs:
     yield from same_sides(sides, "T27_gated_product", y)
 
 
+def draw_fading(draw: Draw) -> Instance:
+    """The same in a box of ratio 6, with gates whose squares are below 1/6."""
+    x = draw_gated_run(draw)
+    return x.but(alpha=[alpha / 4 for alpha in x.alpha])
+
+
+def gated_norm(x: Instance) -> Pairs:
+    """T27 with gates in the plain norm: the first write from the identity, and the last to where the run ends."""
+    run = recurrence.kda(
+        full_stream(x, state_gate=floats(x.alpha)), full_rule(x), initial_preconditioner=floats(x.d1)
+    )
+    e, (sides,) = bound_sides(run, "T27", "Gates that contract the plain norm")
+    y = drift(x, e)
+    y.v, y.alpha = [vector(x.n, 0)] * (x.T + 1), [*x.alpha, x.alpha[0]]
+    states = gated_states(y, identity(x.n), y.d)
+
+    def write_of(t: int) -> TwoStates:
+        d, gate = y.d[t], y.alpha[t]
+        return TwoStates(n=x.n, p=x.n, k=y.k[t], v=y.v[t], d=d, lo=min(d), hi=max(d), b=y.beta[t], al=gate,
+                         a=max(a**2 for a in gate), S0=states[t], S_prime=0 * identity(x.n))  # fmt: skip
+
+    first, last = write_of(0), write_of(x.T - 1)
+    yield "what the identity has", sides.rhs, conclusion("T27_gated_norm", first).rhs
+    yield "|Delta_T|^2", sides.lhs, conclusion("T27_gated_norm", last).lhs
+    metric_after = conclusion("T27_gated_contraction", last).lhs
+    with FINE.working():
+        path = [FINE.of(float(d)) for d in e.problem.preconditioner[x.T - 1]]
+        found = metric(last_difference(e.problem, FINE, e.problem.preconditioner[: x.T]).tolist(), path)
+    yield "its metric", found, metric_after
+
+
 def draw_turns(draw: Draw) -> AlternatingInstance:
     """The exhibit's keys in turn, from starts along its own."""
     stream = alternating(width=draw.rng.choice((2, 4)))
@@ -229,5 +263,13 @@ LINKS = (
     Link("T26", "near DeltaNet", "bounds.memory.near_delta_net", draw_contracting, near_delta_net, 40),
     Link("T27", "growth of the error", "bounds.memory.error_growth", draw_short, growth, 40),
     Link("T27", "growth with gates", "bounds.gated.gated_growth", draw_gated_run, gated_growth, 40),
+    Link(
+        "T27",
+        "plain norm with gates",
+        "bounds.gated.gated_norm, last_difference",
+        draw_fading,
+        gated_norm,
+        40,
+    ),
     Link("T28", "alternating features", "bounds.alternating", draw_turns, decay, 12),
 )

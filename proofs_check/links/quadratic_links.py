@@ -1,15 +1,21 @@
 """T20 to T22: regret against any comparator and recall at the end of a context, in the code and in the laws."""
 
+import flint
 import numpy as np
 from flint import fmpq
 
 from osdn_theory.bounds.statements.quadratic import comparators
 from osdn_theory.recurrence import solve as recurrence
-from proofs_check.exact.draw import Draw
+from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.recurrence.trajectory import Trajectory
+from osdn_theory.streams.stream import Stream
+from proofs_check.exact.draw import Draw, Instance
 from proofs_check.exact.laws.recall import RecallInstance, draw_recall
+from proofs_check.exact.laws.run.gated import draw_aware as draw_gated_aware, left_by_half
 from proofs_check.exact.laws.run.quadratic import QuadraticInstance, draw_plain, forgetful
+from proofs_check.exact.numbers import BITS
 from proofs_check.exact.rules import sq
-from proofs_check.links.bound_links import forgetting_run, run_of, same_sides
+from proofs_check.links.bound_links import conclusion, forgetting_run, logarithm, run_of, same_sides
 from proofs_check.links.bridge import bound_sides, exact, floats, rule_of, stream_of
 from proofs_check.links.link import Link, Pairs
 
@@ -43,6 +49,43 @@ def aware_regret(x: QuadraticInstance) -> Pairs:
     e, found = bound_sides(run_of(x, aware=True, betas=x.beta), "T20", "Quadratic regret")
     for u, sides in zip(comparators(e), found, strict=True):
         yield from same_sides(sides, "T20_quadratic_regret", x.but(u=exact(u)))
+
+
+def aware_run(x: QuadraticInstance, **feedback: bool) -> Trajectory:
+    """The code's run with gates of the state, per feature."""
+    stream = stream_of(x, beta=floats(x.beta), state_gate=floats(x.alpha))
+    return recurrence.kda(stream, rule_of(x, **feedback), initial_state=floats(x.S0),
+                          initial_preconditioner=floats(x.d1))  # fmt: skip
+
+
+def aware_losses(x: QuadraticInstance) -> Pairs:
+    """T17 with beta-aware feedback: the losses against the gated state, and the bound on their product."""
+    e, found = bound_sides(aware_run(x, beta_aware=True), "T20", "Super-geometric without interpolation")
+    for u, sides in zip(comparators(e), found, strict=True):
+        at = x.but(u=exact(u))
+        law = conclusion("T17_beta_aware_token_losses", at)
+        with flint.ctx.workprec(BITS):
+            rate = (at.X / at.T) ** at.T
+            left = law.lhs * rate / law.rhs
+        yield "product of what writes leave", sides.lhs, logarithm(left)
+        yield "its bound", sides.rhs, logarithm(rate)
+
+
+def draw_half(draw: Draw) -> Instance:
+    """Gates of the state and values of any kind: feedback sees neither."""
+    count = draw.integer(1, 5)
+    return Instance(T=count, alpha=draw.numbers(count, 0, 1), v=draw.vectors(count, 2))
+
+
+def plain_feedback(x: Instance) -> Pairs:
+    """T17's counterexample: what writes leave by plain feedback and by the other, against the gated state."""
+    ones = np.ones((x.T, 1))
+    stream = Stream(keys=ones, values=floats(x.v), beta=0.5, state_gate=floats(x.alpha))
+    for known, feature in ((False, fmpq(1)), (True, fmpq(1, 2))):
+        rule = CalibrationRule(eta=4.0, d_min=0.0, d_max=3.0, beta_aware=known)
+        alignment = recurrence.gated_delta_net(stream, rule).alignment
+        left = [left_by_half(feature, t) for t in range(x.T)]
+        yield f"left, beta-aware {known}", ((1 - 0.5 * alignment) ** 2).tolist(), left
 
 
 def forgetting_regret(x: QuadraticInstance) -> Pairs:
@@ -81,6 +124,9 @@ LINKS = (
     Link("T20", "quadratic regret", "bounds.quadratic.quadratic_regret", draw_plain, regret, 60),
     Link("T20", "beta-aware regret", "bounds.quadratic.quadratic_regret with beta-aware feedback", draw_aware,
          aware_regret, 60),
+    Link("T17", "beta-aware losses", "recurrence.kda and bounds.quadratic.quadratic_product with beta-aware feedback",
+         draw_gated_aware, aware_losses, 60),
+    Link("T17", "plain feedback", "recurrence.gated_delta_net by either feedback", draw_half, plain_feedback),
     Link("T21", "forgetting regret", "bounds.quadratic.forgetting_regret, forgetting_distance", draw_forgetting,
          forgetting_regret, 60),
     Link("T22", "recall", "bounds.recall.disjoint_recall", draw_plain_recall, recall, 60),

@@ -14,6 +14,7 @@ import pytest
 from flint import fmpq
 
 from osdn_theory import objective, symbolic
+from osdn_theory.bounds.numbers import matrix
 from osdn_theory.bounds.runs import enclosed as float_run
 from osdn_theory.bounds.runs.window import Window
 from osdn_theory.bounds.statements import (
@@ -127,7 +128,8 @@ WRONG: list[tuple[Any, str, Callable[..., Any], list[tuple[str, str]]]] = [
     (objective, "surrogate", scaled(objective.surrogate, 2), [("T4", "surrogate")]),
     (objective, "hypergradient", scaled(objective.hypergradient, -1), [("T4", "surrogate")]),
     (preconditioner, "calibrate_step", uphill, [("T4", "calibrate step"), ("T11", "delta rule"), ("T11", "scan"),
-                                                ("T13", "APF step"), ("T3", "trajectory")]),
+                                                ("T13", "APF step"), ("T3", "trajectory"),
+                                                ("T17", "plain feedback")]),
     (preconditioner, "calibrate_step", unclipped, [("T4", "calibrate step"), ("T11", "scan"), ("T3", "trajectory")]),
     (preconditioner, "calibration_scan", shifted_scan, [("T11", "scan"), ("T13", "APF step")]),
     (recurrence, "osdn", later_reads, [("T3", "trajectory"), ("T12", "chunk form"), ("T15", "identity fixed point")]),
@@ -177,9 +179,12 @@ WRONG: list[tuple[Any, str, Callable[..., Any], list[tuple[str, str]]]] = [
     (memory, "metric", scaled(memory.metric, 2), [("T25", "mean energy"), ("T27", "growth of the error")]),
     (gated, "gate_growth", scaled(gated.gate_growth, 2), [("T27", "growth with gates")]),
     (gated, "gates", lambda problem, field, length: [[fmpq(1)] * problem.key_dim] * length,
-     [("T27", "growth with gates")]),
+     [("T27", "growth with gates"), ("T27", "plain norm with gates")]),
+    (gated, "last_difference", lambda problem, field, path: matrix(field, np.eye(problem.key_dim)),
+     [("T27", "growth with gates"), ("T27", "plain norm with gates")]),
     (quadratic, "quadratic_bound", scaled(quadratic.quadratic_bound, 2),
-     [("T20", "quadratic regret"), ("T20", "beta-aware regret"), ("T21", "forgetting regret")]),
+     [("T20", "quadratic regret"), ("T20", "beta-aware regret"), ("T21", "forgetting regret"),
+      ("T17", "beta-aware losses")]),
     (alternation, "tight_factor", lambda: fmpq(3, 8), [("T28", "alternating features")]),
     (alternation, "sine_sq", lambda e: fmpq(1, 2), [("T28", "alternating features")]),
     (float_run, "dot_error", lambda n: n * float_run.UNIT, [("T18", "error terms")]),

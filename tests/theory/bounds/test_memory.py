@@ -12,7 +12,7 @@ from support.bound_cases import FAST, checked, one, outcome, stream_of, unguarde
 from osdn_theory.bounds import check_bounds, runs
 from osdn_theory.bounds.numbers import Balls
 from osdn_theory.bounds.statements import gated, memory
-from osdn_theory.recurrence.rules import BOUNDED, CalibrationRule
+from osdn_theory.recurrence.rules import BOUNDED, FROZEN, CalibrationRule
 from osdn_theory.recurrence.solve import delta_net, gated_delta_net, kda, osdn
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.exhibits import growing
@@ -21,6 +21,7 @@ from osdn_theory.streams.transforms import with_gates
 
 SPEED, NEAR, GROWTH = "Speed limit of the box", "Near DeltaNet", "Growth of the error"
 GATED = "Growth of a difference, gated state"
+PLAIN_NORM = "Gates that contract the plain norm"
 OPEN = CalibrationRule(eta=0.0, d_min=-np.inf, d_max=np.inf)
 
 
@@ -195,9 +196,11 @@ def test_writes_that_expand_are_told_and_without_the_hypothesis_violate(
 def test_gated_states_are_left_out() -> None:
     stream = with_gates(stream_of(), np.random.default_rng(0), state="token")
     checks = check_bounds(gated_delta_net(stream, FAST), ["T25", "T26", "T27"])
-    assert {c.reason for c in checks if c.title != GATED} == {"the state is gated: see T17"}
-    told = one(check_bounds(osdn(stream_of(), FAST), ["T27"]), "T27", GATED)
-    assert told.reason == "the recurrence has no state gate"
+    of_gated = (GATED, PLAIN_NORM)
+    assert {c.reason for c in checks if c.title not in of_gated} == {"the state is gated: see T17"}
+    for title in of_gated:
+        told = one(check_bounds(osdn(stream_of(), FAST), ["T27"]), "T27", title)
+        assert told.reason == "the recurrence has no state gate"
 
 
 def faded(length: int = 4, gate: object = 0.5, beta: float = 0.0) -> Trajectory:
@@ -345,3 +348,38 @@ def test_a_form_that_is_too_wide_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(memory, "_WIDEST", 1)
     found = one(check_bounds(fast_corner(), ["T25"]), "T25", "Speed")
     assert (found.outcome, found.reason) == ("not applicable", "takes too long for K > 1, got K = 2")
+
+
+def reflected(gate: float, length: int = 1) -> Trajectory:
+    """The write of the test above, in the solver: beta a = 2 with d at both ends of the box, frozen."""
+    key = 1 / np.sqrt(2 * np.array([3 / 2, 2 / 3]))
+    keys = np.broadcast_to(key, (length, 2))
+    stream = Stream(keys=keys, values=np.zeros((length, 1)), beta=1.9999, state_gate=np.full(length, gate))
+    return gated_delta_net(stream, FROZEN, initial_preconditioner=np.array([3 / 2, 2 / 3]))
+
+
+def test_gates_below_the_ratio_of_d_contract_the_plain_norm() -> None:
+    found = one(check_bounds(reflected(0.66, 5), ["T27"]), "T27", PLAIN_NORM)
+    assert (found.outcome, found.rhs) == ("holds", 2.0)
+    # 1/2 ||alpha (I - beta k (d k)^T)||^2 of one write.
+    (single,) = (one(check_bounds(reflected(0.66), ["T27"]), "T27", PLAIN_NORM),)
+    key = reflected(0.66).stream.keys[0]
+    step = 0.66 * (np.eye(2) - 1.9999 * np.outer(key, np.array([3 / 2, 2 / 3]) * key))
+    assert single.lhs == pytest.approx(np.sum(step**2), rel=1e-12)
+
+
+def test_a_gate_above_the_ratio_is_refused_and_the_norm_may_then_grow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused = one(check_bounds(reflected(1.0), ["T27"]), "T27", PLAIN_NORM)
+    assert refused.reason == "needs alpha^2 <= min d / max d, got 1 > 0.444444 at token 1"
+    unguarded(monkeypatch, PLAIN_NORM, "gates_within_metric")
+    grown = one(check_bounds(reflected(1.0), ["T27"]), "T27", PLAIN_NORM)
+    assert grown.outcome == "violated"
+
+
+def test_a_norm_that_is_too_small_is_violated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without writes and with a gate of one nothing contracts: the norm is that of the start."""
+    assert outcome(faded(gate=1.0), "T27", PLAIN_NORM) == "holds"
+    monkeypatch.setattr(gated, "total", lambda terms: sum(terms) + 2.0**-20)
+    assert outcome(faded(gate=1.0), "T27", PLAIN_NORM) == "violated"

@@ -191,6 +191,7 @@ CASES = [
     ("Near DeltaNet", Made(), [Made(start=1.0), Made(beta=0.0)]),
     ("Growth of the error", Made((1.0, 1.0)), [Made((1.0, 1.0), solution=0.0)]),
     ("Growth of a difference, gated state", Made((1.0, 1.0), gate=0.5), [Made((1.0, 1.0), gate=0.0)]),
+    ("Gates that contract the plain norm", Made(gate=0.5), []),
     (
         "Decay of two alternating features",
         Given(TURNS, TURNS.initial_preconditioner, WHOLE_STEP),

@@ -130,14 +130,18 @@ def draw_fitting(draw: Draw) -> TokenInstance:
     return x.but(d=s / (s @ s), alpha=draw.vector(n, 0, 1))
 
 
+def left_by_half(feature: Number, t: int) -> Number:
+    """What the t-th write, from 0, leaves of its loss where beta = 1/2 and feedback of step 4 is in `feature`."""
+    run = Instance(s=[one(feature)] * (t + 1), eta=fmpq(4), lo=one(0), hi=one(3), d1=one(1))
+    return (1 - path(run)[t][0] / 2) ** 2
+
+
 def half_written(x: Instance) -> Proposition:
     """One feature of 1, beta = 1/2, eta = 4: d stays at 1 by plain feedback, and goes to 2 at once by the other."""
-
-    def left(s: Number, t: int) -> Number:
-        run = Instance(s=[one(s)] * (t + 1), eta=fmpq(4), lo=one(0), hi=one(3), d1=one(1))
-        return (1 - path(run)[t][0] / 2) ** 2
-
-    return every([eq(left(fmpq(1), t), fmpq(1, 4)), eq(left(fmpq(1, 2), t + 1), 0)] for t in x.domains["nat"])
+    return every(
+        [eq(left_by_half(fmpq(1), t), fmpq(1, 4)), eq(left_by_half(fmpq(1, 2), t + 1), 0)]
+        for t in x.domains["nat"]
+    )
 
 
 register(draw_aware, T17_beta_aware_token_losses=aware_losses)
