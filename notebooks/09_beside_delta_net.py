@@ -33,6 +33,7 @@ from osdn_theory.measures.beside_delta_net import (
     growth,
     recall_by_reads,
 )
+from osdn_theory.measures.gated_feedback import feedback_shares
 from osdn_theory.measures.newton_approach import newton_approach
 
 # %% [markdown]
@@ -101,6 +102,33 @@ figure, _ = ot.plotting.difference_from_delta_net(pairs)
 display(figure)
 rows = [(label, float(np.median(a)), float(np.median(b))) for label, (a, b) in pairs.items()]
 display(ot.plotting.Table(["setting", "median difference", "median bound"], rows))
+
+# %% [markdown]
+# ## Gated memories: what plain feedback misses is the write gate
+#
+# The authors' report says that plain feedback silently fails where the memory is gated. Against the memory that its
+# gate leaves, a write leaves $(1 - \beta a_t)^2$ of the token's loss, a function of $d$ alone whatever the gate is
+# (T17): the curves of all gates are one. Plain feedback drives $a_t$ to 1, which leaves $(1 - \beta)^2$, gated or
+# not; feedback that knows $\beta$ drives $\beta a_t$ to 1, with the regret of T20 in $\beta s_t$. Against the memory
+# before its gate (right) the share is no function of $d$: the same keys and the same $d$ leave different shares of
+# different values. Here $\beta$ is 1/2.
+
+# %%
+feedback = feedback_shares()
+figure, _ = ot.plotting.gated_feedback(feedback)
+display(figure)
+rows = [
+    (name, float(curves[0, -1]), float(np.ptp(curves, axis=0).max()))
+    for name, curves in feedback.gated.items()
+]
+header = ["feedback", f"log10 of the product, {feedback.ungated.shape[1]} tokens", "difference between gates"]
+display(ot.plotting.Table(header, rows))
+apart_by_values = float(np.max(np.abs(np.diff(feedback.ungated, axis=0))))
+display(
+    Markdown(
+        f"Against the memory before its gate two sets of values differ by up to {apart_by_values:.2g} decades."
+    )
+)
 
 # %% [markdown]
 # ## And it can be unstable

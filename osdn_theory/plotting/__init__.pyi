@@ -5,6 +5,7 @@ from .beside_delta_net import (
     blindness as blindness,
     difference_from_delta_net as difference_from_delta_net,
     error_growth as error_growth,
+    gated_feedback as gated_feedback,
     recall_by_reads as recall_by_reads,
 )
 from .calibration import (

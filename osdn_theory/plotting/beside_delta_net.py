@@ -1,6 +1,9 @@
-"""Figures of OSDN beside DeltaNet: recall by reads, blindness, difference of the states, and growth (T22 to T27)."""
+"""Figures of OSDN beside DeltaNet: feedback of gated forms, recall, blindness, difference and growth (T17 to T27)."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,6 +11,9 @@ from matplotlib.figure import Figure
 
 from osdn_theory.base.validation import Array
 from osdn_theory.plotting._style import BLUE, GREY, ORANGE, curve_styles, legend_outside, new_figure
+
+if TYPE_CHECKING:
+    from osdn_theory.measures.gated_feedback import FeedbackShares
 
 LABELS = {"delta_net": "DeltaNet", "osdn": "OSDN", "static": "static $u$"}
 MISSING = "missing share after the context"
@@ -81,3 +87,31 @@ def error_growth(log10_error: Array) -> tuple[Figure, Axes]:
     ax.plot(np.arange(1, len(log10_error) + 1), log10_error, color=BLUE, linewidth=1.6)
     ax.set(xlabel="token $t$", ylabel=r"$\log_{10} \|S_t - S^*\| / \|S^*\|$")
     return fig, ax
+
+
+FEEDBACKS = {"plain": "plain feedback", "aware": "beta-aware feedback"}
+
+
+def gated_feedback(shares: FeedbackShares) -> tuple[Figure, list[Axes]]:
+    r"""What writes leave of losses against the gated memory, and against the memory before its gate (T17).
+
+    Left the product over the tokens, for every gate, with :math:`(1 - \beta)^{2t}`; right token by token, for two sets
+    of values of the same keys.
+    """
+    fig, (ours, theirs) = new_figure(2, height=3.8)
+    tokens = np.arange(1, shares.ungated.shape[1] + 1)
+    for (name, curves), colour in zip(shares.gated.items(), (ORANGE, BLUE), strict=True):
+        for gate, curve, mark in zip(shares.gates, curves, "osv", strict=False):
+            place = (0, 8) if mark == "o" else (3, 8) if mark == "s" else (6, 8)
+            label = f"{FEEDBACKS[name]}, gate {gate:g}"
+            ours.plot(tokens, curve, color=colour, marker=mark, markevery=place, markersize=4, label=label)
+    kept = 2 * np.log10(1 - shares.beta) * tokens
+    ours.plot(tokens, kept, color=GREY, linestyle="--", linewidth=1.2, label=r"$(1 - \beta)^{2t}$")
+    ours.set(xlabel="token $t$", ylabel=r"$\log_{10} \prod f_t(S_t) / f_t(\alpha S_{t-1})$")
+    for curve, label, colour in zip(
+        shares.ungated, ("values of one solution", "drawn values"), (BLUE, ORANGE), strict=True
+    ):
+        theirs.plot(tokens, curve, color=colour, linewidth=1.6, label=label)
+    theirs.set(xlabel="token $t$", ylabel=r"$\log_{10} f_t(S_t) / f_t(S_{t-1})$")
+    legend_outside(ours, theirs)
+    return fig, [ours, theirs]

@@ -37,6 +37,7 @@ def with_gates(
     *,
     state: Literal["token", "feature"] | None = None,
     forget: float | Literal["random"] | None = None,
+    most: float = 1.0,
 ) -> Stream:
     """`stream` with gates that float64 represents exactly: T13, T17.
 
@@ -48,13 +49,15 @@ def with_gates(
         State gate, uniform on the multiples of 2^-8 in [3/4, 1], one per token or one per feature.
     forget : float in (0, 1], "random" or None
         Forget gate: one constant, or per token uniform on the multiples of 2^-10 in [15/16, 1].
+    most : float in (0, 1]
+        The largest state gate: all of them times this.
 
     None keeps the gate that `stream` has.
 
     Raises
     ------
     ValueError
-        An unknown choice (the known ones are listed), or a forget gate outside (0, 1].
+        An unknown choice (the known ones are listed), or a forget gate or a `most` outside (0, 1].
     """
     require_generator(rng)
     require(state in (None, "token", "feature"), f"state: expected 'token', 'feature' or None, got {state!r}")
@@ -62,11 +65,12 @@ def with_gates(
         not isinstance(forget, str) or forget == "random",
         f"forget: expected a number, 'random' or None, got {forget!r}",
     )
+    require(0 < most <= 1, f"most: expected a value in (0, 1], got {most}")
     per_token, per_feature = stream.keys.shape[:-1], stream.keys.shape
     state_gate, forget_gate = stream.state_gate, stream.forget_gate
     if state is not None:
         shape = per_feature if state == "feature" else per_token
-        state_gate = uniform_on_grid(rng, shape, 8, low=3 / 4)
+        state_gate = most * uniform_on_grid(rng, shape, 8, low=3 / 4)
     if isinstance(forget, str):
         forget_gate = uniform_on_grid(rng, per_token, 10, low=15 / 16)
     elif forget is not None:

@@ -8,6 +8,23 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
 from osdn_theory import plotting
+from osdn_theory.measures.gated_feedback import FeedbackShares
+
+
+def test_gated_feedback() -> None:
+    shares = FeedbackShares(
+        gated={"plain": np.array([[-1.0, -2.0], [-1.5, -2.5]]), "aware": np.array([[-3.0, -4.0], [-3.5, -4.5]])},
+        ungated=np.array([[-0.1, -0.2], [-0.3, -0.4]]), beta=0.5, gates=(1.0, 0.5),
+    )  # fmt: skip
+    _, (ours, theirs) = plotting.gated_feedback(shares)
+    *curves, kept = ours.lines
+    assert_array_equal([line.get_ydata() for line in curves], np.concatenate(list(shares.gated.values())))
+    assert [line.get_label() for line in curves] == [
+        f"{name} feedback, gate {gate}" for name in ("plain", "beta-aware") for gate in ("1", "0.5")
+    ]
+    assert_allclose(kept.get_ydata(), np.log10([0.25, 0.0625]))
+    assert_array_equal([line.get_ydata() for line in theirs.lines], shares.ungated)
+    assert_array_equal(theirs.lines[0].get_xdata(), [1, 2])
 
 
 def test_recall_by_reads() -> None:

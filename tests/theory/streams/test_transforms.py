@@ -67,6 +67,8 @@ def test_constant_forgetting_and_gates_that_stay():
     gated = with_gates(plain, rng(), forget=0.999)
     assert np.all(gated.forget_gate == 0.999)
     assert gated.state_gate is None
+    less = with_gates(plain, rng(), state="token", most=0.5)
+    assert np.array_equal(less.state_gate, 0.5 * with_gates(plain, rng(), state="token").state_gate)
     both = with_gates(gated, rng(), state="token")
     assert both.state_gate.shape == (4,)
     assert np.array_equal(both.forget_gate, gated.forget_gate)
@@ -80,6 +82,8 @@ def test_constant_forgetting_and_gates_that_stay():
         ({"forget": 0.0}, "forget"),
         ({"forget": 1.5}, "forget"),
         ({"forget": np.ones(4)}, "forget: expected one number"),
+        ({"state": "token", "most": 0.0}, "most"),
+        ({"state": "token", "most": 1.5}, r"most: expected a value in \(0, 1\], got 1.5"),
     ],
 )
 def test_gates_name_the_bad_argument(arguments, message):
