@@ -222,7 +222,7 @@ def gated_norm(x: Instance) -> Pairs:
     metric_after = conclusion("T27_gated_contraction", last).lhs
     with FINE.working():
         path = [FINE.of(float(d)) for d in e.problem.preconditioner[x.T - 1]]
-        found = metric(last_difference(e.problem, FINE, e.problem.preconditioner[: x.T]).tolist(), path)
+        found = metric(last_difference(e.problem, FINE, list(e.problem.preconditioner[: x.T])).tolist(), path)
     yield "its metric", found, metric_after
 
 

@@ -18,7 +18,7 @@ from .in_place import VARIABLE
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-class Place(NamedTuple):
+class Replacement(NamedTuple):
     """An operator of theirs, with ours that takes its place, where it is imported from, and its tests."""
 
     theirs: str
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 
 PLACES = tuple(
-    Place(f"{order}_{theirs}", f"{order}_{ours}", f"fla.ops.{folder}", f"tests/ops/{tests}.py")
+    Replacement(f"{order}_{theirs}", f"{order}_{ours}", f"fla.ops.{folder}", f"tests/ops/{tests}.py")
     for theirs, ours, folder, tests in (
         ("delta_rule", "osdn", "delta_rule", "test_delta"),
         ("gated_delta_rule", "osgdn", "gated_delta_rule", "test_gdn"),
@@ -97,7 +97,7 @@ def run_their_tests(
         raise typer.Exit(1)
 
 
-def _chosen(only: str) -> list[Place]:
+def _chosen(only: str) -> list[Replacement]:
     known = {place.theirs: place for place in PLACES}
     names = [name.strip() for name in only.split(",")] if only else list(known)
     for name in names:
@@ -106,7 +106,7 @@ def _chosen(only: str) -> list[Place]:
     return [known[name] for name in names]
 
 
-def _check(checkout: Path, places: list[Place]) -> None:
+def _check(checkout: Path, places: list[Replacement]) -> None:
     if not checkout.is_dir():
         raise typer.BadParameter(f"CHECKOUT: {checkout} is not a folder")
     for name in ("fla", *dict.fromkeys(place.tests for place in places)):
@@ -123,7 +123,7 @@ def _require_device() -> None:
         raise typer.BadParameter(NO_GPU)
 
 
-def run(place: Place, checkout: Path, *, collect: bool = False) -> Iterator[Row]:
+def run(place: Replacement, checkout: Path, *, collect: bool = False) -> Iterator[Row]:
     """Their tests of one operator, in a process that imports the checkout; a row for each."""
     paths = [str(checkout.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
     names = f"{place.module}:{place.theirs}={place.ours}"
@@ -159,7 +159,7 @@ def _row(case: ElementTree.Element) -> Row:
     return {"test": case.get("name", ""), "outcome": outcome, **told}
 
 
-def _line(place: Place, rows: list[Row]) -> str:
+def _line(place: Replacement, rows: list[Row]) -> str:
     counts = Counter(row["outcome"] for row in rows)
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     return f"{place.ours} in the place of {place.theirs}: {told or 'no test names it'}"

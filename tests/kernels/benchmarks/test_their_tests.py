@@ -10,7 +10,7 @@ import pytest
 import torch
 from osdn_kernels import chunk_osdn, fused_recurrent_osgdn
 from osdn_kernels.benchmarks.their_tests import command
-from osdn_kernels.benchmarks.their_tests.command import PLACES, Place, app
+from osdn_kernels.benchmarks.their_tests.command import PLACES, Replacement, app
 from osdn_kernels.benchmarks.their_tests.in_place import stand_in
 from osdn_kernels.reference import osdn_reference
 from typer.testing import CliRunner
@@ -109,7 +109,7 @@ def test_collected_tests_are_named_and_not_run(checkout: Path, tmp_path: Path) -
 
 
 def test_an_operator_that_is_missing_is_named(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = Place("chunk_kda", "chunk_osnothing", "fla.ops.kda", "tests/ops/test_kda.py")
+    missing = Replacement("chunk_kda", "chunk_osnothing", "fla.ops.kda", "tests/ops/test_kda.py")
     monkeypatch.setattr(command, "PLACES", (missing,))
     result = called(checkout)
     assert "chunk_kda: there is no chunk_osnothing to take its place; its tests are not run" in result.output
@@ -146,7 +146,7 @@ def test_without_a_gpu_nothing_runs(checkout: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_package_from_elsewhere_is_refused(checkout: Path) -> None:
-    strange = Place("chunk_delta_rule", "chunk_osdn", "json", "tests/ops/test_delta.py")
+    strange = Replacement("chunk_delta_rule", "chunk_osdn", "json", "tests/ops/test_delta.py")
     with pytest.raises(command.typer.BadParameter, match="which is not in the checkout"):
         list(command.run(strange, checkout))
 
