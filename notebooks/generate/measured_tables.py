@@ -9,7 +9,7 @@ import osdn_kernels
 
 from generate.markdown import table
 from osdn_theory.recall.data import load, packaged_files
-from osdn_theory.recall.tables import against_baseline, model_table
+from osdn_theory.recall.tables import RATIOS, against_baseline, model_table
 
 MEASURED = Path(osdn_kernels.__file__).parent / "benchmarks" / "measured"
 LONGEST = 60
@@ -28,7 +28,7 @@ def pages() -> dict[str, str]:
 
 def _recall(path: Path) -> str:
     summary = load(path)
-    ratios = (against_baseline(summary, f"{kind}_residual_ratio") for kind in ("token", "recall"))
+    ratios = (against_baseline(summary, measure) for measure in RATIOS)
     return "\n\n".join([table(*model_table(summary)), *ratios]) + "\n"
 
 
