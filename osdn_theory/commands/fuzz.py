@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osdn_theory.commands.console import INTERRUPTED, known_names, progress_bar
-from osdn_theory.commands.options import SeedOption
+from osdn_theory.commands.options import JsonFlag, SeedOption
 
 if TYPE_CHECKING:
     from osdn_theory.crosscheck.fuzz.folder import Folder
@@ -54,9 +54,7 @@ def fuzz(
         Path | None,
         typer.Option(help="Folder of the run, which the same command goes on with. Default: no journal."),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one strictly valid JSON document instead of text.")
-    ] = False,
+    json: JsonFlag = False,
 ) -> None:
     """Draw cases from all that a kernel takes, hold its answers against float64, shrink and write what fails.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osdn_theory.commands.console import INTERRUPTED
-from osdn_theory.commands.options import print_json
+from osdn_theory.commands.options import JsonFlag, print_json
 
 if TYPE_CHECKING:
     from osdn_theory.sweep.run import Progress, SweepPlan, SweepSummary
@@ -65,9 +65,7 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say how many cells and about how long.")
     ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one strictly valid JSON document instead of text.")
-    ] = False,
+    json: JsonFlag = False,
 ) -> None:
     """Measure OSDN on a grid of streams, rules and precisions; resumable, one Parquet table."""
     from osdn_theory.base.threads import cores

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from osdn_theory.base.brief import show_briefly
+from osdn_theory.base.tables import read_table
 from osdn_theory.base.validation import require
 
 
@@ -42,3 +44,12 @@ class Exhibit:
                 len(row) == len(self.header),
                 f"rows: expected {len(self.header)} cells, got {len(row)}: {row}",
             )
+
+
+_TEXTS = read_table(Path(__file__).with_name("exhibits.toml"))
+
+
+def make_exhibit(name: str, numbers: Mapping[str, Any], figure: Figure | None = None, **more: Any) -> Exhibit:
+    """An exhibit whose title and caption `exhibits.toml` has, with the `numbers` that the caption speaks of."""
+    text = _TEXTS[name]
+    return Exhibit(name, text["title"], text["caption"].format(**numbers), figure, **more)

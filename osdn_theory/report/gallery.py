@@ -17,7 +17,7 @@ from osdn_theory.measures.sweep_counts import count_sweeps
 from osdn_theory.recurrence.calibrate import calibration_scan
 from osdn_theory.recurrence.rules import BOUNDED, HISTORIC, SETTINGS, CalibrationRule
 from osdn_theory.recurrence.solve import osdn
-from osdn_theory.report import Exhibit
+from osdn_theory.report.exhibit import Exhibit, make_exhibit
 from osdn_theory.report.memory_gallery import memory_exhibits
 from osdn_theory.streams.activations import KeyDtype, activation_layers, load_activations
 from osdn_theory.streams.stream import Stream
@@ -59,13 +59,7 @@ def exhibits(verification: Verification, *, seed: int = 0, file: Path | None = N
 def slack_exhibit(verification: Verification) -> Exhibit:
     """How much room each bound leaves."""
     figure, _ = plotting.slack_per_bound(verification.checks)
-    return Exhibit(
-        "slack",
-        "How much room each bound leaves",
-        "Every decided check of an inequality is a point; a black bar marks the smallest slack of the row. A "
-        "bound at 0 is attained. Identities have no slack and show their counts only.",
-        figure,
-    )
+    return make_exhibit("slack", {}, figure)
 
 
 def tightness_exhibit(seed: int, *, restarts: int = 2, evaluations: int = 200) -> Exhibit:
@@ -77,13 +71,9 @@ def tightness_exhibit(seed: int, *, restarts: int = 2, evaluations: int = 200) -
         for result in tighten(theorem, rng, restarts=restarts, evaluations=evaluations)
     ]
     attained = sum(result.attained for result in found)
-    return Exhibit(
+    return make_exhibit(
         "tightness",
-        "How tight each bound is",
-        f"Smallest right side / left side found by a search over small streams and comparators ({restarts + 1} starts, "
-        f"each followed by a local optimisation); 1 is attained. {attained} of {len(found)} inequalities are attained, "
-        "the others are approached. T3, T15, T17, T19, T24, the bias of T13, the Lyapunov identity of T16 and recall "
-        "in T22 are equalities. `osdn-theory tighten` searches longer, and says why T23 and T28 are not searched.",
+        {"starts": restarts + 1, "attained": attained, "found": len(found)},
         header=("bound", "smallest slack", "attained", "what is known"),
         rows=[
             (
@@ -113,21 +103,16 @@ def fixed_point_exhibit(seed: int) -> Exhibit:
     drifts[EXACT] = identity_drift(exact, BOUNDED)
     figure, _ = plotting.identity_fixed_point(drifts)
     largest = {label: float(drift.max()) for label, drift in drifts.items()}
-    return Exhibit(
-        "identity-fixed-point",
-        "T15: with exactly normalised keys, OSDN is DeltaNet",
-        "With exactly normalised keys, d_1 = 1 and no forgetting, d stays at 1 and OSDN is DeltaNet; keys "
-        f"normalised in bfloat16 move d away from 1. Over {exact.length} tokens of exactly unit keys the "
-        f"largest |d - 1| is {largest[EXACT]:.2g}; keys of MiniLM {layer} normalised in bfloat16 move d by up "
-        f"to {largest['bfloat16']:.2g} at eta = {BOUNDED.eta:g} (`bounded`) and "
-        f"{largest[HISTORIC_BFLOAT16]:.2g} at eta = {HISTORIC.eta:g} (`historic`), normalised in float32 by "
-        f"{largest['float32']:.2g} and in float64 by {largest['float64']:.2g} at the eta of `bounded`, where the "
-        "float64 solver rounds away changes of d below half its spacing at 1. Each number is the largest over "
-        "all heads and features. With normalised keys, then, any lasting effect of the calibration comes from "
-        "d_1, forgetting, clipping, beta-aware feedback or rounding.",
-        figure,
-        data={"largest_drift": largest, "layer": layer, "length": exact.length},
-    )
+    numbers = {
+        **{name: largest[name] for name in PRECISIONS},
+        "exact": largest[EXACT],
+        "historic_bfloat16": largest[HISTORIC_BFLOAT16],
+        "bounded": BOUNDED.eta,
+        "historic": HISTORIC.eta,
+    }
+    told = {"layer": layer, "length": exact.length}
+    data = {"largest_drift": largest, **told}
+    return make_exhibit("identity-fixed-point", {**numbers, **told}, figure, data=data)
 
 
 def identity_drift(stream: Stream, rule: CalibrationRule) -> Array:
@@ -148,14 +133,10 @@ def calibration_exhibit(verification: Verification, file: Path | None) -> Exhibi
         cells = (format_slack(value) for of in found.values() for value in of.values())
         rows.append((stream.name, f"{stream.length}", f"{stream.key_dim}", *cells))
         data[stream.name] = {"length": stream.length, **found}
-    return Exhibit(
+    settings = " and ".join(f"{name} (eta = {rule.eta:g})" for name, rule in SETTINGS.items())
+    return make_exhibit(
         "calibration-times",
-        "T19: how long calibration takes, against the context length",
-        "Time constants 1/(eta lambda) in tokens under the settings "
-        f"{' and '.join(f'{name} (eta = {rule.eta:g})' for name, rule in SETTINGS.items())}, lambda the eigenvalues "
-        "of each stream's own moment matrix of squared keys; fastest and slowest over all heads. A direction counts "
-        "as calibrated where its time constant is within the context (mean over heads). The law is exact for "
-        "independent keys and an inactive box; on captured activations it is a prediction.",
+        {"settings": settings},
         header=header,
         rows=rows,
         data=data,
@@ -193,19 +174,8 @@ def interpolating_exhibits(seed: int) -> Sequence[Exhibit]:
     regret, _ = plotting.regret(run, check.rhs)
     data = {"lhs": check.lhs, "rhs": check.rhs, "eta": rule.eta, "outcome": check.outcome}
     return [
-        Exhibit(
-            "preconditioner",
-            "The preconditioner over time",
-            f"d on an interpolating stream ({setting}): each feature finds its own scale. White is 1, DeltaNet.",
-            heat,
-        ),
-        Exhibit(
-            "regret",
-            "T5: regret against its bound",
-            f"The sum of (1 - a)^2 on the same stream ends at {check.lhs:.3g}; the bound C is {check.rhs:.3g}.",
-            regret,
-            data=data,
-        ),
+        make_exhibit("preconditioner", {"setting": setting}, heat),
+        make_exhibit("regret", data, regret, data=data),
     ]
 
 
@@ -215,14 +185,7 @@ def convergence_exhibit(seed: int) -> Exhibit:
     figure, _ = plotting.convergence_rates(data, labels=LABELS, title="K = 8, condition number 6")
     until = "in all of these steps" if data.vacuous_until is None else f"until step {data.vacuous_until}"
     spoken = " and ".join(LABELS[rule] for rule in data.bound_rules)
-    return Exhibit(
-        "convergence",
-        "T10: convergence on a whole context, with its bound",
-        f"Suboptimality of five rules on one context with a general Gram matrix. T10 speaks of {spoken} here and is "
-        f"vacuous {until} (grey). Right-Newton reaches the minimum in one step.",
-        figure,
-        data=data.as_dict(),
-    )
+    return make_exhibit("convergence", {"spoken": spoken, "until": until}, figure, data=data.as_dict())
 
 
 def forgetting_exhibit(seed: int) -> Exhibit:
@@ -232,15 +195,9 @@ def forgetting_exhibit(seed: int) -> Exhibit:
     label = "measured, anchor 0"
     figure, _ = plotting.forgetting(eta=eta, key_dim=key_dim, measured={label: (gammas, measured)})
     points = ", ".join(f"{value:.3g} at {gamma:g}" for gamma, value in zip(gammas, measured, strict=True))
-    return Exhibit(
-        "forgetting",
-        "T13: what forgetting towards zero costs, and what an anchor saves",
-        f"Left, the half-life of d_1. Right, where the mean alignment settles for K = {key_dim}, eta = "
-        f"{eta:g}: an anchor at 1 removes the bias. Measured on isotropic unit keys without a box, by gamma: "
-        f"{points}.",
-        figure,
-        data={"gamma": gammas, "mean_alignment": measured, "eta": eta, "key_dim": key_dim},
-    )
+    setting = {"eta": eta, "key_dim": key_dim}
+    data = {"gamma": gammas, "mean_alignment": measured, **setting}
+    return make_exhibit("forgetting", {**setting, "points": points}, figure, data=data)
 
 
 def sweeps_exhibit(seed: int, *, length: int = 256, key_dim: int = 32, most: int = 30) -> Exhibit:
@@ -255,16 +212,11 @@ def sweeps_exhibit(seed: int, *, length: int = 256, key_dim: int = 32, most: int
     slowest = [count.sweeps for count in counts if count.eta == BOUNDED.eta]
     unsettled = sum(count.sweeps is None for count in counts)
     settled = [count for count in slowest if count is not None]
-    return Exhibit(
-        "sweeps",
-        "T29: how many sweeps give the scan",
-        "Sweeps over all tokens at once until no d is further than 1e-7 from the scan's, "
-        f"{length} tokens, K = {key_dim}, box [2/3, 3/2], forgetting towards 0. At the step of `bounded` "
-        f"{min(settled)} to {max(settled)} suffice, whatever the keys; {unsettled} of {len(counts)} scans, "
-        f"with large steps, do not settle in {most}.",
-        figure,
-        data={"counts": counts, "most": most},
-    )
+    numbers = {
+        "length": length, "key_dim": key_dim, "fewest": min(settled), "most": max(settled), "unsettled": unsettled,
+        "found": len(counts), "limit": most,
+    }  # fmt: skip
+    return make_exhibit("sweeps", numbers, figure, data={"counts": counts, "most": most})
 
 
 def measured_alignment(rng: np.random.Generator, gammas: Array, *, key_dim: int, eta: float) -> Array:
