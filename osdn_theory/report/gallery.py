@@ -103,7 +103,7 @@ def fixed_point_exhibit(seed: int) -> Exhibit:
     drifts[EXACT] = identity_drift(exact, BOUNDED)
     figure, _ = plotting.identity_fixed_point(drifts)
     largest = {label: float(drift.max()) for label, drift in drifts.items()}
-    numbers = {
+    numbers: dict[str, float] = {
         **{name: largest[name] for name in PRECISIONS},
         "exact": largest[EXACT],
         "historic_bfloat16": largest[HISTORIC_BFLOAT16],
