@@ -59,7 +59,7 @@ class ChunkGradients(NamedTuple):
 def gradients_kernel(
     q, k, v, beta, write_key, entry, x, states, sums, rests, pair_q, pair_key, pair_write, pair_gate, pair_far, grad_o,
     grad_missing, grad_states, grad_q, grad_k, grad_write_key, grad_v, grad_beta, grad_gate, grad_entry, bounds,
-    first, owner, length, per_sequence, scale,
+    first, owner, length, per_sequence, stride, scale,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, PARTS: tl.constexpr,
     KEYS: tl.constexpr, PINNED: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
@@ -69,7 +69,7 @@ def gradients_kernel(
     part = tl.program_id(1)
     head = program % H
     sequence, chunk, start, tokens = chunk_of(
-        program // H, bounds, first, owner, length, per_sequence, C, PACKED
+        program // H, bounds, first, owner, length, per_sequence, C, PACKED, stride
     )
     left = tokens - chunk * C
     if left <= 0:
@@ -195,42 +195,60 @@ def gradients_kernel(
     tl.store(grad_k + by_key, for_key.to(dtype), mask=in_row)
 
 
+def block_of_keys(key_dim: int, gates: GateSums, precision: str) -> int:
+    """Key features that one program has."""
+    return min(tile(key_dim), 64 if precision == "ieee" or gates.per_feature else 128)
+
+
+def new_gradients(
+    k: Tensor, v: Tensor, gates: GateSums, mode: int, grad_missing: Tensor, slots: int
+) -> ChunkGradients:
+    """Memory for them; of beta and of gates per head by block of key features, [B, T, H, blocks]."""
+    key_dim, heads = k.shape[3], v.shape[2]
+    blocks = triton.cdiv(key_dim, block_of_keys(key_dim, gates, operand_precision(k.dtype)))
+    gate = None
+    if gates.sums is not None:
+        gate = single(k, *v.shape[:3], key_dim if gates.per_feature else blocks)
+    return ChunkGradients(
+        q=k.new_empty(*v.shape[:3], key_dim),
+        k=k.new_empty(*v.shape[:3], key_dim),
+        write_key=k.new_empty(*v.shape[:3], key_dim) if mode == LEARNED else None,
+        # One program a chunk and head has read Z's rows when it writes those of V's gradient, which take their place.
+        v=grad_missing if blocks == 1 else torch.empty_like(v),
+        beta=single(k, *v.shape[:3], blocks),
+        state_gate=gate,
+        entry=k.new_zeros(slots, heads, key_dim, dtype=torch.float32) if mode == FIXED else None,
+    )
+
+
 def differentiate_chunks(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, x: Tensor, states: Tensor,
-    pairs: PairGradients | None, grad_o: Tensor, grad_missing: Tensor, grad_states: Tensor, chunks: Chunks,
-    scale: float, *, pinned: bool,
-) -> ChunkGradients:  # fmt: skip
-    """Gradients of what a chunk reads and writes; `grad_missing` is used up.
+    pairs: PairGradients | None, grad_o: Tensor, grad_missing: Tensor, grad_states: Tensor, out: ChunkGradients,
+    chunks: Chunks, scale: float, *, pinned: bool,
+) -> None:  # fmt: skip
+    """Fill `out`, as `new_gradients` makes it, with gradients of what chunks read and write; `grad_missing` is used up.
 
     pairs: what passes through pairs of tokens where gates are per feature, which is found before.
     """
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     precision = operand_precision(k.dtype)
-    width = min(tile(key_dim), 64 if precision == "ieee" or gates.per_feature else 128)
+    width = block_of_keys(key_dim, gates, precision)
     parts = triton.cdiv(key_dim, width)
-    grad_q, grad_k = (k.new_empty(*v.shape[:3], key_dim) for _ in range(2))
-    grad_write_key = torch.empty_like(grad_k) if keys.mode == LEARNED else None
-    # One program a chunk and head has read Z's rows when it writes those of V's gradient, which take their place.
-    grad_v = grad_missing if parts == 1 else torch.empty_like(v)
-    grad_beta = single(k, *v.shape[:3], parts)
-    grad_gate = None
-    if gates.sums is not None:
-        grad_gate = single(k, *v.shape[:3], key_dim if gates.per_feature else parts)
-    grad_entry = None
-    if keys.mode == FIXED:
-        grad_entry = k.new_zeros(chunks.slots, heads, key_dim, dtype=torch.float32)
     gradients_kernel[(chunks.slots * heads, parts)](
-        q, k, v, beta, keys.out, keys.entry, x, states, *gates, *(pairs or [None] * 5),
-        grad_o, grad_missing, grad_states, grad_q, grad_k, grad_write_key, grad_v, grad_beta, grad_gate, grad_entry,
-        *chunks.pointers, chunks.length, chunks.per_sequence, scale,
+        q, k, v, beta, keys.out, keys.entry, x, states, *gates, *(pairs or [None] * 5), grad_o, grad_missing,
+        grad_states, *out, *chunks.pointers, chunks.length, chunks.per_sequence, chunks.stride, scale,
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=width, PARTS=parts,
         KEYS=keys.mode, PINNED=pinned, PACKED=chunks.packed, STATE_GATE=gates.kind, PRECISION=precision,
     )  # fmt: skip
-    if grad_gate is not None and not gates.per_feature:
-        grad_gate = add_parts(grad_gate)
-    return ChunkGradients(grad_q, grad_k, grad_write_key, grad_v, add_parts(grad_beta), grad_gate, grad_entry)
 
 
-def add_parts(x: Tensor) -> Tensor:
-    """The sum over the last axis, one for each block of K."""
-    return x[..., 0] if x.shape[-1] == 1 else x.sum(-1)
+def add_blocks(found: ChunkGradients, gates: GateSums) -> ChunkGradients:
+    """With the sums over blocks of key features."""
+
+    def add(x: Tensor) -> Tensor:
+        return x[..., 0] if x.shape[-1] == 1 else x.sum(-1)
+
+    gate = found.state_gate
+    return found._replace(
+        beta=add(found.beta), state_gate=gate if gate is None or gates.per_feature else add(gate)
+    )

@@ -14,6 +14,7 @@ from ..scan.sweeps.blocks import most_sweeps
 from ..scan.sweeps.forward import sweeps_pay
 from . import stages
 from .stages import ChunkOptions, ChunkOutputs, ChunkSaved
+from .stretches import new_cuts
 from .write_keys import FIXED, IDENTITY, LEARNED
 
 PER_TOKEN = ("q", "k", "v", "beta", "g", "state_gate", "feedback")
@@ -41,6 +42,7 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
             entries=single(k, 2, slots, heads, key_dim) if learned else None,
             clipped=k.new_empty((slots, heads), dtype=torch.int8) if learned else None,
             overlap=_overlap(inputs, options),
+            cuts=new_cuts(inputs, options.chunk_size, options.mode, intermediate=options.intermediate),
             opened=_opened(inputs, options),
             path=single(k, *k.shape) if options.keep else None,
             states=stages.new_states(inputs, slots) if options.intermediate else None,

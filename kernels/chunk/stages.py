@@ -15,10 +15,7 @@ from ..scan.forward import Gains, scan_forward
 from .decays import sum_gates
 from .feature.fold import fold
 from .feature.pairs import pair
-from .feature.pairs_backward import pair_backward
-from .gradients import differentiate_chunks
-from .state import keep_states, read
-from .state_backward import read_backward
+from .stretches import differentiate_memory, new_cuts, read_memory
 from .write_keys import FIXED, IDENTITY, LEARNED, WriteKeys
 from .wy import solve
 
@@ -44,7 +41,8 @@ class ChunkOutputs(NamedTuple):
     that each chunk enters with [slots, H, K, V] float32, and what float32 leaves of the last d.
 
     There is no `write_key` where the keys are written as they are, and an `overlap` where gates are per feature alone:
-    q_t k~_j for the tokens of a chunk, decays and all, [B, T, HV, C]. What the scan leaves, `gain`, `entries`,
+    q_t k~_j for the tokens of a chunk, decays and all, [B, T, HV, C]. `cuts` are the states between stretches, as
+    `stretches.new_cuts` has them. What the scan leaves, `gain`, `entries`,
     `clipped` and `opened`, is there in the mode `LEARNED` alone; see `Gains`.
     """
 
@@ -57,6 +55,7 @@ class ChunkOutputs(NamedTuple):
     entries: Tensor | None
     clipped: Tensor | None
     overlap: Tensor | None
+    cuts: Tensor
     opened: Tensor | None
     path: Tensor | None
     states: Tensor | None = None
@@ -72,6 +71,7 @@ class ChunkSaved(NamedTuple):
     entries: Tensor
     clipped: Tensor
     overlap: Tensor
+    cuts: Tensor
 
 
 def key_mode(rule: Rule, *, gated: bool, started: bool, start_learns: bool) -> int:
@@ -131,14 +131,17 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     else:
         inverse = solve(k, beta, gates, keys, chunks)
     states = new_states(inputs, chunks.slots) if options.intermediate else None
-    o, state = read(*rows, v, beta, inverse, gates, overlap, initial_state, states, chunks, options.scale)
+    cuts = new_cuts(inputs, options.chunk_size, mode, intermediate=options.intermediate)
+    o, state = read_memory(
+        rows, v, beta, inverse, gates, overlap, initial_state, states, cuts, chunks, options.scale
+    )
     write_key = None if mode == IDENTITY else out
     if gains is None:
         start = start_preconditioner(inputs)
         return ChunkOutputs(
-            o, state, start, write_key, inverse, None, None, None, overlap, None, path, states
+            o, state, start, write_key, inverse, None, None, None, overlap, cuts, None, path, states
         )
-    learned = (gains.gain, gains.entries, gains.clipped, overlap, gains.opened)
+    learned = (gains.gain, gains.entries, gains.clipped, overlap, cuts, gains.opened)
     return ChunkOutputs(o, state, gains.final, write_key, inverse, *learned, path, states, gains.rest)
 
 
@@ -184,21 +187,11 @@ def backward(
         gains = Gains(saved.gain, saved.entries, saved.clipped, saved.entries.new_empty(0))
     keys = write_keys(inputs, mode, gains, k if mode == IDENTITY else saved.write_key)
     gates = sum_gates(inputs.state_gate, chunks, k.dtype)
-    rows = fold(q, k, gates, keys._replace(stored=True), chunks) if gates.per_feature else (q, k, keys.out)
-    states, x = keep_states(*rows[1:], v, beta, saved.inverse, gates, initial_state, chunks)
-    grad_states, grad_missing, grad_initial = read_backward(
-        *rows, beta, saved.inverse, gates, saved.overlap, grads.o, grads.state, chunks, options.scale,
-        initial=initial_state is not None,
+    overlap, initial = (saved.overlap if gates.per_feature else None), initial_state
+    found, grad_initial = differentiate_memory(
+        q, k, v, beta, saved.inverse, gates, overlap, keys, initial, saved.cuts, grads.o, grads.state, chunks,
+        options.scale, pinned=rule.pinned,
     )  # fmt: skip
-    del rows
-    pairs = None
-    if gates.per_feature:
-        pairs = pair_backward(q, k, keys.out, beta, x, gates, grads.o, grad_missing, chunks, options.scale)
-    found = differentiate_chunks(
-        q, k, v, beta, gates, keys, x, states, pairs, grads.o, grad_missing, grad_states, chunks, options.scale,
-        pinned=rule.pinned,
-    )  # fmt: skip
-    del states, grad_states, x, grad_missing
     heads = k.shape[2]
     grad_q = sum_groups(found.q, heads)
     grad_k: Tensor = sum_groups(found.k, heads)

@@ -11,7 +11,6 @@ The forward pass reads inside the chain, so that neither the states nor X go thr
 forms both again and keeps them.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -59,7 +58,7 @@ def times(x, block, FLIP: tl.constexpr, PRECISION: tl.constexpr):
 @triton.jit
 def memory_kernel(
     q, k, write_key, v, beta, inverse, sums, rests, overlaps, o, states, x, initial, final, bounds, first, length,
-    scale, crowd,
+    stride, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     READ: tl.constexpr, KEEP: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr, PACKED: tl.constexpr,
@@ -67,7 +66,7 @@ def memory_kernel(
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
-    start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED)
+    start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED, stride)
     row = tl.arange(0, C)
     key = tl.arange(0, BK)
     value = tl.program_id(1) * BV + tl.arange(0, BV)
@@ -143,7 +142,7 @@ def launch_memory(
     programs = chunks.sequences * heads
     memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
         q, k, write_key, v, beta, inverse, *gates, overlap, o, states, x, initial, final, chunks.bounds, chunks.first,
-        chunks.length, scale, crowd_of(programs), H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim,
+        chunks.length, chunks.stride, scale, crowd_of(programs), H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim,
         C=chunks.size, BK=tile(key_dim), READ=o is not None, KEEP=states is not None,
         HAS_INITIAL=initial is not None, HAS_FINAL=final is not None, PACKED=chunks.packed,
         STATE_GATE=gates.kind, PRECISION=operand_precision(v.dtype),
@@ -152,28 +151,25 @@ def launch_memory(
 
 def read(
     q: Tensor, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
-    overlap: Tensor | None, initial: Tensor | None, states: Tensor | None, chunks: Chunks, scale: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Outputs [B, T, H, V], and the final states [N, H, K, V] float32; those between go to `states` where given.
+    overlap: Tensor | None, initial: Tensor | None, states: Tensor | None, o: Tensor, final: Tensor, chunks: Chunks,
+    scale: float,
+) -> None:  # fmt: skip
+    """Fill o [B, T, H, V] and the final states [N, H, K, V] float32; those between go to `states` where given.
 
     overlap [B, T, H, C]: tril(Q K~^T) with its decays, where gates are per feature.
     """
-    o = torch.empty_like(v)
-    final = v.new_empty(chunks.sequences, v.shape[2], k.shape[3], v.shape[3], dtype=torch.float32)
     launch_memory(
         q, k, write_key, v, beta, inverse, gates, overlap, o, states, None, initial, final, chunks, scale
     )
-    return o, final
 
 
 def keep_states(
     k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, initial: Tensor | None,
-    chunks: Chunks,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The states that the chunks enter with [slots, H, K, V], and X [B, T, H, V]."""
+    x: Tensor, chunks: Chunks,
+) -> Tensor:  # fmt: skip
+    """The states that the chunks enter with [slots, H, K, V]; fills X [B, T, H, V]."""
     states = v.new_empty(chunks.slots, v.shape[2], k.shape[3], v.shape[3])
-    x = torch.empty_like(v)
     launch_memory(
         None, k, write_key, v, beta, inverse, gates, None, None, states, x, initial, None, chunks, 1.0
     )
-    return states, x
+    return states

@@ -5,7 +5,6 @@ Z = (I + A)^-T dX, and the state's is dH = dH+ + scale Q^T dO - K^T diag(beta) Z
 the residuals, and Z is what every other gradient of the chunk follows from (`gradients`).
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -23,7 +22,7 @@ from .state import CHAIN, KEY, across, down, times
 @triton.jit
 def memory_backward_kernel(
     q, k, write_key, beta, inverse, sums, rests, overlaps, grad_o, grad_states, grad_missing, grad_final, grad_initial,
-    bounds, first, length, scale, crowd,
+    bounds, first, length, stride, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
@@ -31,7 +30,7 @@ def memory_backward_kernel(
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
-    start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED)
+    start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED, stride)
     row = tl.arange(0, C)
     key = tl.arange(0, BK)
     value = tl.program_id(1) * BV + tl.arange(0, BV)
@@ -101,21 +100,20 @@ def memory_backward_kernel(
 
 def read_backward(
     q: Tensor, k: Tensor, write_key: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, overlap: Tensor | None,
-    grad_o: Tensor, grad_final: Tensor | None, chunks: Chunks, scale: float, *, initial: bool,
-) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
-    """Gradients of the states leaving each chunk [slots, H, K, V], of Y [B, T, H, V], and of the initial states."""
+    grad_o: Tensor, grad_missing: Tensor, grad_final: Tensor | None, chunks: Chunks, scale: float, *, initial: bool,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """Gradients of the states leaving each chunk [slots, H, K, V], and of the initial states; fills Z [B, T, H, V]."""
     key_dim, (heads, value_dim) = k.shape[3], grad_o.shape[2:]
     programs = chunks.sequences * heads
     grad_states = k.new_empty(chunks.slots, heads, key_dim, value_dim)
-    grad_missing = torch.empty_like(grad_o)
     grad_initial = None
     if initial:
         grad_initial = single(k, chunks.sequences, heads, key_dim, value_dim)
     memory_backward_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
         q, k, write_key, beta, inverse, *gates, overlap, grad_o, grad_states, grad_missing, grad_final, grad_initial,
-        chunks.bounds, chunks.first, chunks.length, scale, crowd_of(programs),
+        chunks.bounds, chunks.first, chunks.length, chunks.stride, scale, crowd_of(programs),
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim),
         HAS_FINAL=grad_final is not None, HAS_INITIAL=initial, PACKED=chunks.packed,
         STATE_GATE=gates.kind, PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
-    return grad_states, grad_missing, grad_initial
+    return grad_states, grad_initial

@@ -1,7 +1,7 @@
 """How tokens are cut into chunks, for batches of equal length and for packed sequences."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import triton
@@ -27,6 +27,7 @@ class Chunks:
     - `bounds`, [N + 1] int64 or None: `cu_seqlens` of packed sequences.
     - `first`, [N + 1] int64 or None: First slot of each packed sequence.
     - `owner`, [slots] int32 or None: Sequence of each slot, -1 for those left over.
+    - `stretch`: Tokens between the starts of sequences where `length` is that of a stretch of each; else None.
     """
 
     batch: int
@@ -37,6 +38,7 @@ class Chunks:
     bounds: Tensor | None = None
     first: Tensor | None = None
     owner: Tensor | None = None
+    stretch: int | None = None
 
     @property
     def packed(self) -> bool:
@@ -47,6 +49,27 @@ class Chunks:
         """Chunks in each sequence of a batch of equal lengths."""
         chunks: int = triton.cdiv(self.length, self.size)
         return chunks
+
+    @property
+    def stride(self) -> int:
+        """Tokens from the start of one sequence of a batch to that of the next."""
+        return self.length if self.stretch is None else self.stretch
+
+    def cut_time(self, parts: int) -> list[tuple[slice | None, "Chunks"]]:
+        """Stretches of all sequences of a batch that follow each other in time: their tokens, and the cut of each.
+
+        Kernels take them of tensors that begin at a stretch's first token. Of one stretch the tokens are None: all.
+        """
+        if parts == 1:
+            return [(None, self)]
+        step = triton.cdiv(self.per_sequence, parts) * self.size
+        spans = [slice(at, min(at + step, self.length)) for at in range(0, self.length, step)]
+        return [(span, self.stretch_over(span.stop - span.start)) for span in spans]
+
+    def stretch_over(self, tokens: int) -> "Chunks":
+        """The same of the first tokens of every sequence."""
+        slots = self.batch * triton.cdiv(tokens, self.size)
+        return replace(self, length=tokens, slots=slots, stretch=self.stride)
 
     @property
     def pointers(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -72,10 +95,12 @@ def cut(batch: int, length: int, size: int, cu_seqlens: Tensor | None) -> Chunks
 
 
 @triton.jit
-def chunk_of(slot, bounds, first, owner, length, per_sequence, C: tl.constexpr, PACKED: tl.constexpr):
+def chunk_of(
+    slot, bounds, first, owner, length, per_sequence, C: tl.constexpr, PACKED: tl.constexpr, stride=None
+):
     """Where a slot's tokens lie: (sequence, chunk in it, offset of the sequence's first token, its length).
 
-    The length is 0 for a slot left over.
+    The length is 0 for a slot left over. Sequences of a batch start every `stride` tokens, or every `length`.
     """
     if PACKED:
         sequence = tl.load(owner + slot).to(tl.int64)
@@ -86,20 +111,20 @@ def chunk_of(slot, bounds, first, owner, length, per_sequence, C: tl.constexpr, 
     else:
         sequence = (slot // per_sequence).to(tl.int64)
         chunk = slot % per_sequence
-        start = sequence * length
+        start = sequence * (length if stride is None else stride)
         tokens = length
     return sequence, chunk, start, tokens
 
 
 @triton.jit
-def sequence_of(sequence, bounds, first, length, C: tl.constexpr, PACKED: tl.constexpr):
+def sequence_of(sequence, bounds, first, length, C: tl.constexpr, PACKED: tl.constexpr, stride=None):
     """Where a sequence lies: (offset of its first token, its length, its first slot, its number of chunks)."""
     if PACKED:
         start = tl.load(bounds + sequence)
         tokens = tl.load(bounds + sequence + 1) - start
         slot = tl.load(first + sequence)
     else:
-        start = sequence.to(tl.int64) * length
+        start = sequence.to(tl.int64) * (length if stride is None else stride)
         tokens = length
         slot = sequence.to(tl.int64) * tl.cdiv(length, C)
     return start, tokens, slot, tl.cdiv(tokens, C)

@@ -256,7 +256,8 @@ def test_what_is_stored_has_the_formats_declared(dtype):
     options = chunk.ChunkOptions(1.0, Rule(0.5, 0.0, 2.0, False), 16, LEARNED, keep=True)
     found = chunk.forward(Inputs(q, k, v, beta), options, chunks)
     declared = chunk_osdn.numerics[dtype]
-    states, written = keep_states(k, found.write_key, v, beta, found.inverse, GateSums(), None, chunks)
+    written = torch.empty_like(v)
+    states = keep_states(k, found.write_key, v, beta, found.inverse, GateSums(), None, written, chunks)
     for stored in (found.write_key, found.inverse, states, written):
         assert stored.dtype == getattr(torch, declared["storage"])
     assert found.o.dtype == getattr(torch, declared["outputs"])
