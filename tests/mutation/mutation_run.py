@@ -21,6 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 _COPIED = ("osdn_theory", "tests", "setup.cfg", "pyproject.toml", "notebooks/figures")
@@ -89,8 +91,11 @@ def copied(folder: Path, mutant: Mutant | None = None) -> None:
             shutil.copy(source, folder / name)
 
 
-def tried(mutant: Mutant | None, tests: Sequence[str]) -> tuple[str, str]:
-    """The first failing test on a mutated copy (without a mutant, on a copy) and pytest's output, or "" for none."""
+def tried(mutant: Mutant | None, tests: Sequence[str], before: str = "") -> tuple[str, str]:
+    """The first failing test on a mutated copy (without a mutant, on a copy) and pytest's output, or "" for none.
+
+    That which failed `before` is run before all others.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copied(folder, mutant)
@@ -98,7 +103,7 @@ def tried(mutant: Mutant | None, tests: Sequence[str]) -> tuple[str, str]:
             path = folder / mutant.file
             path.write_text(mutant.changed(path.read_text()))
         first = mutant.first if mutant is not None else ""
-        for test in sorted(tests, key=lambda name: name != first):
+        for test in [before] * bool(before) + sorted(tests, key=lambda name: name != first):
             failed, output = _failed(folder, test)
             if failed:
                 return failed, output
@@ -109,17 +114,20 @@ def _failed(folder: Path, test: str) -> tuple[str, str]:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join((str(folder), str(folder / "tests"))),
         "OMP_NUM_THREADS": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # half of the time of a short test
     }
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", test]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if run.returncode == 0:
+    # A single test that is gone is pytest's usage error, and has failed nothing.
+    gone = run.returncode == pytest.ExitCode.USAGE_ERROR and "::" in test
+    if run.returncode == 0 or gone:
         return "", run.stdout
     lines = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return (lines[0].split(" - ")[0] if lines else f"pytest ended with {run.returncode}"), run.stdout
 
 
-def results(suite: Suite, *, parallel: int = 2) -> Iterator[Outcome]:
-    """Every mutant's outcome, as it is known.
+def results(suite: Suite, *, parallel: int = 2, table: Path | None = None) -> Iterator[Outcome]:
+    """Every mutant's outcome, as it is known; what failed in an earlier `table` is run first.
 
     Raises
     ------
@@ -129,16 +137,27 @@ def results(suite: Suite, *, parallel: int = 2) -> Iterator[Outcome]:
     failed, output = tried(None, suite.tests)
     if failed:
         raise RuntimeError(f"the tests fail on the original: {failed}\n{output}")
+    rows = {} if table is None else read_table(table)
+
+    def outcome(mutant: Mutant) -> Outcome:
+        *_, verdict, reason = rows.get((mutant.file, mutant.name), ["", ""])
+        return Outcome(mutant, tried(mutant, suite.tests, reason if verdict == "killed" else "")[0])
+
     with ThreadPoolExecutor(parallel) as pool:
-        yield from pool.map(lambda mutant: Outcome(mutant, tried(mutant, suite.tests)[0]), suite.mutants)
+        yield from pool.map(outcome, suite.mutants)
+
+
+def read_table(path: Path) -> dict[tuple[str, str], list[str]]:
+    """Rows of a table by file and name of the mutant; none where there is no table."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {(row[0], row[1]): row for row in csv.reader(file)}
 
 
 def write_table(outcomes: Sequence[Outcome], mutants: Sequence[Mutant], path: Path) -> None:
     """One row per mutant of a suite; those that were not run keep the row that they have."""
-    rows = {}
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = {(row[0], row[1]): row for row in csv.reader(file)}
+    rows = read_table(path)
     for outcome in outcomes:
         mutant = outcome.mutant
         reason = outcome.failed.removeprefix("FAILED ") or mutant.equivalent
@@ -169,7 +188,7 @@ def main() -> int:
     whole = suite_of(given.suite)
     chosen = tuple(m for m in whole.mutants if any(part in f"{m.file}: {m.name}" for part in given.only))
     survived, table = 0, Path(__file__).parent / f"{given.suite}.csv"
-    for outcome in results(Suite(chosen, whole.tests), parallel=given.parallel):
+    for outcome in results(Suite(chosen, whole.tests), parallel=given.parallel, table=table):
         print(f"{outcome.verdict:10s} {outcome.mutant.file}: {outcome.mutant.name}", flush=True)
         write_table([outcome], whole.mutants, table)
         survived += outcome.verdict == "survived"

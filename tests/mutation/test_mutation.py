@@ -53,3 +53,20 @@ def test_the_table_says_what_became_of_a_mutant(tmp_path):
         [mutation_run.Outcome(alive, "FAILED tests/test_a.py::test_c")], mutants[:2], table
     )
     assert table.read_text().splitlines()[1:] == [rows[0], "a.py,two,killed,tests/test_a.py::test_c"]
+
+
+def test_a_test_that_is_gone_has_failed_nothing_and_a_file_that_is_gone_has(tmp_path):
+    (tmp_path / "test_x.py").write_text("def test_a():\n    assert False\n")
+    failed = {
+        name: mutation_run._failed(tmp_path, name)[0] for name in ("test_x.py::test_a", "test_x.py::test_b")
+    }
+    assert failed == {"test_x.py::test_a": "FAILED test_x.py::test_a", "test_x.py::test_b": ""}
+    assert mutation_run._failed(tmp_path, "test_y.py")[0]
+
+
+def test_what_failed_before_is_run_first(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(mutation_run, "copied", lambda folder, mutant: None)
+    monkeypatch.setattr(mutation_run, "_failed", lambda folder, test: (asked.append(test) or "", ""))
+    assert mutation_run.tried(None, ["a.py", "b.py"], "b.py::test_c") == ("", "")
+    assert asked == ["b.py::test_c", "a.py", "b.py"]
