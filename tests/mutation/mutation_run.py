@@ -116,7 +116,19 @@ def _failed(folder: Path, test: str) -> tuple[str, str]:
         "OMP_NUM_THREADS": "1",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # half of the time of a short test
     }
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", test]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--tb=no",
+        "-m",
+        "not slow",
+        test,
+    ]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     # A single test that is gone is pytest's usage error, and has failed nothing.
     gone = run.returncode == pytest.ExitCode.USAGE_ERROR and "::" in test

@@ -28,6 +28,7 @@ BOXES = (
     (1e-300, 1e300),
 )
 GATES = (0.0, 1.0, 2.0, 0.5, DENORMAL, 1 / 3)
+FADING = (1.0, 0.5, 0.0, DENORMAL, 1 - 2.0**-53)
 STARTS = (1.0, 0.0, 1.25, 2 / 3, 3 / 2, 0.5, 2.0, DENORMAL, 1e9)
 
 
@@ -51,16 +52,15 @@ def edge_runs(draw: st.DrawFn) -> Trajectory:
         solution=draw(st.sampled_from((None, solution))),
         beta=np.array([draw(st.sampled_from(GATES)) for _ in range(length)]),
         comparator=np.full(size, comparator) if finite else None,
-        state_gate=None if shape is None else np.full(shape, draw(st.sampled_from((0.5, 1.0)))),
+        state_gate=None if shape is None else _array(draw, shape, FADING),
     )
     start = np.clip(draw(st.sampled_from((*STARTS, *box))), -1e300, 1e300)
     rule = _rule(draw, keys, box)
     solver = {None: osdn, "token": gated_delta_net, "feature": kda}[gate]
+    options = draw(st.sampled_from(({"return_states": True}, {"return_states": False}, {"method": "chunk"})))
     try:
         with np.errstate(all="ignore"):
-            return solver(
-                stream, rule, initial_preconditioner=float(start), return_states=draw(st.booleans())
-            )
+            return solver(stream, rule, initial_preconditioner=float(start), **options)
     except (FloatingPointError, ValueError):
         assume(False)
         raise
@@ -93,10 +93,9 @@ def _interpolated(draw: st.DrawFn, length: int, size: int) -> Trajectory:
     return osdn(stream, rule, initial_preconditioner=start)
 
 
-def _array(draw: st.DrawFn, shape: tuple[int, ...]) -> np.ndarray:
-    numbers = draw(
-        st.lists(st.sampled_from(SIZES), min_size=int(np.prod(shape)), max_size=int(np.prod(shape)))
-    )
+def _array(draw: st.DrawFn, shape: tuple[int, ...], among: tuple[float, ...] = SIZES) -> np.ndarray:
+    size = int(np.prod(shape))
+    numbers = draw(st.lists(st.sampled_from(among), min_size=size, max_size=size))
     return np.array(numbers, dtype=float).reshape(shape)
 
 
