@@ -55,7 +55,7 @@ def test_the_table_says_what_became_of_a_mutant(tmp_path):
     assert table.read_text().splitlines()[1:] == [rows[0], "a.py,two,killed,tests/test_a.py::test_c"]
 
 
-def test_a_test_that_is_gone_has_failed_nothing_and_a_file_that_is_gone_has(tmp_path):
+def test_a_test_that_is_gone_or_slow_has_failed_nothing_and_a_file_that_is_gone_has(tmp_path):
     (tmp_path / "test_x.py").write_text("def test_a():\n    assert False\n")
     failed = {
         name: mutation_run._failed(tmp_path, name)[0] for name in ("test_x.py::test_a", "test_x.py::test_b")

@@ -151,6 +151,13 @@ def test_forgetting_asks_for_t21_and_its_absence_for_t20(monkeypatch: pytest.Mon
     assert outcome(run, "T20") == "violated"
 
 
+def test_weights_count_in_the_curvature() -> None:
+    """eta w M = 3/2, and eta M nearly 0: with mu = 2 the bound would be a third of what one token loses."""
+    key = np.full((1, 1), 0.125)
+    rule = replace(OPEN, eta=96.0, normalize_feedback=True)
+    assert outcome(osdn(plain(key, comparator=key[0] ** -2), rule), "T20", "Quadratic") == "holds"
+
+
 def test_weights_of_the_feedback_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Normalised feedback weighs gaps, losses and steps: with weights of 1 on one side only the bound breaks."""
     rule = CalibrationRule(eta=TINY, d_min=0.0, d_max=1.0, normalize_feedback=True)
