@@ -152,9 +152,9 @@ def test_forgetting_asks_for_t21_and_its_absence_for_t20(monkeypatch: pytest.Mon
 
 
 def test_weights_count_in_the_curvature() -> None:
-    """eta w M = 3/2, and eta M nearly 0: with mu = 2 the bound would be a third of what one token loses."""
+    """eta w M = 1.1, and eta M nearly 0: with mu = 2 the bound would be half of what one token loses."""
     key = np.full((1, 1), 0.125)
-    rule = replace(OPEN, eta=96.0, normalize_feedback=True)
+    rule = replace(OPEN, eta=70.0, normalize_feedback=True)
     assert outcome(osdn(plain(key, comparator=key[0] ** -2), rule), "T20", "Quadratic") == "holds"
 
 
