@@ -166,7 +166,7 @@ def chunk_oskda(call: Arguments) -> Results:
     -----
     Decays between blocks of 16 tokens are products of two, those inside a block are formed pair by pair, and none is
     above 1: nothing overflows, and no gate is too strong. Beside float32 inputs sums of gates carry along what float32
-    loses of them; beside 16 bits gates are taken to be at least -104, where exp is 0, and decays are good to 4e-4.
+    loses of them; beside 16 bits gates are taken to be at least -104, where exp is 0, and decays are good to 5e-4.
     """
     return _solve_chunks(call)
 

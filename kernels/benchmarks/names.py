@@ -11,6 +11,7 @@ DECODE = DECODE_EAGER, DECODE_GRAPH
 PINNED = "ours, d = 1"
 DELTA = "fla DeltaNet"
 GATED_DELTA = "fla Gated DeltaNet"
+KDA = "fla KDA"
 FLASH_QLA = "FlashQLA Gated DeltaNet"
 AUTHORS = "the authors' OSDN, stepped"
 AUTHORS_WY = "the authors' OSDN, WY scan"
@@ -38,6 +39,11 @@ def ours(regime: str) -> str:
 
 
 OURS = ours("nothing clips")
+OURS_GDN = ours("OS-GDN")
+OURS_KDA = ours("OS-KDA")
+
+PEAKS = OURS, DELTA, OURS_GDN, GATED_DELTA, OURS_KDA, KDA
+"""Of which the peak of memory is measured."""
 
 BASES = {
     FORWARD: DELTA,

@@ -55,7 +55,7 @@ def calls_of(task: Task, device: torch.device) -> list[Call]:
     make = forward_call if task.measure == names.FORWARD else backward_call
     providers = others(task.checkout) if task.peers else chunkwise()
     if task.measure == names.MEMORY:
-        providers = [provider for provider in providers if provider.name in (names.OURS, names.DELTA)]
+        providers = [provider for provider in providers if provider.name in names.PEAKS]
     return [make(provider, drawn, shape) for provider in providers]
 
 

@@ -45,7 +45,9 @@ def forward_call(provider: Provider, drawn: Tensors, shape: Shape) -> Call:
 
         return run
 
-    work = forward(shape, drawn["q"].element_size(), gated=provider.gated, started=provider.started)
+    work = forward(
+        shape, drawn["q"].element_size(), gates=provider.gates(shape.key_dim), started=provider.started
+    )
     return Call(provider.name, prepare, work, gpu=provider.gpu)
 
 
@@ -63,7 +65,9 @@ def backward_call(provider: Provider, drawn: Tensors, shape: Shape) -> Call:
 
         return run
 
-    work = forward_backward(shape, drawn["q"].element_size(), gated=provider.gated, started=provider.started)
+    work = forward_backward(
+        shape, drawn["q"].element_size(), gates=provider.gates(shape.key_dim), started=provider.started
+    )
     return Call(provider.name, prepare, work, gpu=provider.gpu)
 
 

@@ -41,25 +41,28 @@ class Work:
         return 1e3 * max(self.bytes / ceilings.bandwidth, self.operations / ceilings.matrix_rate)
 
 
-def forward(shape: Shape, item: int, *, gated: bool, started: bool) -> Work:
-    """q, k, v, beta in, o out; with g (float32), and with d_1 (float32) in. `item` is the bytes of a number."""
+def forward(shape: Shape, item: int, *, gates: int, started: bool) -> Work:
+    """q, k, v, beta in, o out; with gates (float32), so many of a token and head, and with d_1 (float32) in.
+
+    `item` is the bytes of a number.
+    """
     tokens = shape.batch * shape.length * shape.heads
     moved = item * tokens * (2 * shape.key_dim + 2 * shape.value_dim + 1)
-    return Work(moved + _extras(shape, gated, started), tokens * _operations(shape))
+    return Work(moved + _extras(shape, gates, started), tokens * _operations(shape))
 
 
-def forward_backward(shape: Shape, item: int, *, gated: bool, started: bool) -> Work:
+def forward_backward(shape: Shape, item: int, *, gates: int, started: bool) -> Work:
     """q, k, v, beta and o's gradient in; o and four gradients out; g and d_1 in and their gradients out."""
     tokens = shape.batch * shape.length * shape.heads
     moved = item * tokens * (4 * shape.key_dim + 4 * shape.value_dim + 2)
-    return Work(moved + 2 * _extras(shape, gated, started), 3 * tokens * _operations(shape))
+    return Work(moved + 2 * _extras(shape, gates, started), 3 * tokens * _operations(shape))
 
 
 def scan(shape: Shape, item: int) -> Work:
     """k and d_1 in; a gain per token and d per chunk, both float32, out."""
     rows = shape.batch * shape.length * shape.heads
     chunks = shape.batch * -(-shape.length // CHUNK) * shape.heads
-    moved = item * rows * shape.key_dim + 4 * (rows + chunks * shape.key_dim) + _extras(shape, False, True)
+    moved = item * rows * shape.key_dim + 4 * (rows + chunks * shape.key_dim) + _extras(shape, 0, True)
     return Work(moved, rows * (CHUNK * shape.key_dim + CHUNK**2 / 3))
 
 
@@ -77,6 +80,6 @@ def _operations(shape: Shape) -> float:
     return 6 * key_dim * value_dim + CHUNK * (3 * key_dim + 2 * value_dim) + CHUNK**2 / 3
 
 
-def _extras(shape: Shape, gated: bool, started: bool) -> int:
-    gates = 4 * shape.batch * shape.length * shape.heads if gated else 0
-    return gates + (4 * shape.batch * shape.heads * shape.key_dim if started else 0)
+def _extras(shape: Shape, gates: int, started: bool) -> int:
+    moved = 4 * shape.batch * shape.length * shape.heads * gates
+    return moved + (4 * shape.batch * shape.heads * shape.key_dim if started else 0)

@@ -29,6 +29,11 @@ def draw(shape: Shape, device: torch.device, dtype: torch.dtype = torch.bfloat16
     }  # fmt: skip
 
 
+def feature_gates(g: Tensor, features: int) -> Tensor:
+    """Log gates [B, T, H, K] of which the mean over features is `g`."""
+    return g[..., None] * torch.linspace(0.5, 1.5, features, device=g.device)
+
+
 def started(regime: Regime, share: Tensor) -> Tensor:
     """d_1 [N, H, K] from uniform numbers."""
     (low, high), (other_low, other_high) = regime.first, regime.second

@@ -42,6 +42,13 @@ GOALS = [
         if regime is not NOTHING
     ],
     Goal("forgetting to 0", names.FORWARD, FORGETTING.provider, (names.GATED_DELTA,), 0.9),
+    *[
+        Goal(f"{form}, {measure}", measure, ours, (theirs,), 1.0 if measure == names.MEMORY else limit)
+        for form, ours, theirs, limit in (
+            ("OS-GDN", names.OURS_GDN, names.GATED_DELTA, 0.9), ("OS-KDA", names.OURS_KDA, names.KDA, 1.0),
+        )
+        for measure in (names.FORWARD, names.BACKWARD, names.MEMORY)
+    ],
     Goal("peak memory", names.MEMORY, names.OURS, (names.DELTA,), 0.80),
     Goal("decode, CUDA graph", names.DECODE_GRAPH, names.STEP, (names.RECURRENT_DELTA, names.RECURRENT), 1.0),
     Goal("decode of OS-GDN, CUDA graph", names.DECODE_GRAPH, names.STEP_GDN, (names.RECURRENT_GDN,), 1.0),

@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 import torch
-from osdn_kernels import osdn_reference
+from osdn_kernels import osdn_reference, osgdn_reference, oskda_reference
 from osdn_kernels.benchmarks import cli, names, plan, shapes
 from osdn_kernels.benchmarks.measuring import deadline, measure
 from osdn_kernels.benchmarks.measuring.measure import Task
@@ -21,6 +21,7 @@ from osdn_kernels.benchmarks.operators import floors, osla
 from osdn_kernels.benchmarks.operators.calls import Call
 from osdn_kernels.benchmarks.operators.floors import Ceilings, Work
 from osdn_kernels.benchmarks.operators.inputs import draw, in_regime
+from osdn_kernels.benchmarks.operators.providers import chunkwise
 from osdn_kernels.benchmarks.operators.regimes import CLIPPING, FORGETTING, MIXED, NOTHING, REGIMES
 from osdn_kernels.benchmarks.output import tables
 from osdn_kernels.benchmarks.output.records import Record, Results, Sample, combine
@@ -44,12 +45,14 @@ def test_floors_count_every_byte_and_operation_once():
     products = (
         2 * 64**2 * 64 // 2 * 3 + 2 * 64**2 * 128 // 2 * 2 + 2 * 64 * 64 * 128 * 3
     )  # three with K, two with V
-    forward = floors.forward(shape, 2, gated=False, started=False)
+    forward = floors.forward(shape, 2, gates=0, started=False)
     assert forward.operations == pytest.approx(products + 64**3 / 3)
     assert forward.bytes == 2 * 64 * (64 + 64 + 128 + 128 + 1)
-    both = floors.forward_backward(shape, 2, gated=True, started=True)
+    both = floors.forward_backward(shape, 2, gates=1, started=True)
     assert both.operations == pytest.approx(3 * forward.operations)
     assert both.bytes == 2 * 64 * (4 * 64 + 4 * 128 + 2) + 2 * 4 * (64 + 64)
+    (kda,) = (provider for provider in chunkwise() if provider.name == names.OURS_KDA)
+    assert floors.forward(shape, 2, gates=kda.gates(64), started=False).bytes == forward.bytes + 4 * 64 * 64
 
 
 def test_the_larger_floor_counts():
@@ -195,14 +198,20 @@ def test_a_provider_that_fails_leaves_the_others_alone():
 
 
 def test_every_provider_computes_what_its_name_says():
-    """In the interpreter: each regime is what the reference makes of it, and d = 1 differs from all."""
+    """In the interpreter: each is what the reference makes of it, and d = 1 differs from all."""
     found = {
         call.provider: call.prepare()()[0].float()
         for call in measure.calls_of(Task(names.FORWARD, SHAPE), CPU)
         if not call.gpu
     }
-    assert set(found) == {regime.provider for regime in REGIMES} | {names.PINNED}
+    fading = {names.OURS_GDN: osgdn_reference, names.OURS_KDA: oskda_reference}
+    assert set(found) == {regime.provider for regime in REGIMES} | {names.PINNED} | set(fading)
     drawn = draw(SHAPE, CPU)
+    for provider in chunkwise():
+        if provider.name in fading:
+            given = {name: x.float() for name, x in provider.arguments(in_regime(NOTHING, drawn)).items()}
+            expected = fading[provider.name](**given)[0]
+            assert apart(found[provider.name], expected) < 0.02, provider.name
     for regime in REGIMES:
         given = {name: x.float() for name, x in regime.arguments(in_regime(regime, drawn)).items()}
         expected = osdn_reference(**given, **regime.options)[0]

@@ -105,18 +105,18 @@ def largest_error(gate, dtype, chunk_size=64):
 
 
 def test_the_largest_decay_that_is_right():
-    """Every one, to float32 beside its inputs, and to 4e-4 beside 16 bits, whatever the gates before were."""
+    """Every one, to float32 beside its inputs, and to 5e-4 beside 16 bits, whatever the gates before were."""
     rng = torch.Generator().manual_seed(0)
     gate = -0.5 * torch.rand(1, 64, 1, 8, generator=rng)
     gate[:, ::2] = -1000.0
     assert largest_error(gate, torch.float32) < 3e-6
-    assert largest_error(gate, torch.bfloat16) < 4e-4
+    assert largest_error(gate, torch.bfloat16) < 5e-4
     sums = sum_gates(gate, cut(1, 64, 64, None), torch.bfloat16).sums
     assert sums.min() > -104.0 * 32 - 64
     # What is beyond: sums of the gates as they are, in float32 alone.
     alone = gate[0, :, 0].cumsum(0)
     wrong = (alone[-1] - alone[-2]) / gate[0, -1, 0] - 1
-    assert wrong.abs().max() > 4e-4
+    assert wrong.abs().max() > 5e-4
 
 
 def test_a_head_whose_features_fade_alike_is_that_of_os_gdn():
