@@ -58,8 +58,10 @@ def prepare(corpus: Corpus, plan: LanguagePlan) -> None:
     """
     folder = Path(plan.data)
     about = {**corpus.describe(), "vocabulary": plan.vocabulary}
-    if (folder / ABOUT).is_file() and json.loads((folder / ABOUT).read_text()) == about:
+    there = all((folder / name).is_file() for name in (ABOUT, TRAIN, HELD_OUT))
+    if there and json.loads((folder / ABOUT).read_text()) == about:
         return
+    (folder / ABOUT).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     texts = [document.text for document in corpus.split("train")]
     tokenizer = make_tokenizer(plan.vocabulary, texts, folder / MERGES)

@@ -279,9 +279,31 @@ def test_tokens_are_made_once_and_anew_for_another_text(tmp_path):
     before = tokens.stat().st_mtime_ns
     prepare(make_corpus(), plan)
     assert tokens.stat().st_mtime_ns == before
+    for lost in ("train.npy", "held_out.json"):
+        (tmp_path / "data" / lost).unlink()
+        prepare(make_corpus(), plan)
+        assert (tmp_path / "data" / lost).is_file()
+    before = tokens.stat().st_mtime_ns
     corpus = make_corpus()
     prepare(replace(corpus, documents=corpus.documents[:50]), plan)
     assert tokens.stat().st_mtime_ns != before
+
+
+def test_a_full_disk_leaves_no_tokens_that_look_whole(tmp_path, monkeypatch):
+    plan = tiny_plan(tmp_path)
+    whole = np.load(tmp_path / "data" / "train.npy")
+    less = replace(make_corpus(), documents=make_corpus().documents[:50])
+
+    def full(path, array):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            prepare(less, plan)
+    prepare(make_corpus(), plan)
+    assert np.array_equal(np.load(tmp_path / "data" / "train.npy"), whole)
 
 
 def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):
