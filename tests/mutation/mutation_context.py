@@ -7,7 +7,7 @@ from mutation.mutation_run import Mutant, Suite
 _NEWTON, _COMPARATORS, _CONVERGENCE, _FILES = (
     f"tests/theory/context/test_{name}.py" for name in ("newton", "comparators", "convergence", "files")
 )
-_ANALYSIS, _TIMES, _SQUARES, _CURVES, _BESIDE, _CENTRAL = (
+_ANALYSIS, _TIMES, _SQUARES, _CURVES, _BESIDE, _CENTRAL, _FEEDBACK = (
     f"tests/theory/measures/test_{name}.py"
     for name in (
         "analysis",
@@ -16,6 +16,7 @@ _ANALYSIS, _TIMES, _SQUARES, _CURVES, _BESIDE, _CENTRAL = (
         "token_curves",
         "beside_delta_net",
         "central",
+        "gated_feedback",
     )
 )
 _SWEEPS = "tests/theory/recurrence/test_sweeps.py"
@@ -190,6 +191,14 @@ _MUTANTS = {
         ("growth from the plain error", "np.log10(error / np.sqrt(2))", "np.log10(error)"),
         ("keys of float64 for those of bfloat16", '"bfloat16", HISTORIC, 1.0', '"float64", HISTORIC, 1.0'),
     ],
+    ("measures/gated_feedback.py", _FEEDBACK): [
+        ("both feedbacks are plain", '"aware": True', '"aware": False'),
+        ("the features of the other feedback", "[..., None] if known else 1.0)", "[..., None] if not known else 1.0)"),
+        ("gates are not read", "np.full(tokens.length, gate)", "np.full(tokens.length, 1.0)"),
+        ("shares of single tokens", "np.cumsum(np.log10(run.residual_ratio))", "np.log10(run.residual_ratio)"),
+        ("losses after for those before", "np.log10(after / least)", "np.log10(after / after)"),
+        ("one set of values", "values=rng.normal(size=tokens.values.shape)", "values=tokens.values"),
+    ],
     ("measures/newton_approach.py", _BESIDE): [
         ("OSDN at the bounded step", '"osdn": lambda stream: osdn(stream, HISTORIC)', '"osdn": lambda stream: osdn(stream, BOUNDED)'),
         ("the bounded step at 1", '"osdn_bounded": lambda stream: osdn(stream, BOUNDED)', '"osdn_bounded": lambda stream: osdn(stream, HISTORIC)'),
@@ -230,6 +239,6 @@ SUITE = Suite(
         for entry in entries
     ),
     tests=(
-        _NEWTON, _COMPARATORS, _CONVERGENCE, _FILES, _ANALYSIS, _TIMES, _SQUARES, _CURVES, _BESIDE, _CENTRAL, _SWEEPS,
+        _NEWTON, _COMPARATORS, _CONVERGENCE, _FILES, _ANALYSIS, _TIMES, _SQUARES, _CURVES, _BESIDE, _CENTRAL, _FEEDBACK, _SWEEPS,
     ),
 )  # fmt: skip

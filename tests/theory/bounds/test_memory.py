@@ -378,6 +378,16 @@ def test_a_gate_above_the_ratio_is_refused_and_the_norm_may_then_grow(
     assert grown.outcome == "violated"
 
 
+@pytest.mark.parametrize(("token", "feature"), [(0, 0), (1, 1), (2, 0), (2, 1)])
+def test_one_gate_above_the_ratio_is_told_wherever_it_is(token: int, feature: int) -> None:
+    gate = np.full((3, 2), 0.5)
+    gate[token, feature] = 0.75
+    stream = replace(reflected(0.5, 3).stream, state_gate=gate)
+    run = kda(stream, FROZEN, initial_preconditioner=np.array([3 / 2, 2 / 3]))
+    told = one(check_bounds(run, ["T27"]), "T27", PLAIN_NORM)
+    assert told.reason.endswith(f"got 0.5625 > 0.444444 at token {token + 1}")
+
+
 def test_a_norm_that_is_too_small_is_violated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without writes and with a gate of one nothing contracts: the norm is that of the start."""
     assert outcome(faded(gate=1.0), "T27", PLAIN_NORM) == "holds"
