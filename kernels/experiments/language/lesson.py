@@ -35,10 +35,11 @@ def batches(plan: LanguagePlan, job: PlannedRun, step: int, rows: slice) -> list
     stream = load(plan.data, plan.vocabulary).train
     drawn = np.random.default_rng([job.seed, step]).integers(len(stream) - plan.context, size=plan.batch)
     starts = drawn[rows]
-    fits = len(starts) % plan.micro_batch == 0
-    require(fits, "micro_batch", f"a divisor of the {len(starts)} sequences of a process", plan.micro_batch)
+    at_once = min(plan.micro_batch, len(starts))
+    fits = len(starts) % at_once == 0
+    require(fits, "micro_batch", f"a divisor of the {len(starts)} sequences of a process", at_once)
     tokens = stream[starts[:, None] + np.arange(plan.context + 1)].astype(np.int64)
-    return np.split(tokens, len(starts) // plan.micro_batch)
+    return np.split(tokens, len(starts) // at_once)
 
 
 def judge(model: nn.Module, tokens: NDArray[np.int64]) -> Tensor:

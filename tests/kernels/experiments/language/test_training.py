@@ -82,10 +82,11 @@ def test_all_models_read_the_same_text_in_the_same_order(tmp_path):
     assert not np.array_equal(first, np.concatenate(lesson.batches(plan, jobs[0], 6, slice(None))))
     halves = [lesson.batches(plan, jobs[0], 5, rows) for rows in (slice(0, 2), slice(2, 4))]
     assert np.array_equal(np.concatenate([*halves[0], *halves[1]]), first)
+    assert [len(batch) for batch in lesson.batches(plan, jobs[0], 5, slice(0, 1))] == [1]
     with pytest.raises(
-        ValueError, match="micro_batch: expected a divisor of the 1 sequences of a process, got 2"
+        ValueError, match="micro_batch: expected a divisor of the 3 sequences of a process, got 2"
     ):
-        lesson.batches(plan, jobs[0], 5, slice(0, 1))
+        lesson.batches(plan, jobs[0], 5, slice(0, 3))
 
 
 def test_the_last_token_that_can_begin_a_sequence_ends_with_the_stream(tmp_path, monkeypatch):
