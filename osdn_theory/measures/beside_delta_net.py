@@ -69,8 +69,8 @@ def fastest_corner(
 
 
 def difference_from_delta_net(run: Trajectory) -> tuple[Array, Array]:
-    """||S_T - S_T^DeltaNet|| and the bound of T26 on it, both over ||S_T^DeltaNet||, (...)."""
-    plain = delta_net(run.stream).final_state
+    """||S_T - S_T^DeltaNet|| and the bound of T26 on it, both over ||S_T^DeltaNet||, (...); DeltaNet's d is 1."""
+    plain = delta_net(run.stream, initial_preconditioner=1.0).final_state
     size = np.linalg.norm(plain, axis=(-2, -1))
     residual = np.linalg.norm(run.residuals, axis=-1)
     moved = np.linalg.norm((run.preconditioner - 1) * run.stream.keys, axis=-1)

@@ -68,6 +68,15 @@ def test_difference_from_delta_net_is_exact_for_one_token(beta: float) -> None:
     assert apart == pytest.approx(expected, rel=1e-12)
 
 
+def test_delta_net_writes_with_ones_where_the_stream_has_its_own_start() -> None:
+    """A frozen d_1 of 3/2 is far from DeltaNet, though it is the same at every token (T26)."""
+    stream = interpolating(np.random.default_rng(1), length=1, key_dim=6, value_dim=3, lead=(2,))
+    own = replace(stream, initial_preconditioner=np.full(6, 1.5))
+    apart, limit = difference_from_delta_net(osdn(own, HISTORIC))
+    assert apart == pytest.approx([0.5, 0.5], rel=1e-12)
+    assert limit == pytest.approx([0.5, 0.5], rel=1e-12)
+
+
 def test_captured_heads_stay_below_their_bound() -> None:
     pairs = captured_differences()
     assert len(pairs) == 5
