@@ -11,8 +11,8 @@ from .validation import require
 
 ALL_MODELS = tuple(MODELS)
 
-FIRST_CPU_SEED = 8
-"""Of the cpu preset: those below were trained while its recipe was set up."""
+FIRST_TEST_SEED = 8
+"""Those below were trained while the recipe was set up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ class TrainingPlan(RunPlan):
     task: RecallTask = field(default_factory=RecallTask)
     size: ModelSize = field(default_factory=ModelSize)
     models: tuple[str, ...] = ALL_MODELS
-    learning_rates: tuple[float, ...] = (5e-3, 1e-2, 2e-2)
+    learning_rates: tuple[float, ...] = (5e-3, 1e-2, 2e-2, 4e-2, 8e-2)
     tuning: int = 2
-    seeds: tuple[int, ...] = tuple(range(FIRST_CPU_SEED, FIRST_CPU_SEED + 8))
+    seeds: tuple[int, ...] = tuple(range(FIRST_TEST_SEED, FIRST_TEST_SEED + 8))
     steps: int = 800
     batch: int = 48
     validation: int = 32
@@ -65,10 +65,10 @@ PRESETS = {
         learning_rates=(1e-2,),
         tuning=1,
         seeds=(0, 1),
-        steps=40,
+        steps=16,
         batch=16,
         validation=8,
-        test=16,
+        test=8,
         captured=4,
     ),
     "cpu": TrainingPlan(preset="cpu"),
@@ -77,7 +77,7 @@ PRESETS = {
         task=RecallTask(keys=128, values=96, pairs=(8, 16, 32, 64), features=128),
         size=ModelSize(features=128, key_dim=24, value_dim=64),
         tuning=1,
-        seeds=(0, 1, 2, 3, 4),
+        seeds=tuple(range(FIRST_TEST_SEED, FIRST_TEST_SEED + 5)),
         steps=600,
         batch=128,
     ),

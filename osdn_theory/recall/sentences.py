@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from osdn_theory.recall.data import count_seeds, labels
 from osdn_theory.recall.document import (
     AblationRow,
+    ModelRecord,
     OverallRow,
     PairedDifference,
     Prediction,
     RecallSummary,
 )
 from osdn_theory.recall.observations import READ_TWICE, title
+from osdn_theory.recall.statistics import FEWEST
 
 MEASURES = (
     "accuracy",
@@ -34,10 +36,12 @@ def sentences(summary: RecallSummary) -> tuple[str, ...]:
     Those that `summary` has already do not matter.
     """
     names, seeds = labels(summary), count_seeds(summary)
+    compared = MEASURES if len(summary.seeds) >= FEWEST else ()
     return (
         *_completeness(summary),
         *_uneven_training(summary.overall, names),
-        *(line for measure in MEASURES for line in _differences(summary.overall, measure, names, seeds)),
+        *_edges(summary.models),
+        *(line for measure in compared for line in _differences(summary.overall, measure, names, seeds)),
         *_replacements(summary.ablations, names, seeds),
         *_outcomes(summary.predictions),
     )
@@ -46,8 +50,8 @@ def sentences(summary: RecallSummary) -> tuple[str, ...]:
 def _completeness(summary: RecallSummary) -> Iterator[str]:
     if not summary.complete:
         yield "The experiment is not complete: some of its planned runs are missing, and all numbers may change."
-    if len(summary.seeds) < 2:
-        yield "One seed allows no interval and no test: nothing here is significant."
+    if len(summary.seeds) < FEWEST:
+        yield f"Fewer than {FEWEST} seeds allow no test: nothing here says that a model recalls better than another."
 
 
 def _uneven_training(rows: Sequence[OverallRow], names: Labels) -> Iterator[str]:
@@ -62,6 +66,22 @@ def _uneven_training(rows: Sequence[OverallRow], names: Labels) -> Iterator[str]
             ranges.append(f"{names[row.model]} {low} to {high}")
     if ranges:
         yield f"Some seeds fail to train, so that means of accuracy hide two kinds of runs: {'; '.join(ranges)}."
+
+
+def _edges(models: Sequence[ModelRecord]) -> Iterator[str]:
+    """Where the best learning rate may lie outside the grid."""
+    won = [
+        f"{model.label} {model.learning_rate:g}"
+        for model in models
+        if model.learning_rate is not None
+        and len(model.tuning) > 1
+        and model.learning_rate in (model.tuning[0].learning_rate, model.tuning[-1].learning_rate)
+    ]
+    if won:
+        beyond = (
+            "Validation chose a learning rate at an edge of the grid, so that a better one may lie beyond"
+        )
+        yield f"{beyond}: {'; '.join(won)}."
 
 
 def _differences(rows: Sequence[OverallRow], measure: str, names: Labels, seeds: str) -> Iterator[str]:
@@ -93,7 +113,7 @@ def _differences(rows: Sequence[OverallRow], measure: str, names: Labels, seeds:
         names[row.model] for row, change in compared if row.mean is not None and change.p_adjusted is None
     ]
     if untested:
-        reason = "one pair of seeds, or the same difference for every seed"
+        reason = f"fewer than {FEWEST} pairs of seeds, or the same difference for every seed"
         yield f"Not tested against DeltaNet in {name} ({reason}): {'; '.join(untested)}."
 
 
@@ -120,6 +140,7 @@ _REPLACED = {
     "ones": "d replaced by 1",
     "mean": "d replaced by its mean over features",
     "shuffled": "d shuffled over features",
+    "reversed": "d reversed over features",
     "initial": "d replaced by d_1",
 }
 

@@ -10,6 +10,9 @@ from scipy.special import stdtr, stdtrit
 from osdn_theory.base.validation import Array, as_float64, require
 from osdn_theory.recall.document import LEVEL
 
+FEWEST = 3
+"""Pairs that a test takes: of two, any difference that happens to come out the same twice would win."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -55,8 +58,8 @@ def paired_test(values: Any, reference: Any, *, level: float = LEVEL) -> PairedT
     .. math:: t = \bar\delta / (s_\delta / \sqrt n), \qquad \delta_i = x_i - y_i, \qquad
               p = 2\,P(T_{n-1} \le -|t|)
 
-    There is no p for one pair, nor for differences that are all the same up to the rounding of the subtraction:
-    a spread of zero would make any difference certain.
+    There is no p for fewer than `FEWEST` pairs, nor for differences that are all the same up to the rounding of the
+    subtraction: a spread of zero would make any difference certain.
 
     Raises TypeError, ValueError: values that are not finite numbers, none at all, or not as many as the reference
     has.
@@ -70,6 +73,8 @@ def paired_test(values: Any, reference: Any, *, level: float = LEVEL) -> PairedT
         point = mean if x.size > 1 else None
         return PairedTest(Estimate(mean, point, point), None)
     difference = t_interval(apart, level=level)
+    if x.size < FEWEST:
+        return PairedTest(difference, None)
     statistic = difference.mean / _standard_error(apart)
     return PairedTest(difference, float(2 * stdtr(x.size - 1, -abs(statistic))))
 

@@ -16,7 +16,6 @@ KEY_SEED = 0
 
 def mixer(spec: ModelSpec, size: ModelSize) -> ScaledMixer:
     """The layer of a model."""
-    low, high = spec.box
     kind = GatedMixer if spec.gated_state else ScaledMixer
     return kind(
         size.features,
@@ -25,9 +24,7 @@ def mixer(spec: ModelSpec, size: ModelSize) -> ScaledMixer:
         head_v_dim=size.value_dim,
         use_forget_gate=spec.forgetting,
         anchored=spec.anchored,
-        eta=spec.eta,
-        d_min=low,
-        d_max=high,
+        **spec.step._asdict(),
     )
 
 

@@ -30,9 +30,10 @@ REPLACEMENTS: dict[str, Replacement] = {
     "ones": lambda path, start: torch.ones_like(path),
     "mean": lambda path, start: path.mean(-1, keepdim=True).expand_as(path),
     "shuffled": shuffled,
+    "reversed": lambda path, start: path.flip(-1),
     "initial": lambda path, start: start[:, None].expand_as(path),
 }
-"""Ablations: d is replaced by 1, by its mean over the features, by itself shuffled over them, by d_1."""
+"""Ablations: d is replaced by 1, by its mean over the features, by itself shuffled or reversed over them, by d_1."""
 
 
 class ScaledMixer(OnlineScaledDeltaNet):
@@ -57,7 +58,9 @@ class ScaledMixer(OnlineScaledDeltaNet):
         return o, state
 
     def _extra(self, options: dict[str, Any]) -> dict[str, Tensor | None]:
-        return {"g": options["g"], "d0": options["initial_preconditioner"]}
+        # A file of activations holds d_1 > 0; the box of `historic` begins at 0.
+        start = options["initial_preconditioner"].clamp(min=torch.finfo(torch.float32).tiny)
+        return {"g": options["g"], "d0": start}
 
 
 class GatedMixer(ScaledMixer):

@@ -1,15 +1,16 @@
 """Evaluation counts what it says, and shows a model whose evaluation is not what it was trained with."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from osdn_kernels.experiments import specs
 from osdn_kernels.experiments.models.architecture import build
 from osdn_kernels.experiments.models.mixers import REPLACEMENTS, replacing
 from osdn_kernels.experiments.plan import preset
 from osdn_kernels.experiments.run import write_result
+from osdn_kernels.experiments.specs import MODELS
 from osdn_kernels.experiments.training import evaluation
 from osdn_kernels.experiments.training.evaluation import counted, predictions, sequences
 from osdn_kernels.experiments.training.loop import adamw, update
@@ -86,8 +87,9 @@ def trained_unscaled(plan, steps):
     """A model whose write key is unscaled in training: its d is there, and read again at evaluation alone."""
     model = build(plan.task, "osdn_eta1", plan.size, 0)
     with torch.no_grad():
-        start = model.blocks[0].mixer.initial_preconditioner
-        start.copy_(torch.tensor(specs.BOX).repeat(start.shape[1] // 2).expand_as(start))
+        mixer = model.blocks[0].mixer
+        start, rule = mixer.initial_preconditioner, mixer.rule
+        start.copy_(torch.tensor((rule.d_min, rule.d_max)).repeat(start.shape[1] // 2).expand_as(start))
     optimizer = adamw(plan, model, 1e-2)
     with replacing(model, REPLACEMENTS["ones"]):
         for step in range(steps):
@@ -98,7 +100,8 @@ def trained_unscaled(plan, steps):
 
 def test_a_write_key_scaled_in_evaluation_alone_is_visible(tmp_path, monkeypatch):
     # In the box [2/3, 3/2] a scale changes few answers of so small a model.
-    monkeypatch.setattr(specs, "BOX", (0.2, 2.5))
+    spec = MODELS["osdn_eta1"]
+    monkeypatch.setitem(MODELS, spec.name, replace(spec, step=spec.step._replace(d_min=0.2, d_max=2.5)))
     plan = preset("smoke", steps=150, batch=24, pairs=(8,))
     model = trained_unscaled(plan, plan.steps)
     job = JOB._replace(model="osdn_eta1")

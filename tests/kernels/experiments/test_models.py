@@ -90,6 +90,7 @@ def test_replacements_are_what_they_are_called(name):
     expected = {
         "ones": torch.ones_like(path),
         "mean": path.mean(-1, keepdim=True).expand_as(path),
+        "reversed": path[..., list(range(path.shape[-1]))[::-1]],
         "initial": start[:, None].expand_as(path),
     }
     if name == "shuffled":
@@ -149,7 +150,7 @@ def test_models_differ_where_their_rules_do():
         with torch.no_grad():
             for block in model.blocks:
                 start = block.mixer.initial_preconditioner
-                start.copy_(torch.linspace(0.7, 1.4, start.shape[1]).expand_as(start))
+                start.copy_(torch.linspace(0.4, 2.0, start.shape[1]).expand_as(start))
         outputs[name] = model(tokens, 5).detach()
     names = list(outputs)
     same = [

@@ -267,10 +267,10 @@ def test_a_plan_alone_and_a_single_seed_are_summed_up(
     single = summarise(write_experiment(tmp_path / "single", {"osdn": {0: 0.1}}, levels={0: 0.5}))
     row = overall(single, "osdn", "accuracy")
     assert (row["low"], row["difference"]["p"], row["difference"]["significant"]) == (None, None, False)
-    assert any("One seed allows no interval" in sentence for sentence in single["sentences"])
+    assert any("Fewer than 3 seeds allow no test" in sentence for sentence in single["sentences"])
     for summary in (empty, single):
         print_summary(convert(summary, RecallSummary))
-    assert "One seed allows no interval" in capsys.readouterr().out
+    assert "Fewer than 3 seeds allow no test" in capsys.readouterr().out
 
 
 def test_a_ratio_that_is_not_finite_is_said(folder: Path) -> None:
@@ -315,6 +315,29 @@ def test_a_seed_that_fails_to_train_is_named(folder: Path) -> None:
     assert list(by_seed) == SEEDS
     assert by_seed[3] == pytest.approx(0.1)
     assert np.mean(list(by_seed.values())) == pytest.approx(row["mean"])
+
+
+def test_two_seeds_claim_nothing(tmp_path: Path) -> None:
+    """The same gain twice is certain to a t test of two pairs."""
+    steady = {0: 0.10000001, 1: 0.1}
+    two = summarise(write_experiment(tmp_path / "two", {"osdn": steady}, levels={0: 0.4, 1: 0.6}))
+    assert overall(two, "osdn", "accuracy")["difference"]["p"] is None
+    assert any("Fewer than 3 seeds allow no test" in line for line in two["sentences"])
+    assert not any("significant" in line for line in two["sentences"])
+    three = {**steady, 2: 0.10000002}
+    levels = {0: 0.4, 1: 0.6, 2: 0.5}
+    more = summarise(write_experiment(tmp_path / "three", {"osdn": three}, levels=levels))
+    assert overall(more, "osdn", "accuracy")["difference"]["significant"]
+
+
+def test_a_rate_at_the_edge_of_its_grid_is_said(folder: Path) -> None:
+    write_plan(folder, ["deltanet", "osdn_eta1", "static"], SEEDS, rates=(0.001, 0.003, 0.01))
+    for model, best in {"deltanet": 0.003, "osdn_eta1": 0.003, "static": 0.003}.items():
+        write_tuning(folder, model, {rate: 0.9 if rate == best else 0.5 for rate in (0.001, 0.003, 0.01)})
+    assert not any("edge of the grid" in line for line in summarise(folder)["sentences"])
+    write_plan(folder, ["deltanet", "osdn_eta1", "static"], SEEDS, rates=(0.001, 0.003))
+    (line,) = [line for line in summarise(folder)["sentences"] if "edge of the grid" in line]
+    assert line.endswith("a better one may lie beyond: DeltaNet 0.003; OSDN eta 1 0.003; static d 0.003.")
 
 
 def test_a_null_result_is_told_as_one(tmp_path: Path) -> None:
