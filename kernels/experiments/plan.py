@@ -40,7 +40,7 @@ class TrainingPlan(RunPlan):
     task: RecallTask = field(default_factory=RecallTask)
     size: ModelSize = field(default_factory=ModelSize)
     models: tuple[str, ...] = ALL_MODELS
-    learning_rates: tuple[float, ...] = (5e-3, 1e-2, 2e-2, 4e-2, 8e-2)
+    learning_rates: tuple[float, ...] = (1e-2, 2e-2, 4e-2, 8e-2)
     tuning: int = 2
     seeds: tuple[int, ...] = tuple(range(FIRST_TEST_SEED, FIRST_TEST_SEED + 8))
     steps: int = 800

@@ -27,7 +27,7 @@ List = list[str] | None
 def recall(
     preset: Annotated[
         str,
-        typer.Option(help="smoke (seconds), cpu (under an hour on two cores), or h200 (one GPU, minutes)."),
+        typer.Option(help="smoke (seconds), cpu (an hour or two on two cores), or h200 (one GPU, minutes)."),
     ] = "smoke",
     out: Annotated[
         Path, typer.Option(help="Folder of the experiment; one that exists is gone on with.")
