@@ -16,7 +16,7 @@ from osdn_theory.report.evidence import JudgedClaim, TheoremRow, judged_claims, 
 from osdn_theory.report.exhibit import Exhibit
 from osdn_theory.report.provenance import machine_facts
 from osdn_theory.report.reading import (
-    Document,
+    ReportDocument,
     outcome,
     proof_status,
     read_crosschecks,
@@ -46,9 +46,9 @@ class ReportModel:
 
     verification: Verification
     digest: Digest
-    proofs: Document[ProofsRun]
-    crosschecks: Sequence[Document[Examination]]
-    recalls: Sequence[Document[RecallSummary]]
+    proofs: ReportDocument[ProofsRun]
+    crosschecks: Sequence[ReportDocument[Examination]]
+    recalls: Sequence[ReportDocument[RecallSummary]]
     rows: Mapping[str, TheoremRow]
     others: Sequence[str]
     paper: Sequence[JudgedClaim]
@@ -111,7 +111,7 @@ def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exh
     )
 
 
-def contents(documents: Sequence[Document[T]]) -> list[T]:
+def contents(documents: Sequence[ReportDocument[T]]) -> list[T]:
     """Of those that were read."""
     return [each.content for each in documents if each.content is not None]
 
@@ -125,9 +125,9 @@ def _bearing(found: Examination) -> list[CrossCheck]:
 def _commands(
     verification: Verification,
     folder: Path,
-    documents: Sequence[Document[Examination]],
-    recalls: Sequence[Document[RecallSummary]],
+    documents: Sequence[ReportDocument[Examination]],
+    recalls: Sequence[ReportDocument[RecallSummary]],
 ) -> list[str]:
-    everything: Sequence[Document[Any]] = (*documents, *recalls)
+    everything: Sequence[ReportDocument[Any]] = (*documents, *recalls)
     made = [each.command for each in everything if each.content and not each.packaged]
     return [f"osdn-theory prove --out {folder}", *made, verification.command]

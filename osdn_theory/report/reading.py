@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Document(Generic[T]):
+class ReportDocument(Generic[T]):
     """A document of the folder.
 
     - `file`: Its path in the folder.
@@ -48,23 +48,25 @@ class Document(Generic[T]):
         return self.file.startswith(PACKAGED)
 
 
-def read_document(path: Path, kind: DocumentKind[T], *, name: str) -> Document[T]:
+def read_document(path: Path, kind: DocumentKind[T], *, name: str) -> ReportDocument[T]:
     """Read a document, which the page calls `name`; whatever is wrong is in its state and notice."""
     try:
         raw, changed = path.read_bytes(), path.stat().st_mtime
     except FileNotFoundError:
-        return Document(name, "absent", f"{name} is not in the report folder")
+        return ReportDocument(name, "absent", f"{name} is not in the report folder")
     except OSError as error:
-        return Document(name, "corrupt", f"{name} cannot be read: {error.strerror}")
+        return ReportDocument(name, "corrupt", f"{name} cannot be read: {error.strerror}")
     written = datetime.fromtimestamp(changed, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     try:
         stamp, content = kind.decode(raw)
     except StaleError as error:
-        return Document(name, "stale", f"{name} is stale: {error}", written)
+        return ReportDocument(name, "stale", f"{name} is stale: {error}", written)
     except ValueError as error:
-        return Document(name, "corrupt", f"{name} is corrupt: {error}", written)
+        return ReportDocument(name, "corrupt", f"{name} is corrupt: {error}", written)
     other = kind.other_code(stamp)
-    return Document(name, "read", f"{name} was {other}" if other else "", written, content, stamp.command)
+    return ReportDocument(
+        name, "read", f"{name} was {other}" if other else "", written, content, stamp.command
+    )
 
 
 def label(check: CrossCheck) -> str:
@@ -85,7 +87,7 @@ PATTERN = "crosscheck*.json"
 """Name of such documents, in the report folder and in folders inside it, one for each kernel."""
 
 
-def read_crosschecks(folder: Path) -> list[Document[Examination]]:
+def read_crosschecks(folder: Path) -> list[ReportDocument[Examination]]:
     """The cross-check documents of a report folder, in the order of their names."""
     paths = sorted(folder.rglob(PATTERN))
     return [read_document(path, CROSSCHECK, name=str(path.relative_to(folder))) for path in paths]
@@ -108,12 +110,12 @@ class ProofStatus:
     claim: ProvedClaim | None = None
 
 
-def read_proofs(folder: Path) -> Document[ProofsRun]:
+def read_proofs(folder: Path) -> ReportDocument[ProofsRun]:
     """The proofs document of a report folder."""
     return read_document(folder / FILE, PROOFS, name=FILE)
 
 
-def proof_status(document: Document[ProofsRun], theorem: str) -> ProofStatus:
+def proof_status(document: ReportDocument[ProofsRun], theorem: str) -> ProofStatus:
     """Where one theorem stands; nothing but a document that was read can make it proved."""
     if document.content is None:
         absent = document.state == "absent"
@@ -136,7 +138,7 @@ def _summary(claim: ProvedClaim) -> str:
     return f"no general proof passed; the best that did: {best.method_name}{scope}"
 
 
-def read_recalls(folder: Path) -> list[Document[RecallSummary]]:
+def read_recalls(folder: Path) -> list[ReportDocument[RecallSummary]]:
     """The summaries in a report folder, in the order of their names; where there are none, those of the package."""
     found = [
         read_document(path, RECALL, name=str(path.relative_to(folder)))
@@ -145,7 +147,7 @@ def read_recalls(folder: Path) -> list[Document[RecallSummary]]:
     return found or [_read_packaged(path) for path in packaged_files()]
 
 
-def _read_packaged(path: Path) -> Document[RecallSummary]:
+def _read_packaged(path: Path) -> ReportDocument[RecallSummary]:
     # When it was installed says nothing of when it was made.
     return replace(read_document(path, RECALL, name=f"{PACKAGED}{path.name}"), written="")
 

@@ -21,7 +21,7 @@ from osdn_theory.report.page import kernels, wording
 from osdn_theory.report.page.kernels import numbered
 from osdn_theory.report.page.pictures import Images, Pictures
 from osdn_theory.report.page.wording import SYMBOLS, number_columns, readable
-from osdn_theory.report.reading import PACKAGED, Document, count_missed, facts
+from osdn_theory.report.reading import PACKAGED, ReportDocument, count_missed, facts
 from osdn_theory.report.summary import KINDS, MARKS, MarkedCell
 from osdn_theory.verification.digest import SEVERITY, Digest, Exclusion, Statement, format_slack
 
@@ -123,11 +123,11 @@ def _excluded(item: Exclusion, found: Digest) -> tuple[str, str, str, str]:
 
 
 def _documents(model: ReportModel) -> list[tuple[str, str, str, str]]:
-    documents: list[Document[Any]] = [model.proofs, *model.crosschecks, *model.recalls]
+    documents: list[ReportDocument[Any]] = [model.proofs, *model.crosschecks, *model.recalls]
     return [_document(each) for each in documents]
 
 
-def _document(document: Document[Any]) -> tuple[str, str, str, str]:
+def _document(document: ReportDocument[Any]) -> tuple[str, str, str, str]:
     return (
         document.file.removeprefix(PACKAGED),
         document.state,
