@@ -11,7 +11,7 @@ CLAIMS = {
     "loss": ("Loss within the training context, nats per token", ""),
     "loss growth": ("Loss at three to four training contexts less that in the second half of one", ""),
     "passage loss": ("Loss of a passage read before", None),
-    "name loss": ("Loss of names met before", "seen twice or more, 64 tokens ago or more"),
+    "name loss": ("Loss of names met before", "seen twice or more, 64 to 255 tokens ago"),
     "line accuracy": ("Share of values recalled from lines of names and values", None),
     "token residual ratio": ("Geometric mean of q over tokens of a passage read twice", "all layers"),
 }

@@ -29,7 +29,7 @@ READINGS = 3
 SHARES = (16, 8, 4)
 """Passages are the training context over these, so that all readings fit into it."""
 
-DISTANCES = (0, 64, 256, 1024, 4096)
+DISTANCES = (0, 64, 256, 1024, 4096, 16384)
 LINES_SEED = 7
 
 
@@ -87,16 +87,20 @@ def _on_documents(plan: LanguagePlan, model: LanguageModel, data: Data) -> Itera
     yield Found("loss growth", "", float(loss[:, 3 * c :].mean() - loss[:, c // 2 : c].mean()))
     names: dict[str, list[float]] = {}
     for each in mentions(windows, data.tokenizer):
-        names.setdefault(_met(each.seen, each.distance), []).append(float(loss[each.row, each.tokens].mean()))
+        names.setdefault(describe_meeting(each.seen, each.distance), []).append(
+            float(loss[each.row, each.tokens].mean())
+        )
     for place, losses in sorted(names.items()):
         yield Found("name loss", place, float(np.mean(losses)))
 
 
-def _met(seen: int, distance: int) -> str:
+def describe_meeting(seen: int, distance: int) -> str:
+    """How often and how many tokens ago a name was met."""
     if seen == 0:
         return "new"
-    low = DISTANCES[int(np.digitize(distance, DISTANCES)) - 1]
-    return f"seen {'once' if seen == 1 else 'twice or more'}, {low} tokens ago or more"
+    place = int(np.digitize(distance, DISTANCES))
+    often = "once" if seen == 1 else "twice or more"
+    return f"seen {often}, {DISTANCES[place - 1]} to {DISTANCES[place] - 1} tokens ago"
 
 
 def _on_passages(plan: LanguagePlan, model: LanguageModel, data: Data) -> Iterator[Found]:
@@ -109,14 +113,16 @@ def _on_passages(plan: LanguagePlan, model: LanguageModel, data: Data) -> Iterat
 
 
 def _on_lines(plan: LanguagePlan, model: LanguageModel, data: Data) -> Iterator[Found]:
-    """The share of values that are recalled to the last token."""
+    """The share of values that are recalled to the last token, and the loss of their tokens."""
     for repeats in LINES.repeats:
         for pairs in LINES.pairs:
             asked = lines(data.tokenizer, BatchKind("isotropic", repeats, pairs), plan.windows, LINES_SEED)
             scores = score(model, plan, asked.tokens)
-            wrong = asked.question[~scores.right & (asked.question >= 0)]
-            share = 1 - len(np.unique(wrong)) / len(np.unique(asked.question[asked.question >= 0]))
-            yield Found("line accuracy", f"{pairs} pairs, read {repeats} times", float(share))
+            there = asked.question >= 0
+            wrong = np.unique(asked.question[there & ~scores.right])
+            place = f"{pairs} pairs, read {repeats} times"
+            yield Found("line accuracy", place, 1 - len(wrong) / len(np.unique(asked.question[there])))
+            yield Found("line loss", place, float(scores.loss[there].mean()))
 
 
 @torch.no_grad()

@@ -135,6 +135,8 @@ def test_measures_are_of_where_they_say(tmp_path, monkeypatch):
     assert found["loss growth", ""] == 0.0
     assert found["loss", ""] == found["bits per byte", ""] == 0.0
     assert found["line accuracy", "8 pairs, read 1 times"] == 1.0
+    assert found["line loss", "8 pairs, read 1 times"] == 0.0
+    assert found["line loss", "8 pairs, read 2 times"] == 0.0
 
     def wrong(model, plan, tokens):
         scores = fake(model, plan, tokens)
@@ -317,3 +319,17 @@ def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):
             replace(plan, least=1), tmp_path / "out", corpus=write_folder(tmp_path / "texts"), measure=nothing,
             device="cpu", workers=None, tensorboard=False, command="", progress=lambda *tick: None,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seen", "distance", "place"),
+    [
+        (0, 0, "new"),
+        (1, 63, "seen once, 0 to 63 tokens ago"),
+        (1, 64, "seen once, 64 to 255 tokens ago"),
+        (2, 255, "seen twice or more, 64 to 255 tokens ago"),
+        (9, 8191, "seen twice or more, 4096 to 16383 tokens ago"),
+    ],
+)
+def test_names_are_told_apart_by_how_often_and_how_long_ago(seen, distance, place):
+    assert evaluation.describe_meeting(seen, distance) == place
