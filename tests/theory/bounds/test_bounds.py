@@ -101,11 +101,12 @@ def test_conclude_reports_the_gravest_pair() -> None:
 def test_every_bound_applies_and_holds_somewhere() -> None:
     rng = np.random.default_rng(0)
     base = stream_of()
-    # K = 5, exactly diagonal Gram; a gated stream; constant keys; unit keys.
+    # K = 5, exactly diagonal Gram; gated streams; constant keys; unit keys.
     cases = [
         osdn(base, FAST),
         osdn(orthogonal(rng, length=24, key_dim=5, value_dim=3), BOUNDED),
         gated_delta_net(with_gates(base, rng, state="token"), FAST),
+        gated_delta_net(replace(base, state_gate=np.full(base.length, 0.5)), BOUNDED),
         osdn(stream_of("constant"), CalibrationRule(eta=0.5, forgetting=0.75, d_min=-np.inf, d_max=np.inf)),
         osdn(stream_of("isotropic"), BOUNDED),
         osdn(disjoint(rng), BOUNDED),
