@@ -46,5 +46,19 @@ SPECS = (
         "anchored_apf", "OSDN-APF anchored, η = 1 in [2/3, 3/2]", BETWEEN, forgetting=True, anchored=True
     ),
     ModelSpec("gated_deltanet", "Gated DeltaNet", PINNED, forgetting=True, gated_state=True),
+    ModelSpec(
+        "osgdn_bounded",
+        "OS-GDN bounded",
+        BOUNDED._replace(beta_aware=True),
+        forgetting=True,
+        gated_state=True,
+    ),
+    ModelSpec(
+        "osgdn_historic",
+        "OS-GDN historic",
+        HISTORIC._replace(beta_aware=True),
+        forgetting=True,
+        gated_state=True,
+    ),
 )
 MODELS = {spec.name: spec for spec in SPECS}

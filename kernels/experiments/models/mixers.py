@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...layers.layer import OnlineScaledDeltaNet
+from ...layers.operator import choose
 from ...reference.chunkwise import remember_chunks
 from ...reference.tokenwise import Memory, unit, widened
 from .gated_delta import gated_delta_rule
@@ -64,13 +65,14 @@ class ScaledMixer(OnlineScaledDeltaNet):
 
 
 class GatedMixer(ScaledMixer):
-    """Gated DeltaNet: d is pinned to 1, and the gate that would forget d lets the state decay instead."""
+    """Gated DeltaNet, or OS-GDN where d is not pinned: the gate that would forget d lets the state decay instead."""
 
     def operator(self, q: Tensor) -> Callable[..., Any]:
-        return partial(self._observed, gated)
+        return partial(self._observed, gated if self.rule.pinned else partial(fading, self.mode))
 
     def _extra(self, options: dict[str, Any]) -> dict[str, Tensor | None]:
-        return {"log_decay": options["g"]}
+        start = {} if self.rule.pinned else {"d0": super()._extra(options)["d0"]}
+        return {"log_decay": options["g"], **start}
 
 
 def gated(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *, g: Tensor, **options: Any) -> tuple[Tensor, None]:
@@ -79,6 +81,14 @@ def gated(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *, g: Tensor, **options
         unit(q), unit(k), widened(v), widened(beta), widened(g), scale=q.shape[-1] ** -0.5, chunk_size=CHUNK
     )
     return o.to(v.dtype), None
+
+
+def fading(
+    mode: str, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *, g: Tensor, **options: Any
+) -> tuple[Tensor, Any]:
+    """OS-GDN with the arguments of a layer whose gate is of d; token by token where there is no GPU."""
+    found: tuple[Tensor, Any] = choose(mode, q, "osgdn")(q, k, v, g, beta, **options)
+    return found
 
 
 def replaced(

@@ -47,7 +47,8 @@ def validation_accuracy(plan: TrainingPlan, model: RecallModel) -> float:
 
 def test(plan: TrainingPlan, model: RecallModel, name: str, folder: Path) -> dict[str, Any]:
     """Accuracy by cell, by distance and by ablation; the activations of some sequences go to the folder."""
-    ablations = [] if MODELS[name].step.pinned else ["none", *REPLACEMENTS]
+    spec = MODELS[name]
+    ablations = [] if spec.step.pinned or spec.gated_state else ["none", *REPLACEMENTS]
     by_distance: dict[tuple[str, int], NDArray[np.int64]] = defaultdict(
         lambda: np.zeros((2, len(DISTANCES)), dtype=np.int64)
     )

@@ -124,7 +124,19 @@ def test_a_write_key_scaled_in_evaluation_alone_is_visible(tmp_path, monkeypatch
     assert errors["scaled"] < 1e-5 < 1e-2 < errors["unscaled"]
 
 
-@pytest.mark.parametrize("name", ["deltanet", "osdn", "static", "apf", "anchored_apf", "gated_deltanet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deltanet",
+        "osdn",
+        "osdn_historic",
+        "static",
+        "apf",
+        "anchored_apf",
+        "gated_deltanet",
+        "osgdn_historic",
+    ],
+)
 def test_every_model_computes_what_its_rule_says(tmp_path, name):
     plan = tiny()
     model = build(plan.task, name, plan.size, 0)

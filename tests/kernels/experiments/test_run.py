@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 from osdn_kernels.experiments import run as run_module
-from osdn_kernels.experiments.plan import ALL_MODELS, PRESETS, TrainingPlan, preset
+from osdn_kernels.experiments.plan import (
+    ALL_MODELS,
+    FAST_MODELS,
+    FIRST_TEST_SEED,
+    PRESETS,
+    TrainingPlan,
+    preset,
+)
 from osdn_kernels.experiments.run import Settings, chosen_rates, run_experiment
 from osdn_kernels.experiments.training import loop as training
 from osdn_kernels.experiments.training.distributed import Group
@@ -201,7 +208,10 @@ def test_presets_are_what_was_promised():
     assert set(PRESETS) == {"smoke", "cpu", "h200"}
     for name in ("cpu", "h200"):
         plan = preset(name)
-        assert plan.models == ALL_MODELS
+        assert plan.models == {"cpu": FAST_MODELS, "h200": ALL_MODELS}[name]
+        assert plan.seeds[0] >= FIRST_TEST_SEED
+        # What the older grid chose for every model, at its upper edge, is inside.
+        assert min(plan.learning_rates) < 0.02 < max(plan.learning_rates)
         assert len(plan.seeds) >= 5
         assert len(plan.learning_rates) >= 3
         assert preset(name, seeds=2).seeds == plan.seeds[:2]
