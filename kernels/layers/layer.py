@@ -74,7 +74,8 @@ class OnlineScaledDeltaNet(MarkedModule):
     learnable_preconditioner : bool
         Train d_1 [H, K], which starts at ones.
     eta, d_min, d_max, normalize_feedback, beta_aware
-        The calibrate rule; d_1 is clipped to the box as well. ``d_min = d_max = 1`` is DeltaNet.
+        The calibrate rule, by default the setting `bounded`; ``**SETTINGS["historic"]._asdict()`` of
+        `osdn_kernels.boundary.rule` is the other. d_1 is clipped to the box as well. ``d_min = d_max = 1`` is DeltaNet.
     use_gate : bool
         Multiply the normalised output by SiLU of a projection.
     norm_eps : float

@@ -1,8 +1,7 @@
 """Captured activations as streams: q, k, v and gates of attention layers, from safetensors or npz."""
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from os import PathLike
@@ -22,11 +21,14 @@ FilePath = str | PathLike[str]
 
 # Bits of precision, and the exponent of the smallest positive number.
 _KEY_DTYPES = {"bfloat16": (8, -133), "float16": (11, -24), "float32": (24, -149), "float64": (53, -1074)}
+PACKAGED = Path(str(resources.files("osdn_theory"))) / "data"
+"""Where the activations lie that are delivered with the package, ``NAME_streams.safetensors``."""
+
 PARTS = ("q", "k", "v", "beta", "g", "state_gate", "d0")
 """Last parts of the names of the tensors that are read."""
 
 _TENSOR_NAME = re.compile(rf"(?:(layer\d+)\.)?({'|'.join(PARTS)})")
-_PACKAGED = "minilm_streams.safetensors"
+_MINILM = "minilm_streams.safetensors"
 _BETA_BITS = 8
 
 
@@ -38,13 +40,18 @@ class _Options:
     normalize_dtype: str
 
 
+def packaged_streams() -> dict[str, Path]:
+    """The files of activations delivered with the package by name, MiniLM's first and those of trained layers after."""
+    files = sorted(PACKAGED.glob("*_streams.safetensors"), key=lambda path: (path.name != _MINILM, path.name))
+    return {path.stem.removesuffix("_streams"): path for path in files}
+
+
 def activation_layers(path: FilePath | None = None) -> list[str]:
     """Names of the layers in a file of activations, in numerical order; `path` None: the packaged file.
 
     Raises as `load_activations` does for a file it cannot read.
     """
-    with _tensor_file(path) as file:
-        return list(_layers(file))
+    return list(_layers(_tensor_file(path)))
 
 
 def load_activations(
@@ -109,10 +116,10 @@ def load_activations(
     """
     options = _Options(l2_normalize, silu, beta, normalize_dtype)
     _check_options(options, rng)
-    with _tensor_file(path) as file:
-        found = _layers(file)
-        chosen = _chosen(file, list(found), layers)
-        return [_Layer(file, layer, found[layer]).stream(options, rng) for layer in chosen]
+    file = _tensor_file(path)
+    found = _layers(file)
+    chosen = _chosen(file, list(found), layers)
+    return [_Layer(file, layer, found[layer]).stream(options, rng) for layer in chosen]
 
 
 def require_tokens(streams: Sequence[Stream]) -> None:
@@ -124,9 +131,9 @@ def require_tokens(streams: Sequence[Stream]) -> None:
 
 def unread_tensors(path: FilePath | None = None) -> list[str]:
     """Names of the tensors in a file that :func:`load_activations` leaves alone; raises as it does."""
-    with _tensor_file(path) as file:
-        _layers(file)
-        return sorted(name for name in file.names if _TENSOR_NAME.fullmatch(name) is None)
+    file = _tensor_file(path)
+    _layers(file)
+    return sorted(name for name in file.names if _TENSOR_NAME.fullmatch(name) is None)
 
 
 def normalize_keys(keys: Any, *, dtype: KeyDtype = "float64") -> Array:
@@ -150,15 +157,12 @@ def normalize_keys(keys: Any, *, dtype: KeyDtype = "float64") -> Array:
     return _rounded(scaled / np.linalg.norm(scaled, axis=-1, keepdims=True), dtype)
 
 
-@contextmanager
-def _tensor_file(path: FilePath | None) -> Iterator[TensorFile]:
-    if path is not None:
-        yield open_tensors(Path(path))
-        return
-    packaged = resources.files("osdn_theory") / "data" / _PACKAGED
-    with resources.as_file(packaged) as unpacked:
+def _tensor_file(path: FilePath | None) -> TensorFile:
+    file = open_tensors(PACKAGED / _MINILM if path is None else Path(path))
+    if file.path.parent == PACKAGED:
         # Reports should not depend on where the package is installed.
-        yield replace(open_tensors(unpacked), path=Path("osdn_theory", "data", _PACKAGED))
+        return replace(file, path=Path("osdn_theory", "data", file.path.name))
+    return file
 
 
 def _layers(file: TensorFile) -> dict[str, dict[str, str]]:

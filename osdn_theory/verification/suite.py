@@ -13,7 +13,7 @@ from osdn_theory.recurrence.rules import SETTINGS, CalibrationRule
 from osdn_theory.recurrence.solve import osdn, solver_of
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams import exhibits, synthetic
-from osdn_theory.streams.activations import activation_layers, load_activations
+from osdn_theory.streams.activations import activation_layers, load_activations, packaged_streams
 from osdn_theory.streams.exact_keys import nearest_unit_keys
 from osdn_theory.streams.stream import Stream
 from osdn_theory.streams.transforms import repeated, with_gates
@@ -130,7 +130,9 @@ SYNTHETIC: tuple[Entry, ...] = tuple(
     for name, row in read_table(__file__).items()
 )
 
-MINILM = "minilm"
+PACKAGED_ABOUT = {"minilm": "MiniLM self-attention on English text"}
+"""What files of activations delivered with the package are of, where their metadata do not say."""
+
 ACTIVATION_RULES = ("bounded", "historic", "fast from 5/4", "anchored from 5/4")
 UNIT_RULES = ("bounded", "historic", "fast from 5/4")
 UNIT = "/unit"
@@ -142,9 +144,11 @@ STARTS = {"fast from 5/4": 1.25, "anchored from 5/4": 1.25}
 def stream_names() -> dict[str, str]:
     """Every stream of the suite with its description, the packaged activations last."""
     described = {entry.name: entry.description for entry in SYNTHETIC}
-    for layer in activation_layers(None):
-        described[f"{MINILM}/{layer}"] = "MiniLM self-attention on English text, L2-normalised"
-        described[f"{MINILM}/{layer}{UNIT}"] = "the same, keys moved to the nearest of exactly unit norm"
+    for name, path in packaged_streams().items():
+        about = PACKAGED_ABOUT.get(name, f"trained layers of {name}, as the metadata of {path.name} say")
+        for layer in activation_layers(path):
+            described[f"{name}/{layer}"] = f"{about}, L2-normalised"
+            described[f"{name}/{layer}{UNIT}"] = "the same, keys moved to the nearest of exactly unit norm"
     return described
 
 
@@ -155,13 +159,14 @@ def suite(names: Sequence[str], seed: int, repeat: int) -> Iterator[Entry]:
             continue
         for draw in range(repeat):
             yield replace(entry, build=_seeded(entry, [seed, draw, position], draw if repeat > 1 else None))
-    captured = [name.removeprefix(f"{MINILM}/") for name in names if name.startswith(f"{MINILM}/")]
-    layers = [layer for layer in activation_layers(None) if layer in captured or layer + UNIT in captured]
-    for entry in activation_entries(None, layers) if layers else ():
-        if entry.name in names:
-            yield entry
-        if entry.name + UNIT in names:
-            yield _unit_entry(entry, seed)
+    for name, path in packaged_streams().items():
+        own = {layer: {f"{name}/{layer}", f"{name}/{layer}{UNIT}"} for layer in activation_layers(path)}
+        layers = [layer for layer, called in own.items() if called & set(names)]
+        for entry in activation_entries(path, layers) if layers else ():
+            if entry.name in names:
+                yield entry
+            if entry.name + UNIT in names:
+                yield _unit_entry(entry, seed)
 
 
 def _unit_entry(entry: Entry, seed: int) -> Entry:
@@ -170,7 +175,7 @@ def _unit_entry(entry: Entry, seed: int) -> Entry:
     keys = nearest_unit_keys(np.random.default_rng(seed), stream.keys)
     exact = replace(stream, keys=keys, comparator=np.ones(stream.key_dim), name=stream.name + UNIT)
     description = f"{entry.description}; keys moved to the nearest of exactly unit norm"
-    return Entry(exact.name, description, _given(exact), UNIT_RULES)
+    return Entry(exact.name, description, _given(exact), UNIT_RULES, entry.solver)
 
 
 def _seeded(entry: Entry, entropy: list[int], draw: int | None) -> Build:
@@ -184,12 +189,12 @@ def _seeded(entry: Entry, entropy: list[int], draw: int | None) -> Build:
 def activation_entries(path: Path | None, layers: list[str] | None = None) -> Iterator[Entry]:
     """One entry per layer of captured activations, or per layer asked for; with state gates in its gated form."""
     for stream in load_activations(path, layers=layers):
-        rules = ACTIVATION_RULES if stream.state_gate is None else (*ACTIVATION_RULES, "beta-aware")
+        gates = {"beta-aware": stream.state_gate, "token forgetting": stream.forget_gate}
         yield Entry(
             stream.name,
             f"captured activations, {stream.length} tokens, {'x'.join(map(str, stream.lead))} heads",
             _given(stream),
-            rules,
+            (*ACTIVATION_RULES, *(rule for rule, gate in gates.items() if gate is not None)),
             solver_of(stream),
         )
 
