@@ -74,6 +74,28 @@ _MUTANTS = {
         ("the linear part's products dropped", "return products.product + 2 * operations", "return 2 * operations"),
         ("the linear part's additions, to first order alone", "return products.product + 2 * operations", "return products.product + operations"),
     ],
+    "errors/decays.py": [
+        ("an exponential's own ulps halved", "(4 + 2 * exponent) * UNIT", "(2 + 2 * exponent) * UNIT"),
+        ("the argument's rounding dropped", "(4 + 2 * exponent) * UNIT", "4 * UNIT"),
+        ("what an exponent misses, dropped", "* UNIT + missed)\n    result", "* UNIT)\n    result"),
+        ("an exponential's underflow dropped", " + FLOAT32.smallest_normal\n    return", "\n    return"),
+        ("the product of a faded number, dropped", "whole: Array = lost + UNIT * (kept + lost)", "whole: Array = lost"),
+        ("the series of a weak gate halved", "(TAKEN * UNIT * away +", "(0.5 * TAKEN * UNIT * away +"),
+        ("a weak gate's sum dropped", "part = part + UNIT * (kept + part)", "part = 1 * part"),
+        ("a weak gate's exponent exact", "moved * (1 + TAKEN * UNIT)", "0 * moved"),
+        ("weak gates as strong ones", "np.where(exponent < WEAK, part, whole)", "part"),
+    ],
+    "memory/fading.py": [
+        ("errors of a token's fading dropped", "errors.add_ball(np.linalg.norm(size, axis=(1, 2)))", "pass"),
+        ("the exact memory not faded", "result: Array = state * _by_feature(np.exp(-setup.exponent[:, t]))", "result: Array = state"),
+        ("differences of sums round once", "2 * UNIT * between", "0.5 * UNIT * between"),
+        ("rests of sums exact and sums too", "beyond = 8 * UNIT**2 if wide else 2 * summed", "beyond = 0.0 if wide else 0 * summed"),
+        ("sums of gates round once", "UNIT if wide else relative(sums.shape[-1])", "UNIT"),
+        ("the entry's exponent exact", "_factor(sums, summed * sums)", "_factor(sums, 0 * sums)"),
+        ("the factor to the end of the one before", "self.pairs.value[:, -1:], 0.0", "self.pairs.value[:, -2:-1], 0.0"),
+        ("the memory handed on loses nothing", "lost = self.lost * memory.computed", "lost = 0 * self.lost * memory.computed"),
+        ("what products lose linearly, halved", "self.linear = np.maximum(", "self.linear = 0.5 * np.maximum("),
+    ],
     "errors/ordered.py": [
         ("a fused multiply-add halved", "return UNIT * power", "return 0.5 * UNIT * power"),
         (
@@ -400,6 +422,8 @@ _MUTANTS = {
         ("errors of T, halved", 'lost += np.einsum("ncj,nj->nc", np.asarray(solve.error), residual)', 'lost += 0.5 * np.einsum("ncj,nj->nc", np.asarray(solve.error), residual)'),
         ("U - W H, half spacings taken for linear", "by_entry = 2 * plain.error", "by_entry = plain.error"),
         ("U - W E, dropped", "np.linalg.norm(by_entry, axis=-1) + of_spread", "np.linalg.norm(by_entry, axis=-1)"),
+        ("decays of A left out", "overlap.faded(self.fading.pairs)", "overlap"),
+        ("decays of what is known left out", "model.products).faded(self.fading.entry).negated()", "model.products).negated()"),
         ("the gate's product with A, dropped", "paired.scaled(self.beta[:, :, None])", "paired"),
     ],
     "memory/reading.py": [
@@ -413,6 +437,8 @@ _MUTANTS = {
         ("the scale left out", "local = scale * local + UNIT * size + arithmetic(size)", "local = local * min(scale, 1) + UNIT * size + arithmetic(size)"),
         ("the output's conversion halved", "local + model.rounding_factor * rounding(size + local, model.outputs)", "local + 0.5 * model.rounding_factor * rounding(size + local, model.outputs)"),
         ("the chunk's read halved", "local, exact = np.asarray(out.error), np.abs(out.value)", "local, exact = 0.5 * np.asarray(out.error), np.abs(out.value)"),
+        ("decays of overlaps left out", "seen.faded(fading.pairs)", "seen"),
+        ("decays of the entry's read left out", "model.products).faded(fading.entry)", "model.products)"),
         ("storage of overlaps dropped", "solve.stored(seen.masked(np.tri(length, dtype=bool)))", "seen.masked(np.tri(length, dtype=bool))"),
         ("terms of the read shifted", "terms = np.arange(1, length + 1)[:, None]", "terms = np.arange(0, length)[:, None]"),
         ("a token's errors of the one before", "self._scaled(t, here[n], local[:, n], exact[:, n])", "self._scaled(t, here[max(n - 1, 0)], local[:, n], exact[:, n])"),
@@ -439,6 +465,8 @@ _MUTANTS = {
 _WORST, _LEMMAS = "tests/theory/rounding/test_worst_cases.py", "tests/theory/rounding/test_lemmas.py"
 
 _SEEN_BY = {
+    "errors/decays.py": "tests/theory/rounding/test_decays.py",
+    "memory/fading.py": "tests/theory/rounding/test_decays.py",
     "errors/lemmas.py": _LEMMAS,
     "errors/ordered.py": _LEMMAS,
     "errors/enclosed.py": _LEMMAS,
@@ -462,6 +490,8 @@ SUITE = Suite(
         for entry in entries
     ),
     tests=(
+        "tests/theory/rounding/test_decays.py",
+        "tests/theory/rounding/test_gated.py",
         "tests/theory/rounding/test_lemmas.py",
         "tests/theory/rounding/test_worst_cases.py",
         "tests/theory/rounding/test_overflow.py",

@@ -13,10 +13,6 @@ import support.rounding_cases as cases
 from osdn_theory import rounding
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
 from osdn_theory.rounding import BFLOAT16, CHUNK_FP32, RECURRENT_FP32, RECURRENT_PLAIN
-from osdn_theory.rounding.errors import decays
-from osdn_theory.rounding.errors.decays import decay_error, fading_error
-from osdn_theory.rounding.errors.enclosed import Enclosed
-from osdn_theory.rounding.errors.error_set import ErrorSet
 from osdn_theory.rounding.errors.lemmas import UNIT, rounding as rounding_of
 from osdn_theory.rounding.memory import bound as memory, fading
 from osdn_theory.rounding.setup import Setup
@@ -141,109 +137,6 @@ def test_products_with_gates_are_stored_before_they_are_handed_on(monkeypatch):
     bounds = rounding.error_bounds(tokens, FROZEN, rounding.CHUNK_BF16, chunk_size=2)
     lost = rounding_of(0.37 * bounds.stream.values[:, 0, 0], BFLOAT16)
     assert np.all((lost < found[0]) & (found[0] < 2.2 * lost))
-
-
-# Lemmas
-
-
-def exponents():
-    x = np.concatenate((np.linspace(1e-6, 0.5, 20001), np.linspace(0.5, 90.0, 20001)))
-    return x.astype(np.float32)
-
-
-def by_powers_of_two(x):
-    """e^{-x} as GPUs compute it, from a power of two within two ulps either way."""
-    y = (x * np.float32(np.log2(np.e))).astype(np.float64)
-    side = np.where(y.astype(np.int64) % 2, 1.0, -1.0)
-    return np.exp2(-y) * (1 + side * 4 * UNIT)
-
-
-def test_an_exponential_stays_within_four_units_and_two_of_its_exponent():
-    x = exponents()
-    exact, bound = np.exp(-x.astype(np.float64)), decay_error(x.astype(np.float64))
-    error = np.abs(by_powers_of_two(x) - exact)
-    assert np.all(error <= bound)
-    assert np.all(np.abs(np.exp(-x).astype(np.float64) - exact) <= bound)
-    # Half of either term is too little.
-    relative = error / exact
-    assert np.any(relative > (2 + 2 * x) * UNIT)
-    assert np.any(relative > (4 + 0.5 * x) * UNIT)
-
-
-def test_an_exponent_that_errs_moves_its_exponential():
-    x, missed = np.array([0.25, 3.0]), np.array([1e-4, 1e-2])
-    moved = np.exp(-x + missed) - np.exp(-x)
-    assert np.all(moved <= decay_error(x, missed))
-    assert np.all(moved > decay_error(x, 0.9 * missed))
-
-
-def series(x):
-    """e^{-x} - 1 for x < 1/2 as kernels add it up, every quotient within two ulps, in float32."""
-    one, g = np.float32(1), -x
-    total = np.ones_like(g)
-    for n in range(8, 1, -1):
-        quotient = (g / np.float32(n)) * np.float32(1 + (1 if n % 2 else -1) * 4 * UNIT)
-        total = one + quotient * total
-    return g * total
-
-
-def test_a_weak_gate_takes_away_its_series():
-    x = exponents()
-    x = x[x < decays.WEAK]
-    exact = np.expm1(-x.astype(np.float64))
-    error = np.abs(series(x).astype(np.float64) - exact) / (UNIT * np.abs(exact))
-    assert 0.4 * decays.TAKEN < error.max() <= decays.TAKEN
-
-
-@pytest.mark.parametrize("taken", [True, False])
-def test_a_faded_number(taken):
-    x, h = exponents(), np.float32(1 + 2.0**-12)
-    if taken:
-        x = x[x < decays.WEAK]
-        found = h + series(x) * h
-    else:
-        found = (by_powers_of_two(x) * h).astype(np.float32)
-    x, exact = x.astype(np.float64), float(h) * np.exp(-x.astype(np.float64))
-    error = np.abs(found.astype(np.float64) - exact)
-    bound = fading_error(x, taken=taken) * float(h)
-    assert np.all(error <= bound)
-    assert np.any(error > 0.5 * bound)
-    # Weak gates lose less where they take away.
-    assert fading_error(np.array(1e-3), taken=True) < 0.3 * fading_error(np.array(1e-3), taken=False)
-
-
-def test_near_one_half_either_form_is_covered():
-    x = np.array([decays.WEAK - 1e-9, decays.WEAK, decays.WEAK + 1e-9])
-    both = [fading_error(np.array([0.499]), taken=True), fading_error(np.array([0.501]), taken=True)]
-    assert np.all(fading_error(x, taken=True) >= np.max(both) * 0.99)
-
-
-def test_factors_that_err_reach_products():
-    matrix = Enclosed(np.array([[2.0, -3.0]]), np.array([[0.5, 0.0]]), np.array([[0.1, 0.2]]))
-    factor = Enclosed(np.array([[0.5, 1.0]]), 0.0, np.array([[0.01, 0.02]]))
-    found = matrix.faded(factor)
-    np.testing.assert_allclose(found.value, [[1.0, -3.0]])
-    np.testing.assert_allclose(found.slack, [[0.25, 0.0]])
-    first, second = 0.51 * 0.1 + 2.5 * 0.01, 1.02 * 0.2 + 3.0 * 0.02
-    np.testing.assert_allclose(found.error, [[first, second]], rtol=1e-5)
-    assert np.all(found.error > [[first, second]])
-
-
-@pytest.mark.parametrize("per_feature", [True, False])
-def test_errors_fade_as_the_memory_does(per_feature):
-    rng = np.random.default_rng(0)
-    gate = rng.uniform(0.2, 1.0, size=(1, 3) if per_feature else 1)
-    errors = ErrorSet.zero(1, 3)
-    line = rng.normal(size=(1, 3))
-    errors.add_line(line, np.array([2.0]))
-    errors.fade(gate)
-    rows = np.broadcast_to(gate if per_feature else gate[:, None], (1, 3))
-    np.testing.assert_allclose(errors.rows(), 2 * np.abs(rows * line), rtol=1e-9)
-    ball = ErrorSet.zero(1, 3)
-    ball.add_ball(np.array([2.0]))
-    ball.fade(gate)
-    np.testing.assert_allclose(ball.rows(), 2 * rows, rtol=1e-9)
-    np.testing.assert_allclose(ball.radius(), 2 * rows.max(axis=-1), rtol=1e-9)
 
 
 # Parts that show where nothing else rounds as much: one feature, many heads
