@@ -272,6 +272,11 @@ _MUTANTS = {
         ("the last write of growth left out", "(final_state(problem, field, path), path[-1])", "(final_state(problem, field, path[:-1]), path[-1])"),
     ],
     (_STATEMENTS + "gated.py", _MEMORY): [
+        ("gates of twice the ratio contract", "if largest > ratio:", "if largest > 2 * ratio:"),
+        ("the ratio of the largest d to itself", "EXACT.of(d.min()) / EXACT.of(d.max())", "EXACT.of(d.max()) / EXACT.of(d.max())"),
+        ("gates not squared beside the ratio", "max(a * a for a in alpha)", "max(alpha)"),
+        ("half of the start's norm", "field.of(float(width))", "field.of(0.5 * width)"),
+        ("one row of the difference", "for row in last_difference(problem, field, path).tolist() for x in row", "for row in last_difference(problem, field, path).tolist()[:1] for x in row"),
         ("growth of gates without their squares", "[a * a for a in alpha]", "[a for a in alpha]"),
         ("growth by the least gate", "reduce(field.maximum, [a * a", "reduce(field.minimum, [a * a"),
         ("gates of the first token", "np.asarray(problem.state_gate)[:length]", "np.asarray(problem.state_gate)[[0] * length]"),

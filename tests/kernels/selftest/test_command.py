@@ -106,6 +106,24 @@ def test_what_is_not_written_is_found():
     assert selftest_runs.errors(found, values, case, 1)["y"] == float("inf")
 
 
+@pytest.mark.slow
+def test_the_factor_covers_write_keys_that_are_stored_once_more():
+    """d = 1/2 leaves write keys exact, d = 0.507 rounds them: the same system otherwise."""
+
+    def errors(d):
+        case = replace(CHUNK, key_dim=16, value_dim=16, lengths=(20, 1, 0, 35), gated=False)
+        case = replace(case, options={"d_min": d, "d_max": d})
+        problem = draw(case)
+        problem.tensors["initial_preconditioner"].fill_(d)
+        exact, found = (evaluate(problem, torch.device("cpu"), exact=each) for each in (True, False))
+        compared = selftest_runs.errors(found, exact, case, 1)
+        return {n: compared[n] for n in ("o", "state", "grad q", "grad k", "grad v", "grad beta")}
+
+    stored, plain = errors(0.507), errors(0.5)
+    ratios = {name: stored[name] / plain[name] for name in plain}
+    assert 1.3 < max(ratios.values()) < selftest_runs.FACTOR
+
+
 def test_the_worst_repetition_counts():
     case = tiny(NORM)
     values = evaluate(draw(case), torch.device("cpu"), exact=True)

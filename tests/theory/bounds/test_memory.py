@@ -371,8 +371,9 @@ def test_gates_below_the_ratio_of_d_contract_the_plain_norm() -> None:
 def test_a_gate_above_the_ratio_is_refused_and_the_norm_may_then_grow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    refused = one(check_bounds(reflected(1.0), ["T27"]), "T27", PLAIN_NORM)
-    assert refused.reason == "needs alpha^2 <= min d / max d, got 1 > 0.444444 at token 1"
+    for gate, told in ((1.0, "1"), (0.7, "0.49")):
+        refused = one(check_bounds(reflected(gate), ["T27"]), "T27", PLAIN_NORM)
+        assert refused.reason == f"needs alpha^2 <= min d / max d, got {told} > 0.444444 at token 1"
     unguarded(monkeypatch, PLAIN_NORM, "gates_within_metric")
     grown = one(check_bounds(reflected(1.0), ["T27"]), "T27", PLAIN_NORM)
     assert grown.outcome == "violated"
