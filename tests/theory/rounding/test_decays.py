@@ -44,6 +44,22 @@ def test_an_exponent_that_errs_moves_its_exponential():
     assert np.all(moved > decay_error(x, 0.9 * missed))
 
 
+def test_an_exponential_may_be_flushed_to_zero():
+    x = np.array([100.0, 1e4])
+    assert np.all(np.exp(-x) < decay_error(x))
+
+
+def test_each_part_of_a_weak_gate_counts():
+    """The series, its product and the sum; an exponent that errs; and beyond one half none of this."""
+    x = np.array([0.01, 0.3, 0.499])
+    away = -np.expm1(-x)
+    assert np.all(fading_error(x, taken=True) >= UNIT * ((decays.TAKEN + 1) * away + np.exp(-x)))
+    missed = 1e-3
+    assert np.all(np.exp(-x + missed) - np.exp(-x) <= fading_error(x, missed, taken=True))
+    strong = np.array([0.6, 5.0, 40.0])
+    np.testing.assert_array_equal(fading_error(strong, taken=True), fading_error(strong, taken=False))
+
+
 def series(x):
     """e^{-x} - 1 for x < 1/2 as kernels add it up, every quotient within two ulps, in float32."""
     one, g = np.float32(1), -x
@@ -156,6 +172,22 @@ def test_factors_of_a_chunk_stay_below_their_bounds(wide):
     assert np.any(missed > 0.6 * found.entry.error[..., 0])
     np.testing.assert_array_equal(found.rest.value[..., 0], found.pairs.value[:, -1])
     np.testing.assert_array_equal(found.rest.error[..., 0], np.asarray(found.pairs.error)[:, -1])
+
+
+def test_differences_of_sums_with_rests_round_twice():
+    exponent = drawn()
+    found, x = fading_of(exponent, wide=True), np.cumsum(exponent, axis=-1)
+    exact = np.where(np.tri(16, dtype=bool), x[:, :, None] - x[:, None, :], 0.0)
+    sums = x.astype(np.float32)
+    rests = (x - sums).astype(np.float32)
+    made = (sums[:, :, None] - sums[:, None, :]) + (rests[:, :, None] - rests[:, None, :])
+    missed = np.abs(np.maximum(made, 0).astype(np.float64) - exact)
+    normal = exact < 80
+    covered = (
+        np.log1p(np.asarray(found.pairs.error) * np.exp(np.minimum(exact, 90.0))) - (4 + 2 * exact) * UNIT
+    )
+    assert np.all((missed <= covered)[normal])
+    assert np.any((missed > 0.6 * covered)[normal & (exact > 1)])
 
 
 def test_only_sums_with_rests_keep_differences():

@@ -114,6 +114,23 @@ def test_sums_of_gates_that_round_leave_the_bound_of_wide_ones():
     assert cases.exceeded(emulated(far_apart(), "plain", narrow)) == []
 
 
+@pytest.mark.parametrize(("model", "least"), [
+    (CHUNK_FP32, 2e-6), (rounding.CHUNK_ANY_ORDER, 2e-4), (RECURRENT_FP32, 2e-6),
+])  # fmt: skip
+@pytest.mark.parametrize("large", ["memory", "first value"])
+def test_what_has_faded_costs_nothing(large, model, least):
+    """Something of 1e6 at the start of a chunk, and gates of e^-3: late tokens of the chunk do not see it."""
+    stream = cases.stream("isotropic", 16)
+    values = np.array(stream.values)
+    values[:, 0] *= 1e6 if large == "first value" else 1.0
+    stream = replace(stream, values=values, beta=0.5, state_gate=np.full((2, 16), np.exp(-3.0)))
+    state = np.full((2, 8, 8), 1e6 if large == "memory" else 1.0)
+    bounds = rounding.error_bounds(stream, FROZEN, model, chunk_size=16, initial_state=state)
+    assert np.all(bounds.outputs_norm[:, 0] > 0.01)
+    assert np.all(bounds.outputs_norm[:, 12:] < least)
+    assert np.all(bounds.final_state < least)
+
+
 def test_what_rounded_sums_lose_is_needed(monkeypatch):
     monkeypatch.setattr(fading, "relative", lambda _: UNIT / 64)
     narrow = replace(CHUNK_FP32, wide_gates=False)
