@@ -22,9 +22,9 @@ export PYTHONPATH="$site:$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 mkdir -p "$work" "$out"
 if [ -f "$out/train.tar.gz" ]; then tar -xzf "$out/train.tar.gz" -C "$work" --skip-old-files; fi
 
-timeout --signal=INT "$seconds" python3 -m osdn_theory train --corpus "$corpus" --out "$work" "$@"
+timeout --signal=INT --kill-after=20 "$seconds" python3 -m osdn_theory train --corpus "$corpus" --out "$work" "$@"
 code=$?
-if [ "$code" = 130 ]; then code=124; fi
+case $code in 130 | 137) code=124 ;; esac
 (cd "$work" && find . \( -name '*.json' -o -name '*.csv' -o -name '*.png' -o -path './streams/*' \) \
     -not -name held_out.json -print0 | tar -czf "$out/train.tar.gz" --null -T -)
 ls -l "$out/train.tar.gz"

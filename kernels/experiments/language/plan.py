@@ -152,7 +152,7 @@ PRESETS = {
         precision="bfloat16",
     ),
     "gpu-large": LanguagePlan(
-        preset="gpu-large", learning_rates=(5e-4, 1e-3, 2e-3), steps=2000, batch=32, layers=8, hidden=512, heads=4,
+        preset="gpu-large", learning_rates=(5e-4, 1e-3, 2e-3), steps=600, batch=32, layers=8, hidden=512, heads=4,
         context=2048, vocabulary=4096, micro_batch=16, precision="bfloat16",
     ),
 }  # fmt: skip
