@@ -148,7 +148,7 @@ for name, context in contexts.items():
             late = run.alignment[..., stop - 1024 :]
             rows.append((name, label, stop, float(late.mean()), float(np.quantile(late, 0.01)), recalled[-1]))
         late_over_early[name, label] = recalled[1] / recalled[0]
-display(ot.plotting.Table(["keys", "forgetting", "at token", "mean", "1 % lowest", "recall residual"], rows))
+display(ot.plotting.Table(["keys", "forgetting", "at token", "mean", "1 % lowest", "missing share"], rows))
 
 # %% [markdown]
 # The bias is there within the first 2,000 tokens and does not grow. So in these streams it cannot be what makes late
@@ -207,7 +207,7 @@ display(
     Markdown(
         f"**Answer.** Forgetting towards zero lowers the mean alignment, by {100 * bias:.3g} % of a full write on "
         f"isotropic keys, and an anchor at one removes this bias; but the bias does not grow with the context: the "
-        f"recall residual at {tokens:,} tokens is at most {growth['historic towards 0']:.2f} times that at {early:,} "
+        f"missing share at {tokens:,} tokens is at most {growth['historic towards 0']:.2f} times that at {early:,} "
         f"({growth['no forgetting']:.2f} without forgetting), so in this simulation it does not explain a collapse. "
         f"That is `historic`; in `bounded`, whose results are not committed, the box holds the alignment at "
         f"{ot.BOUNDED.d_min:.3g} ({growth['bounded towards 0']:.2f} times). In `historic` "
