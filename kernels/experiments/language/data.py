@@ -63,12 +63,19 @@ def prepare(corpus: Corpus, plan: LanguagePlan) -> None:
         return
     (folder / ABOUT).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(corpus, plan.vocabulary, folder)
+        write_whole(folder / ABOUT, json.dumps(about, indent=1) + "\n")
+    except OSError as error:
+        raise OSError(f"cannot write the tokens of the text to {plan.data!r}: {error}") from error
+
+
+def _write(corpus: Corpus, vocabulary: int, folder: Path) -> None:
     texts = [document.text for document in corpus.split("train")]
-    tokenizer = make_tokenizer(plan.vocabulary, texts, folder / MERGES)
+    tokenizer = make_tokenizer(vocabulary, texts, folder / MERGES)
     np.save(folder / TRAIN, _joined(tokenizer, texts))
     held_out = {split: _shuffled(corpus.split(split)) for split in ("validation", "test")}
     write_whole(folder / HELD_OUT, json.dumps(held_out))
-    write_whole(folder / ABOUT, json.dumps(about, indent=1) + "\n")
 
 
 @cache

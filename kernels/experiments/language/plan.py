@@ -127,7 +127,8 @@ class LanguagePlan(RunPlan):
             "a multiple of 16 from 32 on",
             self.context,
         )
-        require(self.vocabulary >= 257, "vocabulary", "257 (bytes) or more", self.vocabulary)
+        fits = 257 <= self.vocabulary <= 65536
+        require(fits, "vocabulary", "257 (bytes) to 65536", self.vocabulary)
         require(self.precision in ("float32", "bfloat16"), "precision", "float32 or bfloat16", self.precision)
 
     @property

@@ -149,6 +149,23 @@ def test_measures_are_of_where_they_say(tmp_path, monkeypatch):
     assert found["line accuracy", "8 pairs, read 1 times"] == 1 - 1 / len(data.windows("test", 2, 32).tokens)
 
 
+def test_merged_tokens_are_trained_on_and_counted_in_bytes(tmp_path):
+    pytest.importorskip("tokenizers")
+    plan = tiny_plan(tmp_path, vocabulary=300)
+    data = load(plan.data, 300)
+    assert data.train.max() > 257
+    model, _ = train(plan, JOB, tmp_path / "run", CPU)
+    found = {(each.measure, each.place): each.value for each in evaluation.measure(plan, model, data)}
+    windows = data.windows("test", plan.windows, 128)
+    read = [
+        text.encode()[: int(data.tokenizer.lengths(row[1:33]).sum())]
+        for row, text in zip(*windows, strict=True)
+    ]
+    per_token = len(b"".join(read)) / (32 * len(read))
+    assert per_token > 1.5
+    assert found["bits per byte", ""] == pytest.approx(found["loss", ""] / np.log(2) / per_token)
+
+
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path, monkeypatch):
     plan = tiny_plan(tmp_path)
     train(plan, JOB, tmp_path / "run", CPU)
@@ -266,7 +283,8 @@ def test_presets_are_what_was_promised():
         ({"hidden": 2048, "heads": 2}, "heads: expected heads of at most 256, got 1024"),
         ({"micro_batch": 3}, "micro_batch: expected a divisor of batch = 4, got 3"),
         ({"context": 40}, "context: expected a multiple of 16 from 32 on, got 40"),
-        ({"vocabulary": 100}, "vocabulary: expected 257"),
+        ({"vocabulary": 100}, r"vocabulary: expected 257 \(bytes\) to 65536, got 100"),
+        ({"vocabulary": 65537}, r"vocabulary: expected 257 \(bytes\) to 65536, got 65537"),
         ({"precision": "int8"}, "precision: expected float32 or bfloat16, got int8"),
         ({"layers": 0}, "layers: expected a positive number, got 0"),
     ],
@@ -303,7 +321,7 @@ def test_a_full_disk_leaves_no_tokens_that_look_whole(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match=r"cannot write the tokens of the text to .*data': .*No space left"):
             prepare(less, plan)
     prepare(make_corpus(), plan)
     assert np.array_equal(np.load(tmp_path / "data" / "train.npy"), whole)
