@@ -61,7 +61,6 @@ def memory_backward_kernel(
         queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
         output = tl.load(grad_o + token * V + by_value, mask=in_out, other=0.0)
         solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
-        keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
         rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
         last = token + (tl.minimum(tokens - i * C, C) - 1) * H
         if STATE_GATE == 2:
@@ -83,6 +82,7 @@ def memory_backward_kernel(
         write = (write + handed_back).to(dtype)
         missing = times(tl.trans(solve), write, FLIP, PRECISION)
         tl.store(grad_missing + token * V + by_value, missing.to(dtype), mask=in_out)
+        keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
         scaled = output.to(tl.float32) * scale
         erased = missing * down(-rate, FLIP)
         if STATE_GATE == 1:
