@@ -33,7 +33,13 @@ from osdn_theory.rounding.declared import declared_model
 RELATIVE_ALLOWANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Where no bound is proved (`is_proved`): relative to the largest token of the head."""
 
-_STEPS: dict[str, Any] = {"compensated": False, "wide_steps": False, "swept": 0.0, "wide_gates": False}
+_STEPS: dict[str, Any] = {
+    "residuals": False,
+    "compensated": False,
+    "wide_steps": False,
+    "swept": 0.0,
+    "wide_gates": False,
+}
 
 _CHUNK = {
     "float32": CHUNK_ANY_ORDER,

@@ -210,6 +210,7 @@ def test_of_a_stranger_neither_sums_nor_steps_are_taken_to_be_wide(dtype: Any) -
         (model,) = models_of(adapter("osdn", order), dtype)
         assert model.inputs.name == dtype
         assert (model.wide_steps, model.compensated, model.swept) == (False, False, 0.0)
+        assert (model.residuals, model.wide_gates) == (False, False)
     (rounds,) = models_of(adapter("osdn", "chunk"), dtype)
     (drops,) = models_of(adapter("osdn", "chunk"), dtype, interpreted=True)
     assert rounds != drops
