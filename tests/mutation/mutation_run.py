@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,11 +153,16 @@ def results(suite: Suite, *, parallel: int = 2, table: Path | None = None) -> It
     rows = {} if table is None else read_table(table)
 
     def outcome(mutant: Mutant) -> Outcome:
-        *_, verdict, reason = rows.get((mutant.file, mutant.name), ["", ""])
-        return Outcome(mutant, tried(mutant, suite.tests, reason if verdict == "killed" else "")[0])
+        return Outcome(mutant, tried(mutant, suite.tests, failed_before(rows, mutant))[0])
 
     with ThreadPoolExecutor(parallel) as pool:
         yield from pool.map(outcome, suite.mutants)
+
+
+def failed_before(rows: Mapping[tuple[str, str], Sequence[str]], mutant: Mutant) -> str:
+    """The single test that a table says has failed; "" where it names none, such as a file that did not load."""
+    *_, verdict, reason = rows.get((mutant.file, mutant.name), ("", ""))
+    return reason if verdict == "killed" and reason.startswith("tests/") and "::" in reason else ""
 
 
 def read_table(path: Path) -> dict[tuple[str, str], list[str]]:

@@ -70,3 +70,18 @@ def test_what_failed_before_is_run_first(tmp_path, monkeypatch):
     monkeypatch.setattr(mutation_run, "_failed", lambda folder, test: (asked.append(test) or "", ""))
     assert mutation_run.tried(None, ["a.py", "b.py"], "b.py::test_c") == ("", "")
     assert asked == ["b.py::test_c", "a.py", "b.py"]
+
+
+@pytest.mark.parametrize(
+    ("row", "test"),
+    [
+        (("killed", "tests/a.py::test_b"), "tests/a.py::test_b"),
+        (("killed", "ERROR tests/a.py"), ""),
+        (("killed", "tests/a.py"), ""),
+        (("equivalent", "tests/a.py::test_b"), ""),
+    ],
+)
+def test_only_a_single_test_counts_as_what_failed_before(row, test):
+    mutant = mutation_run.Mutant("a.py", "one", "x", "y")
+    assert mutation_run.failed_before({("a.py", "one"): ["a.py", "one", *row]}, mutant) == test
+    assert mutation_run.failed_before({}, mutant) == ""
