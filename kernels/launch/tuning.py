@@ -36,6 +36,20 @@ class Unrolled(triton.Config):
     """
 
 
+class NarrowRows(triton.Config):
+    """A configuration for launches of one warp a row whose rows are no wider than `widest` features, and the only one
+    for these."""
+
+    widest = 0
+
+
+def narrow_rows(widest: int, registers: int) -> list[triton.Config]:
+    """With a limit on the registers of a thread."""
+    config = NarrowRows({}, num_warps=1, num_stages=2, maxnreg=registers)
+    config.widest = widest
+    return [config]
+
+
 def crowd_of(programs: int) -> int:
     """How a chain's programs compare with a GPU's multiprocessors: few, as many, more. For tuning alone."""
     return (programs > 48) + (programs > 160)
@@ -62,6 +76,9 @@ def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: 
     """Those for the launch's precision, without tiles wider than the tensors need, unless nothing would be left."""
     full = kwargs.get("PRECISION") == "ieee"
     meant = [c for c in configs if isinstance(c, Unrolled) == full] or configs
+    meant = [c for c in meant if isinstance(c, NarrowRows) and kwargs["K"] <= c.widest] or [
+        c for c in meant if not isinstance(c, NarrowRows)
+    ]
     needed = {f"B{edge}": tile(kwargs[edge]) for edge in ("K", "V") if edge in kwargs}
     fit = [c for c in meant if all(c.kwargs.get(edge, 0) <= most for edge, most in needed.items())]
     return fit or meant[:1]

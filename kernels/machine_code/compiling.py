@@ -147,7 +147,7 @@ def compile_job(job: Job) -> Finding:
         kernel = TUNED[launch.kernel]
         config = kernel.configs[job.index]
         constants |= config.kwargs
-        options = {"num_warps": config.num_warps, "num_stages": config.num_stages}
+        options = {"num_warps": config.num_warps, "num_stages": config.num_stages, "maxnreg": config.maxnreg}
         label = described(launch.kernel, job.index)
     found = Finding(launch.kernel, label, f"sm_{job.capability}, {launch.label}", OK)
     source = source_of(function_of(kernel), dict(launch.types), constants)

@@ -42,4 +42,5 @@ def described(kernel: str, index: int) -> str:
     """A tuned kernel's configuration in words."""
     config = TUNED[kernel].configs[index]
     blocks = [f"{name} {size}" for name, size in config.kwargs.items()]
-    return ", ".join([*blocks, f"{config.num_warps} warps", f"{config.num_stages} stages"])
+    most = [f"{config.maxnreg} registers"] if config.maxnreg else []
+    return ", ".join([*blocks, f"{config.num_warps} warps", f"{config.num_stages} stages", *most])

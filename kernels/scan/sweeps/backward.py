@@ -7,8 +7,6 @@ certificate are those of `sweeps`, relative to the adjoint's norm: the transpose
 does not either.
 """
 
-# ruff: noqa: RUF005 -- Triton knows no unpacking
-
 from typing import Any
 
 import torch
@@ -21,11 +19,12 @@ from ...launch.sequences import Chunks, chunk_of, sequence_of
 from ...launch.tuning import autotune, configurations
 from ..operator import feedback_weight
 from .blocks import (
+    AHEAD,
     BLOCK as CHUNKS,
     ENDED,
     GOES_ON,
-    TOGETHER,
     UNSPECIALIZED,
+    WALKS,
     allowed_sweeps,
     answer,
     apart,
@@ -172,14 +171,14 @@ def walk_back_block(
         tl.store(grad_initial + chain * K + feature, adjoint, mask=known)
 
 
-@autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
+@autotune(WALKS, ["K", "C", "HAS_GATE"])
 @triton.jit(do_not_specialize=UNSPECIALIZED)
 def sweep_back_kernel(
     k, shrinks, feedback, grad, grad_final, grad_initial, swept, pattern, rho, exits, planes, factors, tolerance,
     opened, progress, bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, rows, chains,
     sweeps, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, CHUNKS: tl.constexpr, ROWS: tl.constexpr,
-    TOGETHER: tl.constexpr, HAS_GATE: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, BETA_AWARE: tl.constexpr,
+    AHEAD: tl.constexpr, HAS_GATE: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, BETA_AWARE: tl.constexpr,
     NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """One block in one sweep; see `forward.sweep_kernel`."""
@@ -248,59 +247,51 @@ def sweep_back_kernel(
                 H,
                 K,
                 BK,
-                TOGETHER,
+                AHEAD,
             )
         leave(ready, tl.where(goes_on, GOES_ON, ENDED))
 
 
 @triton.jit
-def load_map(
-    planes, factors, row, size, rows, here, follows, H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr
-):
+def load_map(planes, factors, row, size, rows, follows, H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr):
     """As `forward.load_map`, backwards."""
     feature = tl.arange(0, BK)
-    known = (feature < K) & here
+    known = feature < K
     cells = row.to(tl.int64) * K + feature
     walked, rest = load_pair(planes, WALKED, cells, size, known)
     gap = apart(planes, EXIT, cells, WALKED, cells - H * K, size, known & follows)
     slopes = tl.load(planes + SLOPE * size + cells, mask=known, other=0.0)
     common = tl.load(planes + COMMON * size + cells, mask=known, other=0.0)
     own = tl.load(planes + OWN * size + cells, mask=known, other=0.0)
-    slope = tl.load(factors + row, mask=here, other=1.0)
-    kappa = tl.load(factors + rows + row, mask=here, other=0.0)
+    slope = tl.load(factors + row)
+    kappa = tl.load(factors + rows + row)
     return walked, rest, gap, slopes, common, own, slope, kappa
 
 
 @triton.jit
 def join_blocks_back(
     planes, factors, tolerance, row, blocks, size, rows, eta,
-    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, TOGETHER: tl.constexpr,
+    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
     """The adjoint at every block's end from those after it, as deviations from what was walked."""
     feature = tl.arange(0, BK)
     y = tl.zeros([BK], tl.float32)
     reach, farthest, strongest = 0.0, 0.0, 0.0
     # The last block keeps what it was walked from.
-    for base in range(0, blocks, TOGETHER):
-        maps = ()
-        for j in tl.static_range(TOGETHER):
-            block = blocks - 1 - base - j
-            maps = maps + (
-                load_map(planes, factors, row + block * H, size, rows, block >= 0, block > 0, H, K, BK),
-            )
-        for j in tl.static_range(TOGETHER):
-            block = blocks - 1 - base - j
-            walked, rest, gap, slopes, common, own, slope, kappa = maps[j]
-            wanted = walked + y
-            rest += y - (wanted - walked)
-            cells = (row + block * H).to(tl.int64) * K + feature
-            known = (feature < K) & (block >= 0)
-            tl.store(planes + WANTED * size + cells, wanted, mask=known)
-            tl.store(planes + (WANTED + 1) * size + cells, rest, mask=known)
-            reach = lengthen(reach, slope, kappa)
-            farthest = tl.maximum(farthest, reach)
-            strongest = tl.maximum(strongest, kappa)
-            y = slopes * (y + answer(y, common, own, eta)) + gap
+    for passed in tl.range(0, blocks, num_stages=AHEAD):
+        block = blocks - 1 - passed
+        walked, rest, gap, slopes, common, own, slope, kappa = load_map(
+            planes, factors, row + block * H, size, rows, block > 0, H, K, BK
+        )
+        wanted = walked + y
+        rest += y - (wanted - walked)
+        cells = (row + block * H).to(tl.int64) * K + feature
+        tl.store(planes + WANTED * size + cells, wanted, mask=feature < K)
+        tl.store(planes + (WANTED + 1) * size + cells, rest, mask=feature < K)
+        reach = lengthen(reach, slope, kappa)
+        farthest = tl.maximum(farthest, reach)
+        strongest = tl.maximum(strongest, kappa)
+        y = slopes * (y + answer(y, common, own, eta)) + gap
     tl.store(tolerance, tl.where(strongest <= 1.0, TOLERANCE / (1.0 + farthest), -1.0))
 
 
@@ -375,7 +366,7 @@ def sweep_back(
     if rows:
         sweep_back_kernel[(most * rows,)](
             *given, *state, *blocks.pointers, chunks.first, blocks.length, blocks.per_sequence, chunks.per_sequence,
-            rows, chains, most, eta, **options, CHUNKS=CHUNKS, TOGETHER=TOGETHER,
+            rows, chains, most, eta, **options, CHUNKS=CHUNKS, AHEAD=AHEAD,
         )  # fmt: skip
     unsettled_back_kernel[(chains,)](
         *given, opened, chunks.bounds, chunks.first, chunks.length, chains, most, eta, **options

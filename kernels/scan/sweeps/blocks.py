@@ -6,12 +6,18 @@ import triton.language as tl
 from torch import Tensor
 
 from ...launch.sequences import Chunks, cut
+from ...launch.tuning import configurations, narrow_rows
 
 BLOCK = 4
 """Chunks in a block. Longer ones need fewer sweeps and leave fewer programs."""
 
-TOGETHER = 2
-"""Blocks whose maps are loaded together when they are joined: more would leave registers for fewer walks."""
+AHEAD = 4
+"""Blocks whose maps are in shared memory, or on their way there, when blocks are joined: more would leave room for
+fewer walks."""
+
+WALKS = narrow_rows(128, registers=168) + configurations(warps=(1,))
+"""One warp holds a row: sums over features then need no exchange between warps. Joining would take more registers than
+walking, which leaves room for twelve warps on a multiprocessor; rows of more than 128 features need them."""
 
 UNSPECIALIZED = ("sweeps", "chains", "rows")
 """Arguments of which Triton is not to compile variants for 1 and for multiples of 16."""

@@ -17,8 +17,6 @@ stop where (1 + r) |y| is below half an ulp of 1, and where what each block hand
 from. What does not settle is walked by one warp, from the first block that has not to the end.
 """
 
-# ruff: noqa: RUF005 -- Triton knows no unpacking
-
 from typing import NamedTuple
 
 import torch
@@ -32,11 +30,12 @@ from ...launch.runtime import tile
 from ...launch.sequences import Chunks, chunk_of, sequence_of
 from ...launch.tuning import autotune, configurations
 from .blocks import (
+    AHEAD,
     BLOCK,
     ENDED,
     GOES_ON,
-    TOGETHER,
     UNSPECIALIZED,
+    WALKS,
     allowed_sweeps,
     answer,
     apart,
@@ -130,8 +129,7 @@ def walk_block(
         tl.store(final + chain * K + feature, d, mask=known)
 
 
-# One warp holds a row: sums over features then need no exchange between warps.
-@autotune(configurations(warps=(1,)), ["K", "C", "HAS_GATE"])
+@autotune(WALKS, ["K", "C", "HAS_GATE"])
 @triton.jit(do_not_specialize=UNSPECIALIZED)
 def sweep_kernel(
     k, shrinks, feedback, anchor, initial, gain, entry, entry_rest, clipped, final, out, path,
@@ -139,7 +137,7 @@ def sweep_kernel(
     bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, rows, chains, sweeps,
     eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
-    TOGETHER: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr,
+    AHEAD: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr,
     HAS_ORIGIN: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
     KEEP: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
@@ -218,19 +216,17 @@ def sweep_kernel(
         if goes_on:
             join_blocks(
                 planes, factors, tolerance + chain, program - block * H, begin, blocks, size, rows, eta, d_min, d_max,
-                H, K, BK, TOGETHER,
+                H, K, BK, AHEAD,
             )  # fmt: skip
         leave(ready, tl.where(goes_on, GOES_ON, ENDED))
 
 
 @triton.jit
-def load_map(
-    planes, factors, row, size, rows, here, follows, H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr
-):
+def load_map(planes, factors, row, size, rows, follows, H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr):
     """What was walked from in a block, with its rest, how far what it hands on lies from what the next was walked from,
-    and its map; of none where there is no block, that changes nothing."""
+    and its map."""
     feature = tl.arange(0, BK)
-    known = (feature < K) & here
+    known = feature < K
     cells = row.to(tl.int64) * K + feature
     walked, rest = load_pair(planes, WALKED, cells, size, known)
     gap = apart(planes, EXIT, cells, WALKED, cells + H * K, size, known & follows)
@@ -239,47 +235,38 @@ def load_map(
     high = tl.load(planes + HIGH * size + cells, mask=known, other=0.0)
     common = tl.load(planes + COMMON * size + cells, mask=known, other=0.0)
     own = tl.load(planes + OWN * size + cells, mask=known, other=0.0)
-    slope = tl.load(factors + row, mask=here, other=1.0)
-    kappa = tl.load(factors + rows + row, mask=here, other=0.0)
+    slope = tl.load(factors + row)
+    kappa = tl.load(factors + rows + row)
     return walked, rest, gap, excess, low, high, common, own, slope, kappa
 
 
 @triton.jit
 def join_blocks(
     planes, factors, tolerance, row, begin, blocks, size, rows, eta, d_min, d_max,
-    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, TOGETHER: tl.constexpr,
+    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
     """Entries of every block from the maps of those before, as deviations from what was walked: small, so exact.
 
-    `row` is that of the sequence's block 0. TOGETHER blocks are loaded at once.
+    `row` is that of the sequence's block 0. Of the next blocks' maps some are on their way.
     """
     feature = tl.arange(0, BK)
     y = tl.zeros([BK], tl.float32)
     reach, farthest, strongest = 0.0, 0.0, 0.0
-    for base in range(begin, blocks, TOGETHER):
-        maps = ()
-        for j in tl.static_range(TOGETHER):
-            block = base + j
-            maps = maps + (
-                load_map(
-                    planes, factors, row + block * H, size, rows, block < blocks, block + 1 < blocks, H, K, BK
-                ),
-            )
-        for j in tl.static_range(TOGETHER):
-            block = base + j
-            walked, rest, gap, excess, low, high, common, own, slope, kappa = maps[j]
-            # The first block keeps what it was walked from.
-            wanted = tl.where(block > begin, clip_to(walked + y, d_min, d_max), walked)
-            rest += y - (wanted - walked)
-            cells = (row + block * H).to(tl.int64) * K + feature
-            known = (feature < K) & (block < blocks)
-            tl.store(planes + WANTED * size + cells, wanted, mask=known)
-            tl.store(planes + (WANTED + 1) * size + cells, rest, mask=known)
-            reach = lengthen(reach, slope, kappa)
-            farthest = tl.maximum(farthest, reach)
-            strongest = tl.maximum(strongest, kappa)
-            passed = slope * (y + answer(y, common, own, eta)) + excess
-            y = tl.minimum(high, tl.maximum(low, passed)) + gap
+    for block in tl.range(begin, blocks, num_stages=AHEAD):
+        walked, rest, gap, excess, low, high, common, own, slope, kappa = load_map(
+            planes, factors, row + block * H, size, rows, block + 1 < blocks, H, K, BK
+        )
+        # The first block keeps what it was walked from.
+        wanted = tl.where(block > begin, clip_to(walked + y, d_min, d_max), walked)
+        rest += y - (wanted - walked)
+        cells = (row + block * H).to(tl.int64) * K + feature
+        tl.store(planes + WANTED * size + cells, wanted, mask=feature < K)
+        tl.store(planes + (WANTED + 1) * size + cells, rest, mask=feature < K)
+        reach = lengthen(reach, slope, kappa)
+        farthest = tl.maximum(farthest, reach)
+        strongest = tl.maximum(strongest, kappa)
+        passed = slope * (y + answer(y, common, own, eta)) + excess
+        y = tl.minimum(high, tl.maximum(low, passed)) + gap
     certified = strongest <= 1.0
     tl.store(tolerance, tl.where(certified, TOLERANCE / (1.0 + farthest), -1.0))
 
@@ -388,7 +375,7 @@ def sweep(
         sweep_kernel[(most * rows,)](
             *given, *state, progress_of(most, chains, k), *blocks.pointers, chunks.first, blocks.length,
             blocks.per_sequence, chunks.per_sequence, rows, chains, most, *numbers, **sizes, BLOCK=BLOCK,
-            TOGETHER=TOGETHER, HAS_ORIGIN=origin is not None, **options,
+            AHEAD=AHEAD, HAS_ORIGIN=origin is not None, **options,
         )  # fmt: skip
     unsettled_kernel[(chains,)](
         *given, state.planes, state.tolerance, state.opened, origin, chunks.bounds, chunks.first, blocks.first,
