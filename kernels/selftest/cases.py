@@ -89,6 +89,8 @@ CASES = [
     SelfTestCase("chunk bf16, K 32", "chunk", HALF, 32, 32, quick=False),
     SelfTestCase("sweeps bf16, batch", "chunk", HALF, lengths=(600, 600), packed=False, gated=False, options=SLOW,
          kernels=("chain_kernel", *SWEEPS), small={"lengths": (140, 140), "options": SLOW | {"chunk_size": 16}}),
+    SelfTestCase("sweeps bf16, wide", "chunk", HALF, 256, 16, (300, 600), quick=False, options=SLOW, kernels=SWEEPS,
+         small={"lengths": (70, 75), "options": SLOW | {"chunk_size": 16}}),
     SelfTestCase("sweeps fp32", "chunk", FULL, lengths=(300, 1, 0, 600), quick=False, options=SLOW, kernels=SWEEPS,
          small={"lengths": (70, 1, 0, 75), "options": SLOW | {"chunk_size": 16}}),
     SelfTestCase("recurrent fp32", "recurrent", FULL, 48, 80, quick=False),
