@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 import triton
 from torch import Tensor
 from triton.runtime._async_compile import active_mode
@@ -84,6 +85,11 @@ def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: 
     return fit or meant[:1]
 
 
+def sound(configs: list[triton.Config], capability: int) -> list[triton.Config]:
+    """Without transposed memories from Blackwell (10) on: Triton 3.7.1 compiles some of them to nothing but a trap."""
+    return [c for c in configs if not c.kwargs.get("FLIP")] if capability >= 10 else configs
+
+
 def fitting_indices(configs: list[triton.Config], **given: Any) -> list[int]:
     """Places in `configs` of those that `fitting` leaves to a launch with the arguments `given`, in order."""
     fit = fitting(configs, {}, **given)
@@ -120,7 +126,7 @@ class Tuner(Autotuner):
     def prune_configs(self, kwargs: dict[str, Any]) -> list[triton.Config]:
         self.options = kwargs
         configs: list[triton.Config] = super().prune_configs(kwargs)
-        return configs
+        return sound(configs, torch.cuda.get_device_capability()[0]) if torch.cuda.is_available() else configs
 
     def check_disk_cache(
         self, tuning_key: tuple[Any, ...], configs: list[triton.Config], bench_fn: Callable[[], None]

@@ -105,6 +105,11 @@ def faults(text: str) -> list[str]:
     return [*unwritten(program), *overwritten]
 
 
+def trapped(text: str) -> list[str]:
+    """Of a program that the compiler gave up on: it has no way out but a trap."""
+    return [] if any(found.name == "EXIT" for found in instructions(text)) else ["never ends but by a trap"]
+
+
 def unwritten(program: list[Instruction]) -> Iterator[str]:
     """Reads of uniform registers that no earlier instruction has written."""
     written: set[int] = set()

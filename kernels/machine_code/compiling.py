@@ -17,11 +17,11 @@ from triton.compiler import ASTSource
 
 from ..boundary.results import State
 from ..launch import runtime
-from ..launch.tuning import TUNED, fitting_indices, function_of
+from ..launch.tuning import TUNED, fitting_indices, function_of, sound
 from ..recurrent import decode
 from ..selftest.cases import CASES, HEADS, SelfTestCase, draw, evaluate
 from ..selftest.findings import FAILED, MISCOMPILED, NO_FIT, NO_ROOM, OK, Finding, described
-from . import disassemble, faults
+from . import disassemble, faults, trapped
 
 KIBI = 1024
 SHARED = {80: 163 * KIBI, 86: 99 * KIBI, 89: 99 * KIBI, 90: 227 * KIBI, 100: 227 * KIBI, 120: 99 * KIBI}
@@ -74,14 +74,19 @@ def jobs(capability: int, *, quick: bool) -> list[Job]:
             if case.quick or not quick:
                 evaluate(draw(case), torch.device("cpu"))
         step_once()
-    return [Job(launch, i, capability) for launch in dict.fromkeys(launches) for i in indices(launch)]
+    return [
+        Job(launch, i, capability) for launch in dict.fromkeys(launches) for i in indices(launch, capability)
+    ]
 
 
-def indices(launch: LaunchSignature) -> list[int]:
-    """Of the configurations that the launch's sizes do not rule out."""
+def indices(launch: LaunchSignature, capability: int) -> list[int]:
+    """Of the configurations that neither the launch's sizes nor the GPU rules out."""
     if launch.kernel not in TUNED:
         return [0]
-    return fitting_indices(TUNED[launch.kernel].configs, **dict(launch.constants))
+    configs = TUNED[launch.kernel].configs
+    return [
+        i for i in fitting_indices(configs, **dict(launch.constants)) if sound([configs[i]], capability // 10)
+    ]
 
 
 @contextmanager
@@ -160,7 +165,8 @@ def compile_job(job: Job) -> Finding:
     shared = code.metadata.shared
     if shared > SHARED[job.capability]:
         return replace(found, verdict=NO_ROOM, note=f"{shared} bytes of shared memory")
-    wrong = faults(disassemble(code.asm["cubin"])) if job.capability // 10 == HOPPER else []
+    text = disassemble(code.asm["cubin"])
+    wrong = trapped(text) + (faults(text) if job.capability // 10 == HOPPER else [])
     return replace(found, verdict=MISCOMPILED, note=wrong[0]) if wrong else found
 
 

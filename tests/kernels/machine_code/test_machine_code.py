@@ -1,7 +1,7 @@
 """Faults of an assembler are seen in machine code: in excerpts that show one, and in a program that has one."""
 
 import pytest
-from osdn_kernels.machine_code import faults
+from osdn_kernels.machine_code import faults, trapped
 from support.kernels.compiler_process import outside_of_the_interpreter
 
 
@@ -63,6 +63,38 @@ def test_an_operand_overwritten_before_the_product_is_waited_for_is_seen(line):
     assert found
     assert all("while the product at 0x0020 may read it" in text for text in found)
     assert faults(code(*DESCRIPTOR, ISSUE, WAIT, line)) == []
+
+
+def test_a_program_without_a_way_out_is_seen():
+    assert trapped(code("BPT.TRAP 0x1", "BRA 0x10", "NOP")) == ["never ends but by a trap"]
+    assert trapped(code("@P0 EXIT", "BPT.TRAP 0x1")) == []
+
+
+TRAPPED = """
+from osdn_kernels.machine_code import compiling
+
+tuned = compiling.TUNED
+left = [
+    tuned[job.launch.kernel].configs[job.index]
+    for job in compiling.jobs(100, quick=True) if job.launch.kernel in tuned
+]
+print(any(config.kwargs.get("FLIP") for config in left))
+compiling.sound = lambda configs, capability: configs
+job = next(
+    job for job in compiling.jobs(100, quick=True)
+    if job.launch.kernel == "memory_kernel" and dict(job.launch.constants)["STATE_GATE"] == 1
+    and dict(job.launch.constants)["READ"]
+)
+found = compiling.compile_job(job)
+print(found.verdict, found.note)
+"""
+
+
+@pytest.mark.slow
+def test_transposed_memories_are_left_out_from_blackwell_on():
+    left_in, found = outside_of_the_interpreter(TRAPPED).splitlines()
+    assert left_in == "False"
+    assert found == "MISCOMPILED never ends but by a trap"
 
 
 MISCOMPILED = """
