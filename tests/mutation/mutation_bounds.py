@@ -318,7 +318,6 @@ _MUTANTS = {
         ("the read without its scale", "seen = scale * np.einsum", "seen = np.einsum"),
         ("a block of one token", "for j in range(TILE)]", "for j in range(TILE - 1, TILE)]"),
         ("a block reads nothing", "* read * rate", "* 0 * rate"),
-        ("a block writes nothing", "dot_error(2 * TILE) * added", "0 * added"),
         ("squares do not underflow", "* size + underflow,", "* size,"),
         ("the decay not read", "decayed = before if problem.state_gate is None", "decayed = before if problem.state_gate is not None"),
     ],

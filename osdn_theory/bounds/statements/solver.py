@@ -45,7 +45,7 @@ def _calibrate(problem: CalibrationProblem) -> BoundCheck:
 
 
 def _block_rounding(problem: CalibrationProblem) -> Array:
-    """What the scan's WY form rounds beyond single steps (T, K): it adds up |d - c| and the steps of a block."""
+    """What the scan's gains round beyond single steps (T, K): they read |d - c| and the steps of a block."""
     from osdn_theory.recurrence.scan_loops import TILE  # imports numba
 
     d, (x, weight) = problem.preconditioner, features(problem.stream, problem.head_rule())
@@ -55,7 +55,7 @@ def _block_rounding(problem: CalibrationProblem) -> Array:
     before = np.concatenate([np.zeros((TILE - 1, problem.key_dim)), sizes])
     added = np.sum([before[j : j + len(sizes)] for j in range(TILE)], axis=0)
     read = np.einsum("tk,tk->t", added, np.abs(x))[:, None]
-    rounding: Array = dot_error(2 * TILE) * added + dot_error(problem.key_dim + 2 * TILE) * read * rate
+    rounding: Array = dot_error(problem.key_dim + 2 * TILE) * read * rate
     return rounding
 
 
