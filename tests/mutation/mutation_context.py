@@ -59,7 +59,7 @@ _MUTANTS = {
         ("states without what the loss does not see", "problem.minimizer + unseen + seen", "problem.minimizer + seen"),
         ("twice the loss", "2.0 * log_norms - np.log(2.0)", "2.0 * log_norms"),
         ("twice the loss at first", "initial_suboptimality=0.5 * np.exp", "initial_suboptimality=1.0 * np.exp"),
-        ("the final preconditioner for the first", "reference, transition = _reference(problem, label)", "reference, transition = _reference(problem, \"full\" if form == \"full\" else \"diagonal\")", "labels that differ from their form's are newton, whose form is full, and fixed diagonals"),
+        ("the form for the label", "reference, transition = _reference(problem, label)", "reference, transition = _reference(problem, \"full\" if form == \"full\" else \"diagonal\")", "labels that differ from their form's are newton, whose form is full, and fixed diagonals"),
         ("P* where it is not in the class", "np.where(inside[..., None], inverse, 0.0)", "np.where(inside[..., None] | True, inverse, 0.0)"),
         ("the transition of what is in the class", "np.where(append_axes(inside, 2), 0.0, np.eye(rank))", "np.where(append_axes(inside, 2), 1.0, np.eye(rank))"),
         ("ratios upside down", "ratio: Array = sum_squares(after) / sum_squares(error)", "ratio: Array = sum_squares(error) / sum_squares(after)"),
