@@ -113,15 +113,16 @@ def layer_measures(stream: Stream, rule: CalibrationRule, context: int) -> dict[
     run = exact_run(written, rule)
     newton = recursive_least_squares(written).final_state
     heads, ratios = trajectory_measures(run, newton), replaced_ratios(run)
+    own = ratios["own"]
     visited, start = visited_preconditioners(run), run.initial_preconditioner
     return {
         "context": context,
         "tokens": stream.length,
         "key_dim": stream.key_dim,
-        "token_residual_ratio": _geometric_mean(ratios["own"]),
+        "token_residual_ratio": _geometric_mean(own),
         "replaced": {name: _geometric_mean(each) for name, each in ratios.items() if name != "own"},
-        "by_head": tuple(map(_geometric_mean, np.moveaxis(ratios["own"], -2, 0))),
-        "by_position": tuple(map(float, ratios_by_position(ratios["own"]))),
+        "by_head": tuple(_geometric_mean(own[..., head, :]) for head in range(own.shape[-2])),
+        "by_position": tuple(map(float, ratios_by_position(own))),
         "missing_share": _geometric_mean(heads["missing_share"]),
         "d_low": heads["preconditioner_min"].min(),
         "d_high": heads["preconditioner_max"].max(),

@@ -227,7 +227,7 @@ def test_presets_are_what_was_promised():
         ({"learning_rates": (2.0,)}, "learning_rates: expected between 0 and 1"),
         ({"batch": 0}, "batch: expected a positive number, got 0"),
         ({"warm_up": 1.0}, "warm_up: expected a share of the steps, got 1.0"),
-        ({"captured": 99}, "captured: expected at most test = 16, got 99"),
+        ({"captured": 99}, "captured: expected at most test = 8, got 99"),
         ({"pairs": (18,)}, "pairs: expected at most the 16 distinct keys of a context, got 18"),
         ({"heads": 5}, "heads: expected a divisor of features = 32, got 5"),
     ],

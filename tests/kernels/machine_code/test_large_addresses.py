@@ -81,13 +81,14 @@ def per_feature(place: Place) -> list[Tensor]:
 def chunks_of(place: Place, inputs: Inputs) -> list[Tensor]:
     """Outputs and gradients, from a chunk that stays in the box and one that clips."""
     chunks = place.chunks()
+    inputs = inputs._replace(cu_seqlens=chunks.bounds)
     options = chunk.ChunkOptions(0.1, RULE, SIZE, LEARNED)
     result = chunk.forward(inputs, options, chunks)
     assert result.clipped.flatten().tolist() == [0, 1]
     grads = Cotangents(
         place.put(torch.ones(1, TOKENS, 1, FEATURES)), result.state, torch.ones_like(result.preconditioner)
     )
-    found = chunk.backward(inputs, options, chunk.ChunkSaved(*result[3:9]), grads, chunks)
+    found = chunk.backward(inputs, options, chunk.ChunkSaved(*result[3:10]), grads, chunks)
     kept = (result.o, result.state, result.preconditioner, *found)
     return [place.take(x) for x in kept if x is not None]
 
