@@ -249,11 +249,15 @@ import sys
 from dataclasses import replace
 from osdn_kernels.machine_code.compiling import compile_job, jobs
 from osdn_kernels.launch.tuning import TUNED
+from osdn_kernels.selftest.findings import NO_ROOM
 
-first = {job.launch.kernel: job for job in reversed(jobs(int(sys.argv[1]), quick=True))}
+asked = jobs(int(sys.argv[1]), quick=True)
+first = {job.launch.kernel: job for job in reversed(asked)}
 assert set(first) == {*TUNED, "decode_kernel"}
-for job in first.values():
-    found = compile_job(job)
+for one in first.values():
+    # Of an older GPU's shared memory the first may ask too much.
+    tried = (compile_job(job) for job in asked if job.launch == one.launch)
+    found = next(finding for finding in tried if finding.verdict != NO_ROOM)
     assert found.verdict == "ok", found
 launch = first["norm_kernel"].launch
 types = tuple((name, type.replace("bf16", "i64")) for name, type in launch.types if name != "rows")
@@ -264,7 +268,7 @@ assert compile_job(replace(first["norm_kernel"], launch=replace(launch, types=ty
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100])
 def test_every_kernel_compiles_for_gpus_that_are_not_here(capability):
-    """The first configuration of each, outside of the interpreter; and what cannot compile is told."""
+    """The first configuration of each that fits, outside of the interpreter; and what cannot compile is told."""
     outside_of_the_interpreter(COMPILE, capability)
 
 
