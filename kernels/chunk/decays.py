@@ -3,7 +3,7 @@
 No exponential of a positive number is formed, so that none overflows, however strong the gates are.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import triton
@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..launch.dots import dot
-from ..launch.runtime import tile
+from ..launch.runtime import single, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations
 from ..recurrent.gates import gate_kind
@@ -77,9 +77,8 @@ def sum_gates(gate: Tensor | None, chunks: Chunks, dtype: torch.dtype) -> GateSu
     if gate is None:
         return GateSums()
     gates = gate[0, 0].numel()
-    make: dict[str, Any] = {"dtype": torch.float32, "device": gate.device}
     kept = gate.dim() == 3 or dtype == torch.float32
-    sums, rests = torch.empty(gate.shape, **make), torch.empty(gate.shape, **make) if kept else None
+    sums, rests = single(gate, *gate.shape), single(gate, *gate.shape) if kept else None
     block = min(tile(gates), WIDEST)
     sum_gates_kernel[(chunks.slots, triton.cdiv(gates, block))](
         gate, sums, rests, *chunks.pointers, chunks.length, chunks.per_sequence,

@@ -93,14 +93,11 @@ def differentiate_memory(
     rows = [*fold(q, k, gates, keys._replace(stored=True), chunks)] if gates.per_feature else [q, k, keys.out]
     x, grad_missing = torch.empty_like(v), torch.empty_like(v)
     found = new_gradients(k, v, gates, keys.mode, grad_missing, chunks.slots)
-    entering: list[Tensor | None] = [initial, *cuts]
+    first, handed = initial, grad_final
     if len(cuts):
         zero = torch.zeros_like(cuts[0])
-        entering[0], grad_final = (
-            (zero if initial is None else initial),
-            (zero if grad_final is None else grad_final),
-        )
-    handed = grad_final
+        first, handed = (zero if x is None else x for x in (initial, grad_final))
+    entering = [first, *cuts]
     for (span, part), start in reversed([*zip(chunks.cut_time(len(cuts) + 1), entering, strict=True)]):
         part_gates = gates_of(span, gates)
         part_q, part_k, part_v, part_beta, out = part_of(span, q, k, v, beta, keys.out)
@@ -109,7 +106,7 @@ def differentiate_memory(
         states = keep_states(erases, writes, part_v, part_beta, solve, part_gates, start, part_x, part)
         grad_states, handed = read_backward(
             reads, erases, writes, part_beta, solve, part_gates, overlap, part_o, part_missing, handed, part, scale,
-            initial=initial is not None or len(cuts) > 0,
+            initial=start is not None,
         )  # fmt: skip
         del reads, erases, writes
         pairs = None

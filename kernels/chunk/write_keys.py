@@ -34,3 +34,11 @@ class WriteKeys(NamedTuple):
     anchor: Tensor | None = None
     path: Tensor | None = None
     stored: bool = False
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """What kernels that form write keys are compiled for."""
+        if self.stored:
+            return {"KEYS": STORED, "KEEP": False, "HAS_GATE": False, "HAS_ANCHOR": False}
+        there = {"KEEP": self.path, "HAS_GATE": self.gate, "HAS_ANCHOR": self.anchor}
+        return {"KEYS": self.mode} | {name: x is not None for name, x in there.items()}

@@ -15,7 +15,7 @@ from ..launch.tuning import autotune, configurations, unrolled
 from ..scan.iterates import iterate_tile, next_entry
 from .decays import GateSums, decay_tile, load_sums
 from .triangular import inverse_64
-from .write_keys import STORED, WriteKeys
+from .write_keys import WriteKeys
 
 
 @triton.jit
@@ -223,10 +223,8 @@ def solve(k: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chu
     solve_kernel[(chunks.slots * heads,)](
         k, beta, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, inverse, keys.path,
         *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size,
-        KEYS=STORED if keys.stored else keys.mode, KEEP=keys.path is not None and not keys.stored,
-        HAS_GATE=keys.gate is not None and not keys.stored,
-        HAS_ANCHOR=keys.anchor is not None and not keys.stored, PACKED=chunks.packed, STATE_GATE=gates.kind,
+        H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, **keys.constants, PACKED=chunks.packed,
+        STATE_GATE=gates.kind,
         PRECISION=operand_precision(k.dtype), EXACT=exact_precision(k.dtype),
     )  # fmt: skip
     return inverse

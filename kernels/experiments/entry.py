@@ -25,11 +25,9 @@ def run(
     """
     import os
 
-    import torch
+    from .run import Settings, choose_device, run_experiment
 
-    from .run import Settings, run_experiment
-
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = choose_device(device)
     cores = len(os.sched_getaffinity(0))
     most = min(8, cores) if chosen == "cuda" else cores
     settings = Settings(chosen, workers or (1 if plan.preset == "smoke" else most), tensorboard)

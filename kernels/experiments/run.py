@@ -32,6 +32,11 @@ Progress = Callable[[str, int, int], None]
 POLL_SECONDS = 0.5
 
 
+def choose_device(device: str | None) -> str:
+    """The one that was asked for; else the GPU if there is one."""
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @dataclass(frozen=True)
 class Settings:
     """Where and how, but for what is computed. `workers` processes train beside each other, each on one thread."""

@@ -11,22 +11,20 @@ from osdn_theory.bounds.checking import check_bounds
 from osdn_theory.language.runs import ACTIVATIONS, LONG, LanguageResult, MeasuredValue, write_layer_values
 from osdn_theory.measures.beside_delta_net import difference_from_delta_net
 from osdn_theory.recall.measures import exact_run, layer_measures
+from osdn_theory.recall.observations import title
 from osdn_theory.recall.runs import RESULT
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.streams.activations import load_activations
 from osdn_theory.streams.stream import Stream
 
-Q = "token residual ratio"
+Q = title("token_residual_ratio")
 """The authors' measure: the passage is read twice."""
 
-TITLES = {
-    "token_residual_ratio": Q,
-    "missing_share": "missing share",
-    "d_low": "least d",
-    "d_high": "largest d",
-    "drift_from_one": "|d - 1|",
-    "drift_from_start": "|d - d_1|",
-    "clipped_fraction": "share of clipped steps",
+SHARED = (
+    "token_residual_ratio", "missing_share", "d_low", "d_high", "drift_from_one", "drift_from_start",
+    "clipped_fraction",
+)  # fmt: skip
+TITLES = {name: title(name) for name in SHARED} | {
     "calibration_tokens": "tokens to calibrate",
     "newton_distance": "distance from Newton",
 }
@@ -66,7 +64,7 @@ def measure_layers(folder: Path) -> None:
 def _measure(stream: Stream, rule: CalibrationRule) -> Iterator[MeasuredValue]:
     place = str(stream.metadata["layer"])
     found = layer_measures(stream, rule, stream.length)
-    yield from (MeasuredValue(title, place, float(found[name])) for name, title in TITLES.items())
+    yield from (MeasuredValue(named, place, float(found[name])) for name, named in TITLES.items())
     for way, value in found["replaced"].items():
         yield MeasuredValue(f"{Q}, d replaced: {way}", place, value)
     for part in ("head", "position"):

@@ -15,7 +15,7 @@ from ...launch.runtime import operand_precision
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, load_sums
-from ..write_keys import STORED, WriteKeys
+from ..write_keys import WriteKeys
 from ..wy import block_keys, load_rows, store_rows
 
 
@@ -110,10 +110,7 @@ def fold(q: Tensor, k: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks)
     fold_kernel[lambda meta: (chunks.slots * heads, triton.cdiv(key_dim, meta["BK"]))](
         q, k, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, keys.path, *folded,
         *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size,
-        KEYS=STORED if keys.stored else keys.mode, KEEP=keys.path is not None and not keys.stored,
-        HAS_GATE=keys.gate is not None and not keys.stored,
-        HAS_ANCHOR=keys.anchor is not None and not keys.stored, PACKED=chunks.packed,
+        H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, **keys.constants, PACKED=chunks.packed,
         PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
     return folded

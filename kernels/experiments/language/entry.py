@@ -37,12 +37,10 @@ def run(
     Raises ValueError: also if the corpus is missing, too small or no text, the preset does not fit the memory, or the
     library transformers is missing.
     """
-    import torch
-
-    from ..run import Settings, run_experiment
+    from ..run import Settings, choose_device, run_experiment
     from .data import prepare
 
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = choose_device(device)
     progress("reading text", 0, plan.runs * plan.steps)
     text = read_corpus(corpus, plan.least, plan.sources)
     plan = replace(plan, corpus=text.fingerprint, data=str(folder.resolve() / "data"))
