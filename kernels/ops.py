@@ -51,62 +51,46 @@ def chunk_osdn(call: Arguments) -> Results:
     Differentiable in q, k, v, beta, g, anchor, initial_state and initial_preconditioner, through both parts of the
     final state and through the clip, which passes a gradient where d_min <= its argument <= d_max.
 
-    Parameters
-    ----------
-    q, k : [B, T, H, K] float16, bfloat16 or float32
-        Queries and keys, K <= 256.
-    v : [B, T, HV, V], same dtype
-        Values, V <= 256. HV is H or a multiple of it: each key head, with its preconditioner, serves HV / H heads.
-    beta : [B, T, HV]
-        Write gates.
-    g : [B, T, H], optional
-        Log forgetting gates, <= 0. They make d forget, not the memory.
-    scale : float, optional
-        Factor of the read; K ** -0.5.
-    eta, d_min, d_max : float
-        Hypergradient step and box; by default the setting `bounded`. `historic` is ``eta=1, d_min=0, d_max=1e9``: see
-        `osdn_kernels.boundary.rule`. A step of 0 without `g` keeps d at d_1, and ``d_min = d_max = 1`` is DeltaNet:
-        neither runs the scan.
-    anchor : [N, H, K] or float, optional
-        c, what forgetting returns to; 0. Pass d_1 for anchored forgetting (T13).
-    normalize_feedback : bool
-        w_t = 1 / (\|k_t\|^2 + 1e-5) rather than 1.
-    initial_state : [N, HV, K, V], State or ExactState, optional
-        Memory to start with, zero; or what an earlier call handed on.
-    initial_preconditioner : [N, H, K], optional
-        d_1, inside the box; ones.
-    state_indices : [N] int32 or int64, optional
-        `initial_state` is then a pool, a State [S, ...] with its memory in float32 or bfloat16: sequence n starts from
-        its row ``state_indices[n]``, which takes the final state; the pool is returned for it. A row that the pool does
-        not have is an empty memory, which goes nowhere. For inference: no gradient. No two may be the same.
-    output_final_state : bool
-        Whether to return the final state.
-    use_qk_l2norm_in_kernel : bool
-        Normalise q and k first: x / sqrt(\|x\|^2 + 1e-6), rounded to their dtype.
-    cu_seqlens : [N + 1] integers, optional
-        Bounds of sequences packed into B = 1.
-    chunk_size : 16, 32 or 64
-    return_trajectory : bool
-        Also return what each token met: the d_t of this very run, that its write keys were formed with.
-    return_intermediate_states : bool
-        Also return the states that the chunks are entered with, of all sequences in order: an `initial_state` for what
-        follows, which then has the bits of this call. Chunks that clip or forget are calibrated one after the other for
-        this, here and in calls that start from such a state.
-    check_values : bool
-        Whether to read g, initial_preconditioner, anchor and cu_seqlens to check them, which waits for the device.
-        Ignored under `torch.compile`, `torch.func` and CUDA graph capture, and for meta and fake tensors, which cannot
-        be read. Bounds that go unread lead out of no tensor; tokens of no sequence have outputs and gradients of zero.
+    - `q`, `k` [B, T, H, K] float16, bfloat16 or float32: Queries and keys, K <= 256.
+    - `v` [B, T, HV, V], same dtype: Values, V <= 256. HV is H or a multiple of it: each key head, with its
+      preconditioner, serves HV / H heads.
+    - `beta` [B, T, HV]: Write gates.
+    - `g` [B, T, H]: Log forgetting gates, <= 0. They make d forget, not the memory.
+    - `scale`: Factor of the read; K ** -0.5.
+    - `eta`, `d_min`, `d_max`: Hypergradient step and box; by default the setting `bounded`. `historic` is
+      ``eta=1, d_min=0, d_max=1e9``: see `osdn_kernels.boundary.rule`. A step of 0 without `g` keeps d at d_1, and
+      ``d_min = d_max = 1`` is DeltaNet: neither runs the scan.
+    - `anchor` [N, H, K] or float: c, what forgetting returns to; 0. Pass d_1 for anchored forgetting (T13).
+    - `normalize_feedback`: w_t = 1 / (\|k_t\|^2 + 1e-5) rather than 1.
+    - `initial_state` [N, HV, K, V], State or ExactState: Memory to start with, zero; or what an earlier call handed
+      on.
+    - `initial_preconditioner` [N, H, K]: d_1, inside the box; ones.
+    - `state_indices` [N] int32 or int64: `initial_state` is then a pool, a State [S, ...] with its memory in float32
+      or bfloat16: sequence n starts from its row ``state_indices[n]``, which takes the final state; the pool is
+      returned for it. A row that the pool does not have is an empty memory, which goes nowhere. For inference: no
+      gradient. No two may be the same.
+    - `output_final_state`: Whether to return the final state.
+    - `use_qk_l2norm_in_kernel`: Normalise q and k first: x / sqrt(\|x\|^2 + 1e-6), rounded to their dtype.
+    - `cu_seqlens` [N + 1] integers: Bounds of sequences packed into B = 1.
+    - `chunk_size`: 16, 32 or 64
+    - `return_trajectory`: Also return what each token met: the d_t of this very run, that its write keys were formed
+      with.
+    - `return_intermediate_states`: Also return the states that the chunks are entered with, of all sequences in
+      order: an `initial_state` for what follows, which then has the bits of this call. Chunks that clip or forget are
+      calibrated one after the other for this, here and in calls that start from such a state.
+    - `check_values`: Whether to read g, initial_preconditioner, anchor and cu_seqlens to check them, which waits for
+      the device. Ignored under `torch.compile`, `torch.func` and CUDA graph capture, and for meta and fake tensors,
+      which cannot be read. Bounds that go unread lead out of no tensor; tokens of no sequence have outputs and
+      gradients of zero.
 
-    Returns
-    -------
-    o : [B, T, HV, V], dtype of v
-    final_state : State or None
-        An `ExactState` where intermediate states are asked for or the call starts from one.
-    trajectory : Trajectory
-        Only with `return_trajectory`.
-    intermediate : ExactState [C, ...]
-        Only with `return_intermediate_states`; detached from autograd. C is B ceil(T / chunk_size), and for packed
-        sequences ceil(T / chunk_size) + N - 1, of which those left over are at the end.
+    Returns:
+
+    - `o` [B, T, HV, V], dtype of v
+    - `final_state`: An `ExactState` where intermediate states are asked for or the call starts from one.
+    - `trajectory`: Only with `return_trajectory`.
+    - `intermediate`, ExactState [C, ...]: Only with `return_intermediate_states`; detached from autograd. C is B
+      ceil(T / chunk_size), and for packed sequences ceil(T / chunk_size) + N - 1, of which those left over are at the
+      end.
 
     Raises ValueError, TypeError: naming the argument, before anything is launched.
 
@@ -136,21 +120,15 @@ def chunk_osgdn(call: Arguments) -> Results:
     The memory fades before the residual is taken against it. Arguments beside those of `chunk_osdn`, results, errors
     and remarks as there; differentiable in g and g_d as well. ``d_min = d_max = 1`` is Gated DeltaNet.
 
-    Parameters
-    ----------
-    g : [B, T, HV]
-        Log gates of the memory, <= 0, however strong; or, with `use_gate_in_kernel`, what they are formed from.
-    g_d : [B, T, H] or "state", optional
-        Log forgetting gates of d, <= 0: gamma_t = e^{g_d}. "state" takes the memory's, of value heads that share d the
-        mean.
-    beta_aware : bool
-        Whether the feedback is beta_t (1 - beta_t <d_t, k_t^2>), of value heads that share d the mean; without, it is
-        1 - <d_t, k_t^2>.
-    use_gate_in_kernel, A_log, dt_bias, lower_bound
-        g is then -exp(A_log) softplus(g + dt_bias), or lower_bound sigmoid(exp(A_log) (g + dt_bias)); see
-        `osdn_kernels.boundary.gated.form_gate`.
-    use_beta_sigmoid_in_kernel, allow_neg_eigval : bool
-        The write gates are sigmoid(beta), or twice that.
+    - `g` [B, T, HV]: Log gates of the memory, <= 0, however strong; or, with `use_gate_in_kernel`, what they are
+      formed from.
+    - `g_d` [B, T, H] or "state": Log forgetting gates of d, <= 0: gamma_t = e^{g_d}. "state" takes the memory's, of
+      value heads that share d the mean.
+    - `beta_aware`: Whether the feedback is beta_t (1 - beta_t <d_t, k_t^2>), of value heads that share d the mean;
+      without, it is 1 - <d_t, k_t^2>.
+    - `use_gate_in_kernel`, `A_log`, `dt_bias`, `lower_bound`: g is then -exp(A_log) softplus(g + dt_bias), or
+      lower_bound sigmoid(exp(A_log) (g + dt_bias)); see `osdn_kernels.boundary.gated.form_gate`.
+    - `use_beta_sigmoid_in_kernel`, `allow_neg_eigval`: The write gates are sigmoid(beta), or twice that.
     """
     return _solve_chunks(call)
 
@@ -214,11 +192,10 @@ def osdn_preconditioner(call: ScanArguments) -> tuple[Tensor, Tensor]:
 
     Arguments and errors as in `chunk_osdn`; differentiable in k, g, anchor and initial_preconditioner.
 
-    Returns
-    -------
-    d : [B, T, H, K] float32
-    final : [N, H, K] float32
-        The d handed on.
+    Returns:
+
+    - `d` [B, T, H, K] float32
+    - `final` [N, H, K] float32: The d handed on.
     """
     inputs = ScanInputs(call.k, call.g, call.anchor, call.initial_preconditioner, call.cu_seqlens)
     found = preconditioner(inputs, ScanOptions(call.rule, call.chunk_size, call.sequential))

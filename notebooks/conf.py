@@ -36,8 +36,6 @@ myst_heading_anchors = 3
 
 autodoc_typehints = "none"
 napoleon_use_rtype = False
-# As parameters: several names may share a line.
-napoleon_custom_sections = [("Attributes", "params_style")]
 # Trajectory and State are names of both packages; a type in a docstring means that of its own.
 suppress_warnings = ["ref.python"]
 

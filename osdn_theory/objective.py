@@ -15,17 +15,11 @@ def residual_ratio(alignment: Any, beta: Any = 1.0) -> Array:
 
     It depends on neither the state nor the value, so it is known before the write.
 
-    Parameters
-    ----------
-    alignment : (..., T) float64
-        :math:`a_t = \langle d_t, k_t^2 \rangle`, the fraction of the residual that a full write removes.
-    beta : (..., T) float64
-        Write gate. Broadcasts against `alignment`.
+    - `alignment` (..., T) float64: :math:`a_t = \langle d_t, k_t^2 \rangle`, the fraction of the residual that a full
+      write removes.
+    - `beta` (..., T) float64: Write gate. Broadcasts against `alignment`.
 
-    Returns
-    -------
-    (..., T) float64
-        In [0, 1] exactly when ``0 <= beta * alignment <= 2``.
+    Returns (..., T) float64: In [0, 1] exactly when ``0 <= beta * alignment <= 2``.
     """
     a = as_float64("alignment", alignment, check_finite=False)
     b = as_float64("beta", beta, check_finite=False)
@@ -38,15 +32,9 @@ def token_loss(state: Any, key: Any, value: Any) -> Array:
 
     .. math:: f(S) = \tfrac12 \|S k - v\|^2
 
-    Parameters
-    ----------
-    state : (..., V, K)
-    key : (..., K)
-    value : (..., V)
+    - `state` (..., V, K), `key` (..., K), `value` (..., V)
 
-    Returns
-    -------
-    (...) float64
+    Returns (...) float64.
 
     Raises TypeError, ValueError: non-numeric or non-finite arguments, or feature dimensions that do not
     match.
@@ -74,19 +62,11 @@ def write(state: Any, key: Any, value: Any, preconditioner: Any, beta: Any = 1.0
 
     Erase with the key k, write with the scaled key d * k.
 
-    Parameters
-    ----------
-    state : (..., V, K)
-    key : (..., K)
-    value : (..., V)
-    preconditioner : (..., K)
-        d, the diagonal.
-    beta : (...)
-        Write gate, the step size.
+    - `state` (..., V, K), `key` (..., K), `value` (..., V)
+    - `preconditioner` (..., K): d, the diagonal.
+    - `beta` (...): Write gate, the step size.
 
-    Returns
-    -------
-    (..., V, K) float64
+    Returns (..., V, K) float64.
 
     Raises TypeError, ValueError: as :func:`token_loss`, and for a preconditioner that is not of length K.
     """
@@ -104,16 +84,10 @@ def surrogate(preconditioner: Any, squared_key: Any) -> Array:
 
     Convex, :math:`\|s\|^2`-smooth and self-bounding: :math:`\|\nabla\ell\|^2 = 2\|s\|^2 \ell`.
 
-    Parameters
-    ----------
-    preconditioner : (..., K)
-        d.
-    squared_key : (..., K)
-        s = k * k.
+    - `preconditioner` (..., K): d.
+    - `squared_key` (..., K): s = k * k.
 
-    Returns
-    -------
-    (...) float64
+    Returns (...) float64.
 
     Raises TypeError, ValueError: non-numeric or non-finite arguments, or lengths that do not match.
     """
@@ -138,14 +112,9 @@ def gram(keys: Any) -> Array:
 
     .. math:: G = \sum_t k_t k_t^\top
 
-    Parameters
-    ----------
-    keys : (..., T, K)
+    - `keys` (..., T, K)
 
-    Returns
-    -------
-    (..., K, K) float64
-        Symmetric to the last bit, positive semi-definite up to rounding.
+    Returns (..., K, K) float64: Symmetric to the last bit, positive semi-definite up to rounding.
 
     Raises TypeError, ValueError: non-numeric or non-finite keys, or fewer than two axes.
     """
@@ -159,15 +128,9 @@ def context_loss(state: Any, keys: Any, values: Any) -> Array:
 
     .. math:: F(S) = \tfrac12 \sum_t \|S k_t - v_t\|^2
 
-    Parameters
-    ----------
-    state : (..., V, K)
-    keys : (..., T, K)
-    values : (..., T, V)
+    - `state` (..., V, K), `keys` (..., T, K), `values` (..., T, V)
 
-    Returns
-    -------
-    (...) float64
+    Returns (...) float64.
 
     Raises TypeError, ValueError: non-numeric or non-finite arguments, or shapes that do not match.
     """
@@ -196,15 +159,9 @@ def context_minimizer(keys: Any, values: Any) -> Array:
     It is computed from the singular values of the keys, not of G, whose condition number is the
     square. Singular values below ``max(T, K) * eps`` of the largest count as zero.
 
-    Parameters
-    ----------
-    keys : (..., T, K)
-    values : (..., T, V)
+    - `keys` (..., T, K), `values` (..., T, V)
 
-    Returns
-    -------
-    (..., V, K) float64
-        Zero for an empty context.
+    Returns (..., V, K) float64: Zero for an empty context.
 
     Raises TypeError, ValueError: non-numeric or non-finite arguments, or different numbers of tokens.
     """

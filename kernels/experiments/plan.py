@@ -22,17 +22,10 @@ FIRST_TEST_SEED = 8
 class TrainingPlan(RunPlan):
     """A recall experiment; fields of `RunPlan`, and
 
-    Parameters
-    ----------
-    task : RecallTask
-    size : ModelSize
-    validation, test, captured : int
-        Sequences of each cell that are validated on, tested on, and whose activations are kept.
+    - `validation`, `test`, `captured`: Sequences of each cell that are validated on, tested on, and whose activations
+      are kept.
 
-    Raises
-    ------
-    ValueError
-        As `RunPlan`, and for sizes that do not fit each other.
+    Raises ValueError: as `RunPlan`, and for sizes that do not fit each other.
     """
 
     known_models: ClassVar[tuple[str, ...]] = ALL_MODELS

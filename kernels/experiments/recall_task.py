@@ -58,23 +58,13 @@ class Batch(NamedTuple):
 class RecallTask:
     """Sizes of the task.
 
-    Parameters
-    ----------
-    keys : int
-        Key tokens of each statistic.
-    values : int
-        Value tokens, a multiple of 3.
-    pairs : tuple of int
-        Pairs P of a context, of which each batch has one number; even.
-    repeats : tuple of int
-        How often a context is read: 1 and 2 are "read once" and "read twice".
-    features : int
-        Size of the key vectors.
+    - `keys`: Key tokens of each statistic.
+    - `values`: Value tokens, a multiple of 3.
+    - `pairs`: Pairs P of a context, of which each batch has one number; even.
+    - `repeats`: How often a context is read: 1 and 2 are "read once" and "read twice".
+    - `features`: Size of the key vectors.
 
-    Raises
-    ------
-    ValueError
-        More pairs than distinct keys, or sizes that cannot be split as described.
+    Raises ValueError: more pairs than distinct keys, or sizes that cannot be split as described.
     """
 
     keys: int = 64

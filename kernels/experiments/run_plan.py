@@ -34,30 +34,17 @@ class PlannedRun(NamedTuple):
 class RunPlan:
     """Every model, tuned on the same grid, then trained from the same seeds on the same data.
 
-    Parameters
-    ----------
-    preset : str
-    models : tuple of str
-    learning_rates : tuple of float
-    tuning : int
-        Seeds that every learning rate is tried with.
-    seeds : tuple of int
-    steps, batch : int
-        Optimizer steps of a run, and sequences of a step.
-    warm_up : float
-        Share of the steps in which the learning rate rises; after it half a cosine.
-    betas, weight_decay : of AdamW
-    clip_norm : float
-        Norm that gradients are clipped to.
+    - `tuning`: Seeds that every learning rate is tried with.
+    - `steps`, `batch`: Optimizer steps of a run, and sequences of a step.
+    - `warm_up`: Share of the steps in which the learning rate rises; after it half a cosine.
+    - `betas`, `weight_decay`: of AdamW
+    - `clip_norm`: Norm that gradients are clipped to.
 
     - `known_models`, `positive`: The models there are, and fields that must be positive.
     - `free`: Fields that no single run depends on, so that they may change in a folder.
     - `lesson_module`: Builds, feeds and judges the models of a plan: `lesson`.
 
-    Raises
-    ------
-    ValueError
-        For unknown models, repeated or missing entries, or numbers out of range.
+    Raises ValueError: for unknown models, repeated or missing entries, or numbers out of range.
     """
 
     known_models: ClassVar[tuple[str, ...]] = ()

@@ -43,10 +43,7 @@ class LayerCache:
     def reorder(self, index: Tensor) -> Self:
         """Let sequence i go on from what was sequence index[i], as beam search does; N becomes len(index).
 
-        Parameters
-        ----------
-        index : [M] int32 or int64
-            Rows to keep, in order and repeated at will.
+        - `index` [M] int32 or int64: Rows to keep, in order and repeated at will.
         """
         return self._take(self, lambda x: x.index_select(0, index.to(x.device)))
 

@@ -66,18 +66,12 @@ class ShortConvolution(nn.Conv1d):
     ) -> tuple[Tensor, Tensor]:
         """Filter x [B, T, D], or with `packed` sequences in one row, and return y of that shape with the next tails.
 
-        Parameters
-        ----------
-        x : [B, T, D]
-        tail : [N, reach, D] or None
-            N is B, or the number of packed sequences; None is zeros.
-        packed : Packing or None
-            From `packing` with this `reach`.
+        - `x` [B, T, D]
+        - `tail` [N, reach, D] or None: N is B, or the number of packed sequences; None is zeros.
+        - `packed`: From `packing` with this `reach`.
 
-        Returns
-        -------
-        (y [B, T, D], [N, reach, D])
-            Packed, as many tails as `packed` has. They may be views of a buffer of all T inputs.
+        Returns (y [B, T, D], [N, reach, D]): Packed, as many tails as `packed` has. They may be views of a buffer of
+        all T inputs.
         """
         if tail is None:
             sequences = x.shape[0] if packed is None else len(packed.tails) // self.reach

@@ -33,24 +33,17 @@ class OnlineScaledGatedDeltaNet(OnlineScaledDeltaNet):
     so that its checkpoints load with ``strict=False``, d_1 and the forgetting of d being what they lack. With
     ``d_min = d_max = 1`` it is that layer.
 
-    Parameters
-    ----------
-    hidden_size, expand_v, head_dim, num_heads, num_v_heads
-        As in flash-linear-attention: K is `head_dim`, V is `head_dim` times `expand_v`, both at most 256.
-    mode, use_gate, use_short_conv, allow_neg_eigval, conv_size, conv_bias, norm_eps
-        Likewise.
-    forgetting : {"none", "learned", "state"}
-        Whether d forgets nothing, by a gate of its own for each token and head, which starts at 0.999, or by that of
-        the memory.
-    anchored, learnable_preconditioner, eta, d_min, d_max, normalize_feedback
-        As in `OnlineScaledDeltaNet`.
-    beta_aware : bool
-        Feedback beta_t (1 - beta_t <d_t, k_t * k_t>), of value heads that share d the mean.
+    - `hidden_size`, `expand_v`, `head_dim`, `num_heads`, `num_v_heads`: As in flash-linear-attention: K is
+      `head_dim`, V is `head_dim` times `expand_v`, both at most 256.
+    - `mode`, `use_gate`, `use_short_conv`, `allow_neg_eigval`, `conv_size`, `conv_bias`, `norm_eps`: Likewise.
+    - `forgetting`, {"none", "learned", "state"}: Whether d forgets nothing, by a gate of its own for each token and
+      head, which starts at 0.999, or by that of the memory.
+    - `anchored`, `learnable_preconditioner`, `eta`, `d_min`, `d_max`, `normalize_feedback`: As in
+      `OnlineScaledDeltaNet`.
+    - `beta_aware`: Feedback beta_t (1 - beta_t <d_t, k_t * k_t>), of value heads that share d the mean.
 
-    Attributes
-    ----------
-    A_log, dt_bias : [HV] parameters
-        A and b; marked as `initial_preconditioner` is, and put back by `reset_parameters`.
+    - `A_log`, `dt_bias` [HV] parameters: A and b; marked as `initial_preconditioner` is, and put back by
+      `reset_parameters`.
 
     Raises ValueError, TypeError: naming the argument, what was expected and what came.
     """
@@ -129,12 +122,8 @@ class OnlineScaledKDA(OnlineScaledGatedDeltaNet):
     gate that is a sigmoid of such a projection. Parameters have the names and shapes of flash-linear-attention's
     KimiDeltaAttention.
 
-    Parameters
-    ----------
-    lower_bound : float or None
-        Log gates are then `lower_bound` times a sigmoid, at least that.
-    others
-        As in `OnlineScaledGatedDeltaNet`; there is always an output gate.
+    - `lower_bound`: Log gates are then `lower_bound` times a sigmoid, at least that.
+    - `others`: As in `OnlineScaledGatedDeltaNet`; there is always an output gate.
     """
 
     form: ClassVar[Form] = "oskda"

@@ -49,37 +49,25 @@ class OnlineScaledDeltaNet(MarkedModule):
     checkpoints load with ``strict=False``. Without forgetting and with d_1 = 1 the keys, being of unit length, leave d
     at one: the layer then is DeltaNet but for rounding (T15), until d_1 is trained.
 
-    Parameters
-    ----------
-    hidden_size : int
-        Features D of the input and the output.
-    num_heads : int
-        H of queries, keys and preconditioners; must divide the features of the keys.
-    num_v_heads : int or None
-        HV of values, memories and write gates: H, or a multiple of it; must divide the features of the values.
-    expand_k, expand_v : float
-        Features of all keys and of all values over D.
-    head_k_dim, head_v_dim : int or None
-        K and V of one head, in place of `expand_k` and `expand_v`; at most 256.
-    mode : {"chunk", "fused_recurrent"}
-        Operator of calls that need a gradient or are longer than 64 tokens; others take the recurrent one anyway.
-    use_short_conv, conv_size, conv_bias
-        Causal convolutions on q, k and v.
-    allow_neg_eigval : bool
-        Gate beta in (0, 2) instead of (0, 1).
-    use_forget_gate : bool
-        Learn gamma_t per token and head, starting at 0.999; otherwise nothing is forgotten.
-    anchored : bool
-        Forget towards c = d_1 instead of c = 0, which has no bias (T13); has an effect only with the forget gate.
-    learnable_preconditioner : bool
-        Train d_1 [H, K], which starts at ones.
-    eta, d_min, d_max, normalize_feedback, beta_aware
-        The calibrate rule, by default the setting `bounded`; ``**SETTINGS["historic"]._asdict()`` of
-        `osdn_kernels.boundary.rule` is the other. d_1 is clipped to the box as well. ``d_min = d_max = 1`` is DeltaNet.
-    use_gate : bool
-        Multiply the normalised output by SiLU of a projection.
-    norm_eps : float
-        Epsilon of the output norm.
+    - `hidden_size`: Features D of the input and the output.
+    - `num_heads`: H of queries, keys and preconditioners; must divide the features of the keys.
+    - `num_v_heads`: HV of values, memories and write gates: H, or a multiple of it; must divide the features of the
+      values.
+    - `expand_k`, `expand_v`: Features of all keys and of all values over D.
+    - `head_k_dim`, `head_v_dim`: K and V of one head, in place of `expand_k` and `expand_v`; at most 256.
+    - `mode`, {"chunk", "fused_recurrent"}: Operator of calls that need a gradient or are longer than 64 tokens;
+      others take the recurrent one anyway.
+    - `use_short_conv`, `conv_size`, `conv_bias`: Causal convolutions on q, k and v.
+    - `allow_neg_eigval`: Gate beta in (0, 2) instead of (0, 1).
+    - `use_forget_gate`: Learn gamma_t per token and head, starting at 0.999; otherwise nothing is forgotten.
+    - `anchored`: Forget towards c = d_1 instead of c = 0, which has no bias (T13); has an effect only with the forget
+      gate.
+    - `learnable_preconditioner`: Train d_1 [H, K], which starts at ones.
+    - `eta`, `d_min`, `d_max`, `normalize_feedback`, `beta_aware`: The calibrate rule, by default the setting
+      `bounded`; ``**SETTINGS["historic"]._asdict()`` of `osdn_kernels.boundary.rule` is the other. d_1 is clipped to
+      the box as well. ``d_min = d_max = 1`` is DeltaNet.
+    - `use_gate`: Multiply the normalised output by SiLU of a projection.
+    - `norm_eps`: Epsilon of the output norm.
 
     - `initial_preconditioner`, [H, K] parameter: d_1. Marked, like the forgetting bias, to be left alone by weight
       decay and generic initialisers, and put back by `reset_parameters`, which the latter call.
@@ -180,32 +168,23 @@ class OnlineScaledDeltaNet(MarkedModule):
     ) -> tuple[Any, ...]:
         """Mix the tokens of each sequence, causally.
 
-        Parameters
-        ----------
-        hidden_states : [B, T, D]
-        attention_mask : [B, T] or longer, bool or integer, or None
-            False or zero where a token is padding, on either side; of a longer mask the last T columns count. Padding
-            is left out of the computation and its outputs are zero. Reading it waits for the device.
-        cache : LayerCache or None
-            Past to start from, updated to where this call ends.
-        use_cache : bool
-            Begin a cache where none is given.
-        cu_seqlens : [N + 1] int32 or int64 or None
-            Bounds of sequences packed into one row (B = 1).
-        state_indices : [N] int32 or int64 or None
-            The rows of `cache` that this call continues, of one that has more of them (`new_cache`); below 0 none. For
-            inference, and without `attention_mask`.
-        cp_group : torch.distributed.ProcessGroup or None
-            Ranks over which the tokens of each sequence are spread (`osdn_kernels.parallel.context_parallel`); tokens,
-            mask and `cu_seqlens` are those of this rank, `cache` is the same on every rank before and after.
-        return_intermediate_states : bool
-            Also return a cache of what stands before each chunk of 64 tokens, of all sequences in order, padding left
-            out: ``cache.take(rows)`` starts others with that prefix, with the bits of this call where that call asks
-            for the same. Waits for the device without `cu_seqlens`; not with `cp_group`.
+        - `hidden_states` [B, T, D]
+        - `attention_mask` [B, T] or longer, bool or integer, or None: False or zero where a token is padding, on
+          either side; of a longer mask the last T columns count. Padding is left out of the computation and its
+          outputs are zero. Reading it waits for the device.
+        - `cache`: Past to start from, updated to where this call ends.
+        - `use_cache`: Begin a cache where none is given.
+        - `cu_seqlens` [N + 1] int32 or int64 or None: Bounds of sequences packed into one row (B = 1).
+        - `state_indices` [N] int32 or int64 or None: The rows of `cache` that this call continues, of one that has
+          more of them (`new_cache`); below 0 none. For inference, and without `attention_mask`.
+        - `cp_group`, torch.distributed.ProcessGroup or None: Ranks over which the tokens of each sequence are spread
+          (`osdn_kernels.parallel.context_parallel`); tokens, mask and `cu_seqlens` are those of this rank, `cache` is
+          the same on every rank before and after.
+        - `return_intermediate_states`: Also return a cache of what stands before each chunk of 64 tokens, of all
+          sequences in order, padding left out: ``cache.take(rows)`` starts others with that prefix, with the bits of
+          this call where that call asks for the same. Waits for the device without `cu_seqlens`; not with `cp_group`.
 
-        Returns
-        -------
-        (o [B, T, D], LayerCache or None), and a LayerCache with `return_intermediate_states`
+        Returns (o [B, T, D], LayerCache or None), and a LayerCache with `return_intermediate_states`.
 
         Raises ValueError, TypeError: shapes that do not fit, `attention_mask` together with `cu_seqlens`,
         wrong bounds, a cache of another number of sequences or that is none, or one in a call that the

@@ -13,11 +13,7 @@ CACHE_NAME = "cache" if "cache" in CausalLMOutputWithPast.__annotations__ else "
 class OsdnCache(Cache):
     """The past of N sequences in all layers; its size does not grow with their length.
 
-    Attributes
-    ----------
-    layers : list of LayerCache
-    seen : int
-        Tokens that have been passed on, padding included.
+    - `seen`: Tokens that have been passed on, padding included.
     """
 
     is_compileable, is_croppable = False, False

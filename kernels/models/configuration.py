@@ -35,18 +35,14 @@ NEEDED: dict[str, tuple[Any, ...]] = {
 class OsdnConfig(PreTrainedConfig):
     """Configuration of `OsdnModel`; names and defaults are flash-linear-attention's, and those of the layer.
 
-    Attributes
-    ----------
-    form : {"osdn", "osgdn", "oskda"}
-        The layers: `OnlineScaledDeltaNet`, `OnlineScaledGatedDeltaNet` or `OnlineScaledKDA`.
-    attn_mode, hidden_size, num_heads, num_v_heads, expand_k, ..., norm_eps
-        Arguments of the layer, whose `mode` is called `attn_mode` here; None is its default. Those of another layer
-        have no effect.
-    hidden_ratio, intermediate_size : number, int or None
-        Features of the SwiGLU between two projections; by default 2/3 of `hidden_ratio` times `hidden_size`, rounded up
-        to a multiple of 256.
-    num_hidden_layers, vocab_size, initializer_range, use_cache, tie_word_embeddings, *_token_id
-        As in transformers.
+    - `form`, {"osdn", "osgdn", "oskda"}: The layers: `OnlineScaledDeltaNet`, `OnlineScaledGatedDeltaNet` or
+      `OnlineScaledKDA`.
+    - `attn_mode`, `hidden_size`, `num_heads`, `num_v_heads`, `expand_k`, `...`, `norm_eps`: Arguments of the layer,
+      whose `mode` is called `attn_mode` here; None is its default. Those of another layer have no effect.
+    - `hidden_ratio`, `intermediate_size`, number, int or None: Features of the SwiGLU between two projections; by
+      default 2/3 of `hidden_ratio` times `hidden_size`, rounded up to a multiple of 256.
+    - `num_hidden_layers`, `vocab_size`, `initializer_range`, `use_cache`, `tie_word_embeddings`, `*_token_id`: As in
+      transformers.
     """
 
     model_type = "osdn"
@@ -110,15 +106,9 @@ class OsdnConfig(PreTrainedConfig):
         d is pinned at 1 (``d_min = d_max = 1``), so that the model computes what it did; other `options`, say
         ``d_min=2/3, d_max=3/2``, let it learn from there.
 
-        Parameters
-        ----------
-        folder : str
-            Where its ``config.json`` is, or what else transformers takes.
+        - `folder`: Where its ``config.json`` is, or what else transformers takes.
 
-        Raises
-        ------
-        ValueError
-            It is of another kind, or has what ours have not, which is named.
+        Raises ValueError: it is of another kind, or has what ours have not, which is named.
         """
         given, _ = cls.get_config_dict(folder)
         kind = given.get("model_type")

@@ -108,25 +108,18 @@ class OsdnModel(OsdnPreTrainedModel):
     ) -> BaseModelOutputWithPast:
         """Hidden states of the tokens of each sequence.
 
-        Parameters
-        ----------
-        input_ids : [B, T] integers, or `inputs_embeds` [B, T, D] in their place
-        attention_mask : [B, T] or longer, bool or integer, or None
-            False or zero where a token is padding, on either side; of a longer mask the last T columns count.
-        past_key_values : OsdnCache or None
-            Past to start from, updated to where this call ends; newer transformers call it `cache`, and so may you.
-        use_cache : bool or None
-            Begin a cache where none is given; None: what the configuration says, but never in training.
-        cu_seqlens : [N + 1] int32 or int64 or None
-            Bounds of sequences packed into one row (B = 1).
-        cp_group : torch.distributed.ProcessGroup or None
-            Ranks over which the tokens of each sequence are spread; see the layer.
+        - `input_ids` [B, T] integers, or `inputs_embeds` [B, T, D] in their place
+        - `attention_mask` [B, T] or longer, bool or integer, or None: False or zero where a token is padding, on
+          either side; of a longer mask the last T columns count.
+        - `past_key_values`: Past to start from, updated to where this call ends; newer transformers call it `cache`,
+          and so may you.
+        - `use_cache`: Begin a cache where none is given; None: what the configuration says, but never in training.
+        - `cu_seqlens` [N + 1] int32 or int64 or None: Bounds of sequences packed into one row (B = 1).
+        - `cp_group`, torch.distributed.ProcessGroup or None: Ranks over which the tokens of each sequence are spread;
+          see the layer.
 
-        Raises
-        ------
-        ValueError, TypeError
-            Both or none of `input_ids` and `inputs_embeds`; a past under gradient checkpointing, which would repeat a
-            call on it; and what the layer refuses.
+        Raises ValueError, TypeError: both or none of `input_ids` and `inputs_embeds`; a past under gradient
+        checkpointing, which would repeat a call on it; and what the layer refuses.
         """
         if (input_ids is None) == (inputs_embeds is None):
             refuse("input_ids", "either these or inputs_embeds", "both" if input_ids is not None else "none")
@@ -178,10 +171,8 @@ class OsdnForCausalLM(OsdnPreTrainedModel, GenerationMixin):
     def from_fla(cls, folder: str, dtype: torch.dtype | str = "auto", **options: Any) -> "OsdnForCausalLM":
         """A model of flash-linear-attention, computing what it did; see `OsdnConfig.from_fla`.
 
-        Raises
-        ------
-        ValueError
-            A weight that this model lacks, or one that it has and the checkpoint does not, d_1 and forgetting apart.
+        Raises ValueError: a weight that this model lacks, or one that it has and the checkpoint does not, d_1 and
+        forgetting apart.
         """
         config = OsdnConfig.from_fla(folder, **options)
         loaded, found = cls.from_pretrained(folder, config=config, dtype=dtype, output_loading_info=True)
@@ -213,17 +204,12 @@ class OsdnForCausalLM(OsdnPreTrainedModel, GenerationMixin):
     ) -> CausalLMOutputWithPast:
         """Logits [B, T, vocabulary] and, with `labels`, the mean loss of predicting each from the tokens before it.
 
-        Parameters
-        ----------
-        labels : [B, T] integers or None
-            Tokens to predict, not shifted; -100 where there is nothing to predict.
-        logits_to_keep : int or [M] integers
-            Of how many last tokens, or of which ones, logits are wanted; 0 for all.
-        **options
-            Of transformers' loss function, such as `num_items_in_batch`; `shift_labels` in the place of shifted labels,
-            which beside `cp_group` lie on another rank.
-        others
-            See `OsdnModel.forward`.
+        - `labels` [B, T] integers or None: Tokens to predict, not shifted; -100 where there is nothing to predict.
+        - `logits_to_keep`, int or [M] integers: Of how many last tokens, or of which ones, logits are wanted; 0 for
+          all.
+        - `**options`: Of transformers' loss function, such as `num_items_in_batch`; `shift_labels` in the place of
+          shifted labels, which beside `cp_group` lie on another rank.
+        - `others`: See `OsdnModel.forward`.
         """
         past = cache if past_key_values is None else past_key_values
         found = self.model(

@@ -38,23 +38,13 @@ def context_parallel(
     are exchanged, and the operator runs from S_r. Gradients come back through the transposed maps, and that of d by
     settling from the last rank to the first.
 
-    Parameters
-    ----------
-    operator : callable
-        With the arguments of `chunk_osdn` or of the gated forms.
-    cp_group : torch.distributed.ProcessGroup
-        NCCL or gloo. Every rank has to call, and to call backward.
+    - `operator`: With the arguments of `chunk_osdn` or of the gated forms.
+    - `cp_group`, torch.distributed.ProcessGroup: NCCL or gloo. Every rank has to call, and to call backward.
 
-    Returns
-    -------
-    callable
-        Gradients of what is the same on every rank are a part on each, to be summed. `check_values` also compares sizes
-        between ranks. `state_indices`, `return_trajectory` and `return_intermediate_states` are refused.
+    Gradients of what is the same on every rank are a part on each, to be summed. `check_values` also compares sizes
+    between ranks. `state_indices`, `return_trajectory` and `return_intermediate_states` are refused.
 
-    Raises
-    ------
-    ValueError
-        What the operator refuses; sizes that differ between ranks, on every one of them.
+    Raises ValueError: what the operator refuses; sizes that differ between ranks, on every one of them.
     """
     signature = inspect.signature(operator)
 

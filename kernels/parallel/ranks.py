@@ -47,22 +47,12 @@ def check_ranks(sizes: dict[str, int], like: Tensor, group: Any) -> None:
 def local_cu_seqlens(cu_seqlens: Tensor, length: int, cp_group: Any) -> Tensor:
     """Bounds of this rank's part of packed sequences, some of which may be empty here.
 
-    Parameters
-    ----------
-    cu_seqlens : [N + 1] int32 or int64
-        Bounds in the whole row, the same on every rank.
-    length : int
-        Tokens of this rank, which may differ from those of others.
+    - `cu_seqlens` [N + 1] int32 or int64: Bounds in the whole row, the same on every rank.
+    - `length`: Tokens of this rank, which may differ from those of others.
 
-    Returns
-    -------
-    [N + 1], same dtype
-        Sequence n of a rank goes on with sequence n of the rank before.
+    Returns [N + 1], same dtype: Sequence n of a rank goes on with sequence n of the rank before.
 
-    Raises
-    ------
-    ValueError
-        The bounds do not end where the tokens of all ranks do.
+    Raises ValueError: the bounds do not end where the tokens of all ranks do.
     """
     lengths = gather(torch.tensor(length, device=cu_seqlens.device), cp_group).tolist()
     if int(cu_seqlens[-1]) != sum(lengths):

@@ -19,18 +19,13 @@ def exchange_tails(
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """The last `reach` inputs before this rank's tokens, and before the token after those of all ranks.
 
-    Parameters
-    ----------
-    streams : sequence of [B, T, D] tensors
-        Inputs of this rank, D of each its own; T may be less than `reach`, or 0.
-    tails : sequence of [N, reach, D] tensors, or None
-        Before the first rank's tokens, the same on every rank; None is zeros.
-    cu_seqlens : [N + 1] integers or None
-        Bounds of this rank's part of packed sequences.
+    - `streams`, sequence of [B, T, D] tensors: Inputs of this rank, D of each its own; T may be less than `reach`, or
+      0.
+    - `tails`, sequence of [N, reach, D] tensors, or None: Before the first rank's tokens, the same on every rank;
+      None is zeros.
+    - `cu_seqlens` [N + 1] integers or None: Bounds of this rank's part of packed sequences.
 
-    Returns
-    -------
-    (tuple of [N, reach, D] tensors, the same)
+    Returns (tuple of [N, reach, D] tensors, the same).
     """
     sizes = [x.shape[2] for x in streams]
     x, tail = torch.cat(list(streams), 2), None if tails is None else torch.cat(list(tails), 2)

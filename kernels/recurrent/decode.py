@@ -218,9 +218,7 @@ def decode_step_(
     Raises ValueError, TypeError: an argument is wrong, or requires a gradient while gradients are enabled. Values are
     not read: g > 0 or a d outside its box go unseen.
 
-    Returns
-    -------
-    [B, T, HV, V] in v's dtype; `out` if given.
+    Returns [B, T, HV, V] in v's dtype; `out` if given.
     """
     if beta_aware is None:
         beta_aware = state_gate is not None

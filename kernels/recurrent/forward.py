@@ -25,18 +25,12 @@ class RecurrentOptions(NamedTuple):
 class RecurrentOutputs(NamedTuple):
     """What a run over all tokens leaves; the last three are what its gradient needs, None where not asked for.
 
-    Attributes
-    ----------
-    o : [B, T, H, V], v's dtype
-    state : [N, H, K, V] float32
-    preconditioner : [N, H, K] float32
-        d handed on by each sequence.
-    path : [B, T, H, K] float32 or None
-        d_t that each token was written with.
-    residual : [B, T, H, V] float32 or None
-        v_t - alpha_t H_{t-1}^T k_t.
-    gain : [B, T, H] float32 or None
-        u_t = eta w_t (f_t - m_t a_t), where f_t = m_t = 1 unless the feedback is beta-aware.
+    - `o` [B, T, H, V], v's dtype, `state` [N, H, K, V] float32
+    - `preconditioner` [N, H, K] float32: d handed on by each sequence.
+    - `path` [B, T, H, K] float32 or None: d_t that each token was written with.
+    - `residual` [B, T, H, V] float32 or None: v_t - alpha_t H_{t-1}^T k_t.
+    - `gain` [B, T, H] float32 or None: u_t = eta w_t (f_t - m_t a_t), where f_t = m_t = 1 unless the feedback is
+      beta-aware.
     """
 
     o: Tensor

@@ -20,29 +20,18 @@ POS_INF = flint.arb.pos_inf()
 class BoundCheck:
     """One bound on one stream under one rule.
 
-    Attributes
-    ----------
-    theorem, title, statement : str
-        The id in THEORY.md ("T5"), its name, and the inequality or identity in LaTeX.
-    stream, rule : str
-        What it was checked on.
-    index : tuple of int
-        Position on the leading axes (batch, head, seed).
-    outcome : "holds", "holds, vacuously", "violated", "not applicable" or "undecided"
-        Vacuously: no right side is proved to say more than what is known without it.
-    lhs, rhs : float or None
-        Both sides, for display; natural logarithms where `is_log`. None where not applicable.
-    log10_slack : float or None
-        log10(rhs / lhs): at least 0 where the bound holds, 0 where it is attained. None for identities and
-        where it holds vacuously.
-    method : str
-        How it was decided: exact rationals, ball arithmetic, or float64 with its rounding enclosure.
-    reason : str
-        The hypothesis that fails, with its value; why it stays undecided; or what makes it vacuous.
-    scope : str
-        What was covered: the whole trajectory, or which tokens.
-    key : str
-        That of the bound; "" for what is checked outside the registry.
+    - `theorem`, `title`, `statement`: The id in THEORY.md ("T5"), its name, and the inequality or identity in LaTeX.
+    - `stream`, `rule`: What it was checked on.
+    - `index`: Position on the leading axes (batch, head, seed).
+    - `outcome`, "holds", "holds, vacuously", "violated", "not applicable" or "undecided": Vacuously: no right side is
+      proved to say more than what is known without it.
+    - `lhs`, `rhs`: Both sides, for display; natural logarithms where `is_log`. None where not applicable.
+    - `log10_slack`: log10(rhs / lhs): at least 0 where the bound holds, 0 where it is attained. None for identities
+      and where it holds vacuously.
+    - `method`: How it was decided: exact rationals, ball arithmetic, or float64 with its rounding enclosure.
+    - `reason`: The hypothesis that fails, with its value; why it stays undecided; or what makes it vacuous.
+    - `scope`: What was covered: the whole trajectory, or which tokens.
+    - `key`: That of the bound; "" for what is checked outside the registry.
     """
 
     theorem: str

@@ -28,25 +28,13 @@ def check_bounds(
 ) -> list[BoundCheck]:
     """Every bound on every leading index of a trajectory.
 
-    Parameters
-    ----------
-    trajectory : Trajectory
-        Of a recurrence with the calibrate step. Small ones (T K <= 20,000) are enclosed whole in ball arithmetic,
-        larger ones by the float64 trajectory and its rounding error, and in balls where that leaves a bound open;
-        each verdict says which.
-    bounds : sequence of str, optional
-        Theorem ids, see `bound_ids`. Default: all.
-    rule_label : str
-        Name of the rule in the result.
+    - `trajectory`: Of a recurrence with the calibrate step. Small ones (T K <= 20,000) are enclosed whole in ball
+      arithmetic, larger ones by the float64 trajectory and its rounding error, and in balls where that leaves a bound
+      open; each verdict says which.
+    - `bounds`: Theorem ids, see `bound_ids`. Default: all.
+    - `rule_label`: Name of the rule in the result.
 
-    Returns
-    -------
-    list of BoundCheck
-
-    Raises
-    ------
-    ValueError
-        For an unknown id, or a trajectory without a calibrate step.
+    Raises ValueError: for an unknown id, or a trajectory without a calibrate step.
     """
     wanted = bound_ids() if bounds is None else tuple(bounds)
     unknown = [name for name in wanted if name not in bound_ids()]

@@ -17,20 +17,10 @@ from osdn_theory.streams.stream import Stream
 class CalibrationProblem:
     """One stream without leading axes, its rule resolved to plain arrays, and the float64 trajectory.
 
-    Attributes
-    ----------
-    stream : Stream
-    trajectory : Trajectory
-        The whole trajectory that this head was taken from.
-    index : tuple of int
-        Position on the leading axes.
-    rule_label : str
-    eta : float
-    gamma : (T,)
-    lower, upper, anchor, initial : (K,)
-        Box, c and d_1.
-    normalize_feedback, beta_aware : bool
-    epsilon : float
+    - `trajectory`: The whole trajectory that this head was taken from.
+    - `index`: Position on the leading axes.
+    - `gamma` (T,)
+    - `lower`, `upper`, `anchor`, `initial` (K,): Box, c and d_1.
     """
 
     stream: Stream
@@ -96,10 +86,7 @@ class CalibrationProblem:
 def problem(trajectory: Trajectory, index: tuple[int, ...], *, rule_label: str = "") -> CalibrationProblem:
     """The calibration problem at `index` of a trajectory's leading axes.
 
-    Raises
-    ------
-    ValueError
-        If the trajectory does not follow the calibrate step (its rule is None).
+    Raises ValueError: if the trajectory does not follow the calibrate step (its rule is None).
     """
     rule = trajectory.rule
     if rule is None:

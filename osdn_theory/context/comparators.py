@@ -23,18 +23,11 @@ def best_fixed_diagonal(features: Any, d_min: Any, d_max: Any, *, targets: Any =
     a box-constrained least squares, solved by SciPy's active-set method on the triangular factor of the
     features. Where the minimiser is not unique, one of them.
 
-    Parameters
-    ----------
-    features : (..., T, K)
-        x_t, the squared keys for instance.
-    d_min, d_max : (..., K) or scalar
-        The box; infinite sides are off, equal ones fix the coordinate.
-    targets : (..., T) or scalar
-        y_t.
+    - `features` (..., T, K): x_t, the squared keys for instance.
+    - `d_min`, `d_max` (..., K) or scalar: The box; infinite sides are off, equal ones fix the coordinate.
+    - `targets` (..., T) or scalar: y_t.
 
-    Returns
-    -------
-    (..., K) float64
+    Returns (..., K) float64.
 
     Raises TypeError, ValueError: non-numeric data, non-finite features or targets, an empty box, or shapes
     that do not match.
@@ -80,17 +73,10 @@ def context_contraction(gram: Any, preconditioner: Any) -> Array:
     ratio of the squared norms is at most the squared spectral norm, attained by X of rank one. A
     singular G is taken on its range.
 
-    Parameters
-    ----------
-    gram : (..., K, K)
-        G, symmetric positive semi-definite.
-    preconditioner : (..., K)
-        d.
+    - `gram` (..., K, K): G, symmetric positive semi-definite.
+    - `preconditioner` (..., K): d.
 
-    Returns
-    -------
-    (...) float64
-        Convex in d. Zero for G = 0.
+    Returns (...) float64: Convex in d. Zero for G = 0.
 
     Raises TypeError, ValueError: non-numeric or non-finite arguments, a Gram matrix that is not symmetric
     positive semi-definite, or shapes that do not match.
@@ -119,16 +105,10 @@ def best_context_diagonal(gram: Any, d_min: Any = 0.0, d_max: Any = np.inf) -> A
     The result is the best of these, the best scalar step and Jacobi's 1/diag(G): never worse than
     the last two, and optimal up to the tolerance of the smoothing.
 
-    Parameters
-    ----------
-    gram : (..., K, K)
-        G, symmetric positive semi-definite.
-    d_min, d_max : (..., K) or scalar
-        The box, not below zero. Default: no box but the sign.
+    - `gram` (..., K, K): G, symmetric positive semi-definite.
+    - `d_min`, `d_max` (..., K) or scalar: The box, not below zero. Default: no box but the sign.
 
-    Returns
-    -------
-    (..., K) float64
+    Returns (..., K) float64.
 
     Raises TypeError, ValueError: as :func:`context_contraction`, an empty box, or one that reaches below
     zero.

@@ -96,21 +96,12 @@ def conditioned_keys(
 
     .. math:: G = Q\,\mathrm{Diag}(\lambda)\,Q^\top, \qquad \lambda_i = L \kappa^{-(i-1)/(K-1)}
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    condition : float >= 1
-        kappa.
-    key_dim : int >= 1
-        K.
-    rotate : bool
-        Q uniform among the orthogonal matrices; otherwise the identity, and G exactly diagonal.
-    smoothness : float > 0
-        L.
+    - `condition`, float >= 1: kappa.
+    - `key_dim`, int >= 1: K.
+    - `rotate`: Q uniform among the orthogonal matrices; otherwise the identity, and G exactly diagonal.
+    - `smoothness`, float > 0: L.
 
-    Returns
-    -------
-    (K, K) float64
+    Returns (K, K) float64.
 
     Raises ValueError: for parameters out of range.
     """
@@ -143,17 +134,11 @@ def convergence_rates(
 
     The keys are :func:`conditioned_keys` with L = 1; the values are normal, and S_1 = 0.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    condition : float >= 1
-        kappa, of the Gram matrix.
-    key_dim, value_dim : int >= 1
-        K, V.
-    steps : int >= 0
-        J.
-    rotate, rules, eta, start
-        `rotate` as in :func:`conditioned_keys`, the others as in :func:`context_convergence`.
+    - `condition`, float >= 1: kappa, of the Gram matrix.
+    - `key_dim`, `value_dim`, int >= 1: K, V.
+    - `steps`, int >= 0: J.
+    - `rotate`, `rules`, `eta`, `start`: `rotate` as in :func:`conditioned_keys`, the others as in
+      :func:`context_convergence`.
 
     Raises ValueError: for parameters out of range.
     """
@@ -174,20 +159,15 @@ def context_convergence(
 ) -> ConvergenceData:
     r"""Suboptimality against steps on one given context, from S_1 = 0 (T9, T10).
 
-    Parameters
-    ----------
-    keys : (T, K)
-    values : (T, V)
-    steps : int >= 0
-    rules : names among "gradient", "best_fixed_diagonal", "diagonal", "full", "newton"
-        In the order of the curves.
-    eta : float, optional
-        Step of both OSDN rules; default 1/(2 L^2).
-    start : "inverse_smoothness" or "zero"
-        P_1 of both OSDN rules. From I/L the first step is the gradient step, and
-        :math:`C = \sum_i (L/\lambda_i - 1)^2`; from zero the first step stands still, and
-        :math:`C = \sum_i (L/\lambda_i)^2`. Either way about :math:`\kappa^2`: the bound against right-Newton
-        is vacuous for that many steps, and the data says so.
+    - `keys` (T, K), `values` (T, V)
+    - `steps`: int >= 0
+    - `rules`, names among "gradient", "best_fixed_diagonal", "diagonal", "full", "newton": In the order of the
+      curves.
+    - `eta`: Step of both OSDN rules; default 1/(2 L^2).
+    - `start`, "inverse_smoothness" or "zero": P_1 of both OSDN rules. From I/L the first step is the gradient step,
+      and :math:`C = \sum_i (L/\lambda_i - 1)^2`; from zero the first step stands still, and
+      :math:`C = \sum_i (L/\lambda_i)^2`. Either way about :math:`\kappa^2`: the bound against right-Newton is vacuous
+      for that many steps, and the data says so.
 
     Raises TypeError, ValueError: non-numeric or non-finite arrays, more than one context, unknown rules,
     parameters out of range.

@@ -36,15 +36,9 @@ def load_context(
     whose factor then stands for the keys. ``.npz`` and ``.safetensors`` hold captured activations, see
     :func:`osdn_theory.streams.load_activations`, or one matrix.
 
-    Parameters
-    ----------
-    path : path
-    layer : str or int, optional
-        Of activations; default the first.
-    head : (batch, head), optional
-        Of activations; default the first.
-    gram : bool
-        The file holds a Gram matrix (K, K), symmetric and positive semi-definite.
+    - `layer`, str or int: Of activations; default the first.
+    - `head` (batch, head): Of activations; default the first.
+    - `gram`: The file holds a Gram matrix (K, K), symmetric and positive semi-definite.
 
     Raises FileNotFoundError: no such file, or a folder.
     Raises TypeError, ValueError: another format; no matrix, or one that is empty, zero, not finite or not

@@ -82,18 +82,11 @@ def context_ratio(
 
     .. math:: \rho_S(P) = \frac{F(S - \nabla F(S) P) - F^*}{F(S) - F^*}
 
-    Parameters
-    ----------
-    state : (..., V, K)
-    preconditioner : (..., K) if `form` is "diagonal", (..., K, K) if "full"
-    keys : (..., T, K)
-    values : (..., T, V)
-    form : "diagonal" or "full"
+    - `state` (..., V, K), `preconditioner` (..., K) if `form` is "diagonal", (..., K, K) if "full", `keys` (..., T,
+      K), `values` (..., T, V)
+    - `form`: "diagonal" or "full"
 
-    Returns
-    -------
-    (...) float64
-        NaN where the state is a minimiser already.
+    Returns (...) float64: NaN where the state is a minimiser already.
 
     Raises TypeError, ValueError: non-numeric or non-finite arguments, or shapes that do not match.
     """
@@ -155,22 +148,14 @@ def context_osdn(
 
     .. math:: S_{j+1} = S_j - \nabla F(S_j) P_j, \qquad P_{j+1} = P_j - \eta \nabla\rho_{S_j}(P_j)
 
-    Parameters
-    ----------
-    keys : (..., T, K)
-    values : (..., T, V)
-    steps : int >= 0
-        J.
-    form : "diagonal" or "full"
-        The class of preconditioners.
-    eta : (...), optional
-        Default 1/(2 L^2), the step of T10.
-    smoothness : (...), optional
-        L. Default the largest eigenvalue of the Gram matrix; T10 holds for that and anything above.
-    initial_state : (..., V, K), optional
-        S_1. Default zero.
-    initial_preconditioner : (..., K) or (..., K, K) as `form` says, optional
-        P_1. Default I/L, so that the first step is the plain gradient step.
+    - `keys` (..., T, K), `values` (..., T, V)
+    - `steps`, int >= 0: J.
+    - `form`, "diagonal" or "full": The class of preconditioners.
+    - `eta` (...): Default 1/(2 L^2), the step of T10.
+    - `smoothness` (...): L. Default the largest eigenvalue of the Gram matrix; T10 holds for that and anything above.
+    - `initial_state` (..., V, K): S_1. Default zero.
+    - `initial_preconditioner` (..., K) or (..., K, K) as `form` says: P_1. Default I/L, so that the first step is the
+      plain gradient step.
 
     Raises TypeError, ValueError: non-numeric or non-finite arguments, shapes that do not match, a negative
     step or number of steps, or iterates that overflow because `eta` is too large.
@@ -199,14 +184,11 @@ def gradient_descent(
 ) -> ContextTrajectory:
     r"""Plain gradient steps on the context, P = step * I: DeltaNet's counterpart.
 
-    Parameters
-    ----------
-    keys : (..., T, K)
-    values : (..., T, V)
-    steps : int >= 0
-    step : "inverse_smoothness", "best", or (...)
-        1/L; 2/(L + smallest non-zero eigenvalue), the best constant step in the worst case; or given.
-    initial_state : (..., V, K), optional
+    - `keys` (..., T, K), `values` (..., T, V)
+    - `steps`: int >= 0
+    - `step`, "inverse_smoothness", "best", or (...): 1/L; 2/(L + smallest non-zero eigenvalue), the best constant
+      step in the worst case; or given.
+    - `initial_state` (..., V, K)
 
     Raises TypeError, ValueError: as :func:`context_osdn`.
     """

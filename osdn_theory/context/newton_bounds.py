@@ -21,16 +21,10 @@ def vacuous_until(run: ContextTrajectory) -> Array:
     The bound (C/T)^T says nothing until T > C, whence the name. From P_1 = I/L, C is about the square
     of the condition number of G.
 
-    Parameters
-    ----------
-    run : ContextTrajectory
-        Of the form "diagonal" or "full".
+    - `run`: Of the form "diagonal" or "full".
 
-    Returns
-    -------
-    (...) float64
-        In steps. NaN where the theorem does not apply: for a diagonal form where G is not exactly
-        diagonal, and for eta outside (0, 1/L^2).
+    Returns (...) float64: In steps. NaN where the theorem does not apply: for a diagonal form where G is not exactly
+    diagonal, and for eta outside (0, 1/L^2).
 
     Raises ValueError: for a run with a fixed preconditioner.
     """
@@ -47,15 +41,9 @@ def newton_bound(run: ContextTrajectory) -> Array:
 
     with C from :func:`vacuous_until`, which covers every step below 1/L^2.
 
-    Parameters
-    ----------
-    run : ContextTrajectory
-        Of the form "diagonal" or "full".
+    - `run`: Of the form "diagonal" or "full".
 
-    Returns
-    -------
-    (..., J+1) float64
-        NaN after T = 0 where the theorem does not apply.
+    Returns (..., J+1) float64: NaN after T = 0 where the theorem does not apply.
 
     Raises ValueError: as :func:`vacuous_until`.
     """
@@ -68,16 +56,9 @@ def comparator_ratios(run: ContextTrajectory, comparator: Any) -> Array:
 
     .. math:: \rho_j(U) = \frac{F(S_j - \nabla F(S_j) U) - F^*}{F(S_j) - F^*}
 
-    Parameters
-    ----------
-    run : ContextTrajectory
-    comparator : (..., K) or (..., K, K)
-        U, of the same form as the preconditioners of the run.
+    - `comparator` (..., K) or (..., K, K): U, of the same form as the preconditioners of the run.
 
-    Returns
-    -------
-    (..., J) float64
-        NaN where F(S_j) = F*.
+    Returns (..., J) float64: NaN where F(S_j) = F*.
 
     Raises TypeError, ValueError: non-numeric or non-finite comparator, or a shape that does not match.
     """
@@ -108,18 +89,11 @@ def agnostic_ratio_sum(run: ContextTrajectory, comparator: Any, *, argument: Arg
 
     never above the first, and equal to T10 where A = 0.
 
-    Parameters
-    ----------
-    run : ContextTrajectory
-        Of the form "diagonal" or "full".
-    comparator : (..., K) or (..., K, K)
-        U, of the same form.
-    argument : "quadratic" or "convex"
+    - `run`: Of the form "diagonal" or "full".
+    - `comparator` (..., K) or (..., K, K): U, of the same form.
+    - `argument`: "quadratic" or "convex"
 
-    Returns
-    -------
-    (..., J) float64
-        For the first T = 1 ... J steps. NaN where the step is too large for the argument.
+    Returns (..., J) float64: For the first T = 1 ... J steps. NaN where the step is too large for the argument.
 
     Raises TypeError, ValueError: as :func:`comparator_ratios` and :func:`vacuous_until`.
     """

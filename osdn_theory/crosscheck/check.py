@@ -67,42 +67,26 @@ def crosscheck(
     and d where the kernel returns no trajectory, are seen at `cuts` prefixes. Everything is held against the running
     error bounds of T18; gradients, and memories that decay, against stated allowances.
 
-    Parameters
-    ----------
-    kernel : name, ``"module:function"``, callable, or Adapter
-        See `osdn_theory.crosscheck.kernel.adapters.adapt` for what is taken from a signature.
-    stream : Stream
-        At most two leading axes (batch, head).
-    rule : CalibrationRule
-        Not read by kernels that do not calibrate.
-    rule_label : str
-        Its name in the result.
-    dtype : "float32", "bfloat16" or "float16"
-    device : str, optional
-        Default: a GPU where torch has one and Triton's interpreter is off, else the CPU.
-    scale : float
-        Factor of the read.
-    initial_state : (B, H, V, K), optional
-    tokens : int, optional
-        Only the first ones.
-    gradients : bool
-        Compare all gradients with those of `reference` in float64.
-    reference : name, callable or Adapter
-        Differentiable by autograd, float64.
-    model : KernelModel, optional
-        The rounding that the kernel is held to. Default: float32 sums in its order of operations.
-    cuts : int
-        Prefixes at which states are seen, evenly spaced in the logarithm.
-    copies : int >= 1
-        Repeat the batch so often, for a grid of another size. Every copy has the same exact result; of each number the
-        copy that differs most from the first is compared.
-    group : int >= 1
-        How many heads of the stream in a row share their queries, keys, forgetting and d_1, those of the first, which
-        the kernel is given once (grouped heads); gradients are not compared then.
-    configuration : str
-        Label of the configuration that is running.
-    options
-        Passed to the kernel in every call, ``chunk_size=32`` for instance.
+    - `kernel`, name, ``"module:function"``, callable, or Adapter: See `osdn_theory.crosscheck.kernel.adapters.adapt`
+      for what is taken from a signature.
+    - `stream`: At most two leading axes (batch, head).
+    - `rule`: Not read by kernels that do not calibrate.
+    - `rule_label`: Its name in the result.
+    - `dtype`: "float32", "bfloat16" or "float16"
+    - `device`: Default: a GPU where torch has one and Triton's interpreter is off, else the CPU.
+    - `scale`: Factor of the read.
+    - `initial_state` (B, H, V, K)
+    - `tokens`: Only the first ones.
+    - `gradients`: Compare all gradients with those of `reference` in float64.
+    - `reference`, name, callable or Adapter: Differentiable by autograd, float64.
+    - `model`: The rounding that the kernel is held to. Default: float32 sums in its order of operations.
+    - `cuts`: Prefixes at which states are seen, evenly spaced in the logarithm.
+    - `copies`, int >= 1: Repeat the batch so often, for a grid of another size. Every copy has the same exact result;
+      of each number the copy that differs most from the first is compared.
+    - `group`, int >= 1: How many heads of the stream in a row share their queries, keys, forgetting and d_1, those of
+      the first, which the kernel is given once (grouped heads); gradients are not compared then.
+    - `configuration`: Label of the configuration that is running.
+    - `options`: Passed to the kernel in every call, ``chunk_size=32`` for instance.
 
     Raises TypeError, ValueError: a kernel that cannot be resolved or called, a stream or a rule that it has
     no arguments for.

@@ -38,14 +38,9 @@ CHECKED_TOKENS = 128
 def measure_layers(folder: Path) -> None:
     """Measure a finished test run: ``measures.json`` from ``result.json`` and its activations.
 
-    Raises
-    ------
-    FileNotFoundError
-        No result or no activations.
-    ValueError
-        A file that is damaged, named.
-    OSError
-        If the measures cannot be written; nothing is left half written.
+    Raises FileNotFoundError: no result or no activations.
+    Raises ValueError: a file that is damaged, named.
+    Raises OSError: if the measures cannot be written; nothing is left half written.
     """
     rule = CalibrationRule(**read_typed(folder / RESULT, LanguageResult).rule)
     passages = ((_measure, ACTIVATIONS), (measure_length, LONG))

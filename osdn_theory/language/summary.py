@@ -54,12 +54,8 @@ def summarise_language(folder: Path) -> LanguageSummary:
     Intervals are Student t at 95 % over seeds. Differences are paired by seed against DeltaNet, and their p values
     Holm-adjusted over all models and places of one measure.
 
-    Raises
-    ------
-    FileNotFoundError
-        The folder has no plan.
-    ValueError
-        A file that is damaged, named.
+    Raises FileNotFoundError: the folder has no plan.
+    Raises ValueError: a file that is damaged, named.
     """
     plan, models = read_language_runs(folder)
     corpus = folder / CORPUS

@@ -32,30 +32,18 @@ from osdn_theory.streams.stream import Stream
 class RecurrenceMeasures:
     """One head under one recurrence.
 
-    Attributes
-    ----------
-    log_residual_ratio : float
-        Mean of log q_t (T3) over the tokens where it is defined; -inf if some token vanishes, NaN if no
-        token has a residual.
-    residual_ratio : float
-        Its exponential, the geometric mean.
-    vanishing_tokens : int
-        Tokens whose residual the write removes as far as float64 can tell: sqrt(q_t) <= K * eps, the
-        rounding of the alignment itself. They count as q_t = 0.
-    undefined_tokens : int
-        Tokens without a residual to remove, q_t = 0/0.
-    missing_share : float
-        sum |S_T k_i - v_i|^2 / sum |v_i|^2 after the context; NaN where all values are zero.
-    preconditioner_min, preconditioner_max : float
-        Range of d over tokens and coordinates, the one handed on included.
-    drift_max, drift_rms : float
-        Largest and root-mean-square |d - 1|, over the same.
-    mean_alignment : float
-        Mean of a_t; 1 is a full write.
-    newton_distance : float
-        |S_T - S_RLS|_F / |S_RLS|_F, the ridge least-squares solution of the whole context.
-    clipped_fraction : float
-        Share of calibrate steps that the box cut short.
+    - `log_residual_ratio`: Mean of log q_t (T3) over the tokens where it is defined; -inf if some token vanishes, NaN
+      if no token has a residual.
+    - `residual_ratio`: Its exponential, the geometric mean.
+    - `vanishing_tokens`: Tokens whose residual the write removes as far as float64 can tell: sqrt(q_t) <= K * eps,
+      the rounding of the alignment itself. They count as q_t = 0.
+    - `undefined_tokens`: Tokens without a residual to remove, q_t = 0/0.
+    - `missing_share`: sum |S_T k_i - v_i|^2 / sum |v_i|^2 after the context; NaN where all values are zero.
+    - `preconditioner_min`, `preconditioner_max`: Range of d over tokens and coordinates, the one handed on included.
+    - `drift_max`, `drift_rms`: Largest and root-mean-square |d - 1|, over the same.
+    - `mean_alignment`: Mean of a_t; 1 is a full write.
+    - `newton_distance`: |S_T - S_RLS|_F / |S_RLS|_F, the ridge least-squares solution of the whole context.
+    - `clipped_fraction`: Share of calibrate steps that the box cut short.
     """
 
     log_residual_ratio: float
@@ -77,29 +65,17 @@ class RecurrenceMeasures:
 class HeadAnalysis:
     """One head of one layer: its keys, its calibration times, and both recurrences on it.
 
-    Attributes
-    ----------
-    stream : str
-        Name of the stream, a layer for instance.
-    index : tuple of int
-        Place in the leading axes, (batch, head) for instance.
-    length : int
-        T, in tokens.
-    key_rank : int
-        Numerical rank of the keys.
-    key_condition : float
-        Largest over smallest eigenvalue of the Gram matrix, on its numerical range.
-    effective_rank : float
-        exp of the entropy of the Gram spectrum (Roy and Vetterli, 2007), between 1 and K.
-    fastest_calibration, slowest_calibration : float
-        Time constants of T19 in tokens, to hold against `length`.
-    calibrated_fraction : float
-        Share of the feature variance that calibrates within the context.
-    calibrated_directions : int
-        Number of directions that do, of K.
-    identity : bool
-        Whether T15 makes OSDN equal to DeltaNet here, see :func:`keeps_identity`.
-    measures : mapping from "osdn" and "delta_net" to RecurrenceMeasures
+    - `stream`: Name of the stream, a layer for instance.
+    - `index`: Place in the leading axes, (batch, head) for instance.
+    - `length`: T, in tokens.
+    - `key_rank`: Numerical rank of the keys.
+    - `key_condition`: Largest over smallest eigenvalue of the Gram matrix, on its numerical range.
+    - `effective_rank`: exp of the entropy of the Gram spectrum (Roy and Vetterli, 2007), between 1 and K.
+    - `fastest_calibration`, `slowest_calibration`: Time constants of T19 in tokens, to hold against `length`.
+    - `calibrated_fraction`: Share of the feature variance that calibrates within the context.
+    - `calibrated_directions`: Number of directions that do, of K.
+    - `identity`: Whether T15 makes OSDN equal to DeltaNet here, see :func:`keeps_identity`.
+    - `measures`: mapping from "osdn" and "delta_net" to RecurrenceMeasures
     """
 
     stream: str
@@ -135,26 +111,14 @@ def analyze(
     state. A stream with state gates is measured under OS-GDN and Gated DeltaNet, or OS-KDA and KDA; its
     distance to least squares, which knows no decay, is NaN.
 
-    Parameters
-    ----------
-    streams : iterable of Stream
-        One per layer, say; every entry of the leading axes is a head. At least one token each.
-    rule : CalibrationRule
-    ridge : float > 0
-        Of the least-squares solution that stands for exact Newton.
-    method, chunk_size
-        As in :func:`osdn_theory.recurrence.solve.osdn`.
+    - `streams`: One per layer, say; every entry of the leading axes is a head. At least one token each.
+    - `ridge`, float > 0: Of the least-squares solution that stands for exact Newton.
+    - `method`, `chunk_size`: As in :func:`osdn_theory.recurrence.solve.osdn`.
 
-    Returns
-    -------
-    list of HeadAnalysis
-        Stream by stream, leading axes in row-major order.
+    Returns them stream by stream, leading axes in row-major order.
 
-    Raises
-    ------
-    ValueError
-        For an empty stream, a ridge that is not positive, or a rule that needs gates which a stream
-        lacks.
+    Raises ValueError: for an empty stream, a ridge that is not positive, or a rule that needs gates which a stream
+    lacks.
     """
     return [head for stream in streams for head in _heads(stream, rule, ridge, method, chunk_size)]
 

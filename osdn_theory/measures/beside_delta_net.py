@@ -23,9 +23,7 @@ def recall_by_reads(
 ) -> dict[str, Array]:
     """Missing share of pairs that do not overlap, each read so many times (T22).
 
-    Returns
-    -------
-    dict from "delta_net" and "osdn" to (len(reads),) float64
+    Returns for "delta_net" and "osdn" (len(reads),) float64.
     """
     streams = [disjoint(np.random.default_rng(seed), reads=(count,) * 4) for count in reads]
     return {

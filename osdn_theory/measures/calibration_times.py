@@ -19,16 +19,10 @@ from osdn_theory.streams.stream import Stream
 class CalibrationTimes:
     """How fast each direction of the preconditioner calibrates on a stream, float64.
 
-    Attributes
-    ----------
-    eigenvalues : (..., K)
-        lambda_i of the moment matrix, ascending.
-    rates : (..., K)
-        eta * lambda_i + (1 - gamma), per token.
-    times : (..., K)
-        1 / rates, in tokens; infinite where nothing moves.
-    length : int
-        T, the context length in tokens to hold the times against.
+    - `eigenvalues` (..., K): lambda_i of the moment matrix, ascending.
+    - `rates` (..., K): eta * lambda_i + (1 - gamma), per token.
+    - `times` (..., K): 1 / rates, in tokens; infinite where nothing moves.
+    - `length`: T, the context length in tokens to hold the times against.
     """
 
     eigenvalues: Array
@@ -61,22 +55,12 @@ def moment_matrix(features: Any, weight: Any = 1.0) -> Array:
 
     .. math:: R = \frac1T \sum_t w_t\, x_t x_t^\top
 
-    Parameters
-    ----------
-    features : (..., T, K)
-        x_t, the squared keys for instance. At least one token.
-    weight : (..., T) or scalar
-        w_t of the feedback, not negative.
+    - `features` (..., T, K): x_t, the squared keys for instance. At least one token.
+    - `weight` (..., T) or scalar: w_t of the feedback, not negative.
 
-    Returns
-    -------
-    (..., K, K) float64
-        Symmetric to the last bit.
+    Returns (..., K, K) float64: Symmetric to the last bit.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite arguments, no tokens, or negative weights.
+    Raises TypeError, ValueError: non-numeric or non-finite arguments, no tokens, or negative weights.
     """
     x = as_float64("features", features, min_ndim=2)
     w = as_float64("weight", weight)
@@ -98,20 +82,9 @@ def calibration_times(stream: Stream, rule: CalibrationRule) -> CalibrationTimes
     normalised feedback included). The law is exact for independent keys and an inactive box; on
     measured keys it is a prediction. A forgetting factor that varies along the stream enters by its mean.
 
-    Parameters
-    ----------
-    stream : Stream
-        With at least one token.
-    rule : CalibrationRule
+    - `stream`: With at least one token.
 
-    Returns
-    -------
-    CalibrationTimes
-
-    Raises
-    ------
-    ValueError
-        For an empty stream, or a rule that needs forget gates which the stream lacks.
+    Raises ValueError: for an empty stream, or a rule that needs forget gates which the stream lacks.
     """
     feature, weight = features(stream, rule)
     eigenvalues: Any = np.linalg.eigvalsh(moment_matrix(feature, weight))
@@ -133,10 +106,7 @@ def isotropic_eigenvalues(key_dim: int) -> tuple[float, float]:
 
     from :math:`E[k_i^4] = 3/(K(K+2))` and :math:`E[k_i^2 k_j^2] = 1/(K(K+2))`.
 
-    Raises
-    ------
-    ValueError
-        Unless ``key_dim >= 1``.
+    Raises ValueError: unless ``key_dim >= 1``.
     """
     require(key_dim >= 1, f"key_dim: expected >= 1, got {key_dim}")
     return 1.0 / key_dim, 2.0 / (key_dim * (key_dim + 2.0))
@@ -167,10 +137,8 @@ def constant_key_alignment(squared_key: Any, anchor: Any, *, eta: Any, gamma: An
 
     Raises TypeError, ValueError: non-numeric or non-finite arguments, a negative eta, a gamma outside (0, 1].
 
-    Returns
-    -------
-    (...) float64
-        Where the iteration converges: eta * |s|^2 < 1 + gamma and an inactive box. NaN if nothing moves.
+    Returns (...) float64: Where the iteration converges: eta * |s|^2 < 1 + gamma and an inactive box. NaN if nothing
+    moves.
     """
     s = as_float64("squared_key", squared_key, min_ndim=1)
     c = as_float64("anchor", anchor)
@@ -192,9 +160,7 @@ def isotropic_alignment(key_dim: int, *, eta: Any, gamma: Any, anchor: float = 0
 
     Raises TypeError, ValueError: as :func:`constant_key_alignment`.
 
-    Returns
-    -------
-    (...) float64
+    Returns (...) float64.
     """
     drive = _step(eta) * isotropic_eigenvalues(key_dim)[0]
     return _settled(as_float64("anchor", anchor), drive, 1.0 - _forgetting_factor(gamma))

@@ -24,15 +24,10 @@ FEEDBACK = {"plain": False, "aware": True}
 class FeedbackShares:
     """Shares that writes leave of losses, as decimal logarithms.
 
-    Attributes
-    ----------
-    gated : mapping from feedback to (gates, T)
-        Of the loss against the memory as its gate leaves it, the product over the tokens so far.
-    ungated : (2, T)
-        Of the loss against the memory before its gate, token by token, for two sets of values of the same keys, one
-        solution's and drawn ones; beta-aware feedback, the strongest gate.
-    beta : float
-    gates : sequence of float
+    - `gated`, mapping from feedback to (gates, T): Of the loss against the memory as its gate leaves it, the product
+      over the tokens so far.
+    - `ungated` (2, T): Of the loss against the memory before its gate, token by token, for two sets of values of the
+      same keys, one solution's and drawn ones; beta-aware feedback, the strongest gate.
     """
 
     gated: Mapping[str, Array]

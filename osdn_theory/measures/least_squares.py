@@ -21,16 +21,9 @@ from osdn_theory.streams.stream import Stream
 class LeastSquaresTrajectory:
     """Ridge least-squares states of the prefixes of a stream, float64.
 
-    Attributes
-    ----------
-    stream : Stream
-    ridge : float
-    positions : (P,) int
-        Numbers of tokens read, ascending.
-    states : (..., P, V, K)
-        The solution after that many tokens.
-    final_state : (..., V, K)
-        The solution after all of them.
+    - `positions` (P,) int: Numbers of tokens read, ascending.
+    - `states` (..., P, V, K): The solution after that many tokens.
+    - `final_state` (..., V, K): The solution after all of them.
     """
 
     stream: Stream
@@ -59,29 +52,14 @@ def recursive_least_squares(
     backward-stably, at the condition number of the keys and not of its square. Memory does not grow
     with T unless states are asked for.
 
-    Parameters
-    ----------
-    stream : Stream
-    ridge : float > 0
-        :math:`\lambda`.
-    initial_state : (..., V, K), optional
-        :math:`S_0`. Default zero.
-    positions : integers in [0, T], optional
-        Numbers of tokens after which to report a state. Default none.
-    return_states : bool
-        Report after every token, (..., T, V, K).
-    block_size : int >= 1
-        Most tokens absorbed by one factorisation.
+    - `ridge`, float > 0: :math:`\lambda`.
+    - `initial_state` (..., V, K): :math:`S_0`. Default zero.
+    - `positions`, integers in [0, T]: Numbers of tokens after which to report a state. Default none.
+    - `return_states`: Report after every token, (..., T, V, K).
+    - `block_size`, int >= 1: Most tokens absorbed by one factorisation.
 
-    Returns
-    -------
-    LeastSquaresTrajectory
-
-    Raises
-    ------
-    TypeError, ValueError
-        A ridge that is not positive, positions outside the stream or beside `return_states`, an empty
-        block, or an initial state of the wrong shape.
+    Raises TypeError, ValueError: a ridge that is not positive, positions outside the stream or beside
+    `return_states`, an empty block, or an initial state of the wrong shape.
     """
     lam = _ridge(ridge)
     require(block_size >= 1, f"block_size: expected >= 1, got {block_size}")
@@ -113,22 +91,14 @@ def ridge_solution(keys: Any, values: Any, ridge: float, *, initial_state: Any =
     .. math:: S = S_0 + \sum_i \frac{\sigma_i}{\sigma_i^2 + \lambda}\,(v - S_0 k)^\top u_i w_i^\top,
               \qquad \mathrm{keys} = \sum_i \sigma_i u_i w_i^\top
 
-    Parameters
-    ----------
-    keys : (..., T, K)
-    values : (..., T, V)
-    ridge : float > 0
-    initial_state : (..., V, K), optional
-        S_0. Default zero.
+    - `keys` (..., T, K), `values` (..., T, V)
+    - `ridge`: float > 0
+    - `initial_state` (..., V, K): S_0. Default zero.
 
-    Returns
-    -------
-    (..., V, K) float64
+    Returns (..., V, K) float64.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite arguments, shapes that do not match, or a ridge that is not positive.
+    Raises TypeError, ValueError: non-numeric or non-finite arguments, shapes that do not match, or a ridge that is
+    not positive.
     """
     lam = _ridge(ridge)
     lead = broadcast_leads(keys=(keys, 2), values=(values, 2), initial_state=(initial_state, 2))
@@ -169,24 +139,14 @@ def newton_distance(
 
     The ridge pulls towards the initial state of the trajectory.
 
-    Parameters
-    ----------
-    trajectory : Trajectory
-    ridge : float > 0
-    positions : integers in [1, T], ascending, optional
-        Numbers of tokens read. Default: the end of the stream only. See :func:`checkpoints`.
-    states : (..., P, V, K), optional
-        The states at `positions`, where the trajectory was run without keeping its states.
+    - `ridge`: float > 0
+    - `positions`, integers in [1, T], ascending: Numbers of tokens read. Default: the end of the stream only. See
+      :func:`checkpoints`.
+    - `states` (..., P, V, K): The states at `positions`, where the trajectory was run without keeping its states.
 
-    Returns
-    -------
-    (..., P) float64
-        One number per position (one in all by default).
+    Returns (..., P) float64: One number per position (one in all by default).
 
-    Raises
-    ------
-    ValueError
-        Positions outside the stream, or positions without states to compare.
+    Raises ValueError: positions outside the stream, or positions without states to compare.
     """
     stream = trajectory.stream
     if positions is None:

@@ -50,18 +50,12 @@ def newton_approach(
     The keys are interpolated by a hidden comparator in the box [2/3, 3/2], to which T5 and T6 apply, and one state
     explains the values: after K tokens exact Newton has it.
 
-    Parameters
-    ----------
-    seed : int
-    conditions : sequence of float >= 1
-    tokens : ascending integers >= 1
-    key_dim : int >= 5
-    seeds : int >= 1
+    - `conditions`: sequence of float >= 1
+    - `tokens`: ascending integers >= 1
+    - `key_dim`: int >= 5
+    - `seeds`: int >= 1
 
-    Raises
-    ------
-    ValueError
-        For sizes below these, or positions that do not ascend.
+    Raises ValueError: for sizes below these, or positions that do not ascend.
     """
     require(len(tokens) > 0 and seeds >= 1, "tokens, seeds: expected at least one")
     sizes = {"lead": (seeds,), "length": max(tokens), "key_dim": key_dim, "value_dim": 8}

@@ -46,19 +46,12 @@ CLASSES = 32
 class ReadTwice:
     """The authors' measure on one layer.
 
-    Attributes
-    ----------
-    stream : str
-    edges : (P + 1,) integers
-        Of the classes of position; the middle one is where the second reading begins.
-    by_head : mapping from replacement to (...) float64
-        Geometric mean of q over both readings; NaN where no token has a residual.
-    by_position : mapping from replacement to (P,) float64
-        The same over all heads, by class of position.
-    layer : mapping from replacement to float
-        The same over all heads and positions.
-    mean_alignment, mean_write : (...) float64
-        Means of a_t and beta_t a_t.
+    - `edges` (P + 1,) integers: Of the classes of position; the middle one is where the second reading begins.
+    - `by_head`, mapping from replacement to (...) float64: Geometric mean of q over both readings; NaN where no token
+      has a residual.
+    - `by_position`, mapping from replacement to (P,) float64: The same over all heads, by class of position.
+    - `layer`, mapping from replacement to float: The same over all heads and positions.
+    - `mean_alignment`, `mean_write` (...) float64: Means of a_t and beta_t a_t.
     """
 
     stream: str
@@ -104,20 +97,12 @@ def measure_read_twice(
 ) -> ReadTwice:
     """The geometric mean of q_t while a context is read twice, as it is and with d replaced.
 
-    Parameters
-    ----------
-    stream : Stream
-        With at least one token; read again from its end, d and state carried on.
-    rule : CalibrationRule
-    already : bool
-        Whether the tokens of the stream are two readings, as where the model itself read its text twice.
-    method
-        As in :func:`osdn_theory.recurrence.solve.osdn`.
+    - `stream`: With at least one token; read again from its end, d and state carried on.
+    - `already`: Whether the tokens of the stream are two readings, as where the model itself read its text twice.
+    - `method`: As in :func:`osdn_theory.recurrence.solve.osdn`.
 
-    Raises
-    ------
-    ValueError
-        For an empty stream, one of two readings whose length is odd, or a rule whose gates the stream lacks.
+    Raises ValueError: for an empty stream, one of two readings whose length is odd, or a rule whose gates the stream
+    lacks.
     """
     require(stream.length > 0, f"stream: {stream.name!r} has no tokens")
     even = not already or stream.length % 2 == 0

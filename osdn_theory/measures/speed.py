@@ -54,11 +54,8 @@ def run_benchmarks(*, quick: bool = False, rng: np.random.Generator | None = Non
     - `quick`: Small sizes, to exercise the code; the ratios then say nothing.
     - `rng`, numpy.random.Generator, optional: Source of the data, by default seeded with 0.
 
-    Returns
-    -------
-    dict
-        ``machine``, ``dgemm``, ``scan``, ``chunk`` and ``memory``; each comparison with its times, its
-        ``ratio``, the ``goal`` for that ratio and whether it was ``met``.
+    Returns ``machine``, ``dgemm``, ``scan``, ``chunk`` and ``memory``; each comparison with its times, its
+    ``ratio``, the ``goal`` for that ratio and whether it was ``met``.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     require_generator(rng)

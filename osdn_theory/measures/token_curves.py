@@ -34,20 +34,14 @@ LABELS: Mapping[str, str] = {
 class TokenCurves:
     """Curves of one stream under several recurrences, float64, base-10 logarithms; N heads or seeds.
 
-    Attributes
-    ----------
-    stream : Stream
-    log10_product : mapping from recurrence to (N, T)
-        log10 of q_1 ... q_t, the token losses after their writes over those before (T3); minus infinity from the
-        first token on whose residual a write removes exactly.
-    log10_suboptimality : mapping from recurrence to (N, T)
-        log10 of (F(S_t) - F*) / (F(0) - F*), F the loss of the whole stream. No bound of ours speaks of it.
-    log10_bound : mapping from "osdn" and "osdn_bounded" to (N, T)
-        t log10(C / t), the right side of T6 after t tokens; NaN where T6 does not apply.
-    constants : mapping from the same to (N,)
-        C of T5. The bound says nothing until t > C.
-    eta : mapping from the same to (N,)
-        The step.
+    - `log10_product`, mapping from recurrence to (N, T): log10 of q_1 ... q_t, the token losses after their writes
+      over those before (T3); minus infinity from the first token on whose residual a write removes exactly.
+    - `log10_suboptimality`, mapping from recurrence to (N, T): log10 of (F(S_t) - F*) / (F(0) - F*), F the loss of
+      the whole stream. No bound of ours speaks of it.
+    - `log10_bound`, mapping from "osdn" and "osdn_bounded" to (N, T): t log10(C / t), the right side of T6 after t
+      tokens; NaN where T6 does not apply.
+    - `constants`, mapping from the same to (N,): C of T5. The bound says nothing until t > C.
+    - `eta`, mapping from the same to (N,): The step.
     """
 
     stream: Stream
@@ -84,22 +78,12 @@ def token_curves(stream: Stream, *, ridge: float = 1e-6) -> TokenCurves:
     ``"osdn_bounded"`` that of `bounded`. Both start from the d_1 of the stream, or ones, in the box
     [2/3, 3/2]. ``"delta_net"`` has d = 1 throughout. ``"newton"`` is the ridge least-squares solution of every prefix.
 
-    Parameters
-    ----------
-    stream : Stream
-        With at least one token, beta = 1 and a key that is not zero; its comparator is the u of T5.
-    ridge : float > 0
-        Of the least-squares solutions.
+    - `stream`: With at least one token, beta = 1 and a key that is not zero; its comparator is the u of T5.
+    - `ridge`, float > 0: Of the least-squares solutions.
 
-    Returns
-    -------
-    TokenCurves
-        N counts the leading axes in row-major order.
+    N counts the leading axes in row-major order.
 
-    Raises
-    ------
-    ValueError
-        For an empty stream, one whose keys are all zero, or write gates other than 1.
+    Raises ValueError: for an empty stream, one whose keys are all zero, or write gates other than 1.
     """
     require(stream.length > 0, f"stream: {stream.name!r} has no tokens")
     require(bool(np.all(stream.beta == 1)), f"stream: expected beta = 1, the gate of T6, in {stream.name!r}")

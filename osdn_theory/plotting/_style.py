@@ -141,17 +141,9 @@ def mark_floor(ax: Axes, x: npt.NDArray[Any], low: Mask, floor: float, colour: s
 def save_figure(fig: Figure, path: str | Path, *, svg: bool = False) -> list[Path]:
     """Write a figure as PNG at 200 dots per inch and, if asked for, as SVG beside it.
 
-    Parameters
-    ----------
-    fig : Figure
-    path : path
-        The file to write; its suffix becomes ``.png`` and ``.svg``. Its folder is made if missing.
-    svg : bool
+    - `path`: The file to write; its suffix becomes ``.png`` and ``.svg``. Its folder is made if missing.
 
-    Returns
-    -------
-    list of Path
-        The files written.
+    Returns the files written.
 
     Raises OSError: if the folder cannot be made or written.
     """

@@ -22,10 +22,7 @@ MISSING = "missing share after the context"
 def recall_by_reads(shares: Mapping[str, Array], reads: Sequence[int]) -> tuple[Figure, Axes]:
     """Missing share of pairs that do not overlap against how often each is read (T22).
 
-    Parameters
-    ----------
-    shares : mapping from recurrence to (len(reads),) float64
-    reads : sequence of int
+    - `shares`: mapping from recurrence to (len(reads),) float64
     """
     fig, (ax,) = new_figure(height=3.8)
     for (name, share), style in zip(shares.items(), curve_styles(len(shares)), strict=True):
@@ -38,9 +35,7 @@ def recall_by_reads(shares: Mapping[str, Array], reads: Sequence[int]) -> tuple[
 def blindness(shares: Mapping[str, float]) -> tuple[Figure, Axes]:
     """Missing share of each way to write keys that overlap (T24).
 
-    Parameters
-    ----------
-    shares : mapping from recurrence to float
+    - `shares`: mapping from recurrence to float
     """
     fig, (ax,) = new_figure(height=2.6)
     names = [LABELS[name] for name in shares]
@@ -55,9 +50,7 @@ def blindness(shares: Mapping[str, float]) -> tuple[Figure, Axes]:
 def difference_from_delta_net(pairs: Mapping[str, tuple[Array, Array]]) -> tuple[Figure, Axes]:
     """Relative difference of the states against the bound of T26 on it, a point for each head.
 
-    Parameters
-    ----------
-    pairs : mapping from setting to (differences, bounds)
+    - `pairs`: mapping from setting to (differences, bounds)
     """
     fig, (ax,) = new_figure(height=4.2)
     for (label, (apart, limit)), style in zip(pairs.items(), curve_styles(len(pairs)), strict=True):
@@ -79,9 +72,7 @@ def difference_from_delta_net(pairs: Mapping[str, tuple[Array, Array]]) -> tuple
 def error_growth(log10_error: Array) -> tuple[Figure, Axes]:
     """The relative error of the state, token by token, where every write contracts its own metric (T27).
 
-    Parameters
-    ----------
-    log10_error : (T,) float64
+    - `log10_error` (T,) float64
     """
     fig, (ax,) = new_figure(height=3.6)
     ax.plot(np.arange(1, len(log10_error) + 1), log10_error, color=BLUE, linewidth=1.6)

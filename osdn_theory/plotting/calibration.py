@@ -28,12 +28,8 @@ from osdn_theory.recurrence.trajectory import Trajectory
 def preconditioner_heatmap(trajectory: Trajectory, *, index: tuple[int, ...] = ()) -> tuple[Figure, Axes]:
     r"""The preconditioner :math:`d_t` as tokens by features, colours centred at 1 (DeltaNet).
 
-    Parameters
-    ----------
-    trajectory : Trajectory
-        With at least one token.
-    index : tuple of int
-        Which entry of the leading axes; may be left out if there is only one.
+    - `trajectory`: With at least one token.
+    - `index`: Which entry of the leading axes; may be left out if there is only one.
 
     Raises ValueError: if `index` does not fit the leading axes, or there are no tokens.
     """
@@ -75,14 +71,10 @@ def forgetting(
     unit keys settle at, :math:`\kappa = (\eta/K)/((1-\gamma) + \eta/K)` when d decays towards 0 and 1 when it
     decays towards 1, and for one constant unit key :math:`a_\infty` with :math:`\|s\|^2 = 3/(K+2)`.
 
-    Parameters
-    ----------
-    eta : float > 0
-    key_dim : int >= 1
-    gammas : sequence of float in (0, 1), optional
-        Default: 1 - γ from 1e-6 to 0.3, evenly on the log axis.
-    measured : mapping from label to (gammas, mean alignments), optional
-        Points drawn over the curves of the right panel.
+    - `eta`: float > 0
+    - `key_dim`: int >= 1
+    - `gammas`, sequence of float in (0, 1): Default: 1 - γ from 1e-6 to 0.3, evenly on the log axis.
+    - `measured`, mapping from label to (gammas, mean alignments): Points drawn over the curves of the right panel.
 
     Raises ValueError: if a parameter is out of range.
     """
@@ -145,12 +137,8 @@ def identity_fixed_point(drifts: Mapping[str, Array], *, floor: float = 1e-18) -
     One curve of :math:`\max_i |d_{t,i} - 1|` per precision. A curve that is exactly zero lies on the line at
     the bottom of the axes, and its label says so.
 
-    Parameters
-    ----------
-    drifts : mapping from label to (T,) array
-        Largest absolute departure of d_t from 1, token by token.
-    floor : float
-        Where exact zeros are drawn.
+    - `drifts`, mapping from label to (T,) array: Largest absolute departure of d_t from 1, token by token.
+    - `floor`: Where exact zeros are drawn.
 
     Raises ValueError: if there is nothing to draw.
     """

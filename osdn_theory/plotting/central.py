@@ -53,10 +53,8 @@ def token_by_token(
     speaks of: the loss of the whole stream. Lines are medians over seeds or heads, bands reach from the lowest to the
     highest. Where a bound is vacuous it is not drawn, and the panel says until which token.
 
-    Parameters
-    ----------
-    curves : mapping from title to TokenCurves
-    labels : mapping from recurrence to legend text, optional
+    - `curves`: mapping from title to TokenCurves
+    - `labels`: mapping from recurrence to legend text
 
     Raises ValueError: if there is nothing to draw.
     """
@@ -83,14 +81,9 @@ def central_figure(
 ) -> tuple[Figure, list[Axes]]:
     """Three panels: the token residual ratios and the loss of one stream, and the steps on whole contexts.
 
-    Parameters
-    ----------
-    curves : TokenCurves
-    contexts : sequence of RateCurves
-        One per seed, see :func:`osdn_theory.plotting.convergence_rates`.
-    labels : mapping from recurrence or rule to legend text, optional
-    narrow : bool
-        One panel below the other, for a phone; else side by side.
+    - `contexts`: One per seed, see :func:`osdn_theory.plotting.convergence_rates`.
+    - `labels`: mapping from recurrence or rule to legend text
+    - `narrow`: One panel below the other, for a phone; else side by side.
     """
     named = labels or {}
     # Readable where a phone shows the narrow one 350 pixels wide, and a page the wide one 830.

@@ -61,14 +61,11 @@ def convergence_rates(
     The stretch on which the bound is vacuous is greyed and says until which step. A curve that falls below `floor`
     (reaching the minimum exactly included) stops at a triangle there.
 
-    Parameters
-    ----------
-    data : RateCurves, or a sequence of them
-        Several, such as one per seed, are drawn as their median with a band from the lowest to the highest.
-    labels : mapping from rule name to legend text, optional
-    title : str
-    floor : float < 0, optional
-        Lowest value drawn. Default: where the lowest curve ends that does not reach the minimum exactly, -40 at most.
+    - `data`, RateCurves, or a sequence of them: Several, such as one per seed, are drawn as their median with a band
+      from the lowest to the highest.
+    - `labels`: mapping from rule name to legend text
+    - `floor`, float < 0: Lowest value drawn. Default: where the lowest curve ends that does not reach the minimum
+      exactly, -40 at most.
 
     Raises ValueError: if there is no curve, `floor` is not negative, or several data differ in rules or
     steps.
@@ -160,15 +157,10 @@ def super_geometric(
 ) -> tuple[Figure, Axes]:
     r"""The product of residual ratios so far against :math:`(C/t)^t`, both as base-10 logarithms (T6).
 
-    Parameters
-    ----------
-    trajectory : Trajectory
-        With at least one token.
-    constant : float > 0
-        :math:`C = \|d_1 - u\|^2 / (\eta(2 - \eta M))` of T5. The bound says nothing until token C, where it
-        falls below 1; that stretch is greyed.
-    index : tuple of int
-        Which entry of the leading axes; may be left out if there is only one.
+    - `trajectory`: With at least one token.
+    - `constant`, float > 0: :math:`C = \|d_1 - u\|^2 / (\eta(2 - \eta M))` of T5. The bound says nothing until token
+      C, where it falls below 1; that stretch is greyed.
+    - `index`: Which entry of the leading axes; may be left out if there is only one.
 
     Raises ValueError: if there are no tokens, or `constant` is not positive and finite.
     """

@@ -29,11 +29,6 @@ def newton_distance(distances: StateDistances, *, title: str = "") -> tuple[Figu
     r"""Relative distance of the state from exact Newton, the ridge least squares of the same prefix, mean over heads.
 
     Exact arithmetic as a line, the kernel as open circles on it.
-
-    Parameters
-    ----------
-    distances : StateDistances
-    title : str
     """
     fig, (ax,) = new_figure(height=4.2)
     exact, kernel = (

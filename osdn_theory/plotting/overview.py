@@ -22,10 +22,8 @@ WIDTH = 4.8
 def contraction(products: Mapping[str, Array], bound: Array) -> tuple[Figure, Axes]:
     r"""log10 of the product of residual ratios over tokens, one curve each, with T6's bound :math:`t\log_{10}(C/t)`.
 
-    Parameters
-    ----------
-    products : mapping from label to (T,) array
-    bound : (T,) array
+    - `products`: mapping from label to (T,) array
+    - `bound` (T,) array
 
     Raises ValueError: if there is nothing to draw.
     """

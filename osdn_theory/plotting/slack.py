@@ -30,15 +30,11 @@ def regret(
     The curve is :math:`\sum_{i\le t} (1 - a_i)^2` for T5 and :math:`\sum_{i\le t} \ell_i(d_i)`, half of it,
     for T8 and T14; with β-aware feedback :math:`\beta_i a_i` takes the place of :math:`a_i` (T7).
 
-    Parameters
-    ----------
-    trajectory : Trajectory
-        With at least one token.
-    bound : float or (T,) array
-        Right side of the theorem: one number for the whole stream, or one for every prefix.
-    theorem : "T5", "T8" or "T14"
-    index : tuple of int
-        Which entry of the leading axes; may be left out if there is only one.
+    - `trajectory`: With at least one token.
+    - `bound`, float or (T,) array: Right side of the theorem: one number for the whole stream, or one for every
+      prefix.
+    - `theorem`: "T5", "T8" or "T14"
+    - `index`: Which entry of the leading axes; may be left out if there is only one.
 
     Raises ValueError: if there are no tokens, or `bound` is neither a number nor one number per token.
     """
@@ -82,10 +78,6 @@ def slack_per_bound(checks: Iterable[BoundCheck]) -> tuple[Figure, Axes]:
     The axis is linear up to 1 (a factor of ten) and logarithmic beyond. Zero is a bound that is attained;
     left of it a bound is violated. Infinite slack (a left side of exactly 0) is drawn at the right edge. The
     outcomes are counted beside each row, since checks that do not apply or stay undecided have no slack.
-
-    Parameters
-    ----------
-    checks : iterable of BoundCheck
 
     Raises ValueError: if there are no checks.
     """

@@ -21,13 +21,8 @@ def sweep_counts(counts: Sequence[SweepCount], *, most: int, title: str = "") ->
 
     Scans that did not settle are drawn on the dashed line of the sweeps tried, without a connecting line.
 
-    Parameters
-    ----------
-    counts : sequence of SweepCount
-        Of one box.
-    most : int
-        Sweeps tried.
-    title : str
+    - `counts`: Of one box.
+    - `most`: Sweeps tried.
 
     Raises ValueError: if there is nothing to draw, or the boxes differ.
     """

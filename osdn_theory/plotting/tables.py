@@ -9,11 +9,8 @@ from osdn_theory.base.validation import require
 class Table:
     """A table that notebooks show as Markdown; printed elsewhere it is the same Markdown as text.
 
-    Parameters
-    ----------
-    header : sequence of str
-    rows : iterable of sequences
-        As many cells as the header. Floats are shown with four significant digits, truth values as yes and no.
+    - `rows`, iterable of sequences: As many cells as the header. Floats are shown with four significant digits, truth
+      values as yes and no.
 
     Raises ValueError: if a row does not fit the header.
     """

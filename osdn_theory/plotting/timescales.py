@@ -23,10 +23,7 @@ def calibration_spectrum(times: Mapping[str, CalibrationTimes]) -> tuple[Figure,
     their whole range. The dashed line is the context length: what lies above it does not calibrate. Directions that
     never move have no point.
 
-    Parameters
-    ----------
-    times : mapping from label to CalibrationTimes
-        All of one context length.
+    - `times`, mapping from label to CalibrationTimes: All of one context length.
 
     Raises ValueError: if there is nothing to draw, or the lengths differ.
     """
@@ -58,15 +55,9 @@ def alignment_over_time(
 ) -> tuple[Figure, Axes]:
     r"""The alignment :math:`a_t`, the fraction of the residual that a full write removes, token by token (T3, T13).
 
-    Parameters
-    ----------
-    alignments : mapping from label to (T,) array
-        All of one length.
-    window : int >= 1
-        Each point is the mean over this many tokens; a last, incomplete window is left out.
-    expected : float, optional
-        A value to hold the curves against, drawn as a dashed line.
-    title : str
+    - `alignments`, mapping from label to (T,) array: All of one length.
+    - `window`, int >= 1: Each point is the mean over this many tokens; a last, incomplete window is left out.
+    - `expected`: A value to hold the curves against, drawn as a dashed line.
 
     Raises ValueError: if there is nothing to draw, the lengths differ, or the window does not fit.
     """
@@ -86,13 +77,8 @@ def calibration_loss(
     Where the curve of a kernel that rounds levels off, rounding has ended its calibration. A loss of exactly zero has
     no point.
 
-    Parameters
-    ----------
-    alignments : mapping from label to (T,) array
-        All of one length.
-    window : int >= 1
-        Each point is the mean loss over this many tokens; a last, incomplete window is left out.
-    title : str
+    - `alignments`, mapping from label to (T,) array: All of one length.
+    - `window`, int >= 1: Each point is the mean loss over this many tokens; a last, incomplete window is left out.
 
     Raises ValueError: if there is nothing to draw, the lengths differ, or the window does not fit.
     """

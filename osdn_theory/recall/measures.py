@@ -49,14 +49,9 @@ def measure_run(folder: Path) -> None:
     `d_low`, `d_high` and `calibration_tokens` (the least) are extremes over them; drifts are root mean
     squares; the rest are means. `output_error` is over all tokens, the layer's own normalisation included.
 
-    Raises
-    ------
-    FileNotFoundError
-        No result, or a test run without activations.
-    ValueError
-        A file that is damaged or does not fit the others, named.
-    OSError
-        If the measures cannot be written; nothing is left half written.
+    Raises FileNotFoundError: no result, or a test run without activations.
+    Raises ValueError: a file that is damaged or does not fit the others, named.
+    Raises OSError: if the measures cannot be written; nothing is left half written.
     """
     result = read_typed(folder / RESULT, TrainingResult)
     rule = _rule(folder / RESULT, result)

@@ -36,12 +36,8 @@ OBSERVED: Mapping[str, Callable[[TrainingRun], Mapping[Any, float]]] = {
 def write_summary(folder: Path) -> RecallSummary:
     """:func:`summarise`, and its result in the folder's ``recall.json``, written whole or not at all.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As :func:`summarise`.
-    OSError
-        If it cannot be written.
+    Raises FileNotFoundError, ValueError: as :func:`summarise`.
+    Raises OSError: if it cannot be written.
     """
     summary = summarise(folder)
     RECALL.write(Path(folder) / FILE, summary, summary.command)
@@ -55,12 +51,8 @@ def summarise(folder: Path) -> RecallSummary:
     Holm-adjusted over the models within one measure (`overall`), over all models and cells (`accuracy`), and over
     all models and replacements of d (`ablations`, against the model's own d).
 
-    Raises
-    ------
-    FileNotFoundError
-        The folder has no plan.
-    ValueError
-        A file that is damaged or does not fit the others, named.
+    Raises FileNotFoundError: the folder has no plan.
+    Raises ValueError: a file that is damaged or does not fit the others, named.
     """
     experiment = read_experiment(Path(folder))
     plan, models = experiment.plan, experiment.models

@@ -23,25 +23,14 @@ def calibrate_step(
 
     .. math:: d_{t+1} = \Pi[c + \gamma_t (d_t - c) + \eta\, w_t (1 - \langle d_t, x_t\rangle) x_t]
 
-    Parameters
-    ----------
-    preconditioner : (..., K) float64
-        d_t.
-    feature : (..., K) float64
-        x_t: the squared key, or beta times it in the beta-aware variant.
-    weight : (...) float64
-        w_t.
-    gamma : (...) float64, or None
-        Forgetting; None leaves the decay towards `anchor` out (gamma = 1).
-    anchor : (..., K) float64
-        c. Only read when `gamma` is not None.
-    rule : CalibrationRule
-        Supplies eta and the box.
+    - `preconditioner` (..., K) float64: d_t.
+    - `feature` (..., K) float64: x_t: the squared key, or beta times it in the beta-aware variant.
+    - `weight` (...) float64: w_t.
+    - `gamma` (...) float64, or None: Forgetting; None leaves the decay towards `anchor` out (gamma = 1).
+    - `anchor` (..., K) float64: c. Only read when `gamma` is not None.
+    - `rule`: Supplies eta and the box.
 
-    Returns
-    -------
-    (..., K) float64
-        d_{t+1}, inside the box.
+    Returns (..., K) float64: d_{t+1}, inside the box.
     """
     gain = rule.eta * weight * (1.0 - np.vecdot(preconditioner, feature))
     kept = preconditioner
@@ -56,12 +45,11 @@ def calibrate_step(
 def features(stream: Stream, rule: CalibrationRule) -> tuple[Array, Array]:
     r"""Features and weights of the preconditioner's own learning problem.
 
-    Returns
-    -------
-    feature : (..., T, K) float64
-        :math:`x_t = k_t \odot k_t`, times :math:`\beta_t` if ``rule.beta_aware``.
-    weight : (..., T) float64
-        :math:`w_t`: 1, or :math:`1/(\|k_t\|^2 + \varepsilon)` if ``rule.normalize_feedback``.
+    Returns:
+
+    - `feature` (..., T, K) float64: :math:`x_t = k_t \odot k_t`, times :math:`\beta_t` if ``rule.beta_aware``.
+    - `weight` (..., T) float64: :math:`w_t`: 1, or :math:`1/(\|k_t\|^2 + \varepsilon)` if
+      ``rule.normalize_feedback``.
     """
     return feature_and_weight(stream.keys, np.asarray(stream.beta), rule)
 
@@ -146,31 +134,21 @@ def calibration_scan(
 ) -> tuple[Array, Array]:
     r"""Every preconditioner of a stream: d_1 … d_T and the one handed on, d_{T+1} (T4, T11).
 
-    Parameters
-    ----------
-    keys : (..., T, K) float64
-    rule : CalibrationRule
-    beta : (..., T) or scalar, optional
-        Write gate, read by the beta-aware feedback only. Default 1.
-    gamma : (..., T) or scalar, optional
-        Forgetting per token; required by, and only allowed with, ``rule.forgetting == "token"``.
-    initial_preconditioner : (..., K) or scalar, optional
-        d_1, default ones.
-    anchor : (..., K), optional
-        c; default the rule's.
-    method : "wy" or "sequential"
-        WY chunks with the clip certificate, or token by token. They agree to rounding.
-    chunk_size : int >= 1
-        Tokens after which WY blocks start afresh, so that a stream cut there repeats the uncut bits.
-    out : (..., T, K) float64, optional
-        Where to write the preconditioners.
+    - `keys` (..., T, K) float64
+    - `beta` (..., T) or scalar: Write gate, read by the beta-aware feedback only. Default 1.
+    - `gamma` (..., T) or scalar: Forgetting per token; required by, and only allowed with,
+      ``rule.forgetting == "token"``.
+    - `initial_preconditioner` (..., K) or scalar: d_1, default ones.
+    - `anchor` (..., K): c; default the rule's.
+    - `method`, "wy" or "sequential": WY chunks with the clip certificate, or token by token. They agree to rounding.
+    - `chunk_size`, int >= 1: Tokens after which WY blocks start afresh, so that a stream cut there repeats the uncut
+      bits.
+    - `out` (..., T, K) float64: Where to write the preconditioners.
 
-    Returns
-    -------
-    preconditioner : (..., T, K) float64
-        d_t used by token t, before its calibration.
-    final_preconditioner : (..., K) float64
-        d_{T+1}.
+    Returns:
+
+    - `preconditioner` (..., T, K) float64: d_t used by token t, before its calibration.
+    - `final_preconditioner` (..., K) float64: d_{T+1}.
 
     Raises TypeError, ValueError: non-numeric or non-finite input, shapes that do not broadcast, missing or
     superfluous gamma, unknown method.

@@ -61,14 +61,9 @@ def osdn(stream: Stream, rule: CalibrationRule = BOUNDED, **options: Unpack[Solv
 
     A ``state_gate`` of the stream is not read: see :func:`gated_delta_net` and :func:`kda`.
 
-    Parameters
-    ----------
-    stream : Stream
-        Keys (..., T, K), values (..., T, V), float64.
-    rule : CalibrationRule
-        The calibrate step.
-    options
-        Those of `SolverOptions`, by keyword.
+    - `stream`: Keys (..., T, K), values (..., T, V), float64.
+    - `rule`: The calibrate step.
+    - `options`: Those of `SolverOptions`, by keyword.
 
     Raises TypeError, ValueError: shapes that do not broadcast, non-finite input, a rule that needs gates
     which the stream lacks, a carry together with initial values.
@@ -257,22 +252,13 @@ def preconditioned_delta_net(
     preconditioner is d_T, and its initial one is that of A_0. The parameters not listed here, the result and the
     errors are those of :func:`osdn`.
 
-    Parameters
-    ----------
-    stream : Stream
-        Keys (..., T, K), values (..., T, V), float64.
-    decay : (..., T) or scalar in [0, 1]
-        gamma^A.
-    weight : (..., T) or scalar >= 0
-        b, with which the square of a key enters A.
-    squash : float > 1
-        x: d stays in (1/x, x).
-    center, epsilon : float
-        Centre of the squash on the log scale, and the floor under A (> 0).
-    gated : bool
-        Decay the state by the stream's ``state_gate``, per token or per feature, before the residual.
-    initial_gram_diagonal : (..., K) or scalar >= 0
-        A_0.
+    - `stream`: Keys (..., T, K), values (..., T, V), float64.
+    - `decay` (..., T) or scalar in [0, 1]: gamma^A.
+    - `weight` (..., T) or scalar >= 0: b, with which the square of a key enters A.
+    - `squash`, float > 1: x: d stays in (1/x, x).
+    - `center`, `epsilon`: Centre of the squash on the log scale, and the floor under A (> 0).
+    - `gated`: Decay the state by the stream's ``state_gate``, per token or per feature, before the residual.
+    - `initial_gram_diagonal` (..., K) or scalar >= 0: A_0.
     """
     require(squash > 1, f"squash: expected > 1, got {squash}")
     require(epsilon > 0, f"epsilon: expected > 0, got {epsilon}")

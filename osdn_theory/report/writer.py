@@ -33,18 +33,10 @@ def write_report(
     Every file is written beside its place and renamed into it, the page last: a reader never sees half a
     file, and a page always finds its data. Other files in the folder are left alone.
 
-    Parameters
-    ----------
-    verification : Verification
-    out_dir : path
-        Made if missing.
-    exhibits : sequence of Exhibit
-        Figures and tables for the page, in order; their names must differ.
+    - `out_dir`: Made if missing.
+    - `exhibits`: Figures and tables for the page, in order; their names must differ.
 
-    Returns
-    -------
-    Path
-        The page.
+    Returns the page.
 
     Raises OSError: if the folder cannot be made or written.
     Raises ValueError: if two exhibits have one name, or a part would take the place of a full report.

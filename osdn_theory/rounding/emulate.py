@@ -48,10 +48,7 @@ def emulate(
 ) -> Emulated:
     """Run the model's kernel; arguments as in `error_bounds`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As `osdn`.
+    Raises TypeError, ValueError: as `osdn`.
     """
     given, rule = round_stream(stream, model, rule), round_rule(rule)
     d = round_to(calibration.resolve_initial_preconditioner(given, initial_preconditioner), FLOAT32)

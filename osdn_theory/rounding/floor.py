@@ -15,15 +15,11 @@ from osdn_theory.rounding.running import ErrorBounds
 class ResidualFloor:
     """What rounding leaves of the residuals, as roots of losses: norms, not squares.
 
-    Attributes
-    ----------
-    gap : (..., T)
-        \\|1 - beta_t a_t\\| = sqrt(q_t) of a kernel's own d_t exceeds the exact one by at most this. Below it a
-        kernel's q_t says nothing about the theory.
-    token : (...) int
-        First token whose exact \\|1 - beta_t a_t\\| is at most `gap`, counted from 0; T if there is none.
-    recall : (..., T)
-        \\|\\|v_t - S_T k_t\\|\\| in the final state, likewise.
+    - `gap` (..., T): \\|1 - beta_t a_t\\| = sqrt(q_t) of a kernel's own d_t exceeds the exact one by at most this.
+      Below it a kernel's q_t says nothing about the theory.
+    - `token` (...) int: First token whose exact \\|1 - beta_t a_t\\| is at most `gap`, counted from 0; T if there is
+      none.
+    - `recall` (..., T): \\|\\|v_t - S_T k_t\\|\\| in the final state, likewise.
     """
 
     gap: Array

@@ -15,13 +15,8 @@ from osdn_theory.base.validation import Array, as_float64, require
 class Format:
     """A binary format with subnormals and infinities.
 
-    Attributes
-    ----------
-    name : str
-    significand : int
-        p, bits of the significand with the hidden one.
-    min_exponent, max_exponent : int
-        Exponents of the smallest normal number and of the largest, as powers of two.
+    - `significand`: p, bits of the significand with the hidden one.
+    - `min_exponent`, `max_exponent`: Exponents of the smallest normal number and of the largest, as powers of two.
     """
 
     name: str
@@ -107,10 +102,7 @@ def ulp_distance(a: Array | float, b: Array | float, fmt: Format) -> Array:
     Counted along the numbers of the format, so across a power of two the steps differ in size. -0 and +0 are the same
     number, and infinity is one step beyond the largest. NaN where either is NaN.
 
-    Raises
-    ------
-    ValueError
-        If a or b is not representable in the format, or the format is float64.
+    Raises ValueError: if a or b is not representable in the format, or the format is float64.
     """
     require(fmt != FLOAT64, "fmt: expected a format narrower than float64")
     for name, value in (("a", a), ("b", b)):

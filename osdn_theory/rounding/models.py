@@ -15,61 +15,42 @@ Order = Literal["recurrent", "chunk"]
 class KernelModel:
     """Formats and order of operations of a kernel; scalar arithmetic is float32.
 
-    Attributes
-    ----------
-    name : str
-    order : "recurrent" or "chunk"
-        Token by token, or the WY form (T11, T12).
-    inputs : Format
-        Queries, keys and values as the kernel reads them. Gates, states and d_1 are read as float32.
-    storage : Format
-        Write keys, the triangular system's results, overlaps, and the memory where products read it (chunk order).
-    operands : Format
-        What factors of the memory's matrix products are rounded to once more: TF32, or `storage` where they are not.
-    outputs : Format
-        o_t.
-    preconditioner : Format
-        d between two tokens (recurrent order) or two chunks.
-    memory : Format
-        The memory between two tokens (recurrent order), its start included: what is kept of it for the next one.
-    either_way : bool
-        Whether the memory is rounded up or down by chance, rather than to nearest.
-    compensated : bool
-        Whether d carries what its last rounding lost, from token to token or, where nothing is forgotten, from chunk to
-        chunk.
-    accumulation : float
-        Unit roundoff of sums inside matrix products.
-    exact_product : float
-        Relative error of a product inside the "exact" matrix products (calibration, inverse).
-    formed_product : float or None
-        The same where the d_t of a chunk's own tokens are formed from its gains, to scale their keys and be gone; None:
-        `exact_product` (chunk order).
-    chopped : bool
-        Whether conversions to `storage`, `outputs` and `memory` drop bits rather than round to nearest.
-    fused : bool
-        Whether a matrix product may be accumulated on top of what it is added to, term by term.
-    substitution : bool
-        Chunk order: whether triangular systems are solved by substitution, apart for the right sides that meet the
-        chunk's entry and for those that do not (`substitution.Substituted`), log gates are summed in float32, and one
-        head that clips has all heads of the run stepped. Otherwise blocks of the inverse meet the entry's own right
-        side.
-    residuals : bool
-        Chunk order: whether the inverse meets beta (V - K S), formed first and stored, rather than V and K apart, to
-        form U = T V and W = T K, T = (I + A)^-1 Diag(beta).
-    wide_steps : bool
-        Whether chunks that clip are stepped in float64 rather than float32 (chunk order).
-    swept : float
-        Steps eta up to which these chunks, and all chunks of a stream with gates, are instead walked in float32 with
-        what roundings lose of d carried along, from entries that sweeps certify to 2^-24 (chunk order, T29).
-    ordered : bool
-        Whether matrix products are float32 fused multiply-adds over their terms in order, in blocks of 16 or of a
-        multiple of 16 terms, which may be added to each other in any order (`ordered.ordered_error`). Otherwise nothing
-        is taken to be known of the order: sums split over lanes or threads are covered then, and only then.
-    ordered_gram : int
-        The number of key features up to which this holds of keys times transposed write keys too.
-    wide_gates : bool
-        Where the memory fades: whether sums of its log gates go without rounding up to that of their differences, and
-        weak gates are applied by what they take away. Otherwise every sum is rounded, and e^g is a factor.
+    - `order`, "recurrent" or "chunk": Token by token, or the WY form (T11, T12).
+    - `inputs`: Queries, keys and values as the kernel reads them. Gates, states and d_1 are read as float32.
+    - `storage`: Write keys, the triangular system's results, overlaps, and the memory where products read it (chunk
+      order).
+    - `operands`: What factors of the memory's matrix products are rounded to once more: TF32, or `storage` where they
+      are not.
+    - `outputs`: o_t.
+    - `preconditioner`: d between two tokens (recurrent order) or two chunks.
+    - `memory`: The memory between two tokens (recurrent order), its start included: what is kept of it for the next
+      one.
+    - `either_way`: Whether the memory is rounded up or down by chance, rather than to nearest.
+    - `compensated`: Whether d carries what its last rounding lost, from token to token or, where nothing is
+      forgotten, from chunk to chunk.
+    - `accumulation`: Unit roundoff of sums inside matrix products.
+    - `exact_product`: Relative error of a product inside the "exact" matrix products (calibration, inverse).
+    - `formed_product`: The same where the d_t of a chunk's own tokens are formed from its gains, to scale their keys
+      and be gone; None: `exact_product` (chunk order).
+    - `chopped`: Whether conversions to `storage`, `outputs` and `memory` drop bits rather than round to nearest.
+    - `fused`: Whether a matrix product may be accumulated on top of what it is added to, term by term.
+    - `substitution`: Chunk order: whether triangular systems are solved by substitution, apart for the right sides
+      that meet the chunk's entry and for those that do not (`substitution.Substituted`), log gates are summed in
+      float32, and one head that clips has all heads of the run stepped. Otherwise blocks of the inverse meet the
+      entry's own right side.
+    - `residuals`: Chunk order: whether the inverse meets beta (V - K S), formed first and stored, rather than V and K
+      apart, to form U = T V and W = T K, T = (I + A)^-1 Diag(beta).
+    - `wide_steps`: Whether chunks that clip are stepped in float64 rather than float32 (chunk order).
+    - `swept`: Steps eta up to which these chunks, and all chunks of a stream with gates, are instead walked in
+      float32 with what roundings lose of d carried along, from entries that sweeps certify to 2^-24 (chunk order,
+      T29).
+    - `ordered`: Whether matrix products are float32 fused multiply-adds over their terms in order, in blocks of 16 or
+      of a multiple of 16 terms, which may be added to each other in any order (`ordered.ordered_error`). Otherwise
+      nothing is taken to be known of the order: sums split over lanes or threads are covered then, and only then.
+    - `ordered_gram`: The number of key features up to which this holds of keys times transposed write keys too.
+    - `wide_gates`: Where the memory fades: whether sums of its log gates go without rounding up to that of their
+      differences, and weak gates are applied by what they take away. Otherwise every sum is rounded, and e^g is a
+      factor.
     """
 
     name: str

@@ -20,20 +20,12 @@ from osdn_theory.rounding.formats import Format
 class Overflow:
     """The first quantity of one leading entry that may leave its format.
 
-    Attributes
-    ----------
-    token : int
-        Counted from 1.
-    quantity : str
-        In the letters of the theory: "S", "d", "o", ...
-    format : Format
-    value : float
-        How large the kernel's own may be, bound on its error included: above ``format.largest``.
-    exact : float
-        Magnitude on the exact trajectory. Above ``format.largest`` too, if it is the value that overflows rather than
-        the bound that cannot exclude it.
-    entry : tuple of int
-        Index of the leading entry.
+    - `token`: Counted from 1.
+    - `quantity`: In the letters of the theory: "S", "d", "o", ...
+    - `value`: How large the kernel's own may be, bound on its error included: above ``format.largest``.
+    - `exact`: Magnitude on the exact trajectory. Above ``format.largest`` too, if it is the value that overflows
+      rather than the bound that cannot exclude it.
+    - `entry`: Index of the leading entry.
     """
 
     token: int

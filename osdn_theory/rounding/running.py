@@ -31,14 +31,9 @@ from osdn_theory.streams.stream import Stream
 class ReadBounds:
     """Bounds on what another set of queries reads of the same memory.
 
-    Attributes
-    ----------
-    queries : (..., T, K)
-        As the kernel reads them.
-    outputs, outputs_norm : (..., T, V) and (..., T)
-        As those of `ErrorBounds`.
-    overflows : tuple of Overflow
-        The first of every leading entry that has one, of reads, memory and d together.
+    - `queries` (..., T, K): As the kernel reads them.
+    - `outputs`, `outputs_norm` (..., T, V) and (..., T): As those of `ErrorBounds`.
+    - `overflows`: The first of every leading entry that has one, of reads, memory and d together.
     """
 
     queries: Array
@@ -52,44 +47,26 @@ class ReadBounds:
 class ErrorBounds:
     """How far a kernel that works as `model` says may be from the exact trajectory on the inputs it reads.
 
-    Attributes
-    ----------
-    model : KernelModel
-    chunk_size : int
-    stream : Stream
-        The inputs as the kernel reads them (`round_stream`).
-    rule : CalibrationRule
-        The rule whose trajectory `trajectory` is.
-    trajectory : Trajectory
-        Exact (float64) on `stream`.
-    preconditioner : (..., T, K)
-        |d_t - exact|, componentwise, d_t as token t's write key uses it.
-    preconditioner_norm : (..., T)
-        Its Euclidean norm; never above that of the componentwise bound, and often far below.
-    final_preconditioner : (..., K)
-    final_preconditioner_norm : (...)
-    alignment : (..., T)
-        |a_t - exact|, for a_t = <d_t, k_t^2> computed in float32 from the kernel's own d_t.
-    write_keys : (..., T, K)
-        |k~_t - d_t k_t| as stored.
-    state : (..., T)
-        ||S_t - exact||_F after token t's write; inside a chunk, for the state that the write values so far make.
-    final_state : (...)
-        The same for the state handed on.
-    outputs : (..., T, V)
-        |o_t - exact|, componentwise.
-    outputs_norm : (..., T)
-        ||o_t - exact||_2; never above that of the componentwise bound.
-    recall : (..., T)
-        ||(S_T - exact) k_t||_2: what the final state's error adds to the residual of pair t.
-    reads : tuple of ReadBounds
-        One for every further set of queries.
-    overflows : tuple of Overflow
-        What may overflow first in every leading entry, for those where something may. From its token on, in the chunk
-        order from the first token of its chunk, bounds on what depends on it are infinite: d on d alone, the memory on
-        both, outputs on all.
-    overflow_token : (...) int
-        The tokens of `overflows`, counted from 1; 0 where nothing overflows.
+    - `stream`: The inputs as the kernel reads them (`round_stream`).
+    - `rule`: The rule whose trajectory `trajectory` is.
+    - `trajectory`: Exact (float64) on `stream`.
+    - `preconditioner` (..., T, K): |d_t - exact|, componentwise, d_t as token t's write key uses it.
+    - `preconditioner_norm` (..., T): Its Euclidean norm; never above that of the componentwise bound, and often far
+      below.
+    - `final_preconditioner` (..., K), `final_preconditioner_norm` (...)
+    - `alignment` (..., T): |a_t - exact|, for a_t = <d_t, k_t^2> computed in float32 from the kernel's own d_t.
+    - `write_keys` (..., T, K): |k~_t - d_t k_t| as stored.
+    - `state` (..., T): ||S_t - exact||_F after token t's write; inside a chunk, for the state that the write values
+      so far make.
+    - `final_state` (...): The same for the state handed on.
+    - `outputs` (..., T, V): |o_t - exact|, componentwise.
+    - `outputs_norm` (..., T): ||o_t - exact||_2; never above that of the componentwise bound.
+    - `recall` (..., T): ||(S_T - exact) k_t||_2: what the final state's error adds to the residual of pair t.
+    - `reads`: One for every further set of queries.
+    - `overflows`: What may overflow first in every leading entry, for those where something may. From its token on,
+      in the chunk order from the first token of its chunk, bounds on what depends on it are infinite: d on d alone,
+      the memory on both, outputs on all.
+    - `overflow_token` (...) int: The tokens of `overflows`, counted from 1; 0 where nothing overflows.
     """
 
     model: KernelModel
@@ -136,33 +113,16 @@ def error_bounds(
     in `calibration`, for the memory in `memory`. Nothing is linearised; sums may be taken in any order, but for the
     matrix products of an ``ordered`` model (`ordered`).
 
-    Parameters
-    ----------
-    stream : Stream
-        Rounded to the kernel's input formats first: see ``ErrorBounds.stream``.
-    rule : CalibrationRule
-    model : KernelModel
-    chunk_size : int >= 1
-        Tokens per chunk; read in the chunk order only.
-    scale : float
-        Factor of the read.
-    initial_state : (..., V, K), optional
-        S_0, rounded to float32; default zero.
-    initial_preconditioner : (..., K) or scalar, optional
-        d_1, rounded to float32; default the stream's own, else ones.
-    reading : sequence of (..., T, K), optional
-        Further sets of queries, for which `ErrorBounds.reads` has bounds: the same numbers as a stream with these
-        queries gets for its outputs, at a fraction of the time.
+    - `stream`: Rounded to the kernel's input formats first: see ``ErrorBounds.stream``.
+    - `chunk_size`, int >= 1: Tokens per chunk; read in the chunk order only.
+    - `scale`: Factor of the read.
+    - `initial_state` (..., V, K): S_0, rounded to float32; default zero.
+    - `initial_preconditioner` (..., K) or scalar: d_1, rounded to float32; default the stream's own, else ones.
+    - `reading`, sequence of (..., T, K): Further sets of queries, for which `ErrorBounds.reads` has bounds: the same
+      numbers as a stream with these queries gets for its outputs, at a fraction of the time.
 
-    Returns
-    -------
-    ErrorBounds
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `osdn`; inputs that overflow the model's format, where there is nothing to bound; in the chunk order state
-        gates per feature, or any beside substitution.
+    Raises TypeError, ValueError: as `osdn`; inputs that overflow the model's format, where there is nothing to bound;
+    in the chunk order state gates per feature, or any beside substitution.
 
     Notes
     -----

@@ -82,37 +82,24 @@ def load_activations(
     left alone, see :func:`unread_tensors`. Everything is converted to float64, which represents every such
     number exactly. A layer may have no tokens, see :func:`require_tokens`.
 
-    Parameters
-    ----------
-    path : path, optional
-        Default: the packaged MiniLM activations.
-    layers : sequence of names or numbers, optional
-        Which layers, in this order: ``"layer0"``, 0, or the name of its stream. Default: all.
-    l2_normalize : bool
-        Queries and keys divided by their norm, in float64.
-    silu : bool
-        x * sigmoid(x) on queries and keys, before normalisation.
-    beta : float, "random" or None
-        None: from the file, else 1. ``"random"``: uniform on the multiples of 2^-8 in [0, 1].
-    rng : Generator
-        Needed for ``beta="random"``.
-    normalize_dtype : "bfloat16", "float16", "float32" or "float64"
-        What normalised queries and keys are rounded to (T15).
+    - `path`: Default: the packaged MiniLM activations.
+    - `layers`, sequence of names or numbers: Which layers, in this order: ``"layer0"``, 0, or the name of its stream.
+      Default: all.
+    - `l2_normalize`: Queries and keys divided by their norm, in float64.
+    - `silu`: x * sigmoid(x) on queries and keys, before normalisation.
+    - `beta`, float, "random" or None: None: from the file, else 1. ``"random"``: uniform on the multiples of 2^-8 in
+      [0, 1].
+    - `rng`: Needed for ``beta="random"``.
+    - `normalize_dtype`, "bfloat16", "float16", "float32" or "float64": What normalised queries and keys are rounded
+      to (T15).
 
-    Returns
-    -------
-    list of Stream
-        Named ``<file stem>/<layer>``, "_streams" cut off the stem; metadata: that of the file, `path`,
-        `layer` and `options`.
+    Returns streams named ``<file stem>/<layer>``, "_streams" cut off the stem; metadata: that of the file,
+    `path`, `layer` and `options`.
 
-    Raises
-    ------
-    FileNotFoundError
-        No such file.
-    ValueError
-        The file is empty, truncated, not of its format or holds no layer; a tensor is missing, of
-        the wrong rank, shape or dtype, without heads, not finite or out of range; a zero key to
-        normalise; contradictory options.
+    Raises FileNotFoundError: no such file.
+    Raises ValueError: the file is empty, truncated, not of its format or holds no layer; a tensor is missing, of the
+    wrong rank, shape or dtype, without heads, not finite or out of range; a zero key to normalise; contradictory
+    options.
     """
     options = _Options(l2_normalize, silu, beta, normalize_dtype)
     _check_options(options, rng)
@@ -141,10 +128,7 @@ def normalize_keys(keys: Any, *, dtype: KeyDtype = "float64") -> Array:
 
     Norms neither overflow nor underflow: keys are first scaled by an exact power of two.
 
-    Raises
-    ------
-    ValueError
-        A zero vector, which has no direction (the first one is named); an unknown `dtype`.
+    Raises ValueError: a zero vector, which has no direction (the first one is named); an unknown `dtype`.
     """
     _require_dtype("dtype", dtype)
     k = as_float64("keys", keys, min_ndim=1)

@@ -40,21 +40,13 @@ def unit_keys(rng: np.random.Generator, shape: tuple[int, ...], *, grid_bits: in
     A uniform direction is rounded to multiples of 2^-grid_bits except in four random coordinates,
     which complete it. Exchangeable and sign-symmetric in the coordinates, hence E[k k^T] = I/K.
 
-    Parameters
-    ----------
-    rng : Generator
-    shape : (..., K), K >= 5
-    grid_bits : int in [3, 12]
+    - `shape` (..., K), K >= 5
+    - `grid_bits`: int in [3, 12]
 
-    Returns
-    -------
-    shape, float64
+    Returns float64 of that shape.
 
-    Raises
-    ------
-    ValueError
-        K <= 4: the only solutions of n_1^2 + ... + n_4^2 = 4^b are one entry +-2^b or four entries
-        +-2^(b-1), so an exactly unit dyadic key would be a coordinate vector or (+-1/2, ..., +-1/2).
+    Raises ValueError: k <= 4: the only solutions of n_1^2 + ... + n_4^2 = 4^b are one entry +-2^b or four entries
+    +-2^(b-1), so an exactly unit dyadic key would be a coordinate vector or (+-1/2, ..., +-1/2).
     """
     require(len(shape) > 0, "shape: expected (..., K), got ()")
     return weighted_unit_keys(rng, np.ones(shape[-1]), shape, grid_bits=grid_bits)
@@ -73,25 +65,16 @@ def weighted_unit_keys(
     With u on the grid 2^-b (b even), coordinates on the grid 2^-(grid_bits - b/2) contribute
     multiples of 4^-grid_bits; four coordinates with u_i = 1 on the grid 2^-grid_bits complete the sum.
 
-    Parameters
-    ----------
-    rng : Generator
-    comparator : (..., K) array that broadcasts to `shape`
-        u > 0, multiples of 2^-b for a small even b, at least four entries per key exactly 1.
-    shape : (..., K), K >= 5
-    grid_bits : int in [3, 12]
-    scales : array that broadcasts to `shape`
-        Standard deviations of the coordinates, up to one factor per key. The four coordinates that complete a key
-        share theirs.
+    - `comparator` (..., K) array that broadcasts to `shape`: u > 0, multiples of 2^-b for a small even b, at least
+      four entries per key exactly 1.
+    - `shape` (..., K), K >= 5
+    - `grid_bits`: int in [3, 12]
+    - `scales`, array that broadcasts to `shape`: Standard deviations of the coordinates, up to one factor per key.
+      The four coordinates that complete a key share theirs.
 
-    Returns
-    -------
-    shape, float64, multiples of 2^-grid_bits
+    Returns float64 of that shape, multiples of 2^-grid_bits.
 
-    Raises
-    ------
-    ValueError
-        K <= 4 (see `unit_keys`), or `comparator` is not as described.
+    Raises ValueError: k <= 4 (see `unit_keys`), or `comparator` is not as described.
     """
     require_generator(rng)
     u = _check_comparator(comparator, shape)
@@ -114,9 +97,7 @@ def nearest_unit_keys(rng: np.random.Generator, keys: Any, *, grid_bits: int = 1
 
     Raises ValueError: k <= 4 (see `unit_keys`), or a zero key.
 
-    Returns
-    -------
-    (..., K) float64, multiples of 2^-grid_bits
+    Returns (..., K) float64, multiples of 2^-grid_bits.
     """
     require_generator(rng)
     given = as_float64("keys", keys, min_ndim=1)
@@ -183,9 +164,7 @@ def four_squares(rng: np.random.Generator, total: Any) -> Integers:
 
     - `total` (...) integers in [0, 4^12]
 
-    Returns
-    -------
-    (..., 4) int64
+    Returns (..., 4) int64.
     """
     require_generator(rng)
     given = np.asarray(total)

@@ -29,32 +29,21 @@ ARRAYS = (
 class Stream:
     """Keys, values, queries and gates of a token stream, float64, leading axes broadcast.
 
-    Parameters
-    ----------
-    keys : (..., T, K)
-    values : (..., T, V)
-    queries : (..., T, K), optional
-        Default: the keys.
-    beta : (..., T) or scalar, optional
-        Write gate. Default 1.
-    state_gate : (..., T) or (..., T, K), optional
-        Decay of the state before the residual, in [0, 1]: one number per token (Gated DeltaNet) or one
-        per feature (KDA). Only the gated recurrences read it.
-    forget_gate : (..., T), optional
-        Per-token forgetting of the preconditioner, in (0, 1].
-    comparator : (..., K) or (..., T, K), optional
-        The preconditioner the stream was generated around, where it is known; a path if it moves.
-    solution : (..., V, K), optional
-        The state that generated the values, where it is known.
-    initial_preconditioner : (..., K), optional
-        d_1 that belongs to the stream (a learned one, say). Default: ones, chosen by the recurrence.
-    name : str
-    metadata : mapping
+    - `keys` (..., T, K), `values` (..., T, V)
+    - `queries` (..., T, K): Default: the keys.
+    - `beta` (..., T) or scalar: Write gate. Default 1.
+    - `state_gate` (..., T) or (..., T, K): Decay of the state before the residual, in [0, 1]: one number per token
+      (Gated DeltaNet) or one per feature (KDA). Only the gated recurrences read it.
+    - `forget_gate` (..., T): Per-token forgetting of the preconditioner, in (0, 1].
+    - `comparator` (..., K) or (..., T, K): The preconditioner the stream was generated around, where it is known; a
+      path if it moves.
+    - `solution` (..., V, K): The state that generated the values, where it is known.
+    - `initial_preconditioner` (..., K): d_1 that belongs to the stream (a learned one, say). Default: ones, chosen by
+      the recurrence.
+    - `metadata`: mapping
 
-    Raises
-    ------
-    TypeError, ValueError
-        Non-numeric or non-finite data, wrong rank, lengths that do not match, gates out of range.
+    Raises TypeError, ValueError: non-numeric or non-finite data, wrong rank, lengths that do not match, gates out of
+    range.
     """
 
     keys: Array

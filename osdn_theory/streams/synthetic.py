@@ -269,10 +269,7 @@ def associative_recall(
     Metadata: `write_positions`, `distractor_positions`, `query_positions` (1-D int), and
     `pair_index` (T,), -1 where no pair is concerned; the same for every leading index.
 
-    Raises
-    ------
-    ValueError
-        `length` shorter than the tokens asked for, or queries without pairs.
+    Raises ValueError: `length` shorter than the tokens asked for, or queries without pairs.
     """
     counts = {"pairs": pairs, "queries": queries, "repeats": repeats, "distractors": distractors}
     for name, count in counts.items():

@@ -18,10 +18,7 @@ def repeated(stream: Stream, times: int = 2) -> Stream:
     comparator jumps back at each seam. Metadata: `times`, `source` (the stream's own metadata), and
     `path_length` of the moving comparator.
 
-    Raises
-    ------
-    ValueError
-        `times` < 1.
+    Raises ValueError: `times` < 1.
     """
     require(times >= 1, f"times: expected >= 1, got {times}")
     longer = stream.map_tokens(lambda array, axis: np.concatenate([array] * times, axis=axis))
@@ -41,23 +38,15 @@ def with_gates(
 ) -> Stream:
     """`stream` with gates that float64 represents exactly: T13, T17.
 
-    Parameters
-    ----------
-    stream : Stream
-    rng : Generator
-    state : "token", "feature" or None
-        State gate, uniform on the multiples of 2^-8 in [3/4, 1], one per token or one per feature.
-    forget : float in (0, 1], "random" or None
-        Forget gate: one constant, or per token uniform on the multiples of 2^-10 in [15/16, 1].
-    most : float in (0, 1]
-        The largest state gate: all of them times this.
+    - `state`, "token", "feature" or None: State gate, uniform on the multiples of 2^-8 in [3/4, 1], one per token or
+      one per feature.
+    - `forget`, float in (0, 1], "random" or None: Forget gate: one constant, or per token uniform on the multiples of
+      2^-10 in [15/16, 1].
+    - `most`, float in (0, 1]: The largest state gate: all of them times this.
 
     None keeps the gate that `stream` has.
 
-    Raises
-    ------
-    ValueError
-        An unknown choice (the known ones are listed), or a forget gate or a `most` outside (0, 1].
+    Raises ValueError: an unknown choice (the known ones are listed), or a forget gate or a `most` outside (0, 1].
     """
     require_generator(rng)
     require(state in (None, "token", "feature"), f"state: expected 'token', 'feature' or None, got {state!r}")

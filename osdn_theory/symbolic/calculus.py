@@ -18,17 +18,10 @@ from sympy.matrices.expressions.special import ZeroMatrix
 def gradient(function: Any, variable: MatrixSymbol) -> MatrixExpr:
     r"""The matrix :math:`\nabla f` with :math:`f(X + H) = f(X) + \langle\nabla f(X), H\rangle + o(\|H\|)`.
 
-    Parameters
-    ----------
-    function : SymPy scalar
-        Sums, products and powers of traces of matrix expressions.
-    variable : MatrixSymbol
-        X.
+    - `function`, SymPy scalar: Sums, products and powers of traces of matrix expressions.
+    - `variable`: X.
 
-    Returns
-    -------
-    MatrixExpr
-        Of the shape of `variable`.
+    Returns what has the shape of `variable`.
 
     Raises TypeError: for a node that it cannot differentiate.
     """

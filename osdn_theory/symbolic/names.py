@@ -14,22 +14,14 @@ class Names:
 
     Vectors are columns: a key is K x 1. A context is two matrices with one token per row.
 
-    Attributes
-    ----------
-    V, K, T : SymPy expression or int
-        Sizes of values, keys and context.
-    S, minimizer : V x K
-        State and S*.
-    k, d, s, c : K x 1
-        Key, diagonal of the preconditioner, feature of its own problem (the squared key, where nothing else is said),
-        and anchor.
-    v : V x 1
-        Value.
-    P : K x K
-        Preconditioner in full.
-    keys, values : T x K, T x V
-        Of a context.
-    beta, eta, gamma, weight : scalars
+    - `V`, `K`, `T`, SymPy expression or int: Sizes of values, keys and context.
+    - `S`, `minimizer`, V x K: State and S*.
+    - `k`, `d`, `s`, `c`, K x 1: Key, diagonal of the preconditioner, feature of its own problem (the squared key,
+      where nothing else is said), and anchor.
+    - `v`, V x 1: Value.
+    - `P`, K x K: Preconditioner in full.
+    - `keys`, `values`, T x K, T x V: Of a context.
+    - `beta`, `eta`, `gamma`, `weight`: scalars
     """
 
     def __init__(self, V: Any = VALUE_SIZE, K: Any = KEY_SIZE, T: Any = TOKENS) -> None:

@@ -30,16 +30,11 @@ class _Printer(NumPyPrinter):
 def numpy_function(arguments: Sequence[Any], expression: Any) -> Callable[..., Array]:
     """`expression` as a function of `arguments`, by SymPy's lambdify.
 
-    Parameters
-    ----------
-    arguments : symbols and matrix symbols
-    expression : scalar, matrix expression (of any size), or explicit matrix
+    - `arguments`: symbols and matrix symbols
+    - `expression`: scalar, matrix expression (of any size), or explicit matrix
 
-    Returns
-    -------
-    function
-        Of one array per argument, in order: (K,) or (K, 1) for a column, (V, K) for a matrix, a number for a scalar.
-        It returns float64 of the same kind: a column comes back as (K,).
+    Returns a function of one array per argument, in order: (K,) or (K, 1) for a column, (V, K) for a matrix, a number
+    for a scalar. It returns float64 of the same kind: a column comes back as (K,).
 
     Raises ValueError: by the function, for an array whose shape does not fit its argument.
     """

@@ -164,19 +164,12 @@ def verify(
 ) -> Verification:
     """Check bounds on streams.
 
-    Parameters
-    ----------
-    streams : sequence of str, optional
-        Names out of `STREAM_NAMES`. Default: all of them, or only `file` where one is given.
-    file : path, optional
-        Captured activations, see `osdn_theory.streams.activations.load_activations`.
-    bounds : sequence of str, optional
-        Ids out of `BOUND_IDS`. Default: all.
-    seeds : int >= 1
-        Draws of every synthetic stream.
-    seed : int >= 0
-        The first of them.
-    progress : callable (stream name, done, total), optional
+    - `streams`: Names out of `STREAM_NAMES`. Default: all of them, or only `file` where one is given.
+    - `file`: Captured activations, see `osdn_theory.streams.activations.load_activations`.
+    - `bounds`: Ids out of `BOUND_IDS`. Default: all.
+    - `seeds`, int >= 1: Draws of every synthetic stream.
+    - `seed`, int >= 0: The first of them.
+    - `progress`: callable (stream name, done, total)
 
     Raises ValueError: unknown stream or bound, seeds < 1, seed < 0, or a file that cannot be read as
     activations or has no tokens.

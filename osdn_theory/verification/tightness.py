@@ -134,15 +134,9 @@ def tighten(
 ) -> list[TightenResult]:
     """Search for the smallest slack of each inequality of one theorem.
 
-    Parameters
-    ----------
-    theorem : str
-        One of `TIGHTENABLE`.
-    rng : numpy.random.Generator
-    restarts : int >= 1
-        Random starting points; the structured one, where equality is known, comes on top.
-    evaluations : int >= 1
-        Limit per local optimisation.
+    - `theorem`: One of `TIGHTENABLE`.
+    - `restarts`, int >= 1: Random starting points; the structured one, where equality is known, comes on top.
+    - `evaluations`, int >= 1: Limit per local optimisation.
 
     Raises ValueError: for an identity or an unknown theorem, or counts below 1.
     """

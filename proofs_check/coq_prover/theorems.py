@@ -133,11 +133,8 @@ def proofs_of(
 ) -> Iterator[Proof]:
     """The proofs of a library: one for each theorem of its register. Compiles nothing yet.
 
-    Parameters
-    ----------
-    folder : Path
-    laws : theorem -> what it must say on instances
-    not_tied : theorem -> why it is held against no law
+    - `laws`: theorem -> what it must say on instances
+    - `not_tied`: theorem -> why it is held against no law
     """
     session = Session(folder, laws, not_tied or {})
     for theorem, registered in session.register.statements.items():

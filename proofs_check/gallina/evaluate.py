@@ -21,9 +21,7 @@ Value = Callable[[Environment], Any]
 class Definitions:
     """The definitions of a library, each read when it is first met.
 
-    Parameters
-    ----------
-    printed : "file.name" -> Coq's answer to Print, nothing left implicit
+    - `printed`: "file.name" -> Coq's answer to Print, nothing left implicit
     """
 
     def __init__(self, printed: Mapping[str, str]) -> None:
@@ -47,11 +45,8 @@ class Definitions:
 class Evaluator:
     """Evaluates terms with the definitions of a library, on one instance.
 
-    Parameters
-    ----------
-    definitions : Definitions
-    domains : name of a bound variable, or "nat" -> what it ranges over
-        For variables inside a statement whose type is not finite: a sample, the same in Coq and in Python.
+    - `domains`, name of a bound variable, or "nat" -> what it ranges over: For variables inside a statement whose
+      type is not finite: a sample, the same in Coq and in Python.
     """
 
     def __init__(self, definitions: Definitions, domains: Mapping[Any, Iterable[Any]]) -> None:

@@ -87,20 +87,12 @@ def _plain(x: Any) -> Any:
 class Link:
     """A theorem's formula in the code and as it is proved.
 
-    Attributes
-    ----------
-    claim : str
-        Theorem id.
-    name : str
-        Unique; also the seed of its instances.
-    statement : str
-        Which function is compared with which formula.
-    draw : function of a Draw
-        An instance of float64 numbers.
-    compare : function of an instance
-        What `numbers` takes, once at least.
-    count : int
-        Instances.
+    - `claim`: Theorem id.
+    - `name`: Unique; also the seed of its instances.
+    - `statement`: Which function is compared with which formula.
+    - `draw`, function of a Draw: An instance of float64 numbers.
+    - `compare`, function of an instance: What `numbers` takes, once at least.
+    - `count`: Instances.
     """
 
     claim: str

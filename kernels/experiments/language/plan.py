@@ -54,31 +54,17 @@ MODELS = {
 class LanguagePlan(RunPlan):
     """Language models of one size on one corpus; fields of `RunPlan`, and
 
-    Parameters
-    ----------
-    layers, hidden, heads : int
-        The heads' size is `hidden` over `heads`.
-    context : int
-        Tokens of a training sequence; models are tested on up to four times as many.
-    vocabulary : int
-        257 for bytes, more for BPE.
-    micro_batch : int
-        Sequences whose gradients are formed at once; a divisor of what each process has of `batch`.
-    windows : int
-        Documents, and passages of each kind, that are tested on.
-    precision : "float32" or "bfloat16"
-        Of activations.
-    sources : tuple of str
-        Of the installed ones; empty for all.
-    least : int
-        Bytes of text that there must be.
-    corpus, data : str
-        Fingerprint of the text, and the folder of its tokens; known once it has been read.
+    - `layers`, `hidden`, `heads`: The heads' size is `hidden` over `heads`.
+    - `context`: Tokens of a training sequence; models are tested on up to four times as many.
+    - `vocabulary`: 257 for bytes, more for BPE.
+    - `micro_batch`: Sequences whose gradients are formed at once; a divisor of what each process has of `batch`.
+    - `windows`: Documents, and passages of each kind, that are tested on.
+    - `precision`, "float32" or "bfloat16": Of activations.
+    - `sources`: Of the installed ones; empty for all.
+    - `least`: Bytes of text that there must be.
+    - `corpus`, `data`: Fingerprint of the text, and the folder of its tokens; known once it has been read.
 
-    Raises
-    ------
-    ValueError
-        As `RunPlan`, and for sizes that do not fit each other.
+    Raises ValueError: as `RunPlan`, and for sizes that do not fit each other.
     """
 
     known_models: ClassVar[tuple[str, ...]] = tuple(MODELS)

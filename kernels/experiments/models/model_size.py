@@ -9,10 +9,7 @@ from ..validation import require
 class ModelSize:
     """Sizes that all models share.
 
-    Raises
-    ------
-    ValueError
-        For a size that is not positive.
+    Raises ValueError: for a size that is not positive.
     """
 
     features: int = 64

@@ -25,28 +25,15 @@ def capture(folder: Path, text: Path, out: Path, *, tokens: int, reads: int = 2)
     DeltaNet, Gated DeltaNet and KDA of flash-linear-attention run as models of ours with d at 1, which compute the
     same; models of transformers run as they are, their delta rules by our references; models of ours run as they are.
 
-    Parameters
-    ----------
-    folder : Path
-        ``config.json``, weights and tokenizer, as transformers saves them.
-    text : Path
-        In UTF-8.
-    out : Path
-        The safetensors file to write; its metadata tell checkpoint, kind, tokens and reads.
-    tokens, reads : int
-        Tokens of one reading, at most; and readings.
+    - `folder`: ``config.json``, weights and tokenizer, as transformers saves them.
+    - `text`: In UTF-8.
+    - `out`: The safetensors file to write; its metadata tell checkpoint, kind, tokens and reads.
+    - `tokens`, `reads`: Tokens of one reading, at most; and readings.
 
-    Returns
-    -------
-    dict
-        "tokens" of one reading, "kind" of the model, and its own "rule" or None.
+    Returns "tokens" of one reading, "kind" of the model, and its own "rule" or None.
 
-    Raises
-    ------
-    FileNotFoundError
-        No such folder, text or tokenizer.
-    ValueError
-        What cannot be read, does not fit, or has no delta rule, named.
+    Raises FileNotFoundError: no such folder, text or tokenizer.
+    Raises ValueError: what cannot be read, does not fit, or has no delta rule, named.
     """
     kind = _kind(folder)
     model = _load(folder, kind)

@@ -53,28 +53,17 @@ def examine(
 ) -> Examination:
     """Put every exercise that a kernel's signature admits, and hold the answers against float64.
 
-    Parameters
-    ----------
-    kernel, device, reference, options
-        As for `crosscheck`.
-    dtype : "float32", "bfloat16" or "float16", optional
-        Default: the first of these that the kernel takes.
-    seed : int
-        Of the exercises' numbers.
-    key_dim, value_dim : int, optional
-        K and V of the exercises. Default: small on a CPU, larger on a GPU.
-    only : sequence of str, optional
-        Names of exercises; default all.
-    invariant : bool
-        Whether to hold the kernel against itself as well.
-    require : sequence of str
-        Invariances that must hold bit for bit.
-    gradients : bool
-        Whether to compare gradients as well, on the first exercise and on the streams.
-    problems : sequence of (Stream, str, CalibrationRule)
-        Streams that the theorems speak of, with the names of their rules.
-    progress : callable, optional
-        Called with (what, done, total).
+    - `kernel`, `device`, `reference`, `options`: As for `crosscheck`.
+    - `dtype`, "float32", "bfloat16" or "float16": Default: the first of these that the kernel takes.
+    - `seed`: Of the exercises' numbers.
+    - `key_dim`, `value_dim`: K and V of the exercises. Default: small on a CPU, larger on a GPU.
+    - `only`: Names of exercises; default all.
+    - `invariant`: Whether to hold the kernel against itself as well.
+    - `require`: Invariances that must hold bit for bit.
+    - `gradients`: Whether to compare gradients as well, on the first exercise and on the streams.
+    - `problems`, sequence of (Stream, str, CalibrationRule): Streams that the theorems speak of, with the names of
+      their rules.
+    - `progress`: Called with (what, done, total).
 
     Raises KernelError: a kernel that raises, or returns something else than finite tensors of the right
     shapes.

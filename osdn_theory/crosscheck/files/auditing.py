@@ -48,10 +48,7 @@ def audit_run(path: str | PathLike[str], *, model: KernelModel | None = None) ->
 def audit_runs(path: str | PathLike[str], *, model: KernelModel | None = None) -> list[CrossCheck]:
     """Cross-check every call in a file, and every packed sequence by itself; each names where it is from.
 
-    Parameters
-    ----------
-    model : KernelModel, optional
-        The rounding that kernels are held to. Default: what they declare, else the widest of their form.
+    - `model`: The rounding that kernels are held to. Default: what they declare, else the widest of their form.
 
     Raises FileNotFoundError: no such file.
     Raises ValueError: see `reading.read_calls`; or inputs that are not finite, or a gate above 1.

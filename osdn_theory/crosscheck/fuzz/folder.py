@@ -20,12 +20,8 @@ JOURNAL = "journal.jsonl"
 class Folder:
     """The journal of a run; nothing is written before `writing`.
 
-    Parameters
-    ----------
-    path : Path
-        May be missing.
-    identity : mapping
-        Everything that a case depends on besides its number, JSON-ready.
+    - `path`: May be missing.
+    - `identity`, mapping: Everything that a case depends on besides its number, JSON-ready.
 
     - `takes`, Takes or None: As an earlier call found out.
     - `rows`, list of dict: Of the finished cases 0, 1, 2, ...

@@ -144,20 +144,13 @@ def replay(
 ) -> list[CrossCheck]:
     """Put the trial of a replay file again: the same bits, options, dtype, layout in memory, and order of calls.
 
-    Parameters
-    ----------
-    path : path
-        Written by ``osdn-theory fuzz``.
-    kernel : name, ``"module:function"``, callable or Adapter, optional
-        Default: that of the file, by its name. Another one must take what the file's was called with.
-    device : str, optional
-        Default: that of the file.
+    - `path`: Written by ``osdn-theory fuzz``.
+    - `kernel`, name, ``"module:function"``, callable or Adapter: Default: that of the file, by its name. Another one
+      must take what the file's was called with.
+    - `device`: Default: that of the file.
 
-    Returns
-    -------
-    list of CrossCheck
-        One for every case. Its notes say what differs from the recording: versions, and whether the kernel gave the
-        same bits.
+    Returns one for every case. Its notes say what differs from the recording: versions, and whether the kernel gave the
+    same bits.
 
     Raises FileNotFoundError, ValueError: a file that cannot be read, a kernel that is not there or takes
     something else, a device that is not there.

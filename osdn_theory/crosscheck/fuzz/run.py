@@ -116,10 +116,7 @@ def fuzz(
     Raises KernelError: if the kernel takes no harmless input at all.
     Raises OSError: if nothing can be written to the folder.
 
-    Returns
-    -------
-    FuzzSummary
-        After Ctrl-C too, of what was found until then.
+    Returns what was found, after Ctrl-C too.
     """
     run = _FuzzRun(adapter, plan, folder, files, time.perf_counter())
     interrupted = False

@@ -113,13 +113,10 @@ def kernel_gradients(
     The reference runs in float64 on the CPU with the same inputs and the same form. A kernel that has no backward
     pass, or whose results carry no gradients, is a note.
 
-    Parameters
-    ----------
-    reference : Adapter, optional
-        Differentiable by autograd, float64. Default: `reference.recurrence_reference`; a recurrence that it does not
-        know is a note.
-    copies : int >= 1
-        Repeat the batch so often; of each number the copy that differs most from the first is taken.
+    - `reference`: Differentiable by autograd, float64. Default: `reference.recurrence_reference`; a recurrence that
+      it does not know is a note.
+    - `copies`, int >= 1: Repeat the batch so often; of each number the copy that differs most from the first is
+      taken.
 
     Raises KernelError: if the kernel raises, forward or backward, or its results are no tensors of the
     right shapes.

@@ -51,18 +51,12 @@ def invariances(
     Answers that are not equal bit for bit are inside the bound while they differ by no more than both may miss the
     exact result by (T18, `models`), so a wrong kernel may well be invariant, and an invariant one wrong.
 
-    Parameters
-    ----------
-    adapter : Adapter
-    case : Case
-        With more than one batch row, head and chunk, and an incomplete last chunk; what it lacks is not exercised.
-    device : str
-    models : sequence of KernelModel
-        The rounding that the kernel is held to.
-    chunk_size : int, optional
-        Tokens between the edges where pieces meet. Default: the kernel's own chunk in the chunk order, else 1.
-    gradients : bool
-        Whether to run gradients twice as well.
+    - `case`: With more than one batch row, head and chunk, and an incomplete last chunk; what it lacks is not
+      exercised.
+    - `models`: The rounding that the kernel is held to.
+    - `chunk_size`: Tokens between the edges where pieces meet. Default: the kernel's own chunk in the chunk order,
+      else 1.
+    - `gradients`: Whether to run gradients twice as well.
 
     Raises KernelError: a kernel that raises in one of the calls, but for NotImplementedError, which leaves
     a check not exercised.
