@@ -23,8 +23,7 @@ def residual_ratio(alignment: Any, beta: Any = 1.0) -> Array:
     """
     a = as_float64("alignment", alignment, check_finite=False)
     b = as_float64("beta", beta, check_finite=False)
-    ratio: Array = np.square(1.0 - b * a)
-    return ratio
+    return np.square(1.0 - b * a)
 
 
 def token_loss(state: Any, key: Any, value: Any) -> Array:
@@ -92,8 +91,7 @@ def surrogate(preconditioner: Any, squared_key: Any) -> Array:
     Raises TypeError, ValueError: non-numeric or non-finite arguments, or lengths that do not match.
     """
     _, shortfall = _shortfall(preconditioner, squared_key)
-    loss: Array = 0.5 * np.square(shortfall)
-    return loss
+    return 0.5 * np.square(shortfall)
 
 
 def hypergradient(preconditioner: Any, squared_key: Any) -> Array:
@@ -147,8 +145,7 @@ def context_gradient(state: Any, keys: Any, values: Any) -> Array:
     Shapes and errors as in :func:`context_loss`.
     """
     s, k, v = _context(state, keys, values)
-    gradient: Array = transpose(_errors(s, k, v)) @ k
-    return gradient
+    return transpose(_errors(s, k, v)) @ k
 
 
 def context_minimizer(keys: Any, values: Any) -> Array:
@@ -168,8 +165,7 @@ def context_minimizer(keys: Any, values: Any) -> Array:
     k, v = _pairs(keys, values)
     # float64 arithmetic loses what lies below the rounding of the largest singular value.
     tolerance = max(k.shape[-2:]) * float(np.finfo(np.float64).eps)
-    solution: Array = transpose(np.linalg.pinv(k, rcond=tolerance) @ v)
-    return solution
+    return transpose(np.linalg.pinv(k, rcond=tolerance) @ v)
 
 
 def suboptimality(state: Any, keys: Any, values: Any) -> Array:

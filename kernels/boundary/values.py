@@ -91,8 +91,7 @@ def settle(cu_seqlens: Tensor, length: int) -> Tensor:
     """Bounds that lie in order and in 0 to T whatever they say: unchecked ones must not lead out of any tensor."""
     if not torch.compiler.is_compiling() and _known(cu_seqlens, length):
         return cu_seqlens
-    settled: Tensor = cu_seqlens.clamp(0, length).cummax(0).values
-    return settled
+    return cu_seqlens.clamp(0, length).cummax(0).values
 
 
 def _require_all(conditions: list[_Condition]) -> None:

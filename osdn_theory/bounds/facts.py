@@ -43,8 +43,7 @@ class Facts:
                 fitted = best_fixed_diagonal(features, p.lower, p.upper)
         except (ArithmeticError, ValueError):  # not optimal, or beyond the largest float64
             fitted = p.initial
-        inside: Array = np.clip(fitted, p.lower, p.upper)
-        return inside
+        return np.clip(fitted, p.lower, p.upper)
 
     @cached_property
     def corner_gaps(self) -> list[tuple[Number, Number]] | None:

@@ -106,8 +106,7 @@ def agnostic_ratio_sum(run: ContextTrajectory, comparator: Any, *, argument: Arg
     if argument == "convex":
         return (spent + start) / _usable(1.0 - 2.0 * slope, 1.0)[..., None]
     m = _usable(2.0 - 2.0 * slope, 1.0)[..., None]
-    bound: Array = np.square((np.sqrt(spent) + np.sqrt(spent + m * start)) / m)
-    return bound
+    return np.square((np.sqrt(spent) + np.sqrt(spent + m * start)) / m)
 
 
 def agnostic_bound(run: ContextTrajectory, comparator: Any, *, argument: Argument = "quadratic") -> Array:

@@ -116,8 +116,7 @@ def precondition(rows: Array, preconditioner: Array, form: Form) -> Array:
     """``rows @ P`` for a diagonal or a full P."""
     if form == "diagonal":
         return rows * preconditioner[..., None, :]
-    product: Array = rows @ preconditioner
-    return product
+    return rows @ preconditioner
 
 
 def cross(left: Array, right: Array, form: Form) -> Array:
@@ -125,8 +124,7 @@ def cross(left: Array, right: Array, form: Form) -> Array:
     if form == "diagonal":
         diagonal: Array = np.sum(left * right, axis=-2)
         return diagonal
-    product: Array = transpose(left) @ right
-    return product
+    return transpose(left) @ right
 
 
 def normalise(matrix: Array) -> tuple[Array, Array]:

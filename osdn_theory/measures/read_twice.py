@@ -24,8 +24,7 @@ from osdn_theory.streams.transforms import repeated
 
 
 def _shuffled(d: Array) -> Array:
-    shuffled: Array = d[..., np.random.default_rng(0).permutation(d.shape[-1])]
-    return shuffled
+    return d[..., np.random.default_rng(0).permutation(d.shape[-1])]
 
 
 REPLACEMENTS: Mapping[str, Callable[[Array], Array]] = {

@@ -25,5 +25,4 @@ def squashed_inverse(diagonal: Array, squash: float, center: float, epsilon: flo
     Elementwise; between 1/x and x, large where the Gram diagonal A is small.
     """
     log_ratio = np.log(diagonal + epsilon) - center
-    inverse: Array = squash ** -(log_ratio / (1.0 + np.abs(log_ratio)))
-    return inverse
+    return squash ** -(log_ratio / (1.0 + np.abs(log_ratio)))

@@ -104,8 +104,7 @@ class ClipMaps:
         with np.errstate(invalid="ignore"):
             # Zero slope: a constant, at infinity too.
             moved = np.where(self.slope == 0, self.offset, self.slope * x + self.offset)
-        value: Array = np.clip(moved, self.low, self.high)
-        return value
+        return np.clip(moved, self.low, self.high)
 
     def after(self, earlier: ClipMaps) -> ClipMaps:
         """The composition: `earlier` first (T29)."""

@@ -62,8 +62,7 @@ def spacing(x: Array | float, fmt: Format) -> Array:
     low = fmt.min_exponent - fmt.significand + 1
     power = np.maximum(exponent - fmt.significand, low)
     steps = np.ldexp(1.0, np.where(np.asarray(x) == 0, low, power))
-    result: Array = np.where(np.isfinite(x), steps, np.nan)
-    return result
+    return np.where(np.isfinite(x), steps, np.nan)
 
 
 def round_to(x: Array | float, fmt: Format) -> Array:

@@ -40,8 +40,7 @@ def round_stream(stream: Stream, model: KernelModel, rule: CalibrationRule) -> S
 
 def round_gate(gamma: Array) -> Array:
     """exp(float32(log gamma)), (...) like gamma."""
-    result: Array = np.exp(round_to(np.log(gamma), FLOAT32))
-    return result
+    return np.exp(round_to(np.log(gamma), FLOAT32))
 
 
 def round_rule(rule: CalibrationRule) -> CalibrationRule:

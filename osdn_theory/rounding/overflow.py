@@ -81,8 +81,7 @@ class Watch:
         never = count + 1
         first = np.array([never if x is None else x.token - 1 for x in self.first], dtype=np.int64)
         first = np.where(first == never, never, first // chunk * chunk)
-        result: Mask = np.arange(count) >= first[:, None]
-        return result
+        return np.arange(count) >= first[:, None]
 
 
 def _earlier(first: Overflow | None, second: Overflow | None) -> Overflow | None:

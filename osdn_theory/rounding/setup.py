@@ -118,8 +118,7 @@ class Setup:
 
     @cached_property
     def features(self) -> Array:
-        result: Array = self.keys * self.keys
-        return result
+        return self.keys * self.keys
 
     @cached_property
     def step(self) -> Array:

@@ -128,8 +128,7 @@ class Stream:
     @property
     def squared_keys(self) -> Array:
         """s_t = k_t * k_t, (..., T, K): the features of the preconditioner's own problem (T4)."""
-        squared: Array = self.keys * self.keys
-        return squared
+        return self.keys * self.keys
 
     def arrays(self) -> dict[str, Array]:
         """The arrays that the stream has, by the names of their fields."""

@@ -338,8 +338,7 @@ def _scales(
         exponents = rng.integers(0, deepest, size=(*lead, key_dim), endpoint=True)
     else:
         exponents = np.rint(np.linspace(0, deepest if scales == "geometric" else 0, key_dim)).astype(int)
-    powers: Array = np.ldexp(1.0, -exponents)
-    return powers
+    return np.ldexp(1.0, -exponents)
 
 
 def _deviations(
@@ -378,5 +377,4 @@ def _drifting(rng: np.random.Generator, shape: tuple[int, ...], segments: int) -
 def _shuffled_passes(rng: np.random.Generator, pairs: int, count: int) -> Integers:
     """The first `count` of the pair numbers, pass after pass, each pass in an order of its own."""
     passes = np.tile(np.arange(pairs), (-(-count // max(pairs, 1)), 1))
-    order: Integers = rng.permuted(passes, axis=-1).reshape(-1)[:count]
-    return order
+    return rng.permuted(passes, axis=-1).reshape(-1)[:count]

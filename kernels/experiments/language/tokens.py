@@ -51,8 +51,7 @@ class MergedTokenizer:
         return np.array(self.trained.encode(text).ids, dtype=np.int32)
 
     def lengths(self, tokens: Tokens) -> Tokens:
-        found: Tokens = self._bytes[tokens]
-        return found
+        return self._bytes[tokens]
 
 
 def make_tokenizer(vocabulary: int, texts: Sequence[str], path: Path) -> Tokenizer:

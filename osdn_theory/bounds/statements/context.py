@@ -70,8 +70,7 @@ class ContextProblem:
     def float_gram(self) -> Array:
         """G of the keys over 2^`exponent`, in float64."""
         scaled = np.ldexp(self.keys, -self.exponent)
-        gram: Array = scaled.T @ scaled
-        return gram
+        return scaled.T @ scaled
 
     @cached_property
     def spanning_keys(self) -> Array:

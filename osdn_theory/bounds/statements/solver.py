@@ -118,8 +118,7 @@ def _states(trajectory: Trajectory, index: tuple[int, ...]) -> tuple[Array, Arra
 
 def _decay(state: Array, gate: Array) -> Array:
     spread = gate[:, None, :] if gate.ndim == 2 else gate[:, None, None]
-    decayed: Array = state * spread
-    return decayed
+    return state * spread
 
 
 def _check(

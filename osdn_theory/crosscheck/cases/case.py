@@ -203,8 +203,7 @@ class Case:
 def of_norm_one(vectors: Array, floor: float) -> Array:
     """x / sqrt(|x|^2 + floor); zero stays zero."""
     norms = np.sqrt(np.sum(vectors * vectors, axis=-1, keepdims=True) + floor)
-    unit: Array = vectors / np.where(norms == 0, 1.0, norms)
-    return unit
+    return vectors / np.where(norms == 0, 1.0, norms)
 
 
 def pack(cases: Sequence[Case]) -> Case:

@@ -39,5 +39,4 @@ def _solved(triangle: Array, right: Array, by_inverse: bool) -> Array:
 
 
 def _coarse(left: Array, right: Array) -> Array:
-    product: Array = round_to(left, TF32) @ round_to(right, TF32)
-    return product
+    return round_to(left, TF32) @ round_to(right, TF32)

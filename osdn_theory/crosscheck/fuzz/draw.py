@@ -218,10 +218,7 @@ class _Setting:
         if kind in ("", "zero"):
             return None
         size = values.LARGE[self.dtype] if kind == "large" else 1.0
-        drawn: Array = size * self.hand.rng.standard_normal(
-            (self.rows, self.heads, self.value_dim, self.key_dim)
-        )
-        return drawn
+        return size * self.hand.rng.standard_normal((self.rows, self.heads, self.value_dim, self.key_dim))
 
     def _start(self) -> Array | None:
         kind = self.chosen("d_1")

@@ -303,5 +303,4 @@ def _has_gaps(value: Any) -> bool:
 
 
 def _array(value: Tensor) -> Array:
-    array: Array = value.double().numpy() if value.is_floating_point() else value.numpy()
-    return array
+    return value.double().numpy() if value.is_floating_point() else value.numpy()

@@ -215,8 +215,7 @@ def _one_bit(value: Array) -> Array:
     """The powers of two next to the numbers."""
     with np.errstate(divide="ignore"):
         power = np.exp2(np.round(np.log2(np.abs(value))))
-    rounded: Array = np.sign(value) * np.where(value == 0, 0.0, power)
-    return rounded
+    return np.sign(value) * np.where(value == 0, 0.0, power)
 
 
 def _simplicity(value: Array) -> tuple[int, ...]:

@@ -43,8 +43,7 @@ def draw_queries(rng: np.random.Generator, kind: str, keys: Array, dtype: str) -
 
 def draw_values(rng: np.random.Generator, kind: str, shape: Shape, dtype: str) -> Array:
     sizes = {"normal": 1.0, "small": SMALL[dtype], "large": LARGE[dtype], "zero": 0.0}
-    values: Array = sizes[kind] * rng.standard_normal(shape)
-    return values
+    return sizes[kind] * rng.standard_normal(shape)
 
 
 def draw_beta(rng: np.random.Generator, kind: str, shape: Shape, dtype: str) -> Array:

@@ -386,8 +386,7 @@ def _numpy(tensor: Any, name: str, shape: Sequence[int], what: str) -> Array:
         raise KernelError(f"kernel: returned {name} of shape {list(tensor.shape)} in {what}, {expected}")
     if not tensor.dtype.is_floating_point:
         raise KernelError(f"kernel: returned {name} of dtype {tensor.dtype} in {what}, {expected} of floats")
-    array: Array = tensor.detach().cpu().double().numpy()
-    return array
+    return tensor.detach().cpu().double().numpy()
 
 
 Kernel = str | Callable[..., Any] | Adapter

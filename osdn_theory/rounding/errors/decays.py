@@ -24,8 +24,7 @@ _NEAR = 1e-3
 def decay_error(exponent: Array, missed: Array | float = 0.0) -> Array:
     """A float32 e^{-x} of an exponent that errs by at most `missed`: the error, underflow included."""
     relative = np.expm1((4 + 2 * exponent) * UNIT + missed)
-    result: Array = np.exp(-exponent) * relative + FLOAT32.smallest_normal
-    return result
+    return np.exp(-exponent) * relative + FLOAT32.smallest_normal
 
 
 def fading_error(exponent: Array, missed: Array | float = 0.0, *, taken: bool) -> Array:
@@ -44,5 +43,4 @@ def fading_error(exponent: Array, missed: Array | float = 0.0, *, taken: bool) -
     part = (1 + UNIT) * (TAKEN * UNIT * away + moved * (1 + TAKEN * UNIT)) + UNIT * away
     part = part + UNIT * (kept + part)
     near = np.abs(exponent - WEAK) < _NEAR
-    result: Array = np.where(near, np.maximum(whole, part), np.where(exponent < WEAK, part, whole))
-    return result
+    return np.where(near, np.maximum(whole, part), np.where(exponent < WEAK, part, whole))

@@ -31,14 +31,12 @@ class Enclosed:
     @property
     def magnitude(self) -> Array:
         r"""Bound on \|X\|."""
-        result: Array = np.abs(self.value) + self.slack
-        return result
+        return np.abs(self.value) + self.slack
 
     @property
     def computed(self) -> Array:
         r"""Bound on \|X^\|."""
-        result: Array = self.magnitude + self.error
-        return result
+        return self.magnitude + self.error
 
     def settled(self) -> Enclosed:
         """The computed matrix taken as given: its error becomes slack."""

@@ -161,15 +161,13 @@ def _largest(shape: Array) -> Array:
     finite = np.asarray(np.isfinite(shape).all((-2, -1)))
     shape = np.where(finite[..., None, None], shape, 0.0)
     value = np.maximum(np.linalg.eigvalsh(shape)[..., -1], 0.0)
-    result: Array = np.where(finite, value + _ROUNDING * _trace(shape), np.inf)
-    return result
+    return np.where(finite, value + _ROUNDING * _trace(shape), np.inf)
 
 
 def _least(first: Array, second: Array) -> Array:
     """The smaller of two bounds; one that overflowed to NaN is none."""
     both = np.fmin(first, second)
-    result: Array = np.where(np.isnan(both), np.inf, both)
-    return result
+    return np.where(np.isnan(both), np.inf, both)
 
 
 def _sum(first: Array, second: Array) -> Array:
@@ -178,8 +176,7 @@ def _sum(first: Array, second: Array) -> Array:
     # An ellipsoid of trace zero is the point zero.
     of_first = np.divide(q, p, out=np.zeros_like(p), where=p > 0)[:, None, None]
     of_second = np.divide(p, q, out=np.zeros_like(q), where=q > 0)[:, None, None]
-    result: Array = (1 + of_first) * first + (1 + of_second) * second
-    return result
+    return (1 + of_first) * first + (1 + of_second) * second
 
 
 def _around(lines: Array, radii: Array) -> Array:

@@ -95,8 +95,7 @@ def linear_error(terms: int, products: Products) -> float:
 def relative_terms(terms: Array | int, unit: float) -> Array:
     """gamma_n for an array of n."""
     n = np.asarray(terms) * unit
-    result: Array = n / (1 - n)
-    return result
+    return n / (1 - n)
 
 
 def product_error(left: Array, right: Array, value: Array, terms: Array | int, products: Products) -> Array:

@@ -98,8 +98,7 @@ def _write(setup: Setup, t: int, state: Array) -> Array:
     """The exact S_t from the faded S_{t-1}, (N, V, K)."""
     write_key = setup.path[:, t] * setup.keys[:, t]
     value = setup.beta[:, t, None] * setup.residuals[:, t]
-    result: Array = state + value[:, :, None] * write_key[:, None, :]
-    return result
+    return state + value[:, :, None] * write_key[:, None, :]
 
 
 def _add_write_values(setup: Setup, t: int, errors: ErrorSet, size: Array, key_error: Array) -> None:

@@ -28,8 +28,7 @@ def faded(setup: Setup, t: int, state: Array) -> Array:
     """The exact memory (N, V, K) under token t's gates."""
     if setup.exponent is None:
         return state
-    result: Array = state * _by_feature(np.exp(-setup.exponent[:, t]))
-    return result
+    return state * _by_feature(np.exp(-setup.exponent[:, t]))
 
 
 def fade_token(setup: Setup, t: int, errors: ErrorSet, state: Array) -> Array:

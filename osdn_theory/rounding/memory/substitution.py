@@ -50,8 +50,7 @@ class Substituted:
 
     def rounded(self, terms: int) -> Array:
         """What the sum of `terms` products that combines the columns loses, and its difference from the rest."""
-        result: Array = relative(terms + 1) * self.size
-        return result
+        return relative(terms + 1) * self.size
 
 
 def _solved(matrix: Array, right: Array) -> Array:

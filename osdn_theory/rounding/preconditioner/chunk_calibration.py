@@ -183,5 +183,4 @@ def _if_solved(setup: Setup, t: int, solved: Mask | None, error: Array, d: Array
     rounded = bound_rest(setup, t, d, errors)
     if not setup.swept:
         rounded = np.maximum(rounded, arithmetic(np.abs(d) + errors.rows()))
-    result: Array = np.where(solved[:, None], np.maximum(error, rounded), rounded)
-    return result
+    return np.where(solved[:, None], np.maximum(error, rounded), rounded)

@@ -83,8 +83,7 @@ def _exponent_error(setup: Setup, decay: Array) -> Array | float:
         return 0.0
     with np.errstate(divide="ignore"):
         exponents = np.where(decay > 0, -np.log(decay), 0.0)
-    result: Array = relative(setup.exponent_roundings) * exponents
-    return result
+    return relative(setup.exponent_roundings) * exponents
 
 
 def _right_side(setup: Setup, chunk: slice, entry: ErrorSet, before: Array) -> tuple[Enclosed, Array]:

@@ -90,5 +90,4 @@ def draw_gate(
 
 def draw_state(rng: np.random.Generator, sizes: ExerciseSizes) -> Array:
     """S_0, (B, H, V, K)."""
-    state: Array = rng.standard_normal((*sizes.lead, sizes.value_dim, sizes.key_dim))
-    return state
+    return rng.standard_normal((*sizes.lead, sizes.value_dim, sizes.key_dim))
