@@ -86,8 +86,6 @@ def preset(name: str, **changes: Any) -> TrainingPlan:
 
     `pairs`, `repeats`, `keys` and `values` go to the task, `layers`, `heads`, `key_dim` and `value_dim` to the models,
     `features` to both, the others to the plan. `seeds` may be their number, from the preset's first.
-
-    Raises ValueError: for an unknown preset, or values that do not fit.
     """
     require(name in PRESETS, "preset", " or ".join(PRESETS), name)
     plan = PRESETS[name]

@@ -221,10 +221,7 @@ def chosen_rates(plan: RunPlan, folder: Path) -> dict[str, float]:
 
 
 def claim(plan: RunPlan, folder: Path, settings: Settings, command: str) -> None:
-    """Write plan.json, or check that the folder's own is of the same experiment.
-
-    Raises ValueError: if it is another one.
-    """
+    """Write plan.json, or check that the folder's own is of the same experiment."""
     path = folder / "plan.json"
     if path.exists():
         try:
@@ -257,10 +254,7 @@ def environment(settings: Settings) -> dict[str, Any]:
 
 
 def available(device: str) -> torch.device:
-    """The device by name, with the local one under torchrun.
-
-    Raises ValueError: if it is not there.
-    """
+    """The device by name, with the local one under torchrun."""
     require(device in ("cpu", "cuda"), "device", "cpu or cuda", device)
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: no CUDA device is present; leave --device out to run on the CPU")

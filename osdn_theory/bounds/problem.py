@@ -84,10 +84,7 @@ class CalibrationProblem:
 
 
 def problem(trajectory: Trajectory, index: tuple[int, ...], *, rule_label: str = "") -> CalibrationProblem:
-    """The calibration problem at `index` of a trajectory's leading axes.
-
-    Raises ValueError: if the trajectory does not follow the calibrate step (its rule is None).
-    """
+    """The calibration problem at `index` of a trajectory's leading axes."""
     rule = trajectory.rule
     if rule is None:
         raise ValueError(f"trajectory: {trajectory.recurrence} has no calibrate step to check")

@@ -25,9 +25,6 @@ def captured(
     """A file of what a checkpoint's layers are given on a text, and the rule that they calibrate by, if they do.
 
     The file is in `out`, or gone afterwards.
-
-    Raises ValueError: no text was named, or no capturer is installed.
-    Raises FileNotFoundError, ValueError: as the capturer, of a folder or a text that cannot be read.
     """
     from osdn_theory.recurrence.rules import CalibrationRule
 

@@ -54,10 +54,7 @@ def _one_line(error: Exception) -> str:
 
 
 def number_or(option: str, text: str | None, words: Sequence[str]) -> Any:
-    """A number, or one of `words`, from the text of an option; None stays None.
-
-    Raises ValueError: for anything else.
-    """
+    """A number, or one of `words`, from the text of an option; None stays None."""
     if text is None or text in words:
         return text
     try:

@@ -142,10 +142,7 @@ def crosscheck(
 
 
 def choose_device(device: str | None) -> str:
-    """Where kernels run; without a GPU, Triton's interpreter is switched on before anything imports Triton.
-
-    Raises ValueError: for another device than cuda and cpu, or cuda where torch sees no GPU.
-    """
+    """Where kernels run; without a GPU, Triton's interpreter is switched on before anything imports Triton."""
     import torch
 
     known_names("--device", None if device is None else [device], ("cuda", "cpu"))

@@ -92,10 +92,7 @@ def recall(
 
 
 def load_trainer(experiment: str) -> Any:
-    """The module with `make_plan` and `run` of an experiment.
-
-    Raises ValueError: it is not installed, or torch is not.
-    """
+    """The module with `make_plan` and `run` of an experiment."""
     found = tuple(entry_points(group=TRAINERS, name=experiment))
     if not found:
         raise ValueError("no trainer is installed: pip install -e '.[kernels]'")

@@ -89,8 +89,6 @@ def check_layer(stream: Stream, rule: CalibrationRule, place: str) -> Iterator[M
     """Of every bound of T20, T21 and T26 the shares of heads to which it applies, and where it says nothing new.
 
     And the median of its slack log10(rhs / lhs), where it does say something.
-
-    Raises ArithmeticError: a bound is violated.
     """
     first = stream.tokens(0, min(stream.length, CHECKED_TOKENS))
     checks = check_bounds(exact_run(first, rule), CHECKED)

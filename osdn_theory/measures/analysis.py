@@ -239,10 +239,7 @@ def trajectory_measures(trajectory: Trajectory, newton: Array | None) -> dict[st
 
 
 def clipped_steps(trajectory: Trajectory) -> Array:
-    """Which calibrate steps of an OSDN trajectory the box cut short, (..., T) bool.
-
-    Raises ValueError: for a trajectory without a calibration rule.
-    """
+    """Which calibrate steps of an OSDN trajectory the box cut short, (..., T) bool."""
     rule, stream = trajectory.rule, trajectory.stream
     if rule is None:
         raise ValueError("trajectory: expected one with a calibration rule")

@@ -38,8 +38,6 @@ def central_streams(
     the leading axis counts the seeds. Captured keys are those of the packaged MiniLM layer 0 (K = 32, 384 tokens at
     most, one head as one seed), moved to the nearest of exactly unit norm: their comparator is 1, and OSDN starts at
     `CAPTURED_START`.
-
-    Raises ValueError: for sizes below 1, or K below 5.
     """
     require(min(length, seeds) >= 1, f"length, seeds: expected >= 1, got {length}, {seeds}")
     rng = np.random.default_rng(seed)

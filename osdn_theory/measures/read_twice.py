@@ -99,9 +99,6 @@ def measure_read_twice(
     - `stream`: With at least one token; read again from its end, d and state carried on.
     - `already`: Whether the tokens of the stream are two readings, as where the model itself read its text twice.
     - `method`: As in :func:`osdn_theory.recurrence.solve.osdn`.
-
-    Raises ValueError: for an empty stream, one of two readings whose length is odd, or a rule whose gates the stream
-    lacks.
     """
     require(stream.length > 0, f"stream: {stream.name!r} has no tokens")
     even = not already or stream.length % 2 == 0

@@ -69,10 +69,7 @@ def make_rows(part: Part, columns: Columns) -> tuple[Any, ...]:
 
 
 def check_rows(summary: object, parts: Mapping[str, Part]) -> None:
-    """Redo every interval and test from the values of the seeds, where those of a whole family are there.
-
-    Raises ValueError: a row says otherwise; its place is named.
-    """
+    """Redo every interval and test from the values of the seeds, where those of a whole family are there."""
     for name, part in parts.items():
         rows: Sequence[SeedMean] = getattr(summary, name)
         keys = [tuple(getattr(row, field) for field in part.keys) for row in rows]

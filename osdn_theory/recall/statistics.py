@@ -40,8 +40,6 @@ def t_interval(values: Any, *, level: float = LEVEL) -> Estimate:
 
     - `values` (n,), n >= 1
     - `level`, float in (0, 1): alpha.
-
-    Raises TypeError, ValueError: values that are not finite numbers, none at all, or a level outside (0, 1).
     """
     x = _sample("values", values)
     require(0 < level < 1, f"level: expected a number in (0, 1), got {level}")
@@ -60,9 +58,6 @@ def paired_test(values: Any, reference: Any, *, level: float = LEVEL) -> PairedT
 
     There is no p for fewer than `FEWEST` pairs, nor for differences that are all the same up to the rounding of the
     subtraction: a spread of zero would make any difference certain.
-
-    Raises TypeError, ValueError: values that are not finite numbers, none at all, or not as many as the reference
-    has.
     """
     x, y = _sample("values", values), _sample("reference", reference)
     require(x.size == y.size, f"reference: expected {x.size} numbers as in values, got {y.size}")
@@ -85,8 +80,6 @@ def holm_adjusted(p_values: Sequence[float | None]) -> list[float | None]:
     .. math:: \tilde p_{(i)} = \min\bigl(1, \max_{j \le i} (m - j + 1)\, p_{(j)}\bigr)
 
     None stays None and does not count among the m.
-
-    Raises ValueError: a p outside [0, 1], NaN included.
     """
     known = [(p, place) for place, p in enumerate(p_values) if p is not None]
     require(all(0 <= p <= 1 for p, _ in known), f"p_values: expected numbers in [0, 1], got {p_values}")

@@ -246,8 +246,6 @@ def sweep_scan(
     - `block`, int >= 1: Tokens whose gains are solved exactly from where they are entered; sweeps then correct the
       entries only. 1 sweeps tokens, T is the scan itself.
     - `start` (..., T), optional: u^(0), default zeros.
-
-    Raises ValueError: for sweeps, a block or a tolerance out of range, and a start of another shape.
     """
     require(most >= 1, f"most: expected >= 1, got {most}")
     require(block >= 1, f"block: expected >= 1, got {block}")

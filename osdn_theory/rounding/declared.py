@@ -28,9 +28,6 @@ def declared_model(numerics: Any, dtype: str, *, tf32: bool = False) -> KernelMo
 
     - `numerics`, mapping of str to (mapping or None): By dtype: the fields of `KernelModel` as plain data.
     - `tf32`: Whether float32 products may use TF32: an entry "float32, tf32" then takes the place of "float32".
-
-    Raises ValueError: naming the entry and the field: an unknown entry, field or format, a value of the wrong type or
-    out of range, or no order.
     """
     require(isinstance(numerics, Mapping), f"numerics: expected a mapping by dtype, got {numerics!r}")
     for key in numerics:

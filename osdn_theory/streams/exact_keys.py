@@ -95,8 +95,6 @@ def nearest_unit_keys(rng: np.random.Generator, keys: Any, *, grid_bits: int = 1
     - `keys` (..., K), K >= 5: No key may be zero.
     - `grid_bits`, int in [3, 12]
 
-    Raises ValueError: k <= 4 (see `unit_keys`), or a zero key.
-
     Returns (..., K) float64, multiples of 2^-grid_bits.
     """
     require_generator(rng)

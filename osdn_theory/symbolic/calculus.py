@@ -35,10 +35,7 @@ def directional(function: Any, variable: MatrixSymbol, direction: MatrixExpr) ->
 
 
 def right_factor(product: MatrixExpr, left: MatrixExpr) -> MatrixExpr:
-    """M of a product ``left * M``.
-
-    Raises ValueError: if the product does not begin with `left`.
-    """
+    """M of a product ``left * M``."""
     coefficient, factors = product.as_coeff_matrices() if isinstance(product, sp.MatMul) else (1, [product])
     if len(factors) < 2 or factors[0] != left:
         raise ValueError(f"product: expected {left} times a matrix, got {product}")

@@ -35,8 +35,6 @@ def numpy_function(arguments: Sequence[Any], expression: Any) -> Callable[..., A
 
     Returns a function of one array per argument, in order: (K,) or (K, 1) for a column, (V, K) for a matrix, a number
     for a scalar. It returns float64 of the same kind: a column comes back as (K,).
-
-    Raises ValueError: by the function, for an array whose shape does not fit its argument.
     """
     settings = {"fully_qualified_modules": True, "allow_unknown_functions": False}
     compiled = sp.lambdify(list(arguments), expression, modules="numpy", printer=_Printer(settings))

@@ -76,12 +76,7 @@ def bound_of(theorem: str, x: Setting) -> float:
 
 
 def worst_case(theorem: str, setting: Setting) -> WorstCase:
-    """Solve for the worst case of one theorem in one setting.
-
-    Raises ValueError: for a theorem outside `SOLVED`, or a setting beyond its hypotheses.
-    Raises OSError: without cvxpy: how to install it.
-    Raises ArithmeticError: if the solver finds no optimum.
-    """
+    """Solve for the worst case of one theorem in one setting."""
     require(theorem in SOLVED, f"theorem: expected one of {', '.join(SOLVED)}, got {theorem!r}")
     limit = 1.0 if theorem in ("T8", "T14") else 2.0 * setting.gamma
     require(0 < setting.eta < limit, f"setting: expected 0 < eta M < {limit:g}, got {setting.eta:g}")

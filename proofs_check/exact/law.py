@@ -72,10 +72,7 @@ LAWS: dict[str, Law] = {}
 
 
 def register(draw: Source, *, times: Number = HALF, double: str = "", **laws: Says) -> None:
-    """Register laws by their names, each a function of the instances that `draw` gives; see `Law`.
-
-    Raises ValueError: if there is a law of that name.
-    """
+    """Register laws by their names, each a function of the instances that `draw` gives; see `Law`."""
     for name, says in laws.items():
         if name in LAWS:
             raise ValueError(f"laws: {name} is stated twice")

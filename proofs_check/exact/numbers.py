@@ -65,10 +65,7 @@ def root(x: Number) -> Number:
 
 
 def solve(a: Array, b: Array) -> Array:
-    """Some x with a x = b.
-
-    Raises ArithmeticError: if there is none.
-    """
+    """Some x with a x = b."""
     width = a.shape[1]
     reduced, rank = flint.fmpq_mat(np.concatenate([a, b], axis=1).tolist()).rref()
     x = zeros(width, b.shape[1])

@@ -24,11 +24,7 @@ Floats = np.ndarray[Any, Any]
 
 
 def floats(x: Any) -> Any:
-    """Exact numbers, in arrays or lists, as a float64 array; a number as a float.
-
-    Raises ValueError: if one of them is no float64 number: the code would not be given the instance that is proved
-    about.
-    """
+    """Exact numbers, in arrays or lists, as a float64 array; a number as a float."""
     if isinstance(x, list | np.ndarray):
         return np.array([floats(a) for a in x], dtype=np.float64)
     near = as_float(fmpq(x))
@@ -65,10 +61,7 @@ def evidence(trajectory: Trajectory) -> BoundEvidence:
 
 
 def bound_sides(trajectory: Trajectory, theorem: str, title: str) -> tuple[BoundEvidence, list[Any]]:
-    """Both sides of one bound of the code.
-
-    Raises ValueError: if a hypothesis is not met, or the code itself decides that the bound is violated.
-    """
+    """Both sides of one bound of the code."""
     (bound,) = [b for b in BOUNDS if b.theorem == theorem and b.title == title]
     e = evidence(trajectory)
     with e.field.working():

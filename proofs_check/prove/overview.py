@@ -34,10 +34,7 @@ def _names(claim: Claim, proofs: Iterable[Proof]) -> str:
 
 
 def with_map(readme: str, table: str) -> str:
-    """The README with `table` in the place of the one that it has.
-
-    Raises ValueError: if the marks of its place are not there.
-    """
+    """The README with `table` in the place of the one that it has."""
     before, _, rest = readme.partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:

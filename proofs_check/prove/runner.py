@@ -43,8 +43,6 @@ def run_proofs(
       problem.
     - `processes`: Workers. Proofs of one group share a worker.
     - `progress`, callable ``(what, done, total)``
-
-    Raises ValueError: if nothing matches, or for an unusable number of processes.
     """
     if processes < 1:
         raise ValueError(f"processes: expected at least 1, got {processes}")

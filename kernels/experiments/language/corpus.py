@@ -74,10 +74,7 @@ class Corpus:
 
 
 def decode(raw: bytes, name: str) -> str:
-    """The text of a file.
-
-    Raises DocumentError: it is not UTF-8, or has NUL bytes.
-    """
+    """The text of a file."""
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -91,9 +88,6 @@ def read_corpus(path: Path | None, least: int, sources: Sequence[str] = ()) -> C
     """What is installed (None), a file of `write_corpus`, or a folder whose files are documents.
 
     - `sources`: Of what is installed only these; all by default.
-
-    Raises FileNotFoundError: there is nothing at `path`.
-    Raises ValueError: a file is no text or no corpus, or there are fewer than `least` bytes.
     """
     if path is None:
         from .sources import SOURCES, read_installed

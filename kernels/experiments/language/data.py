@@ -34,10 +34,7 @@ class Data(NamedTuple):
     held_out: dict[str, list[str]]
 
     def windows(self, split: str, count: int, length: int) -> Windows:
-        """Of the first documents that are long enough.
-
-        Raises ValueError: there is none.
-        """
+        """Of the first documents that are long enough."""
         rows, texts = [], []
         for text in self.held_out[split]:
             # No token has more than a few bytes: the rest of a long document need not be encoded.

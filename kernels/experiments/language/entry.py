@@ -32,11 +32,7 @@ def run(
     command: str,
     progress: Callable[[str, int, int], None],
 ) -> bool:
-    """See `osdn_kernels.experiments.run.run_experiment`; the device is the GPU if there is one, unless it is given.
-
-    Raises ValueError: also if the corpus is missing, too small or no text, the preset does not fit the memory, or the
-    library transformers is missing.
-    """
+    """See `osdn_kernels.experiments.run.run_experiment`; the device is the GPU if there is one, unless it is given."""
     from ..run import Settings, choose_device, run_experiment
     from .data import prepare
 

@@ -28,10 +28,7 @@ def build(plan: LanguagePlan, job: PlannedRun) -> LanguageModel:
 
 
 def batches(plan: LanguagePlan, job: PlannedRun, step: int, rows: slice) -> list[NDArray[np.int64]]:
-    """Tokens [micro batch, context + 1] of one process, the same for all models of a seed.
-
-    Raises ValueError: the rows are no multiple of the micro batch.
-    """
+    """Tokens [micro batch, context + 1] of one process, the same for all models of a seed."""
     stream = load(plan.data, plan.vocabulary).train
     drawn = np.random.default_rng([job.seed, step]).integers(len(stream) - plan.context, size=plan.batch)
     starts = drawn[rows]

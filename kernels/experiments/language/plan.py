@@ -146,9 +146,6 @@ PRESETS = {
 
 
 def preset(name: str, **changes: Any) -> LanguagePlan:
-    """A preset with some of its values changed; None changes nothing, and `seeds` may be their number.
-
-    Raises ValueError: for an unknown preset, or values that do not fit.
-    """
+    """A preset with some of its values changed; None changes nothing, and `seeds` may be their number."""
     require(name in PRESETS, "preset", " or ".join(PRESETS), name)
     return replace(PRESETS[name], **change(PRESETS[name], changes))

@@ -55,10 +55,7 @@ class MergedTokenizer:
 
 
 def make_tokenizer(vocabulary: int, texts: Sequence[str], path: Path) -> Tokenizer:
-    """Bytes for 257 tokens; else BPE, read from `path` or trained on the texts and written there.
-
-    Raises ValueError: fewer than 257 tokens, or the library is missing.
-    """
+    """Bytes for 257 tokens; else BPE, read from `path` or trained on the texts and written there."""
     require(vocabulary >= 257, "vocabulary", "at least 257, one token for each byte", vocabulary)
     if vocabulary == 257:
         return ByteTokenizer()

@@ -35,10 +35,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, fingerprint: str) -> dict[str, Any]:
-    """A checkpoint on the CPU.
-
-    Raises CheckpointError: if the file is damaged, or belongs to another experiment.
-    """
+    """A checkpoint on the CPU."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (

@@ -23,10 +23,7 @@ class Group:
         return self.rank == 0
 
     def share(self, batch: int) -> slice:
-        """Rows of this process.
-
-        Raises ValueError: if the batch does not divide.
-        """
+        """Rows of this process."""
         if batch % self.size:
             raise ValueError(f"batch: expected a multiple of the {self.size} processes, got {batch}")
         rows = batch // self.size

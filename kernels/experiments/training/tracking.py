@@ -21,10 +21,7 @@ def write_csv(path: Path, rows: list[Row]) -> None:
 
 
 def require_tensorboard() -> None:
-    """Found out before hours of work.
-
-    Raises ValueError: if the package is missing.
-    """
+    """Found out before hours of work."""
     if importlib.util.find_spec("tensorboard") is None:
         raise ValueError(
             "tensorboard is not installed: pip install -e '.[experiments]', or leave --tensorboard out"

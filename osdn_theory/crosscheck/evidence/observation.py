@@ -49,11 +49,7 @@ class Observation:
 
 
 def observe(adapter: Adapter, case: Case, *, device: str, cuts: int = CUTS, copies: int = 1) -> Observation:
-    """Everything that calls of the kernel on the case, its batch repeated `copies` times, show.
-
-    Raises ValueError: a rule or a stream that the kernel has no argument for, or results of the wrong
-    shape.
-    """
+    """Everything that calls of the kernel on the case, its batch repeated `copies` times, show."""
     require(copies >= 1, f"copies: expected >= 1, got {copies}")
     refuse_unspeakable(adapter, case)
     return farthest(_observe(adapter, case.repeated(copies), device, cuts), copies)
@@ -146,10 +142,7 @@ def observe_answer(returned: Returned, length: int) -> Observation:
 
 
 def refuse_unspeakable(adapter: Adapter, case: Case) -> None:
-    """What the rule or the stream asks for must be an argument of the kernel.
-
-    Raises ValueError: naming what the kernel does not take.
-    """
+    """What the rule or the stream asks for must be an argument of the kernel."""
     takes, rule = adapter.parameters, case.rule
     if not adapter.calibrates:
         return

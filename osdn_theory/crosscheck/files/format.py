@@ -123,10 +123,7 @@ class SavedCall:
 
 
 def check_call(label: str, call: SavedCall) -> None:
-    """Refuse what makes no sense.
-
-    Raises ValueError: beginning with `label`, naming the tensor or the number, what was expected and what came.
-    """
+    """Refuse what makes no sense."""
     _check_numbers(label, call)
     for name in (*INPUTS, "o"):
         require(

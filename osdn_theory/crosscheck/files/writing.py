@@ -76,9 +76,6 @@ def make_saved_call(
     - `given`: Tensors of the table above, None being as good as absent; and what else was passed: `recurrence`,
       `order`, `chunk_size`, `eta`, `d_min`, `d_max`, `normalize_feedback`, `beta_aware`, and `state_layout`, how
       states lie where K = V and their shape does not tell; with the defaults of `SavedCall`.
-
-    Raises TypeError: a name that is not in the table.
-    Raises ValueError: tensors or numbers that make no sense together.
     """
     settings: dict[str, Any] = {name: given.pop(name) for name in SETTINGS if name in given}
     unknown = sorted(set(given) - set(TENSORS))

@@ -38,8 +38,6 @@ def find_out(adapter: Adapter, device: str, dtypes: Sequence[Dtype] = ()) -> Tak
     """Call the kernel on harmless input, in every dtype and chunk size, and without tokens.
 
     `dtypes` that are asked for by name are drawn whatever the kernel says to them.
-
-    Raises KernelError: if it takes harmless input in no dtype.
     """
     refused: list[str] = []
 

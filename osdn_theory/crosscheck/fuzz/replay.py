@@ -115,11 +115,7 @@ def save_recording(
 
 
 def load_recording(path: Path) -> Recording:
-    """Read a replay file.
-
-    Raises FileNotFoundError: no such file.
-    Raises ValueError: another kind of file, another version of the format, or a damaged one.
-    """
+    """Read a replay file."""
     file = open_tensors(path)
     found = file.metadata.get("format", "")
     require(found.startswith("osdn-fuzz/"), f"{path}: not a replay file of osdn-theory fuzz")

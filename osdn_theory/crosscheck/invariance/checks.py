@@ -57,9 +57,6 @@ def invariances(
     - `chunk_size`: Tokens between the edges where pieces meet. Default: the kernel's own chunk in the chunk order,
       else 1.
     - `gradients`: Whether to run gradients twice as well.
-
-    Raises KernelError: a kernel that raises in one of the calls, but for NotImplementedError, which leaves
-    a check not exercised.
     """
     own_chunk = chunk_size_of(adapter) if adapter.order == "chunk" else 1
     edge = own_chunk if chunk_size is None else chunk_size

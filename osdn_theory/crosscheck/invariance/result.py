@@ -97,10 +97,7 @@ class Invariance:
 
 
 def required(results: Iterable[Invariance], names: Sequence[str]) -> list[str]:
-    """What is not equal bit for bit among the checks named, in words; one that was not exercised is among them.
-
-    Raises ValueError: for a name that no check has.
-    """
+    """What is not equal bit for bit among the checks named, in words; one that was not exercised is among them."""
     unknown = [name for name in names if name not in TITLES]
     require(not unknown, f"require: unknown {', '.join(map(repr, unknown))}; known: {', '.join(TITLES)}")
     held = {each.name: "" if each.outcome == EQUAL else f"{each.outcome}: {each.detail}" for each in results}

@@ -159,10 +159,7 @@ def call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the call") 
 
 
 def own_call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the call") -> tuple[Any, ...]:
-    """What the kernel returns for canonical arguments, as it returns it; a single result as a tuple of one.
-
-    Raises KernelError: if the kernel raises.
-    """
+    """What the kernel returns for canonical arguments, as it returns it; a single result as a tuple of one."""
     own = {
         adapter.names.get(name, name): _to_own(adapter, name, value)
         for name, value in given.items()

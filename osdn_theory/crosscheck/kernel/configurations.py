@@ -80,10 +80,7 @@ def grids(stream: Stream, device: str) -> tuple[int, ...]:
 
 
 def find_hook(adapter: Adapter) -> Hook:
-    """The hook of the package that the kernel was defined in.
-
-    Raises ValueError: if it registers none.
-    """
+    """The hook of the package that the kernel was defined in."""
     package = str(getattr(adapter.call, "__module__", "")).partition(".")[0]
     found = tuple(entry_points(group=CONFIGURATIONS, name=package))
     require(

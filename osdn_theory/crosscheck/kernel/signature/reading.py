@@ -100,11 +100,7 @@ class Signature:
 
 
 def read_signature(kernel: Callable[..., Any], label: str, given: Mapping[str, Any]) -> Signature:
-    """The signature of a kernel; `given` are options that somebody passes in every call, by its own names.
-
-    Raises TypeError: it cannot be read.
-    Raises ValueError: it lacks what every such kernel takes, or requires what is unknown here.
-    """
+    """The signature of a kernel; `given` are options that somebody passes in every call, by its own names."""
     try:
         items = inspect.signature(kernel).parameters
     except ValueError:

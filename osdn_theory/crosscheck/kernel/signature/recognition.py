@@ -43,9 +43,6 @@ def recognise(adapter: Adapter, device: str, dtype: Dtype | None = None) -> Adap
 
     The calls are a few tokens long, one of them where the kernel has the field's signature and is right. Without a
     `dtype` the first of float32, bfloat16 and float16 that it takes. One that was recognised passes through.
-
-    Raises KernelError: it raises in every call: with the first error, and the dtype that it does take where
-    it refuses the one asked for.
     """
     if adapter.dtype is not None and dtype in (None, adapter.dtype):
         return adapter
