@@ -342,7 +342,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("one head", "heads: int = 3", "heads: int = 1"),
         ("K = V", "value_dim: int = 12", "value_dim: int = 8"),
         ("no gate of one", "return np.where(rng.random(shape) < kept, 1.0, gate)", "return gate"),
-        ("no initial state", "state: Array = rng.standard_normal((*sizes.lead, sizes.value_dim, sizes.key_dim))", "state: Array = np.zeros((*sizes.lead, sizes.value_dim, sizes.key_dim))"),
+        ("no initial state", "return rng.standard_normal((*sizes.lead, sizes.value_dim, sizes.key_dim))", "return np.zeros((*sizes.lead, sizes.value_dim, sizes.key_dim))"),
         ("the same numbers for every exercise", "np.random.default_rng([seed, zlib.crc32(name.encode())])", "np.random.default_rng([seed, 0])"),
         ("keys of norm one", "norms: tuple[float, float] = (0.5, 1.4)", "norms: tuple[float, float] = (1.0, 1.0)"),
     ],

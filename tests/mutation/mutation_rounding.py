@@ -77,8 +77,8 @@ _MUTANTS = {
     "errors/decays.py": [
         ("an exponential's own ulps halved", "(4 + 2 * exponent) * UNIT", "(2 + 2 * exponent) * UNIT"),
         ("the argument's rounding dropped", "(4 + 2 * exponent) * UNIT", "4 * UNIT"),
-        ("what an exponent misses, dropped", "* UNIT + missed)\n    result", "* UNIT)\n    result"),
-        ("an exponential's underflow dropped", " + FLOAT32.smallest_normal\n    return", "\n    return"),
+        ("what an exponent misses, dropped", "* UNIT + missed)\n    return", "* UNIT)\n    return"),
+        ("an exponential's underflow dropped", " * relative + FLOAT32.smallest_normal\n", " * relative\n"),
         ("the product of a faded number, dropped", "whole: Array = lost + UNIT * (kept + lost)", "whole: Array = lost"),
         ("the series of a weak gate halved", "(TAKEN * UNIT * away +", "(0.5 * TAKEN * UNIT * away +"),
         ("a weak gate's sum dropped", "part = part + UNIT * (kept + part)", "part = 1 * part"),
@@ -87,7 +87,7 @@ _MUTANTS = {
     ],
     "memory/fading.py": [
         ("errors of a token's fading dropped", "errors.add_ball(np.linalg.norm(size, axis=(1, 2)))", "pass"),
-        ("the exact memory not faded", "result: Array = state * _by_feature(np.exp(-setup.exponent[:, t]))", "result: Array = state"),
+        ("the exact memory not faded", "return state * _by_feature(np.exp(-setup.exponent[:, t]))", "return state"),
         ("differences of sums round once", "2 * UNIT * between", "0.5 * UNIT * between"),
         ("rests of sums exact and sums too", "beyond = 8 * UNIT**2 if wide else 2 * summed", "beyond = 0.0 if wide else 0 * summed"),
         ("sums of gates round once", "UNIT if wide else relative(sums.shape[-1])", "UNIT"),
