@@ -1,6 +1,6 @@
-"""Run the notebooks from their texts, each in a clean kernel.
+"""Run the notebooks, each in a clean kernel.
 
-python notebooks/execute.py            write the .ipynb beside every .py
+python notebooks/execute.py            write the outputs anew
 python notebooks/execute.py --check    compare a fresh run with the stored outputs; exit code 1 if they differ
 python notebooks/execute.py 02         only those whose name begins so
 """
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jupytext
 import nbformat
 from nbclient import NotebookClient
 from outputs import differences
@@ -24,16 +23,16 @@ TIMEOUT_S = 300
 
 
 def sources(prefix: str = "") -> list[Path]:
-    """The texts of the notebooks, in order."""
-    return sorted(path for path in HERE.glob("[0-9][0-9]_*.py") if path.name.startswith(prefix))
+    """The notebooks, in order."""
+    return sorted(path for path in HERE.glob("[0-9][0-9]_*.ipynb") if path.name.startswith(prefix))
 
 
 def run(source: Path) -> Any:
-    """The notebook of a text, executed from a clean kernel: no profile, no start-up files, no earlier cells.
+    """A notebook executed from a clean kernel: no profile, no start-up files, no earlier cells.
 
     Raises nbclient.exceptions.CellExecutionError: if a cell fails.
     """
-    notebook = jupytext.read(source)
+    notebook = nbformat.read(source, as_version=4)
     with tempfile.TemporaryDirectory() as profile:
         client = NotebookClient(
             notebook,
@@ -49,7 +48,6 @@ def run(source: Path) -> Any:
 def _without_accidents(notebook: Any) -> Any:
     """Without times, random ids and version numbers: the same run gives the same file."""
     notebook.metadata.language_info = {"name": "python"}
-    notebook.metadata.jupytext = {"formats": "ipynb,py:percent"}
     for number, cell in enumerate(notebook.cells, start=1):
         cell.id = f"cell-{number:02d}"
         cell.metadata.pop("execution", None)
@@ -66,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = False
     for source in sources(options.prefix):
         started = time.perf_counter()
-        fresh, stored = run(source), source.with_suffix(".ipynb")
-        found = differences(nbformat.read(stored, as_version=4), fresh) if options.check else []
+        fresh = run(source)
+        found = differences(nbformat.read(source, as_version=4), fresh) if options.check else []
         if not options.check:
-            nbformat.write(fresh, stored)
+            nbformat.write(fresh, source)
         print(f"{source.stem}: {time.perf_counter() - started:.1f} s", *found, sep="\n  ", flush=True)
         failed = failed or bool(found)
     return int(failed)

@@ -14,9 +14,7 @@ from support.report.recall_summaries import recall_summary
 from osdn_theory.plotting import Table
 from osdn_theory.recall import data as recall_data
 
-jupytext = pytest.importorskip("jupytext")
-
-SOURCE = Path(__file__).parents[2] / "notebooks" / "08_in_context_recall.py"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "08_in_context_recall.ipynb"
 
 
 def shown(folder: Path, monkeypatch: pytest.MonkeyPatch, summary: dict[str, Any]) -> list[Any]:
@@ -25,7 +23,8 @@ def shown(folder: Path, monkeypatch: pytest.MonkeyPatch, summary: dict[str, Any]
     found: list[Any] = []
     monkeypatch.setattr(recall_data, "PACKAGED", folder)
     monkeypatch.setattr(IPython.display, "display", found.append)
-    code = [cell.source for cell in jupytext.read(SOURCE).cells if cell.cell_type == "code"]
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     exec("\n".join(code).replace("%matplotlib inline", ""), {})
     return found
 

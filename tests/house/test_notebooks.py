@@ -1,4 +1,4 @@
-"""The notebooks: paired with their texts, thin, honest about their numbers, and the same numbers when run again."""
+"""The notebooks: thin, honest about their numbers, and the same numbers when run again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-jupytext = pytest.importorskip("jupytext")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("nbclient")
 
@@ -32,19 +31,13 @@ each = pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in
 
 
 def stored(source: Path) -> Any:
-    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    return nbformat.read(source, as_version=4)
 
 
-def pairing_faults(notebook: Any, text: Any) -> Iterator[str]:
-    """Where a notebook and its text differ in cells or their tags."""
-    if notebook.metadata.get("jupytext", {}).get("formats") != "ipynb,py:percent":
-        yield "it does not name its text"
-    cells, texts = ([(c.cell_type, c.source, dict(c.metadata)) for c in n.cells] for n in (notebook, text))
-    if len(cells) != len(texts):
-        yield f"{len(cells)} cells, {len(texts)} in the text"
-    yield from (
-        f"cell {n}" for n, pair in enumerate(zip(cells, texts, strict=False), 1) if pair[0] != pair[1]
-    )
+def code_of(notebook: Any) -> str:
+    """All of its code, one cell after the other."""
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return "\n".join(line for cell in cells for line in cell.splitlines() if not line.startswith("%"))
 
 
 def shape_faults(notebook: Any) -> Iterator[str]:
@@ -107,19 +100,14 @@ def _calls(node: ast.AST, name: str) -> bool:
 
 
 @each
-def test_notebook_is_paired_with_its_text(source: Path) -> None:
-    assert list(pairing_faults(stored(source), jupytext.read(source))) == []
-
-
-@each
 def test_notebook_asks_answers_and_ran_in_order(source: Path) -> None:
     assert list(shape_faults(stored(source))) == []
 
 
 @each
 def test_notebook_is_thin_and_small(source: Path) -> None:
-    assert list(code_faults(source.read_text())) == []
-    assert source.with_suffix(".ipynb").stat().st_size < LARGEST_BYTES
+    assert list(code_faults(code_of(stored(source)))) == []
+    assert source.stat().st_size < LARGEST_BYTES
 
 
 @each
@@ -147,7 +135,7 @@ def test_a_fresh_run_shows_the_stored_numbers(source: Path) -> None:
 
 def test_there_is_one_notebook_per_question() -> None:
     assert [source.name[:2] for source in SOURCES] == [f"{number:02d}" for number in range(1, 10)]
-    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {source.stem for source in SOURCES}
+    assert set(NOTEBOOKS.glob("*.ipynb")) == set(SOURCES)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +197,7 @@ def shown(*texts: str, source: str = "x", mime: str = "text/markdown") -> Any:
 
 
 def test_structure_checks_see_what_is_broken() -> None:
-    good, text = stored(SOURCES[0]), jupytext.read(SOURCES[0])
+    good = stored(SOURCES[0])
     for breaks, fault in (
         (lambda n: n.cells[0].metadata.pop("tags"), "question"),
         (lambda n: n.cells[-1].outputs.clear(), "answer"),
@@ -220,15 +208,6 @@ def test_structure_checks_see_what_is_broken() -> None:
         broken = copy.deepcopy(good)
         breaks(broken)
         assert any(fault in found for found in shape_faults(broken))
-    edited = copy.deepcopy(good)
-    edited.cells[3].source += "\n"
-    assert list(pairing_faults(edited, text)) == ["cell 4"]
-    edited.cells.pop()
-    edited.metadata.pop("jupytext")
-    assert {
-        "it does not name its text",
-        f"{len(good.cells) - 1} cells, {len(good.cells)} in the text",
-    } <= set(pairing_faults(edited, text))
 
 
 @pytest.mark.parametrize(
@@ -258,13 +237,13 @@ def test_a_typed_number_is_found() -> None:
 def test_check_reports_a_notebook_that_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = tmp_path / "01_x.py"
-    source.write_text("")
+    source = tmp_path / "01_x.ipynb"
+    nbformat.write(shown("1.7"), source)
     monkeypatch.setattr(execute, "HERE", tmp_path)
     monkeypatch.setattr(execute, "run", lambda _: shown("1.5"))
     assert execute.main([]) == 0
     assert execute.main(["--check"]) == 0
-    nbformat.write(shown("1.7"), source.with_suffix(".ipynb"))
+    nbformat.write(shown("1.7"), source)
     assert execute.main(["--check", "01"]) == 1
     assert "cell 1: 1.7 became 1.5" in capsys.readouterr().out
     assert execute.main(["--check", "02"]) == 0
