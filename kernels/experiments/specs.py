@@ -33,6 +33,8 @@ class ModelSpec:
         }
 
 
+GATED: dict[str, Any] = {"forgetting": True, "gated_state": True}
+
 SPECS = (
     ModelSpec("deltanet", "DeltaNet", PINNED),
     ModelSpec("osdn", "OSDN bounded", BOUNDED),
@@ -42,23 +44,9 @@ SPECS = (
     ModelSpec("apf_bounded", "OSDN-APF bounded", BOUNDED, forgetting=True),
     ModelSpec("apf_historic", "OSDN-APF historic", HISTORIC, forgetting=True),
     ModelSpec("apf", "OSDN-APF, η = 1 in [2/3, 3/2]", BETWEEN, forgetting=True),
-    ModelSpec(
-        "anchored_apf", "OSDN-APF anchored, η = 1 in [2/3, 3/2]", BETWEEN, forgetting=True, anchored=True
-    ),
-    ModelSpec("gated_deltanet", "Gated DeltaNet", PINNED, forgetting=True, gated_state=True),
-    ModelSpec(
-        "osgdn_bounded",
-        "OS-GDN bounded",
-        BOUNDED._replace(beta_aware=True),
-        forgetting=True,
-        gated_state=True,
-    ),
-    ModelSpec(
-        "osgdn_historic",
-        "OS-GDN historic",
-        HISTORIC._replace(beta_aware=True),
-        forgetting=True,
-        gated_state=True,
-    ),
-)
+    ModelSpec("anchored_apf", "OSDN-APF anchored, η = 1 in [2/3, 3/2]", BETWEEN, forgetting=True, anchored=True),
+    ModelSpec("gated_deltanet", "Gated DeltaNet", PINNED, **GATED),
+    ModelSpec("osgdn_bounded", "OS-GDN bounded", BOUNDED._replace(beta_aware=True), **GATED),
+    ModelSpec("osgdn_historic", "OS-GDN historic", HISTORIC._replace(beta_aware=True), **GATED),
+)  # fmt: skip
 MODELS = {spec.name: spec for spec in SPECS}

@@ -28,81 +28,10 @@ lies above the error by about 10 to 100 times on short streams of few features, 
 chunk form in any order, whose write values go through four products. With bfloat16 storage or TF32 products, errors
 feed back on themselves through the rounding of what they are added to: the bounds on memory and outputs then grow
 exponentially, and say little after some hundreds of tokens. The bounds on d do not.
+
+Names load on first use; ``__init__.pyi`` lists them.
 """
 
-from osdn_theory.rounding.emulate import Emulated, emulate
-from osdn_theory.rounding.floor import ResidualFloor, residual_floor
-from osdn_theory.rounding.formats import (
-    BFLOAT16,
-    FLOAT16,
-    FLOAT32,
-    FLOAT64,
-    FORMATS,
-    TF32,
-    Format,
-    is_representable,
-    round_to,
-    spacing,
-    truncate_to,
-    ulp_distance,
-)
-from osdn_theory.rounding.inputs import round_rule, round_stream
-from osdn_theory.rounding.models import (
-    CHUNK_ANY_ORDER,
-    CHUNK_BF16,
-    CHUNK_FP16,
-    CHUNK_FP32,
-    CHUNK_SUBSTITUTED,
-    CHUNK_TF32,
-    D_IN_BF16,
-    MEMORY_IN_BF16,
-    MODELS,
-    RECURRENT_BF16,
-    RECURRENT_FP16,
-    RECURRENT_FP32,
-    RECURRENT_PLAIN,
-    KernelModel,
-    in_interpreter,
-)
-from osdn_theory.rounding.overflow import Overflow
-from osdn_theory.rounding.running import ErrorBounds, ReadBounds, error_bounds
+import lazy_loader as lazy
 
-__all__ = [
-    "BFLOAT16",
-    "CHUNK_ANY_ORDER",
-    "CHUNK_BF16",
-    "CHUNK_FP16",
-    "CHUNK_FP32",
-    "CHUNK_SUBSTITUTED",
-    "CHUNK_TF32",
-    "D_IN_BF16",
-    "FLOAT16",
-    "FLOAT32",
-    "FLOAT64",
-    "FORMATS",
-    "MEMORY_IN_BF16",
-    "MODELS",
-    "RECURRENT_BF16",
-    "RECURRENT_FP16",
-    "RECURRENT_FP32",
-    "RECURRENT_PLAIN",
-    "TF32",
-    "Emulated",
-    "ErrorBounds",
-    "Format",
-    "KernelModel",
-    "Overflow",
-    "ReadBounds",
-    "ResidualFloor",
-    "emulate",
-    "error_bounds",
-    "in_interpreter",
-    "is_representable",
-    "residual_floor",
-    "round_rule",
-    "round_stream",
-    "round_to",
-    "spacing",
-    "truncate_to",
-    "ulp_distance",
-]
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

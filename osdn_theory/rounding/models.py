@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from osdn_theory.base.validation import require
 from osdn_theory.rounding.errors.lemmas import CHAIN, Products
@@ -163,16 +163,14 @@ CHUNK_ANY_ORDER = KernelModel("chunk, float32", "chunk")
 CHUNK_SUBSTITUTED = replace(CHUNK_ANY_ORDER, name="chunk, float32, by substitution", substitution=True)
 """`osdn_kernels.chunk_osdn_reference` on float32 inputs."""
 
+_OURS: dict[str, Any] = {
+    **dict.fromkeys(("compensated", "residuals", "wide_steps", "wide_gates"), True),
+    "swept": LARGEST_SWEPT_STEP,
+}
+"""What the chunk kernels of this project have in common."""
+
 CHUNK_FP32 = replace(
-    CHUNK_ANY_ORDER,
-    name="chunk, float32 in order",
-    compensated=True,
-    residuals=True,
-    wide_steps=True,
-    swept=LARGEST_SWEPT_STEP,
-    wide_gates=True,
-    ordered=True,
-    ordered_gram=sys.maxsize,
+    CHUNK_ANY_ORDER, name="chunk, float32 in order", **_OURS, ordered=True, ordered_gram=sys.maxsize
 )
 """`osdn_kernels.chunk_osdn` and `chunk_osgdn` on float32 inputs with full float32 products.
 
@@ -185,11 +183,7 @@ CHUNK_TF32 = replace(
     operands=TF32,
     accumulation=TENSOR_CORE_UNIT,
     formed_product=TF32_UNIT,
-    compensated=True,
-    residuals=True,
-    wide_steps=True,
-    swept=LARGEST_SWEPT_STEP,
-    wide_gates=True,
+    **_OURS,
 )
 """The same where ``torch.set_float32_matmul_precision`` allows TF32."""
 
@@ -203,11 +197,7 @@ CHUNK_BF16 = KernelModel(
     accumulation=TENSOR_CORE_UNIT,
     exact_product=TF32X3_UNIT,
     formed_product=TF32_UNIT,
-    compensated=True,
-    residuals=True,
-    wide_steps=True,
-    swept=LARGEST_SWEPT_STEP,
-    wide_gates=True,
+    **_OURS,
 )
 """`osdn_kernels.chunk_osdn` and `chunk_osgdn` on bfloat16 inputs."""
 

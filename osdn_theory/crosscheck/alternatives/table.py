@@ -46,40 +46,8 @@ ALTERNATIVES: tuple[Alternative, ...] = (
 )
 """In the order in which equals are named."""
 
-COMMON: tuple[str, ...] = (
-    "beta ignored",
-    "g ignored",
-    "initial_state ignored",
-    "d_1 ignored",
-    "anchor ignored",
-    "scale ignored",
-    "scale is 1",
-    "q and k normalised",
-    "k of head 0",
-    "beta of batch row 0",
-    "beta on the erase only",
-    "writes with the key instead of the write key",
-    "erases with the write key as well",
-    "reads before the write",
-    "calibrates too early",
-    "decays after the residual",
-    "never clips",
-    "always normalised",
-    "beta-aware feedback",
-    "final state transposed",
-    "final state before the last token",
-    "clips what chunks hand on once",
-    "d handed on in bfloat16",
-)
+COMMON: tuple[str, ...] = tuple(_FAULTS["common"])
 """Faults that are tried in pairs."""
-
-
-def alternative(key: str) -> Alternative:
-    """The row of this name.
-
-    Raises KeyError.
-    """
-    return BY_KEY[key]
 
 
 BY_KEY = {row.key: row for row in ALTERNATIVES}

@@ -31,6 +31,9 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 WIDE = FLOAT32
 """What gates, states and preconditioners are passed in."""
 
+STREAM_INPUTS = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
+"""What its stream has for every token."""
+
 TOKEN_INPUTS = ("log_gate", "log_state_gate", "log_gram_decay", "gram_weight")
 """What a case has for every token beside its stream."""
 
@@ -148,14 +151,7 @@ class Case:
             shape = (*value.shape[:2], missing, *value.shape[3:])
             return np.concatenate([np.asarray(value), np.full(shape, neutral)], axis=2)
 
-        names = {
-            "queries": 0.0,
-            "keys": 0.0,
-            "values": 0.0,
-            "beta": 0.0,
-            "forget_gate": 1.0,
-            "state_gate": 1.0,
-        }
+        names = dict.fromkeys(STREAM_INPUTS[:4], 0.0) | dict.fromkeys(STREAM_INPUTS[4:], 1.0)
         tokens: dict[str, Any] = {name: fill(getattr(self.stream, name), x) for name, x in names.items()}
         own: dict[str, Any] = {name: fill(getattr(self, name), 0.0) for name in TOKEN_INPUTS}
         return replace(self, stream=replace(self.stream, comparator=None, **tokens), **own)
@@ -209,19 +205,14 @@ def of_norm_one(vectors: Array, floor: float) -> Array:
 def pack(cases: Sequence[Case]) -> Case:
     """Sequences of one batch row each in one row, one after the other; states keep one batch row for each."""
     first = cases[0]
-    names = ("queries", "keys", "values", "beta", "forget_gate", "state_gate")
-    streams = [case.stream for case in cases]
-    tokens: dict[str, Any] = {}
-    for name in names:
-        pieces = [getattr(stream, name) for stream in streams]
-        tokens[name] = None if pieces[0] is None else np.concatenate(pieces, axis=2)
-    own = ("initial_state", "initial_preconditioner", "anchor")
-    states: dict[str, Any] = {name: np.concatenate([getattr(case, name) for case in cases]) for name in own}
-    for name in TOKEN_INPUTS:
-        pieces = [getattr(case, name) for case in cases]
-        states[name] = None if pieces[0] is None else np.concatenate(pieces, axis=2)
+
+    def joined(parts: Sequence[Any], names: Sequence[str], axis: int) -> dict[str, Any]:
+        pieces = {name: [getattr(part, name) for part in parts] for name in names}
+        return {name: None if x[0] is None else np.concatenate(x, axis=axis) for name, x in pieces.items()}
+
+    tokens = joined([case.stream for case in cases], STREAM_INPUTS, 2)
     stream = replace(first.stream, comparator=None, solution=None, initial_preconditioner=None, **tokens)
-    return replace(first, stream=stream, **states)
+    return replace(first, stream=stream, **joined(cases, OWN[:3], 0), **joined(cases, TOKEN_INPUTS, 2))
 
 
 def pose(

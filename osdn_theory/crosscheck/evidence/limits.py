@@ -34,11 +34,8 @@ RELATIVE_ALLOWANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Where no bound is proved (`is_proved`): relative to the largest token of the head."""
 
 _STEPS: dict[str, Any] = {
-    "residuals": False,
-    "compensated": False,
-    "wide_steps": False,
+    **dict.fromkeys(("residuals", "compensated", "wide_steps", "wide_gates"), False),
     "swept": 0.0,
-    "wide_gates": False,
 }
 
 _CHUNK = {

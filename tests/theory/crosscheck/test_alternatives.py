@@ -32,7 +32,7 @@ from osdn_theory.crosscheck.alternatives.engine.evolve import evolve
 from osdn_theory.crosscheck.alternatives.fault import Alternative, switch
 from osdn_theory.crosscheck.alternatives.naming import explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
-from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY, COMMON, MADE, alternative
+from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY, COMMON, MADE
 from osdn_theory.crosscheck.cases.case import Case, handed_on
 from osdn_theory.crosscheck.examination.exercises.draw import SMALL
 from osdn_theory.crosscheck.examination.exercises.question import answer, restart
@@ -82,7 +82,7 @@ def test_a_kernel_with_one_fault_leaves_its_bound_and_the_fault_is_named(recurre
     assert all(each.agrees for each in found), [each.sentence for each in found]
     assert key in keys_of(found)
     assert set(keys_of(found)) <= {key} | SAME.get(key, frozenset())
-    assert alternative(key).formula in found[keys_of(found).index(key)].sentence
+    assert BY_KEY[key].formula in found[keys_of(found).index(key)].sentence
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
@@ -213,7 +213,7 @@ def test_beta_of_one_hides_that_beta_is_ignored() -> None:
 def test_what_is_not_shown_has_no_power() -> None:
     adapter = adapter_of("osdn")
     posed, truths = asked("osdn")
-    rows = [alternative("hands on d_1"), alternative("final state is S_0")]
+    rows = [BY_KEY["hands on d_1"], BY_KEY["final state is S_0"]]
     assert max(power(adapter, posed[0], truths[0], ("o",), rows).values()) < 1e-6
     assert min(power(adapter, posed[0], truths[0], SHOWN["osdn"], rows).values()) > 100
 
@@ -233,12 +233,12 @@ def test_an_alternative_that_overflows_is_seen() -> None:
     wild = Alternative("wild", "d runs away", "-", {"": switch(gain=-1e200)})
     adapter = replace(adapter_of("osdn"), recurrence="osdn")
     posed, truths = asked("osdn")
-    boundless = replace(wild, variants={"": switch(gain=-1e200) & alternative("never clips").variants[""]})
+    boundless = replace(wild, variants={"": switch(gain=-1e200) & BY_KEY["never clips"].variants[""]})
     assert power(adapter, posed[0], truths[0], ("o",), [boundless])["wild"] == np.inf
 
 
 def test_the_reach_needed_is_more_than_one_bound() -> None:
-    row = alternative("beta ignored")
+    row = BY_KEY["beta ignored"]
     assert not Reach(row.fault, 1.9, "x").seen
     assert Reach(row.fault, 2.1, "x").seen
     assert Reach(row.fault, 1.9, "x").reason == "at most 1.9 bounds away, in 'x'"
@@ -255,7 +255,7 @@ def test_the_chain_of_a_continued_question_is_the_alternative_s_own() -> None:
         chained.append(case)
         truths += truths_of(adapter, [case])
     # The outputs alone show it, though it touches nothing but what is handed on.
-    assert power(adapter, posed, truths, ("o",), [alternative("hands on d_1")])["hands on d_1"] > 2
+    assert power(adapter, posed, truths, ("o",), [BY_KEY["hands on d_1"]])["hands on d_1"] > 2
 
 
 def test_an_unknown_switch_is_refused() -> None:

@@ -17,7 +17,7 @@ from osdn_theory.crosscheck.alternatives.agreement import BoundedRun, Shown
 from osdn_theory.crosscheck.alternatives.fault import Alternative, switch
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
 from osdn_theory.crosscheck.alternatives.power import Reach, power, summarise
-from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, alternative
+from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.evidence.limits import Limit, limits, models_of
 from osdn_theory.crosscheck.examination.exercises.question import Answer, Question
@@ -83,7 +83,7 @@ def test_of_two_that_agree_the_far_less_exact_one_is_left_out() -> None:
 
 
 def test_of_variants_the_one_that_fits_is_named() -> None:
-    row = alternative("clips once per chunk")
+    row = BY_KEY["clips once per chunk"]
     assert len(row.variants) > 1
     adapter, case = adapter_of("osdn", row.key), exercise("everything at once")
     exact = case.exact()
@@ -105,7 +105,7 @@ def test_a_row_that_is_exact_is_not_excused_by_its_own_rounding() -> None:
     assert found.state is not None
     pairs = ((exact.outputs, found.outputs), (exact.final_state, found.state))
     close = Returned(*(right + 0.9 * (wrong - right) for right, wrong in pairs))
-    told = explained(close, [alternative("beta ignored")])
+    told = explained(close, [BY_KEY["beta ignored"]])
     assert [each.agrees for each in told] == [False]
     assert told[0].left == pytest.approx(1 / 9, rel=0.2)
 
@@ -180,13 +180,13 @@ def test_an_answer_beyond_its_bound_is_outside(part: float, outside: bool) -> No
 
 
 def test_more_than_two_bounds_are_visible() -> None:
-    row = alternative("beta ignored")
+    row = BY_KEY["beta ignored"]
     assert not Reach(row.fault, 2.0, "x").seen
     assert Reach(row.fault, 2.000001, "x").seen
 
 
 def test_power_is_that_of_the_best_exercise_and_of_the_most_visible_variant() -> None:
-    row = alternative("beta ignored")
+    row = BY_KEY["beta ignored"]
     found = summarise(ADAPTER, {"a": {row.key: 3.0}, "b": {row.key: 7.0}, "c": {row.key: 1.0}}, [row])
     (reach,) = found.reaches
     assert (reach.excess, reach.exercise) == (7.0, "b")

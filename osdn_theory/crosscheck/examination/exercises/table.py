@@ -77,7 +77,7 @@ def _read(table: Mapping[str, Any]) -> Iterator[Exercise]:
 
 
 PROPERTIES = frozenset(
-    [
+    (
         "heads",
         "batch rows",
         "K = V",
@@ -88,7 +88,7 @@ PROPERTIES = frozenset(
         "repeated keys",
         "q = k",
         "pieces",
-    ]
+    )
 )
 """What exercises vary beside arguments."""
 
