@@ -3,13 +3,10 @@
 import json
 import os
 import platform
-import queue
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +17,13 @@ from ..launch.files import write_whole
 from .run_plan import PlannedRun, RunPlan
 from .training.distributed import ALONE, Group, joined
 from .training.loop import Tick, ignore, train
+from .training.performing import Counter, Failures, Perform, Progress, in_order, side_by_side
+from .training.rates import FAILED, RESULT, Search, search
 from .training.tracking import board, require_tensorboard
 from .validation import require
 
 Measure = Callable[[Path], None]
 """Told the folder of each finished test run."""
-
-Progress = Callable[[str, int, int], None]
-"""(what, steps done, steps of all runs)"""
-
-POLL_SECONDS = 0.5
 
 
 def choose_device(device: str | None) -> str:
@@ -62,7 +56,8 @@ def run_experiment(
     are trained side by side. `prepare` makes what they need beside the plan.
 
     Raises ValueError: if the folder holds another experiment, or the device is not there.
-    Raises CheckpointError, OSError, FloatingPointError: of a run that failed; the finished ones are kept.
+    A loss that is no finite number ends its run alone. Raises what else a run failed by, when all others are done; an
+    OSError at once. The finished ones are kept.
     """
     device = available(settings.device)
     if settings.tensorboard:
@@ -72,96 +67,87 @@ def run_experiment(
             claim(plan, folder, settings, command)
             prepare()
         group.wait()
-        counter = Counter(plan.runs * plan.steps, progress)
-        perform = in_order if settings.workers == 1 or group.size > 1 else side_by_side
+        counter = Counter(plan.steps, plan.runs * plan.steps, progress)
         options = (plan, folder, measure, settings)
-        perform(plan.tuning_jobs(), options, group, counter)
-        perform(plan.testing_jobs(chosen_rates(plan, folder)), options, group, counter)
+        if settings.workers == 1 or group.size > 1:
+            performing = in_order(partial(run_here, options, group), counter, stop=group.size > 1)
+        else:
+            performing = side_by_side(partial(run_apart, options), counter, settings.workers)
+        with performing as perform:
+            failures = perform_all(plan, folder, perform, counter)
+        for error in failures.values():
+            raise error
         return group.leads
-
-
-class Counter:
-    """Steps of all runs, to a progress bar."""
-
-    def __init__(self, total: int, progress: Progress) -> None:
-        self.total, self.progress = total, progress
-        self.steps: dict[str, int] = {}
-
-    def tick(self, label: str, step: int) -> None:
-        self.steps[label] = step
-        self.progress(label, sum(self.steps.values()), self.total)
 
 
 Options = tuple[RunPlan, Path, Measure, Settings]
 
 
-def in_order(jobs: list[PlannedRun], options: Options, group: Group, counter: Counter) -> None:
-    plan, *_ = options
-    for job in jobs:
-        run_job(job, *options, group, partial(counter.tick, job.label))
-        counter.tick(job.label, plan.steps)
+def perform_all(plan: RunPlan, folder: Path, perform: Perform, counter: Counter) -> Failures:
+    """The runs of every phase. Models whose rates could not all be tried are not tested."""
+    failures = perform(plan.tuning_jobs())
+    while wider := [job for job in missing_trials(plan, folder) if job not in failures]:
+        counter.total += len(wider) * plan.steps
+        failures |= perform(wider)
+    chosen = {
+        model: found.best
+        for model, found in searches(plan, folder).items()
+        if found.best and not found.missing
+    }
+    return failures | perform(plan.testing_jobs(chosen))
 
 
-def side_by_side(jobs: list[PlannedRun], options: Options, group: Group, counter: Counter) -> None:
-    """In processes of their own; the first failure stops those that have not begun.
-
-    None is forked, the one that holds the queue neither: pools have threads, and a fork may inherit their locks, held.
-    """
-    plan, *_, settings = options
-    context = get_context("spawn")
-    with context.Manager() as manager:
-        ticks = manager.Queue()
-        pool = ProcessPoolExecutor(settings.workers, mp_context=context, initializer=single_thread)
-        with pool:
-            futures = {pool.submit(run_apart, job, options, ticks): job for job in jobs}
-            try:
-                watch(futures, plan.steps, ticks, counter)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+def missing_trials(plan: RunPlan, folder: Path) -> list[PlannedRun]:
+    return [job for found in searches(plan, folder).values() for job in found.missing]
 
 
-def watch(futures: dict[Future[None], PlannedRun], steps: int, ticks: Any, counter: Counter) -> None:
-    left = set(futures)
-    while left:
-        done, left = wait(left, POLL_SECONDS, FIRST_EXCEPTION)
-        for label, step in drained(ticks):
-            counter.tick(label, step)
-        for future in done:
-            future.result()
-            counter.tick(futures[future].label, steps)
+def searches(plan: RunPlan, folder: Path) -> dict[str, Search]:
+    """For the learning rate of each model."""
+    return {model: search(plan, folder, model) for model in plan.models}
 
 
-def drained(ticks: Any) -> Iterator[tuple[str, int]]:
-    while True:
-        try:
-            yield ticks.get_nowait()
-        except queue.Empty:
-            return
-
-
-def single_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def run_apart(job: PlannedRun, options: Options, ticks: Any) -> None:
+def run_apart(options: Options, job: PlannedRun, ticks: Any) -> None:
     run_job(job, *options, ALONE, lambda step: ticks.put((job.label, step)))
+
+
+def run_here(options: Options, group: Group, job: PlannedRun, tick: Tick) -> None:
+    run_job(job, *options, group, tick)
 
 
 def run_job(
     job: PlannedRun, plan: RunPlan, folder: Path, measure: Measure, settings: Settings, group: Group = ALONE,
     tick: Tick = ignore,
 ) -> None:  # fmt: skip
-    """Train, evaluate and measure one run, or the part of that which is missing."""
-    place, device = folder / job.folder, available(settings.device)
-    if not (place / "result.json").exists():
-        events = place / "tensorboard" if settings.tensorboard and group.leads else None
-        with board(events) as writer, untuned(device), fitting(plan, job, settings.device):
-            model, seconds = train(plan, job, place, device, group, tick, writer)
-            if group.leads:
-                write_result(plan, job, place, model.eval(), seconds, settings.device)
-        group.wait()
-    if group.leads and job.role == "test" and not (place / "measures.json").exists():
-        measure(place)
+    """Train, evaluate and measure one run, or the part of that which is missing.
+
+    A loss that is no finite number, or a theorem that a layer violates, is what came of it, and ends it.
+    """
+    place = folder / job.folder
+    if (place / FAILED).exists():
+        return
+    try:
+        train_and_test(job, plan, place, settings, group, tick)
+        if group.leads and job.role == "test" and not (place / "measures.json").exists():
+            measure(place)
+    except ArithmeticError as error:
+        if group.size > 1:
+            raise
+        about = {"model": job.model, "learning_rate": job.learning_rate, "seed": job.seed, "role": job.role}
+        write_whole(place / FAILED, json.dumps({**about, "reason": str(error)}, indent=1) + "\n")
+
+
+def train_and_test(
+    job: PlannedRun, plan: RunPlan, place: Path, settings: Settings, group: Group, tick: Tick
+) -> None:
+    if (place / RESULT).exists():
+        return
+    device = available(settings.device)
+    events = place / "tensorboard" if settings.tensorboard and group.leads else None
+    with board(events) as writer, untuned(device), fitting(plan, job, settings.device):
+        model, seconds = train(plan, job, place, device, group, tick, writer)
+        if group.leads:
+            write_result(plan, job, place, model.eval(), seconds, settings.device)
+    group.wait()
 
 
 @contextmanager
@@ -192,32 +178,20 @@ def write_result(
         "device": device_name(device),
         **plan.lesson.examine(plan, job, place, model, seconds),
     }
-    write_whole(place / "result.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_whole(place / RESULT, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 @contextmanager
 def untuned(device: torch.device) -> Iterator[None]:
-    """On a GPU every kernel takes its first configuration: tuning for runs of seconds takes minutes."""
+    """On a GPU no kernel is tuned."""
     if device.type == "cpu":
         yield
         return
     from .. import ops  # noqa: F401, defines the kernels
-    from ..launch.forced import forced
+    from ..launch.tuning import untuned as kernels_untuned
 
-    with forced({}):
+    with kernels_untuned():
         yield
-
-
-def chosen_rates(plan: RunPlan, folder: Path) -> dict[str, float]:
-    """The learning rate of each model whose mean validation is best; the smallest of equals."""
-    found: dict[str, dict[float, list[float]]] = {}
-    for job in plan.tuning_jobs():
-        result = json.loads((folder / job.folder / "result.json").read_text())
-        found.setdefault(job.model, {}).setdefault(job.learning_rate, []).append(result["validation"])
-    return {
-        model: plan.lesson.best(sorted(rates), key=lambda rate: np.mean(rates[rate]))
-        for model, rates in found.items()
-    }
 
 
 def claim(plan: RunPlan, folder: Path, settings: Settings, command: str) -> None:

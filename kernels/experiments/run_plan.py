@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +36,7 @@ class RunPlan:
     """Every model, tuned on the same grid, then trained from the same seeds on the same data.
 
     - `tuning`: Seeds that every learning rate is tried with.
+    - `widenings`: How often a model is tried with another rate, twice or half as large, where its grid's edge won.
     - `steps`, `batch`: Optimizer steps of a run, and sequences of a step.
     - `warm_up`: Share of the steps in which the learning rate rises; after it half a cosine.
     - `betas`, `weight_decay`: of AdamW
@@ -49,13 +51,16 @@ class RunPlan:
 
     known_models: ClassVar[tuple[str, ...]] = ()
     positive: ClassVar[tuple[str, ...]] = ("tuning", "steps", "batch")
-    free: ClassVar[tuple[str, ...]] = ("preset", "models", "learning_rates", "tuning", "seeds")
+    free: ClassVar[tuple[str, ...]] = (
+        "preset", "models", "learning_rates", "tuning", "widenings", "seeds",
+    )  # fmt: skip
     lesson_module: ClassVar[str]
 
     preset: str
     models: tuple[str, ...]
     learning_rates: tuple[float, ...]
     tuning: int = 1
+    widenings: int = 0
     seeds: tuple[int, ...]
     steps: int
     batch: int
@@ -88,17 +93,26 @@ class RunPlan:
         return import_module(self.lesson_module)
 
     def tuning_jobs(self) -> list[PlannedRun]:
+        """Rate by rate, so that the first runs are of different models and compile their kernels side by side."""
+        return [
+            job for rate in self.learning_rates for model in self.models for job in self.trials(model, [rate])
+        ]
+
+    def trials(self, model: str, rates: Iterable[float]) -> list[PlannedRun]:
+        """The runs that try a model with some learning rates."""
         return [
             PlannedRun(model, rate, FIRST_TUNING_SEED + i, "tune")
-            for model in self.models
-            for rate in self.learning_rates
+            for rate in rates
             for i in range(self.tuning)
         ]
 
-    def testing_jobs(self, chosen: dict[str, float]) -> list[PlannedRun]:
-        """Seed by seed, so that what an interrupted experiment has is paired."""
+    def testing_jobs(self, chosen: Mapping[str, float]) -> list[PlannedRun]:
+        """Of the models that have a rate, seed by seed, so that what an interrupted experiment has is paired."""
         return [
-            PlannedRun(model, chosen[model], seed, "test") for seed in self.seeds for model in self.models
+            PlannedRun(model, chosen[model], seed, "test")
+            for seed in self.seeds
+            for model in self.models
+            if model in chosen
         ]
 
     @property

@@ -4,10 +4,10 @@ import functools
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, ClassVar
 
 import torch
 import triton
@@ -123,17 +123,23 @@ def quick_bench(call: Callable[[], object], quantiles: Sequence[float]) -> Any:
 class Tuner(Autotuner):
     """An autotuner that measures only what nobody has chosen before on this card, and remembers what it chose."""
 
+    measures: ClassVar[bool] = True
+
     def prune_configs(self, kwargs: dict[str, Any]) -> list[triton.Config]:
         self.options = kwargs
         configs: list[triton.Config] = super().prune_configs(kwargs)
-        return sound(configs, torch.cuda.get_device_capability()[0]) if torch.cuda.is_available() else configs
+        if torch.cuda.is_available():
+            configs = sound(configs, torch.cuda.get_device_capability()[0])
+        if self.measures:
+            return configs
+        return [self.chosen(self.launch({**self.nargs, **kwargs}), configs) or configs[0]]
 
     def check_disk_cache(
         self, tuning_key: tuple[Any, ...], configs: list[triton.Config], bench_fn: Callable[[], None]
     ) -> bool:
         """Triton's hook for choices on disk, whose own files know neither the card nor a kernel that has moved."""
         launch = self.launch({**self.nargs, **self.options})
-        chosen = self.chosen(launch, configs)
+        chosen = self.chosen(launch, configs) if self.measures else configs[0]
         if chosen is not None:
             self.cache[tuning_key] = chosen
             return True
@@ -166,6 +172,20 @@ class Tuner(Autotuner):
     def compile(self, config: triton.Config, *args: Any, **options: Any) -> Any:
         """Machine code of a launch, not launched."""
         return self.fn.run(*args, **{**options, **config.all_kwargs(), "warmup": True})
+
+
+@contextmanager
+def untuned() -> Iterator[None]:
+    """Kernels take what was chosen before, else the first configuration that fits: tuning for seconds takes minutes."""
+    before = {name: dict(kernel.cache) for name, kernel in TUNED.items()}
+    Tuner.measures = False
+    try:
+        yield
+    finally:
+        Tuner.measures = True
+        for name, cache in before.items():
+            TUNED[name].cache.clear()
+            TUNED[name].cache.update(cache)
 
 
 def _median(times: Any) -> float:

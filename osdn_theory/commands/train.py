@@ -59,17 +59,20 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard's event files.")
     ] = False,
+    summary_only: Annotated[
+        bool, typer.Option("--summary", help="Train nothing: sum up what is finished in --out.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Train small language models on text and measure what they recall, paired by seed against DeltaNet.
 
     Stop it at any time: the same command goes on. Under torchrun each model is trained data-parallel by all processes.
     """
-    from osdn_theory.language.document import FILE, LANGUAGE, TABLE
     from osdn_theory.language.measures import measure_layers
-    from osdn_theory.language.streams import write_streams
-    from osdn_theory.language.summary import write_language_summary
 
+    if summary_only:
+        _sum_up(out, json)
+        return
     trainer = load_trainer("train")
     if gather is not None:
         ensure_writable(gather.absolute().parent)
@@ -94,8 +97,16 @@ def train(
         trainer, plan, out, corpus=corpus, measure=measure_layers, device=device, workers=workers,
         tensorboard=tensorboard,
     )  # fmt: skip
-    if not leads:
-        return
+    if leads:
+        _sum_up(out, json)
+
+
+def _sum_up(out: Path, json: bool) -> None:
+    """Write the documents, the figure and the streams of what is finished, and print the table."""
+    from osdn_theory.language.document import FILE, LANGUAGE, TABLE
+    from osdn_theory.language.streams import write_streams
+    from osdn_theory.language.summary import write_language_summary
+
     summary = write_language_summary(out)
     written = [out / FILE, out / TABLE, *write_streams(out, summary), *_figures(summary, out)]
     if json:

@@ -18,6 +18,7 @@ class LanguageRecord:
 
     - `edge`: Whether the learning rate that won is the first or the last of the grid.
     - `tokens_per_second`: Of the test runs, the median.
+    - `failed`, mapping from seed to why its test run failed.
     """
 
     name: str
@@ -29,6 +30,7 @@ class LanguageRecord:
     edge: bool
     tuning: tuple[TuningTrial, ...]
     tokens_per_second: Positive | None
+    failed: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ def check_language(summary: LanguageSummary) -> None:
 
 
 LANGUAGE = DocumentKind(
-    format="osdn-train/1",
+    format="osdn-train/2",
     content=LanguageSummary,
     about="train.json: small language models compared",
     remake="osdn-theory train --preset gpu --out DIR",

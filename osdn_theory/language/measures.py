@@ -1,6 +1,7 @@
 """What the layers of a trained model did on passages, by the exact recurrence (T3, T13, T20, T21, T26, T27)."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +80,14 @@ def measure_length(stream: Stream, rule: CalibrationRule) -> Iterator[MeasuredVa
     the norm of the state has grown since the first quarter's end, the most of all heads: nothing forbids it (T27).
     """
     quarter, place = stream.length // 4, str(stream.metadata["layer"])
-    run, before = exact_run(stream, rule), exact_run(stream.tokens(0, quarter), rule)
-    sizes = [np.linalg.norm(each.final_state, axis=(-2, -1)) for each in (run, before)]
-    yield MeasuredValue("alignment far out", place, float(np.mean(run.alignment[..., -quarter:])))
-    yield MeasuredValue("growth of the state", place, float(np.log10(sizes[0] / sizes[1]).max()))
+    alignment, growth = np.nan, np.inf
+    with suppress(FloatingPointError):  # the state has left float64
+        run, before = exact_run(stream, rule), exact_run(stream.tokens(0, quarter), rule)
+        sizes = [np.linalg.norm(each.final_state, axis=(-2, -1)) for each in (run, before)]
+        alignment = float(np.mean(run.alignment[..., -quarter:]))
+        growth = float(np.log10(sizes[0] / sizes[1]).max())
+    yield MeasuredValue("alignment far out", place, alignment)
+    yield MeasuredValue("growth of the state", place, growth)
 
 
 def check_layer(stream: Stream, rule: CalibrationRule, place: str) -> Iterator[MeasuredValue]:

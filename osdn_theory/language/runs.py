@@ -10,8 +10,9 @@ import numpy as np
 from osdn_theory.base.documents import Count, Number, Positive, read_typed
 from osdn_theory.base.folders import write_atomically
 from osdn_theory.base.jsonable import to_json
-from osdn_theory.recall.runs import MEASURES, PLAN, RESULT
+from osdn_theory.recall.runs import MEASURES, PLAN, RESULT, is_tried
 
+FAILED = "failed.json"
 CORPUS = Path("data", "corpus.json")
 ACTIVATIONS, LONG = (Path("activations", f"{name}.safetensors") for name in ("read_twice", "long"))
 
@@ -40,8 +41,19 @@ class LanguageResult:
     tokens_per_second: Positive
     device: str
     rule: Mapping[str, Any]
-    validation: float
+    validation: Number
     values: tuple[MeasuredValue, ...]
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """``failed.json`` of a run, as the trainer writes it: its loss was no number, or a layer violates a theorem."""
+
+    model: str
+    learning_rate: float
+    seed: Count
+    role: Literal["tune", "test"]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,7 @@ class LanguageRuns:
     - `tuning`, mapping from learning rate to mean validation loss
     - `learning_rate`: The one with the least, the smallest of equals; None before any tuning.
     - `tests`, mapping from seed to the result and what was measured of its layers: At that rate.
+    - `failed`, mapping from seed to why the test run at that rate failed.
     """
 
     name: str
@@ -84,6 +97,7 @@ class LanguageRuns:
     tuning: Mapping[float, float]
     learning_rate: float | None
     tests: Mapping[int, tuple[MeasuredValue, ...]]
+    failed: Mapping[int, str]
 
     @property
     def edge(self) -> bool:
@@ -111,18 +125,32 @@ def _read_model(folder: Path, name: str, plan: LanguageSettings) -> LanguageRuns
         path.parent: read_typed(path, LanguageResult)
         for path in sorted(folder.glob(f"runs/{name}/*/{RESULT}"))
     }
+    failed = [read_typed(path, FailedRun) for path in sorted(folder.glob(f"runs/{name}/*/{FAILED}"))]
     losses: dict[float, list[float]] = {}
-    for result in places.values():
-        if result.role == "tune" and result.learning_rate in plan.learning_rates:
-            losses.setdefault(result.learning_rate, []).append(result.validation)
+    for run in (*places.values(), *failed):
+        if run.role == "tune" and is_tried(run.learning_rate, plan.learning_rates):
+            loss = run.validation if isinstance(run, LanguageResult) else np.inf
+            losses.setdefault(run.learning_rate, []).append(np.inf if np.isnan(loss) else loss)
     tuning = {rate: float(np.mean(losses[rate])) for rate in sorted(losses)}
-    chosen = min(tuning, key=tuning.__getitem__, default=None)
+    chosen = min((rate for rate in tuning if tuning[rate] < np.inf), key=tuning.__getitem__, default=None)
     tests = {
         result.seed: result.values + _read_layers(place)
         for place, result in places.items()
         if result.role == "test" and result.learning_rate == chosen and result.seed in plan.seeds
     }
-    return LanguageRuns(name, tuple(places.values()), tuning, chosen, dict(sorted(tests.items())))
+    reasons = {
+        run.seed: run.reason
+        for run in failed
+        if run.role == "test" and run.learning_rate == chosen and run.seed in plan.seeds
+    }
+    return LanguageRuns(
+        name,
+        tuple(places.values()),
+        tuning,
+        chosen,
+        dict(sorted(tests.items())),
+        dict(sorted(reasons.items())),
+    )
 
 
 def _read_layers(place: Path) -> tuple[MeasuredValue, ...]:

@@ -25,14 +25,19 @@ def tell(
     models: Sequence[LanguageRecord],
     rows: Sequence[LanguageRow],
 ) -> Iterator[str]:
-    """Sentences; no claim from a smoke run, from an experiment that is not complete, or from fewer than three seeds."""
+    """Sentences; no claim from a smoke run, or from fewer than three seeds that all models have."""
     for model in models:
         if model.edge:
             yield (
                 f"{model.label}: the best learning rate, {model.learning_rate:g}, is the edge of its grid; the best "
                 "may lie beyond, widen it by --learning-rate."
             )
-    if preset == "smoke" or not complete or len(seeds) < FEWEST_SEEDS:
+        for seed, reason in model.failed.items():
+            yield f"{model.label}: the test run of seed {seed} failed: {reason}."
+    shared = set(seeds).intersection(*(_seeds(model.name, rows) for model in models))
+    if not complete:
+        yield f"Not all planned runs are finished: of {len(seeds)} seeds all models have {len(shared)}."
+    if preset == "smoke" or len(shared) < FEWEST_SEEDS:
         yield f"No claim is made from {'a smoke run' if preset == 'smoke' else 'these runs yet'}."
         return
     labels = {model.name: model.label for model in models}
@@ -49,7 +54,13 @@ def tell(
             if BASELINE in there
             else "DeltaNet was not measured"
         )
-        yield f"{title}{where}, {len(seeds)} seeds: {'; '.join([base, *parts])}."
+        counts = sorted({len(row.series) for row in there.values()})
+        yield f"{title}{where}, {' to '.join(map(str, (counts[0], *counts[1:][-1:])))} seeds: {'; '.join([base, *parts])}."
+
+
+def _seeds(model: str, rows: Sequence[LanguageRow]) -> set[int]:
+    """With which a model's runs are finished and measured; those that failed do not count."""
+    return {seed for row in rows if (row.model, row.place) == (model, "all layers") for seed in row.series}
 
 
 def _told(row: LanguageRow) -> str:

@@ -79,7 +79,7 @@ def summarise_language(folder: Path) -> LanguageSummary:
 
 def _complete(plan: LanguageSettings, model: LanguageRuns) -> bool:
     measured = {seed for seed, values in model.tests.items() if any(v.place == "all layers" for v in values)}
-    return measured >= set(plan.seeds) and set(model.tuning) >= set(plan.learning_rates)
+    return measured | set(model.failed) >= set(plan.seeds) and set(model.tuning) >= set(plan.learning_rates)
 
 
 def _columns(models: Mapping[str, LanguageRuns]) -> dict[tuple[str, str, str], dict[int, float]]:
@@ -105,4 +105,5 @@ def _record(model: LanguageRuns) -> LanguageRecord:
         edge=model.edge,
         tuning=tuple(TuningTrial(rate, loss) for rate, loss in model.tuning.items()),
         tokens_per_second=median(speeds) if speeds else None,
+        failed={str(seed): reason for seed, reason in model.failed.items()},
     )

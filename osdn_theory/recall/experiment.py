@@ -8,7 +8,7 @@ import numpy as np
 
 from osdn_theory.base.documents import read_typed
 from osdn_theory.base.validation import require
-from osdn_theory.recall.runs import PLAN, RESULT, ExperimentPlan, TrainingRun, read_runs
+from osdn_theory.recall.runs import PLAN, RESULT, ExperimentPlan, TrainingRun, is_tried, read_runs
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ def read_experiment(folder: Path) -> Experiment:
 
 
 def _model(name: str, runs: list[TrainingRun], plan: ExperimentPlan) -> ModelRuns:
-    validations: dict[float, list[float]] = {rate: [] for rate in sorted(plan.learning_rates)}
+    validations: dict[float, list[float]] = {}
     for run in runs:
-        if not run.is_test and run.result.learning_rate in validations:
-            validations[run.result.learning_rate].append(run.result.validation)
-    tuning = {rate: float(np.mean(found)) for rate, found in validations.items() if found}
+        if not run.is_test and is_tried(run.result.learning_rate, plan.learning_rates):
+            validations.setdefault(run.result.learning_rate, []).append(run.result.validation)
+    tuning = {rate: float(np.mean(validations[rate])) for rate in sorted(validations)}
     chosen = max(tuning, key=tuning.__getitem__, default=None)
     tests = _by_seed(run for run in runs if run.is_test and run.result.learning_rate == chosen)
     return ModelRuns(

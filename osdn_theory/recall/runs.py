@@ -1,6 +1,7 @@
 """The finished training runs of an experiment, as their files tell."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,13 @@ from osdn_theory.base.validation import require
 RESULT = "result.json"
 MEASURES = "measures.json"
 PLAN = "plan.json"
+
+
+def is_tried(rate: float, grid: Sequence[float]) -> bool:
+    """Whether a learning rate is of a grid, or an end of it doubled or halved, as is tried where an end wins."""
+    steps = max(math.log2(rate / max(grid)), math.log2(min(grid) / rate))
+    return rate in grid or (steps >= 1 and steps == round(steps))
+
 
 CellKey = tuple[str, int, int]
 

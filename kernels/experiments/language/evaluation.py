@@ -40,6 +40,15 @@ class Found(NamedTuple):
     place: str
     value: float
 
+    def document(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**self._asdict(), "value": number(self.value)}
+
+
+def number(value: float) -> float | str:
+    """As JSON has it: a text where it is not finite."""
+    return value if np.isfinite(value) else str(float(value))
+
 
 class Scores(NamedTuple):
     """Loss of each token, [N, T], and whether it was the likeliest."""

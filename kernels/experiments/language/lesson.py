@@ -54,13 +54,13 @@ def examine(
     data, spec = load(plan.data, plan.vocabulary), MODELS[job.model]
     values: list[dict[str, Any]] = []
     if job.role == "test":
-        values = [found._asdict() for found in evaluation.measure(plan, model, data)]
+        values = [found.document() for found in evaluation.measure(plan, model, data)]
         evaluation.capture(plan, model, data, describe(plan, job), place / "activations")
     return {
         "label": spec.label,
         "form": spec.form,
         "rule": spec.rule,
-        "validation": evaluation.validation_loss(plan, model, data),
+        "validation": evaluation.number(evaluation.validation_loss(plan, model, data)),
         "tokens_per_second": plan.tokens / seconds,
         "values": values,
     }

@@ -5,9 +5,10 @@
 #     kernels/experiments/language/on_gpu.sh CORPUS FOLDER SECONDS [options of osdn-theory train]
 #
 # CORPUS is a file of --gather. FOLDER/train.tar.gz has what was finished before, and in the end what is finished then:
-# results and tables without checkpoints and activations, but for the streams to deliver. The work stays in WORK
-# (/tmp/train), where the next call on the same machine goes on, also inside a run; on another machine runs that were cut
-# begin anew. Exit code: 0 all done, 124 the time is over.
+# results and tables without checkpoints and activations; FOLDER/streams.tar.gz the streams to deliver. The work stays in
+# WORK (/tmp/train), where the next call on the same machine goes on, also inside a run; on another machine runs that
+# were cut begin anew. Training ends after SECONDS, the sum of what is finished a few seconds later. Exit code: 0 all
+# done, 124 the time is over.
 set -uo pipefail
 
 corpus=$(realpath "${1:?usage: on_gpu.sh CORPUS FOLDER SECONDS [options]}") out=$(realpath -m "$2") seconds=$3
@@ -19,14 +20,18 @@ trap 'rm -rf "$site"' EXIT
 ln -s "$root/kernels" "$site/osdn_kernels"
 (cd "$root" && python3 -c 'import setuptools; setuptools.setup()' -q egg_info --egg-base "$site") # the entry points
 export PYTHONPATH="$site:$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+# Several models share the GPU's memory.
+export PYTORCH_CUDA_ALLOC_CONF=${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}
 mkdir -p "$work" "$out"
 if [ -f "$out/train.tar.gz" ]; then tar -xzf "$out/train.tar.gz" -C "$work" --skip-old-files; fi
 
-timeout --signal=INT --kill-after=20 "$seconds" python3 -m osdn_theory train --corpus "$corpus" --out "$work" "$@"
+timeout --signal=INT --kill-after=15 "$seconds" python3 -m osdn_theory train --corpus "$corpus" --out "$work" "$@"
 code=$?
 case $code in 130 | 137) code=124 ;; esac
-(cd "$work" && find . \( -name '*.json' -o -name '*.csv' -o -name '*.png' -o -path './streams/*' \) \
-    -not -name held_out.json -print0 | tar -czf "$out/train.tar.gz" --null -T -)
-ls -l "$out/train.tar.gz"
+[ "$code" -eq 0 ] || timeout 40 python3 -m osdn_theory train --summary --out "$work"
+(cd "$work" && find . \( -name '*.json' -o -name '*.csv' -o -name '*.png' \) -not -name held_out.json -print0 |
+    tar -czf "$out/train.tar.gz" --null -T -)
+if [ -d "$work/streams" ]; then tar -czf "$out/streams.tar.gz" -C "$work" streams; fi
+ls -l "$out"
 find "$work/runs" -name result.json 2>/dev/null | wc -l
 exit "$code"

@@ -80,7 +80,8 @@ class LanguagePlan(RunPlan):
     lesson_module: ClassVar[str] = f"{__package__}.lesson"
 
     models: tuple[str, ...] = tuple(MODELS)
-    learning_rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3)
+    learning_rates: tuple[float, ...] = (4e-3, 2e-3, 8e-3)
+    widenings: int = 2
     seeds: tuple[int, ...] = (0, 1, 2)
     warm_up: float = 0.1
     weight_decay: float = 0.1
@@ -131,15 +132,15 @@ PRESETS = {
     ),
     "cpu": LanguagePlan(
         preset="cpu", models=tuple(name for name in MODELS if name not in ("anchored_apf", "os_gdn", "os_kda")),
-        learning_rates=(2e-3, 4e-3, 8e-3), steps=150, batch=8, layers=2, hidden=64, heads=2, context=256,
+        steps=150, batch=8, layers=2, hidden=64, heads=2, context=256,
         micro_batch=8, windows=16, sources=("python",), least=10 * MEGABYTE,
     ),
     "gpu": LanguagePlan(
-        preset="gpu", steps=600, batch=32, layers=4, hidden=256, heads=4, context=2048, micro_batch=32,
-        precision="bfloat16",
+        preset="gpu", seeds=tuple(range(5)), steps=500, batch=32, layers=4, hidden=256, heads=4, context=2048,
+        micro_batch=32, precision="bfloat16",
     ),
     "gpu-large": LanguagePlan(
-        preset="gpu-large", learning_rates=(5e-4, 1e-3, 2e-3), steps=600, batch=32, layers=8, hidden=512, heads=4,
+        preset="gpu-large", learning_rates=(1e-3, 5e-4, 2e-3), steps=600, batch=32, layers=8, hidden=512, heads=4,
         context=2048, vocabulary=4096, micro_batch=16, precision="bfloat16",
     ),
 }  # fmt: skip

@@ -21,7 +21,7 @@ from osdn_kernels.experiments.plan import (
     TrainingPlan,
     preset,
 )
-from osdn_kernels.experiments.run import Settings, chosen_rates, run_experiment
+from osdn_kernels.experiments.run import Settings, run_experiment, searches
 from osdn_kernels.experiments.training import loop as training
 from osdn_kernels.experiments.training.distributed import Group
 from support.kernels.experiment_cases import tiny
@@ -108,7 +108,10 @@ def test_the_rate_with_the_best_mean_validation_is_chosen_and_the_test_is_not_lo
         place.mkdir(parents=True)
         cells = [{"accuracy": 1.0 - validation}]
         (place / "result.json").write_text(json.dumps({"validation": validation, "cells": cells}))
-    assert chosen_rates(plan, tmp_path) == {"deltanet": 0.001, "osdn_eta1": 0.01}
+    assert {model: found.best for model, found in searches(plan, tmp_path).items()} == {
+        "deltanet": 0.001,
+        "osdn_eta1": 0.01,
+    }
     tuned = {job.seed for job in plan.tuning_jobs()}
     assert tuned.isdisjoint(plan.seeds)
 

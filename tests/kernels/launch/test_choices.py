@@ -214,7 +214,14 @@ for kernel in TUNED.values():
     kernel._do_bench = lambda call, quantiles: measured.append(1) or [float(len(measured))] * 3
 
 x = torch.ones(4, 64)
-if len(sys.argv) > 2:
+if sys.argv[2:] == ["untuned"]:
+    with tuning.untuned():
+        norm_kernel[(1,)](x, x, x, 4, K=64, BK=64)
+        precompile.compile_ahead(lambda: norm_kernel[(1,)](x, x, x, 4, K=64, BK=64))
+    print(len(measured), len(launched), len(compiled), norm_kernel.best_config == norm_kernel.configs[0])
+    norm_kernel[(1,)](x, x, x, 4, K=64, BK=64)
+    print(len(measured))
+elif len(sys.argv) > 2:
     precompile.compile_ahead(lambda: norm_kernel[(1,)](x, x, x, 4, K=64, BK=64))
     assert not launched and not measured
     print(len(compiled))
@@ -229,9 +236,14 @@ def test_a_later_process_measures_nothing_on_the_same_card_alone(tmp_path, monke
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     everything = outside_of_the_interpreter(TUNING, "a card", "ahead")
     assert int(everything) == 4
+    # Nothing is kept of it, neither there nor on disk.
+    assert outside_of_the_interpreter(TUNING, "a card", "untuned").split() == ["0", "1", "1", "True", "4"]
+    (tmp_path / "osdn-tuned.jsonl").unlink()
     assert outside_of_the_interpreter(TUNING, "a card").startswith("4 ")
     again = outside_of_the_interpreter(TUNING, "a card")
     assert again.startswith("0 ")
+    # Without tuning, too, what was chosen is taken: the first that was measured was the fastest.
+    assert outside_of_the_interpreter(TUNING, "a card", "untuned").split() == ["0", "1", "1", "True", "0"]
     assert outside_of_the_interpreter(TUNING, "a card", "ahead").strip() == "1"
     assert outside_of_the_interpreter(TUNING, "another card").startswith("4 ")
     file = tmp_path / "osdn-tuned.jsonl"

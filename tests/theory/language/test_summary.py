@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,10 +83,42 @@ def test_no_claim_is_made_from_too_little(tmp_path: Path, changes: dict[str, obj
 
 
 def test_no_claim_is_made_from_what_is_not_complete(folder: Path) -> None:
-    (folder / "runs" / "apf_bounded" / "lr0.002-seed3" / "measures.json").unlink()
+    place = folder / "runs" / "apf_bounded"
+    (place / "lr0.002-seed3" / "measures.json").unlink()
     summary = summarise_language(folder)
     assert not summary.complete
-    assert summary.sentences == ("No claim is made from these runs yet.",)
+    told = "Not all planned runs are finished: of 4 seeds all models have"
+    assert summary.sentences[0] == f"{told} 3."
+    assert "4 seeds: DeltaNet" in summary.sentences[1]
+    shutil.rmtree(place / "lr0.002-seed2")
+    assert "2 to 4 seeds: DeltaNet" not in " ".join(summarise_language(folder).sentences)
+    assert summarise_language(folder).sentences == (f"{told} 2.", "No claim is made from these runs yet.")
+
+
+def test_a_run_that_failed_is_told_and_counts_as_done(folder: Path) -> None:
+    place = folder / "runs" / "apf_bounded"
+    about = {
+        "model": "apf_bounded",
+        "learning_rate": 0.002,
+        "seed": 3,
+        "role": "test",
+        "reason": "the loss is nan",
+    }
+    (place / "lr0.002-seed3" / "result.json").unlink()
+    (place / "lr0.002-seed3" / "failed.json").write_text(json.dumps(about))
+    # Rates beyond the grid count, and those at which a run failed are not chosen.
+    wider = place / "lr0.008-seed1000"
+    wider.mkdir()
+    tried = {**about, "learning_rate": 0.008, "seed": 1000, "role": "tune"}
+    (wider / "failed.json").write_text(json.dumps(tried))
+    summary = summarise_language(folder)
+    assert summary.complete
+    record = next(model for model in summary.models if model.name == "apf_bounded")
+    assert record.failed == {"3": "the loss is nan"}
+    assert (record.tuning[-1].learning_rate, record.tuning[-1].validation) == (0.008, math.inf)
+    assert summary.sentences[0] == "OSDN-APF, bounded: the test run of seed 3 failed: the loss is nan."
+    (row,) = (row for row in summary.rows if (row.model, row.measure) == ("apf_bounded", "loss"))
+    assert set(row.series) == {0, 1, 2}
     (folder / "runs" / "deltanet" / "lr0.004-seed1000" / "result.json").unlink()
     assert not summarise_language(folder).complete
 
