@@ -113,8 +113,8 @@ benchmark() {
 }
 
 recall() {
-    OMP_NUM_THREADS=1 step recall "${LIMIT_RECALL:-600}" \
-        python3 "$site/osdn-theory" recall --preset h200 --device cuda --out "$out/recall"
+    WORK="$out/recall" step recall "$((${LIMIT_RECALL:-600} + 60))" \
+        "$root/kernels/experiments/on_gpu.sh" recall "$out" "${LIMIT_RECALL:-600}" --preset h200 --device cuda
 }
 
 # Wait for all that runs in the background: the code of the last that failed.

@@ -38,6 +38,7 @@ class TrainingPlan(RunPlan):
     models: tuple[str, ...] = FAST_MODELS
     learning_rates: tuple[float, ...] = (1e-2, 2e-2, 4e-2, 8e-2)
     tuning: int = 2
+    widenings: int = 1
     seeds: tuple[int, ...] = tuple(range(FIRST_TEST_SEED, FIRST_TEST_SEED + 8))
     steps: int = 800
     batch: int = 48

@@ -133,6 +133,7 @@ def run_job(
         if group.size > 1:
             raise
         about = {"model": job.model, "learning_rate": job.learning_rate, "seed": job.seed, "role": job.role}
+        place.mkdir(parents=True, exist_ok=True)
         write_whole(place / FAILED, json.dumps({**about, "reason": str(error)}, indent=1) + "\n")
 
 

@@ -53,16 +53,20 @@ def recall(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard's event files.")
     ] = False,
+    summary_only: Annotated[
+        bool, typer.Option("--summary", help="Train nothing: sum up what is finished in --out.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Train small models on in-context recall and measure their residual ratios, paired by seed against DeltaNet.
 
     Stop it at any time: the same command goes on. Under torchrun each model is trained data-parallel by all processes.
     """
-    from osdn_theory.commands.recall_table import print_summary
-    from osdn_theory.recall import measure_run, write_summary
-    from osdn_theory.recall.document import FILE, RECALL
+    from osdn_theory.recall import measure_run
 
+    if summary_only:
+        _sum_up(out, json)
+        return
     trainer = load_trainer("recall")
     plan = trainer.make_plan(
         preset,
@@ -80,8 +84,16 @@ def recall(
     leads = perform(
         trainer, plan, out, measure=measure_run, device=device, workers=workers, tensorboard=tensorboard
     )
-    if not leads:
-        return
+    if leads:
+        _sum_up(out, json)
+
+
+def _sum_up(out: Path, json: bool) -> None:
+    """Write the document and the figures of what is finished, and print the table."""
+    from osdn_theory.commands.recall_table import print_summary
+    from osdn_theory.recall import write_summary
+    from osdn_theory.recall.document import FILE, RECALL
+
     summary = write_summary(out)
     files = _figures(summary, out)
     if json:

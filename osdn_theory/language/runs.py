@@ -127,7 +127,8 @@ def _read_model(folder: Path, name: str, plan: LanguageSettings) -> LanguageRuns
     }
     failed = [read_typed(path, FailedRun) for path in sorted(folder.glob(f"runs/{name}/*/{FAILED}"))]
     losses: dict[float, list[float]] = {}
-    for run in (*places.values(), *failed):
+    ended: list[LanguageResult | FailedRun] = [*places.values(), *failed]
+    for run in ended:
         if run.role == "tune" and is_tried(run.learning_rate, plan.learning_rates):
             loss = run.validation if isinstance(run, LanguageResult) else np.inf
             losses.setdefault(run.learning_rate, []).append(np.inf if np.isnan(loss) else loss)

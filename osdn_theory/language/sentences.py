@@ -55,7 +55,8 @@ def tell(
             else "DeltaNet was not measured"
         )
         counts = sorted({len(row.series) for row in there.values()})
-        yield f"{title}{where}, {' to '.join(map(str, (counts[0], *counts[1:][-1:])))} seeds: {'; '.join([base, *parts])}."
+        seeds_told = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+        yield f"{title}{where}, {seeds_told} seeds: {'; '.join([base, *parts])}."
 
 
 def _seeds(model: str, rows: Sequence[LanguageRow]) -> set[int]:

@@ -64,7 +64,8 @@ def lines(tokenizer: Tokenizer, kind: BatchKind, count: int, seed: int) -> Asked
         _line_row(tokenizer, tokens, targets)
         for tokens, targets in zip(batch.tokens, batch.targets, strict=True)
     ]
-    longest = max(len(tokens) for tokens, _ in rows)
+    # A multiple of 16 tokens to be scored: kernels are compiled apart for other lengths.
+    longest = 1 + -(-(max(len(tokens) for tokens, _ in rows) - 1) // 16) * 16
     tokens = np.full((count, longest), SEPARATOR, dtype=np.int32)
     question = np.full((count, longest), -1, dtype=np.int64)
     for number, (row, asked) in enumerate(rows):

@@ -126,7 +126,7 @@ class LanguagePlan(RunPlan):
 
 PRESETS = {
     "smoke": LanguagePlan(
-        preset="smoke", models=("deltanet", "osdn_historic", "apf_bounded", "gated_deltanet"), learning_rates=(4e-3,),
+        preset="smoke", models=("deltanet", "apf_historic", "gated_deltanet"), learning_rates=(4e-3,), seeds=(0, 1),
         steps=10, batch=4, layers=1, hidden=32, heads=2, context=32, micro_batch=4, windows=2,
         sources=("python",), least=MEGABYTE,
     ),

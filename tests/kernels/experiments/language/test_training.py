@@ -272,7 +272,11 @@ def test_presets_are_what_was_promised():
         assert (plan.context, plan.hidden // plan.heads, plan.least) == (2048, heads, 50_000_000)
         assert plan.layers in range(4, 9)
         assert plan.hidden in range(256, 513)
-    assert all(len(plan.seeds) >= 3 for plan in PRESETS.values())
+    for plan in (plan for name, plan in PRESETS.items() if name != "smoke"):
+        # The middle rate comes first, and an edge that wins is not the last word.
+        assert min(plan.learning_rates) < plan.learning_rates[0] < max(plan.learning_rates)
+        assert len(plan.seeds) >= 3
+        assert plan.widenings >= 1
 
 
 @pytest.mark.parametrize(
