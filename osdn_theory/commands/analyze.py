@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from osdn_theory.commands.options import (
     JsonFlag,
     OutOption,
     SeedOption,
+    described,
     print_json,
     print_written,
     write_json,
@@ -28,58 +29,27 @@ if TYPE_CHECKING:
     from osdn_theory.streams.stream import Stream
 
 
+@described
 def analyze(
-    file: Annotated[
-        Path | None,
-        typer.Argument(help="Activations, safetensors or npz. Default: the packaged MiniLM data."),
-    ] = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this layer, such as layer0, 0 or minilm/layer0; repeat it or use commas."),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Local checkpoint with delta-rule layers, in place of a file: what they are given on --text."
-        ),
-    ] = None,
-    text: Annotated[Path | None, typer.Option(help="What the checkpoint reads, UTF-8.")] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens of one reading of it, at most.")] = 512,
-    reads: Annotated[int, typer.Option(min=1, max=2, help="How often it reads them, in a row.")] = 2,
-    setting: Annotated[
-        str | None,
-        typer.Option(
-            help="bounded, or historic (eta 1, box [0, 1e9]), that of the authors' results. Default: a checkpoint's "
-            "own, else bounded."
-        ),
-    ] = None,
-    eta: Annotated[float | None, typer.Option(help="Hypergradient step. Default: the setting's.")] = None,
-    d1: Annotated[
-        float | None,
-        typer.Option("--d1", help="Initial preconditioner of OSDN. Default: the file's d0, else 1."),
-    ] = None,
-    d_min: Annotated[
-        float | None,
-        typer.Option(help="Lower side of the box; -inf switches it off. Default: the setting's."),
-    ] = None,
-    d_max: Annotated[
-        float | None, typer.Option(help="Upper side of the box; inf switches it off. Default: the setting's.")
-    ] = None,
-    forgetting: Annotated[
-        str | None,
-        typer.Option(help="Gamma in (0, 1], or 'token' for the file's gates. Default: as the setting, 1."),
-    ] = None,
-    anchor: Annotated[
-        str | None, typer.Option(help="What forgetting decays towards: a number, or 'initial'. Default: 0.")
-    ] = None,
-    normalize_feedback: Annotated[
-        bool | None, typer.Option(help="Feedback over the squared key norm.")
-    ] = None,
-    beta_aware: Annotated[bool | None, typer.Option(help="Beta-aware feedback.")] = None,
-    silu: Annotated[bool, typer.Option(help="SiLU before the normalisation.")] = False,
-    normalize: Annotated[bool, typer.Option(help="L2-normalise queries and keys.")] = True,
-    beta: Annotated[str | None, typer.Option(help="Write gate: a number in [0, 2], or 'random'.")] = None,
-    bounds: Annotated[bool, typer.Option(help="Check which bounds apply and hold (slower).")] = True,
+    file: Path | None = None,
+    layer: list[str] | None = None,
+    checkpoint: Path | None = None,
+    text: Path | None = None,
+    tokens: int = 512,
+    reads: int = 2,
+    setting: str | None = None,
+    eta: float | None = None,
+    d1: float | None = None,
+    d_min: float | None = None,
+    d_max: float | None = None,
+    forgetting: str | None = None,
+    anchor: str | None = None,
+    normalize_feedback: bool | None = None,
+    beta_aware: bool | None = None,
+    silu: bool = False,
+    normalize: bool = True,
+    beta: str | None = None,
+    bounds: bool = True,
     seed: SeedOption = 0,
     out: OutOption = None,
     json: JsonFlag = False,

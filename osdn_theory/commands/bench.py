@@ -1,16 +1,15 @@
 """The command ``osdn-theory bench``."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from osdn_theory.commands.console import format_number, print_table
-from osdn_theory.commands.options import JsonFlag, print_json
+from osdn_theory.commands.options import JsonFlag, described, print_json
 
 
+@described
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Small sizes; the ratios then say nothing.")] = False,
+    quick: bool = False,
     json: JsonFlag = False,
 ) -> None:
     """Measure the solvers: every number a ratio to something measured in the same run."""

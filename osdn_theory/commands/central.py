@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from osdn_theory.base.folders import ensure_writable
 from osdn_theory.commands.console import format_number, print_table, progress_bar
-from osdn_theory.commands.options import JsonFlag, SeedOption, print_json, print_written, write_json
+from osdn_theory.commands.options import (
+    JsonFlag,
+    SeedOption,
+    described,
+    print_json,
+    print_written,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from osdn_theory.measures.token_curves import TokenCurves
 
 
+@described
 def central(
-    tokens: Annotated[int, typer.Option(min=1, help="T of the synthetic streams.")] = 1024,
-    key_dim: Annotated[int, typer.Option(min=5, help="K of the synthetic streams and of the contexts.")] = 64,
-    steps: Annotated[int, typer.Option(min=1, help="Steps on the contexts.")] = 700,
-    seeds: Annotated[int, typer.Option(min=1, help="Draws of every stream and context.")] = 8,
+    tokens: int = 1024,
+    key_dim: int = 64,
+    steps: int = 700,
+    seeds: int = 8,
     seed: SeedOption = 0,
-    out: Annotated[Path, typer.Option(help="Folder to write figures and data to.")] = Path("central"),
+    out: Path = Path("central"),
     json: JsonFlag = False,
 ) -> None:
     """Draw the central figure: OSDN beside DeltaNet and exact Newton, token by token and on whole contexts.

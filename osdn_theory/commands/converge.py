@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from osdn_theory.base.folders import ensure_writable
 from osdn_theory.commands.console import format_number, known_names, note_unread, print_table, split_names
-from osdn_theory.commands.options import JsonFlag, SeedOption, print_json, print_written, write_json
+from osdn_theory.commands.options import (
+    JsonFlag,
+    SeedOption,
+    described,
+    print_json,
+    print_written,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from osdn_theory.context.convergence import ConvergenceData
@@ -20,34 +25,21 @@ CONDITIONS = (6.0, 100.0)
 """Of the synthetic contexts, unless others are given."""
 
 
+@described
 def converge(
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A context: a matrix of keys, one row per token (npy, csv, txt), or captured activations (npz, "
-            "safetensors). Default: synthetic contexts."
-        ),
-    ] = None,
-    rule: Annotated[
-        list[str] | None, typer.Option(help="gradient, best_fixed_diagonal, diagonal, full, newton.")
-    ] = None,
-    condition: Annotated[
-        list[float] | None, typer.Option(help="Condition number of a synthetic context; repeat it for more.")
-    ] = None,
-    gram: Annotated[bool, typer.Option("--gram", help="The matrix in the file is the Gram matrix.")] = False,
-    layer: Annotated[str | None, typer.Option(help="Layer of the activations. Default: the first.")] = None,
-    head: Annotated[
-        str | None, typer.Option(help="Batch and head of the activations, such as 0,3. Default: 0,0.")
-    ] = None,
-    steps: Annotated[int, typer.Option(min=0, help="Steps on the context.")] = 1000,
-    key_dim: Annotated[int | None, typer.Option(min=1, help="K of a synthetic context. Default: 8.")] = None,
-    value_dim: Annotated[
-        int | None, typer.Option(min=1, help="V, unless the file has values. Default: 8.")
-    ] = None,
-    rotate: Annotated[bool, typer.Option(help="A general Gram matrix; --no-rotate: a diagonal one.")] = True,
-    eta: Annotated[float | None, typer.Option(help="Step of both OSDN rules. Default 1/(2 L^2).")] = None,
+    file: Path | None = None,
+    rule: list[str] | None = None,
+    condition: list[float] | None = None,
+    gram: bool = False,
+    layer: str | None = None,
+    head: str | None = None,
+    steps: int = 1000,
+    key_dim: int | None = None,
+    value_dim: int | None = None,
+    rotate: bool = True,
+    eta: float | None = None,
     seed: SeedOption = 0,
-    out: Annotated[Path, typer.Option(help="Folder to write figures and data to.")] = Path("convergence"),
+    out: Path = Path("convergence"),
     json: JsonFlag = False,
 ) -> None:
     """Draw suboptimality against steps for several rules, with T10's bound and where it is vacuous.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from osdn_theory.base.folders import ensure_writable
 from osdn_theory.base.source import command
 from osdn_theory.commands.console import known_names, progress_bar, split_names
-from osdn_theory.commands.options import JsonFlag, OutOption
+from osdn_theory.commands.options import JsonFlag, OutOption, described
 
 if TYPE_CHECKING:
     from osdn_theory.crosscheck.examination.results import Examination
@@ -32,71 +32,33 @@ SMALL_CHUNK = 16
 
 GPU_TOKENS, GPU_HEADS = 512, 12
 
-KINDS = "Default: found by calling it."
 
-
+@described
 def crosscheck(
-    kernel: Annotated[
-        str | None,
-        typer.Option(help="A registered name, see --list, or module:function, or file.py:function."),
-    ] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="Audit runs written by save_run instead; no kernel is called.")
-    ] = None,
-    replay: Annotated[
-        Path | None, typer.Option(help="Repeat a failure that `osdn-theory fuzz` wrote, bit for bit.")
-    ] = None,
-    list_kernels: Annotated[bool, typer.Option("--list", help="List the registered kernels.")] = False,
-    exercise: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this exercise; repeat it or use commas. Default: all of them, and more."),
-    ] = None,
-    stream: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this stream of the suite, and no exercises; repeat it or use commas."),
-    ] = None,
-    rule: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Only streams, under this calibrate rule of the suite. Default: 'fast', a step of about 1/(2M); on "
-            "unit keys, which would keep d at 1, 'fast from 5/4'."
-        ),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="float32, bfloat16 or float16. Default: the first of these that the kernel takes."),
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cuda or cpu. Default: a GPU if there is one.")] = None,
-    gradients: Annotated[bool, typer.Option("--gradients", help="Compare all gradients as well.")] = False,
-    reference: Annotated[
-        str | None, typer.Option(help="Float64 reference for the gradients, as for --kernel. Default: ours.")
-    ] = None,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(help="Invariances that must hold bit for bit: deterministic, batch-invariant, ..."),
-    ] = None,
-    every_config: Annotated[
-        bool, typer.Option("--every-config", help="Streams under each autotune configuration and grid size.")
-    ] = False,
-    recurrence: Annotated[str | None, typer.Option(help=f"What the kernel computes. {KINDS}")] = None,
-    layout: Annotated[str | None, typer.Option(help=f"'time first' or 'head first'. {KINDS}")] = None,
-    state_layout: Annotated[str | None, typer.Option(help=f"KV or VK. {KINDS}")] = None,
-    fixed_scale: Annotated[
-        str | None, typer.Option(help=f"'K^-1/2' or '1', of a kernel without scale. {KINDS}")
-    ] = None,
-    gate_form: Annotated[
-        str | None, typer.Option(help=f"'log' or 'factor': whether g is a logarithm. {KINDS}")
-    ] = None,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of every stream.")] = None,
-    heads: Annotated[int | None, typer.Option(min=1, help="Heads of every stream.")] = None,
-    key_dim: Annotated[int | None, typer.Option(min=1, help="K of every exercise.")] = None,
-    value_dim: Annotated[
-        int | None, typer.Option(min=1, help="V of every exercise but those with K = V.")
-    ] = None,
-    chunk_size: Annotated[
-        int | None, typer.Option(help="Passed to the kernel. Default: its own; 16 without a GPU.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of exercises and synthetic streams.")] = 0,
+    kernel: str | None = None,
+    file: Path | None = None,
+    replay: Path | None = None,
+    list_kernels: bool = False,
+    exercise: list[str] | None = None,
+    stream: list[str] | None = None,
+    rule: list[str] | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    gradients: bool = False,
+    reference: str | None = None,
+    require: list[str] | None = None,
+    every_config: bool = False,
+    recurrence: str | None = None,
+    layout: str | None = None,
+    state_layout: str | None = None,
+    fixed_scale: str | None = None,
+    gate_form: str | None = None,
+    tokens: int | None = None,
+    heads: int | None = None,
+    key_dim: int | None = None,
+    value_dim: int | None = None,
+    chunk_size: int | None = None,
+    seed: int = 0,
     out: OutOption = None,
     json: JsonFlag = False,
 ) -> None:

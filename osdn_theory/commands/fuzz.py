@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from osdn_theory.commands.console import INTERRUPTED, known_names, progress_bar
-from osdn_theory.commands.options import JsonFlag, SeedOption
+from osdn_theory.commands.options import JsonFlag, SeedOption, described
 
 if TYPE_CHECKING:
     from osdn_theory.crosscheck.fuzz.folder import Folder
@@ -30,30 +30,15 @@ FILES = Path("fuzz")
 """Where failures are written to without --out."""
 
 
+@described
 def fuzz(
-    kernel: Annotated[
-        str, typer.Option(help="A registered name, see crosscheck --list, or module:function.")
-    ],
-    cases: Annotated[
-        int | None,
-        typer.Option(min=1, help=f"Cases in all. Default: {CASES}, or as many as --seconds allows."),
-    ] = None,
-    seconds: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="Begin no case after so many; a failure is shrunk until then."),
-    ] = None,
+    kernel: str,
+    cases: int | None = None,
+    seconds: float | None = None,
     seed: SeedOption = 0,
-    dtype: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="float32, bfloat16 or float16; repeat it or use commas. Default: all that the kernel takes."
-        ),
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cuda or cpu. Default: a GPU if there is one.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the run, which the same command goes on with. Default: no journal."),
-    ] = None,
+    dtype: list[str] | None = None,
+    device: str | None = None,
+    out: Path | None = None,
     json: JsonFlag = False,
 ) -> None:
     """Draw cases from all that a kernel takes, hold its answers against float64, shrink and write what fails.

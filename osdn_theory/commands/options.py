@@ -1,12 +1,15 @@
-"""Options that several commands have, and what they do with them: exit codes, seeds, folders, JSON."""
+"""What commands say of their options, and what those that several have do: exit codes, seeds, folders, JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from osdn_theory.base.folders import ensure_writable, write_atomically
+from osdn_theory.base.tables import read_table
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 CHECKED = (
     "Exit code: 0 every bound that applies holds; 1 a bound is violated; 2 bad usage or input; "
@@ -19,6 +22,22 @@ JsonFlag = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write figures and data to.")]
+
+_TABLE = read_table(__file__)
+
+
+def described(command: Command) -> Command:
+    """The command, whose parameters are options as the table of its name has them: a text, or with it flags and limits.
+
+    Raises KeyError: a parameter that is neither there nor an option by its own annotation.
+    """
+    rows = dict(_TABLE[command.__name__])
+    for name, kind in get_type_hints(command, include_extras=True).items():
+        if name != "return" and not hasattr(kind, "__metadata__"):
+            row = {"help": rows[name]} if isinstance(rows[name], str) else dict(rows[name])
+            declare = typer.Argument if row.pop("argument", False) else typer.Option
+            command.__annotations__[name] = Annotated[kind, declare(*row.pop("flags", ()), **row)]
+    return command
 
 
 def write_json(out: Path, name: str, value: Any) -> Path:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from osdn_theory.base.folders import ensure_writable
 from osdn_theory.base.source import command
 from osdn_theory.commands.console import INTERRUPTED, progress_bar, split_names
-from osdn_theory.commands.options import JsonFlag
+from osdn_theory.commands.options import JsonFlag, described
 
 if TYPE_CHECKING:
     from osdn_theory.recall.document import RecallSummary
@@ -24,38 +24,23 @@ EXIT_CODES = "Exit code: 0 done; 2 bad usage or input; 130 interrupted, the same
 List = list[str] | None
 
 
+@described
 def recall(
-    preset: Annotated[
-        str,
-        typer.Option(help="smoke (seconds), cpu (an hour or two on two cores), or h200 (one GPU, minutes)."),
-    ] = "smoke",
-    out: Annotated[
-        Path, typer.Option(help="Folder of the experiment; one that exists is gone on with.")
-    ] = Path("recall"),
-    model: Annotated[List, typer.Option(help="Only these models; repeat it or use commas.")] = None,
-    learning_rate: Annotated[List, typer.Option(help="The grid that every model is tuned on.")] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Number of test seeds, from the preset's first.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps of each run.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Sequences of a step.")] = None,
-    pairs: Annotated[List, typer.Option(help="Key-value pairs of a context.")] = None,
-    heads: Annotated[int | None, typer.Option(min=1, help="Heads of each layer.")] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
-    key_dim: Annotated[int | None, typer.Option(min=1, help="K of a head.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda; the GPU by default if there is one.")
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Runs trained side by side; by default one per core, at most 8 on a GPU."),
-    ] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write TensorBoard's event files.")
-    ] = False,
-    summary_only: Annotated[
-        bool, typer.Option("--summary", help="Train nothing: sum up what is finished in --out.")
-    ] = False,
+    preset: str = "smoke",
+    out: Path = Path("recall"),
+    model: List = None,
+    learning_rate: List = None,
+    seeds: int | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    pairs: List = None,
+    heads: int | None = None,
+    layers: int | None = None,
+    key_dim: int | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    tensorboard: bool = False,
+    summary_only: bool = False,
     json: JsonFlag = False,
 ) -> None:
     """Train small models on in-context recall and measure their residual ratios, paired by seed against DeltaNet.

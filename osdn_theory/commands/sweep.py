@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from osdn_theory.commands.console import INTERRUPTED
-from osdn_theory.commands.options import JsonFlag, print_json
+from osdn_theory.commands.options import JsonFlag, described, print_json
 
 if TYPE_CHECKING:
     from osdn_theory.sweep.run import Progress, SweepPlan, SweepSummary
@@ -24,47 +24,26 @@ _MOST_ERRORS = 5
 List = list[str] | None
 
 
+@described
 def sweep(
-    stream: Annotated[
-        List,
-        typer.Option(help="Generators of the tokens; repeat it or separate with commas, as all lists here."),
-    ] = None,
-    key_dim: Annotated[List, typer.Option(help="K.")] = None,
-    value_dim: Annotated[List, typer.Option(help="V.")] = None,
-    length: Annotated[List, typer.Option(help="T, tokens.")] = None,
-    condition: Annotated[
-        List, typer.Option(help="Condition numbers, for streams with one to choose.")
-    ] = None,
-    eta: Annotated[List, typer.Option(help="Hypergradient steps.")] = None,
-    forgetting: Annotated[List, typer.Option("--forgetting", "--gamma", help="Forgetting factors.")] = None,
-    anchor: Annotated[List, typer.Option(help="Where forgetting leads to: 0 is APF, 1 is d_1.")] = None,
-    box: Annotated[List, typer.Option(help="LOW:HIGH such as 2/3:3/2, or bounded, historic, open.")] = None,
-    precision: Annotated[
-        List,
-        typer.Option(
-            help="Formats that the tokens are rounded to: float64, float32, tf32, bfloat16, float16."
-        ),
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Draws of every stream.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The first of them.")] = None,
-    grid: Annotated[
-        Path | None, typer.Option(help="TOML file with the same names; options go before it, axis by axis.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the sweep; one that exists is gone on with.")] = Path(
-        "sweep"
-    ),
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes on this machine; default one per core.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler, whose workers compute instead.")
-    ] = None,
-    mix_versions: Annotated[
-        bool, typer.Option("--mix-versions", help="Go on in a folder of other code; every row says which.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many cells and about how long.")
-    ] = False,
+    stream: List = None,
+    key_dim: List = None,
+    value_dim: List = None,
+    length: List = None,
+    condition: List = None,
+    eta: List = None,
+    forgetting: List = None,
+    anchor: List = None,
+    box: List = None,
+    precision: List = None,
+    seeds: int | None = None,
+    seed: int | None = None,
+    grid: Path | None = None,
+    out: Path = Path("sweep"),
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    mix_versions: bool = False,
+    dry_run: bool = False,
     json: JsonFlag = False,
 ) -> None:
     """Measure OSDN on a grid of streams, rules and precisions; resumable, one Parquet table."""

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from osdn_theory.commands.console import known_names, print_table, progress_bar
-from osdn_theory.commands.options import JsonFlag, SeedOption, print_json
+from osdn_theory.commands.options import JsonFlag, SeedOption, described, print_json
 
 if TYPE_CHECKING:
     from osdn_theory.verification.tightness import TightenResult
 
 
+@described
 def tighten(
-    bounds: Annotated[list[str] | None, typer.Option(help="Only these theorems, such as T5,T6.")] = None,
-    restarts: Annotated[int, typer.Option(min=1, help="Random starting points of each search.")] = 8,
-    evaluations: Annotated[int, typer.Option(min=1, help="Limit of one local optimisation.")] = 600,
+    bounds: list[str] | None = None,
+    restarts: int = 8,
+    evaluations: int = 600,
     seed: SeedOption = 0,
-    worst: Annotated[
-        bool, typer.Option("--worst-cases", help="Solve for exact worst cases, without a search.")
-    ] = False,
+    worst: bool = False,
     json: JsonFlag = False,
 ) -> None:
     """Search for the streams and comparators on which each bound has the smallest slack."""

@@ -3,65 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from osdn_theory.base.folders import ensure_writable
 from osdn_theory.commands.console import print_table, split_names
-from osdn_theory.commands.options import JsonFlag
+from osdn_theory.commands.options import JsonFlag, described
 from osdn_theory.commands.recall import EXIT_CODES as EXIT_CODES, List, load_trainer, perform, read_numbers
 
 if TYPE_CHECKING:
     from osdn_theory.language.document import LanguageSummary
 
 
+@described
 def train(
-    preset: Annotated[
-        str,
-        typer.Option(
-            help="smoke (under a minute), cpu (half an hour on one core), gpu or gpu-large (one GPU; 4 or 8 layers)."
-        ),
-    ] = "smoke",
-    out: Annotated[
-        Path, typer.Option(help="Folder of the experiment; one that exists is gone on with.")
-    ] = Path("train"),
-    corpus: Annotated[
-        Path | None,
-        typer.Option(help="Text: a file of --gather, or a folder of text files. Default: what is installed."),
-    ] = None,
-    gather: Annotated[
-        Path | None,
-        typer.Option(help="Only write the text that is installed to this file, and say what it is."),
-    ] = None,
-    model: Annotated[List, typer.Option(help="Only these models; repeat it or use commas.")] = None,
-    learning_rate: Annotated[List, typer.Option(help="The grid that every model is tuned on.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of test seeds.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps of each run.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Sequences of a step.")] = None,
-    micro_batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Sequences whose gradients are formed at once; fewer need less memory."),
-    ] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
-    hidden: Annotated[int | None, typer.Option(min=1, help="Features.")] = None,
-    heads: Annotated[int | None, typer.Option(min=1, help="Heads of each layer.")] = None,
-    context: Annotated[int | None, typer.Option(min=1, help="Tokens of a training sequence.")] = None,
-    vocabulary: Annotated[
-        int | None, typer.Option(help="Tokens: 257 are bytes, more are BPE, trained on the text.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda; the GPU by default if there is one.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs trained side by side; one by default.")
-    ] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write TensorBoard's event files.")
-    ] = False,
-    summary_only: Annotated[
-        bool, typer.Option("--summary", help="Train nothing: sum up what is finished in --out.")
-    ] = False,
+    preset: str = "smoke",
+    out: Path = Path("train"),
+    corpus: Path | None = None,
+    gather: Path | None = None,
+    model: List = None,
+    learning_rate: List = None,
+    seeds: int | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    micro_batch: int | None = None,
+    layers: int | None = None,
+    hidden: int | None = None,
+    heads: int | None = None,
+    context: int | None = None,
+    vocabulary: int | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    tensorboard: bool = False,
+    summary_only: bool = False,
     json: JsonFlag = False,
 ) -> None:
     """Train small language models on text and measure what they recall, paired by seed against DeltaNet.

@@ -1,36 +1,23 @@
 """The command ``osdn-theory verify``."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from osdn_theory.commands.console import known_names, note_unread, progress_bar
-from osdn_theory.commands.options import JsonFlag, SeedOption, print_json
+from osdn_theory.commands.options import JsonFlag, SeedOption, described, print_json
 
 
+@described
 def verify(
-    stream: Annotated[
-        list[str] | None, typer.Option(help="Only this stream; repeat it or separate with commas.")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(help="Activations (safetensors or npz) to check; no other stream then, unless named."),
-    ] = None,
-    bounds: Annotated[list[str] | None, typer.Option(help="Only these theorems, such as T5,T6.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Draws of every random stream.")] = 1,
+    stream: list[str] | None = None,
+    file: Path | None = None,
+    bounds: list[str] | None = None,
+    seeds: int = 1,
     seed: SeedOption = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Report folder. Default: report; of a part, report/partial/ and its streams, file and bounds. A part "
-            "never takes the place of a full report."
-        ),
-    ] = None,
-    report: Annotated[bool, typer.Option(help="Write the report folder.")] = True,
-    details: Annotated[
-        bool, typer.Option("--details", help="Print every stream, statement and problem as well.")
-    ] = False,
+    out: Path | None = None,
+    report: bool = True,
+    details: bool = False,
     json: JsonFlag = False,
 ) -> None:
     """Check all bounds on all streams; print a summary and write a report folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from support.report.fake_verification import FakeVerification, bad, good
 from typer.testing import CliRunner
 
 from osdn_theory import __version__
+from osdn_theory.commands import options
 from osdn_theory.commands.console import Output, known_names, number_or, progress_bar, split_names
 from osdn_theory.commands.main import app
 from osdn_theory.verification import run as verification
@@ -344,3 +346,16 @@ def test_help_loads_nothing_heavy() -> None:
 def test_a_broken_pipe_is_not_mistaken_for_a_violation() -> None:
     with pytest.raises(BrokenPipeError):
         Output().on_broken_pipe()
+
+
+def test_the_table_of_options_has_no_row_that_no_command_reads() -> None:
+    commands = {command.callback.__name__: command.callback for command in app.registered_commands}
+    for name, rows in options._TABLE.items():
+        assert set(rows) <= set(inspect.signature(commands[name]).parameters)
+
+
+def test_a_parameter_without_a_row_is_an_error() -> None:
+    def bench(quick: bool = False, new: int = 0) -> None: ...
+
+    with pytest.raises(KeyError, match="new"):
+        options.described(bench)
