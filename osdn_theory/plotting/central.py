@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 
 from osdn_theory.base.validation import Array, require
 from osdn_theory.plotting._style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, SKY, new_figure, save_figure
-from osdn_theory.plotting.convergence import RateCurves, draw_band, draw_rates
+from osdn_theory.plotting.convergence import draw_band, draw_rates
 
 if TYPE_CHECKING:
+    from osdn_theory.context.convergence import ConvergenceData
     from osdn_theory.measures.token_curves import TokenCurves
 
 STYLES: Mapping[str, Mapping[str, Any]] = {
@@ -74,7 +75,7 @@ def token_by_token(
 
 def central_figure(
     curves: TokenCurves,
-    contexts: Sequence[RateCurves],
+    contexts: Sequence[ConvergenceData],
     *,
     labels: Mapping[str, str] | None = None,
     narrow: bool = False,

@@ -1,7 +1,9 @@
 """Figures of convergence: full-context rates with T10's bound, and the token-local product with T6's."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,33 +26,15 @@ from osdn_theory.plotting._style import (
 )
 from osdn_theory.recurrence.trajectory import Trajectory
 
+if TYPE_CHECKING:
+    from osdn_theory.context.convergence import ConvergenceData
+
 LOWEST = -40.0
 """Where a figure of convergence ends at the latest, in decades below its start."""
 
 
-class RateCurves(Protocol):
-    """What :func:`convergence_rates` draws; :class:`osdn_theory.context.convergence.ConvergenceData` is one.
-
-    - `log_suboptimality`, mapping from rule name to (J+1,) array: Natural logarithm of F(S_j) - F*, minus infinity
-      where the minimum is reached exactly.
-    - `log_bound` (J+1,) array or None: Right side of T10 in the same units; None where T10 does not apply.
-    - `bound_rules`, tuple of str: The rules that the bound speaks of, the one it was computed for first.
-    - `vacuous_until`, int or None: The first step at which the bound is below its starting value; None if it never
-      gets there.
-    """
-
-    @property
-    def log_suboptimality(self) -> Mapping[str, Array]: ...
-    @property
-    def log_bound(self) -> Array | None: ...
-    @property
-    def bound_rules(self) -> tuple[str, ...]: ...
-    @property
-    def vacuous_until(self) -> int | None: ...
-
-
 def convergence_rates(
-    data: RateCurves | Sequence[RateCurves],
+    data: ConvergenceData | Sequence[ConvergenceData],
     *,
     labels: Mapping[str, str] | None = None,
     title: str = "",
@@ -61,8 +45,8 @@ def convergence_rates(
     The stretch on which the bound is vacuous is greyed and says until which step. A curve that falls below `floor`
     (reaching the minimum exactly included) stops at a triangle there.
 
-    - `data`, RateCurves, or a sequence of them: Several, such as one per seed, are drawn as their median with a band
-      from the lowest to the highest.
+    - `data`, or a sequence: Several, such as one per seed, are drawn as their median with a band from the lowest to
+      the highest.
     - `labels`: mapping from rule name to legend text
     - `floor`, float < 0: Lowest value drawn. Default: where the lowest curve ends that does not reach the minimum
       exactly, -40 at most.
@@ -79,7 +63,7 @@ def convergence_rates(
 
 def draw_rates(
     ax: Axes,
-    data: Sequence[RateCurves],
+    data: Sequence[ConvergenceData],
     labels: Mapping[str, str],
     floor: float | None = None,
     styles: Mapping[str, Mapping[str, Any]] | None = None,
@@ -101,7 +85,7 @@ def draw_rates(
     ax.set(xlabel="step $j$", ylabel=r"$\log_{10}\,(F(S_j) - F^*)/(F(S_1) - F^*)$")
 
 
-def _relative_curves(data: Sequence[RateCurves]) -> dict[str, Array]:
+def _relative_curves(data: Sequence[ConvergenceData]) -> dict[str, Array]:
     """Per rule the curves of all data from 0 down, (N, J+1), base-10 logarithms."""
     require(len(data) > 0 and len(data[0].log_suboptimality) > 0, "data: expected at least one curve")
     rules = list(data[0].log_suboptimality)
@@ -112,7 +96,7 @@ def _relative_curves(data: Sequence[RateCurves]) -> dict[str, Array]:
     return {rule: (curves - curves[:, :1]) / np.log(10) for rule, curves in stacked.items()}
 
 
-def _draw_bound(ax: Axes, data: Sequence[RateCurves], bottom: float, labels: Mapping[str, str]) -> None:
+def _draw_bound(ax: Axes, data: Sequence[ConvergenceData], bottom: float, labels: Mapping[str, str]) -> None:
     """The weakest of the bounds of all data, from where each of them says something; grey before."""
     bounds = [np.asarray(each.log_bound) / np.log(10) for each in data if each.log_bound is not None]
     if len(bounds) < len(data):

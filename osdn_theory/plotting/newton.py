@@ -1,31 +1,20 @@
 """Figures of the distance to exact Newton: of a kernel's states and exact ones, and of OSDN beside DeltaNet."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from __future__ import annotations
 
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from osdn_theory.base.validation import Array
 from osdn_theory.plotting._style import BLACK, BLUE, ORANGE, legend_outside, new_figure
 
-
-class StateDistances(Protocol):
-    """What :func:`newton_distance` draws; :class:`osdn_theory.crosscheck.NewtonDistances` is one.
-
-    Distances (..., P) after `tokens` (P,) tokens.
-    """
-
-    @property
-    def tokens(self) -> npt.NDArray[Any]: ...
-    @property
-    def kernel(self) -> Array: ...
-    @property
-    def exact(self) -> Array: ...
+if TYPE_CHECKING:
+    from osdn_theory.crosscheck.results import NewtonDistances
+    from osdn_theory.measures.newton_approach import NewtonApproach
 
 
-def newton_distance(distances: StateDistances, *, title: str = "") -> tuple[Figure, Axes]:
+def newton_distance(distances: NewtonDistances, *, title: str = "") -> tuple[Figure, Axes]:
     r"""Relative distance of the state from exact Newton, the ridge least squares of the same prefix, mean over heads.
 
     Exact arithmetic as a line, the kernel as open circles on it.
@@ -44,18 +33,7 @@ def newton_distance(distances: StateDistances, *, title: str = "") -> tuple[Figu
     return fig, ax
 
 
-class NewtonApproachCurves(Protocol):
-    """What :func:`newton_approach` draws; :class:`osdn_theory.measures.newton_approach.NewtonApproach` is one."""
-
-    @property
-    def conditions(self) -> Array: ...
-    @property
-    def tokens(self) -> npt.NDArray[Any]: ...
-    @property
-    def distances(self) -> Mapping[str, Array]: ...
-
-
-def newton_approach(curves: NewtonApproachCurves) -> tuple[Figure, Axes]:
+def newton_approach(curves: NewtonApproach) -> tuple[Figure, Axes]:
     """Relative distance of the state from exact Newton against tokens, OSDN on DeltaNet, a line per condition."""
     fig, (ax,) = new_figure(height=4.4)
     hollow: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 8, "markerfacecolor": "none"}

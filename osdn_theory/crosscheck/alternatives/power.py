@@ -79,13 +79,6 @@ class Power:
     def unseen(self) -> tuple[Reach, ...]:
         return tuple(reach for reach in self.possible if not reach.seen)
 
-    def sentence(self) -> str:
-        """In words, with what would go unseen."""
-        head = f"would have seen {len(self.seen)} of {len(self.possible)} known faults"
-        if not self.unseen:
-            return head
-        return f"{head}; not: " + ", ".join(reach.fault.key for reach in self.unseen)
-
 
 def power(
     adapter: Adapter,

@@ -85,21 +85,11 @@ def examine(
         case = alone_and_together(adapter, dtype, chosen, seed)
         held = invariances(adapter, case, place, models, gradients=gradients)
     streams, refused = [], []
+    looked: dict[str, Any] = {"dtype": dtype, "device": place, "gradients": gradients}
     for stream, label, rule in problems:
         steps.next(f"{stream.name}, {label}")
         try:
-            streams.append(
-                crosscheck(
-                    adapter,
-                    stream,
-                    rule,
-                    rule_label=label,
-                    dtype=dtype,
-                    device=place,
-                    gradients=gradients,
-                    reference=peer,
-                )
-            )
+            streams.append(crosscheck(adapter, stream, rule, rule_label=label, reference=peer, **looked))
         except KernelError as error:
             # Exercises have sizes that kernels take; those of the suite's streams need not be.
             if not marked:
@@ -138,21 +128,12 @@ def examine_configurations(
     adapter = recognise(resolve(kernel), place, dtype)
     dtype = dtype_of(adapter, dtype)
     steps = _Steps(progress, len(problems))
+    looked: dict[str, Any] = {"dtype": dtype, "device": place, "gradients": gradients}
+    looked["reference"] = REFERENCE if reference is None else reference
     found: list[CrossCheck] = []
     for stream, label, rule in problems:
         steps.next(f"{stream.name}, {label}")
-        found.extend(
-            crosscheck_configurations(
-                adapter,
-                stream,
-                rule,
-                rule_label=label,
-                dtype=dtype,
-                device=place,
-                gradients=gradients,
-                reference=REFERENCE if reference is None else reference,
-            )
-        )
+        found.extend(crosscheck_configurations(adapter, stream, rule, rule_label=label, **looked))
     return replace(examined_alone(found), versions=library_versions())
 
 

@@ -1,4 +1,4 @@
-"""The recurrence under a mechanism, in float64: `evolve` with the defaults is the exact one."""
+"""The recurrence under a mechanism, in float64: the one without a fault is the exact recurrence."""
 
 from dataclasses import replace
 from typing import get_args
@@ -6,9 +6,8 @@ from typing import get_args
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs, RecurrenceOutcome, read_inputs
+from osdn_theory.crosscheck.alternatives.engine.inputs import RecurrenceInputs, RecurrenceOutcome
 from osdn_theory.crosscheck.alternatives.engine.mechanism import (
-    RIGHT,
     Factor,
     Forget,
     Frozen,
@@ -17,7 +16,7 @@ from osdn_theory.crosscheck.alternatives.engine.mechanism import (
     Read,
     Source,
 )
-from osdn_theory.crosscheck.cases.case import Case, of_norm_one
+from osdn_theory.crosscheck.cases.case import of_norm_one
 from osdn_theory.recurrence.gram_diagonal import running_diagonal, squashed_inverse
 from osdn_theory.rounding import FLOAT64, Format, round_to
 
@@ -25,11 +24,6 @@ NEVER = 1 << 62
 
 SQUASH, EPSILON = 1.5, 1e-6
 """Of Preconditioned DeltaNet, as published."""
-
-
-def evolve(case: Case, mechanism: Mechanism = RIGHT) -> RecurrenceOutcome:
-    """What a mechanism makes of a case."""
-    return run(read_inputs(case), mechanism)
 
 
 def run(inputs: RecurrenceInputs, mechanism: Mechanism) -> RecurrenceOutcome:

@@ -161,8 +161,7 @@ def _defaults(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
         )
         rule = replace(BOUNDED, eta=eta, d_min=low, d_max=high, beta_aware=bench.adapter.beta_aware)
     scale = sizes.key_dim**-0.5
-    case = bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, plain=True, scale=scale, rule=rule)
-    return (case,)
+    return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, plain=True, scale=scale, rule=rule),)
 
 
 def _norms_in_the_kernel(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
@@ -206,8 +205,7 @@ def _packed(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
 
 
 def _strided(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    case = bench.pose(draw_stream(rng, bench.sizes, tokens=bench.sizes.chunk + 5), rng)
-    return (case,)
+    return (bench.pose(draw_stream(rng, bench.sizes, tokens=bench.sizes.chunk + 5), rng),)
 
 
 def _expanded(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
@@ -224,8 +222,7 @@ def _expanded(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
 
 def _same_queries(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     stream = draw_stream(rng, bench.sizes, tokens=bench.sizes.chunk + 5)
-    case = bench.pose(replace(stream, queries=stream.keys), rng, forgets=False)
-    return (case,)
+    return (bench.pose(replace(stream, queries=stream.keys), rng, forgets=False),)
 
 
 def _special_keys(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
