@@ -22,8 +22,7 @@ def prove(
         list[str] | None, typer.Option(help="Only this theorem, such as T5; repeat it or use commas.")
     ] = None,
     method: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this method: coq, symbolic, exact, link, mutation."),
+        list[str] | None, typer.Option(help="Only this method: coq, symbolic, exact, link, mutation.")
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Folder to write proofs.json to.")] = None,

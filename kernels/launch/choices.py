@@ -48,11 +48,7 @@ def card() -> str:
 def launch_of(function: triton.JITFunction, key: dict[str, Any]) -> Launch:
     """A launch on the current GPU."""
     return Launch(
-        card(),
-        triton.__version__,
-        function.__name__,
-        digest(function),
-        json.dumps(key, sort_keys=True),
+        card(), triton.__version__, function.__name__, digest(function), json.dumps(key, sort_keys=True)
     )
 
 

@@ -153,10 +153,7 @@ def extremes(
 # A chain is latency: eight warps shorten each step's arithmetic, four its exchanges between warps. The tiles of the
 # next chunks are on their way while one is worked on; deeper pipelines need more shared memory than long rows leave.
 # A barrier in the loop, even in a branch, would keep Triton from pipelining it.
-@autotune(
-    configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8)),
-    ["K", "C", "HAS_GATE"],
-)
+@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def chain_kernel(
     k, g, feedback, anchor, initial, initial_rest, inverse, gain, entry, entry_rest, clipped, final, final_rest,

@@ -74,15 +74,7 @@ class ScanOperator(Operator[ScanInputs, ScanOptions, ScanOutputs]):
         chunks, sequential = _chunks(inputs, options), options.sequential
         d = single(k, *k.shape)
         gains = scan_forward(
-            k,
-            g,
-            anchor,
-            initial,
-            options.rule,
-            chunks,
-            d,
-            scale_key=False,
-            sequential=sequential,
+            k, g, anchor, initial, options.rule, chunks, d, scale_key=False, sequential=sequential
         )
         if not sequential:
             expand(k, g, anchor, chunks, gains, d)

@@ -8,10 +8,7 @@ from osdn_theory.commands.options import JsonFlag, described, print_json
 
 
 @described
-def bench(
-    quick: bool = False,
-    json: JsonFlag = False,
-) -> None:
+def bench(quick: bool = False, json: JsonFlag = False) -> None:
     """Measure the solvers: every number a ratio to something measured in the same run."""
     from osdn_theory.measures.speed import run_benchmarks
 

@@ -8,23 +8,14 @@ from pathlib import Path
 from statistics import median
 
 from osdn_theory.base.folders import write_atomically
-from osdn_theory.language.document import (
-    FILE,
-    LANGUAGE,
-    TABLE,
-    LanguageRecord,
-    LanguageRow,
-    LanguageSummary,
-)
+from osdn_theory.language.document import FILE, LANGUAGE, TABLE, LanguageRecord, LanguageRow, LanguageSummary
 from osdn_theory.language.runs import CORPUS, LanguageRuns, LanguageSettings, read_language_runs
 from osdn_theory.language.sentences import tell
 from osdn_theory.recall.document import TuningTrial
 from osdn_theory.recall.rows import Part, make_rows, of_baseline
 
 SIZES = ("layers", "hidden", "heads", "context", "vocabulary", "batch", "steps")
-PARTS = {
-    "rows": Part(LanguageRow, ("model", "measure", "place"), of_baseline, family=lambda key: key[1]),
-}
+PARTS = {"rows": Part(LanguageRow, ("model", "measure", "place"), of_baseline, family=lambda key: key[1])}
 COLUMNS = ("model", "learning_rate", "seed", "measure", "place", "value")
 
 

@@ -41,12 +41,7 @@ def newton_approach(curves: NewtonApproach) -> tuple[Figure, Axes]:
         plain, own = (curves.distances[name][number] for name in ("delta_net", "osdn"))
         ax.plot(curves.tokens, plain, color=ORANGE, label="DeltaNet" if number == 0 else None)
         ax.plot(curves.tokens, own, color=BLUE, label="OSDN, $\\eta$ = 1" if number == 0 else None, **hollow)
-        ax.annotate(
-            f"{condition:g}",
-            (curves.tokens[0], plain[0]),
-            xytext=(9, 4),
-            textcoords="offset points",
-        )
+        ax.annotate(f"{condition:g}", (curves.tokens[0], plain[0]), xytext=(9, 4), textcoords="offset points")
     ax.set(xscale="log", yscale="log", xlabel="tokens read", ylabel=r"$\|S_t - S_t^{RLS}\| / \|S_t^{RLS}\|$")
     ax.set_title("at each line: condition number of the keys", fontsize="medium")
     legend_outside(ax)

@@ -44,10 +44,7 @@ def recall_accuracy(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
     require(len(rows) > 0, "summary: expected accuracies, got none")
     statistics, repeats = _different(rows, "statistic"), sorted(_different(rows, "repeats"))
     fig, axes = new_figure(
-        len(statistics),
-        rows=len(repeats),
-        width=2.4 * len(statistics) + 1.2,
-        height=2.5 * len(repeats) + 1.4,
+        len(statistics), rows=len(repeats), width=2.4 * len(statistics) + 1.2, height=2.5 * len(repeats) + 1.4
     )
     panels = [(read, statistic) for read in repeats for statistic in statistics]
     for ax, (read, statistic) in zip(axes, panels, strict=True):

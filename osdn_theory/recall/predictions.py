@@ -211,12 +211,7 @@ def _at_most(
         return None
     value, limit = max(pairs, key=lambda pair: _share(pair, math.inf))
     return _row(
-        theorem,
-        statement,
-        said.format(value=value, limit=limit),
-        value,
-        limit,
-        value <= limit * (1 + slack),
+        theorem, statement, said.format(value=value, limit=limit), value, limit, value <= limit * (1 + slack)
     )
 
 

@@ -8,14 +8,7 @@ from typing import Any
 from osdn_theory.base.validation import require
 from osdn_theory.recall.comparisons import Series, compared
 from osdn_theory.recall.data import BASELINE
-from osdn_theory.recall.document import (
-    AblationRow,
-    CellRow,
-    Compared,
-    DistanceRow,
-    OverallRow,
-    SeedMean,
-)
+from osdn_theory.recall.document import AblationRow, CellRow, Compared, DistanceRow, OverallRow, SeedMean
 
 Key = tuple[Any, ...]
 Columns = Mapping[Key, Series]

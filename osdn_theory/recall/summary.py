@@ -5,20 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from osdn_theory.recall.document import (
-    FILE,
-    RECALL,
-    ModelRecord,
-    RecallSummary,
-    TuningTrial,
-)
+from osdn_theory.recall.document import FILE, RECALL, ModelRecord, RecallSummary, TuningTrial
 from osdn_theory.recall.experiment import Experiment, ModelRuns, read_experiment
-from osdn_theory.recall.observations import (
-    ablation_accuracies,
-    cell_accuracies,
-    distance_accuracies,
-    overall,
-)
+from osdn_theory.recall.observations import ablation_accuracies, cell_accuracies, distance_accuracies, overall
 from osdn_theory.recall.predictions import tested_predictions
 from osdn_theory.recall.rows import PARTS, make_rows
 from osdn_theory.recall.runs import TrainingRun

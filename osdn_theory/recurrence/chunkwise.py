@@ -270,10 +270,7 @@ class _Slab:
         chunks(parts.alignment)[:] = np.vecdot(writes, keys)
         self.gate[:, :count, :per_chunk] = chunks(parts.gate)
         faded = fade(
-            self.rows[:, :count],
-            self.writes[:, :count],
-            self.gate[:, :count],
-            self.coupling[:, :count],
+            self.rows[:, :count], self.writes[:, :count], self.gate[:, :count], self.coupling[:, :count]
         )
         np.copyto(faded.coupling[:, :, size:], 0.0, where=self.upper)
         return faded

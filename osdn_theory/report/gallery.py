@@ -134,13 +134,7 @@ def calibration_exhibit(verification: Verification, file: Path | None) -> Exhibi
         rows.append((stream.name, f"{stream.length}", f"{stream.key_dim}", *cells))
         data[stream.name] = {"length": stream.length, **found}
     settings = " and ".join(f"{name} (eta = {rule.eta:g})" for name, rule in SETTINGS.items())
-    return make_exhibit(
-        "calibration-times",
-        {"settings": settings},
-        header=header,
-        rows=rows,
-        data=data,
-    )
+    return make_exhibit("calibration-times", {"settings": settings}, header=header, rows=rows, data=data)
 
 
 def _summed_up(times: CalibrationTimes) -> dict[str, float]:

@@ -19,12 +19,8 @@ from osdn_theory.symbolic.calculus import (
     gradient as gradient,
     right_factor as right_factor,
 )
-from osdn_theory.symbolic.names import (
-    Names as Names,
-)
-from osdn_theory.symbolic.numeric import (
-    numpy_function as numpy_function,
-)
+from osdn_theory.symbolic.names import Names as Names
+from osdn_theory.symbolic.numeric import numpy_function as numpy_function
 from osdn_theory.symbolic.objects import (
     alignment as alignment,
     calibrate_step as calibrate_step,

@@ -25,14 +25,7 @@ from proofs_check.exact.laws.run.alternating import AlternatingInstance
 from proofs_check.exact.laws.run.bias import BiasInstance, gram
 from proofs_check.exact.laws.run.gated import TwoStates, gated_states
 from proofs_check.exact.numbers import BITS, array, identity, inverse, is_invertible, product, solve, vector
-from proofs_check.links.bound_links import (
-    conclusion,
-    draw_realisable,
-    local,
-    logarithm,
-    run_full,
-    same_sides,
-)
+from proofs_check.links.bound_links import conclusion, draw_realisable, local, logarithm, run_full, same_sides
 from proofs_check.links.bridge import bound_sides, evidence, exact, floats, rule_of, stream_of
 from proofs_check.links.link import Link, Pairs
 from proofs_check.links.scan_links import full_rule, full_stream

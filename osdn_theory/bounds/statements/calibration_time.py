@@ -39,13 +39,7 @@ def steps_stay_inside(e: BoundEvidence) -> HypothesisVerdict:
     "T19",
     "Mean calibration step",
     r"\mathbb E[d_{t+1}-u] = (\gamma I-\eta R)\,\mathbb E[d_t-u]",
-    hypotheses=(
-        h.has_tokens,
-        h.full_feedback,
-        h.constant_forgetting,
-        h.positive_step,
-        steps_stay_inside,
-    ),
+    hypotheses=(h.has_tokens, h.full_feedback, h.constant_forgetting, h.positive_step, steps_stay_inside),
 )
 def mean_step(e: BoundEvidence) -> list[Sides]:
     """The expectation over one key drawn uniformly from tokens of the stream is a finite sum: exact.

@@ -106,10 +106,7 @@ def quadratic_regret(e: BoundEvidence) -> list[Sides]:
 
 
 @bound(
-    "T20",
-    "Super-geometric without interpolation",
-    r"\prod_t w_t (1-a_t)^2 \le (X/T)^T",
-    hypotheses=_PLAIN,
+    "T20", "Super-geometric without interpolation", r"\prod_t w_t (1-a_t)^2 \le (X/T)^T", hypotheses=_PLAIN
 )
 def quadratic_product(e: BoundEvidence) -> list[Sides]:
     weights, length = e.run.weights, e.problem.length
@@ -144,12 +141,7 @@ def forgetting_regret(e: BoundEvidence) -> list[Sides]:
     return quadratic_regret(e)
 
 
-@bound(
-    "T21",
-    "Super-geometric with forgetting",
-    r"\prod_t w_t (1-a_t)^2 \le (X/T)^T",
-    hypotheses=_FORGETTING,
-)
+@bound("T21", "Super-geometric with forgetting", r"\prod_t w_t (1-a_t)^2 \le (X/T)^T", hypotheses=_FORGETTING)
 def forgetting_product(e: BoundEvidence) -> list[Sides]:
     return quadratic_product(e)
 

@@ -12,13 +12,7 @@ import flint
 import numpy as np
 
 from osdn_theory.bounds import hypotheses as h
-from osdn_theory.bounds.ceilings import (
-    decay_ceiling,
-    largest_roots,
-    log_ceiling,
-    regret_ceiling,
-    sum_ceiling,
-)
+from osdn_theory.bounds.ceilings import decay_ceiling, largest_roots, log_ceiling, regret_ceiling, sum_ceiling
 from osdn_theory.bounds.check import Sides, upper
 from osdn_theory.bounds.numbers import Number, ball, distance_sq, log, norm_sq, sqrt, total, vector
 from osdn_theory.bounds.registry import BoundEvidence, bound

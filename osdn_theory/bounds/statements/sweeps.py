@@ -58,12 +58,7 @@ def _scope(window: Window) -> str:
     return f"{SWEEPS} sweeps of windows at sampled tokens, tokens {window.first + 1} to {last} shown"
 
 
-@bound(
-    "T29",
-    "First gains exact",
-    r"u^{(m)}_1=u_1,\ \ldots,\ u^{(m)}_m=u_m",
-    hypotheses=(h.has_tokens,),
-)
+@bound("T29", "First gains exact", r"u^{(m)}_1=u_1,\ \ldots,\ u^{(m)}_m=u_m", hypotheses=(h.has_tokens,))
 def first_gains(e: BoundEvidence) -> list[Sides]:
     return [
         Sides(swept, gain, identity=True, vacuous=gain == 0, scope=_scope(window), method=EXACT.label)
@@ -72,12 +67,7 @@ def first_gains(e: BoundEvidence) -> list[Sides]:
     ]
 
 
-@bound(
-    "T29",
-    "Error after m sweeps",
-    r"|u^{(m)}-u| \le N^m\,|u^{(0)}-u|",
-    hypotheses=(h.has_tokens,),
-)
+@bound("T29", "Error after m sweeps", r"|u^{(m)}-u| \le N^m\,|u^{(0)}-u|", hypotheses=(h.has_tokens,))
 def swept_error(e: BoundEvidence) -> list[Sides]:
     return _pairs(e, lambda window: swept_limit(window))
 

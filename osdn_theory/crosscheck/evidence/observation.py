@@ -72,9 +72,7 @@ def _observe(adapter: Adapter, case: Case, device: str, cuts: int) -> Observatio
     assert after is not None
     assert before is not None
     seen = replace(
-        whole,
-        reads_after=after / case.scale,
-        reads_before=before_reads(case, before / case.scale),
+        whole, reads_after=after / case.scale, reads_before=before_reads(case, before / case.scale)
     )
     return _with_states(adapter, case, device, seen, cuts)
 

@@ -15,13 +15,7 @@ from osdn_theory.crosscheck.cases.case import Case, Dtype
 from osdn_theory.crosscheck.check import judge, truth
 from osdn_theory.crosscheck.evidence.limits import models_of
 from osdn_theory.crosscheck.evidence.observation import Observation, before_reads, observe_answer
-from osdn_theory.crosscheck.files.format import (
-    INPUTS,
-    OPTIONAL_INPUTS,
-    PER_SEQUENCE,
-    STATES,
-    SavedCall,
-)
+from osdn_theory.crosscheck.files.format import INPUTS, OPTIONAL_INPUTS, PER_SEQUENCE, STATES, SavedCall
 from osdn_theory.crosscheck.files.reading import read_calls
 from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, Adapter
 from osdn_theory.crosscheck.kernel.calling import Returned

@@ -148,11 +148,7 @@ def check_call(label: str, call: SavedCall) -> None:
 
 
 def _check_numbers(label: str, call: SavedCall) -> None:
-    words = {
-        "recurrence": SAVED,
-        "order": get_args(Order),
-        "state_layout": (*get_args(StateLayout), None),
-    }
+    words = {"recurrence": SAVED, "order": get_args(Order), "state_layout": (*get_args(StateLayout), None)}
     for name, known in words.items():
         found = getattr(call, name)
         expected = ", ".join(str(each) for each in known)

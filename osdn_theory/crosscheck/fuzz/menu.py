@@ -90,11 +90,7 @@ _NEEDS = {
 }
 """Argument without which a property of the rule is not drawn."""
 
-_GROWING = {
-    "beta": {"up to 2"},
-    "eta": {"large"},
-    "box": {"wide", "above alone", "below alone", "open"},
-}
+_GROWING = {"beta": {"up to 2"}, "eta": {"large"}, "box": {"wide", "above alone", "below alone", "open"}}
 """What makes a memory or an error in d grow, of which the allowance for gated forms says nothing."""
 
 

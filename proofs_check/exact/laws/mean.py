@@ -158,15 +158,10 @@ def levels(x: MeanInstance) -> Proposition:
 register(
     draw_sphere,
     T19_eigenvector=lambda x: x.drawn(
-        x.is_eigenvector,
-        le(x.t, x.T),
-        eq(x.errors()[x.t] @ x.x, (1 - x.eta * x.lambda_) ** x.t * x.start),
+        x.is_eigenvector, le(x.t, x.T), eq(x.errors()[x.t] @ x.x, (1 - x.eta * x.lambda_) ** x.t * x.start)
     ),
 )
-register(
-    varied(draw_sphere, **FORGETTING, hidden=lambda draw, x: ("t",)),
-    T19_eigenvector_forgetting=levels,
-)
+register(varied(draw_sphere, **FORGETTING, hidden=lambda draw, x: ("t",)), T19_eigenvector_forgetting=levels)
 
 
 def draw_size(draw: Draw) -> Instance:

@@ -280,8 +280,7 @@ register(
     T15_needs_unit_keys=lambda x: implies(ne(x.k, 0 * x.k), ne(sq(x.k), 1), ne(x.eta, 0), leaves(x, 1)),
 )
 register(
-    unit_key,
-    T15_needs_no_forgetting=lambda x: implies(eq(sq(x.k), 1), ne(x.gamma, 1), leaves(x, x.gamma)),
+    unit_key, T15_needs_no_forgetting=lambda x: implies(eq(sq(x.k), 1), ne(x.gamma, 1), leaves(x, x.gamma))
 )
 register(
     at(eta=fmpq(1, 24), lo=one(0), hi=one(2), k=one(2)),

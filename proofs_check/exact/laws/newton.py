@@ -159,7 +159,5 @@ register(
     T10_newton_ratio_is_zero=lambda x: x.normal(is_invertible(x), eq(x.rho(x.U), 0)),
 )
 register(
-    draw_full,
-    double="U",
-    T10_pseudo_newton_ratio_is_zero=lambda x: x.normal(inverts(x), eq(x.rho(x.U), 0)),
+    draw_full, double="U", T10_pseudo_newton_ratio_is_zero=lambda x: x.normal(inverts(x), eq(x.rho(x.U), 0))
 )

@@ -9,17 +9,7 @@ from proofs_check.exact.laws.mean import distribution
 from proofs_check.exact.laws.token import lyapunov, positive
 from proofs_check.exact.numbers import Array, Number, array, identity, product, root, vector
 from proofs_check.exact.propositions import Proposition, eq, implies, le, lt, ne
-from proofs_check.exact.rules import (
-    alignment,
-    frob_sq,
-    in_box,
-    inner,
-    memories,
-    path,
-    residual,
-    sq,
-    write,
-)
+from proofs_check.exact.rules import alignment, frob_sq, in_box, inner, memories, path, residual, sq, write
 
 
 class RateInstance(Instance):

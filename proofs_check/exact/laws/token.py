@@ -122,10 +122,7 @@ register(
         x.unread, eq(surrogate(x.d, x.k * x.k), x.full_loss / x.loss(x.S0) / 2)
     ),
 )
-register(
-    draw_newton,
-    T4_right_newton=lambda x: implies(x.unread, iff(eq(x.full_loss, 0), eq(x.a, 1))),
-)
+register(draw_newton, T4_right_newton=lambda x: implies(x.unread, iff(eq(x.full_loss, 0), eq(x.a, 1))))
 register(draw_newton, double="d", T4_right_newton_zeroes=lambda x: implies(eq(x.a, 1), eq(x.full_loss, 0)))
 
 

@@ -176,8 +176,7 @@ def draw_tracking(draw: Draw) -> RunInstance:
 
 
 register(
-    draw_pulled,
-    T8_agnostic_regret=lambda x: x.agnostic(in_box(x.lo, x.hi, x.u), [x.u] * len(x.s), x.start),
+    draw_pulled, T8_agnostic_regret=lambda x: x.agnostic(in_box(x.lo, x.hi, x.u), [x.u] * len(x.s), x.start)
 )
 register(
     draw_tracking,
