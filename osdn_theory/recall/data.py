@@ -30,9 +30,9 @@ def load(path: str | PathLike[str] | None = None) -> RecallSummary:
     return RECALL.read(file / FILE if file.is_dir() else file)[1]
 
 
-def packaged_files() -> list[Path]:
+def packaged_files(pattern: str = "recall_*.json") -> list[Path]:
     """The results delivered with the package, in the order of their names."""
-    return sorted(PACKAGED.glob("recall_*.json"))
+    return sorted(PACKAGED.glob(pattern))
 
 
 def _packaged_file() -> Path:

@@ -64,6 +64,7 @@ class PaperEntry:
     judgement: Judgement
     evidence: tuple[tuple[str, str], ...]
     measured: tuple[str, ...]
+    trained: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -127,7 +128,7 @@ class Report:
 
 
 REPORT = DocumentKind(
-    format="osdn-report/4",
+    format="osdn-report/5",
     content=Report,
     about="report.json: the page of a verification report as data",
     remake="osdn-theory verify --out DIR",
@@ -138,7 +139,7 @@ REPORT = DocumentKind(
 
 def report_document(model: ReportModel) -> Report:
     """What the page of a model says."""
-    documents = (model.proofs, *model.crosschecks, *model.recalls)
+    documents = (model.proofs, *model.crosschecks, *model.recalls, *model.languages)
     kernels = [(each.file, each.content) for each in model.crosschecks if each.content]
     recalls = [(each, each.content) for each in model.recalls if each.content]
     return pick(
@@ -170,5 +171,5 @@ def _theorem(row: TheoremRow) -> TheoremEntry:
 
 
 def _paper_claim(judged: JudgedClaim) -> PaperEntry:
-    found = {name: getattr(judged, name) for name in ("judgement", "evidence", "measured")}
+    found = {name: getattr(judged, name) for name in ("judgement", "evidence", "measured", "trained")}
     return pick(PaperEntry, judged.claim, **found)

@@ -6,6 +6,9 @@ from typing import Literal
 
 from osdn_theory.bounds import bound_ids
 from osdn_theory.crosscheck.results import CrossCheck
+from osdn_theory.language.claims import judge_claims
+from osdn_theory.language.document import LanguageSummary
+from osdn_theory.language.tables import claim_sentence
 from osdn_theory.recall.document import RecallSummary
 from osdn_theory.recall.tables import against_baseline
 from osdn_theory.report.claims import PAPER_CLAIMS, PaperClaim
@@ -14,8 +17,10 @@ from osdn_theory.theorems import Theorem
 from osdn_theory.verification.digest import SEVERITY, CheckedTheorem, Digest
 
 Judgement = Literal[
-    "supported", "supported in part", "undecided", "contradicted", "not tested at this scale", "not tested"
-]
+    "supported", "supported in part", "undecided", "contradicted", "not tested at this scale", "not tested",
+    "reproduced at this scale", "reproduced in part at this scale", "mixed at this scale",
+    "contradicted at this scale", "not seen at this scale",
+]  # fmt: skip
 
 ROUNDING = "T18"
 """What the errors of kernels are held to: it bears on every claim about a kernel, as what measures, not as a part."""
@@ -63,14 +68,16 @@ class JudgedClaim:
     """A claim of the paper with what follows for it from a run.
 
     - `evidence`, tuple of (theorem id, sentence)
-    - `measured`: Sentences with what small trained models showed; that nothing was measured, where something could
-      be.
+    - `measured`: Sentences with what models of in-context recall showed; that nothing was measured, where something
+      could be.
+    - `trained`: Sentences with what small language models showed.
     """
 
     claim: PaperClaim
     judgement: Judgement
     evidence: tuple[tuple[str, str], ...]
     measured: tuple[str, ...] = ()
+    trained: tuple[str, ...] = ()
 
 
 def stream_status(found: Digest, theorem: str, only: Sequence[str] = ()) -> StreamStatus:
@@ -117,32 +124,50 @@ def _kernel_outcomes(theorem: str, kernels: Sequence[CrossCheck]) -> dict[str, t
 
 
 def judged_claims(
-    rows: Mapping[str, TheoremRow], found: Digest, recalls: Sequence[RecallSummary] = ()
+    rows: Mapping[str, TheoremRow],
+    found: Digest,
+    recalls: Sequence[RecallSummary] = (),
+    languages: Sequence[LanguageSummary] = (),
 ) -> tuple[JudgedClaim, ...]:
     """All claims of the paper, each judged by the theorems that it names; with what small trained models showed."""
-    return tuple(judge(claim, rows, found, recalls) for claim in PAPER_CLAIMS)
+    return tuple(judge(claim, rows, found, recalls, languages) for claim in PAPER_CLAIMS)
 
 
 def judge(
-    claim: PaperClaim, rows: Mapping[str, TheoremRow], found: Digest, recalls: Sequence[RecallSummary] = ()
+    claim: PaperClaim,
+    rows: Mapping[str, TheoremRow],
+    found: Digest,
+    recalls: Sequence[RecallSummary] = (),
+    languages: Sequence[LanguageSummary] = (),
 ) -> JudgedClaim:
     """What a run says about a claim.
 
     Supported: every theorem is proved, and holds wherever it is checked, at least once. In part: some of this is
     missing. Contradicted: a proof failed, or a bound is violated, or a kernel contradicts it. Undecided: a check is, or
-    nothing was run that could tell. Not tested: no theorem bears on it; at this scale, if small models were measured.
+    nothing was run that could tell. A claim on which no theorem bears stands as the first language-model experiment has
+    it; without one it is not tested, or not at this scale if models of in-context recall were measured.
     """
     support = [
         _support(rows[name], stream_status(found, name, claim.streams), claim) for name in claim.theorems
     ]
     if claim.kernel and "contradicted" in rows[ROUNDING].kernels:
         support.append("contradicted")
+    tried = [
+        (each, outcome) for each in languages for outcome in judge_claims(each) if outcome.id == claim.id
+    ]
     for judgement in ("contradicted", "undecided"):
         if judgement in support:
             break
     else:
-        judgement = _positive(support) if support else _untested(claim, recalls)
-    return JudgedClaim(claim, judgement, tuple(_evidence(claim, rows, found)), _measured(claim, recalls))
+        untested = tried[0][1].standing if tried else _untested(claim, recalls)
+        judgement = _positive(support) if support else untested
+    return JudgedClaim(
+        claim,
+        judgement,
+        tuple(_evidence(claim, rows, found)),
+        _measured(claim, recalls),
+        tuple(claim_sentence(*each) for each in tried),
+    )
 
 
 def _untested(claim: PaperClaim, recalls: Sequence[RecallSummary]) -> Judgement:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from osdn_theory.crosscheck.examination.results import Examination
 from osdn_theory.crosscheck.results import CrossCheck
+from osdn_theory.language.document import LanguageSummary
 from osdn_theory.proofs import ProofsRun
 from osdn_theory.recall.document import RecallSummary
 from osdn_theory.report.claims import PUBLISHED_TABLES, PublishedTable
@@ -20,6 +21,7 @@ from osdn_theory.report.reading import (
     outcome,
     proof_status,
     read_crosschecks,
+    read_languages,
     read_proofs,
     read_recalls,
 )
@@ -49,6 +51,7 @@ class ReportModel:
     proofs: ReportDocument[ProofsRun]
     crosschecks: Sequence[ReportDocument[Examination]]
     recalls: Sequence[ReportDocument[RecallSummary]]
+    languages: Sequence[ReportDocument[LanguageSummary]]
     rows: Mapping[str, TheoremRow]
     others: Sequence[str]
     paper: Sequence[JudgedClaim]
@@ -86,10 +89,11 @@ class ReportModel:
 def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exhibit]) -> ReportModel:
     """Put together a verification and what other commands left in the folder.
 
-    - `folder`: Where ``proofs.json``, ``crosscheck*.json`` and ``recall.json`` are looked for.
+    - `folder`: Where ``proofs.json``, ``crosscheck*.json``, ``recall.json`` and ``train.json`` are looked for.
     """
     found = digest(verification.checks)
     proofs, crosschecks, recalls = read_proofs(folder), read_crosschecks(folder), read_recalls(folder)
+    languages = read_languages(folder)
     kernels = [check for each in contents(crosschecks) for check in _bearing(each)]
     rows = {
         name: theorem_row(theorem, proof_status(proofs, name), found, kernels)
@@ -101,13 +105,14 @@ def build_model(verification: Verification, folder: Path, exhibits: Sequence[Exh
         proofs=proofs,
         crosschecks=crosschecks,
         recalls=recalls,
+        languages=languages,
         rows=rows,
         others=[theorem.name for theorem in found.theorems if theorem.name not in rows],
-        paper=judged_claims(rows, found, contents(recalls)),
+        paper=judged_claims(rows, found, contents(recalls), contents(languages)),
         published=PUBLISHED_TABLES,
         exhibits=exhibits,
         facts={**verification.environment, **machine_facts()},
-        commands=_commands(verification, folder, crosschecks, recalls),
+        commands=_commands(verification, folder, [*crosschecks, *recalls, *languages]),
     )
 
 
@@ -125,9 +130,7 @@ def _bearing(found: Examination) -> list[CrossCheck]:
 def _commands(
     verification: Verification,
     folder: Path,
-    documents: Sequence[ReportDocument[Examination]],
-    recalls: Sequence[ReportDocument[RecallSummary]],
+    documents: Sequence[ReportDocument[Any]],
 ) -> list[str]:
-    everything: Sequence[ReportDocument[Any]] = (*documents, *recalls)
-    made = [each.command for each in everything if each.content and not each.packaged]
+    made = [each.command for each in documents if each.content and not each.packaged]
     return [f"osdn-theory prove --out {folder}", *made, verification.command]

@@ -11,6 +11,8 @@ from osdn_theory.crosscheck.document import CROSSCHECK
 from osdn_theory.crosscheck.examination.results import Examination
 from osdn_theory.crosscheck.results import CrossCheck
 from osdn_theory.crosscheck.verdicts.theorems import GRAVITY
+from osdn_theory.language.data import PACKAGED as LANGUAGE_PACKAGED
+from osdn_theory.language.document import FILE as LANGUAGE_FILE, LANGUAGE, LanguageSummary
 from osdn_theory.proofs import FILE, METHODS, PROOFS, ProofsRun, ProvedClaim, Standing
 from osdn_theory.recall.data import packaged_files
 from osdn_theory.recall.document import FILE as RECALL_FILE, RECALL, RecallSummary
@@ -140,16 +142,24 @@ def _summary(claim: ProvedClaim) -> str:
 
 def read_recalls(folder: Path) -> list[ReportDocument[RecallSummary]]:
     """The summaries in a report folder, in the order of their names; where there are none, those of the package."""
+    return _read_experiments(folder, RECALL_FILE, RECALL, packaged_files())
+
+
+def read_languages(folder: Path) -> list[ReportDocument[LanguageSummary]]:
+    """The language-model experiments in a report folder; where there are none, those of the package."""
+    return _read_experiments(folder, LANGUAGE_FILE, LANGUAGE, packaged_files(LANGUAGE_PACKAGED))
+
+
+def _read_experiments(
+    folder: Path, file: str, kind: DocumentKind[T], packaged: list[Path]
+) -> list[ReportDocument[T]]:
     found = [
-        read_document(path, RECALL, name=str(path.relative_to(folder)))
-        for path in sorted(folder.rglob(RECALL_FILE))
+        read_document(path, kind, name=str(path.relative_to(folder))) for path in sorted(folder.rglob(file))
     ]
-    return found or [_read_packaged(path) for path in packaged_files()]
-
-
-def _read_packaged(path: Path) -> ReportDocument[RecallSummary]:
-    # When it was installed says nothing of when it was made.
-    return replace(read_document(path, RECALL, name=f"{PACKAGED}{path.name}"), written="")
+    # When a packaged one was installed says nothing of when it was made.
+    return found or [
+        replace(read_document(path, kind, name=f"{PACKAGED}{path.name}"), written="") for path in packaged
+    ]
 
 
 def count_missed(summary: RecallSummary) -> int:

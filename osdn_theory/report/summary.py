@@ -18,17 +18,21 @@ Kind = Literal["holds", "violated", "undecided", "not applicable"]
 
 _SHOWN: Mapping[Kind, Mapping[str, str]] = {
     "holds": {
-        "✓": "holds; proved; passed; supported; confirmed; as predicted; right; equal bit for bit; inside the bound"
+        "✓": "holds; proved; passed; supported; reproduced at this scale; confirmed; as predicted; right; "
+        "equal bit for bit; inside the bound"
     },
-    "violated": {"✗": "violated; failed; contradicted; not usable; not as predicted; wrong"},
+    "violated": {
+        "✗": "violated; failed; contradicted; contradicted at this scale; not usable; not as predicted; wrong"
+    },
     "undecided": {
         "?": "undecided; not run; not run here; not observable; cannot tell",
-        "◐": "proved in part; instances only; supported in part",
+        "◐": "proved in part; instances only; supported in part; reproduced in part at this scale; mixed at this scale",
     },
     "not applicable": {
         "○": "holds, vacuously",
         "·": "not applicable",
-        "–": "not checked; not proved; not tested; not tested at this scale; not exercised; none",
+        "–": "not checked; not proved; not tested; not tested at this scale; not seen at this scale; not exercised; "
+        "none",
     },
 }
 

@@ -14,22 +14,29 @@ Values = Callable[[str, int], Mapping[tuple[str, str], float]]
 
 
 def write_experiment(
-    folder: Path, values: Values, *, preset: str = "gpu", seeds: int = 4, best: float = 0.002, **changes: Any
-) -> Path:
-    """`values` (model, seed) -> (measure, place) -> value; the rate `best` wins for every model."""
+    folder: Path, values: Values, *, preset: str = "gpu", seeds: int = 4, best: float = 0.002,
+    models: Mapping[str, str] = MODELS, ratio: bool = True, **changes: Any,
+) -> Path:  # fmt: skip
+    """`values` (model, seed) -> (measure, place) -> value; the rate `best` wins for every model.
+
+    With `ratio` all have the same token residual ratio, else what `values` says.
+    """
     plan = {
-        "preset": preset, "command": "osdn-theory train", "environment": {"device": "CPU"}, "models": list(MODELS),
+        "preset": preset, "command": "osdn-theory train", "environment": {"device": "CPU"}, "models": list(models),
         "learning_rates": RATES, "seeds": list(range(seeds)), "steps": 10, "batch": 4, "context": 64, "layers": 1,
         "hidden": 32, "heads": 2, "vocabulary": 257, **changes,
     }  # fmt: skip
     folder.mkdir(exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(plan))
-    for model, label in MODELS.items():
+    for model, label in models.items():
         for rate in RATES:
             _write(folder, model, label, rate, 1000, "tune", 1.0 + abs(rate - best), [])
         for seed in range(seeds):
             found = [{"measure": m, "place": p, "value": v} for (m, p), v in values(model, seed).items()]
             _write(folder, model, label, best, seed, "test", 1.0, found)
+            if ratio:
+                place = folder / "runs" / model / f"lr{best:g}-seed{seed}"
+                write_layer_values(place, (MeasuredValue("token residual ratio", "all layers", 0.25),))
     return folder
 
 
@@ -51,5 +58,3 @@ def _write(
         "rule": {"eta": 0.003}, "validation": validation, "values": values,
     }  # fmt: skip
     (place / "result.json").write_text(json.dumps(result))
-    if role == "test":
-        write_layer_values(place, (MeasuredValue("token residual ratio", "all layers", 0.25),))

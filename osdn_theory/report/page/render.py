@@ -123,7 +123,12 @@ def _excluded(item: Exclusion, found: Digest) -> tuple[str, str, str, str]:
 
 
 def _documents(model: ReportModel) -> list[tuple[str, str, str, str]]:
-    documents: list[ReportDocument[Any]] = [model.proofs, *model.crosschecks, *model.recalls]
+    documents: list[ReportDocument[Any]] = [
+        model.proofs,
+        *model.crosschecks,
+        *model.recalls,
+        *model.languages,
+    ]
     return [_document(each) for each in documents]
 
 
