@@ -8,7 +8,7 @@ import numpy as np
 
 from osdn_theory.crosscheck.alternatives.naming import Explanation
 from osdn_theory.crosscheck.alternatives.power import Power, Reach
-from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, alternative
+from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES, BY_KEY
 from osdn_theory.crosscheck.document import CROSSCHECK
 from osdn_theory.crosscheck.examination.results import BackwardResult, Examination, ExerciseResult
 from osdn_theory.crosscheck.gradients.explanations import GradientExplanation
@@ -110,7 +110,7 @@ def power(seen: str = "square") -> Power:
 
 def explanation(*keys: str, agrees: bool = True) -> Explanation:
     """The first variants of known faults, named as what explains an answer."""
-    rows = tuple(map(alternative, keys))
+    rows = tuple(BY_KEY[key] for key in keys)
     faults = tuple(row.fault for row in rows)
     return Explanation(faults, tuple(next(iter(row.variants)) for row in rows), agrees, 0.25, 0.125)
 
