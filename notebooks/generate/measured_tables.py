@@ -8,6 +8,8 @@ from pathlib import Path
 import osdn_kernels
 
 from generate.markdown import table
+from osdn_theory.language import data as language_data
+from osdn_theory.language.tables import claim_table, overview, tuning_table
 from osdn_theory.recall.data import load, packaged_files
 from osdn_theory.recall.tables import RATIOS, against_baseline, model_table
 
@@ -22,6 +24,7 @@ def pages() -> dict[str, str]:
     """A page of everything that was measured, and the tables that other pages show."""
     recalls = {"cpu": packaged_files()[0], "h100": MEASURED / "recall_h100.json"}
     made = {f"parts/recall-{name}.md": _recall(path) for name, path in recalls.items()}
+    made["parts/train.md"] = pages_of_training()
     made |= {f"parts/{path.stem}.md": made_of(path) + "\n" for path in sorted(MEASURED.glob("*.csv"))}
     return made | {"measured.md": _page()}
 
@@ -30,6 +33,21 @@ def _recall(path: Path) -> str:
     summary = load(path)
     ratios = (against_baseline(summary, measure) for measure in RATIOS)
     return "\n\n".join([table(*model_table(summary)), *ratios]) + "\n"
+
+
+def pages_of_training() -> str:
+    """The language models that were trained: table, claims, rates, and what the numbers say."""
+    summary = language_data.load()
+    if summary is None:
+        return "No result is delivered yet: the GPU presets have not been run.\n"
+    about = (
+        f"`{summary.command}` on {summary.environment['device']}, "
+        f"torch {summary.environment['torch']}, {summary.environment['workers']} runs side by side; "
+        f"{len(summary.seeds)} seeds, {summary.seconds / 3600:.1f} hours of all runs, added up."
+    )
+    tables = (table(*each(summary)) for each in (overview, claim_table, tuning_table))
+    said = "\n".join(f"- {sentence}" for sentence in summary.sentences)
+    return "\n\n".join([about, *tables, said]) + "\n"
 
 
 def read(path: Path) -> Rows:

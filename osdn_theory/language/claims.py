@@ -121,9 +121,9 @@ def _tested(claim: LanguageClaim, rows: Sequence[LanguageRow]) -> list[TestedCha
     for key, row in compared(values, references).items():
         change, place, model, other = key
         assert row.difference is not None
-        means = (found[name, change.measure, place].value for name in (model, other))
+        mean, reference = (found[name, change.measure, place].value for name in (model, other))
         shared = len(set(values[key]) & set(references[key]))
-        tested.append(TestedChange(model, other, change, place, *means, row.difference, shared))
+        tested.append(TestedChange(model, other, change, place, mean, reference, row.difference, shared))
     return tested
 
 

@@ -12,11 +12,14 @@ from osdn_theory.language.runs import ACTIVATIONS
 from osdn_theory.streams.activations import PARTS, activation_layers
 
 MODELS = ("deltanet", "apf_historic", "apf_bounded", "gated_deltanet")
-TOKENS = 512
+DELIVERED = ("deltanet", "apf_historic", "gated_deltanet")
+"""Of these, those that become data of the package."""
+
+TOKENS = 256
 
 
 def write_streams(folder: Path, summary: LanguageSummary) -> list[Path]:
-    """``streams/MODEL.safetensors``: the first and the last layer of a model's first seed, its first 512 tokens.
+    """``streams/MODEL.safetensors``: the first and the last layer of a model's first seed, its first 256 tokens.
 
     As :func:`osdn_theory.streams.activations.load_activations` reads them; the metadata name the model, the text, its
     licences and the command. Models that are not trained yet are left out.

@@ -31,6 +31,17 @@ def overview(summary: LanguageSummary) -> tuple[tuple[str, ...], Rows]:
     return header, rows
 
 
+def tuning_table(summary: LanguageSummary) -> tuple[tuple[str, ...], Rows]:
+    """Header and rows: the validation loss of every model at every learning rate that it was tried with."""
+    rates = sorted({trial.learning_rate for model in summary.models for trial in model.tuning})
+    rows = []
+    for model in summary.models:
+        losses = {trial.learning_rate: trial.validation for trial in model.tuning}
+        shown = [f"{losses[rate]:.4f}" if rate in losses else NONE for rate in rates]
+        rows.append((model.label, *shown))
+    return ("validation loss", *(f"{rate:g}" for rate in rates)), rows
+
+
 def claim_table(summary: LanguageSummary) -> tuple[tuple[str, ...], Rows]:
     """Header and rows: every test of every claim, with what became of the claim in its first row."""
     header = ("claim", "measure", "model", "against", "means", "change", "finding")

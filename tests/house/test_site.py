@@ -10,10 +10,13 @@ from pathlib import Path
 import osdn_kernels
 import pytest
 from docutils import nodes
+from support.language_cases import write_experiment
 from support.report.chromium import browser, executable
 
 import osdn_theory
 from osdn_theory.bounds.registry import BOUNDS
+from osdn_theory.language.measures import Q
+from osdn_theory.recall import data as recall_data
 from osdn_theory.theorems import THEOREMS
 
 pytest.importorskip("sphinx")
@@ -23,7 +26,16 @@ NOTEBOOKS = ROOT / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 
 
-from generate import api_pages, check_links, coq_pages, formulas, measured_tables, notebook_table, write_pages  # noqa: E402
+from generate import (  # noqa: E402
+    api_pages,
+    check_links,
+    coq_pages,
+    formulas,
+    measured_tables,
+    notebook_table,
+    take_results,
+    write_pages,
+)  # fmt: skip
 from generate.markdown import table  # noqa: E402
 
 
@@ -100,6 +112,38 @@ def test_every_measured_file_is_on_the_page() -> None:
         assert path.suffix == ".md" or f"## {path.name}\n" in pages["measured.md"]
     for row in measured_tables.read(measured_tables.MEASURED / "examinations.csv"):
         assert f"{row['faults seen']} of {row['faults possible']}" in pages["parts/examinations.md"]
+
+
+def test_results_are_taken_over_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An effect, a null result and a contradiction, without a number written by hand."""
+    monkeypatch.setattr(recall_data, "PACKAGED", tmp_path)
+    assert "No result is delivered yet" in measured_tables.pages_of_training()
+    lower = {
+        "osdn_historic": -0.3,
+        "osdn_bounded": 0.0,
+        "apf_historic": 0.0,
+        "apf_bounded": 0.0,
+        "deltanet": 0.0,
+    }
+    worse = {**dict.fromkeys(lower, 0.0), "apf_bounded": 1.0}
+
+    def values(model: str, seed: int) -> dict[tuple[str, str], float]:
+        wiggle = 0.01 * ((3 * seed + len(model)) % 4) + 0.02 * seed
+        return {("loss", ""): 2 + wiggle + worse[model], (Q, "all layers"): 0.5 + wiggle + lower[model]}
+
+    folder = write_experiment(tmp_path / "train", values, models={name: name for name in lower}, ratio=False)
+    (folder / "data").mkdir()
+    (folder / "streams").mkdir()
+    (folder / "streams" / "deltanet_streams.safetensors").write_bytes(b"tensors")
+    taken = [path.name for path in take_results.take(folder)]
+    assert taken == ["train_gpu.json", "deltanet_streams.safetensors"]
+    told = measured_tables.pages_of_training()
+    assert "| C1c: Writes leave less" in told
+    assert "Reproduced in part at this scale" in told
+    assert "| opposite |" in told
+    assert "| no difference seen |" in told
+    assert "| validation loss | 0.001 | 0.002 | 0.004 |" in told
+    assert "| apf_bounded | 1.0010 | 1.0000 | 1.0020 |" in told
 
 
 def test_a_new_measured_file_is_shown_whole_where_it_is_short(tmp_path: Path) -> None:

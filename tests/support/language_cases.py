@@ -22,7 +22,8 @@ def write_experiment(
     With `ratio` all have the same token residual ratio, else what `values` says.
     """
     plan = {
-        "preset": preset, "command": "osdn-theory train", "environment": {"device": "CPU"}, "models": list(models),
+        "preset": preset, "command": "osdn-theory train",
+        "environment": {"device": "CPU", "torch": "2", "workers": 1}, "models": list(models),
         "learning_rates": RATES, "seeds": list(range(seeds)), "steps": 10, "batch": 4, "context": 64, "layers": 1,
         "hidden": 32, "heads": 2, "vocabulary": 257, **changes,
     }  # fmt: skip
