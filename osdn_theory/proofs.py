@@ -153,8 +153,6 @@ class ProofsRun:
     """A run of the proofs.
 
     - `complete`: Whether every proof of the collection was asked for.
-    - `seconds`: Wall clock.
-    - `versions`, program or library -> version
     - `problems`: What is wrong with the collection of proofs itself; each counts as a failure.
     """
 

@@ -50,9 +50,7 @@ class Stamp:
     """Who made a document.
 
     - `format`: Name and number of its layout.
-    - `osdn`: Version that made it.
     - `code`, mapping from module or package to hash: See `osdn_theory.base.source`; empty where it was not recorded.
-    - `command`: The command line that made it.
     """
 
     format: str
@@ -67,8 +65,6 @@ class DocumentKind(Generic[T]):
 
     - `format`: Changes with the layout.
     - `content`, dataclass: Whose fields and `stated` properties are the document's.
-    - `about`: What it is, in words.
-    - `remake`: The command that makes one.
     - `code`: Modules and packages whose code it comes from.
     - `check`, function of the content: Raises ValueError where the parts contradict each other in what types and
       properties do not tell.

@@ -149,12 +149,10 @@ class Symptom:
 class Curve:
     """log10 of the product of residual ratios so far, one head, from the kernel's own reads (T6).
 
-    - `index`: Batch and head.
     - `kernel`, `exact` (T,): Sums of log10 q_t; minus infinity from an exact zero on.
     - `guaranteed`, `least` (T,): The largest and the smallest exact product that the kernel's reads leave
       possible, rounding being within its bound.
     - `bound` (T,) or None: t log10(C/t), where T6 applies.
-    - `constant`: C.
     - `ratio`, `exact_ratio`, `floor` (T,): log10 q_t of the kernel, of exact arithmetic, and the level
       below which rounding hides it.
     - `ends`: First token from which on rounding may hide every residual; None: it never does.
@@ -205,7 +203,6 @@ class NewtonDistances:
 class CrossCheck:
     """A kernel beside the exact trajectory on one stream.
 
-    - `statement`: What the kernel is taken to compute.
     - `shape`: B, H, T, K and V.
     - `symptoms`: Empty unless something is outside its bound.
     - `curve`: Of the head where the product of the exact ratios is smallest.

@@ -132,8 +132,7 @@ def constant_key_alignment(squared_key: Any, anchor: Any, *, eta: Any, gamma: An
 
     - `squared_key` (..., K): s.
     - `anchor` (..., K) or scalar: c.
-    - `eta` (...) >= 0
-    - `gamma` (...) in (0, 1]
+    - `eta` (...) >= 0, `gamma` (...) in (0, 1]
 
     Raises TypeError, ValueError: non-numeric or non-finite arguments, a negative eta, a gamma outside (0, 1].
 

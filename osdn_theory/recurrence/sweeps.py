@@ -217,8 +217,7 @@ class SweptScan:
     """What sweeps found.
 
     - `gains` (..., T): u^(m), which drive the iterates below.
-    - `preconditioner` (..., T, K)
-    - `final_preconditioner` (..., K)
+    - `preconditioner` (..., T, K), `final_preconditioner` (..., K)
     - `sweeps`: How many times all tokens were driven.
     - `error` (..., T + 1, K): A proved bound on the distance of every iterate from the scan's own, the rounding of
       this run included; infinite where it overflows.
@@ -338,9 +337,7 @@ class ScanCotangents:
     """What a loss gains by the scan's inputs, one array for each; and the sweeps that it took.
 
     - `gains` (..., T): Adjoints of the gains, what is swept for.
-    - `initial`, `anchor` (..., K)
-    - `features` (..., T, K)
-    - `rates`, `gamma` (..., T)
+    - `initial`, `anchor` (..., K), `features` (..., T, K), `rates`, `gamma` (..., T)
     """
 
     gains: Array

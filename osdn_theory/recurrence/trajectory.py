@@ -41,8 +41,7 @@ class Trajectory:
     - `alignment` (..., T): a_t = <d_t, k_t^2>.
     - `residuals` (..., T, V): v_t minus the (decayed) state's read of k_t, before the write.
     - `states` (..., T, V, K) or None: S_t after the write of token t, if asked for.
-    - `initial_state`, `final_state` (..., V, K)
-    - `initial_preconditioner`, `final_preconditioner` (..., K)
+    - `initial_state`, `final_state` (..., V, K), `initial_preconditioner`, `final_preconditioner` (..., K)
     - `anchor` (..., K): c, the point that forgetting decays towards.
     """
 

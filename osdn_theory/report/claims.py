@@ -17,8 +17,6 @@ class PaperClaim:
       T18.
     - `measures`: What the in-context recall experiment measures that bears on it, at a far smaller scale; empty:
       nothing.
-    - `tested`: What is tested here.
-    - `left_out`: What is not, and why.
     """
 
     id: str

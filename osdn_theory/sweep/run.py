@@ -37,7 +37,6 @@ class SweepSummary:
       result.
     - `errors`: The distinct reasons of the failures.
     - `warnings`: About the folder.
-    - `table`: Path of the Parquet file.
     - `code`: Version that computed.
     """
 

@@ -26,7 +26,6 @@ class Store:
 
     Made by :func:`open_store`. A cell counts as finished once its row is on disk without an error.
 
-    - `folder`, Path
     - `torn`, int: Rows found damaged on opening; their cells are computed again.
     - `warnings`, list of str: What a person should know about the folder.
     """

@@ -25,7 +25,6 @@ class Tally:
     """All checks of one theorem on one stream.
 
     - `outcome`: The gravest outcome of the group, by :data:`SEVERITY`.
-    - `counts`, dict from outcome to int
     - `log10_slack`: The smallest slack of the group.
     """
 
@@ -74,9 +73,7 @@ class Digest:
     - `counts`, dict from outcome to int: All five outcomes, zero where none.
     - `theorems`: In the order of their numbers.
     - `streams`: In the order they were checked.
-    - `cells`, dict from (theorem, stream) to Tally
     - `problems`: Every violated or undecided check.
-    - `methods`, dict from method to int
     """
 
     counts: dict[str, int]

@@ -114,8 +114,6 @@ class Verification:
     - `streams`: Name and description of every stream covered.
     - `seed`, `seeds`: First seed, and how many draws of every synthetic stream.
     - `environment`: Versions and machine.
-    - `elapsed_s`: Wall-clock seconds.
-    - `selection`: What was asked for.
     """
 
     checks: list[BoundCheck]

@@ -44,8 +44,6 @@ Result = Callable[[RecurrenceInputs, Mechanism, RecurrenceOutcome], RecurrenceOu
 class Fault:
     """One thing done wrongly; the defaults do nothing.
 
-    - `inputs`, functions from RecurrenceInputs to RecurrenceInputs
-    - `mechanism`: Changed switches of a Mechanism.
     - `results`, functions from (RecurrenceInputs, Mechanism, RecurrenceOutcome) to RecurrenceOutcome: With the inputs
       and the mechanism that gave the outcome.
     - `sequences`, functions from the packed sequences to others with as many tokens in all
@@ -190,8 +188,6 @@ class KnownFault:
 class Alternative:
     """A known fault, and how to make it.
 
-    - `key`: Its short name.
-    - `sentence`: What the kernel would do, in words.
     - `variants`, mapping from label to Fault: Ways to make it: chunk sizes, or what an off-by-one read finds before
       the first token. "" has no label.
     - `recurrences`: Where it makes sense.

@@ -32,7 +32,6 @@ class Reach:
 
     - `excess`: Its largest distance from the right result, over the kernel's bound.
     - `exercise`: Where that is; "" where it makes no difference anywhere.
-    - `obstacle`: Why the kernel cannot have it.
     """
 
     fault: KnownFault

@@ -53,7 +53,6 @@ class SavedCall:
     - `device`: What it ran on: type and name.
     - `interpreted`: Whether that was Triton's interpreter.
     - `tf32`: Whether float32 products were allowed to be TF32.
-    - `versions`, mapping from package to version
     - `numerics`: What the kernel declares of its arithmetic, as its attribute `numerics`.
     """
 

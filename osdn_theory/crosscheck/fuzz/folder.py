@@ -20,7 +20,6 @@ JOURNAL = "journal.jsonl"
 class Folder:
     """The journal of a run; nothing is written before `writing`.
 
-    - `path`: May be missing.
     - `identity`, mapping: Everything that a case depends on besides its number, JSON-ready.
 
     - `takes`, Takes or None: As an earlier call found out.

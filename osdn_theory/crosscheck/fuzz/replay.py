@@ -46,11 +46,8 @@ class Recording:
     """What a replay file holds.
 
     - `parameters`: Arguments that the kernel was called with, by their names here.
-    - `stated`: What was stated about the kernel rather than found.
     - `options`: Passed in every call, those of the trial among them.
     - `interpreted`: Whether Triton kernels ran in its interpreter.
-    - `versions`: Of osdn, torch and triton.
-    - `fault`: What was seen.
     - `answered`: Digest of what the kernel returned; "" where it raised.
     """
 

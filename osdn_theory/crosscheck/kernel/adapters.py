@@ -39,12 +39,10 @@ class Adapter:
       The final state is a tensor [B, H, K, V], or has the fields ``state`` and ``preconditioner``; the
       trajectory has ``preconditioner`` [B, T, H, K] and ``alignment`` [B, T, H]. A kernel of the
       preconditioner alone returns (d [B, T, H, K], the d handed on [B, H, K]).
-    - `recurrence`: One of `RECURRENCES`.
     - `order`: The order of operations, which its rounding bound depends on; unknown is held to the wider of
       both.
     - `parameters`: Out of `ARGUMENTS`: what it takes.
     - `defaults`: What it does when left alone.
-    - `options`: Arguments passed in every call.
     - `names`: Its own names of arguments in `parameters`, where they differ.
     - `layout`: [B, T, H, ...], or [B, H, T, ...] for everything that has tokens.
     - `state_layout`: States [B, H, K, V], or [B, H, V, K].

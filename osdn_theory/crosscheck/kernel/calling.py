@@ -40,11 +40,9 @@ class KernelError(ValueError):
 class Returned:
     """What one call gave, float64, leading axes (B, H); for packed sequences one of these each. None: not said.
 
-    - `outputs` (B, H, T, V)
-    - `state` (B, H, V, K)
+    - `outputs` (B, H, T, V), `state` (B, H, V, K)
     - `handed_on` (B, H, K): The preconditioner in the final state.
-    - `preconditioner` (B, H, T, K)
-    - `alignment` (B, H, T)
+    - `preconditioner` (B, H, T, K), `alignment` (B, H, T)
     """
 
     outputs: Array | None = None

@@ -18,9 +18,7 @@ PER_SEQUENCE = ("state", "start", "anchor")
 class RecurrenceInputs:
     """A case without its checks, so that a fault may pass what no stream allows: a gate above 1, a key of zeros.
 
-    - `queries`, `keys` (B, H, T, K)
-    - `values` (B, H, T, V)
-    - `beta` (B, H, T)
+    - `queries`, `keys` (B, H, T, K), `values` (B, H, T, V), `beta` (B, H, T)
     - `forget` (B, H, T) or None: gamma_t of the preconditioner.
     - `decay` (B, H, T), (B, H, T, K) or None: alpha_t of the memory.
     - `gram_decay`, `gram_weight` (B, H, T) or None: Decay of Preconditioned DeltaNet's Gram diagonal, and the weight

@@ -43,7 +43,6 @@ class Mechanism:
     - `feature`: What the calibrate step goes along.
     - `weighing`: 1, or 1/(||k||^2 + epsilon); always, never, or with another power of the norm.
     - `awareness`: The feedback beta (1 - beta a) s, or beta (1 - a) s.
-    - `gain`: Factor of the step.
     - `loses_feature`: The sum that goes over K - 1 features.
     - `clip_every`: Tokens between clips; the last token clips always. 0: the last one alone.
     - `carried_apart`: What chunks hand on is computed apart from d, and clipped at their ends alone.
