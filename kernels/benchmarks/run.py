@@ -1,8 +1,11 @@
 """The run: rows one after the other until they or the time are used up, everything written after each."""
 
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import torch
 import triton
@@ -13,7 +16,6 @@ from ..launch.precompile import compile_ahead
 from ..launch.tuning import quick_bench
 from . import plan
 from .measuring import machine, short
-from .measuring.deadline import TimeUp, deadline
 from .measuring.measure import Task, run_task
 from .output import figures, tables
 from .output.records import Record, Results
@@ -23,6 +25,26 @@ Measure = Callable[[Task, torch.device], list[Record]]
 
 LAST = 20.0
 """Seconds kept for what is written at the end."""
+
+
+class TimeUp(BaseException):
+    """Raised in the main thread when a deadline passes; no `except Exception` stops it."""
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """`TimeUp` inside once `seconds` have passed, at the next of the main thread's instructions."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def run(

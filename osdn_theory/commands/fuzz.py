@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from osdn_theory.commands.options import JsonFlag, SeedOption, described
 
 if TYPE_CHECKING:
     from osdn_theory.crosscheck.fuzz.folder import Folder
-    from osdn_theory.crosscheck.fuzz.run import FuzzPlan, FuzzSummary
+    from osdn_theory.crosscheck.fuzz.run import Failure, FuzzPlan, FuzzSummary
     from osdn_theory.crosscheck.kernel.adapters import Adapter
 
 EXIT_CODES = (
@@ -87,7 +88,6 @@ def _folder(out: Path, adapter: Adapter, plan: FuzzPlan) -> Folder:
 
 def _print(summary: FuzzSummary, json: bool, out: Path | None) -> None:
     from osdn_theory.base.jsonable import to_json
-    from osdn_theory.crosscheck.fuzz.told import lines
 
     if json:
         typer.echo(to_json({"format": FORMAT, **summary.as_dict()}))
@@ -97,3 +97,44 @@ def _print(summary: FuzzSummary, json: bool, out: Path | None) -> None:
     if summary.interrupted:
         goes_on = f"; the same command goes on from there in {str(out)!r}" if out is not None else ""
         typer.echo(f"interrupted after {summary.cases} cases{goes_on}", err=True)
+
+
+def lines(summary: FuzzSummary) -> Iterator[str]:
+    """What was run, what failed with the smallest case of each kind, and the verdict as the last line."""
+    kept = f", {summary.kept} of them by earlier calls" if summary.kept else ""
+    where = f"{summary.kernel} on {summary.device}, seed {summary.seed}"
+    yield f"{where}: {_cases(summary.cases)}{kept}, {summary.seconds:.1f} s"
+    for what in summary.not_drawn:
+        yield f"not drawn: {what}"
+    for what, count in summary.refused.items():
+        yield f"refused by the kernel: {what} ({_cases(count)})"
+    for failure in summary.failures:
+        yield from _failure(failure)
+    if summary.lost:
+        yield f"stopped: the device takes no more work ({summary.lost}); another call starts anew"
+    yield verdict(summary)
+
+
+def verdict(summary: FuzzSummary) -> str:
+    """Wrong, right as far as was seen, or cannot tell."""
+    if summary.failed:
+        kinds = len(summary.failures)
+        return (
+            f"wrong: {summary.failed} of {_cases(summary.cases)} failed, in {kinds} way{'s' * (kinds != 1)}"
+        )
+    if summary.telling == 0:
+        return f"cannot tell: {_cases(summary.cases)}, none with a bound narrow enough to tell"
+    return f"no failure in {_cases(summary.cases)}; {summary.telling} of them could tell an error of a tenth"
+
+
+def _failure(failure: Failure) -> Iterator[str]:
+    shape = ", ".join(f"{name}={size}" for name, size in failure.shape.items())
+    again = "" if failure.repeats else "; NOT again when put again"
+    yield f"failed: {failure.detail}"
+    yield f"  {_cases(failure.cases)} so, the first is number {failure.number}; the smallest has {shape}{again}"
+    for path in failure.files:
+        yield f"  written: {path}"
+
+
+def _cases(count: int) -> str:
+    return f"{count} case{'s' * (count != 1)}"

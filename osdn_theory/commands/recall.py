@@ -10,7 +10,7 @@ import typer
 
 from osdn_theory.base.folders import ensure_writable
 from osdn_theory.base.source import command
-from osdn_theory.commands.console import INTERRUPTED, progress_bar, split_names
+from osdn_theory.commands.console import INTERRUPTED, print_table, progress_bar, split_names
 from osdn_theory.commands.options import JsonFlag, described
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ def recall(
 
 def _sum_up(out: Path, json: bool) -> None:
     """Write the document and the figures of what is finished, and print the table."""
-    from osdn_theory.commands.recall_table import print_summary
     from osdn_theory.recall import write_summary
     from osdn_theory.recall.document import FILE, RECALL
 
@@ -128,3 +127,22 @@ def read_numbers(option: str, given: List, kind: type) -> tuple[Any, ...] | None
         return None if names is None else tuple(kind(name) for name in names)
     except ValueError:
         raise ValueError(f"{option}: expected numbers, got {', '.join(names or [])}") from None
+
+
+def print_summary(summary: RecallSummary) -> None:
+    """The models over all cells, the predictions of the theory beside what was measured, and the sentences."""
+    from osdn_theory.recall.data import count_seeds
+    from osdn_theory.recall.tables import model_table, prediction_table
+
+    header, rows = model_table(summary)
+    print_table(
+        f"In-context recall, preset {summary.preset}: means over all cells and "
+        f"{count_seeds(summary)}, 95 % intervals, differences paired by seed",
+        header,
+        rows,
+    )
+    header, rows = prediction_table(summary)
+    if rows:
+        print_table("What T15 and T19 predict", header, rows, left=header)
+    for sentence in summary.sentences:
+        typer.echo(sentence)

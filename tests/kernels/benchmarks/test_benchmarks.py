@@ -15,7 +15,7 @@ import pytest
 import torch
 from osdn_kernels import osdn_reference, osgdn_reference, oskda_reference
 from osdn_kernels.benchmarks import cli, names, plan, shapes
-from osdn_kernels.benchmarks.measuring import deadline, measure
+from osdn_kernels.benchmarks.measuring import measure
 from osdn_kernels.benchmarks.measuring.measure import Task
 from osdn_kernels.benchmarks.operators import floors, osla
 from osdn_kernels.benchmarks.operators.calls import Call
@@ -26,7 +26,7 @@ from osdn_kernels.benchmarks.operators.regimes import CLIPPING, FORGETTING, MIXE
 from osdn_kernels.benchmarks.output import tables
 from osdn_kernels.benchmarks.output.records import Record, Results, Sample, combine
 from osdn_kernels.benchmarks.output.verdicts import GOALS, Goal, judge
-from osdn_kernels.benchmarks.run import run, verdicts_of
+from osdn_kernels.benchmarks.run import TimeUp, deadline, run, verdicts_of
 from osdn_kernels.benchmarks.shapes import Shape
 from rich.console import Console
 from typer.testing import CliRunner
@@ -350,9 +350,9 @@ def sleep_through(seconds):
 
 
 def test_a_deadline_is_not_stopped_by_handlers_of_exceptions():
-    with pytest.raises(deadline.TimeUp), deadline.deadline(0.05):
+    with pytest.raises(TimeUp), deadline(0.05):
         sleep_through(60)
-    with deadline.deadline(0.05):
+    with deadline(0.05):
         pass
     time.sleep(0.1)  # one that was kept does not strike later
 

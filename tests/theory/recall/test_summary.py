@@ -26,7 +26,7 @@ from support.recall.cases import (
 
 from osdn_theory.base.documents import convert
 from osdn_theory.base.jsonable import jsonable
-from osdn_theory.commands.recall_table import print_summary
+from osdn_theory.commands.recall import print_summary
 from osdn_theory.recall import summary as recall_summary
 from osdn_theory.recall.data import load
 from osdn_theory.recall.document import RecallSummary

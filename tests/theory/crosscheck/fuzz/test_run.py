@@ -11,11 +11,11 @@ import pytest
 from support.crosscheck import fuzz_kernels
 from support.crosscheck.fuzz_cases import own_layout, run_script, run_with
 
+from osdn_theory.commands.fuzz import lines, verdict
 from osdn_theory.crosscheck.fuzz.held import hold
 from osdn_theory.crosscheck.fuzz.replay import load_recording, replay
 from osdn_theory.crosscheck.fuzz.run import Failure, FuzzPlan, FuzzSummary, fuzz
 from osdn_theory.crosscheck.fuzz.shrink import shrink
-from osdn_theory.crosscheck.fuzz.told import lines, verdict
 from osdn_theory.crosscheck.fuzz.trial import Trial, parts
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 from osdn_theory.crosscheck.kernel.calling import KernelError
