@@ -49,20 +49,24 @@ class Balls:
             flint.ctx.prec = before
 
 
-@dataclass(frozen=True)
-class Rationals:
-    """Exact rational numbers (python-flint's fmpq): equality is decided, but the digits grow with every step."""
-
-    label: str = "exact rationals"
-
-    def of(self, value: float) -> Number:
-        return flint.fmpq(*float(value).as_integer_ratio())
+class _Ordered:
+    """Numbers of which any two compare."""
 
     def maximum(self, first: Number, second: Number) -> Number:
         return max(first, second)
 
     def minimum(self, first: Number, second: Number) -> Number:
         return min(first, second)
+
+
+@dataclass(frozen=True)
+class Rationals(_Ordered):
+    """Exact rational numbers (python-flint's fmpq): equality is decided, but the digits grow with every step."""
+
+    label: str = "exact rationals"
+
+    def of(self, value: float) -> Number:
+        return flint.fmpq(*float(value).as_integer_ratio())
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -72,19 +76,13 @@ class Rationals:
 
 
 @dataclass(frozen=True)
-class Floats:
+class Floats(_Ordered):
     """Plain float64, which decides nothing: for searches that only need the formulas fast."""
 
     label: str = "float64"
 
     def of(self, value: float) -> Number:
         return float(value)
-
-    def maximum(self, first: Number, second: Number) -> Number:
-        return max(first, second)
-
-    def minimum(self, first: Number, second: Number) -> Number:
-        return min(first, second)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -124,9 +122,7 @@ def total(values: Iterable[Number]) -> Number:
 
 def as_float(value: Number) -> float:
     """Nearest float64 of the midpoint, for display only."""
-    if isinstance(value, float | int):
-        return float(value)
-    if isinstance(value, flint.arb):
+    if isinstance(value, float | int | flint.arb):
         return float(value)
     ratio = flint.fmpq(value)
     try:

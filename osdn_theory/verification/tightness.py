@@ -68,7 +68,6 @@ class _Search:
     length: int
     key_dim: int
     step_limit: float
-    note: str
     interpolating: bool = True
     gate: bool = False
     bounded: bool = False
@@ -94,25 +93,25 @@ _NOTES = {
 }
 
 _SEARCHES = {
-    "T5": _Search(3, 2, 2.0, _NOTES["T5"]),
-    "T6": _Search(2, 2, 2.0, _NOTES["T6"]),
-    "T7": _Search(2, 2, 2.0, _NOTES["T7"], gate=True),
-    "T8": _Search(3, 2, 1.0, _NOTES["T8"], interpolating=False),
-    "T14": _Search(3, 2, 1.0, _NOTES["T14"], interpolating=False, bounded=True),
-    "T13": _Search(3, 2, 2.0, _NOTES["T13"], interpolating=False, gamma=0.9),
-    "T16": _Search(3, 2, 2.0, _NOTES["T16"], interpolating=False, asked=(h.positive_preconditioner,)),
-    "T20": _Search(2, 2, 2.0, _NOTES["T20"], interpolating=False),
-    "T21": _Search(3, 2, 1.8, _NOTES["T21"], interpolating=False, gamma=0.9),
+    "T5": _Search(3, 2, 2.0),
+    "T6": _Search(2, 2, 2.0),
+    "T7": _Search(2, 2, 2.0, gate=True),
+    "T8": _Search(3, 2, 1.0, interpolating=False),
+    "T14": _Search(3, 2, 1.0, interpolating=False, bounded=True),
+    "T13": _Search(3, 2, 2.0, interpolating=False, gamma=0.9),
+    "T16": _Search(3, 2, 2.0, interpolating=False, asked=(h.positive_preconditioner,)),
+    "T20": _Search(2, 2, 2.0, interpolating=False),
+    "T21": _Search(3, 2, 1.8, interpolating=False, gamma=0.9),
     "T25": _Search(
-        2, 2, 2.0, _NOTES["T25"], interpolating=False, bounded=True,
+        2, 2, 2.0, interpolating=False, bounded=True,
         asked=(memory.stable_writes, memory.spanning_keys),
     ),
     "T26": _Search(
-        2, 2, 2.0, _NOTES["T26"], interpolating=False, gate=True, asked=(memory.contracting_writes,),
+        2, 2, 2.0, interpolating=False, gate=True, asked=(memory.contracting_writes,),
         field=_BALLS,
     ),
     "T27": _Search(
-        3, 2, 2.0, _NOTES["T27"], interpolating=False, gate=True,
+        3, 2, 2.0, interpolating=False, gate=True,
         asked=(h.positive_preconditioner, memory.stable_alignment), field=_BALLS,
     ),
 }  # fmt: skip
@@ -163,18 +162,26 @@ def _tighten_bound(bound: Bound, rng: np.random.Generator, restarts: int, evalua
     def objective(point: Array) -> float:
         return _log_slack(bound, search, point)
 
-    best, used = _minimise(objective, _starts(search, rng, restarts), evaluations)
-    slack = 10.0 ** objective(best)
-    _, rule = _unpack(search, best)
-    return TightenResult(
-        theorem=bound.theorem,
-        title=bound.title,
-        slack=slack,
-        attained=bool(abs(slack - 1) < ATTAINED),
-        note=search.note,
-        parameters={"T": search.length, "K": search.key_dim, "eta": rule.eta},
-        evaluations=used,
+    def parameters(point: Array) -> dict[str, float]:
+        return {"T": search.length, "K": search.key_dim, "eta": _unpack(search, point)[1].eta}
+
+    return _found(
+        bound.theorem, bound.title, objective, _starts(search, rng, restarts), evaluations, parameters
     )
+
+
+def _found(
+    theorem: str,
+    title: str,
+    objective: Callable[[Array], float],
+    starts: Sequence[Array],
+    evaluations: int,
+    parameters: Callable[[Array], dict[str, float]],
+) -> TightenResult:
+    best, used = _minimise(objective, starts, evaluations)
+    slack = 10.0 ** objective(best)
+    attained = bool(abs(slack - 1) < ATTAINED)
+    return TightenResult(theorem, title, slack, attained, _NOTES[theorem], parameters(best), used)
 
 
 def _minimise(
@@ -199,16 +206,8 @@ def _starts(search: _Search, rng: np.random.Generator, restarts: int) -> list[Ar
     points = [rng.standard_normal(size) for _ in range(restarts)]
     # Orthogonal features in turn, u = 1, d_1 off by one common amount, step 1/M: equality where it is known.
     turn = np.eye(search.key_dim)[np.arange(search.length) % search.key_dim]
-    structured = np.concatenate(
-        [
-            turn.ravel(),
-            np.zeros(search.key_dim),
-            np.full(search.key_dim, 0.5),
-            np.ones(search.key_dim),
-            np.full(search.length, 30.0),
-            [0.0],
-        ]
-    )
+    u, start, solution = (np.full(search.key_dim, value) for value in (0.0, 0.5, 1.0))  # u by its logarithm
+    structured = np.concatenate([turn.ravel(), u, start, solution, np.full(search.length, 30.0), [0.0]])
     return [structured, *points]
 
 
@@ -287,14 +286,6 @@ def _tighten_context(rng: np.random.Generator, restarts: int, evaluations: int) 
     starts = [rng.standard_normal(size * size + 2 * size) for _ in range(restarts)]
     # Two features, one of them at its optimum already: what is left is the one-dimensional case.
     starts.insert(0, np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.5, 1.0]))
-    best, used = _minimise(objective, starts, evaluations)
-    slack = 10.0 ** objective(best)
-    return TightenResult(
-        theorem="T10",
-        title="Regret of full P against right-Newton",
-        slack=slack,
-        attained=bool(abs(slack - 1) < ATTAINED),
-        note=_NOTES["T10"],
-        parameters={"K": float(size), "steps": float(steps)},
-        evaluations=used,
-    )
+    parameters = {"K": float(size), "steps": float(steps)}
+    title = "Regret of full P against right-Newton"
+    return _found("T10", title, objective, starts, evaluations, lambda _: parameters)
