@@ -1,13 +1,18 @@
 """What tokens of a chunk meet of each other where every key feature has a gate of its own, and the system's inverse.
 
 Token t meets of token j the sum over features of k_t k~_j e^{G_t - G_j}, and of the read of q_t k~_j e^{G_t - G_j}:
-the decay is inside the sum (T17). A block of 16 rows meets the columns before it in matrix products, its rows times
-e^{G_t - G_b} and the columns times e^{G_b - G_j} with G_b the sums up to the token before the block; it meets itself
-pair by pair. No factor is above 1, and each is at least their product: none overflows, and none underflows where the
-decay does not, however strong the gates are.
+the decay is inside the sum (T17). These are matrix products of rows times e^{G_t - G_m} and columns times
+e^{G_m - G_j}, with G_m the sums up to a token m. Blocks of 16 rows meet the columns before them through the token
+before the block: no factor is above 1, and each is at least their product, so that none overflows, and none underflows
+where the decay does not, however strong the gates are.
+
+A block of inputs of 16 bits meets itself through that token too, though factors of its columns are above 1, as long as
+no feature fades by more than e^-60 over the block: products are TF32's, whose rounding is relative. Where one does, or
+fades at all beside float32 inputs, the block's halves meet through the token between them, then the halves of each
+half, down to pairs, and tokens themselves: five products, again without a factor above 1. Which way a block goes
+depends on its own gates alone.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -16,71 +21,96 @@ from ...launch.dots import dot
 from ...launch.runtime import exact_precision, operand_precision
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
-from ..decays import GateSums, decay_between, load_sums
+from ..decays import GateSums, decay_between, exponential, load_sums
 from ..triangular import inverse_64
 from ..wy import load_rows, store_row
 
+REACH: tl.constexpr = tl.constexpr(60.0)
+"""The largest logarithm of a factor of TF32's products, less than float32 holds: what it multiplies needs room."""
+
 
 @triton.jit
-def load_faded(
-    x,
+def meet_within(
+    q,
+    k,
+    write_key,
     sums,
     rests,
-    row,
-    valid,
-    edge,
-    edge_rest,
+    own,
+    left,
     column,
     inside,
     stride,
     H: tl.constexpr,
     K: tl.constexpr,
-    side: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):
-    """Rows of x times their decays up to an edge before (`side` 1) or after them (-1), float32."""
-    rows = load_rows(x, row, valid, stride, column, inside).to(tl.float32)
-    at, rest = load_sums(
-        sums, rests, row[:, None] * (H * K) + column[None, :], valid[:, None] & inside[None, :]
+    """What the 16 tokens from `own` on meet of each other, and what they and others need to meet.
+
+    That is, keys and queries scaled to the sums at some token, its sums and their rests [1, BK], and the block's own
+    write keys, sums and rests; then what keys and queries meet, [16, 16].
+    """
+    near, last = tl.arange(0, 16), left - 1
+    row = own + near
+    valid = row < left
+    queries = load_rows(q, row, valid, stride, column, inside).to(tl.float32)
+    keys = load_rows(k, row, valid, stride, column, inside).to(tl.float32)
+    writes = load_rows(write_key, row, valid, stride, column, inside).to(tl.float32)
+    at_rows = row[:, None] * (H * K) + column[None, :]
+    since, rest = load_sums(sums, rests, at_rows, valid[:, None] & inside[None, :])
+    at, at_rest = load_sums(sums, rests, (own - 1) * (H * K) + column[None, :], inside[None, :] & (own > 0))
+    end, end_rest = load_sums(
+        sums, rests, tl.minimum(own + 15, last) * (H * K) + column[None, :], inside[None, :]
     )
-    return rows * decay_between(side * at, side * rest, side * edge[None, :], side * edge_rest[None, :])
+    reach: tl.constexpr = 0.0 if PRECISION == "ieee" else REACH
+    strong = tl.max(tl.max((at - end) - (end_rest - at_rest), 1), 0) > reach
+    faded = decay_between(since, rest, at, at_rest)
+    apart = (at - since) - (rest - at_rest)
+    columns = tl.trans(writes * exponential(tl.minimum(apart, tl.where(strong, 0.0, reach))))
+    seen = (near[:, None] >= near[None, :]) & (strong == 0)
+    met_k = tl.where(seen, dot(keys * faded, columns, PRECISION), 0.0)
+    met_q = tl.where(seen, dot(queries * faded, columns, PRECISION), 0.0)
+    apart_by = near[:, None] ^ near[None, :]
+    for i in range(tl.where(strong, 5, 0)):
+        # Tokens t > j in different halves of 2 `half` tokens; last, of none, each token and itself.
+        half = 8 >> i
+        size = tl.maximum(2 * half, 1)
+        between = tl.minimum(own + (near & -size) + tl.maximum(half - 1, 0), last)
+        edge, edge_rest = load_sums(
+            sums, rests, between[:, None] * (H * K) + column[None, :], inside[None, :]
+        )
+        columns = tl.trans(writes * decay_between(edge, edge_rest, since, rest))
+        kept = decay_between(since, rest, edge, edge_rest)
+        seen = (near[:, None] >= near[None, :]) & (apart_by >= half) & (apart_by < size)
+        met_k += tl.where(seen, dot(keys * kept, columns, PRECISION), 0.0)
+        met_q += tl.where(seen, dot(queries * kept, columns, PRECISION), 0.0)
+    return keys * faded, queries * faded, at, at_rest, writes, since, rest, met_k, met_q
 
 
 @triton.jit
-def store_pairs(target, row, valid, H: tl.constexpr, C: tl.constexpr, across, within):
-    """16 rows [16, C] of a lower triangle: the columns before a block of 16, its own, and zeros."""
-    column = tl.arange(0, C)
-    own = tl.min(row, 0)
-    others = (column < own) | (column >= own + 16)
-    target += row[:, None] * (H * C)
-    tl.store(
-        target + column[None, :], across.to(target.dtype.element_ty), mask=valid[:, None] & others[None, :]
-    )
-    target += own + tl.arange(0, 16)[None, :]
-    tl.store(target, within.to(target.dtype.element_ty), mask=valid[:, None])
+def fade_columns(writes, since, rest, at, at_rest):
+    """Write keys as columns, scaled to the sums at a token after them."""
+    return tl.trans(writes * decay_between(at, at_rest, since, rest))
 
 
-@autotune(
-    configurations([{"BK": 64}], warps=(4,)) + configurations([{"BK": 32}], warps=(2,)) + unrolled(4, BK=32),
-    ["K", "C"],
-)
+# As `wy.solve_kernel`: one program per chunk and head loads every row once, and inverts what it has formed.
+@autotune(configurations([{"BK": 32}], warps=(1,), stages=(1,)) + unrolled(4, BK=32), ["K", "C"])
 @triton.jit
 def pair_kernel(
-    q, k, write_key, beta, sums, rests, system, overlap, bounds, first, owner, length, per_sequence,
+    q, k, write_key, beta, sums, rests, inverse, overlap, bounds, first, owner, length, per_sequence,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, PACKED: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(0) % H
     _, chunk, start, tokens = chunk_of(
         tl.program_id(0) // H, bounds, first, owner, length, per_sequence, C, PACKED
     )
-    left = tokens - chunk * C
-    own = tl.program_id(1) * 16
-    if own >= left:
+    left = tl.minimum(tokens - chunk * C, C)
+    if left <= 0:
         return
     near = tl.arange(0, 16)
-    row = own + near
-    before = tl.arange(0, C)
-    valid, earlier = row < left, before < own
+    row0, row1, row2, row3 = near, near + 16, near + 32, near + 48
+    in0, in1, in2, in3 = row0 < left, row1 < left, row2 < left, row3 < left
     stride = H // G * K
     token = (start + chunk * C).to(tl.int64) * H + head
     key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
@@ -90,99 +120,102 @@ def pair_kernel(
     sums += token * K
     if rests is not None:
         rests += token * K
-    across_k = tl.zeros([16, C], tl.float32)
-    across_q = tl.zeros([16, C], tl.float32)
-    within_k = tl.zeros([16, 16], tl.float32)
-    within_q = tl.zeros([16, 16], tl.float32)
+    zero = tl.zeros([16, 16], tl.float32)
+    a00, a10, a11, a20, a21, a22, a30, a31, a32, a33 = (
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+    )
+    p00, p10, p11, p20, p21, p22, p30, p31, p32, p33 = (
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+    )
     for i in range(tl.cdiv(K, BK)):
         column = i * BK + tl.arange(0, BK)
         inside = column < K
-        queries = load_rows(q, row, valid, stride, column, inside).to(tl.float32)
-        keys = load_rows(k, row, valid, stride, column, inside).to(tl.float32)
-        since, rest = load_sums(
-            sums, rests, row[:, None] * (H * K) + column[None, :], valid[:, None] & inside[None, :]
+        _k0, _q0, at, at_rest, x0, s0, r0, own_k, own_q = meet_within(
+            q, k, write_key, sums, rests, 0, left, column, inside, stride, H, K, PRECISION
         )
+        a00 += own_k
+        p00 += own_q
         if C > 16:
-            edge, edge_rest = load_sums(sums, rests, (own - 1) * (H * K) + column, inside & (own > 0))
-            others = load_faded(
-                write_key, sums, rests, before, earlier, edge, edge_rest, column, inside, stride, H, K, -1
+            k1, q1, at, at_rest, x1, s1, r1, own_k, own_q = meet_within(
+                q, k, write_key, sums, rests, 16, left, column, inside, stride, H, K, PRECISION
             )
-            entered = decay_between(since, rest, edge[None, :], edge_rest[None, :])
-            across_k += dot(keys * entered, tl.trans(others), PRECISION)
-            across_q += dot(queries * entered, tl.trans(others), PRECISION)
-        for j in range(tl.minimum(left - own, 16)):
-            at, at_rest = load_sums(sums, rests, (own + j) * (H * K) + column, inside)
-            written = tl.load(write_key + (own + j) * stride + column, mask=inside, other=0.0).to(tl.float32)
-            faded = written[None, :] * decay_between(since, rest, at[None, :], at_rest[None, :])
-            here = (near == j)[None, :]
-            within_k += tl.where(here, tl.sum(keys * faded, 1)[:, None], 0.0)
-            within_q += tl.where(here, tl.sum(queries * faded, 1)[:, None], 0.0)
-    rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)[:, None]
-    within_q = tl.where(near[:, None] >= near[None, :], within_q, 0.0)
-    store_pairs(system + token * C, row, valid, H, C, rate * across_k, rate * within_k)
-    store_pairs(overlap + token * C, row, valid, H, C, across_q, within_q)
-
-
-@autotune(configurations(warps=(1,)) + unrolled(4), ["C"])
-@triton.jit
-def invert_kernel(
-    system, inverse, bounds, first, owner, length, per_sequence,
-    H: tl.constexpr, C: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr, EXACT: tl.constexpr,
-):  # fmt: skip
-    head = tl.program_id(0) % H
-    _, chunk, start, tokens = chunk_of(
-        tl.program_id(0) // H, bounds, first, owner, length, per_sequence, C, PACKED
-    )
-    left = tl.minimum(tokens - chunk * C, C)
-    if left <= 0:
-        return
-    token = (start + chunk * C).to(tl.int64) * H + head
-    system += token * C
-    inverse += token * C
-    row0 = tl.arange(0, 16)
-    row1, row2, row3 = row0 + 16, row0 + 32, row0 + 48
-    a00 = load_block(system, row0, 0, left, H, C)
-    a10 = load_block(system, row1, 0, left, H, C)
-    a11 = load_block(system, row1, 16, left, H, C)
-    a20 = load_block(system, row2, 0, left, H, C)
-    a21 = load_block(system, row2, 16, left, H, C)
-    a22 = load_block(system, row2, 32, left, H, C)
-    a30 = load_block(system, row3, 0, left, H, C)
-    a31 = load_block(system, row3, 16, left, H, C)
-    a32 = load_block(system, row3, 32, left, H, C)
-    a33 = load_block(system, row3, 48, left, H, C)
+            a11 += own_k
+            p11 += own_q
+            y0 = fade_columns(x0, s0, r0, at, at_rest)
+            a10 += dot(k1, y0, PRECISION)
+            p10 += dot(q1, y0, PRECISION)
+        if C > 32:
+            k2, q2, at, at_rest, x2, s2, r2, own_k, own_q = meet_within(
+                q, k, write_key, sums, rests, 32, left, column, inside, stride, H, K, PRECISION
+            )
+            a22 += own_k
+            p22 += own_q
+            y0 = fade_columns(x0, s0, r0, at, at_rest)
+            a20 += dot(k2, y0, PRECISION)
+            p20 += dot(q2, y0, PRECISION)
+            y1 = fade_columns(x1, s1, r1, at, at_rest)
+            a21 += dot(k2, y1, PRECISION)
+            p21 += dot(q2, y1, PRECISION)
+            k3, q3, at, at_rest, _x3, _s3, _r3, own_k, own_q = meet_within(
+                q, k, write_key, sums, rests, 48, left, column, inside, stride, H, K, PRECISION
+            )
+            a33 += own_k
+            p33 += own_q
+            y0 = fade_columns(x0, s0, r0, at, at_rest)
+            a30 += dot(k3, y0, PRECISION)
+            p30 += dot(q3, y0, PRECISION)
+            y1 = fade_columns(x1, s1, r1, at, at_rest)
+            a31 += dot(k3, y1, PRECISION)
+            p31 += dot(q3, y1, PRECISION)
+            y2 = fade_columns(x2, s2, r2, at, at_rest)
+            a32 += dot(k3, y2, PRECISION)
+            p32 += dot(q3, y2, PRECISION)
+    overlap += token * C
+    store_row(overlap, row0, in0, H, C, p00, zero, zero, zero)
+    store_row(overlap, row1, in1, H, C, p10, p11, zero, zero)
+    store_row(overlap, row2, in2, H, C, p20, p21, p22, zero)
+    store_row(overlap, row3, in3, H, C, p30, p31, p32, p33)
+    b0 = tl.load(beta + token + row0 * H, mask=in0, other=0.0).to(tl.float32)[:, None]
+    b1 = tl.load(beta + token + row1 * H, mask=in1, other=0.0).to(tl.float32)[:, None]
+    b2 = tl.load(beta + token + row2 * H, mask=in2, other=0.0).to(tl.float32)[:, None]
+    b3 = tl.load(beta + token + row3 * H, mask=in3, other=0.0).to(tl.float32)[:, None]
     i00, i10, i11, i20, i21, i22, i30, i31, i32, i33 = inverse_64(
-        a00, a10, a11, a20, a21, a22, a30, a31, a32, a33, EXACT
-    )
-    zero = tl.zeros([16, 16], tl.float32)
-    store_row(inverse, row0, row0 < left, H, C, i00, zero, zero, zero)
-    store_row(inverse, row1, row1 < left, H, C, i10, i11, zero, zero)
-    store_row(inverse, row2, row2 < left, H, C, i20, i21, i22, zero)
-    store_row(inverse, row3, row3 < left, H, C, i30, i31, i32, i33)
-
-
-@triton.jit
-def load_block(system, row, at, left, H: tl.constexpr, C: tl.constexpr):
-    """A block of 16 rows and columns, zero beyond the chunk's tokens."""
-    column = at + tl.arange(0, 16)
-    return tl.load(
-        system + row[:, None] * (H * C) + column[None, :],
-        mask=(row < left)[:, None] & (column < left)[None, :],
-        other=0.0,
-    )
+        a00 * b0, a10 * b1, a11 * b1, a20 * b2, a21 * b2, a22 * b2, a30 * b3, a31 * b3, a32 * b3, a33 * b3, EXACT,
+    )  # fmt: skip
+    inverse += token * C
+    store_row(inverse, row0, in0, H, C, i00, zero, zero, zero)
+    store_row(inverse, row1, in1, H, C, i10, i11, zero, zero)
+    store_row(inverse, row2, in2, H, C, i20, i21, i22, zero)
+    store_row(inverse, row3, in3, H, C, i30, i31, i32, i33)
 
 
 def pair(
     q: Tensor, k: Tensor, write_key: Tensor, beta: Tensor, gates: GateSums, chunks: Chunks
 ) -> tuple[Tensor, Tensor]:
     """Rows of every chunk's (I + A)^-1 and of the read's overlaps tril(q k~), decays and all, [B, T, HV, C]."""
-    heads, key_dim = beta.shape[2], k.shape[3]
-    sizes = {"H": heads, "C": chunks.size, "PACKED": chunks.packed, "PRECISION": operand_precision(k.dtype)}
-    place = *chunks.pointers, chunks.length, chunks.per_sequence
-    rows = (*beta.shape, chunks.size)
-    system, overlap, inverse = k.new_empty(rows, dtype=torch.float32), k.new_empty(rows), k.new_empty(rows)
-    pair_kernel[(chunks.slots * heads, chunks.size // 16)](
-        q, k, write_key, beta, *gates, system, overlap, *place, G=heads // k.shape[2], K=key_dim, **sizes
-    )
-    invert_kernel[(chunks.slots * heads,)](system, inverse, *place, EXACT=exact_precision(k.dtype), **sizes)
+    heads = beta.shape[2]
+    inverse, overlap = (k.new_empty(*beta.shape, chunks.size) for _ in range(2))
+    pair_kernel[(chunks.slots * heads,)](
+        q, k, write_key, beta, *gates, inverse, overlap, *chunks.pointers, chunks.length, chunks.per_sequence,
+        H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, PACKED=chunks.packed,
+        PRECISION=operand_precision(k.dtype), EXACT=exact_precision(k.dtype),
+    )  # fmt: skip
     return inverse, overlap

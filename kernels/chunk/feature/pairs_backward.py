@@ -17,7 +17,6 @@ from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, load_sums
 from ..wy import load_rows, store_rows
-from .pairs import load_faded
 
 
 class PairGradients(NamedTuple):
@@ -36,6 +35,30 @@ class PairGradients(NamedTuple):
     write_key: Tensor
     gate: Tensor
     far: Tensor
+
+
+@triton.jit
+def load_faded(
+    x,
+    sums,
+    rests,
+    row,
+    valid,
+    edge,
+    edge_rest,
+    column,
+    inside,
+    stride,
+    H: tl.constexpr,
+    K: tl.constexpr,
+    side: tl.constexpr,
+):
+    """Rows of x times their decays up to an edge before (`side` 1) or after them (-1), float32."""
+    rows = load_rows(x, row, valid, stride, column, inside).to(tl.float32)
+    at, rest = load_sums(
+        sums, rests, row[:, None] * (H * K) + column[None, :], valid[:, None] & inside[None, :]
+    )
+    return rows * decay_between(side * at, side * rest, side * edge[None, :], side * edge_rest[None, :])
 
 
 @autotune(

@@ -121,19 +121,19 @@ FEATURE_FAULTS = {
     "queries meet the memory unfaded": (fold, "fold_kernel", "queries * entered", "queries * 1.0"),
     "keys meet the memory unfaded": (fold, "fold_kernel", "keys * entered", "keys * 1.0"),
     "what is written does not fade to the chunk's end": (fold, "fold_kernel", "writes * kept", "writes * 1.0"),
-    "rows of a block do not fade from its edge": (pairs, "pair_kernel", "keys * entered", "keys * 1.0"),
-    "nor do those of queries": (pairs, "pair_kernel", "queries * entered", "queries * 1.0"),
-    "other blocks do not fade to the edge": (pairs, "load_faded", "return rows * decay", "return rows + 0.0 * decay"),
+    "rows of a block do not fade from its edge": (pairs, "meet_within", "return keys * faded", "return keys * 1.0"),
+    "nor do those of queries": (pairs, "meet_within", "queries * faded, at, at_rest", "queries * 1.0, at, at_rest"),
+    "other blocks do not fade to the edge": (
+        pairs, "fade_columns", "writes * decay_between", "writes + 0.0 * decay_between",
+    ),
     "tokens of a block meet each other unfaded": (
-        pairs, "pair_kernel", "written[None, :] * decay_between", "written[None, :] + 0.0 * decay_between",
+        pairs, "meet_within", "writes * decay_between(edge", "writes + 0.0 * decay_between(edge",
     ),
     "the read leaves out the token's own write": (
-        pairs, "pair_kernel", "near[:, None] >= near[None, :], within_q", "near[:, None] > near[None, :], within_q",
+        pairs, "meet_within", "tl.where(strong, 5, 0)", "tl.where(strong, 4, 0)",
     ),
-    "the system has no beta": (pairs, "pair_kernel", "rate * across_k", "across_k"),
-    "a block of the system is another one": (
-        pairs, "invert_kernel", "a21 = load_block(system, row2, 16", "a21 = load_block(system, row2, 0",
-    ),
+    "the system has no beta": (pairs, "pair_kernel", "a10 * b1", "a10"),
+    "a block of the system is another one": (pairs, "pair_kernel", "a20 * b2, a21 * b2", "a20 * b2, a20 * b2"),
     "the memory does not fade over a chunk": (
         state, "memory_kernel", "fade(memory, down(total, FLIP), STATE_GATE)", "memory",
     ),
@@ -181,6 +181,19 @@ FEATURE_FAULTS = {
     ),
 }  # fmt: skip
 """Of gates per feature, in a chunk of three blocks."""
+
+PAIR_FAULTS = {
+    "rows of a block do not fade": ("weak", "dot(keys * faded, columns", "dot(keys * 1.0, columns"),
+    "nor do those of queries": ("weak", "dot(queries * faded, columns", "dot(queries * 1.0, columns"),
+    "columns of a block are not scaled": ("weak", "writes * exponential", "writes + 0.0 * exponential"),
+    "no factor is above 1": ("weak", "tl.where(strong, 0.0, reach)", "0.0"),
+    "strong gates are taken for weak ones": ("strong", "strong = tl.max", "strong = 0.0 * tl.max"),
+    "a block of strong gates is met twice": ("one feature's strong", "& (strong == 0)", "& (strong < 2)"),
+    "a half meets itself as another does": ("strong", "(apart_by >= half)", "(apart_by >= 0)"),
+    "two halves meet as a larger one does": ("strong", "(apart_by < size)", "(apart_by < 16)"),
+    "halves meet through another's token": ("strong", "(near & -size)", "(0 & -size)"),
+}
+"""Of `pairs.meet_within` beside inputs of 16 bits, with the gates that show them."""
 
 
 def break_kernel(
