@@ -46,9 +46,8 @@ class Proof:
     """One check of one claim.
 
     - `claim`: Theorem id, such as "T5".
-    - `method`: ``coq``: Coq's kernel. ``symbolic``: SymPy. ``exact``: rational instances. ``link``: the
-      proven formula against the function of osdn_theory. ``mutation``: a false variant, refuted by a
-      counterexample or by Coq.
+    - `method`: ``coq``: Coq's kernel. ``symbolic``: SymPy. ``exact``: rational instances. ``link``: the proven formula
+      against the function of osdn_theory. ``mutation``: a false variant, refuted by a counterexample or by Coq.
     - `statement`: What exactly is checked, in one line.
     - `check`: It may raise: ProverMissingError counts as not run, anything else as failed.
     - `name`: Where the proof is to be found: a Coq theorem, a law, a function.

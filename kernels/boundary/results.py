@@ -55,8 +55,7 @@ class ScanPaths(NamedTuple):
 class Trajectory(NamedTuple):
     """What each token met in the run that made the output; detached from autograd.
 
-    - `preconditioner` [B, T, H, K] float32: d_t that token t was written with, as the kernel itself
-      computed it.
+    - `preconditioner` [B, T, H, K] float32: d_t that token t was written with, as the kernel itself computed it.
     - `alignment` [B, T, H] float32: a_t = <d_t, k_t * k_t>, of that d_t.
     - `residual_ratio` [B, T, HV] float32: (1 - beta_t a_t)^2, the token loss after the write over the one
       before it (T3).

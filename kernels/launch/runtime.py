@@ -41,8 +41,7 @@ def operand_precision(dtype: torch.dtype) -> str:
 def exact_precision(dtype: torch.dtype) -> str:
     """Precision of products that must be good to float32: three TF32 products are, where operands have 16 bits.
 
-    The square of a float16 or bfloat16 key has at most 22 significant bits, so that its two TF32 parts hold it
-    exactly.
+    The square of a float16 or bfloat16 key has at most 22 significant bits, so that its two TF32 parts hold it exactly.
     """
     return "tf32x3" if dtype in (torch.float16, torch.bfloat16) else "ieee"
 

@@ -201,8 +201,7 @@ def decode_step_(
     - `beta_aware`: Whether the feedback is beta_t (1 - beta_t a_t); by default with a state gate alone, as in the
       operators.
     - `state`: state [B, HV, K, V], float32 or bfloat16, and preconditioner [B, H, K] float32, contiguous; a bfloat16
-      memory is rounded after every token, and all arithmetic is float32. With `state_indices` a pool [S, ...]
-      instead.
+      memory is rounded after every token, and all arithmetic is float32. With `state_indices` a pool [S, ...] instead.
     - `anchor`, [B, H, K] float32, float or None: c of the forgetting; None is 0.
     - `out`, [B, T, HV, V], v's dtype, contiguous: Where to put the output.
     - `state_indices`, [B] or [B, T + 1] int32 or int64, contiguous: The row of the pool that each sequence has; below
@@ -211,9 +210,8 @@ def decode_step_(
       and the next one starts from the last that was accepted. No row may belong to two sequences.
     - `num_tokens`, [1] int32 or int64: With `state_indices`: how many of the B sequences are there (all, if it is
       more); the others are as those without a row.
-    - `seed`, [1] int64: For a bfloat16 memory: round it up or down at random, in expectation to what it is; token t
-      of the call takes ``seed + t``. The same seed gives the same bits; one for every step is the caller's to count
-      on.
+    - `seed`, [1] int64: For a bfloat16 memory: round it up or down at random, in expectation to what it is; token t of
+      the call takes ``seed + t``. The same seed gives the same bits; one for every step is the caller's to count on.
 
     Raises ValueError, TypeError: an argument is wrong, or requires a gradient while gradients are enabled. Values are
     not read: g > 0 or a d outside its box go unseen.

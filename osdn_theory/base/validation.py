@@ -11,8 +11,7 @@ Array = npt.NDArray[np.float64]
 def as_float64(name: str, value: Any, *, min_ndim: int = 0, check_finite: bool = True) -> Array:
     """`value` as a float64 array, or an error that names the argument.
 
-    Arrays of bfloat16 and float8, and tensors of PyTorch in any float format and on any device, are converted
-    exactly.
+    Arrays of bfloat16 and float8, and tensors of PyTorch in any float format and on any device, are converted exactly.
 
     Raises TypeError: if `value` is not real-valued numeric data.
     Raises ValueError: if it has fewer than `min_ndim` axes, or holds NaN or infinity and `check_finite` is set.

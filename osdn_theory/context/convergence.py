@@ -40,9 +40,8 @@ class ConvergenceData:
 
     - `log_suboptimality`, mapping from rule to (J+1,): log(F(S_j) - F*), minus infinity where the minimum
       is reached exactly.
-    - `bounds`, mapping from name to (J+1,): The right sides, in the same units: ``"full"`` and, where G is
-      exactly diagonal, ``"diagonal"`` against right-Newton (T10); ``"diagonal_agnostic"`` against the best
-      fixed diagonal.
+    - `bounds`, mapping from name to (J+1,): The right sides, in the same units: ``"full"`` and, where G is exactly
+      diagonal, ``"diagonal"`` against right-Newton (T10); ``"diagonal_agnostic"`` against the best fixed diagonal.
     - `vacuous_until`: The first step at which :attr:`log_bound` lies below its starting value; None if it
       is not reached.
     - `vacuous_sum`, mapping from rule to float: C = L^2 |P_1 - P*|^2, for the bounds against right-Newton:
@@ -161,8 +160,7 @@ def context_convergence(
 
     - `keys` (T, K), `values` (T, V)
     - `steps`: int >= 0
-    - `rules`, names among "gradient", "best_fixed_diagonal", "diagonal", "full", "newton": In the order of the
-      curves.
+    - `rules`, names among "gradient", "best_fixed_diagonal", "diagonal", "full", "newton": In the order of the curves.
     - `eta`: Step of both OSDN rules; default 1/(2 L^2).
     - `start`, "inverse_smoothness" or "zero": P_1 of both OSDN rules. From I/L the first step is the gradient step,
       and :math:`C = \sum_i (L/\lambda_i - 1)^2`; from zero the first step stands still, and

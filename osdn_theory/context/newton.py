@@ -46,8 +46,7 @@ class ContextTrajectory:
     - `preconditioners` (..., J+1, K) or (..., J+1, K, K): P_j, as a diagonal or in full.
     - `ratios` (..., J): rho_j = (F(S_{j+1}) - F*) / (F(S_j) - F*). NaN once F(S_j) = F* exactly; zero where
       the square underflows, which `log_suboptimality` does not.
-    - `log_suboptimality` (..., J+1): Natural logarithm of F(S_j) - F*; -inf once the minimum is reached
-      exactly.
+    - `log_suboptimality` (..., J+1): Natural logarithm of F(S_j) - F*; -inf once the minimum is reached exactly.
     - `initial_suboptimality` (...): F(S_1) - F*.
     - `minimizer` (..., V, K): S*, of least norm.
     - `gram`, `newton` (..., K, K): G and the right-Newton comparator P* = G^+.

@@ -28,8 +28,7 @@ class Comparison:
     - `tokens` (P,) int: Numbers of tokens read, from 1.
     - `error` (B, H, P): ||kernel - exact|| / ||exact|| per token; absolute where the exact value vanishes,
       infinite for NaN.
-    - `bound` (B, H, P) or None: What rounding explains, on the same scale. None: nothing is claimed, see
-      `basis`.
+    - `bound` (B, H, P) or None: What rounding explains, on the same scale. None: nothing is claimed, see `basis`.
     - `excess` (B, H, P) or None: Largest entry of |kernel - exact| / its own bound; beyond 1 rounding does
       not explain it.
     - `ulps`, mapping from label to count: Entries by their error in ulps of `dtype`.

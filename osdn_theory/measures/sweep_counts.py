@@ -25,8 +25,7 @@ class SweepCount:
 
     - `keys`, `forgetting`, `box`: See `KEYS` and `FORGETTING`; the box is that of one of the `SETTINGS`.
     - `clipped`: Fraction of (token, feature) pairs that end on a face of the box.
-    - `sweeps`: Until no iterate is further than the tolerance from the scan's; None if that took more than were
-      tried.
+    - `sweeps`: Until no iterate is further than the tolerance from the scan's; None if that took more than were tried.
     """
 
     keys: str

@@ -51,8 +51,7 @@ def convergence_rates(
     - `floor`, float < 0: Lowest value drawn. Default: where the lowest curve ends that does not reach the minimum
       exactly, -40 at most.
 
-    Raises ValueError: if there is no curve, `floor` is not negative, or several data differ in rules or
-    steps.
+    Raises ValueError: if there is no curve, `floor` is not negative, or several data differ in rules or steps.
     """
     fig, (ax,) = new_figure(width=7.2, height=4.8)
     draw_rates(ax, data if isinstance(data, Sequence) else [data], labels or {}, floor)

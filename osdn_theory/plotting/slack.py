@@ -31,8 +31,7 @@ def regret(
     for T8 and T14; with β-aware feedback :math:`\beta_i a_i` takes the place of :math:`a_i` (T7).
 
     - `trajectory`: With at least one token.
-    - `bound`, float or (T,) array: Right side of the theorem: one number for the whole stream, or one for every
-      prefix.
+    - `bound`, float or (T,) array: Right side of the theorem: one number for the whole stream, or one for every prefix.
     - `theorem`: "T5", "T8" or "T14"
     - `index`: Which entry of the leading axes; may be left out if there is only one.
 

@@ -48,8 +48,7 @@ def features(stream: Stream, rule: CalibrationRule) -> tuple[Array, Array]:
     Returns:
 
     - `feature` (..., T, K) float64: :math:`x_t = k_t \odot k_t`, times :math:`\beta_t` if ``rule.beta_aware``.
-    - `weight` (..., T) float64: :math:`w_t`: 1, or :math:`1/(\|k_t\|^2 + \varepsilon)` if
-      ``rule.normalize_feedback``.
+    - `weight` (..., T) float64: :math:`w_t`: 1, or :math:`1/(\|k_t\|^2 + \varepsilon)` if ``rule.normalize_feedback``.
     """
     return feature_and_weight(stream.keys, np.asarray(stream.beta), rule)
 

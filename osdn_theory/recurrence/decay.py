@@ -17,10 +17,9 @@ from osdn_theory.base.validation import Array
 class Faded:
     """Chunks of C tokens (padded to P) as their entering states and their own writes are seen.
 
-    `reads` (G, N, 2P, K): rows that read the entering state, keys then queries.
-    `coupling` (G, N, 2P, P): row i against write key j, for j <= i; other entries are arbitrary.
-    `writes` (G, N, P, K): write keys as the state handed on holds them.
-    `keep` (G, N, 1, K) or (G, N, 1, 1): factor of the entering state.
+    `reads` (G, N, 2P, K): rows that read the entering state, keys then queries. `coupling` (G, N, 2P, P): row i against
+    write key j, for j <= i; other entries are arbitrary. `writes` (G, N, P, K): write keys as the state handed on holds
+    them. `keep` (G, N, 1, K) or (G, N, 1, 1): factor of the entering state.
     """
 
     reads: Array

@@ -40,8 +40,7 @@ _CHUNK = 64
 class GainDrivenScan:
     """A calibrate scan as gains drive it: one rule and one stream, resolved to plain arrays.
 
-    - `features` (..., T, K): x_t: squared keys, or beta times them with beta-aware feedback; of either sign if beta
-      is.
+    - `features` (..., T, K): x_t: squared keys, or beta times them with beta-aware feedback; of either sign if beta is.
     - `rates` (..., T): r_t = eta w_t >= 0.
     - `gamma` (..., T): Forgetting, in (0, 1].
     - `initial`, `anchor`, `lower`, `upper` (..., K): d_1, c and the box.

@@ -34,8 +34,7 @@ class Trajectory:
     """A stream under a recurrence, token by token, float64.
 
     - `rule`: None where d does not follow the calibrate step (Preconditioned DeltaNet).
-    - `recurrence`: ``"delta_net"``, ``"osdn"``, ``"gated_delta_net"``, ``"kda"`` or
-      ``"preconditioned_delta_net"``.
+    - `recurrence`: ``"delta_net"``, ``"osdn"``, ``"gated_delta_net"``, ``"kda"`` or ``"preconditioned_delta_net"``.
     - `outputs` (..., T, V): o_t = scale * S_t q_t, read after the write.
     - `preconditioner` (..., T, K): d_t used to write token t, before that token's calibration.
     - `alignment` (..., T): a_t = <d_t, k_t^2>.

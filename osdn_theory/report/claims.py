@@ -13,8 +13,7 @@ class PaperClaim:
 
     - `theorems`: Ids of the theorems that bear on it; empty where nothing here does.
     - `streams`: The streams on which they must be seen to hold; empty: any.
-    - `kernel`: Whether it is also about what a kernel computes: then its errors are held to the rounding bound of
-      T18.
+    - `kernel`: Whether it is also about what a kernel computes: then its errors are held to the rounding bound of T18.
     - `measures`: What the in-context recall experiment measures that bears on it, at a far smaller scale; empty:
       nothing.
     """

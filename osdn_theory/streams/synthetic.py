@@ -153,10 +153,9 @@ def ill_conditioned(
 ) -> Stream:
     """Keys whose Gram matrix has eigenvalues geometric from `smallest` up: T1, T9, T10.
 
-    They end at `smallest * condition`, with a random orthogonal eigenbasis. ``"expected"`` gives E[G]
-    that spectrum with independent gaussian tokens; ``"sample"`` gives it to G itself up to the rounding
-    of the keys to multiples of 2^-grid_bits, and needs T >= K. The keys are not unit and no comparator
-    interpolates.
+    They end at `smallest * condition`, with a random orthogonal eigenbasis. ``"expected"`` gives E[G] that spectrum
+    with independent gaussian tokens; ``"sample"`` gives it to G itself up to the rounding of the keys to multiples of
+    2^-grid_bits, and needs T >= K. The keys are not unit and no comparator interpolates.
     """
     draw = _Draw(rng, **shared)
     lead, length, key_dim = draw.lead, draw.length, draw.key_dim

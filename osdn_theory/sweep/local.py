@@ -22,8 +22,7 @@ def local_rows(cells: Sequence[Cell], work: Work, jobs: int) -> Rows:
 
     A worker that is killed takes its pool along; another pool goes on with what is left.
 
-    Raises WorkersLostError: if pools keep dying without finishing a cell: a cell that needs more memory than there
-    is.
+    Raises WorkersLostError: if pools keep dying without finishing a cell: a cell that needs more memory than there is.
     """
     if jobs == 1:
         yield from (work(cell) for cell in cells)

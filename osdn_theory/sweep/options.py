@@ -21,8 +21,7 @@ def grid_of(options: Given, file: Path | None = None) -> Grid:
       "seed" -> the first of them.
     - `file`: TOML with the same names: ``key_dim = [16, 64]``, ``box = ["bounded", [0, 1e9]]``, ``seeds = 5``.
 
-    Raises ValueError: for what is not a number, an unknown key, a file that is not TOML, or a grid that `Grid`
-    refuses.
+    Raises ValueError: for what is not a number, an unknown key, a file that is not TOML, or a grid that `Grid` refuses.
     Raises OSError: if the file cannot be read.
     """
     given = {**(_read(file) if file is not None else {})}

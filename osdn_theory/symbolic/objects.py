@@ -1,8 +1,7 @@
 r"""The objective, its derivatives and the steps, each from its definition.
 
-Arguments are matrix symbols or expressions of matching shapes, vectors as columns; scalars are SymPy scalars.
-What is a derivative is computed by differentiating; the variable of differentiation is called ``_X`` and appears in
-no result.
+Arguments are matrix symbols or expressions of matching shapes, vectors as columns; scalars are SymPy scalars. What is a
+derivative is computed by differentiating; the variable of differentiation is called ``_X`` and appears in no result.
 """
 
 from typing import Any

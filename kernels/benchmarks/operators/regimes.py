@@ -17,8 +17,7 @@ HEAVY, LIGHT = 0.9, 0.1
 class Regime:
     """The rule, whether d forgets (towards d_1 if `anchored`, else 0), and what its stream looks like.
 
-    - `first`, `second`, pair of float: Between which d_1 of the first and of the second half of the features is
-      drawn.
+    - `first`, `second`, pair of float: Between which d_1 of the first and of the second half of the features is drawn.
     - `mixed`: Whether the first half of a key weighs much or little, at random (`HEAVY`, `LIGHT`), rather than all
       keys having norm 1.
     """

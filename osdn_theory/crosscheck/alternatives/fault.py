@@ -192,8 +192,7 @@ class Alternative:
       the first token. "" has no label.
     - `recurrences`: Where it makes sense.
     - `needs`: Arguments of the kernel without which it does not.
-    - `approximate`: Whether a replay in float64 follows a kernel only nearly, because it rounds to few bits on the
-      way.
+    - `approximate`: Whether a replay in float64 follows a kernel only nearly, because it rounds to few bits on the way.
     """
 
     key: str

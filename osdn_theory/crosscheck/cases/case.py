@@ -64,8 +64,7 @@ class Case:
     - `stream`: Queries, keys, values and beta that `dtype` holds.
     - `rule`: That of DeltaNet where the kernel does not calibrate.
     - `initial_state` (B, H, V, K)
-    - `initial_preconditioner` (B, H, K): d_1; of Preconditioned DeltaNet A_0, the Gram diagonal that it
-      starts from.
+    - `initial_preconditioner` (B, H, K): d_1; of Preconditioned DeltaNet A_0, the Gram diagonal that it starts from.
     - `anchor` (B, H, K)
     - `log_gate`, `log_state_gate` (B, H, T) or None: What the kernel is given as g or g_d: float32 values
       whose exponentials are the gates of the stream. The state gate of KDA is (B, H, T, K).

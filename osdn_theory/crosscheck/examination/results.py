@@ -103,8 +103,7 @@ class Examination:
 
     - `statement`: What the kernel is taken to compute, and how it is called.
     - `streams`: On streams that the theorems speak of.
-    - `power`: For every known fault how far it would have stood out, and where; None where no exercise was
-      put.
+    - `power`: For every known fault how far it would have stood out, and where; None where no exercise was put.
     - `explanations`: Faults that explain what is off; none if nothing is.
     - `backward`: Gradients, where they were compared.
     - `unmet`: Requirements that are not met, in words.

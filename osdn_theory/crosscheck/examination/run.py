@@ -65,8 +65,7 @@ def examine(
       their rules.
     - `progress`: Called with (what, done, total).
 
-    Raises KernelError: a kernel that raises, or returns something else than finite tensors of the right
-    shapes.
+    Raises KernelError: a kernel that raises, or returns something else than finite tensors of the right shapes.
     Raises TypeError, ValueError: a kernel that cannot be resolved, or an unknown exercise.
     """
     place = default_device() if device is None else device

@@ -30,8 +30,7 @@ from osdn_theory.streams.stream import Stream
 def audit_run(path: str | PathLike[str], *, model: KernelModel | None = None) -> CrossCheck:
     """Cross-check a saved call that is alone in its file, and not packed.
 
-    Raises FileNotFoundError, ValueError: as `audit_runs`; or if the file holds several calls or packed
-    sequences.
+    Raises FileNotFoundError, ValueError: as `audit_runs`; or if the file holds several calls or packed sequences.
     """
     pieces = list(_pieces(Path(path)))
     single = len(pieces) == 1 and pieces[0].call.cu_seqlens is None

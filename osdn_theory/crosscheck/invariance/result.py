@@ -43,8 +43,7 @@ class Difference:
     - `how`: What was done differently.
     - `quantity`: ``"o"``, ``"final state"``, ``"d"``, ``"d handed on"``, ``"a"`` or ``"grad k"`` and so on.
     - `size`: Euclidean norm of the difference at this place; infinite where one side alone is NaN.
-    - `excess`: Largest entry or norm over what both sides' rounding bounds allow together; beyond 1 it is
-      no rounding.
+    - `excess`: Largest entry or norm over what both sides' rounding bounds allow together; beyond 1 it is no rounding.
     - `batch`, `head`, `token`: The token counted from 1; what is handed on has the number of the last one.
     """
 

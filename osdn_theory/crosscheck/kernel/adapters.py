@@ -39,8 +39,7 @@ class Adapter:
       The final state is a tensor [B, H, K, V], or has the fields ``state`` and ``preconditioner``; the
       trajectory has ``preconditioner`` [B, T, H, K] and ``alignment`` [B, T, H]. A kernel of the
       preconditioner alone returns (d [B, T, H, K], the d handed on [B, H, K]).
-    - `order`: The order of operations, which its rounding bound depends on; unknown is held to the wider of
-      both.
+    - `order`: The order of operations, which its rounding bound depends on; unknown is held to the wider of both.
     - `parameters`: Out of `ARGUMENTS`: what it takes.
     - `defaults`: What it does when left alone.
     - `names`: Its own names of arguments in `parameters`, where they differ.
@@ -164,12 +163,11 @@ class Adapter:
 def adapt(kernel: Callable[..., Any] | Adapter, name: str = "", **options: Any) -> Adapter:
     """The adapter of a callable, from its signature alone, in the field's names (`signature.names.SYNONYMS`).
 
-    Without `v` among its arguments it is the preconditioner alone; with `eta` it is OSDN, and with `g_d` as well
-    OS-KDA or OS-GDN; with `g_atk` and `beta_atk`
-    Preconditioned DeltaNet; with `g` KDA if "kda" or "kimi" is in its name and Gated DeltaNet otherwise; without,
-    DeltaNet. With ``**kwargs`` and no `k`, OSDN with every argument. Its order is the one that it declares; else chunk
-    if "chunk" is in its name, recurrent if "recurren", "naive" or "reference" is, else unknown. Without a `scale` its
-    factor of the read is taken to be 1. What a signature does not say,
+    Without `v` among its arguments it is the preconditioner alone; with `eta` it is OSDN, and with `g_d` as well OS-KDA
+    or OS-GDN; with `g_atk` and `beta_atk` Preconditioned DeltaNet; with `g` KDA if "kda" or "kimi" is in its name and
+    Gated DeltaNet otherwise; without, DeltaNet. With ``**kwargs`` and no `k`, OSDN with every argument. Its order is
+    the one that it declares; else chunk if "chunk" is in its name, recurrent if "recurren", "naive" or "reference" is,
+    else unknown. Without a `scale` its factor of the read is taken to be 1. What a signature does not say,
     `osdn_theory.crosscheck.kernel.signature.recognition.recognise` finds by calling the kernel. `recurrence`, `layout`,
     `state_layout`, `fixed_scale` and `gate_form` state it (see `CHOICES`); other `options` are passed in every call. An
     Adapter passes through, with all of these added.

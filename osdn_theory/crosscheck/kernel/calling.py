@@ -150,8 +150,7 @@ def call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the call") 
 
     The preconditioner alone returns (d, the d handed on).
 
-    Raises KernelError: if the kernel raises, or returns something else than tensors where they are
-    expected.
+    Raises KernelError: if the kernel raises, or returns something else than tensors where they are expected.
     """
     return canonical(adapter, own_call(adapter, given, what=what))
 
