@@ -133,6 +133,7 @@ def chunk_osgdn(call: Arguments) -> Results:
     return _solve_chunks(call)
 
 
+@declare(CHUNK)
 @takes(check_gated_call, replace(CHUNK_KERNELS, per_feature=True))
 def chunk_oskda(call: Arguments) -> Results:
     """OS-KDA, Kimi Delta Attention with an online preconditioner, over whole sequences, in chunks (T11, T12, T17).

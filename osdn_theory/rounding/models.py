@@ -31,7 +31,7 @@ class KernelModel:
     - `accumulation`: Unit roundoff of sums inside matrix products.
     - `exact_product`: Relative error of a product inside the "exact" matrix products (calibration, inverse).
     - `formed_product`: The same where the d_t of a chunk's own tokens are formed from its gains, to scale their keys
-      and be gone; None: `exact_product` (chunk order).
+      and be gone, and where rows that feature gates have scaled meet each other; None: `exact_product` (chunk order).
     - `chopped`: Whether conversions to `storage`, `outputs` and `memory` drop bits rather than round to nearest.
     - `fused`: Whether a matrix product may be accumulated on top of what it is added to, term by term.
     - `substitution`: Chunk order: whether triangular systems are solved by substitution, apart for the right sides
@@ -51,6 +51,9 @@ class KernelModel:
     - `wide_gates`: Where the memory fades: whether sums of its log gates go without rounding up to that of their
       differences, and weak gates are applied by what they take away. Otherwise every sum is rounded, and e^g is a
       factor.
+    - `feature_sums`: Chunk order, where every key feature has a gate: relative error of the sums of log gates whose
+      differences are decays, in a kernel that folds these into rows and blocks of 16 tokens (`memory.features`); None:
+      no such one.
     """
 
     name: str
@@ -75,6 +78,7 @@ class KernelModel:
     ordered: bool = False
     ordered_gram: int = 0
     wide_gates: bool = False
+    feature_sums: float | None = None
 
     def __post_init__(self) -> None:
         narrow = self.storage != FLOAT32 or self.operands != FLOAT32
@@ -103,6 +107,10 @@ class KernelModel:
         """How keys times transposed write keys round."""
         return self.products._replace(ordered=self.ordered and key_dim <= self.ordered_gram)
 
+    def faded_products(self, key_dim: int) -> Products:
+        """How the same rounds of rows and columns that feature gates have scaled."""
+        return self.gram_products(key_dim)._replace(product=self.formation)
+
     @property
     def exact_products(self) -> Products:
         """How the products of calibration and of the inverse round."""
@@ -124,6 +132,11 @@ class KernelModel:
         return 2.0 if self.either_way or self.chopped else 1.0
 
     @property
+    def converted(self) -> float:
+        """Relative error of a conversion to `storage`."""
+        return 0.0 if self.storage == FLOAT32 else self.rounding_factor * self.storage.unit_roundoff
+
+    @property
     def rounding_factor(self) -> float:
         """Error of a conversion to `storage`, in units of half a spacing."""
         return 2.0 if self.chopped else 1.0
@@ -140,6 +153,9 @@ TF32_UNIT = 2.0**-9 + 2.0**-20
 
 LARGEST_SWEPT_STEP = 1 / 16
 """Steps eta up to which `osdn_kernels.chunk_osdn` goes by sweeps."""
+
+FEATURE_RESTS = 2.0**-46
+"""Of sums of log gates that carry along, in float32, what float32 loses of them."""
 
 RECURRENT_FP32 = KernelModel("recurrent, float32", "recurrent", compensated=True, wide_gates=True)
 """`osdn_kernels.fused_recurrent_osdn`, `fused_recurrent_osgdn` and `fused_recurrent_oskda` on float32 inputs."""
@@ -170,9 +186,14 @@ _OURS: dict[str, Any] = {
 """What the chunk kernels of this project have in common."""
 
 CHUNK_FP32 = replace(
-    CHUNK_ANY_ORDER, name="chunk, float32 in order", **_OURS, ordered=True, ordered_gram=sys.maxsize
+    CHUNK_ANY_ORDER,
+    name="chunk, float32 in order",
+    **_OURS,
+    feature_sums=FEATURE_RESTS,
+    ordered=True,
+    ordered_gram=sys.maxsize,
 )
-"""`osdn_kernels.chunk_osdn` and `chunk_osgdn` on float32 inputs with full float32 products.
+"""`osdn_kernels.chunk_osdn`, `chunk_osgdn` and `chunk_oskda` on float32 inputs with full float32 products.
 
 Triton turns such products into fused multiply-adds, one thread per entry, from the first term to the last.
 """
@@ -184,6 +205,7 @@ CHUNK_TF32 = replace(
     accumulation=TENSOR_CORE_UNIT,
     formed_product=TF32_UNIT,
     **_OURS,
+    feature_sums=FEATURE_RESTS,
 )
 """The same where ``torch.set_float32_matmul_precision`` allows TF32."""
 
@@ -198,13 +220,14 @@ CHUNK_BF16 = KernelModel(
     exact_product=TF32X3_UNIT,
     formed_product=TF32_UNIT,
     **_OURS,
+    feature_sums=FLOAT32.unit_roundoff,
 )
-"""`osdn_kernels.chunk_osdn` and `chunk_osgdn` on bfloat16 inputs."""
+"""`osdn_kernels.chunk_osdn`, `chunk_osgdn` and `chunk_oskda` on bfloat16 inputs."""
 
 CHUNK_FP16 = replace(
     CHUNK_BF16, name="chunk, float16", inputs=FLOAT16, storage=FLOAT16, operands=FLOAT16, outputs=FLOAT16
 )
-"""`osdn_kernels.chunk_osdn` and `chunk_osgdn` on float16 inputs."""
+"""`osdn_kernels.chunk_osdn`, `chunk_osgdn` and `chunk_oskda` on float16 inputs."""
 
 D_IN_BF16 = replace(RECURRENT_PLAIN, name="recurrent, float32, d stored in bfloat16", preconditioner=BFLOAT16)
 """A faulty kernel: it quantises the very thing that it learns."""

@@ -96,7 +96,7 @@ def run_kernel(bounds: ErrorBounds) -> Any:
     """The project's kernel of `bounds.model` on the inputs of `bounds`, in the interpreter."""
     os.environ.setdefault("TRITON_INTERPRET", "1")
     import torch
-    from osdn_kernels import chunk_osdn, chunk_osgdn, osdn_preconditioner
+    from osdn_kernels import chunk_osdn, chunk_osgdn, chunk_oskda, osdn_preconditioner
     from osdn_kernels.boundary.gated import feedback_terms
     from osdn_kernels.boundary.rule import Rule
     from osdn_kernels.launch.recurrence import Inputs
@@ -142,7 +142,8 @@ def run_kernel(bounds: ErrorBounds) -> Any:
             o, final, trajectory = chunk_osdn(q, k, v, beta, **given)
         else:
             given["g_d"] = given.pop("g")
-            o, final, trajectory = chunk_osgdn(q, k, v, fading, beta, **given)
+            operator = chunk_oskda if fading.dim() == q.dim() else chunk_osgdn
+            o, final, trajectory = operator(q, k, v, fading, beta, **given)
         path, last, memory = trajectory.preconditioner, final.preconditioner, final.state
         if fading is None and not rule.beta_aware:
             path = osdn_preconditioner(k, **options)[0]

@@ -36,6 +36,7 @@ RELATIVE_ALLOWANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 _STEPS: dict[str, Any] = {
     **dict.fromkeys(("residuals", "compensated", "wide_steps", "wide_gates"), False),
     "swept": 0.0,
+    "feature_sums": None,
 }
 
 _CHUNK = {
@@ -132,9 +133,9 @@ def limits(
 
 def is_proved(case: Case, models: Sequence[KernelModel]) -> bool:
     """Whether T18 speaks of the case: not where keys are normalised, d follows their Gram diagonal, or several features
-    have a gate each in chunks."""
-    by_token = all(model.order == "recurrent" for model in models)
-    return case.key_norm is None and case.gram_weight is None and (by_token or not case.gates_features)
+    have a gate each in chunks whose products nothing is known of."""
+    known = all(model.order == "recurrent" or model.feature_sums is not None for model in models)
+    return case.key_norm is None and case.gram_weight is None and (known or not case.gates_features)
 
 
 def _widest(found: Sequence[Limit | None]) -> Limit | None:

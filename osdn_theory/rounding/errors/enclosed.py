@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -107,6 +108,11 @@ class Enclosed:
             return self
         return replace(self, error=self.error + factor * rounding(self.computed, fmt))
 
+    def at(self, place: Any) -> Enclosed:
+        """The part at an index."""
+        whole = self._filled()
+        return Enclosed(whole.value[place], *(np.asarray(x)[place] for x in (whole.slack, whole.error)))
+
     def masked(self, kept: Array) -> Enclosed:
         """Entries set to zero where `kept` is False."""
         return Enclosed(self.value * kept, self.slack * kept, self.error * kept)
@@ -137,13 +143,14 @@ def sum_of_products(
     What is then added up is one product of the factors side by side, term by term or product by product.
     """
     if fused:
-        left = _joined([pair[0] for pair in pairs], axis=-1)
-        right = _joined([pair[1] for pair in pairs], axis=-2)
+        left = joined([pair[0] for pair in pairs], axis=-1)
+        right = joined([pair[1] for pair in pairs], axis=-2)
         return left.times(right, sum(np.asarray(n) for n in terms), products)
     formed = [left.times(right, n, products) for (left, right), n in zip(pairs, terms, strict=True)]
     return reduce(Enclosed.plus, formed)
 
 
-def _joined(matrices: Sequence[Enclosed], axis: int) -> Enclosed:
+def joined(matrices: Sequence[Enclosed], axis: int) -> Enclosed:
+    """Matrices side by side."""
     parts = [(m.value, m.slack, m.error) for m in (x._filled() for x in matrices)]
     return Enclosed(*(np.concatenate(part, axis=axis) for part in zip(*parts, strict=True)))

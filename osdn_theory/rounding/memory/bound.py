@@ -195,22 +195,21 @@ def _summed_error(setup: Setup, walk: _Walk, entry: ErrorSet, memory: Array, key
     model, chunk, fading = setup.model, walk.solve.chunk, walk.solve.fading
     terms = chunk.stop - chunk.start
     writes = _write_keys(setup, chunk, key_error)
-    keys, products = writes.transposed, model.products
+    products = model.products
 
     def summed(start: Enclosed, values: Enclosed) -> Enclosed:
-        if fading is not None:
-            start, values = fading.handed_on(start), walk.solve.stored(values.faded(fading.rest))
-        return start.plus_product(keys, values, terms, products, fused=model.fused)
+        keys, values = fading.ended(writes, values)
+        kept = fading.handed_on(start)
+        return kept.plus_product(keys.transposed, values, terms, products, fused=model.fused)
 
     widened = summed(Enclosed(memory, entry.rows()[:, :, None]), walk.values())
     # Half a spacing is not linear, see `Solve`.
     by_entry = 2 * summed(Enclosed(memory), Enclosed(walk.exact)).error
     each = linear_error(terms, products) + UNIT
-    missed = np.sum(np.linalg.norm(writes.magnitude, axis=-1) * (walk.slack + walk.lost), -1)
-    of_both: Array | float = each
-    if fading is not None:
-        of_both = each + (1 + each) * (fading.linear + walk.solve.converted * (1 + fading.linear))
-    by_norm = np.linalg.norm(by_entry, axis=(1, 2)) + of_both * (entry.radius() + missed)
+    off = walk.slack + walk.lost
+    missed = np.sum(np.linalg.norm(writes.magnitude, axis=-1) * off, -1)
+    lost = each * (entry.radius() + missed) + (1 + each) * fading.lost_handing(writes, entry.radius(), off)
+    by_norm = np.linalg.norm(by_entry, axis=(1, 2)) + lost
     result: Array = np.minimum(np.linalg.norm(widened.error, axis=(1, 2)), by_norm)
     return result
 
@@ -251,7 +250,7 @@ class _Walk:
         self.lost[:, n] = inner + lost + stored
         _add_write_values(setup, t, self.carried, missed, key_error)
         _add_write_values(setup, t, self.inner, inner, key_error)
-        if solve.fading is None:
+        if solve.fading.after is None:
             _add_write_values(setup, t, self.solved, lost + stored, key_error)
             return self.handed_on()
         _add_write_values(setup, t, self.solved, lost, key_error)

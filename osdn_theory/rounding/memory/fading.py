@@ -2,9 +2,12 @@ r"""How a memory fades, token by token and inside a chunk, and what a kernel los
 
 Errors fade as the memory does, exactly: what is lost is in the factors. Those of the gates up to token t from the
 chunk's entry and from token j, D_t0 and D_tj, kernels compute as e^{-x}, x a sum of exponents or a difference of two.
+Where every feature has gates, these are diagonal and stand inside products: see `features`.
 """
 
 from __future__ import annotations
+
+from functools import cached_property
 
 import numpy as np
 
@@ -47,39 +50,119 @@ def _by_feature(gate: Array) -> Array:
     return gate[:, None, None] if gate.ndim == 1 else gate[:, None, :]
 
 
-class Fading:
-    """The factors of a chunk of tokens with one gate each, as a kernel computes them.
+class Steady:
+    """A chunk's products as a kernel forms them where nothing fades, and what the others change of them.
 
-    `kept` (N, C): D_t0 on the trajectory. `entry` (N, C, 1) and `rest` (N, C, 1): D_t0 and D_Cj, C being the last
-    token; `pairs` (N, C, C): D_tj, 1 where t < j. `linear` (N,): what a product with any of them loses, relatively to
-    what is multiplied.
+    `kept` (N, C, 1), (N, C, K) where gates are per feature: D_t0 on the trajectory. `after` (N, C, 1): the computed D_t0
+    where it multiplies what tokens read of the entering memory, and D_Cj what they write; None where rows have it, or
+    there is none.
     """
 
+    after: Enclosed | None = None
+
     def __init__(self, setup: Setup, chunk: slice) -> None:
-        assert setup.exponent is not None
-        wide, sums = setup.model.wide_gates, np.cumsum(setup.exponent[:, chunk], axis=-1)
-        between = np.maximum(sums[:, :, None] - sums[:, None, :], 0.0)
-        # Differences of float32 sums and their rests round twice, and the rests round; or every sum rounds.
-        summed = UNIT if wide else relative(sums.shape[-1])
-        beyond = 8 * UNIT**2 if wide else 2 * summed
-        self.kept = np.exp(-sums)
-        self.entry = _factor(sums, summed * sums).transposed
-        self.pairs = _factor(between, 2 * UNIT * between + beyond * sums[:, :, None])
-        self.rest = Enclosed(self.pairs.value[:, -1:], 0.0, np.asarray(self.pairs.error)[:, -1:]).transposed
-        self.lost = fading_error(sums[:, -1], summed * sums[:, -1], taken=wide)[:, None, None]
-        of_factors = np.maximum(np.max(self.entry.error, axis=(1, 2)), np.max(self.pairs.error, axis=(1, 2)))
-        self.linear = np.maximum(of_factors + UNIT * (1 + of_factors), self.lost[:, 0, 0])
+        self.setup = setup
+        self.kept = np.ones((setup.count, chunk.stop - chunk.start, 1))
+
+    def met(self, rows: Enclosed, writes: Enclosed) -> Enclosed:
+        """What rows meet of the write keys, (N, C, C), in one product."""
+        dim = self.setup.key_dim
+        return rows.times(writes.transposed, dim, self.setup.model.gram_products(dim))
+
+    def paired(self, met: Enclosed) -> Enclosed:
+        """The same with the decays that it lacks."""
+        return met
+
+    def folded(self, rows: Enclosed) -> Enclosed:
+        """D_t0 times rows, as a factor of products."""
+        return rows
+
+    def entered(self, rows: Enclosed) -> Enclosed:
+        """Rows (N, C, K) as they meet the entering memory."""
+        return rows
 
     def handed_on(self, memory: Enclosed) -> Enclosed:
         """D_C0 H."""
-        gone = self.kept[:, -1, None, None]
+        return memory
+
+    def ended(self, writes: Enclosed, values: Enclosed) -> tuple[Enclosed, Enclosed]:
+        """Write keys and values whose product is handed on."""
+        return writes, values
+
+    def lost_reading(self, rows: Enclosed) -> Array | float:
+        """What D_t0 costs a read with rows of anything of norm one, (N, C)."""
+        return 0.0
+
+    def lost_handing(self, writes: Enclosed, memory: Array, values: Array) -> Array | float:
+        """What D_C0 and D_Cj cost a memory and write values of norms (N,) and (N, C)."""
+        return 0.0
+
+
+class Faded(Steady):
+    """What gates per token and per feature share: `sums` (N, C, 1) or (N, C, K) of exponents, and factors like them."""
+
+    def __init__(self, setup: Setup, chunk: slice) -> None:
+        assert setup.exponent is not None
+        self.setup, wide = setup, setup.model.wide_gates
+        exponents = setup.exponent[:, chunk]
+        self.sums = np.cumsum(exponents.reshape(*exponents.shape[:2], -1), axis=1)
+        # Sums go without rounding until they are kept; or every one of them rounds.
+        summed = UNIT if wide else relative(self.sums.shape[1])
+        self.kept = np.exp(-self.sums)
+        self.entry = _factor(self.sums, summed * self.sums)
+        self.lost = fading_error(self.sums[:, -1], summed * self.sums[:, -1], taken=wide)[..., None]
+        # Of sums whose differences meet them: kept with their rests, these round; or they do themselves.
+        self.beyond = 8 * UNIT**2 if wide else 2 * summed
+
+    @cached_property
+    def rest(self) -> Enclosed:
+        """D_Cj, C being the last token."""
+        return self.between(self.sums[:, -1:], self.sums)
+
+    def between(self, to: Array, since: Array) -> Enclosed:
+        """e^{-(to - since)} of sums and their rests, whose differences round twice; one where that is positive."""
+        exponent = np.maximum(to - since, 0.0)
+        return _factor(exponent, 2 * UNIT * exponent + self.beyond * to)
+
+    def folded(self, rows: Enclosed) -> Enclosed:
+        return self._stored(rows.faded(self.entry))
+
+    def handed_on(self, memory: Enclosed) -> Enclosed:
+        gone = self.kept[:, -1, :, None]
         lost = self.lost * memory.computed + 2 * FLOAT32.smallest_normal
         return Enclosed(gone * memory.value, gone * memory.slack, gone * memory.error + lost)
 
+    def _stored(self, matrix: Enclosed) -> Enclosed:
+        return matrix.stored(self.setup.model.storage, self.setup.model.rounding_factor)
+
+
+class TokenGates(Faded):
+    """Of one gate per token. `linear` (N,): what a product with any factor loses, relatively to what is multiplied."""
+
+    def __init__(self, setup: Setup, chunk: slice) -> None:
+        super().__init__(setup, chunk)
+        pairs = self.between(self.sums[:, :, None], self.sums[:, None])
+        self.pairs = pairs.at(np.s_[..., 0])
+        self.after = self.entry
+        of_factors = np.maximum(np.max(self.entry.error, axis=(1, 2)), np.max(self.pairs.error, axis=(1, 2)))
+        self.linear = np.maximum(of_factors + UNIT * (1 + of_factors), self.lost[:, 0, 0])
+
+    def paired(self, met: Enclosed) -> Enclosed:
+        return met.faded(self.pairs)
+
+    def ended(self, writes: Enclosed, values: Enclosed) -> tuple[Enclosed, Enclosed]:
+        return writes, self._stored(values.faded(self.rest))
+
+    def lost_reading(self, rows: Enclosed) -> Array | float:
+        result: Array = self.linear[:, None] * np.linalg.norm(rows.value, axis=-1)
+        return result
+
+    def lost_handing(self, writes: Enclosed, memory: Array, values: Array) -> Array | float:
+        each = self.linear + self.setup.model.converted * (1 + self.linear)
+        result: Array = each * (memory + np.sum(np.linalg.norm(writes.magnitude, axis=-1) * values, -1))
+        return result
+
 
 def _factor(exponent: Array, missed: Array) -> Enclosed:
-    """e^{-x}; (N, C) as a row (N, 1, C)."""
-    value, error = np.exp(-exponent), decay_error(exponent, missed)
-    return (
-        Enclosed(value, 0.0, error) if exponent.ndim == 3 else Enclosed(value[:, None], 0.0, error[:, None])
-    )
+    """e^{-x}."""
+    return Enclosed(np.exp(-exponent), 0.0, decay_error(exponent, missed))

@@ -45,17 +45,16 @@ class Reads:
         chunk, fading = solve.chunk, solve.fading
         model, queries = self.setup.model, Enclosed(self.queries[:, chunk])
         length = chunk.stop - chunk.start
-        seen = queries.times(write_keys.transposed, self.setup.key_dim, model.products)
+        seen = fading.met(queries, write_keys)
         self._see(chunk, "Q (d k)^T", seen, queries.computed @ write_keys.transposed.computed)
-        seen = seen if fading is None else seen.faded(fading.pairs)
-        seen = solve.stored(seen.masked(np.tri(length, dtype=bool)))
+        seen = solve.stored(fading.paired(seen).masked(np.tri(length, dtype=bool)))
         self.overflow.see("Q (d k)^T", model.held, chunk, np.abs(seen.value), seen.computed)
         terms = np.arange(1, length + 1)[:, None]
-        if fading is None:
-            pairs = [(queries, memory), (seen, values)]
+        if fading.after is None:
+            pairs = [(fading.entered(queries), memory), (seen, values)]
             out = sum_of_products(pairs, [self.setup.key_dim, terms], model.products, fused=model.fused)
         else:
-            before = queries.times(memory, self.setup.key_dim, model.products).faded(fading.entry)
+            before = queries.times(memory, self.setup.key_dim, model.products).faded(fading.after)
             out = before.plus_product(seen, values, terms, model.products, fused=model.fused)
         sums = queries.computed @ memory.computed + seen.computed @ values.computed
         self._see(chunk, "S q", out, sums)

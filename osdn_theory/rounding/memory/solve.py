@@ -7,7 +7,7 @@ from osdn_theory.rounding.errors.enclosed import Enclosed
 from osdn_theory.rounding.errors.error_set import ErrorSet
 from osdn_theory.rounding.errors.lemmas import UNIT, linear_error
 from osdn_theory.rounding.formats import FLOAT32, Format
-from osdn_theory.rounding.memory.fading import Fading
+from osdn_theory.rounding.memory.features import fading_of
 from osdn_theory.rounding.memory.substitution import Substituted
 from osdn_theory.rounding.memory.triangular import inverse, products_of
 from osdn_theory.rounding.overflow import Watch
@@ -39,16 +39,14 @@ class Solve:
     ) -> None:
         self.setup, self.chunk, self.overflow, model = setup, chunk, overflow, setup.model
         self.keys, self.beta = Enclosed(setup.keys[:, chunk]), setup.beta[:, chunk]
-        self.fading = None if setup.exponent is None else Fading(setup, chunk)
-        lost = 0.0 if model.storage == FLOAT32 else model.rounding_factor * model.storage.unit_roundoff
-        self.converted = lost
+        self.fading, lost = fading_of(setup, chunk), model.converted
+        self.read = self.fading.kept * setup.keys[:, chunk]
         self.memory = Enclosed(memory, 0.0, lost * np.abs(memory) + model.storage.smallest_subnormal)
         self.spread, self.spread_lost = (1 + lost) * entry.radius(), lost * entry.radius()
         self.widened = self.stored(Enclosed(memory, entry.rows()[:, :, None]))
         strict = np.tri(chunk.stop - chunk.start, k=-1, dtype=bool)
-        overlap = self.keys.times(write_keys.transposed, setup.key_dim, model.gram_products(setup.key_dim))
-        paired = overlap if self.fading is None else overlap.faded(self.fading.pairs)
-        self.lower = paired.scaled(self.beta[:, :, None]).masked(strict)
+        overlap = self.fading.met(self.keys, write_keys)
+        self.lower = self.fading.paired(overlap).scaled(self.beta[:, :, None]).masked(strict)
         self._see("K (d k)^T", overlap, self.keys.computed @ write_keys.transposed.computed)
         self.missed = np.zeros(self.beta.shape)
         if model.substitution:
@@ -77,10 +75,8 @@ class Solve:
         self.inverted = inverse(self.lower.settled(), model.exact_products, fused=model.fused)
         self.of_solution = self.inverted.of_solution
         self._see("(I + A)^-1", self.inverted.matrix, products_of(self.lower, self.inverted))
-        met = np.stack([entry.along(setup.keys[:, t]) for t in range(chunk.start, chunk.stop)], axis=1)
-        kept = self._kept()
-        known = kept[..., None] * (setup.keys[:, chunk] @ memory)
-        residual = np.linalg.norm(setup.values[:, chunk] - known, axis=-1) + kept * met
+        met = np.stack([entry.along(self.read[:, n]) for n in range(chunk.stop - chunk.start)], axis=1)
+        residual = np.linalg.norm(setup.values[:, chunk] - self.read @ memory, axis=-1) + met
         right = np.abs(self.beta) * residual
         self.of_right_side = np.einsum("ncj,nj->nc", self.inverted.of_right_side, right)
         self.lost = self._met() if model.residuals else self._lost(residual)
@@ -93,16 +89,12 @@ class Solve:
     def _product(self, left: Enclosed, right: Enclosed, terms: Array | int) -> Enclosed:
         return left.times(right, terms, self.setup.model.products)
 
-    def _kept(self) -> Array:
-        """What is left of the entering memory when tokens read it, (N, C)."""
-        return np.ones(self.beta.shape) if self.fading is None else self.fading.kept
-
     def _less(self, values: Enclosed, keys: Enclosed, memory: Enclosed) -> Enclosed:
         """V - K H, of the memory as it has faded."""
         model, terms = self.setup.model, self.setup.key_dim
-        if self.fading is None:
+        if self.fading.after is None:
             return values.plus_product(keys.negated(), memory, terms, model.products, fused=model.fused)
-        return values.plus(keys.times(memory, terms, model.products).faded(self.fading.entry).negated())
+        return values.plus(keys.times(memory, terms, model.products).faded(self.fading.after).negated())
 
     def stored(self, matrix: Enclosed) -> Enclosed:
         """Converted to what results of the chunk are stored in."""
@@ -113,11 +105,12 @@ class Solve:
         model, length = self.setup.model, self.beta.shape[1]
         values, terms = Enclosed(self.setup.values[:, self.chunk]), np.arange(1, length + 1)[:, None]
         solve = self.stored(self.inverted.matrix.settled().masked(np.tri(length, dtype=bool)))
+        keys = self.fading.entered(self.keys)
         self._see("(I + A)^-1", solve, solve.computed, model.held)
 
         def solved(memory: Enclosed) -> Enclosed:
-            residual = self._less(values, self.keys, memory)
-            self._see("V - K S", residual, values.computed + self.keys.computed @ memory.computed)
+            residual = self._less(values, keys, memory)
+            self._see("V - K S", residual, values.computed + keys.computed @ memory.computed)
             right = self.stored(residual.scaled(self.beta[..., None]))
             self._see("beta (V - K S)", right, right.computed, model.held)
             return solve.times(right, terms, model.products)
@@ -126,13 +119,13 @@ class Solve:
         each = (
             linear_error(self.setup.key_dim, model.products) + linear_error(length, model.products) + 2 * UNIT
         )
-        each += self.converted
-        reach = np.abs(self.beta) * np.linalg.norm(self.keys.value, axis=-1)
-        faded = 0.0 if self.fading is None else self.fading.linear[:, None]
-        part = (self.spread_lost + each * self.spread)[:, None] * self._kept()
-        part = part + (1 + each) * faded * self.spread[:, None]
-        of_spread = (solve.computed @ (part * reach)[..., None])[..., 0]
-        of_spread += (np.asarray(solve.error) @ (self.spread[:, None] * reach)[..., None])[..., 0]
+        each += model.converted
+        reach, spread = np.linalg.norm(self.read, axis=-1), self.spread[:, None]
+        part = (self.spread_lost[:, None] + each * spread) * reach
+        part = np.abs(self.beta) * (part + (1 + each) * spread * self.fading.lost_reading(self.keys))
+        of_spread = (solve.computed @ part[..., None])[..., 0]
+        right = np.abs(self.beta) * spread * reach
+        of_spread += (np.asarray(solve.error) @ right[..., None])[..., 0]
         return _smaller(widened, plain, of_spread)
 
     def _lost(self, residual: Array) -> Array:
@@ -141,7 +134,7 @@ class Solve:
         scaled = self.inverted.matrix.settled().scaled(self.beta[:, None, :])
         solve = self.stored(scaled.masked(np.tri(length, dtype=bool)))
         given, terms = solve.settled(), np.arange(1, length + 1)[:, None]
-        keys = self.keys if self.fading is None else self.stored(self.keys.faded(self.fading.entry))
+        keys = self.fading.folded(self.keys)
         erase = self.stored(self._product(given, keys, terms))
         target = self.stored(self._product(given, values, terms))
         for name, matrix, right in (("W", erase, keys), ("U", target, values)):
