@@ -34,8 +34,8 @@ accumulation : number [2^-24]
 exact_product : number [2^-24]
     Relative error of a product in the matrix products of calibration and of the inverse.
 formed_product : number or None [None: exact_product]
-    Chunk order: the same where the d_t of a chunk's own tokens are formed from its gains, to scale their keys, and where
-    rows that gates per key feature have scaled meet each other.
+    Chunk order: the same where the d_t of a chunk's own tokens are formed from its gains, to scale their keys, and
+    where rows that gates per key feature have scaled meet each other.
 chopped : bool [False]
     Conversions to `storage` and `outputs` drop bits rather than round to nearest.
 fused : bool [True]
@@ -59,9 +59,9 @@ wide_gates : bool [False]
     Where the memory fades (T17): sums of its log gates are as good as in float64 wherever their differences matter, and
     weak gates are applied by what they take away. Otherwise every sum of log gates is rounded, and e^g is a factor.
 feature_sums : number or None [None]
-    Chunk order, where every key feature has a gate: the relative error of sums of its log gates. Queries, keys and write
-    keys are stored with decays folded in; blocks of 16 tokens meet those before them in products of rows scaled to the
-    token before the block, and themselves pair by pair in float32. None: nothing is declared for such gates.
+    Chunk order, where every key feature has a gate: the relative error of sums of its log gates. Queries, keys and
+    write keys are stored with decays folded in; blocks of 16 tokens meet those before them in products of rows scaled
+    to the token before the block, and themselves pair by pair in float32. None: nothing is declared for such gates.
 name : string
     What the bound calls itself.
 
@@ -142,10 +142,10 @@ CHUNK: Numerics = {
     "bfloat16": {**_chunk("bfloat16"), **_TENSOR_CORES, **_FORMED_IN_TF32, **_ROUNDED_SUMS},
     "float16": {**_chunk("float16"), **_TENSOR_CORES, **_FORMED_IN_TF32, **_ROUNDED_SUMS},
 }
-"""`chunk_osdn`, `chunk_osgdn` and `chunk_oskda`. Gains, chunk entries and inverses come from products good to float32 in every
-dtype. The d_t inside a chunk, which are formed from them to scale its keys and then are gone, take one TF32 product
-but for full float32 inputs, on top of the d that the chunk or its block of 16 enters with: what the sum drops of
-that is an ulp, and not small beside a step that is."""
+"""`chunk_osdn`, `chunk_osgdn`, `chunk_oskda`. Gains, chunk entries and inverses come from products good to float32 in
+every dtype. The d_t inside a chunk, which are formed from them to scale its keys and then are gone, take one TF32
+product but for full float32 inputs, on top of the d that the chunk or its block of 16 enters with: what the sum drops
+of that is an ulp, and not small beside a step that is."""
 
 SCAN: Numerics = {
     "float32": {**_scan("float32"), **_IN_ORDER},

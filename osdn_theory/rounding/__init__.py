@@ -16,7 +16,8 @@ Feed `bounds.stream` (its entries are numbers of the input format) to the kernel
 interpreter, use ``in_interpreter(model)``. `round_stream` alone says what a kernel reads, and
 ``np.abs(osdn(stream).outputs - bounds.trajectory.outputs)`` what rounding the inputs alone does.
 
-A stream with a ``state_gate`` is that of a kernel whose memory fades (T17), with gates per token or per feature. Layouts are the theory's: (..., T, K), states (..., V, K).
+A stream with a ``state_gate`` is that of a kernel whose memory fades (T17), with gates per token or per feature.
+Layouts are the theory's: (..., T, K), states (..., V, K).
 
 What is assumed: operations round as the model says, to nearest unless it drops bits; nothing overflows, which
 ``bounds.overflow`` tells (None, or the first `Overflow`; from its token on bounds are infinite); and sums are taken in

@@ -1,4 +1,4 @@
-from .emulate import (
+from .emulation.run import (
     Emulated as Emulated,
     emulate as emulate,
 )

@@ -53,7 +53,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("TF32 never allowed", 'torch.get_float32_matmul_precision() != "highest"', "False"),
         ("TF32 allowed without torch", "return torch is not None and torch.get_float32", "return torch is None or torch.get_float32"),
         ("normalised keys held to T18", "return case.key_norm is None and case.gram_weight", "return case.gram_weight"),
-        ("chunks that decay by feature held to T18", " and (by_token or not case.gates_features)", ""),
+        ("chunks that decay by feature held to T18", " and (known or not case.gates_features)", ""),
         ("everything held to allowances", "return case.key_norm is None and case.gram_weight", "return False and case.gram_weight"),
         ("the last overflow of all models", "overflow=min(overflows", "overflow=max(overflows"),
         ("no overflow", "overflows = [one.overflow for one in found if one.overflow is not None]", "overflows = []"),

@@ -53,9 +53,9 @@ def _by_feature(gate: Array) -> Array:
 class Steady:
     """A chunk's products as a kernel forms them where nothing fades, and what the others change of them.
 
-    `kept` (N, C, 1), (N, C, K) where gates are per feature: D_t0 on the trajectory. `after` (N, C, 1): the computed D_t0
-    where it multiplies what tokens read of the entering memory, and D_Cj what they write; None where rows have it, or
-    there is none.
+    `kept` (N, C, 1), (N, C, K) where gates are per feature: D_t0 on the trajectory. `after` (N, C, 1): the computed
+    D_t0 where it multiplies what tokens read of the entering memory, and D_Cj what they write; None where rows have
+    it, or there is none.
     """
 
     after: Enclosed | None = None

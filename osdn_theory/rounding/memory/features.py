@@ -7,8 +7,8 @@ D_t0 and D_tj are diagonal. With G_t the sums of exponents, G_C those of the las
 which take the places of q, k and the write keys in products with the memory. Tokens of a chunk meet with the decay
 inside the sum, in blocks of 16 rows. Before a block, b being the token before it, e^{-(G_t - G_j)} is the product of
 e^{-(G_t - G_b)}, which rows of the block take, and e^{-(G_b - G_j)}, which those before it take: every term of the
-matrix product of both has the errors of two factors and of two roundings more. Inside a block every pair has a factor of
-its own, and its sum goes over rounded products in any order.
+matrix product of both has the errors of two factors and of two roundings more. Inside a block every pair has a factor
+of its own, and its sum goes over rounded products in any order.
 """
 
 import numpy as np

@@ -180,8 +180,10 @@ def test_leading_axes_are_independent():
 def test_bad_arguments_are_named():
     tokens = cases.stream("isotropic", 4)
     gate = np.full(tokens.keys.shape, 0.5)
-    with pytest.raises(ValueError, match="state_gate: expected one number per token in the chunk order"):
-        rounding.error_bounds(replace(tokens, state_gate=gate))
+    with pytest.raises(
+        ValueError, match="state_gate: expected one number per token in the chunk order without"
+    ):
+        rounding.error_bounds(replace(tokens, state_gate=gate), BOUNDED, rounding.CHUNK_ANY_ORDER)
     with pytest.raises(
         ValueError, match="state_gate: expected none where systems are solved by substitution"
     ):

@@ -10,7 +10,7 @@ from osdn_theory.rounding.errors.decays import decay_error, fading_error
 from osdn_theory.rounding.errors.enclosed import Enclosed
 from osdn_theory.rounding.errors.error_set import ErrorSet
 from osdn_theory.rounding.errors.lemmas import UNIT
-from osdn_theory.rounding.memory.fading import Fading, faded
+from osdn_theory.rounding.memory.fading import TokenGates, faded
 
 
 def exponents():
@@ -139,7 +139,9 @@ def drawn(heads=200, length=16, strongest=50.0):
 
 
 def fading_of(exponent, *, wide):
-    return Fading(SimpleNamespace(exponent=exponent, model=SimpleNamespace(wide_gates=wide)), slice(0, None))
+    return TokenGates(
+        SimpleNamespace(exponent=exponent, model=SimpleNamespace(wide_gates=wide)), slice(0, None)
+    )
 
 
 def computed(exponent, *, wide):
@@ -163,11 +165,11 @@ def test_factors_of_a_chunk_stay_below_their_bounds(wide):
     lower = np.tri(exponent.shape[1], dtype=bool)
     exact = np.exp(-np.where(lower, sums[:, :, None] - sums[:, None, :], 0.0))
     np.testing.assert_allclose(found.pairs.value, exact, rtol=1e-12)
-    np.testing.assert_allclose(found.kept, np.exp(-sums), rtol=1e-12)
+    np.testing.assert_allclose(found.kept[..., 0], np.exp(-sums), rtol=1e-12)
     missed = np.abs(pairs - exact)
     assert np.all(missed <= found.pairs.error)
     assert np.any(missed[:, lower] > 0.6 * np.asarray(found.pairs.error)[:, lower])
-    missed = np.abs(entry - found.kept)
+    missed = np.abs(entry - found.kept[..., 0])
     assert np.all(missed <= found.entry.error[..., 0])
     assert np.any(missed > 0.6 * found.entry.error[..., 0])
     np.testing.assert_array_equal(found.rest.value[..., 0], found.pairs.value[:, -1])
@@ -212,10 +214,10 @@ def test_the_memory_that_a_chunk_hands_on(wide):
     made = np.where((total < decays.WEAK) & wide, part, whole).astype(np.float64)
     faded_memory = found.handed_on(Enclosed(np.full((4000, 1, 1), float(h)), 0.25, 0.125))
     missed = np.abs(made - faded_memory.value[:, 0, 0])
-    own = faded_memory.error[:, 0, 0] - 0.125 * found.kept[:, -1]
+    own = faded_memory.error[:, 0, 0] - 0.125 * found.kept[:, -1, 0]
     assert np.all(missed <= own * float(h) / (float(h) + 0.375) * 1.001)
     assert np.any(missed > 0.4 * own * float(h) / (float(h) + 0.375))
-    np.testing.assert_allclose(faded_memory.slack[:, 0, 0], 0.25 * found.kept[:, -1])
+    np.testing.assert_allclose(faded_memory.slack[:, 0, 0], 0.25 * found.kept[:, -1, 0])
 
 
 def test_a_product_with_any_factor_loses_at_most_what_is_linear():

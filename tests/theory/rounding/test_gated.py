@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import support.rounding_cases as cases
+from support.gated_rounding import LENGTH, RULES, checked, emulated, gated
 
 from osdn_theory import rounding
 from osdn_theory.recurrence.rules import FROZEN, CalibrationRule
@@ -18,60 +19,30 @@ from osdn_theory.rounding.memory import bound as memory, fading
 from osdn_theory.rounding.setup import Setup
 from osdn_theory.streams.stream import Stream
 
-LENGTH = 40
-RULES = {
-    "plain": cases.RULES["bounded"],
-    "aware": replace(cases.RULES["fast"], beta_aware=True),
-    "aware, forgetting": replace(cases.RULES["anchored"], beta_aware=True),
-    "aware, clipping": replace(cases.RULES["narrow box"], beta_aware=True),
-}
-
-
-def gated(per_feature=False, strength=0.3, length=LENGTH):
-    """Gates from next to none to e^-5 and less, some exactly one."""
-    stream, rng = cases.stream("isotropic", length), np.random.default_rng(1)
-    shape = stream.keys.shape if per_feature else stream.beta.shape
-    exponents = rng.exponential(strength, size=shape) * rng.choice([0.0, 0.01, 1.0, 5.0], size=shape)
-    return replace(stream, state_gate=np.exp(-exponents))
-
-
-def checked(stream, rule, model):
-    bounds = cases.bounded(stream, RULES[rule], model)
-    return cases.errors(bounds, cases.run_kernel(bounds))
-
-
-def emulated(stream, rule, model, by=None):
-    """Errors of the model `by`, emulated, beside the bounds of `model`."""
-    bounds = cases.bounded(stream, RULES[rule], model)
-    start = bounds.trajectory
-    found = rounding.emulate(
-        bounds.stream, bounds.rule, by or model, chunk_size=16, scale=0.7,
-        initial_state=start.initial_state, initial_preconditioner=start.initial_preconditioner,
-    )  # fmt: skip
-    return cases.errors(bounds, found)
-
-
 # Kernels
 
 
 @pytest.mark.parametrize(("name", "per_feature", "rule"), [
     ("recurrent_fp32", False, "aware"), ("recurrent_fp32", True, "aware, forgetting"),
     ("recurrent_bf16", True, "plain"), ("chunk_fp32", False, "aware"), ("chunk_bf16", False, "aware, forgetting"),
-    ("chunk_fp16", False, "plain"), ("chunk_fp32", False, "aware, clipping"),
+    ("chunk_fp16", False, "plain"), ("chunk_fp32", False, "aware, clipping"), ("chunk_fp32", True, "aware"),
+    ("chunk_bf16", True, "aware, forgetting"), ("chunk_fp16", True, "aware, clipping"),
 ])  # fmt: skip
 def test_kernels_stay_below_usable_bounds(name, per_feature, rule):
-    pairs = checked(gated(per_feature), rule, cases.KERNELS[name])
+    pairs = checked(gated(per_feature), rule, cases.KERNELS[name], 32)
     assert cases.exceeded(pairs) == []
     for quantity in ("d", "o", "final state"):
         assert 1 < np.median(cases.ratios(*pairs[quantity])) < 150
 
 
-@pytest.mark.parametrize("name", ["recurrent_fp32", "chunk_fp32"])
+@pytest.mark.parametrize("name", ["recurrent_fp32", "chunk_fp32", "chunk_fp16"])
 def test_a_gate_that_empties_the_memory(name):
-    stream = gated()
-    gate = np.array(stream.state_gate)
-    gate[:, 9::16] = 0.0
-    assert cases.exceeded(checked(replace(stream, state_gate=gate), "plain", cases.KERNELS[name])) == []
+    for per_feature in (False, True):
+        stream = gated(per_feature)
+        gate = np.array(stream.state_gate)
+        gate[:, 9::16] = 0.0
+        faded = replace(stream, state_gate=gate)
+        assert cases.exceeded(checked(faded, "plain", cases.KERNELS[name], 32)) == []
 
 
 @pytest.mark.slow
@@ -79,8 +50,8 @@ def test_a_gate_that_empties_the_memory(name):
 @pytest.mark.parametrize("strength", [1e-3, 0.1, 3.0, 40.0])
 @pytest.mark.parametrize("name", cases.KERNELS)
 def test_every_kernel_under_every_strength_of_gate(name, strength, rule):
-    for per_feature in (False, True)[: 1 + name.startswith("recurrent")]:
-        pairs = checked(gated(per_feature, strength), rule, cases.KERNELS[name])
+    for per_feature in (False, True):
+        pairs = checked(gated(per_feature, strength), rule, cases.KERNELS[name], 32)
         assert cases.exceeded(pairs) == []
 
 

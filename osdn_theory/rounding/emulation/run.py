@@ -6,7 +6,6 @@ a chunk, and the inverse of the triangular system is rounded once: a kernel at l
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +15,11 @@ from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array
 from osdn_theory.recurrence import calibrate as calibration
 from osdn_theory.recurrence.rules import CalibrationRule
-from osdn_theory.rounding.formats import FLOAT32, Format, round_to, truncate_to
+from osdn_theory.rounding.emulation.decays import Decays, Single
+from osdn_theory.rounding.formats import FLOAT32, TF32, Format, round_to, truncate_to
 from osdn_theory.rounding.inputs import round_rule, round_stream
 from osdn_theory.rounding.models import KernelModel
 from osdn_theory.streams.stream import Stream
-
-Single = npt.NDArray[np.float32]
 
 
 @show_briefly
@@ -65,14 +63,6 @@ def emulate(
     return Emulated(run.path, run.outputs, run.state.astype(np.float64), run.d.astype(np.float64))
 
 
-class _Fades(NamedTuple):
-    """D_t0 (..., C, 1), D_tj (..., C, C), 1 where t < j, and the sum of all log gates (...), None without gates."""
-
-    entry: Any
-    pairs: Any
-    total: Single | None = None
-
-
 class _Run:
     """The state of an emulated run: d (with its rest, if compensated) and the memory (..., V, K)."""
 
@@ -88,6 +78,7 @@ class _Run:
         self.path, self.outputs = np.empty(stream.keys.shape), np.empty(stream.values.shape)
         gate = stream.state_gate
         self.log_gate = None if gate is None else np.log(gate).astype(np.float32)
+        self.by_feature = gate is not None and gate.ndim == stream.keys.ndim
 
     def _rows(self, tokens: int | slice) -> tuple[Single, Single, Single, Single]:
         """Keys, queries, values and write gates of some tokens."""
@@ -103,11 +94,7 @@ class _Run:
         key, query, value, beta = self._rows(t)
         self.path[..., t, :] = self.d
         if self.log_gate is not None:
-            log = (
-                self.log_gate[..., t, :]
-                if self.log_gate.ndim == key.ndim + 1
-                else self.log_gate[..., t, None]
-            )
+            log = self.log_gate[..., t, :] if self.by_feature else self.log_gate[..., t, None]
             self.state = self._faded(self.state, log[..., None, :])
         residual = value - np.sum(self.state * key[..., None, :], axis=-1, dtype=np.float32)
         gained = beta[..., None] * residual
@@ -153,38 +140,46 @@ class _Run:
         path = self._stepped(tokens)
         writes = self._stored(path.astype(np.float32) * keys)
         size = tokens.stop - tokens.start
-        fades = self._fades(tokens)
-        lower = np.tril(beta[..., None] * (self._product(keys, transpose(writes)) * fades.pairs), -1)
+        decays = self._decays(tokens)
+        lower = np.tril(beta[..., None] * decays.met(keys, writes, self._product, self._scaled), -1)
         solve = np.linalg.inv(np.eye(size) + lower).astype(np.float32)
         memory = transpose(self._stored(self.state))
-        found = self._solved(solve, keys, values, beta, memory, fades.entry)
+        found = self._solved(solve, keys, values, beta, memory, decays)
         gained = self._stored(found)
-        seen = self._stored(np.tril(self._product(queries, transpose(writes)) * fades.pairs))
-        read = self._product(queries, memory) * fades.entry + self._product(seen, gained)
+        seen = self._stored(np.tril(decays.met(queries, writes, self._product, self._scaled)))
+        read = self._known(queries, memory, decays) + self._product(seen, gained)
         self.outputs[..., tokens, :] = self._converted(self.scale * read, self.model.outputs)
-        if fades.total is not None:
-            gained = self._stored(found * fades.pairs[..., -1, :, None])
-            self.state = self._faded(self.state, fades.total[..., None, None])
+        if decays.total is not None:
+            self.state = self._faded(self.state, decays.total[..., None, :])
+        if self.by_feature:
+            writes = self._stored(writes * decays.rest)
+        else:
+            gained = self._stored(found * decays.rest)
         self.state = self.state + self._product(transpose(gained), writes)
 
-    def _fades(self, tokens: slice) -> _Fades:
-        """Exponentials of sums of log gates, kept with their rests or rounded one by one."""
-        if self.log_gate is None:
-            return _Fades(np.float32(1), np.float32(1))
-        logs = self.log_gate[..., tokens]
-        wide: Any = np.cumsum(logs, axis=-1, dtype=np.float64 if self.model.wide_gates else np.float32)
-        between = np.minimum(wide[..., :, None] - wide[..., None, :], 0.0).astype(np.float32)
-        sums = wide.astype(np.float32)
-        return _Fades(np.exp(sums)[..., None], np.exp(between), sums[..., -1])
+    def _decays(self, tokens: slice) -> Decays:
+        place = (..., tokens, slice(None)) if self.by_feature else (..., tokens)
+        return Decays(
+            self.model,
+            None if self.log_gate is None else self.log_gate[place],
+            per_feature=self.by_feature,
+        )
+
+    def _known(self, rows: Single, memory: Single, decays: Decays) -> Single:
+        """D_t0 Q S, of rows that have the decays of their features, or times what tokens keep."""
+        if self.by_feature:
+            return self._product(self._stored(rows * decays.entry), memory)
+        result: Single = self._product(rows, memory) * decays.entry
+        return result
 
     def _solved(
-        self, inverse: Single, keys: Single, values: Single, beta: Single, memory: Single, kept: Any
+        self, inverse: Single, keys: Single, values: Single, beta: Single, memory: Single, decays: Decays
     ) -> Single:
         """T (V - D_t0 K S), T = (I + A)^-1 Diag(beta)."""
         if self.model.residuals:
-            missing = beta[..., None] * (values - self._product(keys, memory) * kept)
+            missing = beta[..., None] * (values - self._known(keys, memory, decays))
             return self._product(self._stored(inverse), self._stored(missing))
-        solve, keys = self._stored(inverse * beta[..., None, :]), self._stored(keys * kept)
+        solve, keys = self._stored(inverse * beta[..., None, :]), self._stored(keys * decays.entry)
         erase, target = self._stored(self._product(solve, keys)), self._stored(self._product(solve, values))
         return target - self._product(erase, memory)
 
@@ -217,6 +212,15 @@ class _Run:
         """Matrix product of rounded operands, accumulated in float32."""
         if self.model.operands != self.model.storage:
             left, right = (self._converted(x, self.model.operands).astype(np.float32) for x in (left, right))
+        if self.model.ordered:
+            return _in_order(left, right)
+        product: Single = np.matmul(left, right, dtype=np.float32)
+        return product
+
+    def _scaled(self, left: Single, right: Single) -> Single:
+        """The same of rows and columns scaled by decays, float32 numbers, whose bits TF32 products drop."""
+        if self.model.formation > TF32.unit_roundoff:
+            left, right = (truncate_to(x, TF32).astype(np.float32) for x in (left, right))
         if self.model.ordered:
             return _in_order(left, right)
         product: Single = np.matmul(left, right, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""A kernel of a given model, emulated in NumPy (T18)."""
