@@ -103,7 +103,7 @@ _MUTANTS = {
     "memory/features.py": [
         ("sums of gates per feature exact", "2 * setup.model.feature_sums", "0 * setup.model.feature_sums"),
         ("sums of gates per feature, one of them", "2 * setup.model.feature_sums", "0.5 * setup.model.feature_sums"),
-        ("the edge a token late", "own.start - 1 : own.start]", "own.start : own.start + 1]"),
+        ("the edge a token early", "own.start - 1 : own.start]", "own.start - 2 : own.start - 1]"),
         ("rows of a block not scaled to the edge", "left = rows.faded(self.between(self.sums[:, own], edge))", "left = rows"),
         ("columns before a block not scaled to the edge", "right = writes.faded(self.between(edge, self.sums[:, : own.start]))", "right = writes.at(np.s_[:])"),
         ("scaled rows meet as rows in storage do", "self.setup.model.faded_products(dim)", "self.setup.model.gram_products(dim)"),

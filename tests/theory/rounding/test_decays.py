@@ -1,10 +1,12 @@
 """Exponentials of gates, and products with them, in float32 as a GPU may compute them, and their bounds (T17, T18)."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from osdn_theory.rounding import CHUNK_BF16
 from osdn_theory.rounding.errors import decays
 from osdn_theory.rounding.errors.decays import decay_error, fading_error
 from osdn_theory.rounding.errors.enclosed import Enclosed
@@ -228,6 +230,26 @@ def test_a_product_with_any_factor_loses_at_most_what_is_linear():
     assert np.max(found.linear) > worst
     one = Enclosed(np.ones((len(exponent), 16, 16)))
     assert np.all(one.faded(found.pairs).error <= found.linear[:, None, None] * (1 + 1e-6))
+
+
+def test_what_decays_cost_parts_of_known_norm():
+    """Reads of a memory of norm one, what is left of it, and a written value of norm one, converted to 16 bits."""
+    exponent, rng = drawn(heads=50, strongest=0.5) / 8, np.random.default_rng(1)
+    model = replace(CHUNK_BF16, wide_gates=False)
+    found = TokenGates(SimpleNamespace(exponent=exponent, model=model), slice(0, None))
+    rows = Enclosed(rng.uniform(1, 2, size=(50, 16, 1)))
+    one, none = np.ones(50), np.zeros((50, 16))
+    read = rows.faded(found.entry)
+    assert np.all(read.error[..., 0] <= found.lost_reading(rows) * (1 + 1e-6))
+    assert np.any(read.error[..., 0] > 0.1 * found.lost_reading(rows))
+    left = found.handed_on(Enclosed(np.ones((50, 1, 1)))).error[:, 0, 0]
+    assert np.all(left <= found.lost_handing(rows, one, none) * (1 + 1e-6))
+    _, ended = found.ended(rows, Enclosed(np.ones((50, 16, 1))))
+    for token in range(16):
+        alone = found.lost_handing(rows, 0 * one, np.eye(16)[token] + none)
+        bound = rows.value[:, token, 0] * ended.error[:, token, 0]
+        assert np.all(bound <= alone * (1 + 1e-6))
+        assert np.any(bound > 0.4 * alone)
 
 
 @pytest.mark.parametrize("per_feature", [True, False])

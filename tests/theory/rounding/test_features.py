@@ -106,6 +106,17 @@ def test_tokens_of_one_block_meet_pair_by_pair(rests):
     assert attained(missed[:, lower], np.asarray(found.error)[:, lower]) > 0.6
 
 
+def test_sums_over_the_features_of_a_pair_go_in_any_order():
+    """One, and 63 terms of a little more than half an ulp of it, each of which a sum in order rounds up."""
+    terms = np.full((1, 1, 64), UNIT * (1 + 2.0**-20))
+    terms[..., 0] = 1.0
+    found = gates_of(np.zeros((1, 1, 64))).met(Enclosed(np.ones((1, 1, 64))), Enclosed(terms))
+    made = np.float32(0)
+    for term in terms.ravel().astype(np.float32):
+        made = np.float32(made + term)
+    assert attained(abs(float(made) - found.value), found.error) > 0.6
+
+
 @pytest.mark.parametrize("name", ["chunk_fp32", "chunk_tf32"])
 def test_blocks_meet_those_before_them_through_the_edge_between(name):
     """Token 16 on with tokens before it: two factors, two roundings, and a product of full or dropped bits."""
