@@ -110,8 +110,9 @@ def kernel_gradients(
 ) -> GradedGradients:
     """Gradients of a random linear form of everything the kernel returns, beside those of the reference.
 
-    The reference runs in float64 on the CPU with the same inputs and the same form. A kernel that has no backward
-    pass, or whose results carry no gradients, is a note.
+    The reference runs in float64 on the CPU with the same inputs and the same form; a kernel of whole chunks gets, as
+    it does, tokens that write nothing to fill them. A kernel that has no backward pass, or whose results carry no
+    gradients, is a note.
 
     - `reference`: Differentiable by autograd, float64. Default: `reference.recurrence_reference`; a recurrence that
       it does not know is a note.
@@ -127,7 +128,7 @@ def kernel_gradients(
         return GradedGradients(
             case, notes=(f"gradients: there is no float64 reference for {case.recurrence}",)
         )
-    peer = _peer(reference, case)
+    peer, case = _peer(reference, case), case.filled(adapter.multiple)
     try:
         leaves, returned = _forward(adapter, case.repeated(copies), device)
         unattached, attached = _attached(adapter, returned)

@@ -220,7 +220,7 @@ class _Run:
     def _scaled(self, left: Single, right: Single) -> Single:
         """The same of rows and columns scaled by decays, float32 numbers, whose bits TF32 products drop."""
         if self.model.formation > TF32.unit_roundoff:
-            left, right = (truncate_to(x, TF32).astype(np.float32) for x in (left, right))
+            left, right = (truncate_to(x.astype(np.float64), TF32).astype(np.float32) for x in (left, right))
         if self.model.ordered:
             return _in_order(left, right)
         product: Single = np.matmul(left, right, dtype=np.float32)

@@ -98,7 +98,7 @@ class Steady:
         return 0.0
 
 
-class Faded(Steady):
+class Fading(Steady):
     """What gates per token and per feature share: `sums` (N, C, 1) or (N, C, K) of exponents, and factors like them."""
 
     def __init__(self, setup: Setup, chunk: slice) -> None:
@@ -136,7 +136,7 @@ class Faded(Steady):
         return matrix.stored(self.setup.model.storage, self.setup.model.rounding_factor)
 
 
-class TokenGates(Faded):
+class TokenGates(Fading):
     """Of one gate per token. `linear` (N,): what a product with any factor loses, relatively to what is multiplied."""
 
     def __init__(self, setup: Setup, chunk: slice) -> None:

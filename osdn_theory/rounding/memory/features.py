@@ -16,7 +16,7 @@ import numpy as np
 from osdn_theory.base.validation import Array
 from osdn_theory.rounding.errors.enclosed import Enclosed, joined
 from osdn_theory.rounding.errors.lemmas import UNIT, Products
-from osdn_theory.rounding.memory.fading import Faded, Steady, TokenGates
+from osdn_theory.rounding.memory.fading import Fading, Steady, TokenGates
 from osdn_theory.rounding.memory.triangular import BLOCK
 from osdn_theory.rounding.setup import Setup
 
@@ -24,7 +24,7 @@ PAIRS = Products(UNIT, UNIT)
 """How sums over features inside a block round."""
 
 
-class FeatureGates(Faded):
+class FeatureGates(Fading):
     """Of one gate per feature."""
 
     def __init__(self, setup: Setup, chunk: slice) -> None:

@@ -22,7 +22,7 @@ from osdn_theory.crosscheck.evidence.limits import (
     relative_limit,
 )
 from osdn_theory.crosscheck.kernel.adapters import Adapter
-from osdn_theory.rounding import FORMATS, Overflow, error_bounds, spacing
+from osdn_theory.rounding import CHUNK_ANY_ORDER, CHUNK_FP32, FORMATS, Overflow, error_bounds, spacing
 
 ALLOWED = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """What is allowed where no bound is proved, as stated in the documentation: not read from the code under test."""
@@ -104,6 +104,13 @@ def test_where_a_bound_is_proved_it_is_taken(name: str, recurrence: str, proved:
     case, kind = exercise(name, recurrence), adapter(recurrence, *order)
     found = limits(kind, case, case.exact(), models_of(kind, "float32"))
     assert found.outputs.basis.startswith("T18" if proved else "allowance")
+
+
+def test_chunks_that_decay_by_feature_are_bounded_where_all_that_they_may_be_says_how() -> None:
+    case, kind = exercise("everything at once", "oskda"), adapter("oskda", "chunk")
+    for models, proved in (((CHUNK_FP32,), True), ((CHUNK_FP32, CHUNK_ANY_ORDER), False)):
+        found = limits(kind, case, case.exact(), models)
+        assert found.outputs.basis.startswith("T18" if proved else "allowance")
 
 
 def test_a_kernel_that_normalises_keys_is_held_to_an_allowance() -> None:
