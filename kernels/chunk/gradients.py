@@ -79,6 +79,8 @@ def gradients_kernel(
     key = part * BK + tl.arange(0, BK)
     in_key = key < K
     token = (start + chunk * C).to(tl.int64) * H + head
+    # X has the rows of a stretch alone.
+    x += ((start if PACKED else sequence * length) + chunk * C).to(tl.int64) * (H * V) + head * V
     rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
     dtype = grad_q.dtype.element_ty
     base = program.to(tl.int64) * (K * V)
@@ -95,10 +97,11 @@ def gradients_kernel(
     for i in range(tl.cdiv(V, BV)):
         value = i * BV + tl.arange(0, BV)
         in_value = value < V
-        by_value = token * V + row[:, None] * (H * V) + value[None, :]
+        by_row = row[:, None] * (H * V) + value[None, :]
+        by_value = token * V + by_row
         in_row = valid[:, None] & in_value[None, :]
         output = tl.load(grad_o + by_value, mask=in_row, other=0.0)
-        written = tl.load(x + by_value, mask=in_row, other=0.0)
+        written = tl.load(x + by_row, mask=in_row, other=0.0)
         change = tl.load(grad_missing + by_value, mask=in_row, other=0.0)
         cell = base + key[None, :] * V + value[:, None]
         in_cell = in_key[None, :] & in_value[:, None]

@@ -15,7 +15,8 @@ from ..scan.forward import Gains, scan_forward
 from .decays import sum_gates
 from .feature.fold import fold
 from .feature.pairs import pair
-from .stretches import differentiate_memory, new_cuts, read_memory
+from .state import read
+from .stretches import differentiate_memory, new_cuts
 from .write_keys import FIXED, IDENTITY, LEARNED, WriteKeys
 from .wy import solve
 
@@ -132,7 +133,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
         inverse = solve(k, beta, gates, keys, chunks)
     states = new_states(inputs, chunks.slots) if options.intermediate else None
     cuts = new_cuts(inputs, options.chunk_size, mode, intermediate=options.intermediate)
-    o, state = read_memory(
+    o, state = read(
         rows, v, beta, inverse, gates, overlap, initial_state, states, cuts, chunks, options.scale
     )
     write_key = None if mode == IDENTITY else out

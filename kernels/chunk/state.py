@@ -7,16 +7,17 @@ X = T (V - D_t0 K H), O = scale (D_t0 Q H + (D * tril(Q K~^T)) X), H+ = D_C0 H +
 Decays for each key feature stand inside these products: Q, K and K~ come with them folded in, as does the overlap
 (see `feature`), and D_C0 alone is left.
 
-The forward pass reads inside the chain, so that neither the states nor X go through global memory; the backward pass
-forms both again and keeps them.
+The forward pass reads inside the chain, so that neither the states nor X go through global memory, but for the few
+that stretches of the backward pass start from (`stretches`); that pass forms both again and keeps them.
 """
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from ..launch.dots import dot
-from ..launch.runtime import operand_precision, tile
+from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, configurations, crowd_of, unrolled
 from ..recurrent.gates import fade
@@ -29,8 +30,9 @@ from .decays import GateSums, decay_tile, decay_to_end, load_sums
 CHAIN = (
     configurations([{"BV": 128, "FLIP": True}], warps=(8,), stages=(3,))
     + configurations([{"BV": 64, "FLIP": True}], warps=(4,), stages=(3,))
-    + configurations([{"BV": 64, "FLIP": False}], warps=(4,), stages=(3, 1))
+    + configurations([{"BV": 64, "FLIP": False}], warps=(4,), stages=(3,))
     + configurations([{"BV": 32, "FLIP": False}], warps=(4,), stages=(3,))
+    + configurations([{"BV": 64, "FLIP": False}], warps=(4,), stages=(1,))
     + unrolled(BV=32, FLIP=False)
 )
 KEY = ["K", "V", "C", "crowd", "STATE_GATE"]
@@ -57,12 +59,12 @@ def times(x, block, FLIP: tl.constexpr, PRECISION: tl.constexpr):
 @autotune(CHAIN, [*KEY, "READ"])
 @triton.jit
 def memory_kernel(
-    q, k, write_key, v, beta, inverse, sums, rests, overlaps, o, states, x, initial, final, bounds, first, length,
-    stride, scale, crowd,
+    q, k, write_key, v, beta, inverse, sums, rests, overlaps, o, states, cuts, x, initial, final, bounds, first, length,
+    stride, every, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
-    READ: tl.constexpr, KEEP: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr, PACKED: tl.constexpr,
-    STATE_GATE: tl.constexpr, PRECISION: tl.constexpr,
+    READ: tl.constexpr, KEEP: tl.constexpr, CUT: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
+    PACKED: tl.constexpr, STATE_GATE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -118,8 +120,13 @@ def memory_kernel(
         if KEEP:
             held = memory if READ else entering
             tl.store(states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, held, mask=in_cell)
+        if CUT:  # noqa: SIM102 -- nested, because `every` is None otherwise
+            if (i > 0) & (i % every == 0):
+                at = (i // every - 1) * tl.num_programs(0) + program
+                tl.store(cuts + at.to(tl.int64) * (K * V) + cell, memory, mask=in_cell)
         if READ == 0:
-            tl.store(x + token * V + by_value, written, mask=in_out)
+            own = start if PACKED else (program // H).to(tl.int64) * length
+            tl.store(x + ((own + i * C).to(tl.int64) * H + head) * V + by_value, written, mask=in_out)
         last = token + (tl.minimum(tokens - i * C, C) - 1) * H
         if STATE_GATE == 1:
             kept, total = decay_to_end(sums, rests, since, rest, last)
@@ -135,41 +142,47 @@ def memory_kernel(
 
 def launch_memory(
     q: Tensor | None, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
-    overlap: Tensor | None, o: Tensor | None, states: Tensor | None, x: Tensor | None, initial: Tensor | None,
-    final: Tensor | None, chunks: Chunks, scale: float,
+    overlap: Tensor | None, o: Tensor | None, states: Tensor | None, cuts: Tensor | None, x: Tensor | None,
+    initial: Tensor | None, final: Tensor | None, chunks: Chunks, scale: float,
 ) -> None:  # fmt: skip
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     programs = chunks.sequences * heads
+    every = None if cuts is None else chunks.stretch_chunks(len(cuts) + 1)
     memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
-        q, k, write_key, v, beta, inverse, *gates, overlap, o, states, x, initial, final, chunks.bounds, chunks.first,
-        chunks.length, chunks.stride, scale, crowd_of(programs), H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim,
-        C=chunks.size, BK=tile(key_dim), READ=o is not None, KEEP=states is not None,
-        HAS_INITIAL=initial is not None, HAS_FINAL=final is not None, PACKED=chunks.packed,
+        q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, chunks.bounds,
+        chunks.first, chunks.length, chunks.stride, every, scale, crowd_of(programs), H=heads, G=heads // k.shape[2],
+        K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None, KEEP=states is not None,
+        CUT=cuts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None, PACKED=chunks.packed,
         STATE_GATE=gates.kind, PRECISION=operand_precision(v.dtype),
     )  # fmt: skip
 
 
 def read(
-    q: Tensor, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
-    overlap: Tensor | None, initial: Tensor | None, states: Tensor | None, o: Tensor, final: Tensor, chunks: Chunks,
-    scale: float,
-) -> None:  # fmt: skip
-    """Fill o [B, T, H, V] and the final states [N, H, K, V] float32; those between go to `states` where given.
+    rows: tuple[Tensor, Tensor, Tensor], v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
+    overlap: Tensor | None, initial: Tensor | None, states: Tensor | None, cuts: Tensor, chunks: Chunks, scale: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Outputs [B, T, H, V] of rows of q, k and k~, and final states [N, H, K, V] float32.
 
-    overlap [B, T, H, C]: tril(Q K~^T) with its decays, where gates are per feature.
+    Those that chunks are entered with go to `states` where given, and those between stretches to `cuts`. overlap
+    [B, T, H, C]: tril(Q K~^T) with its decays, where gates are per feature.
     """
+    o = torch.empty_like(v)
+    final = single(v, chunks.sequences, v.shape[2], rows[1].shape[3], v.shape[3])
+    kept = cuts if len(cuts) else None
     launch_memory(
-        q, k, write_key, v, beta, inverse, gates, overlap, o, states, None, initial, final, chunks, scale
+        *rows, v, beta, inverse, gates, overlap, o, states, kept, None, initial, final, chunks, scale
     )
+    return o, final
 
 
 def keep_states(
     k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, initial: Tensor | None,
-    x: Tensor, chunks: Chunks,
-) -> Tensor:  # fmt: skip
-    """The states that the chunks enter with [slots, H, K, V]; fills X [B, T, H, V]."""
+    chunks: Chunks,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The states that the chunks enter with [slots, H, K, V], and X [B, T, H, V]; of a stretch, X is of its own T."""
     states = v.new_empty(chunks.slots, v.shape[2], k.shape[3], v.shape[3])
+    x = v.new_empty(v.shape)
     launch_memory(
-        None, k, write_key, v, beta, inverse, gates, None, None, states, x, initial, None, chunks, 1.0
+        None, k, write_key, v, beta, inverse, gates, None, None, states, None, x, initial, None, chunks, 1.0
     )
-    return states
+    return states, x

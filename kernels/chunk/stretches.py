@@ -1,8 +1,8 @@
 """The memory's path in stretches of time: where all states would take much room, a few chunks' are held at once.
 
-The forward pass keeps the memory, in float32, that each stretch but the first enters with. The backward pass goes
-through the stretches from the last to the first, with the gradient handed back in float32. Every chunk does what it
-does otherwise, so results are the same to the bit.
+The forward pass keeps the memory, in float32, that each stretch but the first enters with (`state.read`). The backward
+pass goes through the stretches from the last to the first, with the gradient handed back in float32. Every chunk does
+what it does otherwise, so results are the same to the bit.
 """
 
 from typing import Any
@@ -18,14 +18,14 @@ from .decays import GateSums
 from .feature.fold import fold
 from .feature.pairs_backward import pair_backward
 from .gradients import ChunkGradients, add_blocks, differentiate_chunks, new_gradients
-from .state import keep_states, read
+from .state import keep_states
 from .state_backward import read_backward
 from .write_keys import FIXED, WriteKeys
 
 LARGE = 2**28
 """Bytes of states and of their gradients from which on they are held in stretches."""
 
-SHORTEST, MOST = 16, 4
+SHORTEST, MOST = 16, 3
 """Chunks of a stretch, at least, so that what is kept of the memory is little beside the states; stretches, at most."""
 
 
@@ -65,25 +65,6 @@ def gates_of(span: slice | None, gates: GateSums) -> GateSums:
     return GateSums(*part_of(span, *gates))
 
 
-def read_memory(
-    rows: tuple[Tensor, Tensor, Tensor], v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
-    overlap: Tensor | None, initial: Tensor | None, states: Tensor | None, cuts: Tensor, chunks: Chunks, scale: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Outputs [B, T, H, V] and final states [N, H, K, V] float32, as `read` leaves them; fills `cuts`."""
-    o = torch.empty_like(v)
-    final = single(v, chunks.sequences, v.shape[2], rows[1].shape[3], v.shape[3])
-    entering = initial if initial is not None or len(cuts) == 0 else torch.zeros_like(final)
-    for (span, part), leaving in zip(chunks.cut_time(len(cuts) + 1), [*cuts, final], strict=True):
-        q, k, write_key = part_of(span, *rows)
-        values, rate, solve, mask, out = part_of(span, v, beta, inverse, overlap, o)
-        read(
-            q, k, write_key, values, rate, solve, gates_of(span, gates), mask, entering, states, out, leaving, part,
-            scale,
-        )  # fmt: skip
-        entering = leaving
-    return o, final
-
-
 def differentiate_memory(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, overlap: Tensor | None,
     keys: WriteKeys, initial: Tensor | None, cuts: Tensor, grad_o: Tensor, grad_final: Tensor | None, chunks: Chunks,
@@ -91,7 +72,7 @@ def differentiate_memory(
 ) -> tuple[ChunkGradients, Tensor | None]:  # fmt: skip
     """Gradients of what chunks read and write, and of the initial states [N, H, K, V] float32 where there are any."""
     rows = [*fold(q, k, gates, keys._replace(stored=True), chunks)] if gates.per_feature else [q, k, keys.out]
-    x, grad_missing = torch.empty_like(v), torch.empty_like(v)
+    grad_missing = torch.empty_like(v)
     found = new_gradients(k, v, gates, keys.mode, grad_missing, chunks.slots)
     first, handed = initial, grad_final
     if len(cuts):
@@ -101,9 +82,9 @@ def differentiate_memory(
     for (span, part), start in reversed([*zip(chunks.cut_time(len(cuts) + 1), entering, strict=True)]):
         part_gates = gates_of(span, gates)
         part_q, part_k, part_v, part_beta, out = part_of(span, q, k, v, beta, keys.out)
-        part_x, part_missing, part_o, solve = part_of(span, x, grad_missing, grad_o, inverse)
+        part_missing, part_o, solve = part_of(span, grad_missing, grad_o, inverse)
         reads, erases, writes = part_of(span, *rows)
-        states = keep_states(erases, writes, part_v, part_beta, solve, part_gates, start, part_x, part)
+        states, x = keep_states(erases, writes, part_v, part_beta, solve, part_gates, start, part)
         grad_states, handed = read_backward(
             reads, erases, writes, part_beta, solve, part_gates, overlap, part_o, part_missing, handed, part, scale,
             initial=start is not None,
@@ -114,8 +95,8 @@ def differentiate_memory(
             rows.clear()
             pairs = pair_backward(q, k, keys.out, beta, x, gates, grad_o, grad_missing, chunks, scale)
         differentiate_chunks(
-            part_q, part_k, part_v, part_beta, part_gates, keys._replace(out=out), part_x, states, pairs, part_o,
+            part_q, part_k, part_v, part_beta, part_gates, keys._replace(out=out), x, states, pairs, part_o,
             part_missing, grad_states, ChunkGradients(*part_of(span, *found)), part, scale, pinned=pinned,
         )  # fmt: skip
-        del states, grad_states
+        del states, grad_states, x
     return add_blocks(found, gates), None if initial is None else handed

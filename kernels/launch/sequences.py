@@ -55,6 +55,11 @@ class Chunks:
         """Tokens from the start of one sequence of a batch to that of the next."""
         return self.length if self.stretch is None else self.stretch
 
+    def stretch_chunks(self, parts: int) -> int:
+        """Chunks in each of `parts` stretches of a sequence but the last."""
+        chunks: int = triton.cdiv(self.per_sequence, parts)
+        return chunks
+
     def cut_time(self, parts: int) -> list[tuple[slice | None, "Chunks"]]:
         """Stretches of all sequences of a batch that follow each other in time: their tokens, and the cut of each.
 
@@ -62,7 +67,7 @@ class Chunks:
         """
         if parts == 1:
             return [(None, self)]
-        step = triton.cdiv(self.per_sequence, parts) * self.size
+        step = self.stretch_chunks(parts) * self.size
         spans = [slice(at, min(at + step, self.length)) for at in range(0, self.length, step)]
         return [(span, self.stretch_over(span.stop - span.start)) for span in spans]
 

@@ -22,7 +22,7 @@ TUNED: dict[str, Any] = {}
 """Every autotuned kernel by name, in order of definition."""
 
 
-VARYING = ("per_sequence", "rows", "tokens_in_all", "crowd")
+VARYING = ("per_sequence", "rows", "tokens_in_all", "crowd", "every")
 """Sizes that change from call to call: a kernel each for 1, for multiples of 16 and for the rest would gain nothing.
 
 Not so `length`, the tokens of a sequence: where it is a multiple of 16, the masks of a block of 16 rows are all alike.
@@ -74,15 +74,18 @@ def unrolled(warps: int = 8, **block: int) -> list[triton.Config]:
 
 
 def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: Any) -> list[triton.Config]:
-    """Those for the launch's precision, without tiles wider than the tensors need, unless nothing would be left."""
+    """Those for the launch's precision, without tiles wider than the tensors need, unless nothing would be left.
+
+    One stage stays as the last resort of rows so wide that there is no shared memory for more.
+    """
     full = kwargs.get("PRECISION") == "ieee"
     meant = [c for c in configs if isinstance(c, Unrolled) == full] or configs
     meant = [c for c in meant if isinstance(c, NarrowRows) and kwargs["K"] <= c.widest] or [
         c for c in meant if not isinstance(c, NarrowRows)
     ]
     needed = {f"B{edge}": tile(kwargs[edge]) for edge in ("K", "V") if edge in kwargs}
-    fit = [c for c in meant if all(c.kwargs.get(edge, 0) <= most for edge, most in needed.items())]
-    return fit or meant[:1]
+    fit = [c for c in meant if all(c.kwargs.get(edge, 0) <= most for edge, most in needed.items())] or meant[:1]
+    return [c for c in meant if c in fit or c.num_stages == 1]
 
 
 def sound(configs: list[triton.Config], capability: int) -> list[triton.Config]:
