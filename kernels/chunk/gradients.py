@@ -4,8 +4,6 @@ X = (I + A)^-1 Y, Y = diag(beta) (V - K H), and Z is the gradient of Y (`state_b
 V's diag(beta) Z, and the keys' gradient and beta's are one bracket: with B = -Z H^T - tril(Z X^T, -1) K~,
 dK = diag(beta) B, and dbeta_t = z_t . v_t + k_t . b_t. No gradient of the inverse is formed, so that what it has
 rounded is rounded once.
-
-Transposed products are formed from transposed loads: a product's result is never transposed in registers.
 """
 
 from typing import NamedTuple
@@ -46,14 +44,13 @@ class ChunkGradients(NamedTuple):
     entry: Tensor | None
 
 
-# Three [C, BK] accumulators and four [C, C] ones fill the registers of eight warps: all of K at once shares the
-# products by token pairs, and reads what there is of V once.
+# Three [C, BK] accumulators and two [C, C] ones fill the registers of four warps: with half of K a second program fits
+# on a multiprocessor, and what both halves read, side by side, is in the cache.
 @autotune(
-    configurations([{"BV": 64}, {"BV": 128}], warps=(8,))
-    + configurations([{"BV": 32}], warps=(8,), stages=(3,))
+    configurations([{"BV": 32}], warps=(4,), stages=(3,))
+    + configurations([{"BV": 64}], warps=(4,))
     + unrolled(BV=32),
     ["K", "V", "C", "KEYS", "STATE_GATE"],
-    updates=["grad_missing"],
 )
 @triton.jit
 def gradients_kernel(
@@ -65,8 +62,8 @@ def gradients_kernel(
     KEYS: tl.constexpr, PINNED: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0)
-    part = tl.program_id(1)
+    program = tl.program_id(0) // PARTS
+    part = tl.program_id(0) % PARTS
     head = program % H
     sequence, chunk, start, tokens = chunk_of(
         program // H, bounds, first, owner, length, per_sequence, C, PACKED, stride
@@ -79,8 +76,8 @@ def gradients_kernel(
     key = part * BK + tl.arange(0, BK)
     in_key = key < K
     token = (start + chunk * C).to(tl.int64) * H + head
-    # X has the rows of a stretch alone.
-    x += ((start if PACKED else sequence * length) + chunk * C).to(tl.int64) * (H * V) + head * V
+    # X and Z have the rows of a stretch alone.
+    own = ((start if PACKED else sequence * length) + chunk * C).to(tl.int64) * (H * V) + head * V
     rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
     dtype = grad_q.dtype.element_ty
     base = program.to(tl.int64) * (K * V)
@@ -88,9 +85,7 @@ def gradients_kernel(
     for_key = tl.zeros([C, BK], tl.float32)
     for_written = tl.zeros([C, BK], tl.float32)
     overlap = tl.zeros([C, C], tl.float32)
-    overlap_t = tl.zeros([C, C], tl.float32)
     for_a = tl.zeros([C, C], tl.float32)
-    for_a_t = tl.zeros([C, C], tl.float32)
     for_beta = tl.zeros([C], tl.float32)
     if STATE_GATE > 0:
         across = tl.zeros([BK], tl.float32)
@@ -101,17 +96,15 @@ def gradients_kernel(
         by_value = token * V + by_row
         in_row = valid[:, None] & in_value[None, :]
         output = tl.load(grad_o + by_value, mask=in_row, other=0.0)
-        written = tl.load(x + by_row, mask=in_row, other=0.0)
-        change = tl.load(grad_missing + by_value, mask=in_row, other=0.0)
+        written = tl.load(x + own + by_row, mask=in_row, other=0.0)
+        change = tl.load(grad_missing + own + by_row, mask=in_row, other=0.0)
         cell = base + key[None, :] * V + value[:, None]
         in_cell = in_key[None, :] & in_value[:, None]
         entering = tl.load(states + cell, mask=in_cell, other=0.0)
         leaving = tl.load(grad_states + cell, mask=in_cell, other=0.0)
         if STATE_GATE < 2:
             overlap += dot(output, tl.trans(written), PRECISION)
-            overlap_t += dot(written, tl.trans(output), PRECISION)
             for_a -= dot(change, tl.trans(written), PRECISION)
-            for_a_t -= dot(written, tl.trans(change), PRECISION)
         for_q += dot(output, entering, PRECISION)
         for_written += dot(written, leaving, PRECISION)
         for_key -= dot(change, entering, PRECISION)
@@ -164,22 +157,18 @@ def gradients_kernel(
         for_key += tl.load(pair_key + by_key, mask=in_row, other=0.0)
         for_written += tl.load(pair_write + by_key, mask=in_row, other=0.0).to(tl.float32)
     else:
-        overlap = tl.where(row[:, None] >= row[None, :], overlap, 0.0).to(dtype)
-        for_q += dot(overlap, writes, PRECISION)
+        overlap = tl.where(row[:, None] >= row[None, :], overlap, 0.0)
+        for_q += dot(overlap.to(dtype), writes, PRECISION)
     for_q *= scale
     tl.store(grad_q + by_key, for_q.to(dtype), mask=in_row)
     if STATE_GATE < 2:
-        for_a = tl.where(before, for_a, 0.0).to(dtype)
-        for_key += dot(for_a, writes, PRECISION)
+        for_a = tl.where(before, for_a, 0.0)
+        for_key += dot(for_a.to(dtype), writes, PRECISION)
     for_beta += tl.sum(for_key * keys.to(tl.float32), 1)
     tl.store(grad_beta + (token + row * H) * PARTS + part, for_beta, mask=valid)
-    if STATE_GATE == 1:
-        decay_t = decay_tile(-since, -rest, -since, -rest)
-        overlap_t *= decay_t
-        for_a_t *= decay_t
     if STATE_GATE < 2:
-        overlap_t = tl.where(row[:, None] <= row[None, :], overlap_t * scale, 0.0).to(dtype)
-        for_a_t = tl.where(row[:, None] < row[None, :], for_a_t * rate[None, :], 0.0).to(dtype)
+        overlap_t = tl.trans(overlap * scale).to(dtype)
+        for_a_t = tl.trans(for_a * rate[:, None]).to(dtype)
         for_written += dot(overlap_t, queries, PRECISION)
         for_written += dot(for_a_t, keys, PRECISION)
     for_key *= rate[:, None]
@@ -198,17 +187,15 @@ def gradients_kernel(
     tl.store(grad_k + by_key, for_key.to(dtype), mask=in_row)
 
 
-def block_of_keys(key_dim: int, gates: GateSums, precision: str) -> int:
+def block_of_keys(key_dim: int) -> int:
     """Key features that one program has."""
-    return min(tile(key_dim), 64 if precision == "ieee" or gates.per_feature else 128)
+    return min(tile(key_dim), 64)
 
 
-def new_gradients(
-    k: Tensor, v: Tensor, gates: GateSums, mode: int, grad_missing: Tensor, slots: int
-) -> ChunkGradients:
+def new_gradients(k: Tensor, v: Tensor, gates: GateSums, mode: int, slots: int) -> ChunkGradients:
     """Memory for them; of beta and of gates per head by block of key features, [B, T, H, blocks]."""
     key_dim, heads = k.shape[3], v.shape[2]
-    blocks = triton.cdiv(key_dim, block_of_keys(key_dim, gates, operand_precision(k.dtype)))
+    blocks = triton.cdiv(key_dim, block_of_keys(key_dim))
     gate = None
     if gates.sums is not None:
         gate = single(k, *v.shape[:3], key_dim if gates.per_feature else blocks)
@@ -216,8 +203,7 @@ def new_gradients(
         q=k.new_empty(*v.shape[:3], key_dim),
         k=k.new_empty(*v.shape[:3], key_dim),
         write_key=k.new_empty(*v.shape[:3], key_dim) if mode == LEARNED else None,
-        # One program a chunk and head has read Z's rows when it writes those of V's gradient, which take their place.
-        v=grad_missing if blocks == 1 else torch.empty_like(v),
+        v=torch.empty_like(v),
         beta=single(k, *v.shape[:3], blocks),
         state_gate=gate,
         entry=k.new_zeros(slots, heads, key_dim, dtype=torch.float32) if mode == FIXED else None,
@@ -229,19 +215,19 @@ def differentiate_chunks(
     pairs: PairGradients | None, grad_o: Tensor, grad_missing: Tensor, grad_states: Tensor, out: ChunkGradients,
     chunks: Chunks, scale: float, *, pinned: bool,
 ) -> None:  # fmt: skip
-    """Fill `out`, as `new_gradients` makes it, with gradients of what chunks read and write; `grad_missing` is used up.
+    """Fill `out`, as `new_gradients` makes it, with gradients of what chunks read and write, from X and Z of a stretch.
 
     pairs: what passes through pairs of tokens where gates are per feature, which is found before.
     """
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
-    precision = operand_precision(k.dtype)
-    width = block_of_keys(key_dim, gates, precision)
+    width = block_of_keys(key_dim)
     parts = triton.cdiv(key_dim, width)
-    gradients_kernel[(chunks.slots * heads, parts)](
+    gradients_kernel[(chunks.slots * heads * parts,)](
         q, k, v, beta, keys.out, keys.entry, x, states, *gates, *(pairs or [None] * 5), grad_o, grad_missing,
         grad_states, *out, *chunks.pointers, chunks.length, chunks.per_sequence, chunks.stride, scale,
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=width, PARTS=parts,
-        KEYS=keys.mode, PINNED=pinned, PACKED=chunks.packed, STATE_GATE=gates.kind, PRECISION=precision,
+        KEYS=keys.mode, PINNED=pinned, PACKED=chunks.packed, STATE_GATE=gates.kind,
+        PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def memory_kernel(
     stride, every, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
-    READ: tl.constexpr, KEEP: tl.constexpr, CUT: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
+    READ: tl.constexpr, KEEP: tl.constexpr, PARTS: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
     PACKED: tl.constexpr, STATE_GATE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -82,60 +82,66 @@ def memory_kernel(
     if HAS_INITIAL:
         memory = tl.load(initial + program.to(tl.int64) * (K * V) + cell, mask=in_cell, other=0.0)
     dtype = v.dtype.element_ty
-    for i in range(chunks):
-        entering = memory.to(dtype)
-        token = (start + i * C).to(tl.int64) * H + head
-        key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
-        valid = row < tokens - i * C
-        in_row = valid[:, None] & in_key[None, :]
-        in_out = down(valid, FLIP) & across(in_value, FLIP)
-        keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
-        writes = tl.load(write_key + key_token * K + by_key, mask=in_row, other=0.0)
-        target = tl.load(v + token * V + by_value, mask=in_out, other=0.0).to(tl.float32)
-        rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
-        solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
-        known = times(keys, entering, FLIP, PRECISION)
-        if STATE_GATE == 1:
-            since, rest = load_sums(sums, rests, token + row * H, valid)
-            known *= down(tl.exp(since), FLIP)
-        missing = (down(rate, FLIP) * (target - known)).to(dtype)
-        found = times(solve, missing, FLIP, PRECISION)
-        written = found.to(dtype)
-        if READ:
-            queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
-            if STATE_GATE == 2:
-                by_pair = down(row * (H * C), FLIP) + across(row, FLIP)
-                overlap = tl.load(overlaps + token * C + by_pair, mask=down(valid, FLIP), other=0.0)
-            else:
-                overlap = times(queries, writes if FLIP else tl.trans(writes), FLIP, PRECISION)
-                if STATE_GATE == 1:
-                    decay = decay_tile(since, rest, since, rest)
-                    overlap *= tl.trans(decay) if FLIP else decay
-                overlap = tl.where(down(row, FLIP) >= across(row, FLIP), overlap, 0.0).to(dtype)
-            out = times(queries, entering, FLIP, PRECISION)
+    # A loop inside a loop: a branch that stores the memory, inside a single one, costs half of its time again.
+    for part in range(PARTS):
+        begin, end = chunks * 0, chunks
+        if PARTS > 1:
+            begin = chunks * 0 + part * every
+            end = tl.minimum(begin + every, chunks)
+        for i in range(begin, end):
+            entering = memory.to(dtype)
+            token = (start + i * C).to(tl.int64) * H + head
+            key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
+            valid = row < tokens - i * C
+            in_row = valid[:, None] & in_key[None, :]
+            in_out = down(valid, FLIP) & across(in_value, FLIP)
+            keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
+            writes = tl.load(write_key + key_token * K + by_key, mask=in_row, other=0.0)
+            target = tl.load(v + token * V + by_value, mask=in_out, other=0.0).to(tl.float32)
+            rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
+            solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
+            known = times(keys, entering, FLIP, PRECISION)
             if STATE_GATE == 1:
-                out *= down(tl.exp(since), FLIP)
-            out += dot(written, overlap, PRECISION) if FLIP else dot(overlap, written, PRECISION)
-            tl.store(o + token * V + by_value, (out * scale).to(dtype), mask=in_out)
-        if KEEP:
-            held = memory if READ else entering
-            tl.store(states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, held, mask=in_cell)
-        if CUT:  # noqa: SIM102 -- nested, because `every` is None otherwise
-            if (i > 0) & (i % every == 0):
-                at = (i // every - 1) * tl.num_programs(0) + program
-                tl.store(cuts + at.to(tl.int64) * (K * V) + cell, memory, mask=in_cell)
-        if READ == 0:
-            own = start if PACKED else (program // H).to(tl.int64) * length
-            tl.store(x + ((own + i * C).to(tl.int64) * H + head) * V + by_value, written, mask=in_out)
-        last = token + (tl.minimum(tokens - i * C, C) - 1) * H
-        if STATE_GATE == 1:
-            kept, total = decay_to_end(sums, rests, since, rest, last)
-            memory = fade(memory, total, STATE_GATE)
-            written = (found * down(kept, FLIP)).to(dtype)
-        if STATE_GATE == 2:
-            total = tl.load(sums + last * K + key, mask=in_key, other=0.0)
-            memory = fade(memory, down(total, FLIP), STATE_GATE)
-        memory += times(tl.trans(writes), written, FLIP, PRECISION)
+                since, rest = load_sums(sums, rests, token + row * H, valid)
+                known *= down(tl.exp(since), FLIP)
+            missing = (down(rate, FLIP) * (target - known)).to(dtype)
+            found = times(solve, missing, FLIP, PRECISION)
+            written = found.to(dtype)
+            if READ:
+                queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
+                if STATE_GATE == 2:
+                    by_pair = down(row * (H * C), FLIP) + across(row, FLIP)
+                    overlap = tl.load(overlaps + token * C + by_pair, mask=down(valid, FLIP), other=0.0)
+                else:
+                    overlap = times(queries, writes if FLIP else tl.trans(writes), FLIP, PRECISION)
+                    if STATE_GATE == 1:
+                        decay = decay_tile(since, rest, since, rest)
+                        overlap *= tl.trans(decay) if FLIP else decay
+                    overlap = tl.where(down(row, FLIP) >= across(row, FLIP), overlap, 0.0).to(dtype)
+                out = times(queries, entering, FLIP, PRECISION)
+                if STATE_GATE == 1:
+                    out *= down(tl.exp(since), FLIP)
+                out += dot(written, overlap, PRECISION) if FLIP else dot(overlap, written, PRECISION)
+                tl.store(o + token * V + by_value, (out * scale).to(dtype), mask=in_out)
+            if KEEP:
+                held = memory if READ else entering
+                tl.store(states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, held, mask=in_cell)
+            if READ == 0:
+                own = start if PACKED else (program // H).to(tl.int64) * length
+                tl.store(x + ((own + i * C).to(tl.int64) * H + head) * V + by_value, written, mask=in_out)
+            last = token + (tl.minimum(tokens - i * C, C) - 1) * H
+            if STATE_GATE == 1:
+                kept, total = decay_to_end(sums, rests, since, rest, last)
+                memory = fade(memory, total, STATE_GATE)
+                written = (found * down(kept, FLIP)).to(dtype)
+            if STATE_GATE == 2:
+                total = tl.load(sums + last * K + key, mask=in_key, other=0.0)
+                memory = fade(memory, down(total, FLIP), STATE_GATE)
+            memory += times(tl.trans(writes), written, FLIP, PRECISION)
+        if PARTS > 1:  # noqa: SIM102 -- nested, because `cuts` is None otherwise
+            if part < PARTS - 1:
+                at = (part * tl.num_programs(0) + program).to(tl.int64)
+                tl.store(cuts + at * (K * V) + cell, memory, mask=in_cell)
     if HAS_FINAL:
         tl.store(final + program.to(tl.int64) * (K * V) + cell, memory, mask=in_cell)
 
@@ -152,7 +158,8 @@ def launch_memory(
         q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, chunks.bounds,
         chunks.first, chunks.length, chunks.stride, every, scale, crowd_of(programs), H=heads, G=heads // k.shape[2],
         K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None, KEEP=states is not None,
-        CUT=cuts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None, PACKED=chunks.packed,
+        PARTS=1 if cuts is None else len(cuts) + 1, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None,
+        PACKED=chunks.packed,
         STATE_GATE=gates.kind, PRECISION=operand_precision(v.dtype),
     )  # fmt: skip
 

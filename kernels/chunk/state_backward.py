@@ -81,7 +81,12 @@ def memory_backward_kernel(
             write *= scale
         write = (write + handed_back).to(dtype)
         missing = times(tl.trans(solve), write, FLIP, PRECISION)
-        tl.store(grad_missing + token * V + by_value, missing.to(dtype), mask=in_out)
+        own = start if PACKED else (program // H).to(tl.int64) * length
+        tl.store(
+            grad_missing + ((own + i * C).to(tl.int64) * H + head) * V + by_value,
+            missing.to(dtype),
+            mask=in_out,
+        )
         keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
         scaled = output.to(tl.float32) * scale
         erased = missing * down(-rate, FLIP)
@@ -100,12 +105,16 @@ def memory_backward_kernel(
 
 def read_backward(
     q: Tensor, k: Tensor, write_key: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, overlap: Tensor | None,
-    grad_o: Tensor, grad_missing: Tensor, grad_final: Tensor | None, chunks: Chunks, scale: float, *, initial: bool,
-) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """Gradients of the states leaving each chunk [slots, H, K, V], and of the initial states; fills Z [B, T, H, V]."""
+    grad_o: Tensor, grad_final: Tensor | None, chunks: Chunks, scale: float, *, initial: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
+    """Gradients of the states leaving each chunk [slots, H, K, V], Z [B, T, H, V], and gradients of the initial states.
+
+    Of a stretch, Z is of its own T.
+    """
     key_dim, (heads, value_dim) = k.shape[3], grad_o.shape[2:]
     programs = chunks.sequences * heads
     grad_states = k.new_empty(chunks.slots, heads, key_dim, value_dim)
+    grad_missing = grad_o.new_empty(grad_o.shape)
     grad_initial = None
     if initial:
         grad_initial = single(k, chunks.sequences, heads, key_dim, value_dim)
@@ -116,4 +125,4 @@ def read_backward(
         HAS_FINAL=grad_final is not None, HAS_INITIAL=initial, PACKED=chunks.packed,
         STATE_GATE=gates.kind, PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
-    return grad_states, grad_initial
+    return grad_states, grad_missing, grad_initial

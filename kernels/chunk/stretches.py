@@ -72,8 +72,7 @@ def differentiate_memory(
 ) -> tuple[ChunkGradients, Tensor | None]:  # fmt: skip
     """Gradients of what chunks read and write, and of the initial states [N, H, K, V] float32 where there are any."""
     rows = [*fold(q, k, gates, keys._replace(stored=True), chunks)] if gates.per_feature else [q, k, keys.out]
-    grad_missing = torch.empty_like(v)
-    found = new_gradients(k, v, gates, keys.mode, grad_missing, chunks.slots)
+    found = new_gradients(k, v, gates, keys.mode, chunks.slots)
     first, handed = initial, grad_final
     if len(cuts):
         zero = torch.zeros_like(cuts[0])
@@ -82,11 +81,11 @@ def differentiate_memory(
     for (span, part), start in reversed([*zip(chunks.cut_time(len(cuts) + 1), entering, strict=True)]):
         part_gates = gates_of(span, gates)
         part_q, part_k, part_v, part_beta, out = part_of(span, q, k, v, beta, keys.out)
-        part_missing, part_o, solve = part_of(span, grad_missing, grad_o, inverse)
+        part_o, solve = part_of(span, grad_o, inverse)
         reads, erases, writes = part_of(span, *rows)
         states, x = keep_states(erases, writes, part_v, part_beta, solve, part_gates, start, part)
-        grad_states, handed = read_backward(
-            reads, erases, writes, part_beta, solve, part_gates, overlap, part_o, part_missing, handed, part, scale,
+        grad_states, grad_missing, handed = read_backward(
+            reads, erases, writes, part_beta, solve, part_gates, overlap, part_o, handed, part, scale,
             initial=start is not None,
         )  # fmt: skip
         del reads, erases, writes
@@ -96,7 +95,7 @@ def differentiate_memory(
             pairs = pair_backward(q, k, keys.out, beta, x, gates, grad_o, grad_missing, chunks, scale)
         differentiate_chunks(
             part_q, part_k, part_v, part_beta, part_gates, keys._replace(out=out), x, states, pairs, part_o,
-            part_missing, grad_states, ChunkGradients(*part_of(span, *found)), part, scale, pinned=pinned,
+            grad_missing, grad_states, ChunkGradients(*part_of(span, *found)), part, scale, pinned=pinned,
         )  # fmt: skip
-        del states, grad_states, x
+        del states, grad_states, grad_missing, x
     return add_blocks(found, gates), None if initial is None else handed

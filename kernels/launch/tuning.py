@@ -84,7 +84,9 @@ def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: 
         c for c in meant if not isinstance(c, NarrowRows)
     ]
     needed = {f"B{edge}": tile(kwargs[edge]) for edge in ("K", "V") if edge in kwargs}
-    fit = [c for c in meant if all(c.kwargs.get(edge, 0) <= most for edge, most in needed.items())] or meant[:1]
+    fit = [c for c in meant if all(c.kwargs.get(edge, 0) <= most for edge, most in needed.items())] or meant[
+        :1
+    ]
     return [c for c in meant if c in fit or c.num_stages == 1]
 
 
@@ -128,6 +130,32 @@ class Tuner(Autotuner):
 
     measures: ClassVar[bool] = True
 
+    def run(self, *args: Any, **options: Any) -> Any:
+        """A launch with what was chosen for it.
+
+        Triton looks at every argument to find that, which takes as long as the launch itself.
+        """
+        config = self.configs[0]
+        if len(self.configs) > 1:
+            key = self.short_key(args, options)
+            if key not in self.cache:
+                result = super().run(*args, **options)
+                self.cache[key] = self.best_config
+                return result
+            config = self.cache[key]
+        return self.fn.run(*args, **{**options, **config.all_kwargs()})
+
+    def short_key(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        """What a launch is tuned for, as `launch` has it, and on which GPU."""
+        first = next(x for x in args if isinstance(x, Tensor))
+        sizes = [options[name] if name in options else args[i] for name, i in self.tuned_for]
+        return (first.dtype, first.device, *sizes)
+
+    @functools.cached_property
+    def tuned_for(self) -> list[tuple[str, int]]:
+        """Names and places of the arguments that launches are tuned apart by."""
+        return [(name, self.arg_names.index(name)) for name in self.keys if name in self.arg_names]
+
     def prune_configs(self, kwargs: dict[str, Any]) -> list[triton.Config]:
         self.options = kwargs
         configs: list[triton.Config] = super().prune_configs(kwargs)
@@ -135,7 +163,15 @@ class Tuner(Autotuner):
             configs = sound(configs, torch.cuda.get_device_capability()[0])
         if self.measures:
             return configs
-        return [self.chosen(self.launch({**self.nargs, **kwargs}), configs) or configs[0]]
+        return [self.chosen(self.launch({**self.nargs, **kwargs}), configs) or self.first_with_room(configs)]
+
+    def first_with_room(self, configs: list[triton.Config]) -> triton.Config:
+        """The first whose program fits into a multiprocessor's shared memory; none is looked at while compiling ahead."""
+        if len(configs) == 1 or not torch.cuda.is_available() or active_mode.get() is not None:
+            return configs[0]
+        room = torch.cuda.get_device_properties().shared_memory_per_block_optin
+        sizes = ((c, self.compile(c, *self.nargs.values(), **self.options).metadata.shared) for c in configs)
+        return next((config for config, size in sizes if size <= room), configs[0])
 
     def check_disk_cache(
         self, tuning_key: tuple[Any, ...], configs: list[triton.Config], bench_fn: Callable[[], None]
@@ -228,13 +264,10 @@ def threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
-def autotune(
-    configs: list[triton.Config], key: Sequence[str], updates: Sequence[str] = ()
-) -> Callable[[Any], Any]:
+def autotune(configs: list[triton.Config], key: Sequence[str]) -> Callable[[Any], Any]:
     """A tuned kernel from one of `triton.jit`, recorded in `TUNED`; the interpreter gets the first configuration alone.
 
-    Launches are tuned apart by the arguments in `key`, and by PRECISION where the kernel has it. `updates` names the
-    arguments that the kernel reads and overwrites, which tuning has to put back between runs.
+    Launches are tuned apart by the arguments in `key`, and by PRECISION where the kernel has it.
     """
 
     def decorate(kernel: Any) -> Any:
@@ -245,7 +278,7 @@ def autotune(
             configs[:1] if INTERPRETED else configs,
             [*key, "PRECISION"],
             reset_to_zero=None,
-            restore_value=list(updates),
+            restore_value=None,
             prune_configs_by={"early_config_prune": fitting},
             do_bench=quick_bench,
             cache_results=True,

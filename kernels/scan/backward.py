@@ -33,8 +33,8 @@ class ScanGradients(NamedTuple):
     feedback: Tensor | None
 
 
-# Two [C, BK] tiles and a [C, C] product: the narrower key block leaves room for more programs.
-@autotune(configurations([{"BK": 64}, {"BK": 32}], warps=(4,)), ["K", "C", "HAS_GATE"])
+# Two [C, BK] tiles and a [C, C] product: narrow key blocks and few warps leave room for more programs.
+@autotune(configurations([{"BK": 32}], warps=(2, 4)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def forcing_kernel(
     k, g, clipped, grad, inner, forcing, bounds, first, owner, length, per_sequence,

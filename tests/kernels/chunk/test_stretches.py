@@ -62,7 +62,7 @@ def test_a_stretch_that_starts_from_nothing_is_seen(name, monkeypatch):
     operator, call = CALLS["calibrated"]
     whole = differentiated(call, operator, RESULTS)
     cut_into(monkeypatch, 3)
-    run, place = getattr(stretches, name), {"keep_states": 6, "read_backward": 9}[name]
+    run, place = getattr(stretches, name), {"keep_states": 6, "read_backward": 8}[name]
 
     def forget(*given, **options):
         given = list(given)
