@@ -22,12 +22,10 @@ import triton
 from triton.runtime.autotuner import Autotuner
 
 from .runtime import INTERPRETED
-from .tuning import TUNED, Tuner, compiling_at_once, function_of, threads
+from .tuning import LAUNCH, TUNED, Tuner, compiling_at_once, function_of, threads
 
 Calls = Callable[..., Iterable[Callable[[], object]]]
 Claim = Callable[[str], bool]
-
-LAUNCH = Autotuner.run
 
 _met: set[Hashable] = set()
 
