@@ -27,6 +27,7 @@ from .crosscheck import (
 )
 from .language import (
     language_figure as language_figure,
+    language_layers as language_layers,
 )
 from .newton import (
     newton_approach as newton_approach,

@@ -1,4 +1,4 @@
-"""Figure of the language models: loss far beyond the training context, and of passages that were read before."""
+"""Figures of the language models: loss far beyond the training context, of passages read before, and their layers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,6 +37,34 @@ def language_figure(summary: LanguageSummary) -> Figure:
     if names:
         legend_outside(positions)
     return fig
+
+
+LAYERS = {
+    "token residual ratio": "q, geometric mean, passage read twice",
+    "alignment far out": "mean of a from 3 to 4 contexts",
+    "growth of the state": "log10 of growth of |S|, 1 to 4 contexts",
+}
+"""Of the measures that there are of each layer, those that are drawn."""
+
+
+def language_layers(summary: LanguageSummary) -> Figure:
+    """What the layers do, from the first to the last: what writes leave (T3), forgetting (T13), growth (T27)."""
+    fig, panels = new_figure(len(LAYERS), height=4.4)
+    rows = [row for row in summary.rows if row.mean is not None and row.place.startswith("layer")]
+    names = [model for model in summary.models if any(row.model == model.name for row in rows)]
+    for ax, (measure, label) in zip(panels, LAYERS.items(), strict=True):
+        for model, style in zip(names, curve_styles(len(names)), strict=True):
+            own = [row for row in rows if (row.model, row.measure) == (model.name, measure)]
+            _draw(ax, sorted(own, key=_layer), _layer, model.label, style)
+        ax.set(xlabel="layer", ylabel=label)
+        ax.set_xticks(sorted({_layer(row) for row in rows if row.measure == measure}))
+    if names:
+        legend_outside(panels[0])
+    return fig
+
+
+def _layer(row: LanguageRow) -> int:
+    return int(row.place.removeprefix("layer"))
 
 
 def _draw(

@@ -14,7 +14,7 @@ from support.language_cases import write_experiment
 from osdn_theory.language.document import LANGUAGE, LanguageSummary
 from osdn_theory.language.summary import summarise_language, write_language_summary
 from osdn_theory.language.tables import overview
-from osdn_theory.plotting import language_figure
+from osdn_theory.plotting import language_figure, language_layers
 from osdn_theory.recall.statistics import holm_adjusted, paired_test, t_interval
 
 NOISE = (0.0, 0.11, -0.07, 0.04)
@@ -203,3 +203,14 @@ def test_the_figure_shows_means_where_they_are(folder: Path) -> None:
     read = passages.containers[0].lines[0]  # type: ignore[attr-defined]
     assert list(read.get_xdata()) == [0, 1, 2]
     assert list(read.get_ydata()) == [2.0, 1.0, 0.0]
+
+
+def test_the_figure_of_layers_goes_from_the_first_to_the_last(tmp_path: Path) -> None:
+    def layers(model: str, seed: int) -> dict[tuple[str, str], float]:
+        return {("token residual ratio", f"layer{n}"): 0.1 * n + 0.01 * seed for n in (10, 2, 0)}
+
+    panels = language_layers(summarise_language(write_experiment(tmp_path / "train", layers, seeds=2))).axes
+    drawn = panels[0].containers[0].lines[0]  # type: ignore[attr-defined]
+    assert list(drawn.get_xdata()) == [0, 2, 10]
+    assert list(drawn.get_ydata()) == pytest.approx([0.005, 0.205, 1.005])
+    assert len(panels[0].containers) == 3
