@@ -82,6 +82,24 @@ def test_a_run_ends_in_a_table_a_figure_and_streams_and_a_second_one_computes_no
     assert json.loads(second.stdout)["rows"] == document["rows"]
 
 
+def test_what_is_finished_is_summed_up_without_training(tmp_path: Path, texts: str) -> None:
+    out = tmp_path / "train"
+    assert run("--out", str(out), "--corpus", texts, *QUICK).exit_code == 0
+    whole = (out / "train.csv").read_text()
+    last = out / "runs" / "apf_bounded" / "lr0.004-seed1" / "result.json"
+    for path in (out / "train.csv", out / "train.json", last):
+        path.unlink()
+    told = run("--out", str(out), "--summary")
+    assert told.exit_code == 0, told.output
+    assert not last.exists()
+    assert "of 2 seeds all models have 1" in " ".join(told.output.split())
+    left = [line for line in whole.splitlines() if not line.startswith("apf_bounded,0.004,1,")]
+    assert (out / "train.csv").read_text().splitlines() == left
+    nothing = run("--out", str(tmp_path / "nowhere"), "--summary")
+    assert nothing.exit_code == 2
+    assert "plan.json" in nothing.output
+
+
 def test_text_is_gathered_into_a_file_that_trains(
     tmp_path: Path, texts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
