@@ -13,7 +13,6 @@ from ..launch.sequences import Chunks, sum_by_sequence
 from ..scan.backward import scan_backward
 from ..scan.forward import Gains, scan_forward
 from .decays import sum_gates
-from .feature.fold import fold
 from .feature.pairs import pair
 from .state import read
 from .stretches import differentiate_memory, new_cuts
@@ -127,8 +126,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     keys = write_keys(inputs, mode, gains, out, path)
     rows, overlap = (q, k, out), None
     if gates.per_feature:
-        rows = fold(q, k, gates, keys, chunks)
-        inverse, overlap = pair(q, k, out, beta, gates, chunks)
+        inverse, overlap, rows = pair(q, k, beta, gates, keys, chunks)
     else:
         inverse = solve(k, beta, gates, keys, chunks)
     states = new_states(inputs, chunks.slots) if options.intermediate else None

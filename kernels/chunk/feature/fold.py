@@ -11,12 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ...launch.runtime import operand_precision
 from ...launch.sequences import Chunks, chunk_of
-from ...launch.tuning import autotune, configurations, unrolled
-from ..decays import GateSums, decay_between, load_sums
-from ..write_keys import WriteKeys
-from ..wy import block_keys, load_rows, store_rows
+from ...launch.tuning import autotune, configurations
+from ..decays import GateSums, decay_between, exponential, load_sums
+from ..wy import load_rows, store_rows
 
 
 class Folded(NamedTuple):
@@ -31,86 +29,65 @@ class Folded(NamedTuple):
     write_key: Tensor
 
 
-@autotune(
-    configurations([{"BK": 32}, {"BK": 64}], warps=(2,)) + unrolled(4, BK=32),
-    ["K", "C", "KEYS"],
-)
+def new_folded(like: Tensor, gates: GateSums) -> Folded:
+    """Memory for them."""
+    assert gates.sums is not None
+    return Folded(*(like.new_empty(gates.sums.shape) for _ in Folded._fields))
+
+
+@triton.jit
+def store_folded(
+    folded_q, folded_k, folded_write, queries, keys, writes, since, rest, total, total_rest, row, valid, stride,
+    column, inside,
+):  # fmt: skip
+    """Fold and store rows of a block; `total` [1, BK] are the sums at the chunk's last token."""
+    entered = exponential(since)
+    kept = decay_between(total, total_rest, since, rest)
+    dtype = folded_q.dtype.element_ty
+    store_rows(folded_q, row, valid, stride, column, inside, (queries * entered).to(dtype))
+    store_rows(folded_k, row, valid, stride, column, inside, (keys * entered).to(dtype))
+    store_rows(folded_write, row, valid, stride, column, inside, (writes * kept).to(dtype))
+
+
+@autotune(configurations([{"BK": 32}, {"BK": 64}], warps=(2,)), ["K", "C"])
 @triton.jit
 def fold_kernel(
-    q, k, sums, rests, gate, gain, entry, anchor, clipped, write_key, path, folded_q, folded_k, folded_write, bounds,
-    first, owner, length, per_sequence,
-    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
-    KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
-    PRECISION: tl.constexpr,
+    q, k, write_key, sums, rests, folded_q, folded_k, folded_write, bounds, first, owner, length, per_sequence,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """Write keys are formed on the way, as `wy.solve_kernel` does where gates are not per feature."""
-    slot = tl.program_id(0) // H
     head = tl.program_id(0) % H
-    sequence, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
+    _, chunk, start, tokens = chunk_of(
+        tl.program_id(0) // H, bounds, first, owner, length, per_sequence, C, PACKED
+    )
     left = tl.minimum(tokens - chunk * C, C)
     if left <= 0:
         return
     column = tl.program_id(1) * BK + tl.arange(0, BK)
     inside = column < K
-    key_heads = H // G
     token = (start + chunk * C).to(tl.int64) * H + head
-    key_token = (start + chunk * C).to(tl.int64) * key_heads + head // G
-    key_item = slot * key_heads + head // G
-    d = tl.zeros([BK], tl.float32)
-    c = tl.zeros([BK], tl.float32)
-    stepped = False
-    if KEYS == 1:
-        d = tl.load(entry + (sequence * key_heads + head // G) * K + column, mask=inside, other=0.0)
-    if KEYS == 2:
-        d = tl.load(entry + key_item.to(tl.int64) * K + column, mask=inside, other=0.0)
-        stepped = tl.load(clipped + key_item) != 0
-    if HAS_ANCHOR:
-        c = tl.load(anchor + (sequence * key_heads + head // G) * K + column, mask=inside, other=0.0)
-    solved = inside & (stepped == 0)
-    if G > 1:
-        solved = solved & (head % G == 0)
-    last = (token + (left - 1) * H) * K + column
-    total, total_rest = load_sums(sums, rests, last, inside)
+    key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
+    last = (token + (left - 1) * H) * K + column[None, :]
+    total, total_rest = load_sums(sums, rests, last, inside[None, :])
     for block in range(tl.cdiv(left, 16)):
         row = block * 16 + tl.arange(0, 16)
         valid = row < left
-        keys = load_rows(k + key_token * K, row, valid, key_heads * K, column, inside)
-        writes = keys
-        if KEYS == 3:
-            writes = load_rows(write_key + key_token * K, row, valid, key_heads * K, column, inside)
-        if KEYS == 2:
-            writes = load_rows(write_key + key_token * K, row, valid & stepped, key_heads * K, column, inside)
-        if KEYS == 1 or KEYS == 2:
-            u = tl.zeros([16], tl.float32)
-            g = tl.zeros([16], tl.float32)
-            if KEYS == 2:
-                u = tl.load(gain + key_token + row * key_heads, mask=valid, other=0.0)
-            if HAS_GATE:
-                g = tl.load(gate + key_token + row * key_heads, mask=valid, other=0.0).to(tl.float32)
-            writes, met, d = block_keys(keys, u, g, d, c, writes, stepped, KEYS, HAS_GATE, PRECISION)
-            store_rows(write_key + key_token * K, row, valid, key_heads * K, column, solved, writes)
-            if KEEP:
-                store_rows(path + key_token * K, row, valid, key_heads * K, column, solved, met)
-        queries = load_rows(q + key_token * K, row, valid, key_heads * K, column, inside)
+        queries = load_rows(q + key_token * K, row, valid, H // G * K, column, inside)
+        keys = load_rows(k + key_token * K, row, valid, H // G * K, column, inside)
+        writes = load_rows(write_key + key_token * K, row, valid, H // G * K, column, inside)
         cell = (token + row[:, None] * H) * K + column[None, :]
         since, rest = load_sums(sums, rests, cell, valid[:, None] & inside[None, :])
-        entered = tl.exp(since)
-        kept = decay_between(total[None, :], total_rest[None, :], since, rest)
-        dtype = keys.dtype
-        store_rows(folded_q + token * K, row, valid, H * K, column, inside, (queries * entered).to(dtype))
-        store_rows(folded_k + token * K, row, valid, H * K, column, inside, (keys * entered).to(dtype))
-        store_rows(folded_write + token * K, row, valid, H * K, column, inside, (writes * kept).to(dtype))
+        store_folded(
+            folded_q + token * K, folded_k + token * K, folded_write + token * K, queries, keys, writes, since, rest,
+            total, total_rest, row, valid, H * K, column, inside,
+        )  # fmt: skip
 
 
-def fold(q: Tensor, k: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks) -> Folded:
-    """The folded rows; fills `keys.out` and `keys.path` as `wy.solve` does."""
-    assert gates.sums is not None
-    heads, key_dim = gates.sums.shape[2:]
-    folded = Folded(*(k.new_empty(gates.sums.shape) for _ in Folded._fields))
+def fold(q: Tensor, k: Tensor, write_key: Tensor, gates: GateSums, chunks: Chunks) -> Folded:
+    """The folded rows, as `pairs.pair` forms them beside what it does."""
+    folded = new_folded(k, gates)
+    heads, key_dim = folded.q.shape[2:]
     fold_kernel[lambda meta: (chunks.slots * heads, triton.cdiv(key_dim, meta["BK"]))](
-        q, k, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, keys.path, *folded,
-        *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, **keys.constants, PACKED=chunks.packed,
-        PRECISION=operand_precision(k.dtype),
+        q, k, write_key, *gates, *folded, *chunks.pointers, chunks.length, chunks.per_sequence,
+        H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, PACKED=chunks.packed,
     )  # fmt: skip
     return folded

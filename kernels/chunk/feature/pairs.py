@@ -23,41 +23,67 @@ from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, exponential, load_sums
 from ..triangular import inverse_64
-from ..wy import load_rows, store_row
+from ..write_keys import WriteKeys
+from ..wy import block_keys, load_rows, store_row, store_rows
+from .fold import Folded, new_folded, store_folded
 
 REACH: tl.constexpr = tl.constexpr(60.0)
 """The largest logarithm of a factor of TF32's products, less than float32 holds: what it multiplies needs room."""
 
 
 @triton.jit
-def meet_within(
-    q,
-    k,
-    write_key,
-    sums,
-    rests,
-    own,
-    left,
-    column,
-    inside,
-    stride,
-    H: tl.constexpr,
-    K: tl.constexpr,
+def form_block(
+    q, k, write_key, path, gain, gate, sums, rests, folded_q, folded_k, folded_write, d, anchor, stepped, solved, total,
+    total_rest, own, left, column, inside,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr,
     PRECISION: tl.constexpr,
-):
-    """What the 16 tokens from `own` on meet of each other, and what they and others need to meet.
+):  # fmt: skip
+    """Form the write keys of the 16 tokens from `own` on, as `wy.solve_kernel` does; store them and the folded rows.
 
-    That is, keys and queries scaled to the sums at some token, its sums and their rests [1, BK], and the block's own
-    write keys, sums and rests; then what keys and queries meet, [16, 16].
+    Queries, keys and write keys come back in float32, with the sums, their rests and the d that the tokens hand on.
+    """
+    row = own + tl.arange(0, 16)
+    valid = row < left
+    stride: tl.constexpr = H // G * K
+    keys = load_rows(k, row, valid, stride, column, inside)
+    writes = keys
+    if KEYS == 3:
+        writes = load_rows(write_key, row, valid, stride, column, inside)
+    if KEYS == 2:
+        writes = load_rows(write_key, row, valid & stepped, stride, column, inside)
+    if KEYS == 1 or KEYS == 2:
+        u = tl.zeros([16], tl.float32)
+        g = tl.zeros([16], tl.float32)
+        if KEYS == 2:
+            u = tl.load(gain + row * (H // G), mask=valid, other=0.0)
+        if HAS_GATE:
+            g = tl.load(gate + row * (H // G), mask=valid, other=0.0).to(tl.float32)
+        writes, met, d = block_keys(keys, u, g, d, anchor, writes, stepped, KEYS, HAS_GATE, PRECISION)
+        store_rows(write_key, row, valid, stride, column, solved, writes)
+        if KEEP:
+            store_rows(path, row, valid, stride, column, solved, met)
+    queries = load_rows(q, row, valid, stride, column, inside).to(tl.float32)
+    keys = keys.to(tl.float32)
+    writes = writes.to(tl.float32)
+    cell = row[:, None] * (H * K) + column[None, :]
+    since, rest = load_sums(sums, rests, cell, valid[:, None] & inside[None, :])
+    store_folded(
+        folded_q, folded_k, folded_write, queries, keys, writes, since, rest, total, total_rest, row, valid, H * K,
+        column, inside,
+    )  # fmt: skip
+    return queries, keys, writes, since, rest, d
+
+
+@triton.jit
+def meet_within(
+    queries, keys, writes, since, rest, sums, rests, own, left, column, inside,
+    H: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """What the 16 tokens from `own` on meet of each other, keys and queries [16, 16], and how they meet others.
+
+    That is, keys and queries scaled to the sums at the token before, and these sums and their rests [1, BK].
     """
     near, last = tl.arange(0, 16), left - 1
-    row = own + near
-    valid = row < left
-    queries = load_rows(q, row, valid, stride, column, inside).to(tl.float32)
-    keys = load_rows(k, row, valid, stride, column, inside).to(tl.float32)
-    writes = load_rows(write_key, row, valid, stride, column, inside).to(tl.float32)
-    at_rows = row[:, None] * (H * K) + column[None, :]
-    since, rest = load_sums(sums, rests, at_rows, valid[:, None] & inside[None, :])
     at, at_rest = load_sums(sums, rests, (own - 1) * (H * K) + column[None, :], inside[None, :] & (own > 0))
     end, end_rest = load_sums(
         sums, rests, tl.minimum(own + 15, last) * (H * K) + column[None, :], inside[None, :]
@@ -84,7 +110,7 @@ def meet_within(
         seen = (near[:, None] >= near[None, :]) & (apart_by >= half) & (apart_by < size)
         met_k += tl.where(seen, dot(keys * kept, columns, PRECISION), 0.0)
         met_q += tl.where(seen, dot(queries * kept, columns, PRECISION), 0.0)
-    return keys * faded, queries * faded, at, at_rest, writes, since, rest, met_k, met_q
+    return met_k, met_q, keys * faded, queries * faded, at, at_rest
 
 
 @triton.jit
@@ -94,68 +120,83 @@ def fade_columns(writes, since, rest, at, at_rest):
 
 
 # As `wy.solve_kernel`: one program per chunk and head loads every row once, and inverts what it has formed.
-@autotune(configurations([{"BK": 32}], warps=(1,), stages=(1,)) + unrolled(4, BK=32), ["K", "C"])
+@autotune(configurations([{"BK": 32}], warps=(1,), stages=(1,)) + unrolled(4, BK=32), ["K", "C", "KEYS"])
 @triton.jit
 def pair_kernel(
-    q, k, write_key, beta, sums, rests, inverse, overlap, bounds, first, owner, length, per_sequence,
-    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, PACKED: tl.constexpr,
+    q, k, beta, sums, rests, gate, gain, entry, anchor, clipped, write_key, path, inverse, overlap, folded_q, folded_k,
+    folded_write, bounds, first, owner, length, per_sequence,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
     PRECISION: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
+    slot = tl.program_id(0) // H
     head = tl.program_id(0) % H
-    _, chunk, start, tokens = chunk_of(
-        tl.program_id(0) // H, bounds, first, owner, length, per_sequence, C, PACKED
-    )
+    sequence, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
     left = tl.minimum(tokens - chunk * C, C)
     if left <= 0:
         return
     near = tl.arange(0, 16)
     row0, row1, row2, row3 = near, near + 16, near + 32, near + 48
     in0, in1, in2, in3 = row0 < left, row1 < left, row2 < left, row3 < left
-    stride = H // G * K
     token = (start + chunk * C).to(tl.int64) * H + head
-    key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
+    key_heads = H // G
+    key_token = (start + chunk * C).to(tl.int64) * key_heads + head // G
+    key_item = slot * key_heads + head // G
     q += key_token * K
     k += key_token * K
     write_key += key_token * K
     sums += token * K
+    folded_q += token * K
+    folded_k += token * K
+    folded_write += token * K
     if rests is not None:
         rests += token * K
+    stepped = False
+    if KEYS == 1:
+        entry += (sequence * key_heads + head // G) * K
+    if KEYS == 2:
+        stepped = tl.load(clipped + key_item) != 0
+        entry += key_item.to(tl.int64) * K
+        gain += key_token
+    if HAS_GATE:
+        gate += key_token
+    if HAS_ANCHOR:
+        anchor += (sequence * key_heads + head // G) * K
+    if KEEP:
+        path += key_token * K
     zero = tl.zeros([16, 16], tl.float32)
-    a00, a10, a11, a20, a21, a22, a30, a31, a32, a33 = (
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-    )
-    p00, p10, p11, p20, p21, p22, p30, p31, p32, p33 = (
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-    )
+    a00 = zero
+    a10, a11, a20, a21, a22, a30, a31, a32, a33 = zero, zero, zero, zero, zero, zero, zero, zero, zero
+    p00 = zero
+    p10, p11, p20, p21, p22, p30, p31, p32, p33 = zero, zero, zero, zero, zero, zero, zero, zero, zero
     for i in range(tl.cdiv(K, BK)):
         column = i * BK + tl.arange(0, BK)
         inside = column < K
-        _k0, _q0, at, at_rest, x0, s0, r0, own_k, own_q = meet_within(
-            q, k, write_key, sums, rests, 0, left, column, inside, stride, H, K, PRECISION
+        d = tl.zeros([BK], tl.float32)
+        c = tl.zeros([BK], tl.float32)
+        if KEYS == 1 or KEYS == 2:
+            d = tl.load(entry + column, mask=inside, other=0.0)
+        if HAS_ANCHOR:
+            c = tl.load(anchor + column, mask=inside, other=0.0)
+        # Keys are those of a group of G heads; the first writes what they share.
+        solved = inside & (stepped == 0) & (head % G == 0)
+        total, total_rest = load_sums(sums, rests, (left - 1) * (H * K) + column[None, :], inside[None, :])
+        q0, k0, x0, s0, r0, d = form_block(
+            q, k, write_key, path, gain, gate, sums, rests, folded_q, folded_k, folded_write, d, c, stepped, solved,
+            total, total_rest, 0, left, column, inside, H, G, K, KEYS, KEEP, HAS_GATE, PRECISION,
+        )  # fmt: skip
+        own_k, own_q, k0, q0, at, at_rest = meet_within(
+            q0, k0, x0, s0, r0, sums, rests, 0, left, column, inside, H, K, PRECISION
         )
         a00 += own_k
         p00 += own_q
         if C > 16:
-            k1, q1, at, at_rest, x1, s1, r1, own_k, own_q = meet_within(
-                q, k, write_key, sums, rests, 16, left, column, inside, stride, H, K, PRECISION
+            q1, k1, x1, s1, r1, d = form_block(
+                q, k, write_key, path, gain, gate, sums, rests, folded_q, folded_k, folded_write, d, c, stepped, solved,
+                total, total_rest, 16, left, column, inside, H, G, K, KEYS, KEEP, HAS_GATE, PRECISION,
+            )  # fmt: skip
+            own_k, own_q, k1, q1, at, at_rest = meet_within(
+                q1, k1, x1, s1, r1, sums, rests, 16, left, column, inside, H, K, PRECISION
             )
             a11 += own_k
             p11 += own_q
@@ -163,8 +204,12 @@ def pair_kernel(
             a10 += dot(k1, y0, PRECISION)
             p10 += dot(q1, y0, PRECISION)
         if C > 32:
-            k2, q2, at, at_rest, x2, s2, r2, own_k, own_q = meet_within(
-                q, k, write_key, sums, rests, 32, left, column, inside, stride, H, K, PRECISION
+            q2, k2, x2, s2, r2, d = form_block(
+                q, k, write_key, path, gain, gate, sums, rests, folded_q, folded_k, folded_write, d, c, stepped, solved,
+                total, total_rest, 32, left, column, inside, H, G, K, KEYS, KEEP, HAS_GATE, PRECISION,
+            )  # fmt: skip
+            own_k, own_q, k2, q2, at, at_rest = meet_within(
+                q2, k2, x2, s2, r2, sums, rests, 32, left, column, inside, H, K, PRECISION
             )
             a22 += own_k
             p22 += own_q
@@ -174,8 +219,12 @@ def pair_kernel(
             y1 = fade_columns(x1, s1, r1, at, at_rest)
             a21 += dot(k2, y1, PRECISION)
             p21 += dot(q2, y1, PRECISION)
-            k3, q3, at, at_rest, _x3, _s3, _r3, own_k, own_q = meet_within(
-                q, k, write_key, sums, rests, 48, left, column, inside, stride, H, K, PRECISION
+            q3, k3, x3, s3, r3, d = form_block(
+                q, k, write_key, path, gain, gate, sums, rests, folded_q, folded_k, folded_write, d, c, stepped, solved,
+                total, total_rest, 48, left, column, inside, H, G, K, KEYS, KEEP, HAS_GATE, PRECISION,
+            )  # fmt: skip
+            own_k, own_q, k3, q3, at, at_rest = meet_within(
+                q3, k3, x3, s3, r3, sums, rests, 48, left, column, inside, H, K, PRECISION
             )
             a33 += own_k
             p33 += own_q
@@ -208,14 +257,19 @@ def pair_kernel(
 
 
 def pair(
-    q: Tensor, k: Tensor, write_key: Tensor, beta: Tensor, gates: GateSums, chunks: Chunks
-) -> tuple[Tensor, Tensor]:
-    """Rows of every chunk's (I + A)^-1 and of the read's overlaps tril(q k~), decays and all, [B, T, HV, C]."""
+    q: Tensor, k: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks
+) -> tuple[Tensor, Tensor, Folded]:
+    """Rows of every chunk's (I + A)^-1, of the read's overlaps tril(q k~), decays and all, [B, T, HV, C], and folded.
+
+    Fills `keys.out` and `keys.path` as `wy.solve` does.
+    """
     heads = beta.shape[2]
     inverse, overlap = (k.new_empty(*beta.shape, chunks.size) for _ in range(2))
+    folded = new_folded(k, gates)
     pair_kernel[(chunks.slots * heads,)](
-        q, k, write_key, beta, *gates, inverse, overlap, *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, PACKED=chunks.packed,
+        q, k, beta, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, keys.path, inverse,
+        overlap, *folded, *chunks.pointers, chunks.length, chunks.per_sequence,
+        H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, **keys.constants, PACKED=chunks.packed,
         PRECISION=operand_precision(k.dtype), EXACT=exact_precision(k.dtype),
     )  # fmt: skip
-    return inverse, overlap
+    return inverse, overlap, folded

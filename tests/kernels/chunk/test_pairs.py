@@ -7,6 +7,7 @@ import pytest
 import torch
 from osdn_kernels.chunk.decays import sum_gates
 from osdn_kernels.chunk.feature import pairs
+from osdn_kernels.chunk.write_keys import IDENTITY, WriteKeys
 from osdn_kernels.launch.sequences import cut
 from support.kernels.faults import PAIR_FAULTS, break_kernel
 from torch.nn.functional import normalize
@@ -45,7 +46,8 @@ def compare(gates, *, length=20, chunk_size=32, key_dim=6, heads=2, cu_seqlens=N
     beta = torch.rand(1, bounds[-1], 2, generator=rng).to(dtype)
     gate = GATES[gates](torch.rand(1, bounds[-1], 2, key_dim, generator=rng))
     chunks = cut(1, bounds[-1], chunk_size, None if cu_seqlens is None else torch.tensor(cu_seqlens))
-    inverse, overlap = pairs.pair(q, k, write_key, beta, sum_gates(gate, chunks, dtype), chunks)
+    keys = WriteKeys(IDENTITY, write_key, stored=True)
+    inverse, overlap, _ = pairs.pair(q, k, beta, sum_gates(gate, chunks, dtype), keys, chunks)
     for start, stop in pairwise(bounds):
         for at in range(start, stop, chunk_size):
             part = slice(at, min(at + chunk_size, stop))

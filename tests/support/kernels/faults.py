@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 from osdn_kernels.chunk import decays, gradients, state, state_backward, wy
-from osdn_kernels.chunk.feature import fold, pairs, pairs_backward
+from osdn_kernels.chunk.feature import pairs, pairs_backward
 from osdn_kernels.launch import tuning
 from osdn_kernels.scan import adjoint, backward as scan_back, forward as scan, series, tokens as scan_tokens
 from osdn_kernels.scan.sweeps import backward as sweeps_back, spread, walk
@@ -118,10 +118,10 @@ GATED_FAULTS = {
 """Of the gate of the memory and of beta-aware feedback, each with the call that shows it."""
 
 FEATURE_FAULTS = {
-    "queries meet the memory unfaded": (fold, "fold_kernel", "queries * entered", "queries * 1.0"),
-    "keys meet the memory unfaded": (fold, "fold_kernel", "keys * entered", "keys * 1.0"),
-    "what is written does not fade to the chunk's end": (fold, "fold_kernel", "writes * kept", "writes * 1.0"),
-    "rows of a block do not fade from its edge": (pairs, "meet_within", "return keys * faded", "return keys * 1.0"),
+    "queries meet the memory unfaded": (pairs, "store_folded", "queries * entered", "queries * 1.0"),
+    "keys meet the memory unfaded": (pairs, "store_folded", "keys * entered", "keys * 1.0"),
+    "what is written does not fade to the chunk's end": (pairs, "store_folded", "writes * kept", "writes * 1.0"),
+    "rows of a block do not fade from its edge": (pairs, "meet_within", "met_q, keys * faded", "met_q, keys * 1.0"),
     "nor do those of queries": (pairs, "meet_within", "queries * faded, at, at_rest", "queries * 1.0, at, at_rest"),
     "other blocks do not fade to the edge": (
         pairs, "fade_columns", "writes * decay_between", "writes + 0.0 * decay_between",
