@@ -448,8 +448,9 @@ def calibrated(x: Call, fault: str) -> tuple[Tensor, Tensor]:
         return squashed(x, x.g_atk, x.beta_atk, fault)
     d, path, length = x.d, [], x.k.shape[1]
     start = carried = d
+    late = fault == "clips what chunks hand on once"
     for t in range(length):
-        if fault == "clips what chunks hand on once" and t % C == 0:
+        if late and t % C == 0:
             d = carried
         if fault == "resets d between chunks" and t and t % C == 0:
             d = x.d
@@ -457,10 +458,9 @@ def calibrated(x: Call, fault: str) -> tuple[Tensor, Tensor]:
             start = d
         used = start if fault in ("d of the chunk's start in its writes", "d moves once per chunk") else d
         d = _next(x, d, start, t, fault)
-        carried = _next(x, carried, start, t, "clips once per chunk")
+        carried = _next(x, carried, start, t, "clips once per chunk") if late else d
         path.append(d if fault == "calibrates too early" else used)
-    handed = carried if fault == "clips what chunks hand on once" else d
-    return (torch.stack(path, 1) if path else x.k.new_zeros(x.k.shape)), handed
+    return (torch.stack(path, 1) if path else x.k.new_zeros(x.k.shape)), carried
 
 
 def squashed(x: Call, g_atk: Tensor, beta_atk: Tensor, fault: str) -> tuple[Tensor, Tensor]:
@@ -530,6 +530,38 @@ def _per_feature(gate: Tensor, k: Tensor) -> Tensor:
     return gate if gate.ndim == 3 else gate[..., None].expand(*gate.shape, k.shape[-1])
 
 
+def erased_and_written(k: Tensor, d: Tensor, fault: str) -> tuple[Tensor, Tensor]:
+    """The keys that a token erases with and writes with."""
+    match fault:
+        case "erases with the write key as well":
+            return d * k, d * k
+        case "writes with the key instead of the write key":
+            return k, k
+        case "erases with the write key and writes with the key":
+            return d * k, k
+        case "root of d on both":
+            return d.sqrt() * k, d.sqrt() * k
+        case "d squared":
+            return k, d * d * k
+        case "write keys in bfloat16":
+            return k, (d * k).bfloat16().float()
+        case "rounds d to bfloat16 for the write":
+            return k, d.bfloat16().float() * k
+    return k, d * k
+
+
+def value_written(v: Tensor, seen: Tensor, beta: Tensor, fault: str) -> Tensor:
+    """What a token writes, where the memory has `seen` for its key."""
+    match fault:
+        case "beta on the erase only":
+            return v - beta * seen
+        case "beta on the value only":
+            return beta * v - seen
+        case "beta twice on the value":
+            return beta**2 * v - beta * seen
+    return beta * (v - seen)
+
+
 def stepped(x: Call, path: Tensor, fault: str) -> tuple[Tensor, Tensor]:
     """The memory token by token."""
     h, outputs = x.h, []
@@ -537,35 +569,23 @@ def stepped(x: Call, path: Tensor, fault: str) -> tuple[Tensor, Tensor]:
         if fault == "loses the memory between chunks" and t and t % C == 0:
             h = torch.zeros_like(h)
         k, q, d, v, beta = x.k[:, t], x.q[:, t], path[:, t], x.v[:, t], x.beta[:, t, :, None]
-        erase, write = {
-            "erases with the write key as well": (d * k, d * k),
-            "writes with the key instead of the write key": (k, k),
-            "erases with the write key and writes with the key": (d * k, k),
-            "root of d on both": (d.sqrt() * k, d.sqrt() * k),
-            "d squared": (k, d * d * k),
-            "write keys in bfloat16": (k, (d * k).bfloat16().float()),
-            "rounds d to bfloat16 for the write": (k, d.bfloat16().float() * k),
-        }.get(fault, (k, d * k))
+        erase, write = erased_and_written(k, d, fault)
         if fault == "d on q":
             q = d * q
         if fault == "residual loses a feature":
             erase = torch.cat([erase[..., :-1], 0 * erase[..., -1:]], -1)
         if fault == "output loses a feature":
             q = torch.cat([q[..., :-1], 0 * q[..., -1:]], -1)
-        before, alpha = h, torch.ones_like(k)
+        before = decayed = h
         if x.decay is not None:
             alpha = _per_feature(gate_of(x.decay[:, t], fault), x.k)
-        decayed = alpha[..., None] * h
+            decayed = alpha[..., None] * h
         read = before if fault in ("decays after the residual", "decays after the write") else decayed
         seen = torch.einsum("bhkv,bhk->bhv", read, erase)
-        x_t = {
-            "beta on the erase only": v - beta * seen,
-            "beta on the value only": beta * v - seen,
-            "beta twice on the value": beta**2 * v - beta * seen,
-        }.get(fault, beta * (v - seen))
+        x_t = value_written(v, seen, beta, fault)
         kept = before if fault in ("decays after the write", "decays in the residual only") else decayed
         h = kept + write[..., :, None] * x_t[..., None, :]
-        if fault == "decays after the write":
+        if fault == "decays after the write" and x.decay is not None:
             h = alpha[..., None] * h
         stored = {"stores S in bfloat16": torch.bfloat16, "stores S in float16": torch.float16}
         h = h.to(stored.get(fault, torch.float32)).float()
