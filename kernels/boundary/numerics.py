@@ -61,7 +61,10 @@ wide_gates : bool [False]
 feature_sums : number or None [None]
     Chunk order, where every key feature has a gate: the relative error of sums of its log gates. Queries, keys and
     write keys are stored with decays folded in; blocks of 16 tokens meet those before them in products of rows scaled
-    to the token before the block, and themselves pair by pair in float32. None: nothing is declared for such gates.
+    to the token before the block, and themselves so too, or half by half. None: nothing is declared for such gates.
+feature_reach : integer [0]
+    Up to which logarithm factors above 1 scale a block of 16 tokens to the token before, where it meets itself. Slices
+    of features of which one fades by more meet as halves, and halves of these, through the token between.
 name : string
     What the bound calls itself.
 
@@ -103,6 +106,9 @@ _ROUNDED_SUMS = {"feature_sums": 2.0**-24}
 _SUMS_AND_RESTS = {"feature_sums": 2.0**-46}
 """What float32 loses of sums is carried along in float32."""
 
+_SCALED_UP = {"feature_reach": 60}
+"""Of `feature.pairs`, beside TF32 products."""
+
 _STEPS = {**_GATES, "residuals": True, "compensated": True, "wide_steps": True, "swept": LARGEST_SWEPT_STEP}
 
 
@@ -138,9 +144,15 @@ def _float32_inside(order: str, dtype: str, *, compensated: bool = False) -> dic
 
 CHUNK: Numerics = {
     "float32": {**_chunk("float32"), **_IN_ORDER, **_SUMS_AND_RESTS},
-    "float32, tf32": {**_chunk("float32"), "operands": "tf32", **_FORMED_IN_TF32, **_SUMS_AND_RESTS},
-    "bfloat16": {**_chunk("bfloat16"), **_TENSOR_CORES, **_FORMED_IN_TF32, **_ROUNDED_SUMS},
-    "float16": {**_chunk("float16"), **_TENSOR_CORES, **_FORMED_IN_TF32, **_ROUNDED_SUMS},
+    "float32, tf32": {
+        **_chunk("float32"),
+        "operands": "tf32",
+        **_FORMED_IN_TF32,
+        **_SUMS_AND_RESTS,
+        **_SCALED_UP,
+    },
+    "bfloat16": {**_chunk("bfloat16"), **_TENSOR_CORES, **_FORMED_IN_TF32, **_ROUNDED_SUMS, **_SCALED_UP},
+    "float16": {**_chunk("float16"), **_TENSOR_CORES, **_FORMED_IN_TF32, **_ROUNDED_SUMS, **_SCALED_UP},
 }
 """`chunk_osdn`, `chunk_osgdn`, `chunk_oskda`. Gains, chunk entries and inverses come from products good to float32 in
 every dtype. The d_t inside a chunk, which are formed from them to scale its keys and then are gone, take one TF32

@@ -54,6 +54,8 @@ class KernelModel:
     - `feature_sums`: Chunk order, where every key feature has a gate: relative error of the sums of log gates whose
       differences are decays, in a kernel that folds these into rows and blocks of 16 tokens (`memory.features`); None:
       no such one.
+    - `feature_reach`: Up to which logarithm factors above 1 scale what tokens of such a block meet of each other; none,
+      at 0.
     """
 
     name: str
@@ -79,6 +81,7 @@ class KernelModel:
     ordered_gram: int = 0
     wide_gates: bool = False
     feature_sums: float | None = None
+    feature_reach: int = 0
 
     def __post_init__(self) -> None:
         narrow = self.storage != FLOAT32 or self.operands != FLOAT32
@@ -157,6 +160,9 @@ LARGEST_SWEPT_STEP = 1 / 16
 FEATURE_RESTS = 2.0**-46
 """Of sums of log gates that carry along, in float32, what float32 loses of them."""
 
+FEATURE_REACH = 60
+"""Of TF32 products of a block of 16 tokens with itself."""
+
 RECURRENT_FP32 = KernelModel("recurrent, float32", "recurrent", compensated=True, wide_gates=True)
 """`osdn_kernels.fused_recurrent_osdn`, `fused_recurrent_osgdn` and `fused_recurrent_oskda` on float32 inputs."""
 
@@ -206,6 +212,7 @@ CHUNK_TF32 = replace(
     formed_product=TF32_UNIT,
     **_OURS,
     feature_sums=FEATURE_RESTS,
+    feature_reach=FEATURE_REACH,
 )
 """The same where ``torch.set_float32_matmul_precision`` allows TF32."""
 
@@ -221,6 +228,7 @@ CHUNK_BF16 = KernelModel(
     formed_product=TF32_UNIT,
     **_OURS,
     feature_sums=FLOAT32.unit_roundoff,
+    feature_reach=FEATURE_REACH,
 )
 """`osdn_kernels.chunk_osdn`, `chunk_osgdn` and `chunk_oskda` on bfloat16 inputs."""
 

@@ -37,6 +37,7 @@ _STEPS: dict[str, Any] = {
     **dict.fromkeys(("residuals", "compensated", "wide_steps", "wide_gates"), False),
     "swept": 0.0,
     "feature_sums": None,
+    "feature_reach": 0,
 }
 
 _CHUNK = {

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from osdn_theory.base.layouts import transpose
 from osdn_theory.rounding.formats import FLOAT32
+from osdn_theory.rounding.memory.features import halves
 from osdn_theory.rounding.memory.triangular import BLOCK
 from osdn_theory.rounding.models import KernelModel
 
@@ -27,6 +28,7 @@ class Decays:
 
     def __init__(self, model: KernelModel, logs: Single | None, *, per_feature: bool) -> None:
         self.per_feature, self.fades = per_feature, logs is not None
+        self.reach = np.float32(model.feature_reach)
         if logs is None:
             return
         logs = logs if per_feature else logs[..., None]
@@ -54,15 +56,40 @@ class Decays:
         return met * self.between(np.s_[..., :, None, 0], np.s_[..., None, :, 0]) if self.fades else met
 
     def _block(self, rows: Single, writes: Single, start: int, scaled: Product) -> Single:
-        """Rows of 16 tokens: those before them through the edge between, their own pair by pair, and zeros."""
+        """Rows of 16 tokens: those before them through the edge between, their own as `halves` has them, and zeros."""
         length = rows.shape[-2]
         own = slice(start, min(start + BLOCK, length))
         met = np.zeros((*rows.shape[:-2], own.stop - start, length), dtype=np.float32)
-        here, near = rows[..., own, :], writes[..., own, :]
-        pairs = near[..., None, :, :] * self.between(np.s_[..., own, None, :], np.s_[..., None, own, :])
-        met[..., own] = np.sum(here[..., :, None, :] * pairs, axis=-1, dtype=np.float32)
+        here = rows[..., own, :]
+        met[..., own] = self._within(here, writes[..., own, :], own, scaled)
         if start > 0:
             edge, before = np.s_[..., start - 1 : start, :], np.s_[..., :start, :]
             left = here * self.between(np.s_[..., own, :], edge)
             met[..., :start] = scaled(left, transpose(writes[before] * self.between(edge, before)))
         return met
+
+    def _within(self, rows: Single, writes: Single, own: slice, scaled: Product) -> Single:
+        """Features that fade by at most the reach since the token before in one product, others half by half."""
+        apart, size = self._since_edge(own), own.stop - own.start
+        little = (-apart[..., -1:, :] <= self.reach) & (self.reach > 0)
+        grown = np.exp(np.where(little, -apart, np.float32(0)))
+        once = scaled(
+            np.where(little, rows * np.exp(apart), 0), transpose(np.where(little, writes * grown, 0))
+        )
+        met: Single = np.where(np.tri(size, dtype=bool), once, np.float32(0))
+        rows, writes = (np.where(little, np.float32(0), x) for x in (rows, writes))
+        token = np.s_[..., own, :]
+        for between, pair in halves(size):
+            at = np.s_[..., own.start + between, :]
+            left, right = rows * self.between(token, at), writes * self.between(at, token)
+            met = met + np.where(pair, scaled(left, transpose(right)), np.float32(0))
+        return met
+
+    def _since_edge(self, own: slice) -> Single:
+        """Logarithms of decays from the token before a block, of its own."""
+        sums, rests = (np.concatenate((0 * x[..., :1, :], x), axis=-2) for x in (self.sums, self.rests))
+        tokens, edge = slice(own.start + 1, own.stop + 1), slice(own.start, own.start + 1)
+        apart: Single = (sums[..., tokens, :] - sums[..., edge, :]) + (
+            rests[..., tokens, :] - rests[..., edge, :]
+        )
+        return apart

@@ -2,7 +2,7 @@ r"""Exponentials of log gates, and what a memory that fades by them loses (T17, 
 
 Gates are given as exponents x = -log(alpha) >= 0, float32 numbers. A float32 e^{-x} takes x times log2(e), a product
 and a constant that both round, and 2 to the power of that, within two ulps as GPUs approximate it: a relative error of
-(4 + 2 x) u.
+(4 + 2 |x|) u, for negative x as well.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ _NEAR = 1e-3
 
 def decay_error(exponent: Array, missed: Array | float = 0.0) -> Array:
     """A float32 e^{-x} of an exponent that errs by at most `missed`: the error, underflow included."""
-    relative = np.expm1((4 + 2 * exponent) * UNIT + missed)
+    relative = np.expm1((4 + 2 * np.abs(exponent)) * UNIT + missed)
     return np.exp(-exponent) * relative + FLOAT32.smallest_normal
 
 

@@ -2,7 +2,7 @@ r"""Matrices that a kernel computes, with what is known of them: the algebra of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
@@ -152,5 +152,14 @@ def sum_of_products(
 
 def joined(matrices: Sequence[Enclosed], axis: int) -> Enclosed:
     """Matrices side by side."""
-    parts = [(m.value, m.slack, m.error) for m in (x._filled() for x in matrices)]
-    return Enclosed(*(np.concatenate(part, axis=axis) for part in zip(*parts, strict=True)))
+    return Enclosed(*(np.concatenate(part, axis=axis) for part in _parts(matrices)))
+
+
+def overlaid(matrices: Sequence[Enclosed]) -> Enclosed:
+    """Sum of matrices without a rounding: of different entries, or of terms that one sum has in any order."""
+    return Enclosed(*(np.sum(part, axis=0) for part in _parts(matrices)))
+
+
+def _parts(matrices: Sequence[Enclosed]) -> Iterator[tuple[Array, ...]]:
+    """Values, slacks and errors, each of all matrices."""
+    return zip(*((m.value, m.slack, m.error) for m in (x._filled() for x in matrices)), strict=True)

@@ -119,10 +119,10 @@ class Fading(Steady):
         """D_Cj, C being the last token."""
         return self.between(self.sums[:, -1:], self.sums)
 
-    def between(self, to: Array, since: Array) -> Enclosed:
-        """e^{-(to - since)} of sums and their rests, whose differences round twice; one where that is positive."""
-        exponent = np.maximum(to - since, 0.0)
-        return _factor(exponent, 2 * UNIT * exponent + self.beyond * to)
+    def between(self, to: Array, since: Array, most: float = 0.0) -> Enclosed:
+        """e^{-(to - since)} of sums and their rests, whose differences round twice; e^most where that is larger."""
+        exponent = np.maximum(to - since, -most)
+        return _factor(exponent, 2 * UNIT * np.abs(exponent) + self.beyond * np.maximum(to, since))
 
     def folded(self, rows: Enclosed) -> Enclosed:
         return self._stored(rows.faded(self.entry))

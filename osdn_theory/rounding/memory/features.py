@@ -5,23 +5,38 @@ D_t0 and D_tj are diagonal. With G_t the sums of exponents, G_C those of the las
 .. math:: e^{-G_t} \odot q_t, \qquad e^{-G_t} \odot k_t, \qquad e^{-(G_C - G_j)} \odot \tilde k_j,
 
 which take the places of q, k and the write keys in products with the memory. Tokens of a chunk meet with the decay
-inside the sum, in blocks of 16 rows. Before a block, b being the token before it, e^{-(G_t - G_j)} is the product of
-e^{-(G_t - G_b)}, which rows of the block take, and e^{-(G_b - G_j)}, which those before it take: every term of the
-matrix product of both has the errors of two factors and of two roundings more. Inside a block every pair has a factor
-of its own, and its sum goes over rounded products in any order.
+inside the sum, in blocks of 16 rows: e^{-(G_t - G_j)} is the product of e^{-(G_t - G_b)}, which rows take, and
+e^{-(G_b - G_j)}, which columns take, b being the token before the block for columns before it; every term of the matrix
+product of both has the errors of two factors and of two roundings more. Inside a block it is the same b, and factors of
+columns are above 1, for features that fade by no more than the model's `feature_reach` over the block. For others, and
+for those taken together with one, b is the last token of the first half of the least part of the block, of
+16, 8, 4 or 2 tokens, that has both t and j: exponents are smaller then, and so are errors.
 """
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from osdn_theory.base.validation import Array
-from osdn_theory.rounding.errors.enclosed import Enclosed, joined
-from osdn_theory.rounding.errors.lemmas import UNIT, Products
+from osdn_theory.rounding.errors.enclosed import Enclosed, joined, overlaid
+from osdn_theory.rounding.formats import FLOAT32
 from osdn_theory.rounding.memory.fading import Fading, Steady, TokenGates
 from osdn_theory.rounding.memory.triangular import BLOCK
 from osdn_theory.rounding.setup import Setup
 
-PAIRS = Products(UNIT, UNIT)
-"""How sums over features inside a block round."""
+NEAR = 1e-2
+"""How far from the reach rounding may move what a feature fades by."""
+
+
+def halves(length: int) -> Iterator[tuple[Array, Array]]:
+    """Of a block's parts of 16, 8, 4, 2 and 1 tokens: the last token of each one's first half, by token (length,), and
+    the pairs (length, length) of a token and one before it that are in different halves; last tokens and themselves."""
+    token = np.arange(length)
+    apart = np.where(token[:, None] >= token, token[:, None] ^ token, -1)
+    for size in (16, 8, 4, 2, 1):
+        between = token // size * size + (size - 1) // 2
+        yield np.minimum(between, length - 1), (apart >= size // 2) & (apart < size)
 
 
 class FeatureGates(Fading):
@@ -47,15 +62,32 @@ class FeatureGates(Fading):
         return joined(parts, axis=-1)
 
     def _within(self, rows: Enclosed, writes: Enclosed, own: slice) -> Enclosed:
-        decays = self.between(self.sums[:, own, None], self.sums[:, None, own])
-        pairs = writes.at(np.s_[:, None]).faded(decays).transposed
-        return rows.at(np.s_[:, :, None]).times(pairs, self.setup.key_dim, PAIRS).at(np.s_[:, :, 0])
+        """Features that fade little in one product, others in one for each size of halves: two at most for an entry."""
+        reach, sums, edge = self.setup.model.feature_reach, self.sums[:, own], self._edge(own)
+        little = (sums[:, -1:] - edge <= reach + NEAR) & (reach > 0)
+        once = self._through(rows.masked(little), writes.masked(little), sums, edge, sums, reach + NEAR)
+        parts = [once.masked(np.tri(sums.shape[1], dtype=bool))]
+        rows, writes = rows.masked(~little), writes.masked(~little)
+        for between, pair in halves(sums.shape[1]):
+            parts.append(self._through(rows, writes, sums, sums[:, between], sums).masked(pair))
+        return overlaid(parts)
 
     def _before(self, rows: Enclosed, writes: Enclosed, own: slice) -> Enclosed:
-        edge, dim = self.sums[:, own.start - 1 : own.start], self.setup.key_dim
-        left = rows.faded(self.between(self.sums[:, own], edge))
-        right = writes.faded(self.between(edge, self.sums[:, : own.start]))
-        return left.times(right.transposed, dim, self.setup.model.faded_products(dim))
+        return self._through(rows, writes, self.sums[:, own], self._edge(own), self.sums[:, : own.start])
+
+    def _edge(self, own: slice) -> Array:
+        """Sums at the token before a block."""
+        padded = np.concatenate((np.zeros_like(self.sums[:, :1]), self.sums), axis=1)
+        return padded[:, own.start : own.start + 1]
+
+    def _through(
+        self, rows: Enclosed, writes: Enclosed, to: Array, at: Array, since: Array, most: float = 0.0
+    ) -> Enclosed:
+        """Rows and columns that meet at some token's sums; products of their decays may underflow."""
+        dim = self.setup.key_dim
+        left, right = rows.faded(self.between(to, at)), writes.faded(self.between(at, since, most))
+        met = left.times(right.transposed, dim, self.setup.model.faded_products(dim))
+        return replace(met, error=met.error + dim * FLOAT32.smallest_normal)
 
     def entered(self, rows: Enclosed) -> Enclosed:
         return self.folded(rows)

@@ -66,12 +66,12 @@ def gates_of(exponent, model=CHUNK_FP32):
     return FeatureGates(setup, slice(0, None))
 
 
-def computed(exponent, to, since, rests=True):
-    """e^{-(G_to - G_since)} as GPUs may make it, (N, ..., F), from sums with their rests or without."""
+def computed(exponent, to, since, rests=True, most=0.0):
+    """e^{-(G_to - G_since)} as GPUs may make it, (N, ..., F), from sums with their rests or without; e^most at most."""
     whole = np.cumsum(exponent, axis=1)
     sums = whole.astype(np.float32)
     rest = (whole - sums).astype(np.float32) if rests else np.zeros_like(sums)
-    apart = np.maximum((sums[to] - sums[since]) + (rest[to] - rest[since]), 0)
+    apart = np.maximum((sums[to] - sums[since]) + (rest[to] - rest[since]), -most)
     y = (apart * np.float32(np.log2(np.e))).astype(np.float64)
     side = np.where(y.astype(np.int64) % 2, 1.0, -1.0)
     return np.exp2(-y) * (1 + side * 4 * UNIT)
@@ -91,19 +91,56 @@ def attained(missed, bound):
     return np.max(missed / bound)
 
 
-@pytest.mark.parametrize("rests", [True, False])
-def test_tokens_of_one_block_meet_pair_by_pair(rests):
+def made_through(exponent, keys, writes, t, m, j, most=0.0, rests=True, fmt=None):
+    """What token t meets of token j, both scaled to token m."""
+    at = np.s_[:, m : m + 1]
+    left = single(keys[:, t : t + 1] * computed(exponent, np.s_[:, t : t + 1], at, rests))
+    right = single(writes[:, j : j + 1] * computed(exponent, at, np.s_[:, j : j + 1], rests, most))
+    if fmt is not None:
+        left, right = truncate_to(left, fmt), truncate_to(right, fmt)
+    return single(left * right)[:, 0, 0]
+
+
+@pytest.mark.parametrize(("rests", "reach"), [(True, 0), (False, 0), (True, 60)])
+def test_tokens_of_one_block_meet_half_by_half(rests, reach):
+    """Through the last token of the first half of the least part with both: under a reach, where they fade by more."""
     exponent, (keys, writes) = drawn(length=16), rows_of(3000, 16)
-    model = replace(CHUNK_FP32, feature_sums=CHUNK_FP32.feature_sums if rests else UNIT)
+    exponent[:, 5] += 61.0 if reach else 0.0
+    model = replace(CHUNK_FP32, feature_sums=CHUNK_FP32.feature_sums if rests else UNIT, feature_reach=reach)
     found = gates_of(exponent, model).met(Enclosed(keys), Enclosed(writes))
-    decay = computed(exponent, np.s_[:, :, None], np.s_[:, None], rests)
-    made = single(keys[:, :, None] * single(writes[:, None] * decay))
-    lower = np.tri(16, dtype=bool)
-    exact = np.cumsum(exponent, axis=1)
-    exact = np.exp(-(exact - transpose(exact))) * (keys * transpose(writes))
-    np.testing.assert_allclose(found.value[:, lower], exact[:, lower], rtol=1e-12)
-    missed = np.abs(made[..., 0] - exact)
-    assert attained(missed[:, lower], np.asarray(found.error)[:, lower]) > 0.6
+    sums, ratios = np.cumsum(exponent, axis=1), []
+    for t in range(16):
+        for j in range(t + 1):
+            size = 2 ** (t ^ j).bit_length()
+            made = made_through(exponent, keys, writes, t, t // size * size + (size - 1) // 2, j, rests=rests)
+            exact = (keys[:, t] * writes[:, j] * np.exp(-(sums[:, t] - sums[:, j])))[:, 0]
+            np.testing.assert_allclose(found.value[:, t, j], exact, rtol=1e-12)
+            ratios.append(attained(np.abs(made - exact), np.asarray(found.error)[:, t, j]))
+    assert max(ratios) > 0.5
+
+
+@pytest.mark.parametrize(("model", "fmt", "edge"), [
+    (rounding.CHUNK_TF32, TF32, 16), (rounding.CHUNK_FP16, TF32, 16), (rounding.CHUNK_TF32, TF32, 0),
+    (replace(CHUNK_FP32, feature_reach=60), None, 16),
+])  # fmt: skip
+def test_tokens_of_a_block_that_fades_little_meet_through_the_token_before(model, fmt, edge):
+    """With columns up to e^60: the chunk's start is the token before its first."""
+    tokens = edge + 16
+    exponent, (keys, writes) = drawn(length=tokens), rows_of(3000, tokens)
+    exponent = single(exponent * np.minimum(1, 59.9 / np.sum(exponent[:, edge:], axis=1, keepdims=True)))
+    found = gates_of(exponent, model).met(Enclosed(keys), Enclosed(writes))
+    start = np.concatenate((0 * exponent[:, :1], exponent), axis=1)
+    rows, columns = (np.concatenate((x[:, :1], x), axis=1) for x in (keys, writes))
+    sums, ratios = np.cumsum(exponent, axis=1), []
+    for t in range(edge, tokens):
+        for j in range(edge, t + 1):
+            made = made_through(
+                start, rows, columns, t + 1, edge, j + 1, 60.0, model.feature_sums < UNIT, fmt
+            )
+            exact = (keys[:, t] * writes[:, j] * np.exp(-(sums[:, t] - sums[:, j])))[:, 0]
+            np.testing.assert_allclose(found.value[:, t, j], exact, rtol=1e-12)
+            ratios.append(attained(np.abs(made - exact), np.asarray(found.error)[:, t, j]))
+    assert max(ratios) > 0.6
 
 
 def test_sums_over_the_features_of_a_pair_go_in_any_order():
