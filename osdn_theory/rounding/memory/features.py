@@ -15,6 +15,7 @@ for those taken together with one, b is the last token of the first half of the 
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ NEAR = 1e-2
 """How far from the reach rounding may move what a feature fades by."""
 
 
-def halves(length: int) -> Iterator[tuple[Array, Array]]:
+def halves(length: int) -> Iterator[tuple[Any, Any]]:
     """Of a block's parts of 16, 8, 4, 2 and 1 tokens: the last token of each one's first half, by token (length,), and
     the pairs (length, length) of a token and one before it that are in different halves; last tokens and themselves."""
     token = np.arange(length)
@@ -64,7 +65,7 @@ class FeatureGates(Fading):
     def _within(self, rows: Enclosed, writes: Enclosed, own: slice) -> Enclosed:
         """Features that fade little in one product, others in one for each size of halves: two at most for an entry."""
         reach, sums, edge = self.setup.model.feature_reach, self.sums[:, own], self._edge(own)
-        little = (sums[:, -1:] - edge <= reach + NEAR) & (reach > 0)
+        little: Any = (sums[:, -1:] - edge <= reach + NEAR) & (reach > 0)
         once = self._through(rows.masked(little), writes.masked(little), sums, edge, sums, reach + NEAR)
         parts = [once.masked(np.tri(sums.shape[1], dtype=bool))]
         rows, writes = rows.masked(~little), writes.masked(~little)
