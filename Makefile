@@ -9,7 +9,7 @@ KERNELS ?= chunk_osdn fused_recurrent_osdn
 # CI sets SLOW=1 to run the tests marked slow as well and to measure coverage, which takes half as long again.
 CHOICE := $(if $(SLOW),--cov --cov-report=term --cov-fail-under=90,-m "not slow")
 
-.PHONY: verify test lint site clean
+.PHONY: verify test suite lint site clean
 
 # Every step runs and the page is written, whatever the outcome; a failure is the exit code at the end. Exit code 3 is
 # none: where Coq may not be installed its proofs are not run, and what a precision cannot show is not observed. The
@@ -27,8 +27,12 @@ verify: $(VENV)/.installed
 	step $(BIN)/osdn-theory verify --out $(REPORT); \
 	exit $$code
 
+# Types are checked beside the tests, so that no core waits for them.
+test: $(VENV)/.test-installed
+	$(MAKE) --jobs=2 lint suite
+
 # One thread for each of pytest's processes: more of them than cores make training wait for itself.
-test: $(VENV)/.test-installed lint
+suite: $(VENV)/.test-installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(CHOICE)
 
 lint: $(VENV)/.test-installed

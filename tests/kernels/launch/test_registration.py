@@ -23,7 +23,9 @@ NAMES = ("q", "k", "v", "beta", "g", "anchor", "initial_state", "initial_precond
 
 
 def leaves(cu_seqlens: list[int] | None = None) -> list[torch.Tensor]:
-    call = draw("some clip", "to anchor", length=20, heads=1, cu_seqlens=cu_seqlens, dtype=torch.float32)
+    call = draw(
+        "some clip", "to anchor", batch=1, length=20, heads=1, cu_seqlens=cu_seqlens, dtype=torch.float32
+    )
     return [call.tensors[name].requires_grad_() for name in NAMES]
 
 
@@ -68,7 +70,8 @@ def test_opcheck_of_the_preconditioner_and_the_norm():
 def test_compiles_to_one_graph(operator):
     torch.compiler.reset()
     drawn = partial(draw_gated, state_gate="feature") if operator is fused_recurrent_oskda else draw
-    call = drawn("some clip", "to anchor", length=20, dtype=torch.float32, use_qk_l2norm_in_kernel=True)
+    sizes = {"batch": 1, "length": 20, "dtype": torch.float32}
+    call = drawn("some clip", "to anchor", **sizes, use_qk_l2norm_in_kernel=True)
     compiled = torch.compile(operator, fullgraph=True, backend="aot_eager")
     found, expected = results(call, compiled), results(call, operator)
     for name in expected:

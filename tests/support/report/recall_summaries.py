@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from osdn_theory.base.documents import convert
 from osdn_theory.base.source import source_hash
@@ -170,13 +170,17 @@ def _interval(values: np.ndarray) -> dict[str, float | None]:
     mean = float(np.mean(values))
     if values.size < 2:
         return {"mean": mean, "low": None, "high": None}
-    half = float(stats.t.ppf(0.975, values.size - 1) * np.std(values, ddof=1) / np.sqrt(values.size))
+    half = float(stdtrit(values.size - 1, 0.975) * _standard_error(values))
     return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(np.std(values, ddof=1) / np.sqrt(values.size))
 
 
 def _difference(values: np.ndarray) -> dict[str, Any]:
     if values.size < 2:
         return {**_interval(values), "p": None, "p_adjusted": None, "significant": False}
-    p = float(stats.ttest_1samp(values, 0).pvalue)
+    p = float(2 * stdtr(values.size - 1, -abs(np.mean(values)) / _standard_error(values)))
     adjusted = min(1.0, 6 * p)
     return {**_interval(values), "p": p, "p_adjusted": adjusted, "significant": adjusted < 0.05}

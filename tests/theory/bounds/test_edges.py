@@ -171,7 +171,7 @@ def test_products_too_near_for_their_logarithms_are_compared_themselves(sign: in
         assert decide(sides) == outcome
 
 
-@settings(max_examples=150, derandomize=True, **SETTINGS)  # type: ignore[arg-type]
+@settings(max_examples=100, derandomize=True, **SETTINGS)  # type: ignore[arg-type]
 @given(edge_runs())
 def test_every_bound_is_decided_at_every_edge(run: Trajectory) -> None:
     settled(run)

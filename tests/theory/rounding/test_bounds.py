@@ -69,11 +69,9 @@ def test_bounds_are_of_the_order_of_the_errors(name):
     most = {"chunk_any_order": 400, "chunk_substituted": 400, "chunk_tf32": 400, "recurrent_plain": 150}.get(
         name, 100
     )
+    found = [compared(source, "bounded", MODELS[name], length=40) for source in cases.STREAMS]
     for quantity in ("d", "o"):
-        parts = [
-            cases.ratios(*compared(source, "bounded", MODELS[name], length=40)[quantity])
-            for source in cases.STREAMS
-        ]
+        parts = [cases.ratios(*pairs[quantity]) for pairs in found]
         assert 1 < np.median(np.concatenate(parts)) < most
 
 
