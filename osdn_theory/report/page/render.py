@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from osdn_theory import __version__
@@ -38,8 +38,9 @@ class Image:
     height: int
 
 
-def render(model: ReportModel, pictures: Pictures) -> str:
-    """The page as text."""
+@cache
+def _template() -> Template:
+    """The page without its contents, compiled once in a process."""
     environment = Environment(
         loader=PackageLoader("osdn_theory.report.page"),
         autoescape=True,
@@ -59,7 +60,12 @@ def render(model: ReportModel, pictures: Pictures) -> str:
         "documents": _documents,
         "missed": count_missed,
     }
-    return environment.get_template("report.html").render(
+    return environment.get_template("report.html")
+
+
+def render(model: ReportModel, pictures: Pictures) -> str:
+    """The page as text."""
+    return _template().render(
         model=model,
         digest=model.digest,
         verification=model.verification,
