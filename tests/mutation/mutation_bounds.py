@@ -2,7 +2,7 @@
 # A mutant a line reads best.
 """Mutants of the bounds, each of one token: hypotheses, enclosures, both sides, verdicts."""
 
-from mutation.mutation_run import Mutant, Suite
+from mutation.mutation_run import suite
 
 _BOUNDS, _STATEMENTS, _RUNS = "tests/theory/bounds/test_bounds.py", "bounds/statements/", "bounds/runs/"
 _GATES, _VACUOUS, _EDGES = (
@@ -323,14 +323,7 @@ _MUTANTS = {
     ],
 }  # fmt: skip
 
-SUITE = Suite(
-    mutants=tuple(
-        Mutant(f"osdn_theory/{file}", *entry, first=first)
-        for (file, first), entries in _MUTANTS.items()
-        for entry in entries
-    ),
-    tests=(
-        _SIDES, _GATES, _BOUNDS, _VACUOUS, _CONTEXT, _ENCLOSED, _WRONG, _SOLVER,
-        _QUADRATIC, _RECALL, _MEMORY, _EDGES,
-    ),
-)  # fmt: skip
+SUITE = suite("osdn_theory", _MUTANTS, (
+    _SIDES, _GATES, _BOUNDS, _VACUOUS, _CONTEXT, _ENCLOSED, _WRONG, _SOLVER,
+    _QUADRATIC, _RECALL, _MEMORY, _EDGES,
+))  # fmt: skip

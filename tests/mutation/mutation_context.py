@@ -2,7 +2,7 @@
 # A mutant a line reads best.
 """Mutants of whole contexts (T9, T10) and of what is measured, each of one token."""
 
-from mutation.mutation_run import Mutant, Suite
+from mutation.mutation_run import suite
 
 _NEWTON, _COMPARATORS, _CONVERGENCE, _FILES = (
     f"tests/theory/context/test_{name}.py" for name in ("newton", "comparators", "convergence", "files")
@@ -232,13 +232,6 @@ _MUTANTS = {
     ],
 }  # fmt: skip
 
-SUITE = Suite(
-    mutants=tuple(
-        Mutant(f"osdn_theory/{file}", *entry, first=first)
-        for (file, first), entries in _MUTANTS.items()
-        for entry in entries
-    ),
-    tests=(
-        _NEWTON, _COMPARATORS, _CONVERGENCE, _FILES, _ANALYSIS, _TIMES, _SQUARES, _CURVES, _BESIDE, _CENTRAL, _FEEDBACK, _SWEEPS,
-    ),
-)  # fmt: skip
+SUITE = suite("osdn_theory", _MUTANTS, (
+    _NEWTON, _COMPARATORS, _CONVERGENCE, _FILES, _ANALYSIS, _TIMES, _SQUARES, _CURVES, _BESIDE, _CENTRAL, _FEEDBACK, _SWEEPS,
+))  # fmt: skip

@@ -2,9 +2,8 @@
 # A mutant a line reads best.
 """Mutants of `osdn_theory.crosscheck`: every tolerance loosened, every condition and term of a decision dropped."""
 
-from mutation.mutation_run import Mutant, Suite
+from mutation.mutation_run import suite
 
-_FOLDER = "osdn_theory/crosscheck"
 _TESTS = "tests/theory/crosscheck"
 
 _FIRST = {
@@ -448,13 +447,10 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
     ],
 }  # fmt: skip
 
-SUITE = Suite(
-    mutants=tuple(
-        Mutant(f"{_FOLDER}/{file}", *row, first=f"{_TESTS}/{_FIRST[file]}")
-        for file, rows in _MUTANTS.items()
-        for row in rows
-    ),
-    tests=tuple(
+SUITE = suite(
+    "osdn_theory/crosscheck",
+    {(file, f"{_TESTS}/{_FIRST[file]}"): rows for file, rows in _MUTANTS.items()},
+    [
         f"{_TESTS}/{name}"
         for name in (
             "test_tolerances.py",
@@ -471,5 +467,5 @@ SUITE = Suite(
             "test_verdicts.py",
             "test_faults.py",
         )
-    ),
+    ],
 )

@@ -2,9 +2,7 @@
 # A mutant a line reads best.
 """Mutants of `osdn_theory.rounding`: every term of the bounds halved, dropped or shifted (T18)."""
 
-from mutation.mutation_run import Mutant, Suite
-
-_FOLDER = "osdn_theory/rounding"
+from mutation.mutation_run import suite
 
 _MUTANTS = {
     "errors/lemmas.py": [
@@ -513,21 +511,21 @@ _SEEN_BY = {
     "overflow.py": "tests/theory/rounding/test_overflow.py",
 }
 
-SUITE = Suite(
-    mutants=tuple(
-        Mutant(f"{_FOLDER}/{file}", *entry, first=_SEEN_BY.get(file, _WORST))
-        for file, entries in _MUTANTS.items()
-        for entry in entries
-    ),
-    tests=(
-        "tests/theory/rounding/test_decays.py",
-        "tests/theory/rounding/test_features.py",
-        "tests/theory/rounding/test_gated.py",
-        "tests/theory/rounding/test_lemmas.py",
-        "tests/theory/rounding/test_worst_cases.py",
-        "tests/theory/rounding/test_overflow.py",
-        "tests/theory/rounding/test_order.py",
-        "tests/theory/rounding/test_tensor_cores.py",
-        "tests/theory/rounding/test_substitution.py",
-    ),
+SUITE = suite(
+    "osdn_theory/rounding",
+    {(file, _SEEN_BY.get(file, _WORST)): rows for file, rows in _MUTANTS.items()},
+    [
+        f"tests/theory/rounding/test_{name}.py"
+        for name in (
+            "decays",
+            "features",
+            "gated",
+            "lemmas",
+            "worst_cases",
+            "overflow",
+            "order",
+            "tensor_cores",
+            "substitution",
+        )
+    ],
 )

@@ -64,6 +64,16 @@ class Suite:
     tests: tuple[str, ...]
 
 
+def suite(
+    folder: str, table: Mapping[tuple[str, str], Sequence[tuple[str, ...]]], tests: Sequence[str]
+) -> Suite:
+    """A suite from rows of a table: (file below `folder`, the test file that is likeliest to see it) -> its mutants."""
+    rows = [(file, first, row) for (file, first), rows in table.items() for row in rows]
+    return Suite(
+        tuple(Mutant(f"{folder}/{file}", *row, first=first) for file, first, row in rows), tuple(tests)
+    )
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a mutant: the first test that failed, or none."""

@@ -46,6 +46,15 @@ def stream(name: str, length: int, dim: int = 8) -> Stream:
     return made
 
 
+def beside(*names: str, length: int) -> Stream:
+    """Streams of one size, one after the other along their leading axis: bounded and emulated in one go."""
+    made = [stream(name, length) for name in names]
+    fields = ("keys", "values", "queries", "beta")
+    return Stream(
+        **{field: np.concatenate([np.asarray(getattr(each, field)) for each in made]) for field in fields}
+    )
+
+
 def start(tokens: Stream, rule: CalibrationRule) -> np.ndarray:
     """d_1 inside the box and off its usual place, float32 numbers."""
     box = np.float32(rule.d_min), np.float32(rule.d_max)
