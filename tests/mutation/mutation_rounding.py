@@ -73,8 +73,8 @@ _MUTANTS = {
         ("the linear part's additions, to first order alone", "return products.product + 2 * operations", "return products.product + operations"),
     ],
     "errors/decays.py": [
-        ("an exponential's own ulps halved", "(4 + 2 * exponent) * UNIT", "(2 + 2 * exponent) * UNIT"),
-        ("the argument's rounding dropped", "(4 + 2 * exponent) * UNIT", "4 * UNIT"),
+        ("an exponential's own ulps halved", "(4 + 2 * np.abs(exponent)) * UNIT", "(2 + 2 * np.abs(exponent)) * UNIT"),
+        ("the argument's rounding dropped", "(4 + 2 * np.abs(exponent)) * UNIT", "4 * UNIT"),
         ("what an exponent misses, dropped", "* UNIT + missed)\n    return", "* UNIT)\n    return"),
         ("an exponential's underflow dropped", " * relative + FLOAT32.smallest_normal\n", " * relative\n"),
         ("the product of a faded number, dropped", "whole: Array = lost + UNIT * (kept + lost)", "whole: Array = lost"),

@@ -2,7 +2,7 @@
 
 P_tj = <do_t, x_j> meets the read's overlaps and S_tj = -<z_t, x_j> the system's (`gradients`): q_t and k_t take their
 sums over j with k~_j e^{G_t - G_j}, and k~_j takes those over t with q_t and beta_t k_t. As there, blocks of 16 tokens
-meet others in products, both sides scaled to an edge between them, and themselves pair by pair.
+meet others in products, both sides scaled to an edge between them, and themselves half by half, in all dtypes.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from ...launch.dots import dot
 from ...launch.runtime import operand_precision, single
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
-from ..decays import GateSums, decay_between, load_sums
+from ..decays import GateSums, decay_between, exponential, load_sums
 from ..wy import load_rows, store_rows
 
 
@@ -151,31 +151,36 @@ def pair_backward_kernel(
         others = load_faded(k, sums, rests, all_rows, later, edge, edge_rest, column, inside, stride, H, K, 1)
         for_write += dot(after_s * rates[None, :], others, PRECISION)
         for_write *= decay_between(edge[None, :], edge_rest[None, :], since, rest)
-    # Pairs with the tokens passed so far: those of later blocks first, then this one's tokens one by one.
-    passed = reads * for_q + erases * for_key
+    # A gate has pairs with blocks before from its token on, pairs with blocks after up to the token before it.
     left_behind = writes * for_write
     through = tl.cumsum(left_behind, 0) - left_behind
+    through += tl.cumsum(reads * for_q + erases * for_key, 0, reverse=True)
     itself = tl.sum(tl.where(near[:, None] == near[None, :], within_p, 0.0), 1)[:, None]
-    within_p = tl.where(near[:, None] > near[None, :], within_p, 0.0)
-    within_s = tl.where(near[:, None] > near[None, :], within_s, 0.0)
     for_q += itself * writes
     for_write += itself * reads
-    for j in range(tl.minimum(left - own, 16)):
-        here = near == j
-        across = tl.sum(tl.where((near >= j)[:, None], passed, 0.0), 0)
-        through += tl.where(here[:, None], across[None, :], 0.0)
-        at, at_rest = load_sums(sums, rests, (own + j) * (H * K) + column, inside)
-        decay = decay_between(since, rest, at[None, :], at_rest[None, :])
-        written = tl.load(write_key + (own + j) * stride + column, mask=inside, other=0.0).to(tl.float32)[
-            None, :
-        ]
-        p = tl.sum(tl.where(here[None, :], within_p, 0.0), 1)[:, None] * decay
-        s = tl.sum(tl.where(here[None, :], within_s, 0.0), 1)[:, None] * decay
-        for_q += p * written
-        for_key += s * written
-        met = p * reads + s * erases
-        for_write += tl.where(here[:, None], tl.sum(met, 0)[None, :], 0.0)
-        passed += met * written
+    later = near[:, None] > near[None, :]
+    apart = near[:, None] ^ near[None, :]
+    for i in range(4):
+        # Pairs of tokens in different halves of 2 `half`, which meet through the last token of the first.
+        half = 8 >> i
+        between = tl.minimum(own + (near & (-2 * half)) + half - 1, left - 1)
+        at, at_rest = load_sums(sums, rests, between[:, None] * (H * K) + column[None, :], inside[None, :])
+        faded = exponential(-tl.abs((since - at) - (at_rest - rest)))
+        pair = later & (apart >= half) & (apart < 2 * half)
+        p = tl.where(pair, within_p, 0.0)
+        s = tl.where(pair, within_s, 0.0)
+        columns = writes * faded
+        of_q = faded * dot(p, columns, PRECISION)
+        of_key = faded * dot(s, columns, PRECISION)
+        of_write = dot(tl.trans(p), reads * faded, PRECISION) + dot(tl.trans(s), erases * faded, PRECISION)
+        of_write *= faded
+        for_q += of_q
+        for_key += of_key
+        for_write += of_write
+        # Of a token of a first half only the last is not zero, of one of a second half all others.
+        met = reads * of_q + erases * of_key + writes * of_write
+        across = tl.where((near & half)[:, None] != 0, near[None, :] >= near[:, None], later) & (apart < half)
+        through += dot(across.to(tl.float32), met, PRECISION)
     store_rows(pair_q + token * K, row, valid, H * K, column, inside, for_q.to(pair_q.dtype.element_ty))
     store_rows(pair_key + token * K, row, valid, H * K, column, inside, for_key)
     store_rows(

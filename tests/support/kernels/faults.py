@@ -171,7 +171,7 @@ FEATURE_FAULTS = {
         pairs_backward, "pair_backward_kernel", "for_write += itself * reads", "for_write += 0.0 * itself",
     ),
     "pairs of a block reach gates one token late": (
-        pairs_backward, "pair_backward_kernel", "(near >= j)", "(near > j)",
+        pairs_backward, "pair_backward_kernel", "near[None, :] >= near[:, None]", "near[None, :] > near[:, None]",
     ),
     "those with blocks after reach their own token's": (
         pairs_backward, "pair_backward_kernel", "tl.cumsum(left_behind, 0) - left_behind", "tl.cumsum(left_behind, 0)",
