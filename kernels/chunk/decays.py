@@ -129,7 +129,17 @@ def gate_gradient(pairs, reads, writes, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def decay_to_end(sums, rests, since, since_rest, place):
-    """The product of a chunk's gates after each token, and the logarithm of all; its last token is at `place`."""
-    total = tl.load(sums + place)
-    return decay_between(total, tl.load(rests + place), since, since_rest), total
+def load_scalars(beta, sums, rests, token, left, H: tl.constexpr, C: tl.constexpr, STATE_GATE: tl.constexpr):
+    """beta by token of a chunk with `left` tokens, or fewer; the sums of its gates per head, and that of all, with rests.
+
+    A chain asks for those of the next chunk before it needs them: unlike tiles, they are too small to be copied ahead.
+    """
+    row = tl.arange(0, C)
+    valid = row < left
+    rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
+    since = tl.zeros([C], tl.float32)
+    rest, total, total_rest = since, 0.0, 0.0
+    if STATE_GATE == 1:
+        since, rest = load_sums(sums, rests, token + row * H, valid)
+        total, total_rest = load_sums(sums, rests, token + (tl.minimum(left, C) - 1) * H, left > 0)
+    return rate, since, rest, total, total_rest

@@ -17,7 +17,7 @@ from ..launch.dots import dot
 from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
-from .decays import GateSums, decay_between, decay_tile, decay_to_end, gate_gradient, load_sums
+from .decays import GateSums, decay_between, decay_tile, gate_gradient, load_sums
 from .feature.pairs_backward import PairGradients, far_apart
 from .write_keys import FIXED, LEARNED, WriteKeys
 
@@ -124,7 +124,8 @@ def gradients_kernel(
     before = row[:, None] > row[None, :]
     if STATE_GATE == 1:
         since, rest = load_sums(sums, rests, token + row * H, valid)
-        kept, total = decay_to_end(sums, rests, since, rest, token + (tl.minimum(left, C) - 1) * H)
+        total, total_rest = load_sums(sums, rests, token + (tl.minimum(left, C) - 1) * H, True)
+        kept = decay_between(total, total_rest, since, rest)
         decay = decay_tile(since, rest, since, rest)
         overlap *= decay
         for_a *= decay

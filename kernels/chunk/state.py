@@ -21,7 +21,7 @@ from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, configurations, crowd_of, unrolled
 from ..recurrent.gates import fade
-from .decays import GateSums, decay_tile, decay_to_end, load_sums
+from .decays import GateSums, decay_between, decay_tile, load_scalars
 
 # The chain over chunks is sequential. With many sequences and heads one program holds all of V, so that keys are read
 # once; the memory is then transposed (FLIP), the left operand of its products, which stays in registers. With few,
@@ -82,6 +82,10 @@ def memory_kernel(
     if HAS_INITIAL:
         memory = tl.load(initial + program.to(tl.int64) * (K * V) + cell, mask=in_cell, other=0.0)
     dtype = v.dtype.element_ty
+    # The read's products by token pairs stand by its reader, or transposed by its writer.
+    side = -1.0 if FLIP else 1.0
+    here = start.to(tl.int64) * H + head
+    rate, since, rest, total, total_rest = load_scalars(beta, sums, rests, here, tokens, H, C, STATE_GATE)
     # A loop inside a loop: a branch that stores the memory, inside a single one, costs half of its time again.
     for part in range(PARTS):
         begin, end = chunks * 0, chunks
@@ -98,11 +102,10 @@ def memory_kernel(
             keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
             writes = tl.load(write_key + key_token * K + by_key, mask=in_row, other=0.0)
             target = tl.load(v + token * V + by_value, mask=in_out, other=0.0).to(tl.float32)
-            rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
+            ahead = load_scalars(beta, sums, rests, token + C * H, tokens - (i + 1) * C, H, C, STATE_GATE)
             solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
             known = times(keys, entering, FLIP, PRECISION)
             if STATE_GATE == 1:
-                since, rest = load_sums(sums, rests, token + row * H, valid)
                 known *= down(tl.exp(since), FLIP)
             missing = (down(rate, FLIP) * (target - known)).to(dtype)
             found = times(solve, missing, FLIP, PRECISION)
@@ -115,8 +118,7 @@ def memory_kernel(
                 else:
                     overlap = times(queries, writes if FLIP else tl.trans(writes), FLIP, PRECISION)
                     if STATE_GATE == 1:
-                        decay = decay_tile(since, rest, since, rest)
-                        overlap *= tl.trans(decay) if FLIP else decay
+                        overlap *= decay_tile(side * since, side * rest, side * since, side * rest)
                     overlap = tl.where(down(row, FLIP) >= across(row, FLIP), overlap, 0.0).to(dtype)
                 out = times(queries, entering, FLIP, PRECISION)
                 if STATE_GATE == 1:
@@ -129,14 +131,15 @@ def memory_kernel(
             if READ == 0:
                 own = start if PACKED else (program // H).to(tl.int64) * length
                 tl.store(x + ((own + i * C).to(tl.int64) * H + head) * V + by_value, written, mask=in_out)
-            last = token + (tl.minimum(tokens - i * C, C) - 1) * H
             if STATE_GATE == 1:
-                kept, total = decay_to_end(sums, rests, since, rest, last)
+                kept = decay_between(total, total_rest, since, rest)
                 memory = fade(memory, total, STATE_GATE)
                 written = (found * down(kept, FLIP)).to(dtype)
             if STATE_GATE == 2:
-                total = tl.load(sums + last * K + key, mask=in_key, other=0.0)
-                memory = fade(memory, down(total, FLIP), STATE_GATE)
+                last = token + (tl.minimum(tokens - i * C, C) - 1) * H
+                gate = tl.load(sums + last * K + key, mask=in_key, other=0.0)
+                memory = fade(memory, down(gate, FLIP), STATE_GATE)
+            rate, since, rest, total, total_rest = ahead
             memory += times(tl.trans(writes), written, FLIP, PRECISION)
         if PARTS > 1:  # noqa: SIM102 -- nested, because `cuts` is None otherwise
             if part < PARTS - 1:

@@ -14,7 +14,7 @@ from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, crowd_of
 from ..recurrent.gates import fade
-from .decays import GateSums, decay_tile, decay_to_end, load_sums
+from .decays import GateSums, decay_between, decay_tile, load_scalars
 from .state import CHAIN, KEY, across, down, times
 
 
@@ -48,6 +48,9 @@ def memory_backward_kernel(
             tl.float32
         )
     dtype = grad_missing.dtype.element_ty
+    here = (start + (chunks - 1) * C).to(tl.int64) * H + head
+    left = tokens - (chunks - 1) * C
+    rate, since, rest, total, total_rest = load_scalars(beta, sums, rests, here, left, H, C, STATE_GATE)
     for back in range(chunks):
         i = chunks - 1 - back
         leaving = grad.to(dtype)
@@ -61,16 +64,16 @@ def memory_backward_kernel(
         queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
         output = tl.load(grad_o + token * V + by_value, mask=in_out, other=0.0)
         solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
-        rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
-        last = token + (tl.minimum(tokens - i * C, C) - 1) * H
+        # Of no chunk before the first: nothing is left of it.
+        sooner = tl.where(i > 0, tokens - (i - 1) * C, 0)
+        ahead = load_scalars(beta, sums, rests, token - C * H, sooner, H, C, STATE_GATE)
         if STATE_GATE == 2:
             by_pair = across(row * (H * C), FLIP) + down(row, FLIP)
             overlap = tl.load(overlaps + token * C + by_pair, mask=across(valid, FLIP), other=0.0)
         else:
             overlap = times(writes, queries if FLIP else tl.trans(queries), FLIP, PRECISION) * scale
             if STATE_GATE == 1:
-                since, rest = load_sums(sums, rests, token + row * H, valid)
-                kept, total = decay_to_end(sums, rests, since, rest, last)
+                kept = decay_between(total, total_rest, since, rest)
                 overlap *= decay_tile(side * since, side * rest, side * since, side * rest)
             overlap = tl.where(down(row, FLIP) <= across(row, FLIP), overlap, 0.0).to(dtype)
         handed_back = times(writes, leaving, FLIP, PRECISION)
@@ -95,8 +98,10 @@ def memory_backward_kernel(
             erased *= down(tl.exp(since), FLIP)
             grad = fade(grad, total, STATE_GATE)
         if STATE_GATE == 2:
-            total = tl.load(sums + last * K + key, mask=in_key, other=0.0)
-            grad = fade(grad, down(total, FLIP), STATE_GATE)
+            last = token + (tl.minimum(tokens - i * C, C) - 1) * H
+            gate = tl.load(sums + last * K + key, mask=in_key, other=0.0)
+            grad = fade(grad, down(gate, FLIP), STATE_GATE)
+        rate, since, rest, total, total_rest = ahead
         grad += times(tl.trans(queries), scaled.to(dtype), FLIP, PRECISION)
         grad += times(tl.trans(keys), erased.to(dtype), FLIP, PRECISION)
     if HAS_INITIAL:
