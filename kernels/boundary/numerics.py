@@ -58,10 +58,11 @@ ordered_gram : integer [0]
 wide_gates : bool [False]
     Where the memory fades (T17): sums of its log gates are as good as in float64 wherever their differences matter, and
     weak gates are applied by what they take away. Otherwise every sum of log gates is rounded, and e^g is a factor.
-feature_sums : number or None [None]
-    Chunk order, where every key feature has a gate: the relative error of sums of its log gates. Queries, keys and
+gate_sums : number or None [None]
+    Chunk order with `wide_gates`: the relative error of sums of log gates whose differences are decays. None: with what
+    float32 loses of them carried along, where a token has a gate. Where every key feature has one, queries, keys and
     write keys are stored with decays folded in; blocks of 16 tokens meet those before them in products of rows scaled
-    to the token before the block, and themselves so too, or half by half. None: nothing is declared for such gates.
+    to the token before the block, and themselves so too, or half by half; with None nothing is declared for such gates.
 feature_reach : integer [0]
     Up to which logarithm factors above 1 scale a block of 16 tokens to the token before, where it meets itself. Slices
     of features of which one fades by more meet as halves, and halves of these, through the token between.
@@ -100,10 +101,10 @@ _FORMED_IN_TF32 = {"accumulation": TENSOR_CORE_SUM, "formed_product": TF32_PRODU
 
 _GATES = {"wide_gates": True}
 
-_ROUNDED_SUMS = {"feature_sums": 2.0**-24}
+_ROUNDED_SUMS = {"gate_sums": 2.0**-24}
 """One rounding to float32."""
 
-_SUMS_AND_RESTS = {"feature_sums": 2.0**-46}
+_SUMS_AND_RESTS = {"gate_sums": 2.0**-46}
 """What float32 loses of sums is carried along in float32."""
 
 _SCALED_UP = {"feature_reach": 60}

@@ -28,9 +28,9 @@ class GateSums(NamedTuple):
     """Sums of the memory's log gates from each chunk's first token on, float32; None where it has none.
 
     [B, T, HV] for a gate for each head, [B, T, HV, K] for one for each key feature. `rests` is what float32 loses of
-    them: strong gates make them large while differences of two stay small. There are none for gates per feature beside
-    inputs of 16 bits: the gates summed are then at least `UNDERFLOW`, and a decay is good to 5e-4, for two sums of up
-    to 64 of these are each off by 2^-12 at most.
+    them: strong gates make them large while differences of two stay small. Beside inputs of 16 bits there are none: the
+    gates summed are then at least `UNDERFLOW`, and a decay is good to 5e-4, for two sums of up to 64 of these are each
+    off by 2^-12 at most.
     """
 
     sums: Tensor | None = None
@@ -77,7 +77,7 @@ def sum_gates(gate: Tensor | None, chunks: Chunks, dtype: torch.dtype) -> GateSu
     if gate is None:
         return GateSums()
     gates = gate[0, 0].numel()
-    kept = gate.dim() == 3 or dtype == torch.float32
+    kept = dtype == torch.float32
     sums, rests = single(gate, *gate.shape), single(gate, *gate.shape) if kept else None
     block = min(tile(gates), WIDEST)
     sum_gates_kernel[(chunks.slots, triton.cdiv(gates, block))](
@@ -130,7 +130,7 @@ def gate_gradient(pairs, reads, writes, PRECISION: tl.constexpr):
 
 @triton.jit
 def load_scalars(beta, sums, rests, token, left, H: tl.constexpr, C: tl.constexpr, STATE_GATE: tl.constexpr):
-    """beta by token of a chunk with `left` tokens, or fewer; the sums of its gates per head, and that of all, with rests.
+    """beta by token of a chunk with `left` tokens or fewer; its sums of gates per head, and that of all, with rests.
 
     A chain asks for those of the next chunk before it needs them: unlike tiles, they are too small to be copied ahead.
     """

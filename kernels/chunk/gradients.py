@@ -122,24 +122,19 @@ def gradients_kernel(
     keys = tl.load(k + shared, mask=in_row, other=0.0)
     writes = tl.load(write_key + shared, mask=in_row, other=0.0)
     before = row[:, None] > row[None, :]
+    # Everything of q before all of k: fewer tiles are alive at once.
     if STATE_GATE == 1:
         since, rest = load_sums(sums, rests, token + row * H, valid)
         total, total_rest = load_sums(sums, rests, token + (tl.minimum(left, C) - 1) * H, True)
-        kept = decay_between(total, total_rest, since, rest)
         decay = decay_tile(since, rest, since, rest)
         overlap *= decay
         for_a *= decay
-        pairs = overlap * scale * dot(queries, tl.trans(writes), PRECISION)
-        pairs += for_a * rate[:, None] * dot(keys, tl.trans(writes), PRECISION)
         for_q *= tl.exp(since)[:, None]
         for_key *= tl.exp(since)[:, None]
-        for_written *= kept[:, None]
+        for_written *= decay_between(total, total_rest, since, rest)[:, None]
+        pairs = overlap * scale * dot(queries, tl.trans(writes), PRECISION)
         reads = tl.sum(for_q * queries.to(tl.float32), 1) * scale
-        reads += tl.sum(for_key * keys.to(tl.float32), 1) * rate
         ends = tl.sum(for_written * writes.to(tl.float32), 1)
-        through = gate_gradient(tl.where(before, pairs, 0.0), reads, ends, PRECISION)
-        through += tl.exp(total) * tl.sum(across, 0)
-        tl.store(grad_gate + (token + row * H) * PARTS + part, through, mask=valid)
     if STATE_GATE == 2:
         since, rest = load_sums(sums, rests, by_key, in_row)
         last = (token + (tl.minimum(left, C) - 1) * H) * K + key
@@ -163,15 +158,19 @@ def gradients_kernel(
     for_q *= scale
     tl.store(grad_q + by_key, for_q.to(dtype), mask=in_row)
     if STATE_GATE < 2:
+        for_written += dot(tl.trans(overlap * scale).to(dtype), queries, PRECISION)
+        if STATE_GATE == 1:
+            pairs += for_a * rate[:, None] * dot(keys, tl.trans(writes), PRECISION)
+            reads += tl.sum(for_key * keys.to(tl.float32), 1) * rate
         for_a = tl.where(before, for_a, 0.0)
         for_key += dot(for_a.to(dtype), writes, PRECISION)
+        for_written += dot(tl.trans(for_a * rate[:, None]).to(dtype), keys, PRECISION)
     for_beta += tl.sum(for_key * keys.to(tl.float32), 1)
     tl.store(grad_beta + (token + row * H) * PARTS + part, for_beta, mask=valid)
-    if STATE_GATE < 2:
-        overlap_t = tl.trans(overlap * scale).to(dtype)
-        for_a_t = tl.trans(for_a * rate[:, None]).to(dtype)
-        for_written += dot(overlap_t, queries, PRECISION)
-        for_written += dot(for_a_t, keys, PRECISION)
+    if STATE_GATE == 1:
+        through = gate_gradient(tl.where(before, pairs, 0.0), reads, ends, PRECISION)
+        through += tl.exp(total) * tl.sum(across, 0)
+        tl.store(grad_gate + (token + row * H) * PARTS + part, through, mask=valid)
     for_key *= rate[:, None]
     if KEYS == 0:
         for_key += for_written

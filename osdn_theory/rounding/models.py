@@ -51,9 +51,9 @@ class KernelModel:
     - `wide_gates`: Where the memory fades: whether sums of its log gates go without rounding up to that of their
       differences, and weak gates are applied by what they take away. Otherwise every sum is rounded, and e^g is a
       factor.
-    - `feature_sums`: Chunk order, where every key feature has a gate: relative error of the sums of log gates whose
-      differences are decays, in a kernel that folds these into rows and blocks of 16 tokens (`memory.features`); None:
-      no such one.
+    - `gate_sums`: Chunk order with `wide_gates`: relative error of the sums of log gates whose differences are decays.
+      None: `GATE_RESTS` for a gate per token; of a kernel with a gate for every key feature, which folds decays into
+      rows and blocks of 16 tokens (`memory.features`), nothing is known.
     - `feature_reach`: Up to which logarithm factors above 1 scale what tokens of such a block meet of each other; none,
       at 0.
     """
@@ -80,7 +80,7 @@ class KernelModel:
     ordered: bool = False
     ordered_gram: int = 0
     wide_gates: bool = False
-    feature_sums: float | None = None
+    gate_sums: float | None = None
     feature_reach: int = 0
 
     def __post_init__(self) -> None:
@@ -125,6 +125,11 @@ class KernelModel:
         return self.exact_product if self.formed_product is None else self.formed_product
 
     @property
+    def kept_sums(self) -> float:
+        """Relative error of the sums of log gates as they are kept, under `wide_gates`."""
+        return GATE_RESTS if self.gate_sums is None else self.gate_sums
+
+    @property
     def held(self) -> Format:
         """The format of the least maximum that numbers of products go through: as stored, or as operands."""
         return min((self.storage, self.operands), key=lambda fmt: fmt.largest)
@@ -157,7 +162,7 @@ TF32_UNIT = 2.0**-9 + 2.0**-20
 LARGEST_SWEPT_STEP = 1 / 16
 """Steps eta up to which `osdn_kernels.chunk_osdn` goes by sweeps."""
 
-FEATURE_RESTS = 2.0**-46
+GATE_RESTS = 2.0**-46
 """Of sums of log gates that carry along, in float32, what float32 loses of them."""
 
 FEATURE_REACH = 60
@@ -195,7 +200,7 @@ CHUNK_FP32 = replace(
     CHUNK_ANY_ORDER,
     name="chunk, float32 in order",
     **_OURS,
-    feature_sums=FEATURE_RESTS,
+    gate_sums=GATE_RESTS,
     ordered=True,
     ordered_gram=sys.maxsize,
 )
@@ -211,7 +216,7 @@ CHUNK_TF32 = replace(
     accumulation=TENSOR_CORE_UNIT,
     formed_product=TF32_UNIT,
     **_OURS,
-    feature_sums=FEATURE_RESTS,
+    gate_sums=GATE_RESTS,
     feature_reach=FEATURE_REACH,
 )
 """The same where ``torch.set_float32_matmul_precision`` allows TF32."""
@@ -227,7 +232,7 @@ CHUNK_BF16 = KernelModel(
     exact_product=TF32X3_UNIT,
     formed_product=TF32_UNIT,
     **_OURS,
-    feature_sums=FLOAT32.unit_roundoff,
+    gate_sums=FLOAT32.unit_roundoff,
     feature_reach=FEATURE_REACH,
 )
 """`osdn_kernels.chunk_osdn`, `chunk_osgdn` and `chunk_oskda` on bfloat16 inputs."""

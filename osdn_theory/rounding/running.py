@@ -122,7 +122,7 @@ def error_bounds(
       numbers as a stream with these queries gets for its outputs, at a fraction of the time.
 
     Raises TypeError, ValueError: as `osdn`; inputs that overflow the model's format, where there is nothing to bound;
-    in the chunk order state gates per feature without `feature_sums`, or any beside substitution.
+    in the chunk order state gates per feature without `gate_sums`, or any beside substitution.
 
     Notes
     -----
@@ -152,8 +152,8 @@ def _require_gates(given: Stream, model: KernelModel) -> None:
     if given.state_gate is None or model.order == "recurrent":
         return
     whole = given.state_gate.ndim == np.ndim(given.beta)
-    known = whole or model.feature_sums is not None
-    require(known, "state_gate: expected one number per token in the chunk order without feature_sums")
+    known = whole or model.gate_sums is not None
+    require(known, "state_gate: expected one number per token in the chunk order without gate_sums")
     require(not model.substitution, "state_gate: expected none where systems are solved by substitution")
 
 

@@ -86,8 +86,10 @@ _MUTANTS = {
     "memory/fading.py": [
         ("errors of a token's fading dropped", "errors.add_ball(np.linalg.norm(size, axis=(1, 2)))", "pass"),
         ("the exact memory not faded", "return state * _by_feature(np.exp(-setup.exponent[:, t]))", "return state"),
-        ("differences of sums round once", "2 * UNIT * exponent", "0.5 * UNIT * exponent"),
-        ("rests of sums exact and sums too", "beyond = 8 * UNIT**2 if wide else 2 * summed", "beyond = 0.0 if wide else 0 * summed"),
+        ("differences of sums round once", "2 * UNIT * np.abs(exponent)", "0.5 * UNIT * np.abs(exponent)"),
+        ("sums are kept exact", "setup.model.kept_sums if wide else summed", "0.0 if wide else summed"),
+        ("sums add up exactly", "setup.model.kept_sums if wide else summed", "setup.model.kept_sums if wide else 0 * summed"),
+        ("one of the sums of a difference", "2 * (setup.model.kept_sums", "0.5 * (setup.model.kept_sums"),
         ("sums of gates round once", "UNIT if wide else relative(self.sums.shape[1])", "UNIT"),
         ("the entry's exponent exact", "_factor(self.sums, summed * self.sums)", "_factor(self.sums, 0 * self.sums)"),
         ("the factor to the end of the one before", "self.between(self.sums[:, -1:], self.sums)", "self.between(self.sums[:, -2:-1], self.sums)"),
@@ -99,8 +101,6 @@ _MUTANTS = {
         ("folded rows not stored", "return self._stored(rows.faded(self.entry))", "return rows.faded(self.entry)"),
     ],
     "memory/features.py": [
-        ("sums of gates per feature exact", "2 * setup.model.feature_sums", "0 * setup.model.feature_sums"),
-        ("sums of gates per feature, one of them", "2 * setup.model.feature_sums", "0.5 * setup.model.feature_sums"),
         ("the edge a token early", "padded[:, own.start : own.start + 1]", "padded[:, own.start - 1 : own.start] if own.start else padded[:, :1]"),
         ("rows not scaled", "rows.faded(self.between(to, at)), writes", "rows, writes"),
         ("columns not scaled", "writes.faded(self.between(at, since, most))", "writes"),

@@ -36,7 +36,7 @@ RELATIVE_ALLOWANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 _STEPS: dict[str, Any] = {
     **dict.fromkeys(("residuals", "compensated", "wide_steps", "wide_gates"), False),
     "swept": 0.0,
-    "feature_sums": None,
+    "gate_sums": None,
     "feature_reach": 0,
 }
 
@@ -135,7 +135,7 @@ def limits(
 def is_proved(case: Case, models: Sequence[KernelModel]) -> bool:
     """Whether T18 speaks of the case: not where keys are normalised, d follows their Gram diagonal, or several features
     have a gate each in chunks whose products nothing is known of."""
-    known = all(model.order == "recurrent" or model.feature_sums is not None for model in models)
+    known = all(model.order == "recurrent" or model.gate_sums is not None for model in models)
     return case.key_norm is None and case.gram_weight is None and (known or not case.gates_features)
 
 

@@ -33,9 +33,7 @@ class Decays:
             return
         logs = logs if per_feature else logs[..., None]
         wide: Any = np.cumsum(logs, axis=-2, dtype=np.float64 if model.wide_gates else np.float32)
-        carried = model.wide_gates
-        if per_feature:
-            carried = (model.feature_sums or 0.0) < FLOAT32.unit_roundoff
+        carried = model.wide_gates and model.kept_sums < FLOAT32.unit_roundoff
         self.sums = wide.astype(np.float32)
         self.rests = (wide - self.sums).astype(np.float32) if carried else np.zeros_like(self.sums)
         self.entry, self.total = np.exp(self.sums), self.sums[..., -1, :]

@@ -111,8 +111,8 @@ class Fading(Steady):
         self.kept = np.exp(-self.sums)
         self.entry = _factor(self.sums, summed * self.sums)
         self.lost = fading_error(self.sums[:, -1], summed * self.sums[:, -1], taken=wide)[..., None]
-        # Of sums whose differences meet them: kept with their rests, these round; or they do themselves.
-        self.beyond = 8 * UNIT**2 if wide else 2 * summed
+        # Of the two sums of a difference: as they are kept, or each of them as it is summed.
+        self.beyond = 2 * (setup.model.kept_sums if wide else summed)
 
     @cached_property
     def rest(self) -> Enclosed:
@@ -120,7 +120,7 @@ class Fading(Steady):
         return self.between(self.sums[:, -1:], self.sums)
 
     def between(self, to: Array, since: Array, most: float = 0.0) -> Enclosed:
-        """e^{-(to - since)} of sums and their rests, whose differences round twice; e^most where that is larger."""
+        """e^{-(to - since)} of sums as they are kept, whose differences round twice; e^most where that is larger."""
         exponent = np.maximum(to - since, -most)
         return _factor(exponent, 2 * UNIT * np.abs(exponent) + self.beyond * np.maximum(to, since))
 

@@ -43,11 +43,6 @@ def halves(length: int) -> Iterator[tuple[Any, Any]]:
 class FeatureGates(Fading):
     """Of one gate per feature."""
 
-    def __init__(self, setup: Setup, chunk: slice) -> None:
-        assert setup.model.feature_sums is not None
-        super().__init__(setup, chunk)
-        self.beyond = 2 * setup.model.feature_sums
-
     def met(self, rows: Enclosed, writes: Enclosed) -> Enclosed:
         length = self.sums.shape[1]
         blocks = [slice(a, min(a + BLOCK, length)) for a in range(0, length, BLOCK)]

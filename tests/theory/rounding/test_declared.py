@@ -86,7 +86,7 @@ def test_declarations_are_the_ready_models(operator, entry):
     same = {"name": "", "ordered_gram": most}
     if operator is osdn_preconditioner:
         # It has no memory that features could have gates of.
-        same |= {"feature_sums": None, "feature_reach": 0}
+        same |= {"gate_sums": None, "feature_reach": 0}
     assert replace(found, **same) == replace(expected, **same)
     assert found.ordered_gram == most
     assert found.name == f"{expected.order}, {entry}, as declared"

@@ -23,7 +23,7 @@ from osdn_theory.streams.stream import Stream
 
 UNORDERED = replace(CHUNK_FP32, ordered=False)
 
-MODELS = {name: model for name, model in rounding.MODELS.items() if model.feature_sums is not None}
+MODELS = {name: model for name, model in rounding.MODELS.items() if model.gate_sums is not None}
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -41,7 +41,7 @@ def strong(length=48):
 
 
 @pytest.mark.parametrize(("stream", "claimed", "made"), [
-    (strong(), CHUNK_FP32, {"feature_sums": UNIT}),
+    (strong(), CHUNK_FP32, {"gate_sums": UNIT}),
     (gated(True, 1e-3, 48), UNORDERED, {"formed_product": rounding.CHUNK_TF32.formed_product}),
     (strong(), rounding.CHUNK_FP16, {"storage": BFLOAT16, "operands": BFLOAT16}),
 ])  # fmt: skip
@@ -106,7 +106,7 @@ def test_tokens_of_one_block_meet_half_by_half(rests, reach):
     """Through the last token of the first half of the least part with both: under a reach, where they fade by more."""
     exponent, (keys, writes) = drawn(length=16), rows_of(3000, 16)
     exponent[:, 5] += 61.0 if reach else 0.0
-    model = replace(CHUNK_FP32, feature_sums=CHUNK_FP32.feature_sums if rests else UNIT, feature_reach=reach)
+    model = replace(CHUNK_FP32, gate_sums=CHUNK_FP32.gate_sums if rests else UNIT, feature_reach=reach)
     found = gates_of(exponent, model).met(Enclosed(keys), Enclosed(writes))
     sums, ratios = np.cumsum(exponent, axis=1), []
     for t in range(16):
@@ -135,7 +135,7 @@ def test_tokens_of_a_block_that_fades_little_meet_through_the_token_before(model
     for t in range(edge, tokens):
         for j in range(edge, t + 1):
             made = made_through(
-                start, rows, columns, t + 1, edge, j + 1, 60.0, model.feature_sums < UNIT, fmt
+                start, rows, columns, t + 1, edge, j + 1, 60.0, model.gate_sums < UNIT, fmt
             )
             exact = (keys[:, t] * writes[:, j] * np.exp(-(sums[:, t] - sums[:, j])))[:, 0]
             np.testing.assert_allclose(found.value[:, t, j], exact, rtol=1e-12)
