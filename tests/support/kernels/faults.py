@@ -32,13 +32,16 @@ FAULTS = {
         state, "memory_kernel", "down(row, FLIP) >= across(row, FLIP)", "down(row, FLIP) > across(row, FLIP)",
     ),
     "the last partial chunk is dropped": (
-        state, "memory_kernel", "for i in range(chunks):", "for i in range(tokens // C):",
+        state, "memory_kernel", "end = chunks * 0, chunks", "end = chunks * 0, tokens // C",
+    ),
+    "betas are those of the chunk before": (
+        state, "memory_kernel", "token + C * H, tokens - (i + 1) * C", "token, tokens - i * C",
     ),
     "the erase term is lost backward": (
         state_backward, "memory_backward_kernel", "down(-rate, FLIP)", "down(0.0 * rate, FLIP)",
     ),
     "the write key's gradient through the erase term is lost": (
-        gradients, "gradients_kernel", "for_written += dot(for_a_t, keys, PRECISION)", "for_written += 0.0",
+        gradients, "gradients_kernel", "tl.trans(for_a * rate[:, None])", "tl.trans(0.0 * for_a)",
     ),
 }  # fmt: skip
 
@@ -54,7 +57,7 @@ GATED_FAULTS = {
         "fast", wy, "solve_kernel", "a10 *= decay_tile(s1, r1, s0, r0)", "a10 *= 1.0",
     ),
     "the read's mask has no gate": (
-        "fast", state, "memory_kernel", "overlap *= tl.trans(decay) if FLIP else decay", "overlap *= 1.0",
+        "fast", state, "memory_kernel", "overlap *= decay_tile", "overlap *= 1.0 + 0.0 * decay_tile",
     ),
     "the memory is read unfaded": (
         "fast", state, "memory_kernel", "out *= down(tl.exp(since), FLIP)", "out *= 1.0",
@@ -75,12 +78,10 @@ GATED_FAULTS = {
         "fast", state_backward, "memory_backward_kernel", "fade(grad, total, STATE_GATE)", "grad",
     ),
     "the read's mask has no gate backward": (
-        "fast", gradients, "gradients_kernel", "overlap_t *= decay_t",
-        "overlap_t *= 1.0",
+        "fast", gradients, "gradients_kernel", "        overlap *= decay\n", "        overlap *= 1.0\n",
     ),
     "the system's mask has no gate backward": (
-        "fast", gradients, "gradients_kernel", "for_a_t *= decay_t",
-        "for_a_t *= 1.0",
+        "fast", gradients, "gradients_kernel", "for_a *= decay\n", "for_a *= 1.0\n",
     ),
     "a gate's gradient without its sum": (
         "fast", gradients, "gate_gradient", "dot(later, pairs, PRECISION)", "pairs",
@@ -135,10 +136,10 @@ FEATURE_FAULTS = {
     "the system has no beta": (pairs, "pair_kernel", "a10 * b1", "a10"),
     "a block of the system is another one": (pairs, "pair_kernel", "a20 * b2, a21 * b2", "a20 * b2, a20 * b2"),
     "the memory does not fade over a chunk": (
-        state, "memory_kernel", "fade(memory, down(total, FLIP), STATE_GATE)", "memory",
+        state, "memory_kernel", "fade(memory, down(gate, FLIP), STATE_GATE)", "memory",
     ),
     "its gradient does not fade": (
-        state_backward, "memory_backward_kernel", "fade(grad, down(total, FLIP), STATE_GATE)", "grad",
+        state_backward, "memory_backward_kernel", "fade(grad, down(gate, FLIP), STATE_GATE)", "grad",
     ),
     "the read has no scale backward": (state_backward, "memory_backward_kernel", "write *= scale", "write *= 1.0"),
     "the read meets the memory unfaded backward": (

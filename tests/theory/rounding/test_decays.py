@@ -13,6 +13,7 @@ from osdn_theory.rounding.errors.enclosed import Enclosed
 from osdn_theory.rounding.errors.error_set import ErrorSet
 from osdn_theory.rounding.errors.lemmas import UNIT
 from osdn_theory.rounding.memory.fading import TokenGates, faded
+from osdn_theory.rounding.models import GATE_RESTS
 
 
 def exponents():
@@ -140,29 +141,28 @@ def drawn(heads=200, length=16, strongest=50.0):
     return x.astype(np.float32).astype(np.float64)
 
 
-def fading_of(exponent, *, wide):
-    return TokenGates(
-        SimpleNamespace(exponent=exponent, model=SimpleNamespace(wide_gates=wide)), slice(0, None)
-    )
+def fading_of(exponent, *, wide, rests=True):
+    model = SimpleNamespace(wide_gates=wide, kept_sums=GATE_RESTS if rests else UNIT)
+    return TokenGates(SimpleNamespace(exponent=exponent, model=model), slice(0, None))
 
 
-def computed(exponent, *, wide):
-    """(D_t0, D_tj, sums) in float32: sums of float64 with rests, or of float32."""
+def computed(exponent, *, wide, rests=True):
+    """(D_t0, D_tj, sums) in float32: sums of float64, with rests or without, or of float32."""
     if not wide:
         sums = np.cumsum(exponent.astype(np.float32), axis=-1, dtype=np.float32)
         apart = sums[:, :, None] - sums[:, None, :]
     else:
         whole = np.cumsum(exponent, axis=-1)
         sums = whole.astype(np.float32)
-        rests = (whole - sums).astype(np.float32)
-        apart = (sums[:, :, None] - sums[:, None, :]) + (rests[:, :, None] - rests[:, None, :])
+        lost = (whole - sums).astype(np.float32) * rests
+        apart = (sums[:, :, None] - sums[:, None, :]) + (lost[:, :, None] - lost[:, None, :])
     return by_powers_of_two(sums), by_powers_of_two(np.maximum(apart, 0)), sums
 
 
-@pytest.mark.parametrize("wide", [True, False])
-def test_factors_of_a_chunk_stay_below_their_bounds(wide):
+@pytest.mark.parametrize("kept", [{"wide": True}, {"wide": True, "rests": False}, {"wide": False}])
+def test_factors_of_a_chunk_stay_below_their_bounds(kept):
     exponent = drawn()
-    found, (entry, pairs, _) = fading_of(exponent, wide=wide), computed(exponent, wide=wide)
+    found, (entry, pairs, _) = fading_of(exponent, **kept), computed(exponent, **kept)
     sums = np.cumsum(exponent, axis=-1)
     lower = np.tri(exponent.shape[1], dtype=bool)
     exact = np.exp(-np.where(lower, sums[:, :, None] - sums[:, None, :], 0.0))
@@ -198,7 +198,9 @@ def test_only_sums_with_rests_keep_differences():
     """Rounded sums leave the bound of wide ones, and stay below their own."""
     exponent = drawn(strongest=2000.0)
     _, pairs, _ = computed(exponent, wide=False)
+    _, rounded, _ = computed(exponent, wide=True, rests=False)
     wide, narrow = (fading_of(exponent, wide=each) for each in (True, False))
+    assert np.any(np.abs(rounded - wide.pairs.value) > wide.pairs.error)
     missed = np.abs(pairs - wide.pairs.value)
     assert np.any(missed > wide.pairs.error)
     assert np.all(missed <= narrow.pairs.error)
