@@ -134,9 +134,7 @@ def test_tokens_of_a_block_that_fades_little_meet_through_the_token_before(model
     sums, ratios = np.cumsum(exponent, axis=1), []
     for t in range(edge, tokens):
         for j in range(edge, t + 1):
-            made = made_through(
-                start, rows, columns, t + 1, edge, j + 1, 60.0, model.gate_sums < UNIT, fmt
-            )
+            made = made_through(start, rows, columns, t + 1, edge, j + 1, 60.0, model.gate_sums < UNIT, fmt)
             exact = (keys[:, t] * writes[:, j] * np.exp(-(sums[:, t] - sums[:, j])))[:, 0]
             np.testing.assert_allclose(found.value[:, t, j], exact, rtol=1e-12)
             ratios.append(attained(np.abs(made - exact), np.asarray(found.error)[:, t, j]))
