@@ -9,9 +9,11 @@ import osdn_kernels
 
 from generate.markdown import table
 from osdn_theory.language import data as language_data
+from osdn_theory.language.document import LanguageSummary
 from osdn_theory.language.tables import claim_table, overview, tuning_table
-from osdn_theory.recall.data import load, packaged_files
-from osdn_theory.recall.tables import RATIOS, against_baseline, model_table
+from osdn_theory.recall.data import load
+from osdn_theory.recall.document import RecallSummary
+from osdn_theory.recall.tables import ablation_table, model_table, prediction_table
 
 MEASURED = Path(osdn_kernels.__file__).parent / "benchmarks" / "measured"
 LONGEST = 60
@@ -22,17 +24,31 @@ Rows = list[dict[str, str]]
 
 def pages() -> dict[str, str]:
     """A page of everything that was measured, and the tables that other pages show."""
-    recalls = {"cpu": packaged_files()[0], "h100": MEASURED / "recall_h100.json"}
-    made = {f"parts/recall-{name}.md": _recall(path) for name, path in recalls.items()}
+    made = {"parts/recall.md": _recall()}
     made["parts/train.md"] = pages_of_training()
     made |= {f"parts/{path.stem}.md": made_of(path) + "\n" for path in sorted(MEASURED.glob("*.csv"))}
     return made | {"measured.md": _page()}
 
 
-def _recall(path: Path) -> str:
-    summary = load(path)
-    ratios = (against_baseline(summary, measure) for measure in RATIOS)
-    return "\n\n".join([table(*model_table(summary)), *ratios]) + "\n"
+def _recall() -> str:
+    """The in-context recall experiment that is delivered: tables, and what the numbers say."""
+    summary = load()
+    tables = (table(*each(summary)) for each in (model_table, ablation_table, prediction_table))
+    return "\n\n".join([_made(summary), *tables, _said(summary)]) + "\n"
+
+
+def _made(summary: RecallSummary | LanguageSummary) -> str:
+    """How a result was made."""
+    machine = summary.environment
+    return (
+        f"`{summary.command}` on {machine['device']}, torch {machine['torch']}, "
+        f"{machine['workers']} runs side by side; seeds {', '.join(map(str, summary.seeds))}; "
+        f"{summary.seconds / 3600:.1f} hours of all runs, added up."
+    )
+
+
+def _said(summary: RecallSummary | LanguageSummary) -> str:
+    return "\n".join(f"- {sentence}" for sentence in summary.sentences)
 
 
 def pages_of_training() -> str:
@@ -40,14 +56,8 @@ def pages_of_training() -> str:
     summary = language_data.load()
     if summary is None:
         return "No result is delivered yet: the GPU presets have not been run.\n"
-    about = (
-        f"`{summary.command}` on {summary.environment['device']}, "
-        f"torch {summary.environment['torch']}, {summary.environment['workers']} runs side by side; "
-        f"{len(summary.seeds)} seeds, {summary.seconds / 3600:.1f} hours of all runs, added up."
-    )
     tables = (table(*each(summary)) for each in (overview, claim_table, tuning_table))
-    said = "\n".join(f"- {sentence}" for sentence in summary.sentences)
-    return "\n\n".join([about, *tables, said]) + "\n"
+    return "\n\n".join([_made(summary), *tables, _said(summary)]) + "\n"
 
 
 def read(path: Path) -> Rows:

@@ -1,19 +1,17 @@
 """Take over what an experiment on a GPU brought: python -m generate.take_results FOLDER... in `notebooks`.
 
 Of a folder with ``train.json``: that, as ``train_PRESET.json``, and the streams of trained layers, as data of the
-package. Of one with ``recall.json``: the result of the processor as data of the package, others among what was
-measured. Pages, claims and notebooks show them from then on.
+package. Of one with ``recall.json``: that, as ``recall_CARD.json``. Pages, claims and notebooks show them from then on.
 """
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from generate.measured_tables import MEASURED
+from osdn_theory.base.folders import write_atomically
 from osdn_theory.language.document import FILE as TRAIN
-from osdn_theory.language.streams import DELIVERED
+from osdn_theory.language.streams import DELIVERED, cut
 from osdn_theory.language.summary import write_language_summary
 from osdn_theory.recall import data
 from osdn_theory.recall.document import FILE as RECALL
@@ -30,13 +28,13 @@ def take(folder: Path) -> Iterator[Path]:
         for name in DELIVERED:
             path = folder / "streams" / f"{name}_streams.safetensors"
             if path.is_file():
-                yield Path(shutil.copy(path, data.PACKAGED / path.name))
+                write_atomically(data.PACKAGED / path.name, cut(path, {}))
+                yield data.PACKAGED / path.name
     if (folder / RECALL).is_file():
         document = json.loads((folder / RECALL).read_text())
         device = document["environment"]["device"]
-        card = next((card for card in ("H100", "H200") if card in device), None)
-        name = f"recall_{(card or 'cpu').lower()}.json"
-        yield _compact(document, (MEASURED if card else data.PACKAGED) / name)
+        card = next((card for card in ("H100", "H200") if card in device), "cpu")
+        yield _compact(document, data.PACKAGED / f"recall_{card.lower()}.json")
 
 
 def _compact(document: object, path: Path) -> Path:

@@ -15,11 +15,11 @@ MODELS = ("deltanet", "apf_historic", "apf_bounded", "gated_deltanet")
 DELIVERED = ("deltanet", "apf_historic", "gated_deltanet")
 """Of these, those that become data of the package."""
 
-TOKENS = 256
+TOKENS, HEADS = 128, 2
 
 
 def write_streams(folder: Path, summary: LanguageSummary) -> list[Path]:
-    """``streams/MODEL.safetensors``: the first and the last layer of a model's first seed, its first 256 tokens.
+    """``streams/MODEL.safetensors``: the first and the last layer of a model's first seed, the first two heads.
 
     As :func:`osdn_theory.streams.activations.load_activations` reads them; the metadata name the model, the text, its
     licences and the command. Models that are not trained yet are left out.
@@ -32,16 +32,17 @@ def write_streams(folder: Path, summary: LanguageSummary) -> list[Path]:
         place = folder / "runs" / name / f"lr{rate:g}-seed{summary.seeds[0]}" if rate else folder
         if (place / ACTIVATIONS).is_file():
             found.append(folder / "streams" / f"{name}_streams.safetensors")
-            write_atomically(found[-1], _cut(place / ACTIVATIONS, {"command": summary.command}))
+            write_atomically(found[-1], cut(place / ACTIVATIONS, {"command": summary.command}))
     return found
 
 
-def _cut(path: Path, more: Mapping[str, str]) -> bytes:
+def cut(path: Path, more: Mapping[str, str]) -> bytes:
+    """What is delivered of a file of activations."""
     from safetensors.numpy import save
 
     file, layers = open_tensors(path), activation_layers(path)
     tensors = {
-        name: np.ascontiguousarray(tensor if part == "d0" else tensor[:, :TOKENS])
+        name: np.ascontiguousarray(tensor[..., :HEADS, :] if part == "d0" else tensor[:, :TOKENS, :HEADS])
         for layer in dict.fromkeys((layers[0], layers[-1]))
         for part in PARTS
         if (name := f"{layer}.{part}") in file.names

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import osdn_kernels
 import pytest
 from docutils import nodes
+from safetensors.numpy import load_file, save_file
 from support.language_cases import write_experiment
 from support.report.chromium import browser, executable
 
@@ -134,9 +136,11 @@ def test_results_are_taken_over_and_shown(tmp_path: Path, monkeypatch: pytest.Mo
     folder = write_experiment(tmp_path / "train", values, models={name: name for name in lower}, ratio=False)
     (folder / "data").mkdir()
     (folder / "streams").mkdir()
-    (folder / "streams" / "deltanet_streams.safetensors").write_bytes(b"tensors")
+    keys = np.zeros((1, 200, 3, 4), dtype=np.float32)
+    save_file({"layer0.k": keys, "layer0.v": keys}, folder / "streams" / "deltanet_streams.safetensors")
     taken = [path.name for path in take_results.take(folder)]
     assert taken == ["train_gpu.json", "deltanet_streams.safetensors"]
+    assert load_file(tmp_path / taken[1])["layer0.k"].shape == (1, 128, 2, 4)
     told = measured_tables.pages_of_training()
     assert "| C1c: Writes leave less" in told
     assert "Reproduced in part at this scale" in told

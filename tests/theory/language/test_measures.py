@@ -16,7 +16,7 @@ from osdn_theory.language import measures
 from osdn_theory.language.document import LanguageSummary
 from osdn_theory.language.measures import check_layer, measure_layers, measure_length
 from osdn_theory.language.runs import LayerValues
-from osdn_theory.language.streams import TOKENS, write_streams
+from osdn_theory.language.streams import HEADS, TOKENS, write_streams
 from osdn_theory.language.summary import summarise_language
 from osdn_theory.measures.analysis import token_residual_ratio
 from osdn_theory.recurrence.rules import CalibrationRule
@@ -151,7 +151,8 @@ def test_streams_to_deliver_are_cut_and_say_whose_they_are(experiment: Path, pla
     cut = load_file(files[0])
     assert set(cut) == set(whole)
     for name, tensor in cut.items():
-        assert np.array_equal(tensor, whole[name] if name.endswith("d0") else whole[name][:, :TOKENS])
+        part = whole[name][..., :HEADS, :] if name.endswith("d0") else whole[name][:, :TOKENS, :HEADS]
+        assert np.array_equal(tensor, part)
     assert streams[0].metadata["license"] == "CC0"
     assert streams[0].metadata["command"] == "osdn-theory train"
 
