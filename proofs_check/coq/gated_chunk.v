@@ -40,6 +40,15 @@ Proof. by apply/rowP => f; rewrite !mxE big_geq. Qed.
 Lemma fade_recr j i : (j <= i)%N -> fade j i.+1 = had (fade j i) (alpha i).
 Proof. by move=> le; apply/rowP => f; rewrite !mxE big_nat_recr. Qed.
 
+(** T12, gated. Two tokens meet through any token b between them: rows after it carry what fades from there on, those
+    before it what fades up to there. Blocks of a chunk that meet in products of such rows divide by no gate. *)
+Theorem T12_gated_chunk_edge (x y : 'rV[R]_n) (j b i : nat) : (j <= b)%N -> (b <= i)%N ->
+  dot (had (fade j i) x) y = dot (had (fade b i) x) (had (fade j b) y).
+Proof.
+move=> jb bi; apply: eq_bigr => f _.
+by rewrite !mxE (big_cat_nat _ _ _ jb bi) /= -!mulrA mulrCA; congr (_ * _); rewrite mulrCA.
+Qed.
+
 (** A, X, O and H+ of the gated chunk form of C tokens, from the entering state S_0. *)
 Definition gated_A : 'M[R]_C := tril_strict
   (\matrix_(i, j) (beta i * dot (had (fade j.+1 i.+1) (k i)) (had (d j) (k j)))).

@@ -201,6 +201,53 @@ apply Rle_trans with (growth n * B).
 apply Rmult_le_compat_r; [unfold B; lra|exact bound].
 Qed.
 
+Lemma another_factor (x g delta e : R) : 0 <= g -> Rabs (x - 1) <= g -> Rabs delta <= e ->
+  Rabs ((1 + delta) * x - 1) <= (1 + g) * (1 + e) - 1.
+Proof.
+intros g_ge_0 near small; pose proof (Rabs_pos delta).
+replace ((1 + delta) * x - 1) with ((x - 1) * (1 + delta) + delta) by ring.
+apply Rle_trans with (1 := Rabs_triang _ _); rewrite Rabs_mult.
+assert (Rabs (1 + delta) <= 1 + e) by (apply Rle_trans with (1 := Rabs_triang _ _); rewrite Rabs_R1; lra).
+assert (Rabs (x - 1) * Rabs (1 + delta) <= g * (1 + e)).
+{ apply Rmult_le_compat; try apply Rabs_pos; assumption. }
+lra.
+Qed.
+
+(** T18. What two numbers give that are scaled and multiplied, the products rounded and each scale off by at most e
+    times itself: a term of the product of two blocks whose rows carry decays. *)
+Theorem T18_scaled_pair (x y a b c d e : R) :
+  0 <= e -> Rabs (c - a) <= e * Rabs a -> Rabs (d - b) <= e * Rabs b ->
+  Rabs (fl (fl (x * c) * fl (y * d)) - x * a * (y * b)) <=
+  ((1 + u) ^ 3 * (1 + e) ^ 2 - 1) * Rabs (x * a * (y * b)).
+Proof.
+intros e_ge_0 near_a near_b.
+assert (factor : forall s t, Rabs (t - s) <= e * Rabs s -> exists r, Rabs r <= e /\ t = s * (1 + r)).
+{ intros s t near; destruct (Req_dec s 0) as [zero|nonzero].
+  - exists 0; rewrite Rabs_R0; split; [exact e_ge_0|].
+    rewrite zero, Rabs_R0, Rmult_0_r, Rminus_0_r in near.
+    rewrite zero, Rmult_0_l; apply Rabs_eq_R0; pose proof (Rabs_pos t); lra.
+  - exists ((t - s) / s); split; [|field; exact nonzero].
+    unfold Rdiv; rewrite Rabs_mult, Rabs_inv.
+    apply Rmult_le_reg_r with (Rabs s); [apply Rabs_pos_lt; exact nonzero|].
+    rewrite Rmult_assoc, Rinv_l, Rmult_1_r by (apply Rabs_no_R0; exact nonzero); exact near. }
+destruct (factor a c near_a) as [r [small_r ca]]; destruct (factor b d near_b) as [s [small_s db]].
+destruct (T18_standard_model (x * c)) as [e1 [b1 q1]]; destruct (T18_standard_model (y * d)) as [e2 [b2 q2]].
+destruct (T18_standard_model (fl (x * c) * fl (y * d))) as [e3 [b3 q3]].
+pose (z := (1 + e1) * ((1 + e2) * ((1 + e3) * ((1 + r) * (1 + s))))).
+replace (fl (fl (x * c) * fl (y * d)) - x * a * (y * b)) with ((z - 1) * (x * a * (y * b)))
+  by (rewrite q3, q2, q1, ca, db; unfold z; ring).
+rewrite Rabs_mult; apply Rmult_le_compat_r; [apply Rabs_pos|].
+pose proof u_gt_0.
+assert (at_s : Rabs (1 + s - 1) <= e) by (replace (1 + s - 1) with s by ring; exact small_s).
+assert (0 <= e * e) by (apply Rmult_le_pos; exact e_ge_0).
+pose (g0 := (1 + e) * (1 + e) - 1); assert (0 <= g0) by (unfold g0; lra).
+pose (g1 := (1 + g0) * (1 + u) - 1); assert (0 <= g1) by (unfold g1; nra).
+pose (g2 := (1 + g1) * (1 + u) - 1); assert (0 <= g2) by (unfold g2; nra).
+replace ((1 + u) ^ 3 * (1 + e) ^ 2 - 1) with ((1 + g2) * (1 + u) - 1) by (unfold g2, g1, g0; ring).
+unfold z; repeat (apply another_factor; [assumption| |assumption]).
+exact at_s.
+Qed.
+
 (** T18. One coordinate of the calibrate step d + eta (1 - a) s, each of its four operations rounded. *)
 Theorem T18_calibrate_coordinate (d eta a s : R) :
   let step := eta * (1 - a) * s in

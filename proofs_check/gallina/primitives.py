@@ -237,6 +237,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "Rdiv": (0, lambda a, b: a * inverse(b)),
     "RinvImpl.Rinv": (0, inverse),
     "Rabs": (0, abs),
+    "pow": (0, pow),
     "IZR INR": (0, lambda n: fmpq(n)),
     "xO": (0, lambda n: 2 * n),
     "xI": (0, lambda n: 2 * n + 1),

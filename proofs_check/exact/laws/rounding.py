@@ -101,6 +101,26 @@ def T18_dot(x: Instance) -> Proposition:
     return sum_errs(x, [to_nearest(a, x.p) for a in products], products, len(products))
 
 
+def draw_scaled(draw: Draw) -> Instance:
+    """Scales a and b of either sign, and what comes within e of them: for "tight" as far as it may."""
+    x = draw_rounding(draw)
+    x.e = draw.choice(fmpq(0), fmpq(1, 8), unit(x.p))
+    for exact, computed in (("a", "c"), ("b", "d")):
+        scale = draw.number()
+        off = fmpq(1) if draw.kind == "tight" else draw.number(-1, 1)
+        x = x.but(**{exact: scale, computed: scale * (1 + x.e * off)})
+    return x
+
+
+@law(draw_scaled)
+def T18_scaled_pair(x: Instance) -> Proposition:
+    made = to_nearest(to_nearest(x.x * x.c, x.p) * to_nearest(x.y * x.d, x.p), x.p)
+    exact = x.x * x.a * (x.y * x.b)
+    bound = ((1 + unit(x.p)) ** 3 * (1 + x.e) ** 2 - 1) * abs(exact)
+    near = [le(abs(computed - scale), x.e * abs(scale)) for computed, scale in ((x.c, x.a), (x.d, x.b))]
+    return precise(x, le(0, x.e), *near, le(abs(made - exact), bound))
+
+
 def near_one(p: int) -> Proposition:
     """1 + 2u and 1 - u are the numbers of the format next to 1."""
     above, below = fmpq((1 << (p - 1)) + 1, 1 << (p - 1)), fmpq((1 << p) - 1, 1 << p)

@@ -8,7 +8,7 @@ from proofs_check.exact.draw import Draw, varied
 from proofs_check.exact.law import register
 from proofs_check.exact.laws.run.scan import ScanInstance, draw_scan, solve_unit, wy_chunk
 from proofs_check.exact.numbers import Array, array, product, vector
-from proofs_check.exact.propositions import Proposition, eq, every, implies, ne, true
+from proofs_check.exact.propositions import Proposition, eq, every, implies, le, ne, true
 from proofs_check.exact.rules import clip, memories, moved, path, residual, write
 
 
@@ -33,6 +33,10 @@ class WholeInstance(ScanInstance):
         free = wy_chunk(self, 0, len(self.s), self.d1)
         return free if true(self.stay(free[1:])) else path(self)
 
+    def fade(self, j: int, i: int) -> Array:
+        """What the gates from token j to before token i leave."""
+        return product([vector(self.n, 1), *self.alpha[j:i]])
+
     def chunks(self) -> list[WholeInstance]:
         """Chunk after chunk, each with the preconditioners `d` of its tokens and the state that enters it."""
         names = ("alpha", "k", "q", "v", "beta", "s", "w", "gamma")
@@ -49,21 +53,18 @@ def gated_chunk(x: WholeInstance) -> tuple[Array, Array, Array]:
     count = len(x.k)
     scaled = [d * k for d, k in zip(x.d, x.k, strict=False)]
 
-    def fade(j: int, i: int) -> Array:
-        return product([vector(x.n, 1), *x.alpha[j:i]])
-
     def reads(rows: list[Array], i: int, last: int) -> tuple[Array, list[Array]]:
         """What row i reads of the entering state, and along the scaled keys before `last`; 0 along the others."""
-        along = [(fade(j + 1, i + 1) * rows[i]) @ scaled[j] if j < last else fmpq(0) for j in range(count)]
-        return x.S0 @ (fade(0, i + 1) * rows[i]), along
+        along = [(x.fade(j + 1, i + 1) * rows[i]) @ scaled[j] if j < last else fmpq(0) for j in range(count)]
+        return x.S0 @ (x.fade(0, i + 1) * rows[i]), along
 
     entering, along = zip(*(reads(x.k, i, i) for i in range(count)), strict=True)
     gates = array(x.beta[:count])[:, None]
     values = solve_unit(gates * array(along), gates * (array(x.v[:count]) - array(entering)))
     entering, along = zip(*(reads(x.q, i, i + 1) for i in range(count)), strict=True)
     outputs = x.scale * (array(entering) + array(along) @ values)
-    faded = array([fade(j + 1, count) * scaled[j] for j in range(count)])
-    return outputs, x.S0 * fade(0, count) + values.T @ faded, values
+    faded = array([x.fade(j + 1, count) * scaled[j] for j in range(count)])
+    return outputs, x.S0 * x.fade(0, count) + values.T @ faded, values
 
 
 def draw_whole(draw: Draw) -> WholeInstance:
@@ -138,6 +139,21 @@ def written(x: WholeInstance) -> Array:
     return array([x.beta[t] * residual(states[t] * x.alpha[t], x.k[t], x.v[t]) for t in range(x.C)])
 
 
+def draw_edge(draw: Draw) -> WholeInstance:
+    """Two rows, and three tokens in order."""
+    x = draw_whole(draw)
+    j, b, i = sorted(draw.integer(0, x.T) for _ in range(3))
+    return x.but(x=draw.vector(x.n), y=draw.vector(x.n), j=j, b=b, i=i)
+
+
+def met_through(x: WholeInstance) -> Proposition:
+    """Both sides of a product of two rows carry the gates that lie on their side of the token between."""
+    whole = (x.fade(x.j, x.i) * x.x) @ x.y
+    apart = (x.fade(x.b, x.i) * x.x) @ (x.fade(x.j, x.b) * x.y)
+    return implies(le(x.j, x.b), le(x.b, x.i), eq(whole, apart))
+
+
+register(draw_edge, T12_gated_chunk_edge=met_through)
 register(
     draw_one_chunk,
     T12_gated_chunk_output=one_output,
