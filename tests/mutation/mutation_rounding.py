@@ -101,6 +101,7 @@ _MUTANTS = {
         ("folded rows not stored", "return self._stored(rows.faded(self.entry))", "return rows.faded(self.entry)"),
     ],
     "memory/features.py": [
+        ("columns above 1 do not overflow", " + gone[:, None]", ""),
         ("the edge a token early", "padded[:, own.start : own.start + 1]", "padded[:, own.start - 1 : own.start] if own.start else padded[:, :1]"),
         ("rows not scaled", "rows.faded(self.between(to, at)), writes", "rows, writes"),
         ("columns not scaled", "writes.faded(self.between(at, since, most))", "writes"),

@@ -115,7 +115,7 @@ class Enclosed:
 
     def masked(self, kept: Array) -> Enclosed:
         """Entries set to zero where `kept` is False."""
-        return Enclosed(self.value * kept, self.slack * kept, self.error * kept)
+        return Enclosed(*(np.where(kept, x, 0.0) for x in (self.value, self.slack, self.error)))
 
     @property
     def transposed(self) -> Enclosed:

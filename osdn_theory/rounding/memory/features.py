@@ -79,11 +79,13 @@ class FeatureGates(Fading):
     def _through(
         self, rows: Enclosed, writes: Enclosed, to: Array, at: Array, since: Array, most: float = 0.0
     ) -> Enclosed:
-        """Rows and columns that meet at some token's sums; products of their decays may underflow."""
+        """Rows and columns that meet at some token's sums; products of their decays may underflow. Columns that
+        overflow, where factors are above 1, reach all rows: zero times infinity is no number."""
         dim = self.setup.key_dim
         left, right = rows.faded(self.between(to, at)), writes.faded(self.between(at, since, most))
         met = left.times(right.transposed, dim, self.setup.model.faded_products(dim))
-        return replace(met, error=met.error + dim * FLOAT32.smallest_normal)
+        gone = np.where(right.computed > FLOAT32.largest, np.inf, 0.0).max(axis=-1)
+        return replace(met, error=met.error + dim * FLOAT32.smallest_normal + gone[:, None])
 
     def entered(self, rows: Enclosed) -> Enclosed:
         return self.folded(rows)

@@ -238,6 +238,23 @@ def test_what_has_faded_costs_nothing(large):
     assert np.all(bounds.final_state < 1e-5)
 
 
+def test_a_column_that_grows_out_of_float32_is_an_overflow():
+    """Of a last token's key of 1e14 in a feature that fades by e^-58 in the block: its column is infinite, others are
+    zero times that, and the kernel gives no number."""
+    rng = np.random.default_rng(0)
+    keys, gate = np.full((1, 16, 8), 0.5), np.full((1, 16, 8), np.exp(-3.6))
+    keys[:, 15, 0] = 1e14
+    values, queries = 1e-14 * rng.normal(size=(1, 16, 8)), 1e-3 * rng.normal(size=(1, 16, 8))
+    stream = Stream(keys=keys, values=values, queries=queries, beta=np.full((1, 16), 1e-28), state_gate=gate)
+    bounds = cases.bounded(stream, FROZEN, cases.KERNELS["chunk_bf16"])
+    assert bounds.overflow.quantity == "K (d k)^T"
+    assert np.all(np.isinf(bounds.outputs_norm))
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert not np.isfinite(cases.run_kernel(bounds).outputs).all()
+    keys[:, 15, 0] = 1e8
+    assert cases.bounded(replace(stream, keys=keys), FROZEN, cases.KERNELS["chunk_bf16"]).overflow is None
+
+
 def test_no_bound_without_what_sums_of_gates_lose():
     with pytest.raises(ValueError, match="state_gate: expected one number per token"):
         rounding.error_bounds(gated(per_feature=True), RULES["plain"], rounding.CHUNK_ANY_ORDER)
