@@ -143,11 +143,11 @@ def chunk_oskda(call: Arguments) -> Results:
 
     Notes
     -----
-    Decays between two tokens are products of two factors, none of them above 1, so that no gate is too strong. Beside 16
-    bits, or where TF32 is allowed, blocks of 16 tokens over which no feature fades by more than e^-60 meet themselves
-    with factors of up to that on their keys, and keys above 3e12 may overflow. Beside float32 inputs sums of gates carry
-    along what float32 loses of them; beside 16 bits gates are taken to be at least -104, where exp is 0, and decays are
-    good to 5e-4.
+    Decays between two tokens are products of two factors, none of them above 1, so that no gate is too strong. Beside
+    16 bits, or where TF32 is allowed, blocks of 16 tokens over which no feature fades by more than e^-60 meet
+    themselves with factors of up to e^60 on their keys, and keys above 3e12 may overflow. Beside float32 inputs sums of
+    gates carry along what float32 loses of them; beside 16 bits gates are taken to be at least -104, where exp is 0,
+    and decays are good to 5e-4.
     """
     return _solve_chunks(call)
 
