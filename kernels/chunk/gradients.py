@@ -18,7 +18,7 @@ from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from .decays import GateSums, decay_between, decay_tile, gate_gradient, load_sums
-from .feature.pairs_backward import PairGradients, far_apart
+from .feature.pairs_backward import PairGradients
 from .write_keys import FIXED, LEARNED, WriteKeys
 
 
@@ -54,7 +54,7 @@ class ChunkGradients(NamedTuple):
 )
 @triton.jit
 def gradients_kernel(
-    q, k, v, beta, write_key, entry, x, states, sums, rests, pair_q, pair_key, pair_write, pair_gate, pair_far, grad_o,
+    q, k, v, beta, write_key, entry, x, states, sums, rests, pair_q, pair_key, pair_write, pair_gate, grad_o,
     grad_missing, grad_states, grad_q, grad_k, grad_write_key, grad_v, grad_beta, grad_gate, grad_entry, bounds,
     first, owner, length, per_sequence, stride, scale,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
@@ -146,8 +146,6 @@ def gradients_kernel(
         ends = for_written * writes.to(tl.float32)
         through = tl.cumsum(reads, 0, reverse=True) + (tl.cumsum(ends, 0) - ends)
         through += tl.load(pair_gate + by_key, mask=in_row, other=0.0)
-        if C > 32:
-            through += far_apart(pair_far + program.to(tl.int64) * (3 * K) + key, in_key, row // 16, left, K)
         tl.store(grad_gate + by_key, through + (tl.exp(total) * across)[None, :], mask=in_row)
         for_q += tl.load(pair_q + by_key, mask=in_row, other=0.0).to(tl.float32)
         for_key += tl.load(pair_key + by_key, mask=in_row, other=0.0)
@@ -223,7 +221,7 @@ def differentiate_chunks(
     width = block_of_keys(key_dim)
     parts = triton.cdiv(key_dim, width)
     gradients_kernel[(chunks.slots * heads * parts,)](
-        q, k, v, beta, keys.out, keys.entry, x, states, *gates, *(pairs or [None] * 5), grad_o, grad_missing,
+        q, k, v, beta, keys.out, keys.entry, x, states, *gates, *(pairs or [None] * 4), grad_o, grad_missing,
         grad_states, *out, *chunks.pointers, chunks.length, chunks.per_sequence, chunks.stride, scale,
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=width, PARTS=parts,
         KEYS=keys.mode, PINNED=pinned, PACKED=chunks.packed, STATE_GATE=gates.kind,

@@ -75,6 +75,14 @@ def form_block(
 
 
 @triton.jit
+def block_fades(sums, rests, own, left, column, inside, H: tl.constexpr, K: tl.constexpr):
+    """By how much, as a logarithm, the feature that fades most does over the 16 tokens from `own` on."""
+    start, start_rest = load_sums(sums, rests, (own - 1) * (H * K) + column, inside & (own > 0))
+    end, end_rest = load_sums(sums, rests, tl.minimum(own + 15, left - 1) * (H * K) + column, inside)
+    return tl.max((start - end) - (end_rest - start_rest), 0)
+
+
+@triton.jit
 def meet_within(
     queries, keys, writes, since, rest, sums, rests, own, left, column, inside,
     H: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr,
@@ -85,11 +93,8 @@ def meet_within(
     """
     near, last = tl.arange(0, 16), left - 1
     at, at_rest = load_sums(sums, rests, (own - 1) * (H * K) + column[None, :], inside[None, :] & (own > 0))
-    end, end_rest = load_sums(
-        sums, rests, tl.minimum(own + 15, last) * (H * K) + column[None, :], inside[None, :]
-    )
     reach: tl.constexpr = 0.0 if PRECISION == "ieee" else REACH
-    strong = tl.max(tl.max((at - end) - (end_rest - at_rest), 1), 0) > reach
+    strong = block_fades(sums, rests, own, left, column, inside, H, K) > reach
     faded = decay_between(since, rest, at, at_rest)
     apart = (at - since) - (rest - at_rest)
     columns = tl.trans(writes * exponential(tl.minimum(apart, tl.where(strong, 0.0, reach))))

@@ -1,8 +1,9 @@
 """Gradients through what tokens of a chunk meet of each other where every feature has a gate (`pairs`, differentiated).
 
 P_tj = <do_t, x_j> meets the read's overlaps and S_tj = -<z_t, x_j> the system's (`gradients`): q_t and k_t take their
-sums over j with k~_j e^{G_t - G_j}, and k~_j takes those over t with q_t and beta_t k_t. As there, blocks of 16 tokens
-meet others in products, both sides scaled to an edge between them, and themselves half by half, in all dtypes.
+sums over j with k~_j e^{G_t - G_j}, and k~_j takes those over t with q_t and beta_t k_t. Blocks of 16 tokens meet each
+other and themselves as there. A gate has the pairs of a token from it on with one before it, which are summed without
+terms that cancel, but in a block that meets itself at once: there it has the rows from its token on less the columns.
 """
 
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, exponential, load_sums
 from ..wy import load_rows, store_rows
+from .pairs import REACH, block_fades
 
 
 class PairGradients(NamedTuple):
@@ -25,178 +27,301 @@ class PairGradients(NamedTuple):
     - `q`, without the factor of the read.
     - `k`, float32: Of k_t where it erases, without beta_t, whose gradient sums it.
     - `write_key`
-    - `gate`, float32: Of the log gates: each has the pairs of a token from it on with one before it.
-    - `far`, [slots, HV, 3, K] float32: What is missing there of pairs with a block of 16 between them, whose gates all
-      have it: of blocks 2 and 0, of 3 and 0, and of 3 and both 0 and 1.
+    - `gate`, float32: Of the log gates.
     """
 
     q: Tensor
     k: Tensor
     write_key: Tensor
     gate: Tensor
-    far: Tensor
 
 
+@autotune(configurations([{"BV": 64}], warps=(4,)) + unrolled(4, BV=32), ["V", "C"])
 @triton.jit
-def load_faded(
-    x,
-    sums,
-    rests,
-    row,
-    valid,
-    edge,
-    edge_rest,
-    column,
-    inside,
-    stride,
-    H: tl.constexpr,
-    K: tl.constexpr,
-    side: tl.constexpr,
-):
-    """Rows of x times their decays up to an edge before (`side` 1) or after them (-1), float32."""
-    rows = load_rows(x, row, valid, stride, column, inside).to(tl.float32)
-    at, rest = load_sums(
-        sums, rests, row[:, None] * (H * K) + column[None, :], valid[:, None] & inside[None, :]
-    )
-    return rows * decay_between(side * at, side * rest, side * edge[None, :], side * edge_rest[None, :])
-
-
-@autotune(
-    configurations([{"BK": 32, "BV": 64}, {"BK": 64, "BV": 64}], warps=(4,)) + unrolled(4, BK=32, BV=32),
-    ["K", "V", "C"],
-)
-@triton.jit
-def pair_backward_kernel(
-    q, k, write_key, beta, x, sums, rests, grad_o, grad_missing, pair_q, pair_key, pair_write, pair_gate, pair_far,
-    bounds, first, owner, length, per_sequence, scale,
-    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
-    BV: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
+def outer_kernel(
+    x, grad_o, grad_missing, overlap, system, bounds, first, owner, length, per_sequence,
+    H: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BV: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
+    """P and S of every chunk, [B, T, HV, C], of all pairs."""
     head = tl.program_id(0) % H
     _, chunk, start, tokens = chunk_of(
         tl.program_id(0) // H, bounds, first, owner, length, per_sequence, C, PACKED
     )
     left = tokens - chunk * C
-    own = tl.program_id(1) * 16
-    if own >= left:
+    if left <= 0:
         return
-    near, all_rows = tl.arange(0, 16), tl.arange(0, C)
-    row = own + near
+    row = tl.arange(0, C)
     valid = row < left
-    earlier = all_rows < own
-    later = (all_rows >= own + 16) & (all_rows < left)
-    column = tl.program_id(2) * BK + tl.arange(0, BK)
-    inside = column < K
-    stride = H // G * K
     token = (start + chunk * C).to(tl.int64) * H + head
-    key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
-    q, k, write_key = q + key_token * K, k + key_token * K, write_key + key_token * K
-    x, grad_o, grad_missing = x + token * V, grad_o + token * V, grad_missing + token * V
-    sums += token * K
-    if rests is not None:
-        rests += token * K
-    within_p = tl.zeros([16, 16], tl.float32)
-    within_s = tl.zeros([16, 16], tl.float32)
-    before_p = tl.zeros([16, C], tl.float32)
-    before_s = tl.zeros([16, C], tl.float32)
-    after_p = tl.zeros([16, C], tl.float32)
-    after_s = tl.zeros([16, C], tl.float32)
+    p = tl.zeros([C, C], tl.float32)
+    s = tl.zeros([C, C], tl.float32)
     for i in range(tl.cdiv(V, BV)):
         value = i * BV + tl.arange(0, BV)
         in_value = value < V
-        output = load_rows(grad_o, row, valid, H * V, value, in_value)
-        change = load_rows(grad_missing, row, valid, H * V, value, in_value)
-        written = tl.trans(load_rows(x, row, valid, H * V, value, in_value))
-        within_p += dot(output, written, PRECISION)
-        within_s -= dot(change, written, PRECISION)
-        if C > 16:
-            before = tl.trans(load_rows(x, all_rows, earlier, H * V, value, in_value))
-            before_p += dot(output, before, PRECISION)
-            before_s -= dot(change, before, PRECISION)
-            written = load_rows(x, row, valid, H * V, value, in_value)
-            after_p += dot(
-                written, tl.trans(load_rows(grad_o, all_rows, later, H * V, value, in_value)), PRECISION
-            )
-            after_s -= dot(
-                written, tl.trans(load_rows(grad_missing, all_rows, later, H * V, value, in_value)), PRECISION
-            )
-    since, rest = load_sums(
-        sums, rests, row[:, None] * (H * K) + column[None, :], valid[:, None] & inside[None, :]
-    )
-    reads = load_rows(q, row, valid, stride, column, inside).to(tl.float32) * scale
-    rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
-    erases = load_rows(k, row, valid, stride, column, inside).to(tl.float32) * rate[:, None]
-    writes = load_rows(write_key, row, valid, stride, column, inside).to(tl.float32)
-    for_q = tl.zeros([16, BK], tl.float32)
-    for_key = tl.zeros([16, BK], tl.float32)
-    for_write = tl.zeros([16, BK], tl.float32)
-    if C > 16:
-        edge, edge_rest = load_sums(sums, rests, (own - 1) * (H * K) + column, inside & (own > 0))
-        others = load_faded(
-            write_key, sums, rests, all_rows, earlier, edge, edge_rest, column, inside, stride, H, K, -1
-        )
-        entered = decay_between(since, rest, edge[None, :], edge_rest[None, :])
-        for block in range(1, own // 16):
-            beyond = (all_rows < 16 * block)[None, :]
-            passed = reads * dot(tl.where(beyond, before_p, 0.0), others, PRECISION)
-            passed += erases * dot(tl.where(beyond, before_s, 0.0), others, PRECISION)
-            place = tl.program_id(0).to(tl.int64) * 3 + (own // 48) + block - 1
-            tl.store(pair_far + place * K + column, tl.sum(passed * entered, 0), mask=inside)
-        for_q = entered * dot(before_p, others, PRECISION)
-        for_key = entered * dot(before_s, others, PRECISION)
-        edge, edge_rest = load_sums(sums, rests, (own + 15) * (H * K) + column, inside & (own + 16 < left))
-        rates = tl.load(beta + token + all_rows * H, mask=later, other=0.0).to(tl.float32)
-        others = load_faded(q, sums, rests, all_rows, later, edge, edge_rest, column, inside, stride, H, K, 1)
-        for_write = dot(after_p * scale, others, PRECISION)
-        others = load_faded(k, sums, rests, all_rows, later, edge, edge_rest, column, inside, stride, H, K, 1)
-        for_write += dot(after_s * rates[None, :], others, PRECISION)
-        for_write *= decay_between(edge[None, :], edge_rest[None, :], since, rest)
-    # A gate has pairs with blocks before from its token on, pairs with blocks after up to the token before it.
-    left_behind = writes * for_write
-    through = tl.cumsum(left_behind, 0) - left_behind
-    through += tl.cumsum(reads * for_q + erases * for_key, 0, reverse=True)
-    itself = tl.sum(tl.where(near[:, None] == near[None, :], within_p, 0.0), 1)[:, None]
-    for_q += itself * writes
-    for_write += itself * reads
-    later = near[:, None] > near[None, :]
-    apart = near[:, None] ^ near[None, :]
-    for i in range(4):
-        # Pairs of tokens in different halves of 2 `half`, which meet through the last token of the first.
-        half = 8 >> i
-        between = tl.minimum(own + (near & (-2 * half)) + half - 1, left - 1)
-        at, at_rest = load_sums(sums, rests, between[:, None] * (H * K) + column[None, :], inside[None, :])
-        faded = exponential(-tl.abs((since - at) - (at_rest - rest)))
-        pair = later & (apart >= half) & (apart < 2 * half)
-        p = tl.where(pair, within_p, 0.0)
-        s = tl.where(pair, within_s, 0.0)
-        columns = writes * faded
-        of_q = faded * dot(p, columns, PRECISION)
-        of_key = faded * dot(s, columns, PRECISION)
-        of_write = dot(tl.trans(p), reads * faded, PRECISION) + dot(tl.trans(s), erases * faded, PRECISION)
-        of_write *= faded
-        for_q += of_q
-        for_key += of_key
-        for_write += of_write
-        # Of a token of a first half only the last is not zero, of one of a second half all others.
-        met = reads * of_q + erases * of_key + writes * of_write
-        across = tl.where((near & half)[:, None] != 0, near[None, :] >= near[:, None], later) & (apart < half)
-        through += dot(across.to(tl.float32), met, PRECISION)
-    store_rows(pair_q + token * K, row, valid, H * K, column, inside, for_q.to(pair_q.dtype.element_ty))
-    store_rows(pair_key + token * K, row, valid, H * K, column, inside, for_key)
-    store_rows(
-        pair_write + token * K, row, valid, H * K, column, inside, for_write.to(pair_write.dtype.element_ty)
-    )
-    store_rows(pair_gate + token * K, row, valid, H * K, column, inside, through)
+        written = tl.trans(load_rows(x + token * V, row, valid, H * V, value, in_value))
+        p += dot(load_rows(grad_o + token * V, row, valid, H * V, value, in_value), written, PRECISION)
+        s -= dot(load_rows(grad_missing + token * V, row, valid, H * V, value, in_value), written, PRECISION)
+    dtype = overlap.dtype.element_ty
+    store_rows(overlap + token * C, row, valid, H * C, row, row < C, p.to(dtype))
+    store_rows(system + token * C, row, valid, H * C, row, row < C, s.to(dtype))
 
 
 @triton.jit
-def far_apart(far, in_key, block, left, K: tl.constexpr):
-    """What the gates of blocks 1 and 2 have of pairs with a block between them, [C, BK]."""
-    last = in_key & (left > 48)
-    second = tl.load(far, mask=in_key & (left > 32), other=0.0) + tl.load(far + K, mask=last, other=0.0)
-    third = tl.load(far + 2 * K, mask=last, other=0.0)
-    of_third = tl.where((block == 2)[:, None], third[None, :], 0.0)
-    return tl.where((block == 1)[:, None], second[None, :], of_third)
+def load_pairs(
+    overlap, system, own: tl.constexpr, other: tl.constexpr, left, H: tl.constexpr, C: tl.constexpr
+):
+    """Blocks of P and S, float32: 16 rows from `own` and columns from `other` on."""
+    row = own + tl.arange(0, 16)
+    column = other + tl.arange(0, 16)
+    p = load_rows(overlap, row, row < left, H * C, column, column < left).to(tl.float32)
+    return p, load_rows(system, row, row < left, H * C, column, column < left).to(tl.float32)
+
+
+@triton.jit
+def load_side(
+    q, k, write_key, beta, sums, rests, own: tl.constexpr, left, column, inside, scale,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr,
+):  # fmt: skip
+    """Rows from `own` on: queries with the read's scale, keys with beta, write keys, the sums and their rests."""
+    row = own + tl.arange(0, 16)
+    valid = row < left
+    reads = load_rows(q, row, valid, H // G * K, column, inside).to(tl.float32) * scale
+    rate = tl.load(beta + row * H, mask=valid, other=0.0).to(tl.float32)
+    erases = load_rows(k, row, valid, H // G * K, column, inside).to(tl.float32) * rate[:, None]
+    writes = load_rows(write_key, row, valid, H // G * K, column, inside).to(tl.float32)
+    cell = row[:, None] * (H * K) + column[None, :]
+    since, rest = load_sums(sums, rests, cell, valid[:, None] & inside[None, :])
+    return reads, erases, writes, since, rest
+
+
+@triton.jit
+def differentiate_within(
+    p, s, reads, erases, writes, since, rest, sums, rests, own: tl.constexpr, left, column, inside,
+    H: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """What queries, keys, write keys and gates of 16 tokens have from each other, at once or half by half."""
+    near, last = tl.arange(0, 16), left - 1
+    itself = tl.sum(tl.where(near[:, None] == near[None, :], p, 0.0), 1)[:, None]
+    for_q = itself * writes
+    for_key = tl.zeros_like(writes)
+    for_write = itself * reads
+    through = tl.zeros_like(writes)
+    later = near[:, None] > near[None, :]
+    apart_by = near[:, None] ^ near[None, :]
+    reach: tl.constexpr = 0.0 if PRECISION == "ieee" else REACH
+    strong = block_fades(sums, rests, own, left, column, inside, H, K) > reach
+    for i in range(tl.where(strong, 4, 1)):
+        half = 8 >> i
+        between = tl.minimum(own + (near & (-2 * half)) + half - 1, last)
+        between = tl.where(strong, between, own - 1)
+        at, at_rest = load_sums(
+            sums,
+            rests,
+            between[:, None] * (H * K) + column[None, :],
+            inside[None, :] & (between >= 0)[:, None],
+        )
+        apart = (since - at) - (at_rest - rest)
+        kept = exponential(tl.minimum(apart, 0.0))
+        faded = exponential(tl.minimum(-apart, tl.where(strong, 0.0, reach)))
+        pair = later & ((strong == 0) | ((apart_by >= half) & (apart_by < 2 * half)))
+        of_p = tl.where(pair, p, 0.0)
+        of_s = tl.where(pair, s, 0.0)
+        columns = writes * faded
+        met_q = kept * dot(of_p, columns, PRECISION)
+        met_key = kept * dot(of_s, columns, PRECISION)
+        met_write = dot(tl.trans(of_p), reads * kept, PRECISION)
+        met_write += dot(tl.trans(of_s), erases * kept, PRECISION)
+        met_write *= faded
+        for_q += met_q
+        for_key += met_key
+        for_write += met_write
+        # Of a token of a first half only what is written is not zero, of one of a second half all else. All at once,
+        # a gate has the rows from its token on but for their pairs with a token from it on.
+        met = reads * met_q + erases * met_key + tl.where(strong, 1.0, -1.0) * writes * met_write
+        across = (near[None, :] >= near[:, None]) & ((strong == 0) | (apart_by < half))
+        across = tl.where(((near & half) == 0)[:, None] & (strong != 0), later & (apart_by < half), across)
+        through += dot(across.to(tl.float32), met, PRECISION)
+    return for_q, for_key, for_write, through
+
+
+@triton.jit
+def differentiate_between(
+    p, s, reads, erases, kept, writes, since, rest, edge, edge_rest, PRECISION: tl.constexpr
+):
+    """What a block's queries and keys and the write keys of one before it have from each other, and all pairs by row.
+
+    They meet through the token before the later one, to whose rows `kept` of it comes.
+    """
+    faded = decay_between(edge, edge_rest, since, rest)
+    columns = writes * faded
+    for_q = kept * dot(p, columns, PRECISION)
+    for_key = kept * dot(s, columns, PRECISION)
+    for_write = dot(tl.trans(p), reads * kept, PRECISION) + dot(tl.trans(s), erases * kept, PRECISION)
+    return for_q, for_key, faded * for_write, reads * for_q + erases * for_key
+
+
+@autotune(
+    configurations([{"BK": 64}], warps=(4,), stages=(1,))
+    + configurations([{"BK": 32}], warps=(2,), stages=(1,))
+    + unrolled(4, BK=32),
+    ["K", "C"],
+)
+@triton.jit
+def pair_backward_kernel(
+    q, k, write_key, beta, overlap, system, sums, rests, pair_q, pair_key, pair_write, pair_gate,
+    bounds, first, owner, length, per_sequence, scale,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, PACKED: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(0) % H
+    _, chunk, start, tokens = chunk_of(
+        tl.program_id(0) // H, bounds, first, owner, length, per_sequence, C, PACKED
+    )
+    left = tl.minimum(tokens - chunk * C, C)
+    if left <= 0:
+        return
+    near = tl.arange(0, 16)
+    up_to = (near[None, :] >= near[:, None]).to(tl.float32)
+    before = (near[None, :] < near[:, None]).to(tl.float32)
+    column = tl.program_id(1) * BK + tl.arange(0, BK)
+    inside = column < K
+    token = (start + chunk * C).to(tl.int64) * H + head
+    key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
+    q, k, write_key = q + key_token * K, k + key_token * K, write_key + key_token * K
+    beta, overlap, system = beta + token, overlap + token * C, system + token * C
+    pair_q, pair_key, pair_write, pair_gate = (
+        pair_q + token * K, pair_key + token * K, pair_write + token * K, pair_gate + token * K
+    )  # fmt: skip
+    sums += token * K
+    if rests is not None:
+        rests += token * K
+    dtype = pair_q.dtype.element_ty
+    reads, erases, w0, s0, r0 = load_side(
+        q, k, write_key, beta, sums, rests, 0, left, column, inside, scale, H, G, K
+    )
+    p, s = load_pairs(overlap, system, 0, 0, left, H, C)
+    for_q, for_key, x0, g0 = differentiate_within(
+        p, s, reads, erases, w0, s0, r0, sums, rests, 0, left, column, inside, H, K, PRECISION
+    )
+    store_rows(pair_q, 0 + near, 0 + near < left, H * K, column, inside, for_q.to(dtype))
+    store_rows(pair_key, 0 + near, 0 + near < left, H * K, column, inside, for_key)
+    if C > 16:
+        reads, erases, w1, s1, r1 = load_side(
+            q, k, write_key, beta, sums, rests, 16, left, column, inside, scale, H, G, K
+        )
+        p, s = load_pairs(overlap, system, 16, 16, left, H, C)
+        for_q, for_key, x1, g1 = differentiate_within(
+            p, s, reads, erases, w1, s1, r1, sums, rests, 16, left, column, inside, H, K, PRECISION
+        )
+        edge, edge_rest = load_sums(
+            sums, rests, 15 * (H * K) + column[None, :], inside[None, :] & (left > 16)
+        )
+        kept = decay_between(s1, r1, edge, edge_rest)
+        passed = tl.zeros_like(kept)
+        p, s = load_pairs(overlap, system, 16, 0, left, H, C)
+        met_q, met_key, met_write, met = differentiate_between(
+            p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
+        )
+        for_q += met_q
+        for_key += met_key
+        y0 = met_write
+        passed += met
+        g1 += dot(up_to, passed, PRECISION)
+        store_rows(pair_q, 16 + near, 16 + near < left, H * K, column, inside, for_q.to(dtype))
+        store_rows(pair_key, 16 + near, 16 + near < left, H * K, column, inside, for_key)
+    if C > 32:
+        reads, erases, w2, s2, r2 = load_side(
+            q, k, write_key, beta, sums, rests, 32, left, column, inside, scale, H, G, K
+        )
+        p, s = load_pairs(overlap, system, 32, 32, left, H, C)
+        for_q, for_key, x2, g2 = differentiate_within(
+            p, s, reads, erases, w2, s2, r2, sums, rests, 32, left, column, inside, H, K, PRECISION
+        )
+        edge, edge_rest = load_sums(
+            sums, rests, 31 * (H * K) + column[None, :], inside[None, :] & (left > 32)
+        )
+        kept = decay_between(s2, r2, edge, edge_rest)
+        passed = tl.zeros_like(kept)
+        p, s = load_pairs(overlap, system, 32, 0, left, H, C)
+        met_q, met_key, met_write, met = differentiate_between(
+            p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
+        )
+        for_q += met_q
+        for_key += met_key
+        y0 += met_write
+        passed += met
+        g1 += tl.sum(met, 0)[None, :]
+        p, s = load_pairs(overlap, system, 32, 16, left, H, C)
+        met_q, met_key, met_write, met = differentiate_between(
+            p, s, reads, erases, kept, w1, s1, r1, edge, edge_rest, PRECISION
+        )
+        for_q += met_q
+        for_key += met_key
+        y1 = met_write
+        passed += met
+        g2 += dot(up_to, passed, PRECISION)
+        store_rows(pair_q, 32 + near, 32 + near < left, H * K, column, inside, for_q.to(dtype))
+        store_rows(pair_key, 32 + near, 32 + near < left, H * K, column, inside, for_key)
+        reads, erases, w3, s3, r3 = load_side(
+            q, k, write_key, beta, sums, rests, 48, left, column, inside, scale, H, G, K
+        )
+        p, s = load_pairs(overlap, system, 48, 48, left, H, C)
+        for_q, for_key, x3, g3 = differentiate_within(
+            p, s, reads, erases, w3, s3, r3, sums, rests, 48, left, column, inside, H, K, PRECISION
+        )
+        edge, edge_rest = load_sums(
+            sums, rests, 47 * (H * K) + column[None, :], inside[None, :] & (left > 48)
+        )
+        kept = decay_between(s3, r3, edge, edge_rest)
+        passed = tl.zeros_like(kept)
+        p, s = load_pairs(overlap, system, 48, 0, left, H, C)
+        met_q, met_key, met_write, met = differentiate_between(
+            p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
+        )
+        for_q += met_q
+        for_key += met_key
+        y0 += met_write
+        passed += met
+        g1 += tl.sum(met, 0)[None, :]
+        g2 += tl.sum(met, 0)[None, :]
+        p, s = load_pairs(overlap, system, 48, 16, left, H, C)
+        met_q, met_key, met_write, met = differentiate_between(
+            p, s, reads, erases, kept, w1, s1, r1, edge, edge_rest, PRECISION
+        )
+        for_q += met_q
+        for_key += met_key
+        y1 += met_write
+        passed += met
+        g2 += tl.sum(met, 0)[None, :]
+        p, s = load_pairs(overlap, system, 48, 32, left, H, C)
+        met_q, met_key, met_write, met = differentiate_between(
+            p, s, reads, erases, kept, w2, s2, r2, edge, edge_rest, PRECISION
+        )
+        for_q += met_q
+        for_key += met_key
+        y2 = met_write
+        passed += met
+        g3 += dot(up_to, passed, PRECISION)
+        store_rows(pair_q, 48 + near, 48 + near < left, H * K, column, inside, for_q.to(dtype))
+        store_rows(pair_key, 48 + near, 48 + near < left, H * K, column, inside, for_key)
+    if C > 16:
+        x0 += y0
+        g0 += dot(before, w0 * y0, PRECISION)
+    store_rows(pair_write, 0 + near, 0 + near < left, H * K, column, inside, x0.to(dtype))
+    store_rows(pair_gate, 0 + near, 0 + near < left, H * K, column, inside, g0)
+    if C > 16:
+        if C > 32:
+            x1 += y1
+            g1 += dot(before, w1 * y1, PRECISION)
+        store_rows(pair_write, 16 + near, 16 + near < left, H * K, column, inside, x1.to(dtype))
+        store_rows(pair_gate, 16 + near, 16 + near < left, H * K, column, inside, g1)
+    if C > 32:
+        x2 += y2
+        g2 += dot(before, w2 * y2, PRECISION)
+        store_rows(pair_write, 32 + near, 32 + near < left, H * K, column, inside, x2.to(dtype))
+        store_rows(pair_gate, 32 + near, 32 + near < left, H * K, column, inside, g2)
+        store_rows(pair_write, 48 + near, 48 + near < left, H * K, column, inside, x3.to(dtype))
+        store_rows(pair_gate, 48 + near, 48 + near < left, H * K, column, inside, g3)
 
 
 def pair_backward(
@@ -206,13 +331,26 @@ def pair_backward(
     """Backward of `pairs.pair`, whose inverse's part is `grad_missing` [B, T, HV, V], Z."""
     key_dim, (heads, value_dim) = k.shape[3], x.shape[2:]
     shape = *beta.shape, key_dim
-    far = single(k, chunks.slots, heads, 3, key_dim)
-    found = PairGradients(k.new_empty(shape), single(k, *shape), k.new_empty(shape), single(k, *shape), far)
-    pair_backward_kernel[
-        lambda meta: (chunks.slots * heads, chunks.size // 16, triton.cdiv(key_dim, meta["BK"]))
-    ](
-        q, k, write_key, beta, x, *gates, grad_o, grad_missing, *found, *chunks.pointers, chunks.length,
-        chunks.per_sequence, scale, H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size,
-        PACKED=chunks.packed, PRECISION=operand_precision(k.dtype),
-    )  # fmt: skip
+    found = PairGradients(k.new_empty(shape), single(k, *shape), k.new_empty(shape), single(k, *shape))
+    overlap, system = (k.new_empty(*beta.shape, chunks.size) for _ in range(2))
+    place = *chunks.pointers, chunks.length, chunks.per_sequence
+    sizes = {"H": heads, "C": chunks.size, "PACKED": chunks.packed, "PRECISION": operand_precision(k.dtype)}
+    outer_kernel[(chunks.slots * heads,)](
+        x, grad_o, grad_missing, overlap, system, *place, V=value_dim, **sizes
+    )
+    pair_backward_kernel[lambda meta: (chunks.slots * heads, triton.cdiv(key_dim, meta["BK"]))](
+        q,
+        k,
+        write_key,
+        beta,
+        overlap,
+        system,
+        *gates,
+        *found,
+        *place,
+        scale,
+        G=heads // k.shape[2],
+        K=key_dim,
+        **sizes,
+    )
     return found

@@ -5,11 +5,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+from osdn_kernels import chunk_oskda, oskda_reference
 from osdn_kernels.chunk.decays import sum_gates
-from osdn_kernels.chunk.feature import pairs
+from osdn_kernels.chunk.feature import pairs, pairs_backward
 from osdn_kernels.chunk.write_keys import IDENTITY, WriteKeys
 from osdn_kernels.launch.sequences import cut
-from support.kernels.faults import PAIR_FAULTS, break_kernel
+from support.kernels.faults import PAIR_FAULTS, PAIR_GRADIENT_FAULTS, break_kernel
+from support.kernels.reference_cases import Call, draw_gated, gradients, relative_error
 from torch.nn.functional import normalize
 
 GATES = {
@@ -92,4 +94,37 @@ def test_a_broken_kernel_is_caught(fault, monkeypatch, tmp_path):
     break_kernel(monkeypatch, tmp_path, pairs, "meet_within", old, new)
     with pytest.raises(AssertionError) as caught:
         compare(gates)
+    assert "is not there" not in str(caught.value)
+
+
+def compare_gradients(gates, length=37):
+    """Of a call in bfloat16 with those of the reference on the same numbers, but for what is stored in 16 bits."""
+    call = draw_gated(
+        "fast", state_gate="feature", length=length, batch=1, heads=1, value_dim=4, chunk_size=64
+    )
+    call.tensors["g"] = GATES[gates](
+        torch.rand(call.tensors["g"].shape, generator=torch.Generator().manual_seed(2))
+    )
+    for name in ("q", "k", "v", "beta"):
+        call.tensors[name] = call.tensors[name].bfloat16()
+    for name in ("initial_state", "initial_preconditioner"):
+        call.tensors[name] = call.tensors[name].float()
+    wide = Call({name: x.double() for name, x in call.tensors.items()}, call.options)
+    found, expected = (gradients(x, f, ("o",)) for x, f in ((call, chunk_oskda), (wide, oskda_reference)))
+    for name in ("q", "k", "v", "beta", "g"):
+        assert relative_error(found[name], expected[name]) <= 0.03, name
+
+
+@pytest.mark.parametrize(
+    "gates", ["none", "weak", "up to the limit", "one feature's strong", "one token empties"]
+)
+def test_gradients_in_16_bits(gates):
+    compare_gradients(gates)
+
+
+@pytest.mark.parametrize("fault", PAIR_GRADIENT_FAULTS)
+def test_a_broken_backward_pass_is_caught(fault, monkeypatch, tmp_path):
+    break_kernel(monkeypatch, tmp_path, pairs_backward, "differentiate_within", *PAIR_GRADIENT_FAULTS[fault])
+    with pytest.raises(AssertionError) as caught:
+        [compare_gradients(gates) for gates in ("weak", "one token empties")]
     assert "is not there" not in str(caught.value)

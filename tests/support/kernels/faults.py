@@ -160,25 +160,31 @@ FEATURE_FAULTS = {
     ),
     "a gate's gradient without the memory": (gradients, "gradients_kernel", "tl.exp(total) * across", "0.0 * across"),
     "and without what passes over a block": (
-        gradients, "far_apart", "second[None, :], of_third", "0.0 * second[None, :], of_third",
+        pairs_backward, "pair_backward_kernel",
+        "g1 += tl.sum(met, 0)[None, :]\n        p, s = load_pairs(overlap, system, 32, 16",
+        "g1 += 0.0 * tl.sum(met, 0)[None, :]\n        p, s = load_pairs(overlap, system, 32, 16",
     ),
     "pairs with blocks before are unfaded backward": (
-        pairs_backward, "pair_backward_kernel", "for_key = entered * dot", "for_key = dot",
+        pairs_backward, "differentiate_between", "for_key = kept * dot", "for_key = dot",
     ),
-    "pairs with blocks after have no beta": (
-        pairs_backward, "pair_backward_kernel", "after_s * rates[None, :]", "after_s",
+    "pairs with blocks after are unfaded backward": (
+        pairs_backward, "differentiate_between", "faded * for_write", "for_write",
     ),
+    "pairs have no beta backward": (pairs_backward, "load_side", "* rate[:, None]", "* (rate[:, None] * 0.0 + 1.0)"),
     "the token's own pair is lost": (
-        pairs_backward, "pair_backward_kernel", "for_write += itself * reads", "for_write += 0.0 * itself",
+        pairs_backward, "differentiate_within", "for_write = itself * reads", "for_write = 0.0 * itself * reads",
+    ),
+    "halves meet unfaded backward": (
+        pairs_backward, "differentiate_within", "met_write *= faded", "met_write *= 1.0",
     ),
     "pairs of a block reach gates one token late": (
+        pairs_backward, "differentiate_within", "near[None, :] >= near[:, None]", "near[None, :] > near[:, None]",
+    ),
+    "those with blocks before do": (
         pairs_backward, "pair_backward_kernel", "near[None, :] >= near[:, None]", "near[None, :] > near[:, None]",
     ),
     "those with blocks after reach their own token's": (
-        pairs_backward, "pair_backward_kernel", "tl.cumsum(left_behind, 0) - left_behind", "tl.cumsum(left_behind, 0)",
-    ),
-    "those of far blocks do not fade": (
-        pairs_backward, "pair_backward_kernel", "tl.sum(passed * entered, 0)", "tl.sum(passed, 0)",
+        pairs_backward, "pair_backward_kernel", "near[None, :] < near[:, None]", "near[None, :] <= near[:, None]",
     ),
 }  # fmt: skip
 """Of gates per feature, in a chunk of three blocks."""
@@ -188,13 +194,28 @@ PAIR_FAULTS = {
     "nor do those of queries": ("weak", "dot(queries * faded, columns", "dot(queries * 1.0, columns"),
     "columns of a block are not scaled": ("weak", "writes * exponential", "writes + 0.0 * exponential"),
     "no factor is above 1": ("weak", "tl.where(strong, 0.0, reach)", "0.0"),
-    "strong gates are taken for weak ones": ("strong", "strong = tl.max", "strong = 0.0 * tl.max"),
+    "strong gates are taken for weak ones": (
+        "strong",
+        "strong = block_fades(",
+        "strong = 0.0 * block_fades(",
+    ),
     "a block of strong gates is met twice": ("one feature's strong", "& (strong == 0)", "& (strong < 2)"),
     "a half meets itself as another does": ("strong", "(apart_by >= half)", "(apart_by >= 0)"),
     "two halves meet as a larger one does": ("strong", "(apart_by < size)", "(apart_by < 16)"),
     "halves meet through another's token": ("strong", "(near & -size)", "(0 & -size)"),
 }
 """Of `pairs.meet_within` beside inputs of 16 bits, with the gates that show them."""
+
+PAIR_GRADIENT_FAULTS = {
+    "strong gates are taken for weak ones": ("strong = block_fades(", "strong = 0.0 * block_fades("),
+    "no factor is above 1": ("tl.where(strong, 0.0, reach)", "0.0"),
+    "a gate has pairs of tokens from it on": ("tl.where(strong, 1.0, -1.0)", "1.0"),
+    "all at once, a token meets those of other halves alone": (
+        "later & ((strong == 0) |",
+        "later & ((strong == 2) |",
+    ),
+}
+"""Likewise of `pairs_backward.differentiate_within`."""
 
 
 def break_kernel(
