@@ -66,8 +66,8 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
         if gate is not None and gate.dim() == 3:
             backward += 4 * by_key + 2 * size**2
         elif gate is not None:
-            # Overlaps are kept rather than formed again; chunks of four blocks sum pairs that lie far apart.
-            backward += (3 if size == 64 else 0) * by_key - 2 * by_key
+            # Overlaps are kept rather than formed again.
+            backward -= 2 * by_key
         return forward, tokens * backward
 
     def run(self, inputs: Inputs, options: ChunkOptions) -> ChunkOutputs:
