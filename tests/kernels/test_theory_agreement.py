@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from osdn_kernels import chunk_osdn, fused_recurrent_osdn
+from osdn_kernels import (
+    chunk_osdn,
+    chunk_osgdn,
+    chunk_oskda,
+    fused_recurrent_osdn,
+    fused_recurrent_osgdn,
+    fused_recurrent_oskda,
+)
 from osdn_kernels.boundary import rule as kernel_rules
 from osdn_kernels.reference.chunkwise import chunk_osdn_reference
 from osdn_kernels.reference.tokenwise import osdn_reference
@@ -19,7 +26,7 @@ from support.kernels.reference_cases import relative_error
 from torch import Tensor
 
 from osdn_theory.recurrence.rules import SETTINGS, CalibrationRule
-from osdn_theory.recurrence.solve import osdn
+from osdn_theory.recurrence.solve import gated_delta_net, kda, osdn
 from osdn_theory.streams import synthetic
 from osdn_theory.streams.activations import load_activations
 from osdn_theory.streams.stream import Stream
@@ -80,16 +87,22 @@ def entries(stream: Stream, rule: CalibrationRule) -> tuple[np.ndarray, np.ndarr
 def run(
     operator: Any, stream: Stream, rule: CalibrationRule, start: Tensor, state: Tensor
 ) -> dict[str, Tensor]:
-    gated = rule.forgetting == "token"
+    """Of a stream whose memory fades, its gates as `g` and those of d as `g_d`."""
+    forgets = tokens_first(stream.forget_gate).log() if rule.forgetting == "token" else None
+    gates = {"g": forgets}
+    if stream.state_gate is not None:
+        gates = {"g": tokens_first(stream.state_gate).log(), "g_d": forgets}
     o, final, trajectory = operator(
-        *(tokens_first(x) for x in (stream.queries, stream.keys, stream.values, stream.beta)),
-        g=tokens_first(stream.forget_gate).log() if gated else None,
+        *(tokens_first(x) for x in (stream.queries, stream.keys, stream.values)),
+        beta=tokens_first(stream.beta),
+        **gates,
         scale=0.7,
         eta=rule.eta,
         d_min=rule.d_min,
         d_max=rule.d_max,
         anchor=start if rule.anchor == "initial" else rule.anchor,
         normalize_feedback=rule.normalize_feedback,
+        beta_aware=rule.beta_aware,
         initial_state=state,
         initial_preconditioner=start,
         output_final_state=True,
@@ -127,6 +140,14 @@ def two_heads(stream: Stream) -> Stream:
     return replace(stream, **{name: getattr(stream, name)[:, :2] for name in names})
 
 
+def in_float32(operator: Any) -> Any:
+    def narrow(*args: Tensor, **options: Any) -> Any:
+        options = {k: x.float() if isinstance(x, Tensor) else x for k, x in options.items()}
+        return operator(*(x.float() for x in args), **options)
+
+    return narrow
+
+
 @pytest.mark.parametrize("rule", ["bounded", "narrow box", "forgetting to the start"])
 @pytest.mark.parametrize("operator", [chunk_osdn, fused_recurrent_osdn])
 def test_the_kernels_follow_the_exact_trajectory_on_minilm(operator, rule):
@@ -135,15 +156,37 @@ def test_the_kernels_follow_the_exact_trajectory_on_minilm(operator, rule):
     start, state = entries(tokens, rule)
     exact = osdn(tokens, rule, scale=0.7, initial_state=state, initial_preconditioner=start)
 
-    def in_float32(*args: Tensor, **options: Any) -> Any:
-        options = {k: x.float() if isinstance(x, Tensor) else x for k, x in options.items()}
-        return operator(*(x.float() for x in args), **options)
-
-    found = run(in_float32, tokens, rule, torch.from_numpy(start), torch.from_numpy(state).mT)
+    found = run(in_float32(operator), tokens, rule, torch.from_numpy(start), torch.from_numpy(state).mT)
     assert relative_error(found["o"], tokens_first(exact.outputs)) < 2e-6
     assert relative_error(found["state"], torch.from_numpy(exact.final_state).mT) < 2e-6
     assert relative_error(found["preconditioner"], tokens_first(exact.preconditioner)) < 2e-7
     assert relative_error(found["alignment"], tokens_first(exact.alignment)) < 1e-6
+
+
+GATED = {
+    chunk_osgdn: ("token", gated_delta_net), fused_recurrent_osgdn: ("token", gated_delta_net),
+    chunk_oskda: ("feature", kda), fused_recurrent_oskda: ("feature", kda),
+}  # fmt: skip
+"""Operators whose memory fades: by what, and the theory's."""
+
+
+@pytest.mark.parametrize("rule", ["narrow box", "forgetting to the start"])
+@pytest.mark.parametrize("operator", GATED)
+def test_the_gated_kernels_follow_the_exact_trajectory_on_minilm(operator, rule):
+    """As above, under random gates of the memory and beta-aware feedback; the wrong kind of feedback is far off."""
+    kind, solve = GATED[operator]
+    tokens = two_heads(stream("layer0").tokens(0, 70))
+    tokens = with_gates(tokens, np.random.default_rng(5), state=kind)
+    rule = replace(RULES[rule], beta_aware=True)
+    start, state = entries(tokens, rule)
+    exact = solve(tokens, rule, scale=0.7, initial_state=state, initial_preconditioner=start)
+    starts = torch.from_numpy(start), torch.from_numpy(state).mT
+    found = run(in_float32(operator), tokens, rule, *starts)
+    assert relative_error(found["o"], tokens_first(exact.outputs)) < 2e-6
+    assert relative_error(found["state"], torch.from_numpy(exact.final_state).mT) < 2e-6
+    assert relative_error(found["preconditioner"], tokens_first(exact.preconditioner)) < 2e-7
+    plain = run(in_float32(operator), tokens, replace(rule, beta_aware=False), *starts)
+    assert relative_error(plain["preconditioner"], tokens_first(exact.preconditioner)) > 1e-3
 
 
 def test_the_rules_cover_clipping_and_no_clipping():
