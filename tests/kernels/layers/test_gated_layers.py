@@ -1,11 +1,14 @@
 """The gated layers: their formula, decoding, names of flash-linear-attention, and initialisers that spare the gates."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from osdn_kernels import OnlineScaledGatedDeltaNet, OnlineScaledKDA
 from osdn_kernels.layers.cache import LayerCache
 from osdn_kernels.layers.layer import CHUNK_SIZE
 from osdn_kernels.reference.tokenwise import osgdn_reference, oskda_reference
+from support.crosscheck.public_kernels import needs_fla
 from support.kernels.layer_cases import assert_close, decode, draw
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, normalize, rms_norm, silu, softplus
@@ -173,6 +176,28 @@ def test_a_generic_initialiser_spares_the_gates(form):
     assert softplus(layer.dt_bias).max() <= 0.1
     layer.reset_parameters()
     assert not torch.equal(layer.A_log, kept["A_log"])
+
+
+@needs_fla
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("on_references")
+@pytest.mark.parametrize(
+    ("form", "family", "name"), [("osgdn", "gated_deltanet", "GatedDeltaNet"), ("oskda", "kda", "KDA")]
+)
+def test_the_initialiser_of_flash_linear_attentions_models_spares_them_too(form, family, name):
+    """It draws projections anew, and A_log and dt_bias by the layer's own `reset_parameters`."""
+    module = import_module(f"fla.models.{family}")
+    config, model = (getattr(module, name + end) for end in ("Config", "ForCausalLM"))
+    theirs = model(config(hidden_size=HIDDEN, num_heads=2, head_dim=8, num_hidden_layers=1, vocab_size=8))
+    layer = LAYERS[form](HIDDEN, 1.0, 8, 2, forgetting="learned")
+    before = {name: x.clone() for name, x in layer.named_parameters()}
+    with torch.no_grad():
+        layer.apply(theirs._init_weights)
+    assert not torch.equal(layer.q_proj.weight, before["q_proj.weight"])
+    assert torch.equal(layer.initial_preconditioner, before["initial_preconditioner"])
+    assert (layer.forget_gate.bias == torch.tensor(6.9)).all()
+    assert 0.001 <= softplus(layer.dt_bias).min() <= softplus(layer.dt_bias).max() <= 0.1
+    assert 0 <= layer.A_log.exp().min() <= layer.A_log.exp().max() <= 16
 
 
 @pytest.mark.usefixtures("on_references")
