@@ -110,8 +110,9 @@ def meet_within(
         edge, edge_rest = load_sums(
             sums, rests, between[:, None] * (H * K) + column[None, :], inside[None, :]
         )
-        columns = tl.trans(writes * decay_between(edge, edge_rest, since, rest))
-        kept = decay_between(since, rest, edge, edge_rest)
+        # Rows of second halves, columns of first ones.
+        kept = exponential(-tl.abs((since - edge) - (edge_rest - rest)))
+        columns = tl.trans(writes * kept)
         seen = (near[:, None] >= near[None, :]) & (apart_by >= half) & (apart_by < size)
         met_k += tl.where(seen, dot(keys * kept, columns, PRECISION), 0.0)
         met_q += tl.where(seen, dot(queries * kept, columns, PRECISION), 0.0)

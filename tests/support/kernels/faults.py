@@ -128,7 +128,7 @@ FEATURE_FAULTS = {
         pairs, "fade_columns", "writes * decay_between", "writes + 0.0 * decay_between",
     ),
     "tokens of a block meet each other unfaded": (
-        pairs, "meet_within", "writes * decay_between(edge", "writes + 0.0 * decay_between(edge",
+        pairs, "meet_within", "tl.trans(writes * kept)", "tl.trans(writes)",
     ),
     "the read leaves out the token's own write": (
         pairs, "meet_within", "tl.where(strong, 5, 0)", "tl.where(strong, 4, 0)",
