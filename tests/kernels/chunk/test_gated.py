@@ -1,12 +1,10 @@
 """The gated chunkwise operator against its float64 reference: outputs, states, trajectory and every gradient."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
 from osdn_kernels import chunk_osdn, chunk_osgdn, osgdn_reference, sequential_scan
-from osdn_kernels.selftest.runs import poisoned
 from support.kernels.agreement import FLOAT32, assert_agrees, in_float32
 from support.kernels.reference_cases import (
     GATES,
@@ -14,7 +12,6 @@ from support.kernels.reference_cases import (
     Call,
     draw,
     draw_gated,
-    gradients,
     relative_error,
     results,
 )
@@ -91,15 +88,6 @@ def test_weak_gates_add_up_over_many_chunks():
     assert abs(state.state.double() / expected - 1).max() < 0.3 * FLOAT32
 
 
-@pytest.mark.parametrize("aware", [True, False])
-def test_the_gate_of_the_memory_is_not_that_of_d(aware):
-    call = gated("fast", beta_aware=aware, **FEW)
-    with pytest.raises(AssertionError):
-        assert_agrees(call, partial(chunk_osgdn, g_d="state"), osgdn_reference)
-    call.options["g_d"] = "state"
-    agrees(call)
-
-
 @pytest.mark.parametrize("more", [{"use_qk_l2norm_in_kernel": True}, {"beta_aware": False}, {"scale": 0.5}])
 def test_every_option(more):
     agrees(gated("fast", **FEW, **more))
@@ -138,43 +126,6 @@ def test_without_gates_it_is_osdn():
         assert relative_error(found, expected[name]) <= FLOAT32, name
 
 
-def test_a_point_box_at_one_is_gated_delta_net():
-    call = in_float32(gated("one point", **FEW))
-    q, k, v, beta, g = (call.tensors[name].double() for name in ("q", "k", "v", "beta", "g"))
-    state, out = call.tensors["initial_state"].double(), []
-    for t in range(q.shape[1]):
-        state = state * g[:, t].exp()[..., None, None]
-        residual = v[:, t] - torch.einsum("bhkv,bhk->bhv", state, k[:, t])
-        state = state + torch.einsum("bhk,bhv,bh->bhkv", k[:, t], residual, beta[:, t])
-        out.append(torch.einsum("bhkv,bhk->bhv", state, q[:, t]) * q.shape[-1] ** -0.5)
-    found = results(call, chunk_osgdn)
-    assert relative_error(found["o"], torch.stack(out, 1)) <= FLOAT32
-    assert relative_error(found["state"], state) <= FLOAT32
-
-
-def test_rows_of_no_sequence_have_no_gradient():
-    """Of memory that holds NaN where nothing was written: more tensors per token than are cleared at once."""
-    call = gated("some clip", "to zero", cu_seqlens=[0, 7, 24], heads=1, check_values=False)
-    call = Call(call.tensors, call.options | {"cu_seqlens": torch.tensor([3, 7, 20])})
-    found = {}
-    with poisoned():
-        for operator, kind in ((chunk_osgdn, in_float32(call)), (osgdn_reference, call)):
-            found[operator] = gradients(kind, operator, ("o", "state", "preconditioner"))
-    for name in ("q", "k", "v", "beta", "g", "g_d"):
-        ours = found[chunk_osgdn][name]
-        assert (ours[:, :3] == 0).all(), name
-        assert (ours[:, 20:] == 0).all(), name
-        assert relative_error(ours, found[osgdn_reference][name]) <= FLOAT32, name
-
-
-def test_shapes_without_values():
-    call = in_float32(gated("some clip", "to anchor", **FEW))
-    bare = Call({name: x.to("meta") for name, x in call.tensors.items()}, call.options)
-    o, state, _ = bare(chunk_osgdn, output_final_state=True, return_trajectory=True)
-    assert o.shape == call.tensors["v"].shape
-    assert state.state.shape == call.tensors["initial_state"].shape
-
-
 def test_flops_are_those_of_osdn_and_of_the_gradient_of_the_gate():
     """By hand: token by token products of q and k~, of k and k~, and one sum over spans."""
     sizes = {"batch": 1, "heads": 2, "length": 32, "key_dim": 5, "value_dim": 7, "chunk_size": 16}
@@ -184,26 +135,3 @@ def test_flops_are_those_of_osdn_and_of_the_gradient_of_the_gate():
             in_float32(call).leaves()(operator)[0].sum().backward()
         counted[operator] = counter.get_total_flops()
     assert counted[chunk_osgdn] - counted[chunk_osdn] == 2 * 32 * (4 * 16 * 5 + 2 * 16**2)
-
-
-@pytest.mark.slow
-def test_it_compiles_to_one_graph():
-    torch.compiler.reset()
-    call = in_float32(gated("some clip", "to zero", **FEW))
-    compiled = torch.compile(chunk_osgdn, fullgraph=True, backend="aot_eager")
-    for of in (results, partial(gradients, outputs=("o", "state"))):
-        found, expected = of(call, compiled), of(call, chunk_osgdn)
-        for name in expected:
-            assert relative_error(found[name], expected[name]) <= 1e-6, name
-
-
-def test_a_sequence_goes_on_bit_for_bit_from_between_chunks():
-    call = in_float32(gated("some clip", "none", length=48, chunk_size=16, batch=1, heads=1))
-    o, end, between = call(chunk_osgdn, output_final_state=True, return_intermediate_states=True)
-    expected = call(osgdn_reference, output_final_state=True, return_intermediate_states=True)[-1]
-    assert relative_error(between.state, expected.state) <= FLOAT32
-    tokens = {name: call.tensors[name][:, 32:] for name in ("q", "k", "v", "beta", "g")}
-    start = type(between)(*(x[2:3] for x in between))
-    after, reached = chunk_osgdn(**tokens, **call.options, initial_state=start, output_final_state=True)
-    assert torch.equal(after, o[:, 32:])
-    assert all(torch.equal(x, y) for x, y in zip(reached, end, strict=True))

@@ -1,14 +1,12 @@
 """The chunkwise operator with a gate for each key feature against its float64 reference: results and every gradient."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
 from osdn_kernels import chunk_osdn, chunk_osgdn, chunk_oskda, oskda_reference, sequential_scan
 from osdn_kernels.chunk.decays import sum_gates
 from osdn_kernels.launch.sequences import cut
-from osdn_kernels.selftest.runs import poisoned
 from support.kernels.agreement import FLOAT32, assert_agrees, in_float32
 from support.kernels.reference_cases import (
     GATES,
@@ -16,7 +14,6 @@ from support.kernels.reference_cases import (
     Call,
     draw,
     draw_gated,
-    gradients,
     relative_error,
     results,
 )
@@ -129,30 +126,6 @@ def test_a_head_whose_features_fade_alike_is_that_of_os_gdn():
     assert relative_error(results(call, chunk_oskda)["o"], expected["o"]) > 0.01
 
 
-def test_a_point_box_at_one_is_kimi_delta_attention():
-    call = in_float32(gated("one point", heads=2, **FEW))
-    q, k, v, beta, g = (call.tensors[name].double() for name in ("q", "k", "v", "beta", "g"))
-    state, out = call.tensors["initial_state"].double(), []
-    for t in range(q.shape[1]):
-        state = g[:, t].exp()[..., None] * state
-        residual = v[:, t] - torch.einsum("bhkv,bhk->bhv", state, k[:, t])
-        state = state + torch.einsum("bhk,bhv,bh->bhkv", k[:, t], residual, beta[:, t])
-        out.append(torch.einsum("bhkv,bhk->bhv", state, q[:, t]) * q.shape[-1] ** -0.5)
-    found = results(call, chunk_oskda)
-    assert relative_error(found["o"], torch.stack(out, 1)) <= FLOAT32
-    assert relative_error(found["state"], state) <= FLOAT32
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("aware", [True, False])
-def test_the_gate_of_the_memory_is_not_that_of_d(aware):
-    call = gated("fast", beta_aware=aware, **FEW)
-    with pytest.raises(AssertionError):
-        assert_agrees(call, partial(chunk_oskda, g_d="state"), oskda_reference)
-    call.options["g_d"] = "state"
-    agrees(call)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
@@ -186,29 +159,6 @@ def test_gates_formed_in_the_call():
         assert relative_error(found, call(chunk_oskda)[0]) > 0.1
 
 
-@pytest.mark.slow
-def test_rows_of_no_sequence_have_no_gradient():
-    call = gated("some clip", "to zero", cu_seqlens=[0, 7, 24], check_values=False)
-    call = Call(call.tensors, call.options | {"cu_seqlens": torch.tensor([3, 7, 20])})
-    found = {}
-    with poisoned():
-        for operator, kind in ((chunk_oskda, in_float32(call)), (oskda_reference, call)):
-            found[operator] = gradients(kind, operator, ("o", "state", "preconditioner"))
-    for name in ("q", "k", "v", "beta", "g", "g_d"):
-        ours = found[chunk_oskda][name]
-        assert (ours[:, :3] == 0).all(), name
-        assert (ours[:, 20:] == 0).all(), name
-        assert relative_error(ours, found[oskda_reference][name]) <= FLOAT32, name
-
-
-def test_shapes_without_values():
-    call = in_float32(gated("some clip", "to anchor", **FEW))
-    bare = Call({name: x.to("meta") for name, x in call.tensors.items()}, call.options)
-    o, state, _ = bare(chunk_oskda, output_final_state=True, return_trajectory=True)
-    assert o.shape == call.tensors["v"].shape
-    assert state.state.shape == call.tensors["initial_state"].shape
-
-
 def test_flops_are_those_of_osdn_but_for_overlaps_that_are_kept():
     """By hand: backward the read's products by token pairs are not formed again."""
     sizes = {"batch": 1, "heads": 1, "length": 32, "key_dim": 5, "value_dim": 7, "chunk_size": 16}
@@ -218,27 +168,3 @@ def test_flops_are_those_of_osdn_but_for_overlaps_that_are_kept():
             in_float32(call).leaves()(operator)[0].sum().backward()
         counted[operator] = counter.get_total_flops()
     assert counted[chunk_osdn] - counted[chunk_oskda] == 32 * 2 * 16 * 5
-
-
-@pytest.mark.slow
-def test_it_compiles_to_one_graph():
-    torch.compiler.reset()
-    call = in_float32(gated("some clip", "to zero", **FEW))
-    compiled = torch.compile(chunk_oskda, fullgraph=True, backend="aot_eager")
-    for of in (results, partial(gradients, outputs=("o", "state"))):
-        found, expected = of(call, compiled), of(call, chunk_oskda)
-        for name in expected:
-            assert relative_error(found[name], expected[name]) <= 1e-6, name
-
-
-def test_a_sequence_goes_on_bit_for_bit_from_between_chunks():
-    call = in_float32(gated("some clip", "none", length=48, chunk_size=16))
-    with torch.no_grad():
-        o, end, between = call(chunk_oskda, output_final_state=True, return_intermediate_states=True)
-        expected = call(oskda_reference, output_final_state=True, return_intermediate_states=True)[-1]
-        assert relative_error(between.state, expected.state) <= FLOAT32
-        tokens = {name: call.tensors[name][:, 32:] for name in ("q", "k", "v", "beta", "g")}
-        start = type(between)(*(x[2:3] for x in between))
-        after, reached = chunk_oskda(**tokens, **call.options, initial_state=start, output_final_state=True)
-    assert torch.equal(after, o[:, 32:])
-    assert all(torch.equal(x, y) for x, y in zip(reached, end, strict=True))
