@@ -258,7 +258,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("everything is near", "CLOSE = 0.5", "CLOSE = 10.0"),
         ("nothing is near", "CLOSE = 0.5", "CLOSE = 1e-9"),
         ("two bounds are explained", "about, left, rest <= 1)", "about, left, rest <= 1e3)"),
-        ("spoiled gradients are ignored", "if spoiled or not about:", "if not about:"),
+        ("spoiled gradients are ignored", "if not about or _spoils(graded, altered, wrong):", "if not about:"),
         ("any factor is a multiple", "    if left > 1:\n        return None\n", ""),
         ("what is right is wrong", "if _excess(graded, name, found) > 1]\n", "if _excess(graded, name, found) > 0]\n"),
         ("a part of what another explains is told", "if not any(set(one.inputs) < set(other.inputs) for other in kept):", "if True:"),

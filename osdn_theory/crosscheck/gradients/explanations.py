@@ -237,15 +237,22 @@ def _held(
 ) -> GradientExplanation | None:
     """The alternative beside the gradients found; None if it changes a right one, or no wrong one."""
     altered = alternative.gradients
-    changed = [name for name in graded.found if _excess(graded, name, altered[name]) > 1]
-    spoiled = [n for n in changed if n not in wrong and _excess(graded, n, graded.found[n], altered[n]) > 1]
-    about = tuple(name for name in changed if name in wrong)
-    if spoiled or not about:
+    about = tuple(name for name in wrong if _excess(graded, name, altered[name]) > 1)
+    if not about or _spoils(graded, altered, wrong):
         return None
     rest = max(_excess(graded, name, graded.found[name], altered[name]) for name in about)
     before = max(_excess(graded, name, graded.found[name]) for name in about)
     left = rest / before if np.isfinite(before) else np.inf
     return GradientExplanation(alternative.name, alternative.sentence, about, left, rest <= 1)
+
+
+def _spoils(graded: GradedGradients, altered: Mapping[str, Array], wrong: Sequence[str]) -> bool:
+    """Whether an alternative would change a gradient that is right, and has not."""
+    return any(
+        _excess(graded, name, altered[name]) > 1 and _excess(graded, name, found, altered[name]) > 1
+        for name, found in graded.found.items()
+        if name not in wrong
+    )
 
 
 def _excess(graded: GradedGradients, name: str, values: Array, beside: Array | None = None) -> float:
