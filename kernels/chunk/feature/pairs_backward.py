@@ -18,6 +18,7 @@ from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, exponential, load_sums
 from ..wy import load_rows, store_rows
+from .outer import load_pairs, outer
 from .pairs import REACH, block_fades
 
 
@@ -34,47 +35,6 @@ class PairGradients(NamedTuple):
     k: Tensor
     write_key: Tensor
     gate: Tensor
-
-
-@autotune(configurations([{"BV": 64}], warps=(4,)) + unrolled(4, BV=32), ["V", "C"])
-@triton.jit
-def outer_kernel(
-    x, grad_o, grad_missing, overlap, system, bounds, first, owner, length, per_sequence,
-    H: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BV: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """P and S of every chunk, [B, T, HV, C], of all pairs."""
-    head = tl.program_id(0) % H
-    _, chunk, start, tokens = chunk_of(
-        tl.program_id(0) // H, bounds, first, owner, length, per_sequence, C, PACKED
-    )
-    left = tokens - chunk * C
-    if left <= 0:
-        return
-    row = tl.arange(0, C)
-    valid = row < left
-    token = (start + chunk * C).to(tl.int64) * H + head
-    p = tl.zeros([C, C], tl.float32)
-    s = tl.zeros([C, C], tl.float32)
-    for i in range(tl.cdiv(V, BV)):
-        value = i * BV + tl.arange(0, BV)
-        in_value = value < V
-        written = tl.trans(load_rows(x + token * V, row, valid, H * V, value, in_value))
-        p += dot(load_rows(grad_o + token * V, row, valid, H * V, value, in_value), written, PRECISION)
-        s -= dot(load_rows(grad_missing + token * V, row, valid, H * V, value, in_value), written, PRECISION)
-    dtype = overlap.dtype.element_ty
-    store_rows(overlap + token * C, row, valid, H * C, row, row < C, p.to(dtype))
-    store_rows(system + token * C, row, valid, H * C, row, row < C, s.to(dtype))
-
-
-@triton.jit
-def load_pairs(
-    overlap, system, own: tl.constexpr, other: tl.constexpr, left, H: tl.constexpr, C: tl.constexpr
-):
-    """Blocks of P and S, float32: 16 rows from `own` and columns from `other` on."""
-    row = own + tl.arange(0, 16)
-    column = other + tl.arange(0, 16)
-    p = load_rows(overlap, row, row < left, H * C, column, column < left).to(tl.float32)
-    return p, load_rows(system, row, row < left, H * C, column, column < left).to(tl.float32)
 
 
 @triton.jit
@@ -329,28 +289,13 @@ def pair_backward(
     grad_missing: Tensor, chunks: Chunks, scale: float,
 ) -> PairGradients:  # fmt: skip
     """Backward of `pairs.pair`, whose inverse's part is `grad_missing` [B, T, HV, V], Z."""
-    key_dim, (heads, value_dim) = k.shape[3], x.shape[2:]
+    heads, key_dim = beta.shape[2], k.shape[3]
     shape = *beta.shape, key_dim
     found = PairGradients(k.new_empty(shape), single(k, *shape), k.new_empty(shape), single(k, *shape))
-    overlap, system = (k.new_empty(*beta.shape, chunks.size) for _ in range(2))
-    place = *chunks.pointers, chunks.length, chunks.per_sequence
-    sizes = {"H": heads, "C": chunks.size, "PACKED": chunks.packed, "PRECISION": operand_precision(k.dtype)}
-    outer_kernel[(chunks.slots * heads,)](
-        x, grad_o, grad_missing, overlap, system, *place, V=value_dim, **sizes
-    )
     pair_backward_kernel[lambda meta: (chunks.slots * heads, triton.cdiv(key_dim, meta["BK"]))](
-        q,
-        k,
-        write_key,
-        beta,
-        overlap,
-        system,
-        *gates,
-        *found,
-        *place,
-        scale,
-        G=heads // k.shape[2],
-        K=key_dim,
-        **sizes,
-    )
+        q, k, write_key, beta, *outer(x, grad_o, grad_missing, chunks), *gates, *found, *chunks.pointers,
+        chunks.length, chunks.per_sequence, scale,
+        H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, PACKED=chunks.packed,
+        PRECISION=operand_precision(k.dtype),
+    )  # fmt: skip
     return found
