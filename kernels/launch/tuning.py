@@ -174,7 +174,7 @@ class Tuner(Autotuner):
         """The first that a multiprocessor has shared memory for; while compiling ahead, the first."""
         if len(configs) == 1 or not torch.cuda.is_available() or active_mode.get() is not None:
             return configs[0]
-        room = torch.cuda.get_device_properties().shared_memory_per_block_optin
+        room = torch.cuda.get_device_properties().shared_memory_per_block_optin  # type: ignore[attr-defined]
         sizes = ((c, self.compile(c, *self.nargs.values(), **self.options).metadata.shared) for c in configs)
         return next((config for config, size in sizes if size <= room), configs[0])
 
