@@ -86,7 +86,7 @@ def memory_kernel(
     side = -1.0 if FLIP else 1.0
     here = start.to(tl.int64) * H + head
     rate, since, rest, total, total_rest = load_scalars(beta, sums, rests, here, tokens, H, C, STATE_GATE)
-    # A loop inside a loop: a branch that stores the memory, inside a single one, costs half of its time again.
+    # A loop inside a loop: a branch inside a single one keeps its loads from running ahead.
     for part in range(PARTS):
         begin, end = chunks * 0, chunks
         if PARTS > 1:
