@@ -160,10 +160,10 @@ def agreement(fault: Fault, heard: Sequence[Heard], *, give_up: bool = False) ->
             for one in seen:
                 apart = float(np.max(one.apart(said[one.wanted.name]), initial=0.0))
                 farthest = max(farthest, apart)
+                if give_up and farthest > 1:
+                    return Agreement(farthest, 1.0)
                 if one.outside or apart > 1:
                     parts.append(one.left(said[one.wanted.name]))
-            if give_up and farthest > 1:
-                return Agreement(farthest, 1.0)
     return Agreement(farthest, float(np.mean(parts)) if parts else 0.0)
 
 
