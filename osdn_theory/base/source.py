@@ -99,4 +99,5 @@ def _imported(path: Path) -> tuple[str, ...]:
 
 def command() -> str:
     """The command line that is running, as one would type it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    return shlex.join(["osdn-theory" if name == "__main__.py" else name, *sys.argv[1:]])

@@ -144,7 +144,7 @@ def judge(
 
     Supported: every theorem is proved, and holds wherever it is checked, at least once. In part: some of this is
     missing. Contradicted: a proof failed, or a bound is violated, or a kernel contradicts it. Undecided: a check is, or
-    nothing was run that could tell. A claim on which no theorem bears stands as the first language-model experiment has
+    nothing was run that could tell. A claim on which no theorem bears stands as the last language-model experiment has
     it; without one it is not tested, or not at this scale if models of in-context recall were measured.
     """
     support = [
@@ -159,7 +159,7 @@ def judge(
         if judgement in support:
             break
     else:
-        untested = tried[0][1].standing if tried else _untested(claim, recalls)
+        untested = tried[-1][1].standing if tried else _untested(claim, recalls)
         judgement = _positive(support) if support else untested
     return JudgedClaim(
         claim,

@@ -134,7 +134,7 @@ def test_a_fresh_run_shows_the_stored_numbers(source: Path) -> None:
 
 
 def test_there_is_one_notebook_per_question() -> None:
-    assert [source.name[:2] for source in SOURCES] == [f"{number:02d}" for number in range(1, 10)]
+    assert [source.name[:2] for source in SOURCES] == [f"{number:02d}" for number in range(1, 11)]
     assert set(NOTEBOOKS.glob("*.ipynb")) == set(SOURCES)
 
 
