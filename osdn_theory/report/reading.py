@@ -66,9 +66,8 @@ def read_document(path: Path, kind: DocumentKind[T], *, name: str) -> ReportDocu
     except ValueError as error:
         return ReportDocument(name, "corrupt", f"{name} is corrupt: {error}", written)
     other = kind.other_code(stamp)
-    return ReportDocument(
-        name, "read", f"{name} was {other}" if other else "", written, content, stamp.command
-    )
+    notice = f"{name.removeprefix(PACKAGED)} was {other}" if other else ""
+    return ReportDocument(name, "read", notice, written, content, stamp.command)
 
 
 def label(check: CrossCheck) -> str:
