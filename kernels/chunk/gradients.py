@@ -144,7 +144,9 @@ def gradients_kernel(
         for_written *= decay_between(total[None, :], total_rest[None, :], since, rest)
         reads = for_q * queries.to(tl.float32) * scale + for_key * keys.to(tl.float32) * rate[:, None]
         ends = for_written * writes.to(tl.float32)
-        through = tl.cumsum(reads, 0, reverse=True) + (tl.cumsum(ends, 0) - ends)
+        # Sums by products: what all tokens up to one write, less its own, would cancel under strong gates.
+        through = dot((row[:, None] <= row[None, :]).to(tl.float32), reads, PRECISION)
+        through += dot(before.to(tl.float32), ends, PRECISION)
         through += tl.load(pair_gate + by_key, mask=in_row, other=0.0)
         tl.store(grad_gate + by_key, through + (tl.exp(total) * across)[None, :], mask=in_row)
         for_q += tl.load(pair_q + by_key, mask=in_row, other=0.0).to(tl.float32)

@@ -5,15 +5,18 @@ import math
 import pytest
 import torch
 from osdn_kernels import chunk_osdn, chunk_osgdn, chunk_oskda, oskda_reference, sequential_scan
+from osdn_kernels.chunk import gradients as of_chunks
 from osdn_kernels.chunk.decays import sum_gates
 from osdn_kernels.launch.sequences import cut
 from support.kernels.agreement import FLOAT32, assert_agrees, in_float32
+from support.kernels.faults import break_kernel
 from support.kernels.reference_cases import (
     GATES,
     RULES,
     Call,
     draw,
     draw_gated,
+    gradients,
     relative_error,
     results,
 )
@@ -46,6 +49,21 @@ FEW = {"length": 35, "chunk_size": 32}
 
 def gated(*args, **more) -> Call:
     return draw_gated(*args, state_gate="feature", **({"batch": 1, "heads": 1} | more))
+
+
+OWN_WRITE = "dot(before.to(tl.float32), ends, PRECISION)"
+
+
+@pytest.mark.parametrize("summed", ["", "(tl.cumsum(ends, 0) - ends)"])
+def test_gradients_of_strong_gates_do_not_cancel(summed, monkeypatch, tmp_path):
+    """At -10 a token, where the state handed on is all that a chunk's last write meets; as a difference they do."""
+    call = gated("fast", length=20, key_dim=8, value_dim=8, chunk_size=16)
+    call = Call(call.tensors | {"g": torch.full_like(call.tensors["g"], -10.0)}, call.options)
+    exact = gradients(call, oskda_reference, ("o", "state"))["g"]
+    if summed:
+        break_kernel(monkeypatch, tmp_path, of_chunks, "gradients_kernel", OWN_WRITE, summed)
+    found = gradients(in_float32(call), chunk_oskda, ("o", "state"))["g"]
+    assert (relative_error(found, exact) < 2e-6) == (not summed)
 
 
 def agrees(call: Call) -> None:

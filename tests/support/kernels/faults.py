@@ -153,10 +153,12 @@ FEATURE_FAULTS = {
         "for_written *= 0.0 * total + decay_between(0.0 * total[None, :]",
     ),
     "reads reach gates after them": (
-        gradients, "gradients_kernel", "tl.cumsum(reads, 0, reverse=True)", "tl.cumsum(reads, 0)",
+        gradients, "gradients_kernel", "(row[:, None] <= row[None, :]).to(tl.float32), reads",
+        "(row[:, None] >= row[None, :]).to(tl.float32), reads",
     ),
     "a token's write reaches its own gate": (
-        gradients, "gradients_kernel", "tl.cumsum(ends, 0) - ends", "tl.cumsum(ends, 0)",
+        gradients, "gradients_kernel", "before.to(tl.float32), ends",
+        "(row[:, None] >= row[None, :]).to(tl.float32), ends",
     ),
     "a gate's gradient without the memory": (gradients, "gradients_kernel", "tl.exp(total) * across", "0.0 * across"),
     "and without what passes over a block": (
