@@ -106,18 +106,20 @@ def differentiate_within(
 
 @triton.jit
 def differentiate_between(
-    p, s, reads, erases, kept, writes, since, rest, edge, edge_rest, PRECISION: tl.constexpr
-):
-    """What a block's queries and keys and the write keys of one before it have from each other, and all pairs by row.
+    for_q, for_key, passed, p, s, reads, erases, kept, writes, since, rest, edge, edge_rest, PRECISION: tl.constexpr
+):  # fmt: skip
+    """A block's queries and keys, and all its pairs by row, with what they have from a block before it; what the write
+    keys of that have, and the pairs of both.
 
     They meet through the token before the later one, to whose rows `kept` of it comes.
     """
     faded = decay_between(edge, edge_rest, since, rest)
     columns = writes * faded
-    for_q = kept * dot(p, columns, PRECISION)
-    for_key = kept * dot(s, columns, PRECISION)
+    met_q = kept * dot(p, columns, PRECISION)
+    met_key = kept * dot(s, columns, PRECISION)
     for_write = dot(tl.trans(p), reads * kept, PRECISION) + dot(tl.trans(s), erases * kept, PRECISION)
-    return for_q, for_key, faded * for_write, reads * for_q + erases * for_key
+    met = reads * met_q + erases * met_key
+    return for_q + met_q, for_key + met_key, passed + met, faded * for_write, met
 
 
 @autotune(
@@ -179,13 +181,10 @@ def pair_backward_kernel(
         kept = decay_between(s1, r1, edge, edge_rest)
         passed = tl.zeros_like(kept)
         p, s = load_pairs(overlap, system, 16, 0, left, H, C)
-        met_q, met_key, met_write, met = differentiate_between(
-            p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
+        for_q, for_key, passed, met_write, met = differentiate_between(
+            for_q, for_key, passed, p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
         )
-        for_q += met_q
-        for_key += met_key
         y0 = met_write
-        passed += met
         g1 += dot(up_to, passed, PRECISION)
         store_rows(pair_q, 16 + near, 16 + near < left, H * K, column, inside, for_q.to(dtype))
         store_rows(pair_key, 16 + near, 16 + near < left, H * K, column, inside, for_key)
@@ -203,22 +202,16 @@ def pair_backward_kernel(
         kept = decay_between(s2, r2, edge, edge_rest)
         passed = tl.zeros_like(kept)
         p, s = load_pairs(overlap, system, 32, 0, left, H, C)
-        met_q, met_key, met_write, met = differentiate_between(
-            p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
+        for_q, for_key, passed, met_write, met = differentiate_between(
+            for_q, for_key, passed, p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
         )
-        for_q += met_q
-        for_key += met_key
         y0 += met_write
-        passed += met
         g1 += tl.sum(met, 0)[None, :]
         p, s = load_pairs(overlap, system, 32, 16, left, H, C)
-        met_q, met_key, met_write, met = differentiate_between(
-            p, s, reads, erases, kept, w1, s1, r1, edge, edge_rest, PRECISION
+        for_q, for_key, passed, met_write, met = differentiate_between(
+            for_q, for_key, passed, p, s, reads, erases, kept, w1, s1, r1, edge, edge_rest, PRECISION
         )
-        for_q += met_q
-        for_key += met_key
         y1 = met_write
-        passed += met
         g2 += dot(up_to, passed, PRECISION)
         store_rows(pair_q, 32 + near, 32 + near < left, H * K, column, inside, for_q.to(dtype))
         store_rows(pair_key, 32 + near, 32 + near < left, H * K, column, inside, for_key)
@@ -235,32 +228,23 @@ def pair_backward_kernel(
         kept = decay_between(s3, r3, edge, edge_rest)
         passed = tl.zeros_like(kept)
         p, s = load_pairs(overlap, system, 48, 0, left, H, C)
-        met_q, met_key, met_write, met = differentiate_between(
-            p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
+        for_q, for_key, passed, met_write, met = differentiate_between(
+            for_q, for_key, passed, p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
         )
-        for_q += met_q
-        for_key += met_key
         y0 += met_write
-        passed += met
         g1 += tl.sum(met, 0)[None, :]
         g2 += tl.sum(met, 0)[None, :]
         p, s = load_pairs(overlap, system, 48, 16, left, H, C)
-        met_q, met_key, met_write, met = differentiate_between(
-            p, s, reads, erases, kept, w1, s1, r1, edge, edge_rest, PRECISION
+        for_q, for_key, passed, met_write, met = differentiate_between(
+            for_q, for_key, passed, p, s, reads, erases, kept, w1, s1, r1, edge, edge_rest, PRECISION
         )
-        for_q += met_q
-        for_key += met_key
         y1 += met_write
-        passed += met
         g2 += tl.sum(met, 0)[None, :]
         p, s = load_pairs(overlap, system, 48, 32, left, H, C)
-        met_q, met_key, met_write, met = differentiate_between(
-            p, s, reads, erases, kept, w2, s2, r2, edge, edge_rest, PRECISION
+        for_q, for_key, passed, met_write, met = differentiate_between(
+            for_q, for_key, passed, p, s, reads, erases, kept, w2, s2, r2, edge, edge_rest, PRECISION
         )
-        for_q += met_q
-        for_key += met_key
         y2 = met_write
-        passed += met
         g3 += dot(up_to, passed, PRECISION)
         store_rows(pair_q, 48 + near, 48 + near < left, H * K, column, inside, for_q.to(dtype))
         store_rows(pair_key, 48 + near, 48 + near < left, H * K, column, inside, for_key)

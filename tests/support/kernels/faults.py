@@ -167,7 +167,7 @@ FEATURE_FAULTS = {
         "g1 += 0.0 * tl.sum(met, 0)[None, :]\n        p, s = load_pairs(overlap, system, 32, 16",
     ),
     "pairs with blocks before are unfaded backward": (
-        pairs_backward, "differentiate_between", "for_key = kept * dot", "for_key = dot",
+        pairs_backward, "differentiate_between", "met_key = kept * dot", "met_key = dot",
     ),
     "pairs with blocks after are unfaded backward": (
         pairs_backward, "differentiate_between", "faded * for_write", "for_write",
