@@ -152,7 +152,9 @@ def test_a_package_from_elsewhere_is_refused(checkout: Path) -> None:
 
 
 def test_ours_stand_in_with_d_at_one() -> None:
-    q, k, v = torch.randn(3, 1, 6, 1, 16).unbind()
+    q, v = torch.randn(2, 1, 6, 1, 16)
+    # Unit keys would leave d at 1 by themselves.
+    k = 0.8 * torch.nn.functional.normalize(torch.randn(1, 6, 1, 16), dim=-1)
     beta = torch.rand(1, 6, 1)
     o, state = stand_in(chunk_osdn)(q, k, v, beta, output_final_state=True)
     expected, final = osdn_reference(q, k, v, beta, output_final_state=True, d_min=1.0, d_max=1.0)
