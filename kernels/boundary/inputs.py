@@ -233,7 +233,8 @@ def check_gates(
     check_tensor("beta", beta, "[B, T, HV]", limits.dtypes, v.shape[:3], q.device)
     pool: AnyState | None = None
     if state_indices is not None:
-        pool = _pool(initial_state, state_indices, q, v, count_sequences(cu_seqlens, q))
+        sequences = count_sequences(cu_seqlens, q)
+        pool = _pool(initial_state, state_indices, sequences, q, v, k, beta, *gates, anchor)
         if check_values:
             values.check_rows("state_indices", state_indices, len(pool.state))
         initial_state = take_state(pool, state_indices, min(max(1.0, rule.d_min), rule.d_max))
@@ -275,8 +276,8 @@ def check_gates(
     )
 
 
-def _pool(pool: Any, state_indices: Any, q: Tensor, v: Tensor, sequences: int) -> AnyState:
-    """A pool of states that a call may overwrite."""
+def _pool(pool: Any, state_indices: Any, sequences: int, q: Tensor, v: Tensor, *others: object) -> AnyState:
+    """A pool of states that a call with `others` beside q and v may overwrite."""
     if not isinstance(pool, AnyState):
         raise TypeError(f"initial_state: expected a State beside state_indices, got {type(pool).__name__}")
     memory, d = (None, v.shape[2], q.shape[3], v.shape[3]), (None, *q.shape[2:])
@@ -285,9 +286,11 @@ def _pool(pool: Any, state_indices: Any, q: Tensor, v: Tensor, sequences: int) -
     if isinstance(pool, ExactState):
         check_tensor("initial_state.rest", pool.rest, "[S, H, K]", WIDE, pool.preconditioner.shape, q.device)
     check_tensor("state_indices", state_indices, "[N]", INDICES, (sequences,), q.device)
+    if not len(pool.state):
+        refuse("initial_state.state", "a pool of at least one row", list(pool.state.shape))
     if any(0 in x.stride() for x in pool if x.numel()):
         refuse("initial_state", "a pool whose rows lie in memory of their own", "an expanded tensor")
-    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, v, *pool)):
+    if torch.is_grad_enabled() and any(getattr(x, "requires_grad", False) for x in (q, v, *others, *pool)):
         refuse("state_indices", "None where a gradient is wanted, as the pool is overwritten", "a tensor")
     return pool
 

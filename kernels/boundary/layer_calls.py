@@ -20,6 +20,9 @@ def check_forward(
     rule: Rule,
 ) -> Tensor | None:
     """Raise for a wrong call of the layer; returns `cu_seqlens`, within the tokens whatever was given."""
+    for name, tensor in (("hidden_states", x), ("attention_mask", mask)):
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
     if x.dim() != 3 or x.shape[2] != hidden_size:
         refuse("hidden_states", f"[B, T, {hidden_size}]", list(x.shape))
     if not x.is_floating_point():

@@ -74,7 +74,11 @@ kernels there has to add, and has no TF32: there `formed_product` is `exact_prod
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
 
 from .inputs import MAX_FEATURES
 
@@ -207,3 +211,12 @@ def declare(numerics: Numerics) -> Callable[[Operator], Operator]:
         return operator
 
     return attach
+
+
+def suspend_autocast(like: Tensor) -> AbstractContextManager[object]:
+    """Products inside have the precision of their operands, where autocast would round these to 16 bits."""
+    kind = like.device.type
+    # The meta device has no autocast, and may not even be asked for it.
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()

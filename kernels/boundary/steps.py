@@ -31,6 +31,19 @@ def check_step(
         raise NotImplementedError(
             "decode_step_ writes in place, outside of torch.func; fused_recurrent_osdn does not"
         )
+    needed = {
+        "q": q,
+        "k": k,
+        "v": v,
+        "beta": beta,
+        "state.state": state.state,
+        "state.preconditioner": state[1],
+    }
+    optional = {"g": g, "state_gate": state_gate, "out": out, "state_indices": state_indices,
+                "num_tokens": num_tokens, "seed": seed}  # fmt: skip
+    for name, tensor in (needed | {name: x for name, x in optional.items() if x is not None}).items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
     for name, tensor in (("q", q), ("v", v)):
         if tensor.dim() != 4:
             refuse(name, "four axes", list(tensor.shape))
@@ -56,6 +69,8 @@ def check_step(
         inputs.append(("state_gate", state_gate, shape, KERNEL_DTYPES))
     if isinstance(anchor, Tensor):
         others.append(("anchor", anchor, (batch, heads, key_dim), WIDE))
+    elif anchor is not None:
+        read_finite("anchor", anchor)
     if out is not None:
         others.append(("out", out, by_value, (dtype,)))
     if state_indices is not None:

@@ -6,7 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..boundary.checks import refuse
+from ..boundary.checks import check_tensor, refuse
+from ..boundary.inputs import INDICES
 from ..boundary.pools import put_, put_state_, take, take_state
 from ..boundary.results import AnyState
 
@@ -45,23 +46,31 @@ class LayerCache:
 
         - `index` [M] int32 or int64: Rows to keep, in order and repeated at will.
         """
+        check_tensor("index", index, "[M]", INDICES)
         return self._take(self, lambda x: x.index_select(0, index.to(x.device)))
 
     def take(self, rows: Tensor) -> "LayerCache":
         """A copy of some sequences, say of a prefix to start others from; rows below 0 have an empty memory."""
-        if self.state is None:
-            refuse("rows", "None of an empty cache", list(rows.shape))
+        state = self._filled(rows, None)
         taken = LayerCache()._take(self, lambda x: take(x, rows))
-        taken.state = take_state(self.state, rows, 1.0)
+        taken.state = take_state(state, rows, 1.0)
         return taken
 
     def put_(self, rows: Tensor, other: "LayerCache") -> Self:
         """Let sequence rows[i] go on from what is sequence i of another cache; none where rows[i] is below 0."""
-        if self.state is None or other.state is None:
-            refuse("rows", "None of an empty cache", list(rows.shape))
-        put_state_(self.state, rows, other.state)
+        state = self._filled(rows, other.sequences)
+        if other.state is None:
+            refuse("other", "a cache that is not empty", other)
+        put_state_(state, rows, other.state)
         self.put_tails_(rows, other.tails)
         return self
+
+    def _filled(self, rows: Tensor, sequences: int | None) -> AnyState:
+        """The state of which there are rows."""
+        check_tensor("rows", rows, "[N]", INDICES, (sequences,))
+        if self.state is None:
+            refuse("rows", "None of an empty cache", list(rows.shape))
+        return self.state
 
     def put_tails_(self, rows: Tensor, tails: tuple[Tensor, ...] | None) -> None:
         for mine, tail in zip(self.tails or (), tails or (), strict=True):

@@ -217,7 +217,7 @@ class OnlineScaledDeltaNet(MarkedModule):
         rows again.
         """
         memory = self.initial_preconditioner.new_zeros(
-            sequences,
+            read_count("sequences", sequences, 0),
             self.num_v_heads,
             self.head_k_dim,
             self.head_v_dim,

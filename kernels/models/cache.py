@@ -1,5 +1,6 @@
 """What a model keeps between calls: the cache of each of its layers, as transformers handles caches."""
 
+import torch
 from torch import Tensor
 from transformers import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -31,6 +32,16 @@ class OsdnCache(Cache):
         return -1
 
     @property
+    def is_initialized(self) -> bool:
+        """Whether any token has been passed on."""
+        return self.batch_size >= 0
+
+    @property
+    def batch_size(self) -> int:
+        """N, or -1 while empty."""
+        return next((layer.sequences for layer in self.layers if layer.sequences is not None), -1)
+
+    @property
     def is_linear(self) -> list[bool]:
         """False for every layer: `get_seq_length` counts, so that prompts are cut where the past ends."""
         return [False] * len(self.layers)
@@ -39,6 +50,10 @@ class OsdnCache(Cache):
         """Let sequence i go on from what was sequence beam_idx[i]."""
         for layer in self.layers:
             layer.reorder(beam_idx)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Let each sequence be so many, one after the other."""
+        self.reorder_cache(torch.arange(self.batch_size).repeat_interleave(repeats))
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep some sequences."""

@@ -87,9 +87,16 @@ class OsdnConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = 2
 
     @property
+    def layer(self) -> type[OnlineScaledDeltaNet]:
+        """The class of each layer."""
+        if self.form not in LAYERS:
+            refuse("form", " or ".join(LAYERS), self.form)
+        return LAYERS[self.form]
+
+    @property
     def layer_options(self) -> dict[str, Any]:
         """Arguments of each layer."""
-        given = {name: getattr(self, name, None) for name in layer_parameters(LAYERS[self.form])}
+        given = {name: getattr(self, name, None) for name in layer_parameters(self.layer)}
         return {name: value for name, value in given.items() if value is not None}
 
     @property

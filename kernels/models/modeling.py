@@ -16,7 +16,7 @@ from ..layers.layer import OnlineScaledDeltaNet
 from ..layers.marks import MarkedModule
 from ..layers.parts import ForgetGate
 from .cache import CACHE_NAME, OsdnCache
-from .configuration import LAYERS, OsdnConfig
+from .configuration import OsdnConfig
 
 OURS = ("initial_preconditioner", "forget_gate")
 """Parameters of a layer that those of flash-linear-attention have not."""
@@ -42,7 +42,7 @@ class OsdnBlock(GradientCheckpointingLayer):
     def __init__(self, config: OsdnConfig) -> None:
         super().__init__()
         self.attn_norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.attn = LAYERS[config.form](**config.layer_options)
+        self.attn = config.layer(**config.layer_options)
         self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.mlp = SwiGlu(config.hidden_size, config.mlp_size)
 

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from ..boundary.checks import refuse
 from ..boundary.inputs import FORGOTTEN
+from ..boundary.numerics import suspend_autocast
 from ..boundary.results import ExactState, State, widen
 from .ranks import check_ranks, gather, sum_ranks
 from .settle import settle
@@ -64,7 +65,10 @@ def context_parallel(
         numbers = {name: x for name, x in given.items() if name not in tensors}
         if not torch.is_grad_enabled():  # which a Function does not hear of
             tensors = {name: x.detach() for name, x in tensors.items()}
-        o, *final = _OverRanks.apply(_Part(operator, numbers, cp_group), tuple(tensors), *tensors.values())
+        with suspend_autocast(given["k"]):
+            o, *final = _OverRanks.apply(
+                _Part(operator, numbers, cp_group), tuple(tensors), *tensors.values()
+            )
         return o, State(*final) if wanted else None
 
     return call

@@ -8,6 +8,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..boundary.results import State
 from ..boundary.steps import check_step
+from ..boundary.values import has_values
 from ..launch.runtime import on_device_of, tile
 from .forward import calibrate, feedback
 from .gates import fade, gate_kind, load_gate
@@ -229,6 +230,8 @@ def decode_step_(
     group = heads // q.shape[2]
     if out is None:
         out = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    if not has_values(q):
+        return out
     tensor_anchor = isinstance(anchor, Tensor)
     rows = tile(key_dim)
     least = NARROW if batch * heads <= FEW else WIDE
@@ -249,6 +252,9 @@ def decode_step_(
             BETA_AWARE=rule.beta_aware, NORMALIZE=rule.normalize_feedback,
             UNIT=use_qk_l2norm_in_kernel, num_warps=max(1, rows * columns // HELD),
         )  # fmt: skip
+    if not torch.compiler.is_compiling():
+        # Autograd then sees that what it may have saved is no more.
+        torch.autograd.graph.increment_version((*state, out))
     return out
 
 

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from ..boundary.cuts import count_slots
 from ..boundary.gated import check_gated_call, feedback_terms
 from ..boundary.inputs import ANYWHERE, Arguments, ScanArguments, check_call, check_scan
-from ..boundary.numerics import REFERENCE, declare
+from ..boundary.numerics import REFERENCE, declare, suspend_autocast
 from ..boundary.results import Results, State, follow, widen
 from ..boundary.rule import Rule
 from ..boundary.signature import takes
@@ -119,6 +119,11 @@ def preconditioner_reference(call: ScanArguments) -> tuple[Tensor, Tensor]:
 
 def run(call: Arguments, solve_scan: ScanSolver, solve_memory: MemorySolver) -> Results:
     """Both recurrences over every sequence, by the solvers given, and the results of `chunk_osdn` from them."""
+    with suspend_autocast(call.k):
+        return _run(call, solve_scan, solve_memory)
+
+
+def _run(call: Arguments, solve_scan: ScanSolver, solve_memory: MemorySolver) -> Results:
     q, k = (unit(x) if call.use_qk_l2norm_in_kernel else widened(x) for x in (call.q, call.k))
     pieces = []
     group = call.v.shape[2] // k.shape[2]

@@ -85,7 +85,16 @@ WRONG = {
         ValueError, "initial_state", lambda pool: {"initial_state": State(pool[0][:1].expand_as(pool[0]), pool[1])},
     ),
     "a gradient": (ValueError, "state_indices", lambda pool: {"initial_state": State(*map(learning, pool))}),
+    "no rows": (ValueError, "initial_state.state", lambda pool: {"initial_state": State(pool[0][:0], pool[1][:0])}),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["k", "beta", "g", "anchor"])
+def test_a_gradient_of_one_argument_alone_is_refused_too(name):
+    call, pool = call_and_pool()
+    call.tensors[name].requires_grad_()
+    with pytest.raises(ValueError, match=r"^state_indices: expected None where a gradient is wanted"):
+        call(osdn_reference, initial_state=pool, state_indices=torch.tensor(ROWS))
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -181,6 +181,12 @@ def test_wrong_calls_are_named(shape, arguments, name):
         layer(draw(*shape), **arguments)
 
 
+@pytest.mark.parametrize("name", ["hidden_states", "attention_mask"])
+def test_lists_are_no_tensors(name):
+    with pytest.raises(TypeError, match=f"^{name}: expected a tensor, got list"):
+        build()(**{"hidden_states": draw(2, 4, HIDDEN), name: [[1] * 4] * 2})
+
+
 @pytest.mark.usefixtures("on_references")
 def test_integers_are_no_hidden_states():
     with pytest.raises(ValueError, match=r"^hidden_states: expected floating-point numbers"):

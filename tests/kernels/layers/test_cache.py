@@ -6,6 +6,7 @@ import pytest
 import torch
 from osdn_kernels.layers.cache import LayerCache
 from support.kernels.layer_cases import HIDDEN, VARIANTS, assert_close, assert_same_cache, build, decode, draw
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -148,3 +149,29 @@ def test_padding_is_left_out(side, dtype):
             assert (o[n, ~kept] == 0).all()
         ones = torch.ones(3, 9, dtype=dtype)
         assert torch.equal(layer(x, attention_mask=ones)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "call"),
+    [
+        (TypeError, "index", lambda cache, other: cache.reorder([1, 0])),
+        (TypeError, "rows", lambda cache, other: cache.take([1])),
+        (ValueError, "rows", lambda cache, other: cache.take(torch.ones(1))),
+        (ValueError, "rows", lambda cache, other: cache.put_(torch.tensor([0]), other)),
+        (ValueError, "rows", lambda cache, other: LayerCache().take(torch.tensor([0]))),
+        (ValueError, "other", lambda cache, other: cache.put_(torch.tensor([0]), LayerCache())),
+        (TypeError, "sequences", lambda cache, other: build().new_cache(2.0)),
+    ],
+)
+def test_wrong_rows_are_named(error, name, call):
+    layer = build()
+    with pytest.raises(error, match=f"^{name}: expected "):
+        call(layer.new_cache(3), layer.new_cache(2))
+
+
+@pytest.mark.parametrize("mode", ["meta", "fake"])
+def test_steps_without_values(mode):
+    with FakeTensorMode() if mode == "fake" else torch.device("meta"), torch.no_grad():
+        layer = build("forgetting")
+        _, cache = layer(torch.empty(2, 9, HIDDEN), use_cache=True)
+        assert layer(torch.empty(2, 1, HIDDEN), cache=cache)[0].shape == (2, 1, HIDDEN)

@@ -160,8 +160,23 @@ def test_generation_goes_on_from_a_past():
     for cache in (past, copy):
         assert torch.equal(generate(model, ids, **{CACHE_NAME: cache}), expected)
     past.reset()
+    assert not past.is_initialized
     assert torch.equal(generate(model, ids, **{CACHE_NAME: past}), expected)
     assert not torch.equal(generate(model, ids[:, 5:])[:, 4:], expected[:, 9:])
+
+
+def test_one_past_serves_several_continuations():
+    model, ids = build(), draw(2, 5)
+    past, token = model(ids, use_cache=True)[CACHE_NAME], draw(6, 1)
+    past.batch_repeat_interleave(3)
+    assert (past.batch_size, past.is_initialized) == (6, True)
+    expected = model(torch.cat([ids.repeat_interleave(3, 0), token], 1)).logits[:, -1:]
+    torch.testing.assert_close(model(token, **{CACHE_NAME: past}).logits, expected, rtol=0, atol=1e-4)
+
+
+def test_another_form_is_named():
+    with pytest.raises(ValueError, match=r"^form: expected osdn or osgdn or oskda, got mamba"):
+        build(form="mamba")
 
 
 def test_what_a_state_cannot_do_is_refused():

@@ -1,5 +1,6 @@
 """One sequence over several ranks gives what it gives on one: processes, and threads for what is broken on purpose."""
 
+from contextlib import nullcontext
 from functools import cache
 
 import numpy as np
@@ -11,6 +12,7 @@ from osdn_kernels.parallel import context_parallel, local_cu_seqlens, operator
 from osdn_kernels.reference.tokenwise import osdn_reference
 from support.kernels.layer_cases import HIDDEN, VARIANTS, build
 from support.kernels.ranks import (
+    BASE,
     CASES,
     DTYPES,
     IN_PROCESSES,
@@ -257,3 +259,19 @@ def test_what_is_for_one_rank_alone_is_refused(monkeypatch):
         return local_cu_seqlens(torch.tensor([0, 2, 2, 5, 6]), 3, group).tolist()
 
     assert on_threads(2, call, monkeypatch) == [[0, 2, 2, 3, 3], [0, 0, 0, 2, 3]]
+
+
+def test_autocast_does_not_round_maps(monkeypatch):
+    call = {name: x.float() for name, x in draw("plain", torch.float32).items()}
+    lengths = BASE["lengths"]
+
+    def run(group, autocast=True):
+        start = sum(lengths[: group.rank()])
+        own = {name: call[name][:, start : start + lengths[group.rank()]] for name in ("q", "k", "v", "beta")}
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            return context_parallel(osdn_reference, group)(**own, output_final_state=True)[1].state
+
+    expected = on_threads(3, lambda group: run(group, autocast=False), monkeypatch)
+    assert all(map(torch.equal, on_threads(3, run, monkeypatch), expected))
+    monkeypatch.setattr(operator, "suspend_autocast", lambda _: nullcontext())
+    assert not all(map(torch.equal, on_threads(3, run, monkeypatch), expected))

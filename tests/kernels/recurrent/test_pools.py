@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from osdn_kernels import fused_recurrent_osdn
 from osdn_kernels.boundary.results import ExactState, State
 from osdn_kernels.recurrent import decode
 from osdn_kernels.recurrent.decode import decode_step_
@@ -223,6 +224,15 @@ WRONG = {
         ValueError, "state.state", {"state": State(pool().state[:1].expand(5, -1, -1, -1), pool().preconditioner)},
     ),
     "a state with a rest": (TypeError, "state", {"state": ExactState(*pool(), torch.zeros_like(pool()[1]))}),
+    **{
+        f"{name} no tensor": (TypeError, name, {name: value})
+        for name, value in {
+            "q": [1.0], "k": None, "beta": 0.5, "g": -0.1, "state_gate": -0.1, "out": [], "state_indices": [0] * 5,
+            "num_tokens": 2, "seed": 7,
+        }.items()
+    },
+    "a state without tensors": (TypeError, "state.state", {"state": State(None, None)}),
+    "an anchor beyond float32": (ValueError, "anchor", {"anchor": 1e39}),
     "d in bfloat16": (ValueError, "state.preconditioner", {"state": State(pool().state, pool().preconditioner.half())}),
 }  # fmt: skip
 
@@ -241,3 +251,17 @@ def test_torch_func_is_refused():
     state = pool()
     with pytest.raises(NotImplementedError, match="decode_step_"):
         torch.func.vmap(lambda q: decode_step_(**tensors | {"q": q}, state=state))(tensors["q"][None])
+
+
+def test_autograd_hears_that_what_it_saved_was_overwritten():
+    tensors, state = token(problem(5, 1)[0], 0), pool()
+    o, _ = fused_recurrent_osdn(**tensors | {"q": tensors["q"].requires_grad_()}, initial_state=state)
+    with torch.no_grad():
+        decode_step_(**tensors, state=state)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        o.sum().backward()
+
+
+def test_shapes_without_values():
+    tensors = {name: x.to("meta") for name, x in token(problem(5, 1)[0], 0).items()}
+    assert decode_step_(**tensors, state=State(*(x.to("meta") for x in pool()))).shape == (5, 1, 2, 40)

@@ -2,12 +2,13 @@
 
 import itertools
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from osdn_kernels.boundary.results import State
-from osdn_kernels.reference import chunkwise as chunk_reference
+from osdn_kernels.reference import chunkwise as chunk_reference, tokenwise
 from osdn_kernels.reference.chunkwise import chunk_osdn_reference
 from osdn_kernels.reference.tokenwise import osdn_reference, preconditioner_reference
 from support.kernels.reference_cases import GATES, RULES, Call, draw, gradients, relative_error, results
@@ -324,3 +325,14 @@ def test_a_state_is_a_state():
     state = State(tensors.pop("initial_state"), tensors.pop("initial_preconditioner"))
     both = call(osdn_reference)[0]
     assert torch.equal(osdn_reference(**tensors, initial_state=state, **call.options)[0], both)
+
+
+@pytest.mark.parametrize("operator", REFERENCES)
+def test_autocast_rounds_nothing_inside(operator, monkeypatch):
+    call = draw("fast", "to anchor", dtype=torch.float32)
+    expected = results(call, operator)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = results(call, operator)
+        assert all(torch.equal(x, found[name]) for name, x in expected.items())
+        monkeypatch.setattr(tokenwise, "suspend_autocast", lambda _: nullcontext())
+        assert relative_error(results(call, operator)["state"], expected["state"]) > 1e-4
