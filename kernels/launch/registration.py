@@ -188,8 +188,9 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
 
     def _differentiate(self, ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         backward = self._differentiated.apply if torch.is_grad_enabled() else self._backward
-        found = backward(*ctx.saved_tensors, *grads[: self.results], *ctx.options)
-        wanted = zip(found, ctx.saved_tensors, ctx.needs_input_grad, strict=False)
+        saved = ctx.saved_tensors  # once: checkpointing gives them away, and hooks may have to fetch them
+        found = backward(*saved, *grads[: self.results], *ctx.options)
+        wanted = zip(found, saved, ctx.needs_input_grad, strict=False)
         reached = [grad if need and grad.shape == x.shape else None for grad, x, need in wanted]
         return (*reached, *[None] * (len(ctx.needs_input_grad) - len(reached)))
 

@@ -13,6 +13,7 @@ from osdn_kernels.chunk.write_keys import FIXED, IDENTITY, LEARNED
 from osdn_kernels.launch.registration import Operator
 from support.kernels.reference_cases import Call, draw, draw_gated, gradients, relative_error, results
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.library import opcheck
 
 ALL_PASS = {
@@ -79,6 +80,19 @@ def test_compiles_to_one_graph(operator):
     found, expected = (gradients(call, chosen, ("o", "state")) for chosen in (compiled, operator))
     for name in expected:
         assert relative_error(found[name], expected[name]) <= 1e-6, name
+
+
+@pytest.mark.parametrize("operator", [chunk_osdn, fused_recurrent_osdn])
+def test_what_is_saved_is_unpacked_once(operator):
+    """Checkpointing gives it away the first time, and offloading would fetch it again."""
+    packed, unpacked = [], []
+    call = draw("fast", batch=1, length=3, heads=1, dtype=torch.float32).leaves()
+    with saved_tensors_hooks(
+        lambda x: packed.append(x) or len(packed) - 1, lambda i: unpacked.append(i) or packed[i]
+    ):
+        o, _ = call(operator)
+    o.sum().backward()
+    assert sorted(unpacked) == list(range(len(packed))) != []
 
 
 def test_no_gradient_is_formed_for_inputs_that_want_none():

@@ -98,7 +98,7 @@ def test_a_cache_is_refused_where_checkpointing_repeats_the_call(reentrant):
         o.sum().backward()
 
 
-@pytest.mark.usefixtures("on_references")
+@pytest.mark.usefixtures("backend")
 def test_checkpointing_without_a_cache_is_right():
     layer, x = build("forgetting"), draw(1, 6, HIDDEN)
     found = []
