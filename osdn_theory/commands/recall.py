@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from osdn_theory.base.folders import ensure_writable
+from osdn_theory.base.folders import hold_folder
 from osdn_theory.base.source import command
 from osdn_theory.commands.console import INTERRUPTED, print_table, progress_bar, split_names
 from osdn_theory.commands.options import JsonFlag, described
@@ -65,7 +67,6 @@ def recall(
         layers=layers,
         key_dim=key_dim,
     )
-    ensure_writable(out)
     leads = perform(
         trainer, plan, out, measure=measure_run, device=device, workers=workers, tensorboard=tensorboard
     )
@@ -101,10 +102,12 @@ def load_trainer(experiment: str) -> Any:
 def perform(trainer: Any, plan: Any, out: Path, **options: Any) -> bool:
     """Do what is left of an experiment, behind a progress bar; whether this process is the one to sum it up.
 
+    Raises OSError: nothing can be written to `out`, or another command is at work there.
     Raises typer.Exit: it was interrupted.
     """
+    first = os.environ.get("RANK", "0") == "0"  # of those that torchrun started
     try:
-        with progress_bar() as progress:
+        with hold_folder(out, "experiment") if first else nullcontext(), progress_bar() as progress:
             leads: bool = trainer.run(plan, out, command=command(), progress=progress, **options)
             return leads
     except KeyboardInterrupt:

@@ -67,7 +67,6 @@ def train(
         context=context,
         vocabulary=vocabulary,
     )
-    ensure_writable(out)
     leads = perform(
         trainer, plan, out, corpus=corpus, measure=measure_layers, device=device, workers=workers,
         tensorboard=tensorboard,

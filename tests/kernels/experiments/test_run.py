@@ -166,6 +166,30 @@ def test_a_killed_experiment_goes_on_with_nothing_lost(tmp_path, monkeypatch):
     assert outcomes(tmp_path / "killed") == outcomes(tmp_path / "whole")
 
 
+AT_WORK = """
+import time
+from osdn_kernels.experiments.training.performing import Counter, side_by_side
+
+def run(job, ticks):
+    print("at work", flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with side_by_side(run, Counter(1, 1, print), 2) as perform:
+        perform(["job"])
+"""
+
+
+def test_workers_end_with_the_command_that_was_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(AT_WORK)
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout.readline() == "at work\n"
+    process.kill()
+    # All that was started writes to the same pipe, which ends when the last of them has.
+    assert process.communicate(timeout=60)[0] == ""
+
+
 @pytest.mark.slow
 def test_data_parallel_training_is_the_same_training(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from osdn_kernels.experiments.language import entry, sources
 from support.kernels.language_cases import write_folder
 from typer.testing import CliRunner
 
+from osdn_theory.base.folders import hold_folder
 from osdn_theory.commands import recall as shared
 from osdn_theory.commands.main import app
 from osdn_theory.streams.activations import load_activations
@@ -149,6 +151,15 @@ def test_too_little_text_is_one_line(tmp_path: Path, texts: str) -> None:
         in result.stderr
     )
     assert result.stderr.count("\n") == 1
+
+
+def test_a_folder_where_another_command_is_at_work_is_refused(tmp_path: Path, texts: str) -> None:
+    out = tmp_path / "train"
+    with hold_folder(out, "experiment"):
+        result = run("--out", str(out), "--corpus", texts, *QUICK)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: another experiment is at work in '{out}' (process {os.getpid()})\n"
+    assert not (out / "plan.json").exists()
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
