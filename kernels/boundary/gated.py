@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .checks import check_tensor, read_finite, read_rule, refuse
-from .inputs import REFERENCE_DTYPES, Arguments, Gates, Limits, check_gates, check_groups
+from .inputs import REFERENCE_DTYPES, Arguments, Gates, Limits, check_gates, check_groups, check_size
 from .results import AnyState, widen
 from .rule import BOUNDED
 
@@ -51,6 +51,7 @@ def check_gated_call(
     `use_beta_sigmoid_in_kernel` the write gates from beta, both in torch.
     """
     check_tensor("q", q, "[B, T, H, K]", limits.dtypes)
+    check_size("q", q, limits)
     check_tensor("v", v, "[B, T, HV, V]", (q.dtype,), (*q.shape[:2], None, None), q.device)
     check_groups(q, v)
     features = (q.shape[3],) if limits.per_feature else ()
@@ -88,9 +89,8 @@ def form_gate(
     wide = x.to(widen(x.dtype))
     heads = x.shape[2:3]
     if dt_bias is not None:
-        check_tensor(
-            "dt_bias", dt_bias.flatten(), "[HV] or [HV * K]", REFERENCE_DTYPES, (x[0, 0].numel(),), x.device
-        )
+        flat = dt_bias.flatten() if isinstance(dt_bias, Tensor) else dt_bias
+        check_tensor("dt_bias", flat, "[HV] or [HV * K]", REFERENCE_DTYPES, (x[0, 0].numel(),), x.device)
         wide = wide + dt_bias.view(x.shape[2:]).to(wide.dtype)
     if A_log is None:
         if lower_bound is None:

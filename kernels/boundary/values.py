@@ -80,6 +80,15 @@ def has_values(tensor: Tensor) -> bool:
     return not (tensor.is_meta or isinstance(tensor, FakeTensor))
 
 
+def is_batched(tensor: Tensor) -> bool:
+    """Whether it stands for several under `torch.func.vmap`, at any level, so that no choice can be made by it."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            return True
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return False
+
+
 def readable(tensor: Tensor) -> bool:
     """Whether its values can be read: not under `torch.compile` or `torch.func` nor in CUDA graph capture."""
     if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:

@@ -12,7 +12,7 @@ from ..boundary.checks import refuse
 from ..boundary.inputs import FORGOTTEN
 from ..boundary.numerics import suspend_autocast
 from ..boundary.results import ExactState, State, widen
-from .ranks import check_ranks, gather, sum_ranks
+from .ranks import check_group, check_ranks, gather, sum_ranks
 from .settle import settle
 
 Tensors = dict[str, Tensor]
@@ -45,8 +45,10 @@ def context_parallel(
     Gradients of what is the same on every rank are a part on each, to be summed. `check_values` also compares sizes
     between ranks. `state_indices`, `return_trajectory` and `return_intermediate_states` are refused.
 
-    Raises ValueError: what the operator refuses; sizes that differ between ranks, on every one of them.
+    Raises ValueError, TypeError: what the operator refuses; sizes that differ between ranks, on every one of them; a
+    `cp_group` that is none.
     """
+    check_group(cp_group)
     signature = inspect.signature(operator)
 
     def call(*args: Any, **options: Any) -> tuple[Tensor, State | None]:

@@ -8,6 +8,12 @@ from torch import Tensor, distributed
 from ..boundary.checks import refuse
 
 
+def check_group(group: Any) -> None:
+    """Raise a TypeError for what is no process group, such as the mesh that has one."""
+    if not (callable(getattr(group, "rank", None)) and callable(getattr(group, "size", None))):
+        raise TypeError(f"cp_group: expected a ProcessGroup, got {type(group).__name__}")
+
+
 def gather(x: Tensor, group: Any) -> Tensor:
     """The tensors of all ranks, of one shape, stacked in their order: [R, ...]."""
     found = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(group.size())]

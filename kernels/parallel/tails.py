@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .ranks import GatherRanks, gather
+from .ranks import GatherRanks, check_group, gather
 
 
 def exchange_tails(
@@ -27,6 +27,7 @@ def exchange_tails(
 
     Returns (tuple of [N, reach, D] tensors, the same).
     """
+    check_group(cp_group)
     sizes = [x.shape[2] for x in streams]
     x, tail = torch.cat(list(streams), 2), None if tails is None else torch.cat(list(tails), 2)
     bounds = torch.arange(x.shape[0] + 1, device=x.device) * x.shape[1] if cu_seqlens is None else cu_seqlens

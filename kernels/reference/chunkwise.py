@@ -16,7 +16,7 @@ from ..boundary.numerics import CHUNK_REFERENCE, declare
 from ..boundary.results import Results
 from ..boundary.rule import Rule
 from ..boundary.signature import takes
-from ..boundary.values import has_values
+from ..boundary.values import has_values, is_batched
 from .tokenwise import Memory, Scan, calibrate, feedback_weight, forget, project, run
 
 
@@ -26,7 +26,8 @@ def chunk_osdn_reference(call: Arguments) -> Results:
     """OSDN chunk by chunk, arguments, results, errors and remarks as in `osdn_kernels.osdn_reference`.
 
     A chunk in which any head of any sequence clips is stepped token by token for all of them, so that the result is
-    exact (T11). Whether it does is read once per chunk: on a GPU that waits for the device.
+    exact (T11). Whether it does is read once per chunk: on a GPU that waits for the device. Under
+    `torch.func.vmap`, where it cannot be read, all are stepped.
     """
     return run(call, scan_chunks, remember_chunks)
 
@@ -56,7 +57,7 @@ def scan_chunks(scan: Scan, rule: Rule, chunk_size: int) -> tuple[Tensor, Tensor
     gammas = None if g is None else g.exp()
     for key, gamma, asked, *chunk in zip(*unbound(k, gammas, feedback, s, kept, passed, *gains), strict=True):
         iterates = _unclipped(d, scan.anchor, *chunk)
-        if has_values(iterates) and not bool(((iterates >= rule.d_min) & (iterates <= rule.d_max)).all()):
+        if has_values(iterates) and _may_clip(iterates, rule):
             iterates = _stepped(d, key, gamma, asked, scan.anchor, rule)
         path.append(iterates[..., :-1, :])
         d = iterates[..., -1, :]
@@ -117,6 +118,11 @@ def _unclipped(
     moves = (fixed - (linear @ ahead[..., None])[..., 0])[..., None] * s
     moved = pad(moves.cumsum(-2), (0, 0, 1, 0)) if passed is None else passed @ moves
     return forget(d[..., None, :], kept, None if anchor is None else anchor[..., None, :]) + moved
+
+
+def _may_clip(iterates: Tensor, rule: Rule) -> bool:
+    """Whether any of them is outside of the box; True where that cannot be read."""
+    return is_batched(iterates) or not bool(((iterates >= rule.d_min) & (iterates <= rule.d_max)).all())
 
 
 def _stepped(

@@ -184,15 +184,15 @@ def test_grouped_heads(backend, length):
         assert torch.allclose(few(x[:, :1], cache=cache)[0], many(x[:, :1], cache=past)[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ["chunk", "fused_recurrent"])
 @pytest.mark.usefixtures("on_references")
-def test_gradients_per_sample():
-    layer, x = build(eta=0.05), draw(3, 5, HIDDEN)
+def test_gradients_per_sample(mode):
+    layer, x = build(eta=0.05, mode=mode), draw(3, 5, HIDDEN)
     parameters = {name: p.detach() for name, p in layer.named_parameters()}
 
     def loss(given, row):
         return torch.func.functional_call(layer, given, (row[None],))[0].square().sum()
 
-    layer.mode = "fused_recurrent"
     found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x)
     for i in range(3):
         alone = torch.func.grad(loss)(parameters, x[i])

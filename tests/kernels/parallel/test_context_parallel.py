@@ -275,3 +275,12 @@ def test_autocast_does_not_round_maps(monkeypatch):
     assert all(map(torch.equal, on_threads(3, run, monkeypatch), expected))
     monkeypatch.setattr(operator, "suspend_autocast", lambda _: nullcontext())
     assert not all(map(torch.equal, on_threads(3, run, monkeypatch), expected))
+
+
+def test_what_is_no_group_is_named():
+    for call in (
+        lambda: context_parallel(osdn_reference, 3),
+        lambda: build()(torch.ones(1, 4, HIDDEN), cp_group=3),
+    ):
+        with pytest.raises(TypeError, match=r"^cp_group: expected a ProcessGroup, got int"):
+            call()

@@ -232,6 +232,12 @@ WRONG = {
     "beta": {"beta": torch.zeros(2, 37, 4)},
     "A_log": {"use_gate_in_kernel": True},
     "dt_bias": {"use_gate_in_kernel": True, "A_log": torch.zeros(2), "dt_bias": torch.zeros(3)},
+    "dt_bias: expected a tensor": {
+        "use_gate_in_kernel": True,
+        "A_log": torch.zeros(2),
+        "dt_bias": [1.0, 2.0],
+    },
+    "q: expected no empty axis": {"q": torch.zeros(2, 37, 0, 6)},
     "use_gate_in_kernel": {"A_log": torch.zeros(2)},
     "allow_neg_eigval": {"allow_neg_eigval": True},
 }
@@ -240,5 +246,5 @@ WRONG = {
 @pytest.mark.parametrize("message", WRONG)
 def test_wrong_arguments_are_named(message):
     call = draw_gated("fast", state_gate="head")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         osgdn_reference(**{**call.tensors, **call.options, **WRONG[message]})
