@@ -37,6 +37,9 @@ class ExactState(NamedTuple):
 AnyState = State | ExactState
 """What a sequence may start from."""
 
+# What holds tensors alone is read back as they are.
+torch.serialization.add_safe_globals([State, ExactState])
+
 
 class ScanPaths(NamedTuple):
     """Which way each part of a scan went.

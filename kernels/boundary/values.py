@@ -97,8 +97,11 @@ def readable(tensor: Tensor) -> bool:
 
 
 def settle(cu_seqlens: Tensor, length: int) -> Tensor:
-    """Bounds that lie in order and in 0 to T whatever they say: unchecked ones must not lead out of any tensor."""
-    if not torch.compiler.is_compiling() and _known(cu_seqlens, length):
+    """Bounds that lie in order and in 0 to T whatever they say: unchecked ones must not lead out of any tensor.
+
+    A captured graph meets later values, so that what was right before it was captured says nothing.
+    """
+    if readable(cu_seqlens) and _known(cu_seqlens, length):
         return cu_seqlens
     return cu_seqlens.clamp(0, length).cummax(0).values
 

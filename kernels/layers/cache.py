@@ -105,3 +105,6 @@ class LayerCache:
 
     def __repr__(self) -> str:
         return f"LayerCache(sequences={self.sequences})"
+
+
+torch.serialization.add_safe_globals([LayerCache])

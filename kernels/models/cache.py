@@ -76,3 +76,6 @@ class OsdnCache(Cache):
         copy = OsdnCache(0)
         copy.layers, copy.seen = [layer.clone() for layer in self.layers], self.seen
         return copy
+
+
+torch.serialization.add_safe_globals([OsdnCache])

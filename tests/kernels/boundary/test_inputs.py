@@ -194,7 +194,7 @@ def test_a_state_brings_its_own_preconditioner():
         check_call(KERNELS, **arguments(initial_state=outside, initial_preconditioner=None))
 
 
-def test_values_are_not_read_where_told_so():
+def test_values_are_not_read_where_told_so(monkeypatch):
     wrong = packed(
         g=torch.full((1, T, H), NAN), initial_preconditioner=torch.full((B, H, K), 9.0), check_values=False
     )
@@ -204,8 +204,10 @@ def test_values_are_not_read_where_told_so():
         assert check_scan(KERNELS, **of_preconditioner(wrong)).sequences == 2
     wrong["cu_seqlens"] = torch.tensor([0, 2, T])
     right = packed(cu_seqlens=wrong["cu_seqlens"])
-    # Bounds that have been read are passed on as they are.
+    # Bounds that have been read are passed on as they are, but not into a graph, which is replayed on other values.
     assert check_call(KERNELS, **right).cu_seqlens is right["cu_seqlens"]
+    monkeypatch.setattr(input_values, "readable", lambda tensor: False)
+    assert check_call(KERNELS, **right).cu_seqlens is not right["cu_seqlens"]
 
 
 @pytest.mark.parametrize("name", ["eta", "d_min", "d_max", "scale"])

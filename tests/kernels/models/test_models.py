@@ -1,6 +1,7 @@
 """Models in the style of transformers: saved, loaded, trained, and generating the same with and without a cache."""
 
 import inspect
+import io
 
 import pytest
 import torch
@@ -155,7 +156,10 @@ def test_generation_goes_on_from_a_past():
     model, ids = build(), draw(1, 9)
     expected = generate(model, ids)
     past = model(ids[:, :5], use_cache=True)[CACHE_NAME]
-    copy = past.clone()
+    copy, file = past.clone(), io.BytesIO()
+    torch.save(past, file)
+    file.seek(0)
+    assert torch.equal(generate(model, ids, **{CACHE_NAME: torch.load(file)}), expected)
     assert past.get_seq_length() == 5
     for cache in (past, copy):
         assert torch.equal(generate(model, ids, **{CACHE_NAME: cache}), expected)
