@@ -11,15 +11,20 @@ from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.streams.stream import Stream
 from osdn_theory.verification.suite import STARTS, SYNTHETIC, rule_named, stream_names, suite
 
-STREAMS = ("interpolating", "noisy", "minilm/layer0")
-GATED = ("gated",)
+STREAMS = ("interpolating", "noisy", "minilm/layer0", "deltanet/layer0")
+STARTED = ("apf_historic/layer0",)
+GATED = ("gated", "gated_deltanet/layer0")
 FEATURE_GATED = ("feature-gated",)
-"""By default, for memories that do not decay, that decay, and that decay by feature."""
+"""By default: for memories that do not decay, if d may start elsewhere than at 1, that decay, and that decay by feature.
+"""
 
-UNIT_KEYS = ("isotropic", "minilm")
+UNIT_KEYS = ("isotropic", "minilm", "deltanet", "gated_deltanet")
 """Streams of unit keys, on which d stays at 1 (T15) unless it starts elsewhere."""
 
-AWAY = "fast from 5/4"
+FORGETTING = ("apf",)
+"""Streams of layers that were trained to forget, by gates of their own."""
+
+AWAY, BY_TOKEN = "fast from 5/4", "token forgetting"
 
 PosedStream = tuple[Stream, str, CalibrationRule]
 """A stream, the name of a rule, and the rule."""
@@ -31,10 +36,11 @@ def rule_names() -> list[str]:
 
 
 def default_streams(adapter: Adapter) -> tuple[str, ...]:
-    """Streams that the kernel's recurrence has gates for."""
-    if not adapter.gated:
-        return STREAMS
-    return FEATURE_GATED if adapter.gates_features else GATED
+    """Streams that the kernel's recurrence has gates and a start for."""
+    if adapter.gated:
+        return FEATURE_GATED if adapter.gates_features else GATED
+    starts = not adapter.calibrates or "initial_preconditioner" in adapter.parameters
+    return STREAMS + STARTED if starts else STREAMS
 
 
 def problems(
@@ -49,7 +55,7 @@ def problems(
     """Streams by name, each under each rule.
 
     Without `rules` the one that moves d fast: a step of about 1/(2M), and d_1 = 5/4 where keys have norm one and d
-    would stay at 1, if the kernel takes a d_1.
+    would stay at 1, if the kernel takes a d_1; with the gates of layers that were trained to forget, if it takes gates.
     """
     for entry in suite(list(streams or default_streams(adapter)), seed, 1):
         source = _cut(entry.build(np.random.default_rng(seed)), tokens, heads)
@@ -60,8 +66,10 @@ def problems(
 
 
 def _usual(adapter: Adapter, stream: Stream) -> str:
-    moves = adapter.calibrates and "initial_preconditioner" in adapter.parameters
-    return AWAY if moves and stream.name.startswith(UNIT_KEYS) else "fast"
+    takes = adapter.parameters if adapter.calibrates else frozenset()
+    if "initial_preconditioner" in takes and stream.name.startswith(UNIT_KEYS):
+        return AWAY
+    return BY_TOKEN if adapter.forget_gate in takes and stream.name.startswith(FORGETTING) else "fast"
 
 
 def _cut(stream: Stream, tokens: int, heads: int) -> Stream:

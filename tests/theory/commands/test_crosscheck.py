@@ -177,7 +177,8 @@ def test_the_default_call_examines_and_ends_in_the_verdict_in_words(tmp_path: Pa
     assert result.exit_code == 0, result.output
     assert document["verdict"] == "right"
     assert len(document["exercises"]) >= 12
-    assert [check["stream"] for check in document["streams"]] == ["interpolating", "noisy", "minilm/layer0"]
+    streams = ["interpolating", "noisy", "minilm/layer0", "apf_historic/layer0", "deltanet/layer0"]
+    assert [check["stream"] for check in document["streams"]] == streams
     assert all(row["seen"] or row["reason"] for row in document["power"]["reaches"])
     assert {item["name"] for item in document["invariances"]} >= {"deterministic", "batch-invariant"}
     assert "cu_seqlens (the kernel does not take it)" in document["not_exercised"]

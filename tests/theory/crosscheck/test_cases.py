@@ -13,6 +13,7 @@ from support.crosscheck.eager_faults import kernel
 from support.crosscheck.exercises import adapter, exercise
 
 from osdn_theory.crosscheck.cases.case import Case, pack, pose
+from osdn_theory.crosscheck.cases.problems import problems
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import KernelError, Returned, arguments, ask, ask_packed, read
 from osdn_theory.recurrence.rules import CalibrationRule
@@ -63,6 +64,25 @@ def test_a_gate_of_zero_is_refused() -> None:
     stream = replace(gated(8), state_gate=np.zeros((2, 8)))
     with pytest.raises(ValueError, match="a state_gate of zero has no logarithm"):
         pose(adapter("gated_delta_net"), stream, ANCHORED, "float32")
+
+
+def default_rules(recurrence: str, without: str = "") -> dict[str, str]:
+    """Streams that a kernel is asked by default, with their rules."""
+    kind = adapter(recurrence)
+    kind = replace(kind, parameters=kind.parameters - {without})
+    posed = problems(kind, None, None, seed=0, tokens=8, heads=1)
+    return {stream.name: label for stream, label, _ in posed}
+
+
+def test_trained_layers_are_asked_of_kernels_that_have_their_gates_and_starts() -> None:
+    away = dict.fromkeys(("minilm/layer0", "deltanet/layer0"), "fast from 5/4")
+    usual = {"interpolating": "fast", "noisy": "fast", **away}
+    assert default_rules("osdn") == {**usual, "apf_historic/layer0": "token forgetting"}
+    assert default_rules("osdn", "g") == {**usual, "apf_historic/layer0": "fast"}
+    assert default_rules("osdn", "initial_preconditioner") == dict.fromkeys(usual, "fast")
+    assert default_rules("delta_net") == dict.fromkeys([*usual, "apf_historic/layer0"], "fast")
+    assert default_rules("osgdn") == {"gated": "fast", "gated_deltanet/layer0": "fast from 5/4"}
+    assert list(default_rules("oskda")) == ["feature-gated"]
 
 
 def test_pieces_and_packs_keep_every_input_of_their_own_tokens() -> None:
