@@ -66,7 +66,10 @@ def test_trained_layers_are_those_of_the_table_that_is_delivered(name: str) -> N
     (model,) = (model for model in summary.models if model.name == name)
     streams = load_activations(path)
     assert path.stat().st_size < 300_000
-    assert [stream.name for stream in streams] == [f"{name}/layer0", f"{name}/layer{summary.sizes['layers'] - 1}"]
+    assert [stream.name for stream in streams] == [
+        f"{name}/layer0",
+        f"{name}/layer{summary.sizes['layers'] - 1}",
+    ]
     for stream in streams:
         told = stream.metadata
         assert (*stream.lead, stream.length) == (1, HEADS, TOKENS)
@@ -101,8 +104,12 @@ def test_bounds_are_asked_of_trained_layers_by_their_gates(tmp_path: Path) -> No
     holds = {(check.stream.split("/")[0], check.title) for check in found.checks if check.outcome == "holds"}
     assert {name for name, title in holds if title == GATED} == {"gated_deltanet"}
     assert {name for name, title in holds if title == UNGATED} == {"deltanet", "apf_historic"}
-    assert {check.stream for check in found.checks if check.rule == "token forgetting"} == {"apf_historic/layer1"}
+    assert {check.stream for check in found.checks if check.rule == "token forgetting"} == {
+        "apf_historic/layer1"
+    }
     tensors = load_file(packaged_streams()["gated_deltanet"])
-    save_file({k: v for k, v in tensors.items() if not k.endswith("state_gate")}, tmp_path / "open.safetensors")
+    save_file(
+        {k: v for k, v in tensors.items() if not k.endswith("state_gate")}, tmp_path / "open.safetensors"
+    )
     opened = verify(file=tmp_path / "open.safetensors", bounds=["T3", "T17"])
     assert {check.title for check in opened.checks if check.outcome == "holds"} == {UNGATED}
