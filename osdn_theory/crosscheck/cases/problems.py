@@ -15,7 +15,7 @@ STREAMS = ("interpolating", "noisy", "minilm/layer0", "deltanet/layer0")
 STARTED = ("apf_historic/layer0",)
 GATED = ("gated", "gated_deltanet/layer0")
 FEATURE_GATED = ("feature-gated",)
-"""By default: for memories that do not decay (the second if d may start elsewhere than at 1), decay, decay by feature."""
+"""By default: for memories that do not decay (the second: if d may start anywhere), decay, decay by feature."""
 
 UNIT_KEYS = ("isotropic", "minilm", "deltanet", "gated_deltanet")
 """Streams of unit keys, on which d stays at 1 (T15) unless it starts elsewhere."""
