@@ -77,12 +77,8 @@ class RunPlan:
             require(len(entries) > 0 and len(set(entries)) == len(entries), name, "distinct entries", entries)
         require(all(0 < rate < 1 for rate in self.learning_rates), "learning_rates", "between 0 and 1",
                  self.learning_rates)  # fmt: skip
-        require(
-            all(0 <= seed < FIRST_TUNING_SEED for seed in self.seeds),
-            "seeds",
-            f"0 to {FIRST_TUNING_SEED - 1}",
-            self.seeds,
-        )
+        outside = [seed for seed in self.seeds if not 0 <= seed < FIRST_TUNING_SEED]
+        require(not outside, "seeds", f"0 to {FIRST_TUNING_SEED - 1}", outside[:1])
         for name in self.positive:
             require(getattr(self, name) >= 1, name, "a positive number", getattr(self, name))
         require(0 <= self.warm_up < 1, "warm_up", "a share of the steps", self.warm_up)

@@ -46,7 +46,7 @@ def hold_folder(folder: Path, what: str) -> Iterator[None]:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file beside its place and rename it into it, with the permissions of any other new file.
 
-    Raises OSError: if it cannot be written; the old file, if any, is still there.
+    Raises OSError: if it cannot be written, with its name; the old file, if any, is still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -58,6 +58,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise

@@ -3,12 +3,12 @@
 import bz2
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ...launch.files import rewriting
 from ..validation import require
 
 SPLITS = ("train", "validation", "test")
@@ -110,14 +110,9 @@ def write_corpus(corpus: Corpus, path: Path) -> None:
 
     Raises OSError: it cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        with bz2.open(part, "wt", encoding="utf-8") as file:
-            for row in ({"format": FORMAT, "licences": corpus.licences}, *corpus.documents):
-                file.write(json.dumps(row) + "\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with rewriting(path) as part, bz2.open(part, "wt", encoding="utf-8") as file:
+        for row in ({"format": FORMAT, "licences": corpus.licences}, *corpus.documents):
+            file.write(json.dumps(row) + "\n")
 
 
 def _read_file(path: Path) -> tuple[list[Document], Licences]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ..validation import require
 from .corpus import read_corpus, write_corpus
 from .plan import LanguagePlan, preset as make_plan
 
@@ -13,8 +14,10 @@ __all__ = ["gather", "make_plan", "run"]
 def gather(path: Path) -> dict[str, object]:
     """Write what text is installed to one file, and say what it is.
 
+    Raises ValueError: it is there, and no file.
     Raises OSError: it cannot be written.
     """
+    require(path.is_file() or not path.exists(), "gather", "a file", str(path))
     corpus = read_corpus(None, 1)
     write_corpus(corpus, path)
     return corpus.describe()

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
+from ...launch.files import write_tensors
 from ..recall_task import BatchKind
 from .data import Data
 from .model import LanguageModel, capturing
@@ -150,6 +150,4 @@ def capture(
         tensors: dict[str, Any] = {
             f"layer{n}.{part}": x for n, layer in enumerate(layers) for part, x in layer.items()
         }
-        part = folder / f"{name}.part"
-        save_file(tensors, part, about)
-        part.replace(folder / f"{name}.safetensors")
+        write_tensors(folder / f"{name}.safetensors", tensors, about)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ...launch.files import rewriting
 from ..validation import require
 
 Tokens = NDArray[np.int32]
@@ -75,7 +76,6 @@ def make_tokenizer(vocabulary: int, texts: Sequence[str], path: Path) -> Tokeniz
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
     trained.train_from_iterator(texts, trainer)
-    part = path.with_name(path.name + ".part")
-    trained.save(str(part))
-    part.replace(path)
+    with rewriting(path) as part:
+        trained.save(str(part))
     return MergedTokenizer(trained)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
+from ...launch.files import write_tensors
 from ..models.architecture import RecallModel
 from ..models.mixers import REPLACEMENTS, capturing, replacing
 from ..plan import TrainingPlan
@@ -105,4 +105,4 @@ def capture(model: RecallModel, batch: Batch, count: int, path: Path) -> None:
         for name, x in layer.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
+    write_tensors(path, tensors)

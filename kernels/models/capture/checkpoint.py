@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from ...boundary.checks import refuse
+from ...launch.files import write_tensors
 from ...layers.layer import OnlineScaledDeltaNet
 from ..configuration import FORMS
 from ..modeling import OsdnForCausalLM
@@ -34,6 +34,7 @@ def capture(folder: Path, text: Path, out: Path, *, tokens: int, reads: int = 2)
 
     Raises FileNotFoundError: no such folder, text or tokenizer.
     Raises ValueError: what cannot be read, does not fit, or has no delta rule, named.
+    Raises OSError: the file cannot be written.
     """
     kind = _kind(folder)
     model = _load(folder, kind)
@@ -51,7 +52,7 @@ def capture(folder: Path, text: Path, out: Path, *, tokens: int, reads: int = 2)
         for place, layer in enumerate(layers)
         for name, x in layer.items()
     }
-    save_file({name: x.clone() for name, x in tensors.items()}, out, told)
+    write_tensors(out, {name: x.clone() for name, x in tensors.items()}, told)
     rules = [own_rule(layer) for layer in model.modules() if isinstance(layer, OnlineScaledDeltaNet)]
     return {"tokens": len(ids), "kind": kind, "rule": rules[0] if rules else None}
 

@@ -7,10 +7,12 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from osdn_theory.base.folders import write_atomically
 from osdn_theory.base.jsonable import jsonable
 from osdn_theory.base.source import installed_versions
 from osdn_theory.base.validation import require
@@ -40,7 +42,7 @@ def save_runs(path: str | PathLike[str], calls: Sequence[Mapping[str, Any]]) -> 
 
     Raises TypeError, ValueError: as there, naming the call; nothing is written then.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     require(len(calls) > 0, "calls: expected at least one")
     tensors: dict[str, RawArray] = {}
@@ -51,7 +53,7 @@ def save_runs(path: str | PathLike[str], calls: Sequence[Mapping[str, Any]]) -> 
         place = f"{number}/" if several else ""
         tensors |= {f"{place}{name}": tensor for name, tensor in call.tensors.items()}
         metadata |= {f"{place}{name}": text for name, text in _metadata(call).items()}
-    save_file(tensors, str(path), metadata)
+    write_atomically(Path(path), save(tensors, metadata))
 
 
 def make_saved_call(

@@ -127,6 +127,8 @@ def test_text_is_gathered_into_a_file_that_trains(
         (["--heads", "5"], "heads: expected a divisor of hidden = 32, got 5"),
         (["--micro-batch", "3"], "micro_batch: expected a divisor of batch = 4, got 3"),
         (["--device", "tpu"], "device: expected cpu or cuda"),
+        (["--seeds", "2000"], "seeds: expected 0 to 999, got [1000]"),
+        (["--gather", "/dev/null"], "gather: expected a file, got /dev/null"),
         (["--corpus", "nowhere"], "corpus: 'nowhere' is not there"),
     ],
 )
