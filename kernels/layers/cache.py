@@ -83,8 +83,9 @@ class LayerCache:
 
     @property
     def writable(self) -> bool:
-        """Whether there is a state that may be overwritten: neither autograd nor a compiler has a claim on it."""
-        if self.state is None or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        """Whether there is a state that may be overwritten: not claimed by autograd, `torch.func` or a compiler."""
+        transformed = torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
+        if self.state is None or torch.is_grad_enabled() or transformed:
             return False
         memory = self.state.state
         return not memory.requires_grad and (torch.is_inference_mode_enabled() or not memory.is_inference())

@@ -204,7 +204,8 @@ class OsdnForCausalLM(OsdnPreTrainedModel, GenerationMixin):
     ) -> CausalLMOutputWithPast:
         """Logits [B, T, vocabulary] and, with `labels`, the mean loss of predicting each from the tokens before it.
 
-        - `labels` [B, T] integers or None: Tokens to predict, not shifted; -100 where there is nothing to predict.
+        - `labels` [B, T] integers or None: Tokens to predict, not shifted; -100 where there is nothing to predict, as
+          there is nothing at the first token of a packed sequence whatever its label is.
         - `logits_to_keep`, int or [M] integers: Of how many last tokens, or of which ones, logits are wanted; 0 for
           all.
         - `**options`: Of transformers' loss function, such as `num_items_in_batch`; `shift_labels` in the place of
@@ -220,6 +221,9 @@ class OsdnForCausalLM(OsdnPreTrainedModel, GenerationMixin):
         logits = self.lm_head(found.last_hidden_state[:, kept])
         loss = None
         if labels is not None:
+            if cu_seqlens is not None and cp_group is None:
+                first = labels.new_zeros(labels.shape[1] + 1).index_fill(0, cu_seqlens.long(), 1)[:-1]
+                labels = labels.masked_fill(first.bool(), -100)
             loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **options)
         return CausalLMOutputWithPast(
             loss=loss,

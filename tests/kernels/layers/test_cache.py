@@ -175,3 +175,12 @@ def test_steps_without_values(mode):
         layer = build("forgetting")
         _, cache = layer(torch.empty(2, 9, HIDDEN), use_cache=True)
         assert layer(torch.empty(2, 1, HIDDEN), cache=cache)[0].shape == (2, 1, HIDDEN)
+
+
+def test_a_step_under_vmap_is_that_of_each_slice():
+    layer, x, token = build("forgetting"), draw(1, 5, HIDDEN), draw(2, 1, 1, HIDDEN)
+    with torch.no_grad():
+        _, cache = layer(x, use_cache=True)
+        found = torch.func.vmap(lambda y: layer(y, cache=cache.clone())[0])(token)
+        for y, o in zip(token, found, strict=True):
+            assert_close(o, layer(y, cache=cache.clone())[0])

@@ -246,6 +246,13 @@ def test_packed_sequences_do_not_see_each_other():
     torch.testing.assert_close(packed, torch.cat(apart, 1), rtol=0, atol=1e-5)
 
 
+def test_no_packed_sequence_predicts_the_next_ones_first_token():
+    model, ids = build(), draw(1, 9)
+    found = model(ids, labels=ids, cu_seqlens=torch.tensor([0, 4, 4, 9, 9])).loss
+    apart = [model(x, labels=x).loss * (x.shape[1] - 1) for x in (ids[:, :4], ids[:, 4:])]
+    torch.testing.assert_close(found, sum(apart) / 7)
+
+
 @pytest.mark.parametrize("form", LAYERS)
 def test_every_option_of_a_layer_is_one_of_the_configuration(form):
     config, names = OsdnConfig(form=form), layer_parameters(LAYERS[form])
