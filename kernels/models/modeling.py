@@ -17,6 +17,7 @@ from ..layers.marks import MarkedModule
 from ..layers.parts import ForgetGate
 from .cache import CACHE_NAME, OsdnCache
 from .configuration import OsdnConfig
+from .weights import check_weights
 
 OURS = ("initial_preconditioner", "forget_gate")
 """Parameters of a layer that those of flash-linear-attention have not."""
@@ -171,18 +172,14 @@ class OsdnForCausalLM(OsdnPreTrainedModel, GenerationMixin):
     def from_fla(cls, folder: str, dtype: torch.dtype | str = "auto", **options: Any) -> "OsdnForCausalLM":
         """A model of flash-linear-attention, computing what it did; see `OsdnConfig.from_fla`.
 
-        Raises ValueError: a weight that this model lacks, or one that it has and the checkpoint does not, d_1 and
-        forgetting apart.
+        Raises ValueError: a weight that this model lacks, one that it has and the checkpoint does not, d_1 and
+        forgetting apart, or one of another shape.
         """
         config = OsdnConfig.from_fla(folder, **options)
-        loaded, found = cls.from_pretrained(folder, config=config, dtype=dtype, output_loading_info=True)
-        missing = {name for name in found["missing_keys"] if not name.split(".attn.")[-1].startswith(OURS)}
-        if missing or found["unexpected_keys"]:
-            refuse(
-                "folder",
-                f"the weights that {config.form} has",
-                sorted(missing | set(found["unexpected_keys"])),
-            )
+        loaded, found = cls.from_pretrained(
+            folder, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        check_weights("folder", config.form, found, OURS)
         model: OsdnForCausalLM = loaded
         return model
 

@@ -194,6 +194,11 @@ def weightless(folder: Path, text: Path) -> None:
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
 
+def unpickled(folder: Path, text: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"no pickle")
+
+
 def small_vocabulary(folder: Path, text: Path) -> None:
     changed(vocab_size=30)(folder, text)
     weights = load_file(folder / "model.safetensors")
@@ -214,9 +219,12 @@ BROKEN: list[tuple[Callable[[Path, Path], Any], str]] = [
     (without("config.json"), r"config.json: no such file; expected a checkpoint"),
     (lambda folder, text: (folder / "config.json").write_text("[]"), "config.json: no configuration with a model_type"),
     (without("model.safetensors"), "model: the checkpoint cannot be loaded"),
-    (changed(hidden_size=32), "model: the checkpoint cannot be loaded"),
+    (lambda folder, text: (folder / "model.safetensors").write_bytes(b""), "model: the checkpoint cannot be loaded: "),
+    (unpickled, "model: the checkpoint cannot be loaded: its pickled weights are no tensors"),
+    (changed(vocab_size=300), r"lm_head.weight of shape \[270, 24\] for \[300, 24\], model.embeddings.weight of shape"),
+    (changed(hidden_size=32), r"of shape \[270, 24\] for \[270, 32\], .* and \d+ more$"),
     (changed(model_type="no such kind"), "model: the checkpoint cannot be loaded"),
-    (weightless, "checkpoint: expected the weights of a osdn, got model.layers.1.attn.k_proj.weight"),
+    (weightless, "checkpoint: expected the weights that osdn has, got model.layers.1.attn.k_proj.weight"),
     (attention_alone, "checkpoint: expected layers with a delta rule, .* got none in a llama"),
     (no_tokenizer, "model: no tokenizer; expected one of tokenizer.json"),
     (damaged_tokenizer, "model: the tokenizer cannot be read"),

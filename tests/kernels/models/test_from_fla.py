@@ -166,6 +166,14 @@ def test_weights_by_other_names_are_refused(old, new, tmp_path):
         OsdnForCausalLM.from_fla(str(tmp_path))
 
 
+def test_weights_of_another_shape_are_refused(tmp_path):
+    _, weights = write(tmp_path, "plain")
+    weights["lm_head.weight"] = weights["lm_head.weight"][:, :8].clone()
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"osdn has, got lm_head.weight of shape \[40, 8\] for \[40, 32\]$"):
+        OsdnForCausalLM.from_fla(str(tmp_path))
+
+
 def test_an_open_box_may_leave_delta_net(tmp_path):
     write(tmp_path, "plain")
     ids = torch.arange(24)[None]
