@@ -13,7 +13,7 @@ from osdn_theory.crosscheck.cases.case import Case, pose
 from osdn_theory.crosscheck.evidence.limits import chunk_size_of
 from osdn_theory.crosscheck.examination.exercises.question import Question
 from osdn_theory.crosscheck.fuzz import values
-from osdn_theory.crosscheck.fuzz.menu import Hand, Takes, menu_of
+from osdn_theory.crosscheck.fuzz.menu import Hand, Takes, has_bound, menu_of
 from osdn_theory.crosscheck.fuzz.trial import Trial, change_arrays
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.recurrence.rules import BOUNDED, FROZEN, CalibrationRule
@@ -122,6 +122,9 @@ class _Setting:
         for name in ("eta", "box", "d_1", "feedback", "awareness", "gate", "anchor"):
             hand.draw(name)
         _settle(hand, form)
+        if put == "continued" and _grows(hand.chosen):
+            # What leaves its format in one call is no start for the next.
+            put = hand.settle("put", "apart")
         return cls(adapter, hand, put, form, dtype, rows, heads, key_dim, value_dim)
 
     def fitted(self, lengths: list[int], sizes: FuzzSizes) -> list[int]:
@@ -206,8 +209,8 @@ class _Setting:
         return values.draw_gate(self.hand.rng, self.chosen("gate"), keys.shape[:-1])
 
     def _longest(self) -> float:
-        """Norm of large keys. A memory that decays is held to an allowance, which says nothing of one that grows."""
-        if not self.adapter.gated:
+        """Norm of large keys, smaller where an allowance is all that is known, which says nothing of what grows."""
+        if not self.adapter.gated or has_bound(self.adapter, (self.dtype,)):
             return 3.0
         if self.adapter.calibrates:
             return 1.125
@@ -258,6 +261,16 @@ def _size(rng: np.random.Generator, kind: str, sizes: FuzzSizes) -> int:
         return int(rng.integers(sizes.tile + 1, sizes.features + 1))
     half = int(rng.integers(1, sizes.tile // 2 + 1))
     return 2 * half if kind == "even" else 2 * half + 1 if half < sizes.tile // 2 else 3
+
+
+def _grows(chosen: Mapping[str, str]) -> bool:
+    """Whether a memory may grow from token to token, by beta a_t outside of [0, 2]."""
+    unbounded = chosen.get("box") in ("wide", "above alone", "below alone", "open")
+    return (
+        chosen["keys"] in ("large", "mixed")
+        or chosen["beta"] == "up to 2"
+        or (chosen.get("eta") == "large" and unbounded)
+    )
 
 
 def _settle(hand: Hand, form: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from osdn_theory.base.tables import read_table
 from osdn_theory.crosscheck.cases.case import DTYPES, Case, Dtype, pose
+from osdn_theory.crosscheck.evidence.limits import is_proved, models_of
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import KernelError, ask
 from osdn_theory.recurrence.rules import BOUNDED
@@ -91,7 +92,7 @@ _NEEDS = {
 """Argument without which a property of the rule is not drawn."""
 
 _GROWING = {"beta": {"up to 2"}, "eta": {"large"}, "box": {"wide", "above alone", "below alone", "open"}}
-"""What makes a memory or an error in d grow, of which the allowance for gated forms says nothing."""
+"""What makes a memory or an error in d grow, of which an allowance says nothing: not drawn where none but it is known."""
 
 
 def menu_of(adapter: Adapter, takes: Takes) -> Menu:
@@ -116,9 +117,7 @@ def menu_of(adapter: Adapter, takes: Takes) -> Menu:
         menu |= {name: dict(kinds) for name, kinds in _MENU["rule"].items() if has(_NEEDS.get(name, "k"))}
     if adapter.gated:
         menu["gate"] = {"ones": 1, "mild": 2, "strong": 1, "strong and ones": 1}
-    if adapter.calibrates and not adapter.gated:
-        menu.pop("awareness", None)  # No bound is proved there, and an allowance says nothing of what grows.
-    if adapter.calibrates and adapter.gated:
+    if adapter.calibrates and adapter.gated and not has_bound(adapter, takes.dtypes):
         for name in _GROWING.keys() & menu.keys():
             menu[name] = {kind: weight for kind, weight in menu[name].items() if kind not in _GROWING[name]}
     if not adapter.reads:
@@ -128,6 +127,11 @@ def menu_of(adapter: Adapter, takes: Takes) -> Menu:
             if name not in ("V", "queries", "values", "scale", "S_0")
         }
     return menu
+
+
+def has_bound(adapter: Adapter, dtypes: Sequence[Dtype]) -> bool:
+    """Whether T18 bounds what a kernel returns in each of these dtypes, so that cases may grow."""
+    return all(is_proved(_harmless(adapter, dtype), models_of(adapter, dtype)) for dtype in dtypes)
 
 
 @dataclass(eq=False)

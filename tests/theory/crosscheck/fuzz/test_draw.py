@@ -12,7 +12,7 @@ from support.crosscheck import fuzz_kernels
 from support.crosscheck.fuzz_cases import own_layout
 
 from osdn_theory.crosscheck.fuzz.draw import BOXES, LARGE, SMALL, FuzzSizes, draw
-from osdn_theory.crosscheck.fuzz.menu import Takes, find_out, menu_of
+from osdn_theory.crosscheck.fuzz.menu import Takes, find_out, has_bound, menu_of
 from osdn_theory.crosscheck.fuzz.trial import Trial, parts
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 from osdn_theory.rounding import FORMATS, round_to
@@ -98,6 +98,33 @@ def test_extremes_occur() -> None:
     assert norms.min() == 0
     assert norms[norms > 0].min() < 1e-2
     assert norms.max() > 2
+
+
+def test_what_grows_is_drawn_where_a_bound_is_known_of_it() -> None:
+    """T18 speaks of beta-aware feedback and of memories that fade; of chunks that fade by feature only if declared."""
+    aware = replace(RIGHT, parameters=RIGHT.parameters | {"beta_aware"})
+    known, unknown = (adapt(getattr(fuzz_kernels, name), name) for name in ("osgdn", "oskda"))
+    assert (has_bound(known, EVERYTHING.dtypes), has_bound(unknown, EVERYTHING.dtypes)) == (True, False)
+    assert "other" in menu_of(aware, EVERYTHING)["awareness"]
+    growing = [("beta", "up to 2"), ("eta", "large"), ("box", "open")]
+    for adapter, offered in ((aware, True), (known, True), (unknown, False)):
+        menu = menu_of(adapter, EVERYTHING)
+        assert [kind in menu[name] for name, kind in growing] == [offered] * 3
+    for adapter, longest in ((known, 3.0), (unknown, 1.125)):
+        norms = [
+            np.linalg.norm(case.stream.keys, axis=-1).max(initial=0.0)
+            for trial in drawn(adapter, 100)
+            for case in trial.question.cases
+        ]
+        assert max(norms) == pytest.approx(longest, rel=0.01)
+
+
+def test_what_grows_is_not_continued() -> None:
+    """A float16 kernel may refuse to start from what left its range in the call before."""
+    for trial in drawn(CHUNKED, 200):
+        if trial.question.put == "continued":
+            assert not trial.question.uses & {"keys: large", "keys: mixed", "beta: up to 2"}
+            assert not {"eta: large", "box: open"} <= trial.question.uses
 
 
 def test_a_case_depends_on_seed_and_number_alone() -> None:
