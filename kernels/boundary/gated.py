@@ -1,5 +1,6 @@
 """The boundary of the gated operators: their two gates, given as logarithms or as what the gates are formed from."""
 
+import math
 from typing import Literal
 
 import torch
@@ -90,18 +91,28 @@ def form_gate(
     heads = x.shape[2:3]
     if dt_bias is not None:
         flat = dt_bias.flatten() if isinstance(dt_bias, Tensor) else dt_bias
-        check_tensor("dt_bias", flat, "[HV] or [HV * K]", REFERENCE_DTYPES, (x[0, 0].numel(),), x.device)
+        check_tensor(
+            "dt_bias", flat, "[HV] or [HV * K]", REFERENCE_DTYPES, (math.prod(x.shape[2:]),), x.device
+        )
         wide = wide + dt_bias.view(x.shape[2:]).to(wide.dtype)
     if A_log is None:
         if lower_bound is None:
             refuse("A_log", "a tensor [HV] without lower_bound", None)
-        return read_finite("lower_bound", lower_bound) * wide.sigmoid()
+        return read_bound(lower_bound) * wide.sigmoid()
     check_tensor("A_log", A_log, "[HV]", REFERENCE_DTYPES, heads, x.device)
     slope = A_log.to(wide.dtype).exp().view(*heads, *[1] * (x.dim() - 3))
     if lower_bound is None:
         gate: Tensor = -slope * softplus(wide)
         return gate
-    return read_finite("lower_bound", lower_bound) * (slope * wide).sigmoid()
+    return read_bound(lower_bound) * (slope * wide).sigmoid()
+
+
+def read_bound(lower_bound: float) -> float:
+    """`lower_bound` as a number <= 0: log gates lie between it and 0."""
+    bound = read_finite("lower_bound", lower_bound)
+    if bound > 0.0:
+        refuse("lower_bound", "a log gate <= 0", lower_bound)
+    return bound
 
 
 def form_beta(x: Tensor, allow_neg_eigval: bool) -> Tensor:

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ..boundary.checks import read_count, read_finite, refuse
-from ..boundary.gated import form_gate, reuse_gate
+from ..boundary.checks import read_count, refuse
+from ..boundary.gated import form_gate, read_bound, reuse_gate
 from ..boundary.inputs import Gates
 from ..boundary.rule import BOUNDED
 from .layer import OnlineScaledDeltaNet
@@ -78,9 +78,12 @@ class OnlineScaledGatedDeltaNet(OnlineScaledDeltaNet):
     ) -> None:
         if forgetting not in FORGETTING:
             refuse("forgetting", " or ".join(FORGETTING), forgetting)
+        value_dim = read_count("head_dim", head_dim) * expand_v
+        if not math.isclose(value_dim, round(value_dim)):
+            refuse("expand_v", f"a factor that makes head_dim = {head_dim} a whole number", expand_v)
         super().__init__(
             hidden_size, num_heads, num_v_heads=num_v_heads, head_k_dim=head_dim,
-            head_v_dim=int(read_count("head_dim", head_dim) * expand_v), mode=mode, use_short_conv=use_short_conv,
+            head_v_dim=round(value_dim), mode=mode, use_short_conv=use_short_conv,
             conv_size=conv_size, conv_bias=conv_bias, allow_neg_eigval=allow_neg_eigval,
             use_forget_gate=forgetting == "learned", anchored=anchored,
             learnable_preconditioner=learnable_preconditioner, eta=eta, d_min=d_min, d_max=d_max,
@@ -142,7 +145,7 @@ class OnlineScaledKDA(OnlineScaledGatedDeltaNet):
         if "use_gate" in options:
             refuse("use_gate", "nothing, as KDA always has one", options["use_gate"])
         super().__init__(hidden_size, expand_v, head_dim, num_heads, use_gate=False, **options)
-        self.lower_bound = None if lower_bound is None else read_finite("lower_bound", lower_bound)
+        self.lower_bound = None if lower_bound is None else read_bound(lower_bound)
         value_dim = self.num_v_heads * self.head_v_dim
         self.g_proj = nn.Sequential(
             nn.Linear(hidden_size, self.head_v_dim, bias=False), nn.Linear(self.head_v_dim, value_dim)

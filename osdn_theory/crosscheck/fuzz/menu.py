@@ -92,7 +92,7 @@ _NEEDS = {
 """Argument without which a property of the rule is not drawn."""
 
 _GROWING = {"beta": {"up to 2"}, "eta": {"large"}, "box": {"wide", "above alone", "below alone", "open"}}
-"""What makes a memory or an error in d grow, of which an allowance says nothing: not drawn where none but it is known."""
+"""What makes a memory or an error in d grow: not drawn where an allowance is all that is known, which ignores that."""
 
 
 def menu_of(adapter: Adapter, takes: Takes) -> Menu:

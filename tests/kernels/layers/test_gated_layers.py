@@ -94,6 +94,16 @@ def test_padding_is_left_out(form):
     assert_close(o[1], layer(x[1:])[0][0])
 
 
+@pytest.mark.usefixtures("on_references")
+@pytest.mark.parametrize("form", LAYERS)
+def test_a_call_may_have_no_tokens_or_none_but_padding(form):
+    layer, x = build(form, "grouped"), draw(2, 3, HIDDEN)
+    assert layer(x[:, :0])[0].shape == (2, 0, HIDDEN)
+    o, cache = layer(x, attention_mask=torch.zeros(2, 3, dtype=torch.bool), use_cache=True)
+    assert torch.equal(o, torch.zeros_like(x))
+    assert_close(layer(x, cache=cache)[0], layer(x)[0])
+
+
 @pytest.mark.parametrize("form", LAYERS)
 @pytest.mark.usefixtures("on_references")
 def test_what_stands_between_chunks_starts_what_follows(form):
@@ -216,6 +226,11 @@ def test_wrong_arguments_are_named():
         OnlineScaledKDA(HIDDEN, 1.0, 8, 2, use_gate=False)
     with pytest.raises(ValueError, match="num_v_heads"):
         OnlineScaledGatedDeltaNet(HIDDEN, 1.0, 8, 2, num_v_heads=3)
+    with pytest.raises(ValueError, match="expand_v: expected a factor that makes head_dim = 8"):
+        OnlineScaledGatedDeltaNet(HIDDEN, 1.1, 8, 2)
+    assert OnlineScaledGatedDeltaNet(HIDDEN, 0.29, 100, 1).head_v_dim == 29  # 28.999999999999996
+    with pytest.raises(ValueError, match="lower_bound: expected a log gate <= 0, got 5"):
+        OnlineScaledKDA(HIDDEN, 1.0, 8, 2, lower_bound=5.0)
     cache = LayerCache()
     layer = build("oskda")
     layer(draw(2, 3, HIDDEN), cache=cache)
