@@ -156,8 +156,9 @@ def fitting(plan: RunPlan, job: PlannedRun, device: str) -> Iterator[None]:
     """Memory that runs out is bad input: it says which run and what to ask for instead."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and "DefaultCPUAllocator" not in str(error):
             raise
         raise ValueError(
             f"{job.label}: does not fit the memory of {device_name(device)}; ask for {plan.lesson.less_memory}"

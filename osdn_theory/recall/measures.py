@@ -26,13 +26,13 @@ from osdn_theory.measures.least_squares import recursive_least_squares
 from osdn_theory.measures.read_twice import ratios_by_position, replaced_ratios
 from osdn_theory.recall.runs import MEASURES, RESULT, MeasuredCell, Measures, TrainingResult
 from osdn_theory.recurrence.calibrate import calibration_scan
-from osdn_theory.recurrence.rules import CalibrationRule
+from osdn_theory.recurrence.rules import SETTINGS, CalibrationRule
 from osdn_theory.recurrence.solve import solver_of
 from osdn_theory.recurrence.trajectory import Trajectory
 from osdn_theory.streams.activations import load_activations
 from osdn_theory.streams.stream import Stream
 
-IDENTITY_STEPS = (0.003, 1.0)
+IDENTITY_STEPS = tuple(rule.eta for rule in SETTINGS.values())
 """Hypergradient steps at which d_1 = 1 must stay where it is (T15)."""
 
 NORM_EPSILON = 1e-6

@@ -25,8 +25,8 @@ only ever shortens a step, coordinate by coordinate, so with :math:`\lambda T` t
 .. math:: \|d_t - d_1\| \le \eta\,\Bigl\|\sum_i |c_i| s_i\Bigr\| \le \eta\sqrt{\lambda T}\,\|c\|
           \le \|d_1 - 1\|\,\sqrt{\frac{T/\tau}{2 - \eta}},
 
-whether or not the box cuts steps. At eta = 1 d must go farther than eta = 0.003 could on the same keys, whose limit
-has :math:`\tau/0.003` in place of :math:`\tau`.
+whether or not the box cuts steps. At the step of `historic`, 1, d must go farther than that of `bounded` could take it
+on the same keys, whose limit has :math:`\tau/\eta` of that step in place of :math:`\tau`.
 
 *A static scale* (T19). To first order in d - 1 a trained model answers to a replacement of d in proportion to how far
 that moves d. Of what replacing d by 1 changes, holding it at d_1 may therefore change no more than the share that the
@@ -47,9 +47,9 @@ from osdn_theory.recall.document import LEVEL, AblationRow, Outcome, PairedDiffe
 from osdn_theory.recall.experiment import ModelRuns
 from osdn_theory.recall.observations import overall
 from osdn_theory.recall.runs import MeasuredCell
+from osdn_theory.recurrence.rules import BOUNDED, SETTINGS
 
 SLOW, FAST, FROZEN = "osdn", ("osdn_eta1", "osdn_historic"), "static"
-SLOW_STEP = 0.003
 
 Models = Mapping[str, ModelRuns]
 
@@ -75,11 +75,12 @@ def tested_predictions(models: Models, ablations: Iterable[AblationRow]) -> tupl
 
 def _identities(models: Models) -> Iterator[Prediction | None]:
     cells = [cell for name in models for cell in _cells(models, name)]
-    for eta in ("0.003", "1"):
+    for setting, rule in SETTINGS.items():
+        eta = f"{rule.eta:g}"
         pairs = [(_identity_drift(cell, eta), _rounding(cell, float(eta))) for cell in cells]
         yield _at_most(
             "T15",
-            f"From d_1 = 1 without forgetting, d stays at 1 on the keys of every model at eta = {eta}",
+            f"From d_1 = 1 without forgetting, d stays at 1 on the keys of every model at the step of {setting}, {eta}",
             pairs,
             "|d - 1| is at most {value:.2g} in float64, where rounding alone may reach {limit:.2g}",
         )
@@ -125,7 +126,7 @@ def _times(models: Models) -> Iterator[Prediction | None]:
 
 
 def _reaches(models: Models) -> Iterator[Prediction | None]:
-    slow = [(_covered(cell), _reach(cell, SLOW_STEP, _time(cell))) for cell in _movable(models, SLOW)]
+    slow = [(_covered(cell), _reach(cell, BOUNDED.eta, _time(cell))) for cell in _movable(models, SLOW)]
     yield _at_most(
         "T19",
         f"{_label(models, SLOW)}: within a context d hardly leaves its learned start",
@@ -136,9 +137,9 @@ def _reaches(models: Models) -> Iterator[Prediction | None]:
         movable = _movable(models, name)
         yield _at_least(
             "T19",
-            f"{_label(models, name)}: d leaves its learned start farther than a step of {SLOW_STEP:g} could take it",
-            [(_covered(cell), _reach(cell, SLOW_STEP, _time(cell) / SLOW_STEP)) for cell in movable],
-            "rms |d - d_1| is {value:.3g} of rms |d_1 - 1|, where a step of 0.003 could reach {limit:.3g}",
+            f"{_label(models, name)}: d leaves its learned start farther than the step of bounded could take it",
+            [(_covered(cell), _reach(cell, BOUNDED.eta, _time(cell) / BOUNDED.eta)) for cell in movable],
+            "rms |d - d_1| is {value:.3g} of rms |d_1 - 1|, where the step of bounded could reach {limit:.3g}",
         )
 
 
@@ -168,7 +169,7 @@ def _ablation(models: Models, ablations: Iterable[AblationRow]) -> Prediction | 
         [
             (
                 held / removed if removed else math.nan,
-                max(_reach(cell, SLOW_STEP, _time(cell)) for cell in movable),
+                max(_reach(cell, BOUNDED.eta, _time(cell)) for cell in movable),
             )
         ],
         f"by {100 * held:.2g} points against {100 * removed:.2g}: a share of {{value:.2g}}, where the reach of d is "

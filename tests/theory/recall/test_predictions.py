@@ -68,14 +68,14 @@ def the(rows: dict[str, dict[str, Any]], words: str) -> dict[str, Any]:
 
 
 STATEMENTS = {
-    "d stays at 1 on the keys of every model at eta = 0.003": "T15",
-    "d stays at 1 on the keys of every model at eta = 1": "T15",
+    "d stays at 1 on the keys of every model at the step of bounded, 0.003": "T15",
+    "d stays at 1 on the keys of every model at the step of historic, 1": "T15",
     "OSDN: with keys of norm 1": "T15",
     "OSDN eta 1: with keys of norm 1": "T15",
     "OSDN: the context ends before": "T19",
     "calibrates within K tokens": "T19",
     "d hardly leaves": "T19",
-    "farther than a step of 0.003": "T19",
+    "farther than the step of bounded could take it": "T19",
     "holding d at d_1 changes": "T19",
     "is as accurate as static d": "T19",
 }
@@ -100,15 +100,19 @@ def test_the_limits_are_the_theorys(folder: Path) -> None:
         shares.append((cell["drift_from_start"] / cell["start_from_one"], limit))
     value, limit = max(shares, key=lambda pair: pair[0] / pair[1])
     assert (row["value"], row["limit"]) == (pytest.approx(value), pytest.approx(limit))
-    identity = the(predicted(folder), "every model at eta = 1")
+    identity = the(predicted(folder), "every model at the step of historic, 1")
     assert identity["limit"] == pytest.approx(41 * (16 + 2) * 2.0**-52)
 
 
 @pytest.mark.parametrize(
     ("model", "words", "change"),
     [
-        ("static", "every model at eta = 0.003", {"identity_drift": {"0.003": 1e-9, "1": 0.0}}),
-        ("deltanet", "every model at eta = 1", {"identity_drift": {"0.003": 0.0, "1": 1e-9}}),
+        (
+            "static",
+            "every model at the step of bounded, 0.003",
+            {"identity_drift": {"0.003": 1e-9, "1": 0.0}},
+        ),
+        ("deltanet", "every model at the step of historic, 1", {"identity_drift": {"0.003": 0.0, "1": 1e-9}}),
         ("osdn", "OSDN: with keys of norm 1", {"drift_from_one": 0.101}),
         ("osdn_eta1", "OSDN eta 1: with keys", {"drift_from_one": 0.101}),
         ("osdn", "the context ends before", {"calibration_tokens": 12.0}),

@@ -180,7 +180,11 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "error",
-    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: not enough memory")],
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory"),
+        MemoryError("Unable to allocate 24.6 GiB for an array"),
+    ],
 )
 def test_memory_that_runs_out_names_the_run_and_what_to_ask_for(tmp_path, monkeypatch, error):
     def fail(*given):
