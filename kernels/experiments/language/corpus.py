@@ -124,6 +124,8 @@ def _read_file(path: Path) -> tuple[list[Document], Licences]:
         with bz2.open(path, "rt", encoding="utf-8") as file:
             head, *rows = map(json.loads, file)
         require(head["format"] == FORMAT, "format", FORMAT, head["format"])
+        for row in rows:
+            "".join(row).encode()  # raises for what is no text
         return [Document(*row) for row in rows], dict(head["licences"])
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"corpus: {str(path)!r} is damaged, or no file of --gather: {error}") from None

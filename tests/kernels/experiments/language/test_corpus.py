@@ -100,8 +100,20 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+HEAD = b'{"format": "osdn-corpus/1", "licences": {"a": "CC0"}}\n'
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"no archive", bz2.compress(b"{}\n"), bz2.compress(b'["a"]\n'), None]
+    "content",
+    [
+        b"",
+        b"no archive",
+        bz2.compress(b"{}\n"),
+        bz2.compress(b'["a"]\n'),
+        bz2.compress(HEAD + b'["a", "b", 3]\n'),
+        bz2.compress(HEAD + b'["a", "b", "\\ud800"]\n'),
+        None,
+    ],
 )
 def test_a_damaged_file_is_named(tmp_path, content):
     path = tmp_path / "corpus"
