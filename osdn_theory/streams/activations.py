@@ -258,7 +258,9 @@ class _Layer:
         largest, least = log_gate.max(initial=0.0), log_gate.min(initial=0.0)
         self.require(part, bool(np.all(log_gate <= 0)), f"expected log gates <= 0, got {largest}")
         gate: Array = np.exp(log_gate)
-        self.require(part, bool(np.all(gate > 0)), f"exp({least}) is zero in float64")
+        # A memory may be emptied; gamma = 0 has no place in T11's form.
+        kept = part == "state_gate" or bool(np.all(gate > 0))
+        self.require(part, kept, f"exp({least}) is zero in float64")
         return gate
 
     def initial_preconditioner(self, key_shape: tuple[int, ...]) -> Array | None:

@@ -149,6 +149,14 @@ def test_optional_tensors_become_gates_and_preconditioner(file):
     assert np.array_equal(stream.initial_preconditioner, d0)
 
 
+def test_a_memory_may_be_emptied_and_a_preconditioner_not(file):
+    strong = np.full((B, T, H), -2000.0, np.float32)
+    (stream,) = load_activations(save(file, {**layer(), "state_gate": strong}))
+    assert not stream.state_gate.any()
+    with pytest.raises(ValueError, match=r": g: exp\(-2000\.0\) is zero in float64"):
+        load_activations(save(file, {**layer(), "g": strong}))
+
+
 @pytest.mark.parametrize("shape", [(B, T, H), (B, T, H, K)])
 def test_state_gates_of_either_rank_are_read(file, shape):
     log_gate = -rng(2).random(shape)
