@@ -80,6 +80,8 @@ def analyze(
     rule = _rule(setting, None, given)
     if out is not None:
         ensure_writable(out)
+    if text is not None and checkpoint is None:
+        raise ValueError("--text: expected a --checkpoint that reads it, got none")
     with ExitStack() as files:
         if checkpoint is not None:
             if file is not None:

@@ -2,11 +2,12 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+from osdn_theory.base.documents import read_typed
 from osdn_theory.base.folders import write_atomically
 from osdn_theory.language.document import FILE, LANGUAGE, TABLE, LanguageRecord, LanguageRow, LanguageSummary
 from osdn_theory.language.runs import CORPUS, LanguageRuns, LanguageSettings, read_language_runs
@@ -58,7 +59,7 @@ def summarise_language(folder: Path) -> LanguageSummary:
         command=plan.command,
         environment=plan.environment,
         sizes={name: getattr(plan, name) for name in SIZES},
-        corpus=json.loads(corpus.read_text()) if corpus.is_file() else {},
+        corpus=read_typed(corpus, dict[str, Any]) if corpus.is_file() else {},
         seconds=sum(result.seconds for model in models.values() for result in model.results),
         complete=complete,
         seeds=plan.seeds,

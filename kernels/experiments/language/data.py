@@ -54,15 +54,15 @@ def prepare(corpus: Corpus, plan: LanguagePlan) -> None:
     Raises OSError: they cannot be written; what says that they are there is written last.
     """
     folder = Path(plan.data)
-    about = {**corpus.describe(), "vocabulary": plan.vocabulary}
+    about = json.dumps({**corpus.describe(), "vocabulary": plan.vocabulary}, indent=1) + "\n"
     there = all((folder / name).is_file() for name in (ABOUT, TRAIN, HELD_OUT))
-    if there and json.loads((folder / ABOUT).read_text()) == about:
+    if there and (folder / ABOUT).read_bytes() == about.encode():
         return
     (folder / ABOUT).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         _write(corpus, plan.vocabulary, folder)
-        write_whole(folder / ABOUT, json.dumps(about, indent=1) + "\n")
+        write_whole(folder / ABOUT, about)
     except OSError as error:
         raise OSError(f"cannot write the tokens of the text to {plan.data!r}: {error}") from error
 
@@ -77,10 +77,19 @@ def _write(corpus: Corpus, vocabulary: int, folder: Path) -> None:
 
 @cache
 def load(folder: str, vocabulary: int) -> Data:
-    """What `prepare` wrote."""
+    """What `prepare` wrote.
+
+    Raises ValueError: it is not there any more as it was written.
+    """
     place = Path(folder)
     tokenizer = make_tokenizer(vocabulary, (), place / MERGES)
-    return Data(tokenizer, np.load(place / TRAIN, mmap_mode="r"), json.loads((place / HELD_OUT).read_text()))
+    try:
+        train, held_out = np.load(place / TRAIN, mmap_mode="r"), json.loads((place / HELD_OUT).read_text())
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"the tokens of the text in {folder!r} are damaged ({error}); delete that folder to make them anew"
+        ) from error
+    return Data(tokenizer, train, held_out)
 
 
 def _joined(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.uint16]:

@@ -58,5 +58,9 @@ def _best(plan: RunPlan, folder: Path, model: str, rates: Sequence[float]) -> fl
 def _validation(place: Path, worst: float) -> float:
     if not (place / RESULT).exists():
         return worst
-    value = float(json.loads((place / RESULT).read_text())["validation"])
+    path = place / RESULT
+    try:
+        value = float(json.loads(path.read_text())["validation"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{str(path)!r} is damaged ({error}); delete it to train this run anew") from error
     return worst if math.isnan(value) else value

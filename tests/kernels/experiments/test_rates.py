@@ -157,3 +157,12 @@ def test_the_first_runs_are_of_different_models_and_seeds_come_whole():
 def mark(folder):
     """The measure of these tests."""
     (folder / "measures.json").write_text("{}")
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    plan = replace(tiny(), models=("deltanet",), learning_rates=GRID)
+    write_trials(plan, tmp_path, lambda job: 0.5)
+    lost = tmp_path / plan.tuning_jobs()[0].folder / RESULT
+    lost.write_text("{")
+    with pytest.raises(ValueError, match=rf"^'{lost}' is damaged \(.*\); delete it to train this run anew$"):
+        search(plan, tmp_path, "deltanet")

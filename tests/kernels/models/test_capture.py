@@ -298,3 +298,9 @@ def test_the_command_says_in_a_line_what_is_wrong(arguments: list[str], message:
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_text_without_a_checkpoint_is_refused(text: Path) -> None:
+    result = analyze("--text", text)
+    assert result.exit_code == 2
+    assert result.stderr == "error: --text: expected a --checkpoint that reads it, got none\n"

@@ -214,3 +214,10 @@ def test_the_figure_of_layers_goes_from_the_first_to_the_last(tmp_path: Path) ->
     assert list(drawn.get_xdata()) == [0, 2, 10]
     assert list(drawn.get_ydata()) == pytest.approx([0.005, 0.205, 1.005])
     assert len(panels[0].containers) == 3
+
+
+def test_a_damaged_description_of_the_text_is_named(folder: Path) -> None:
+    (folder / "data").mkdir(exist_ok=True)
+    (folder / "data" / "corpus.json").write_text("{")
+    with pytest.raises(ValueError, match=r"corpus\.json: not a JSON document"):
+        summarise_language(folder)

@@ -335,6 +335,18 @@ def test_a_full_disk_leaves_no_tokens_that_look_whole(tmp_path, monkeypatch):
     assert np.array_equal(np.load(tmp_path / "data" / "train.npy"), whole)
 
 
+def test_damaged_files_of_tokens_are_named_or_made_anew(tmp_path):
+    plan = tiny_plan(tmp_path)
+    (tmp_path / "data" / "corpus.json").write_text("{")
+    prepare(make_corpus(), plan)
+    assert json.loads((tmp_path / "data" / "corpus.json").read_text())["vocabulary"] == 257
+    tokens = tmp_path / "data" / "train.npy"
+    tokens.write_bytes(tokens.read_bytes()[:-100])
+    load.cache_clear()
+    with pytest.raises(ValueError, match=r"tokens of the text in .*data' are damaged .*delete that folder"):
+        load(plan.data, plan.vocabulary)
+
+
 def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "osdn_kernels.experiments.language.lesson", None)
     plan = preset("smoke", sources=())
