@@ -1,5 +1,6 @@
 """What all figures share: size, colours, line styles, and how they are written to disk."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from osdn_theory.base.folders import write_atomically
 from osdn_theory.base.validation import Array, require
 
 Mask = npt.NDArray[np.bool_]
@@ -145,11 +147,12 @@ def save_figure(fig: Figure, path: str | Path, *, svg: bool = False) -> list[Pat
 
     Returns the files written.
 
-    Raises OSError: if the folder cannot be made or written.
+    Raises OSError: if the folder cannot be made, or the file, which is named, not be written; an old one is kept then.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_suffix(suffix) for suffix in ([".png", ".svg"] if svg else [".png"])]
     for file in files:
-        fig.savefig(file, dpi=DPI, facecolor="white")
+        content = BytesIO()
+        fig.savefig(content, format=file.suffix[1:], dpi=DPI, facecolor="white")
+        write_atomically(file, content.getvalue())
     return files

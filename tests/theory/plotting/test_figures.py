@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from numpy.testing import assert_allclose, assert_array_equal
+from support.full_disk import full_disk
 from support.report.fake_verification import check
 
 from osdn_theory import plotting
@@ -310,3 +311,8 @@ def test_save_figure_writes_png_and_svg(tmp_path: Path) -> None:
     blocked.write_text("")
     with pytest.raises(OSError, match="file"):
         plotting.save_figure(fig, blocked / "figure.png")
+    before = files[0].read_bytes()
+    with full_disk(), pytest.raises(OSError, match="File too large") as caught:
+        plotting.save_figure(fig, files[0])
+    assert caught.value.filename == str(files[0])
+    assert files[0].read_bytes() == before
