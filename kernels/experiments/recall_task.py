@@ -78,8 +78,9 @@ class RecallTask:
         require(self.values >= 3 and self.values % 3 == 0, "values", "a positive multiple of 3", self.values)
         require(self.features >= 2, "features", "at least 2", self.features)
         require(len(self.pairs) > 0 and len(self.repeats) > 0, "pairs, repeats", "at least one of each", ())
+        require(len(set(self.pairs)) == len(self.pairs), "pairs", "distinct numbers", self.pairs)
         for pairs in self.pairs:
-            require(pairs >= 2 and pairs % 2 == 0, "pairs", "even numbers", pairs)
+            require(pairs >= 2 and pairs % 2 == 0, "pairs", "even numbers from 2 on", pairs)
             require(pairs <= self.keys, "pairs", f"at most the {self.keys} distinct keys of a context", pairs)
         for repeats in self.repeats:
             require(repeats >= 1, "repeats", "1 or more", repeats)

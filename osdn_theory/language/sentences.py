@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from osdn_theory.language.document import LanguageRecord, LanguageRow
 from osdn_theory.recall.data import BASELINE
+from osdn_theory.recall.statistics import FEWEST
 from osdn_theory.recall.tables import significance
 
-FEWEST_SEEDS = 3
 CLAIMS = {
     "loss": ("Loss within the training context, nats per token", ""),
     "loss growth": ("Loss at three to four training contexts less that in the second half of one", ""),
@@ -37,7 +37,7 @@ def tell(
     shared = set(seeds).intersection(*(_seeds(model.name, rows) for model in models))
     if not complete:
         yield f"Not all planned runs are finished: of {len(seeds)} seeds all models have {len(shared)}."
-    if preset == "smoke" or len(shared) < FEWEST_SEEDS:
+    if preset == "smoke" or len(shared) < FEWEST:
         yield f"No claim is made from {'a smoke run' if preset == 'smoke' else 'these runs yet'}."
         return
     labels = {model.name: model.label for model in models}

@@ -24,6 +24,7 @@ from osdn_theory.base.validation import Array, require
 from osdn_theory.plotting._style import GREY, curve_styles, legend_outside, new_figure, percent
 from osdn_theory.recall.data import BASELINE, count_seeds, labels, measured, overall
 from osdn_theory.recall.document import CellRow, DistanceRow, Mean, OverallRow, RecallSummary
+from osdn_theory.recall.statistics import FEWEST
 from osdn_theory.recall.tables import MEASURES, RATIOS
 
 Row = TypeVar("Row", CellRow, DistanceRow)
@@ -130,10 +131,10 @@ def recall_differences(summary: RecallSummary) -> tuple[Figure, list[Axes]]:
         ax.remove()
     del axes[len(measures) :]
     ends = np.array([ax.dataLim.intervalx for ax in axes])
-    margin = 0.06 * np.ptp(ends)
+    margin = 0.06 * np.ptp(ends) or 0.01  # all the same, as after a few steps
     for ax in axes:
         ax.set_xlim(ends.min() - margin, ends.max() + margin)
-    tested = "" if len(summary.seeds) < 2 else "; filled: significant at 5 % (Holm)"
+    tested = "" if len(summary.seeds) < FEWEST else "; filled: significant at 5 % (Holm)"
     fig.suptitle(f"Accuracy minus DeltaNet's, {_intervals(summary)}{tested}", fontsize="medium")
     return fig, axes
 

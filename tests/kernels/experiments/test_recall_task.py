@@ -122,7 +122,8 @@ def test_nonstationary_contexts_show_the_first_half_first():
     ("sizes", "message"),
     [
         ({"pairs": (66,)}, "pairs: expected at most the 64 distinct keys of a context, got 66"),
-        ({"pairs": (3,)}, "pairs: expected even numbers, got 3"),
+        ({"pairs": (3,)}, "pairs: expected even numbers from 2 on, got 3"),
+        ({"pairs": (4, 4)}, r"pairs: expected distinct numbers, got \(4, 4\)"),
         ({"pairs": ()}, "pairs, repeats: expected at least one of each"),
         ({"values": 10}, "values: expected a positive multiple of 3, got 10"),
         ({"keys": 7}, "keys: expected an even number, got 7"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -159,6 +160,17 @@ def test_differences_show_the_significant_filled_beside_zero_on_one_scale() -> N
         assert (bar.lines[0].get_markerfacecolor() == "white") is not difference["significant"]
     assert any(list(line.get_xdata()) == [0, 0] for line in axes[0].lines)
     assert title(axes[0]).endswith("filled: significant at 5 % (Holm)")
+
+
+def test_two_seeds_are_not_said_to_be_tested_and_no_difference_at_all_has_a_scale() -> None:
+    summary = recall_summary(seeds=2)
+    for row in rows(summary, "overall"):
+        if row["difference"]:
+            row["difference"].update(mean=0.0, low=0.0, high=0.0, p=None, p_adjusted=None)
+    with warnings.catch_warnings(action="error"):
+        _, axes = plotting.recall_differences(read(summary))
+    assert "filled" not in title(axes[0])
+    assert np.ptp(axes[0].get_xlim()) > 0
 
 
 def test_distance_has_a_point_in_each_range() -> None:
