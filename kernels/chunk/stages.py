@@ -160,7 +160,9 @@ def enter_chunks(inputs: Inputs, options: ChunkOptions, found: ChunkOutputs) -> 
     """The state that each chunk is entered with, detached, of a call that asked for the memory."""
     assert found.states is not None
     if options.mode == LEARNED and found.entries is not None:
-        return ExactState(found.states, *found.entries)
+        # Without tokens nothing has been launched, and packed sequences have slots left over.
+        entries = found.entries if inputs.k.numel() else torch.zeros_like(found.entries)
+        return ExactState(found.states, *entries)
     batch, length = inputs.k.shape[:2]
     bounds = inputs.cu_seqlens
     if bounds is None:
@@ -200,6 +202,9 @@ def backward(
         grad_start = sum_groups(sum_by_sequence(found.entry, chunks)[None], heads)[0]
         if grads.preconditioner is not None and not rule.pinned:
             grad_start += grads.preconditioner
+        elif grads.preconditioner is not None and chunks.bounds is not None:
+            # A clip to one point lets nothing through, but a sequence without tokens meets none.
+            grad_start += grads.preconditioner * (chunks.bounds.diff() == 0)[:, None, None]
     if gains is not None:
         assert found.write_key is not None
         grad_k, grad_g, grad_start, grad_anchor, grad_feedback = scan_backward(

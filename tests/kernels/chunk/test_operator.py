@@ -87,6 +87,21 @@ def test_a_point_box_at_one_is_delta_net(start):
     assert torch.equal(found["path"], torch.ones_like(found["path"]))
 
 
+@pytest.mark.parametrize("start", [1.0, 0.9])
+def test_a_point_box_lets_the_start_of_no_tokens_through(start):
+    call = draw(
+        "frozen", cu_seqlens=[0, 0, 5], heads=1, start=False, d_min=start, d_max=start, dtype=torch.float32
+    )
+    grads = []
+    for operator in (chunk_osdn, osdn_reference):
+        d = torch.full((2, 1, 6), start, requires_grad=True)
+        o, state = call(operator, initial_preconditioner=d, output_final_state=True)
+        (o.sum() + 3 * state.preconditioner.sum()).backward()
+        grads.append(d.grad)
+    assert (grads[0][0] == 3).all()
+    assert torch.allclose(*grads, atol=1e-5)
+
+
 @pytest.mark.parametrize("only", OUTPUTS)
 def test_gradients_from_one_result_alone(only):
     call = in_float32(draw("some clip", "to anchor", length=40, chunk_size=16, batch=1, heads=1))
