@@ -1,10 +1,9 @@
 """Files that are replaced whole."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 
 @contextmanager
@@ -27,15 +26,3 @@ def write_whole(target: Path, text: str) -> None:
     """Write a file so that a reader never sees half of it; raises as `rewriting`."""
     with rewriting(target) as part:
         part.write_text(text)
-
-
-def write_tensors(target: Path, tensors: Mapping[str, Any], about: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file like `write_whole`; its library has an error of its own for a full disk."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    with rewriting(target) as part:
-        try:
-            save_file(dict(tensors), part, None if about is None else dict(about))
-        except SafetensorError as error:
-            raise OSError(str(error)) from error

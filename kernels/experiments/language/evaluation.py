@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from ...launch.files import write_tensors
 from ..recall_task import BatchKind
+from ..tensor_files import write_tensors
 from .data import Data
 from .model import LanguageModel, capturing
 from .passages import LINES, lines, mentions, repeated

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from ...launch.files import write_tensors
 from ..models.architecture import RecallModel
 from ..models.mixers import REPLACEMENTS, capturing, replacing
 from ..plan import TrainingPlan
 from ..recall_task import SPLITS, STATISTICS, Batch, BatchKind, RecallTask, draw
 from ..specs import MODELS
+from ..tensor_files import write_tensors
 
 DISTANCES = (0, 8, 16, 32, 64, 128, 256, 512)
 """Edges of the classes of distance, in tokens."""

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from ...boundary.checks import refuse
-from ...launch.files import write_tensors
+from ...experiments.tensor_files import write_tensors
 from ...layers.layer import OnlineScaledDeltaNet
 from ..configuration import FORMS
 from ..modeling import OsdnForCausalLM

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from osdn_kernels.launch.files import write_tensors, write_whole
+from osdn_kernels.experiments.tensor_files import write_tensors
+from osdn_kernels.launch.files import write_whole
 from support.full_disk import full_disk
 
 WRITERS: dict[str, Callable[[Path, int], None]] = {
