@@ -71,7 +71,7 @@ def differentiate_memory(
     scale: float, *, pinned: bool,
 ) -> tuple[ChunkGradients, Tensor | None]:  # fmt: skip
     """Gradients of what chunks read and write, and of the initial states [N, H, K, V] float32 where there are any."""
-    rows = [*fold(q, k, keys.out, gates, chunks)] if gates.per_feature else [q, k, keys.out]
+    rows = [*fold(q, k, gates, keys._replace(stored=True), chunks)] if gates.per_feature else [q, k, keys.out]
     found = new_gradients(k, v, gates, keys.mode, chunks.slots)
     first, handed = initial, grad_final
     if len(cuts):

@@ -15,7 +15,7 @@ from ..launch.tuning import autotune, configurations, unrolled
 from ..scan.iterates import iterate_tile, next_entry
 from .decays import GateSums, decay_tile, load_sums
 from .triangular import inverse_64
-from .write_keys import WriteKeys
+from .write_keys import IDENTITY, WriteKeys
 
 
 @triton.jit
@@ -67,8 +67,8 @@ def block_keys(
 )
 @triton.jit
 def solve_kernel(
-    k, beta, sums, rests, gate, gain, entry, anchor, clipped, write_key, inverse, path, bounds, first, owner, length,
-    per_sequence,
+    k, beta, sums, rests, gate, gain, entry, anchor, clipped, write_key, system, inverse, path, bounds, first, owner,
+    length, per_sequence,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
     STATE_GATE: tl.constexpr, PRECISION: tl.constexpr, EXACT: tl.constexpr,
@@ -114,7 +114,19 @@ def solve_kernel(
         g3 = tl.load(gate + key_token + row3 * key_heads, mask=in3, other=0.0).to(tl.float32)
     a00 = tl.zeros([16, 16], tl.float32)
     a10, a11, a20, a21, a22, a30, a31, a32, a33 = a00, a00, a00, a00, a00, a00, a00, a00, a00
-    for i in range(tl.cdiv(K, BK)):
+    if STATE_GATE == 2:
+        system += token * C
+        a00 = load_rows(system, row0, in0, H * C, row0, row0 < C)
+        a10 = load_rows(system, row1, in1, H * C, row0, row0 < C)
+        a11 = load_rows(system, row1, in1, H * C, row1, row1 < C)
+        a20 = load_rows(system, row2, in2, H * C, row0, row0 < C)
+        a21 = load_rows(system, row2, in2, H * C, row1, row1 < C)
+        a22 = load_rows(system, row2, in2, H * C, row2, row2 < C)
+        a30 = load_rows(system, row3, in3, H * C, row0, row0 < C)
+        a31 = load_rows(system, row3, in3, H * C, row1, row1 < C)
+        a32 = load_rows(system, row3, in3, H * C, row2, row2 < C)
+        a33 = load_rows(system, row3, in3, H * C, row3, row3 < C)
+    for i in range(tl.cdiv(K, BK) if STATE_GATE < 2 else 0):
         column = i * BK + tl.arange(0, BK)
         inside = column < K
         d = tl.zeros([BK], tl.float32)
@@ -212,16 +224,22 @@ def store_row(inverse, row, valid, H: tl.constexpr, C: tl.constexpr, x0, x1, x2,
         tl.store(target + 48, x3.to(inverse.dtype.element_ty), mask=valid[:, None])
 
 
-def solve(k: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks) -> Tensor:
+def solve(
+    k: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks, system: Tensor | None = None
+) -> Tensor:
     """Rows of every chunk's (I + A)^-1, [B, T, H, C].
 
-    Fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t, unless
+    system [B, T, H, C] float32: A without its factor beta, where gates are per feature (`feature.pairs`). Otherwise
+    fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t, unless
     the scan has.
     """
     heads = beta.shape[2]
     inverse = k.new_empty(*beta.shape, chunks.size)
+    if system is not None:
+        keys = WriteKeys(IDENTITY, keys.out)
     solve_kernel[(chunks.slots * heads,)](
-        k, beta, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, inverse, keys.path,
+        k, beta, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, system, inverse,
+        keys.path,
         *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, **keys.constants, PACKED=chunks.packed,
         STATE_GATE=gates.kind,

@@ -11,10 +11,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ...launch.runtime import operand_precision
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations
 from ..decays import GateSums, decay_between, exponential, load_sums
-from ..wy import load_rows, store_rows
+from ..write_keys import WriteKeys
+from ..wy import block_keys, load_rows, store_rows
 
 
 class Folded(NamedTuple):
@@ -27,12 +29,6 @@ class Folded(NamedTuple):
     q: Tensor
     k: Tensor
     write_key: Tensor
-
-
-def new_folded(like: Tensor, gates: GateSums) -> Folded:
-    """Memory for them."""
-    assert gates.sums is not None
-    return Folded(*(like.new_empty(gates.sums.shape) for _ in Folded._fields))
 
 
 @triton.jit
@@ -49,31 +45,62 @@ def store_folded(
     store_rows(folded_write, row, valid, stride, column, inside, (writes * kept).to(dtype))
 
 
-@autotune(configurations([{"BK": 32}, {"BK": 64}], warps=(2,)), ["K", "C"])
+@autotune(configurations([{"BK": 32}, {"BK": 64}], warps=(2,), stages=(1,)), ["K", "C", "KEYS"])
 @triton.jit
 def fold_kernel(
-    q, k, write_key, sums, rests, folded_q, folded_k, folded_write, bounds, first, owner, length, per_sequence,
-    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, PACKED: tl.constexpr,
+    q, k, sums, rests, gate, gain, entry, anchor, clipped, write_key, path, folded_q, folded_k, folded_write, bounds,
+    first, owner, length, per_sequence,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(0) % H
-    _, chunk, start, tokens = chunk_of(
-        tl.program_id(0) // H, bounds, first, owner, length, per_sequence, C, PACKED
-    )
+    slot = tl.program_id(0) // H
+    sequence, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
     left = tl.minimum(tokens - chunk * C, C)
     if left <= 0:
         return
     column = tl.program_id(1) * BK + tl.arange(0, BK)
     inside = column < K
+    key_heads = H // G
     token = (start + chunk * C).to(tl.int64) * H + head
-    key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
+    key_token = (start + chunk * C).to(tl.int64) * key_heads + head // G
+    key_item = slot * key_heads + head // G
+    place = key_token * K
+    stepped = False
+    d = tl.zeros([BK], tl.float32)
+    c = tl.zeros([BK], tl.float32)
+    u = tl.zeros([16], tl.float32)
+    g = tl.zeros([16], tl.float32)
+    if KEYS == 1:
+        d = tl.load(entry + (sequence * key_heads + head // G) * K + column, mask=inside, other=0.0)
+    if KEYS == 2:
+        stepped = tl.load(clipped + key_item) != 0
+        d = tl.load(entry + key_item.to(tl.int64) * K + column, mask=inside, other=0.0)
+    if HAS_ANCHOR:
+        c = tl.load(anchor + (sequence * key_heads + head // G) * K + column, mask=inside, other=0.0)
+    # Keys are those of a group of G heads; the first writes what they share.
+    solved = inside & (stepped == 0) & (head % G == 0)
     last = (token + (left - 1) * H) * K + column[None, :]
     total, total_rest = load_sums(sums, rests, last, inside[None, :])
     for block in range(tl.cdiv(left, 16)):
         row = block * 16 + tl.arange(0, 16)
         valid = row < left
-        queries = load_rows(q + key_token * K, row, valid, H // G * K, column, inside)
-        keys = load_rows(k + key_token * K, row, valid, H // G * K, column, inside)
-        writes = load_rows(write_key + key_token * K, row, valid, H // G * K, column, inside)
+        queries = load_rows(q + place, row, valid, key_heads * K, column, inside)
+        keys = load_rows(k + place, row, valid, key_heads * K, column, inside)
+        writes = keys
+        if KEYS == 3:
+            writes = load_rows(write_key + place, row, valid, key_heads * K, column, inside)
+        if KEYS == 2:
+            writes = load_rows(write_key + place, row, valid & stepped, key_heads * K, column, inside)
+            u = tl.load(gain + key_token + row * key_heads, mask=valid, other=0.0)
+        if HAS_GATE:
+            g = tl.load(gate + key_token + row * key_heads, mask=valid, other=0.0).to(tl.float32)
+        if KEYS == 1 or KEYS == 2:
+            writes, met, d = block_keys(keys, u, g, d, c, writes, stepped, KEYS, HAS_GATE, PRECISION)
+            store_rows(write_key + place, row, valid, key_heads * K, column, solved, writes)
+            if KEEP:
+                store_rows(path + place, row, valid, key_heads * K, column, solved, met)
         cell = (token + row[:, None] * H) * K + column[None, :]
         since, rest = load_sums(sums, rests, cell, valid[:, None] & inside[None, :])
         store_folded(
@@ -82,12 +109,15 @@ def fold_kernel(
         )  # fmt: skip
 
 
-def fold(q: Tensor, k: Tensor, write_key: Tensor, gates: GateSums, chunks: Chunks) -> Folded:
-    """The folded rows, as `pairs.pair` forms them beside what it does."""
-    folded = new_folded(k, gates)
+def fold(q: Tensor, k: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks) -> Folded:
+    """The folded rows. Fills `keys.out` and `keys.path` as `wy.solve` does."""
+    assert gates.sums is not None
+    folded = Folded(*(k.new_empty(gates.sums.shape) for _ in Folded._fields))
     heads, key_dim = folded.q.shape[2:]
     fold_kernel[lambda meta: (chunks.slots * heads, triton.cdiv(key_dim, meta["BK"]))](
-        q, k, write_key, *gates, *folded, *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, PACKED=chunks.packed,
+        q, k, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, keys.path, *folded,
+        *chunks.pointers, chunks.length, chunks.per_sequence,
+        H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, **keys.constants, PACKED=chunks.packed,
+        PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
     return folded
