@@ -57,11 +57,12 @@ def crowd_of(programs: int) -> int:
 
 
 def configurations(
-    blocks: Iterable[dict[str, int]] = ({},), warps: Sequence[int] = (4,), stages: Sequence[int] = (2,)
-) -> list[triton.Config]:
-    """All combinations of tile sizes, warps and pipeline stages."""
+    blocks: Iterable[dict[str, int]] = ({},), warps: Sequence[int] = (4,), stages: Sequence[int] = (2,),
+    registers: int | None = None,
+) -> list[triton.Config]:  # fmt: skip
+    """All combinations of tile sizes, warps and pipeline stages, with a limit on the registers of a thread."""
     return [
-        triton.Config(dict(block), num_warps=n, num_stages=s)
+        triton.Config(dict(block), num_warps=n, num_stages=s, maxnreg=registers)
         for block in blocks
         for n in warps
         for s in stages

@@ -45,9 +45,7 @@ def outer_kernel(
 
 
 @triton.jit
-def load_pairs(
-    overlap, system, own: tl.constexpr, other: tl.constexpr, left, H: tl.constexpr, C: tl.constexpr
-):
+def load_pairs(overlap, system, own, other, left, H: tl.constexpr, C: tl.constexpr):
     """Blocks of P and S, float32: 16 rows from `own` and columns from `other` on."""
     row = own + tl.arange(0, 16)
     column = other + tl.arange(0, 16)

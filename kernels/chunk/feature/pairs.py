@@ -84,7 +84,13 @@ def meet_within(
 
 
 # One program per 16 rows, of few registers and little code: many on a multiprocessor hide what each waits for.
-@autotune(configurations([{"BK": 32}, {"BK": 64}], warps=(1,), stages=(1,)) + unrolled(4, BK=32), ["K", "C"])
+@autotune(
+    configurations([{"BK": 32}], warps=(1,), stages=(1,))
+    + configurations([{"BK": 32}], warps=(1,), stages=(1,), registers=168)
+    + configurations([{"BK": 16}], warps=(1,), stages=(1,), registers=128)
+    + unrolled(4, BK=32),
+    ["K", "C"],
+)
 @triton.jit
 def pair_kernel(
     q, k, write_key, sums, rests, overlap, system, bounds, first, owner, length, per_sequence,

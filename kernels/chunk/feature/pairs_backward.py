@@ -19,7 +19,7 @@ from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, exponential, load_sums
 from ..wy import load_rows, store_rows
 from .outer import load_pairs, outer
-from .pairs import REACH, block_fades
+from .pairs import REACH, block_fades, load_block
 
 
 class PairGradients(NamedTuple):
@@ -38,25 +38,21 @@ class PairGradients(NamedTuple):
 
 
 @triton.jit
-def load_side(
-    q, k, write_key, beta, sums, rests, own: tl.constexpr, left, column, inside, scale,
-    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr,
-):  # fmt: skip
-    """Rows from `own` on: queries with the read's scale, keys with beta, write keys, the sums and their rests."""
+def load_rows_of(
+    q, k, beta, sums, rests, own, left, column, inside, scale, stride, H: tl.constexpr, K: tl.constexpr
+):
+    """Rows from `own` on: queries with the read's scale, keys with beta, the sums and their rests."""
     row = own + tl.arange(0, 16)
     valid = row < left
-    reads = load_rows(q, row, valid, H // G * K, column, inside).to(tl.float32) * scale
+    reads, since, rest = load_block(q, sums, rests, own, left, column, inside, stride, H, K)
     rate = tl.load(beta + row * H, mask=valid, other=0.0).to(tl.float32)
-    erases = load_rows(k, row, valid, H // G * K, column, inside).to(tl.float32) * rate[:, None]
-    writes = load_rows(write_key, row, valid, H // G * K, column, inside).to(tl.float32)
-    cell = row[:, None] * (H * K) + column[None, :]
-    since, rest = load_sums(sums, rests, cell, valid[:, None] & inside[None, :])
-    return reads, erases, writes, since, rest
+    erases = load_rows(k, row, valid, stride, column, inside).to(tl.float32)
+    return reads * scale, erases * rate[:, None], since, rest
 
 
 @triton.jit
 def differentiate_within(
-    p, s, reads, erases, writes, since, rest, sums, rests, own: tl.constexpr, left, column, inside,
+    p, s, reads, erases, writes, since, rest, sums, rests, own, left, column, inside,
     H: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """What queries, keys, write keys and gates of 16 tokens have from each other, at once or half by half."""
@@ -105,26 +101,22 @@ def differentiate_within(
 
 
 @triton.jit
-def differentiate_between(
-    for_q, for_key, passed, p, s, reads, erases, kept, writes, since, rest, edge, edge_rest, PRECISION: tl.constexpr
+def meet_before(
+    write_key, sums, rests, overlap, system, own, other, left, column, inside, at, at_rest, stride,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """A block's queries and keys, and all its pairs by row, with what they have from a block before it; what the write
-    keys of that have, and the pairs of both.
-
-    They meet through the token before the later one, to whose rows `kept` of it comes.
-    """
-    faded = decay_between(edge, edge_rest, since, rest)
-    columns = writes * faded
-    met_q = kept * dot(p, columns, PRECISION)
-    met_key = kept * dot(s, columns, PRECISION)
-    for_write = dot(tl.trans(p), reads * kept, PRECISION) + dot(tl.trans(s), erases * kept, PRECISION)
-    met = reads * met_q + erases * met_key
-    return for_q + met_q, for_key + met_key, passed + met, faded * for_write, met
+    """What queries and keys from `own` on have from the 16 write keys from `other` on, but for their own factor."""
+    p, s = load_pairs(overlap, system, own, other, left, H, C)
+    writes, since, rest = load_block(write_key, sums, rests, other, left, column, inside, stride, H, K)
+    columns = writes * decay_between(at, at_rest, since, rest)
+    return dot(p, columns, PRECISION), dot(s, columns, PRECISION)
 
 
+# One program per 16 rows, as `pairs.pair_kernel`: as rows they meet blocks before them, as columns those after.
 @autotune(
-    configurations([{"BK": 64}], warps=(4,), stages=(1,))
-    + configurations([{"BK": 32}], warps=(2,), stages=(1,))
+    configurations([{"BK": 32}], warps=(2,), stages=(1,))
+    + configurations([{"BK": 16}], warps=(1,), stages=(1,))
+    + configurations([{"BK": 16}], warps=(1,), stages=(1,), registers=168)
     + unrolled(4, BK=32),
     ["K", "C"],
 )
@@ -135,137 +127,76 @@ def pair_backward_kernel(
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, PACKED: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    head = tl.program_id(0) % H
-    _, chunk, start, tokens = chunk_of(
-        tl.program_id(0) // H, bounds, first, owner, length, per_sequence, C, PACKED
-    )
+    BLOCKS: tl.constexpr = C // 16
+    item = tl.program_id(0) // BLOCKS
+    own = tl.program_id(0) % BLOCKS * 16
+    head = item % H
+    _, chunk, start, tokens = chunk_of(item // H, bounds, first, owner, length, per_sequence, C, PACKED)
     left = tl.minimum(tokens - chunk * C, C)
-    if left <= 0:
+    if left <= own:
         return
     near = tl.arange(0, 16)
-    up_to = (near[None, :] >= near[:, None]).to(tl.float32)
-    before = (near[None, :] < near[:, None]).to(tl.float32)
     column = tl.program_id(1) * BK + tl.arange(0, BK)
     inside = column < K
     token = (start + chunk * C).to(tl.int64) * H + head
-    key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
-    q, k, write_key = q + key_token * K, k + key_token * K, write_key + key_token * K
+    place = ((start + chunk * C).to(tl.int64) * (H // G) + head // G) * K
+    stride: tl.constexpr = H // G * K
+    q, k, write_key = q + place, k + place, write_key + place
     beta, overlap, system = beta + token, overlap + token * C, system + token * C
-    pair_q, pair_key, pair_write, pair_gate = (
-        pair_q + token * K, pair_key + token * K, pair_write + token * K, pair_gate + token * K
-    )  # fmt: skip
     sums += token * K
     if rests is not None:
         rests += token * K
+    reads, erases, since, rest = load_rows_of(
+        q, k, beta, sums, rests, own, left, column, inside, scale, stride, H, K
+    )
+    row = own + near
+    valid = row < left
+    writes = load_rows(write_key, row, valid, stride, column, inside).to(tl.float32)
+    p, s = load_pairs(overlap, system, own, own, left, H, C)
+    for_q, for_key, for_write, through = differentiate_within(
+        p, s, reads, erases, writes, since, rest, sums, rests, own, left, column, inside, H, K, PRECISION
+    )
+    at, at_rest = load_sums(sums, rests, (own - 1) * (H * K) + column[None, :], inside[None, :] & (own > 0))
+    kept = decay_between(since, rest, at, at_rest)
+    passed = tl.zeros_like(kept)
+    for other in range(0, own, 16):
+        met_q, met_key = meet_before(
+            write_key, sums, rests, overlap, system, own, other, left, column, inside, at, at_rest, stride, H, K, C,
+            PRECISION,
+        )  # fmt: skip
+        for_q += kept * met_q
+        for_key += kept * met_key
+        passed += kept * (reads * met_q + erases * met_key)
+    up_to = (near[None, :] >= near[:, None]).to(tl.float32)
+    through += dot(up_to, passed, PRECISION)
     dtype = pair_q.dtype.element_ty
-    reads, erases, w0, s0, r0 = load_side(
-        q, k, write_key, beta, sums, rests, 0, left, column, inside, scale, H, G, K
-    )
-    p, s = load_pairs(overlap, system, 0, 0, left, H, C)
-    for_q, for_key, x0, g0 = differentiate_within(
-        p, s, reads, erases, w0, s0, r0, sums, rests, 0, left, column, inside, H, K, PRECISION
-    )
-    store_rows(pair_q, 0 + near, 0 + near < left, H * K, column, inside, for_q.to(dtype))
-    store_rows(pair_key, 0 + near, 0 + near < left, H * K, column, inside, for_key)
-    if C > 16:
-        reads, erases, w1, s1, r1 = load_side(
-            q, k, write_key, beta, sums, rests, 16, left, column, inside, scale, H, G, K
+    place = token * K
+    store_rows(pair_q + place, row, valid, H * K, column, inside, for_q.to(dtype))
+    store_rows(pair_key + place, row, valid, H * K, column, inside, for_key)
+    followed = tl.zeros_like(kept)
+    across = tl.zeros([BK], tl.float32)
+    for later in range(own + 16, left, 16):
+        late_reads, late_erases, late, late_rest = load_rows_of(
+            q, k, beta, sums, rests, later, left, column, inside, scale, stride, H, K
         )
-        p, s = load_pairs(overlap, system, 16, 16, left, H, C)
-        for_q, for_key, x1, g1 = differentiate_within(
-            p, s, reads, erases, w1, s1, r1, sums, rests, 16, left, column, inside, H, K, PRECISION
-        )
-        edge, edge_rest = load_sums(
-            sums, rests, 15 * (H * K) + column[None, :], inside[None, :] & (left > 16)
-        )
-        kept = decay_between(s1, r1, edge, edge_rest)
-        passed = tl.zeros_like(kept)
-        p, s = load_pairs(overlap, system, 16, 0, left, H, C)
-        for_q, for_key, passed, met_write, met = differentiate_between(
-            for_q, for_key, passed, p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
-        )
-        y0 = met_write
-        g1 += dot(up_to, passed, PRECISION)
-        store_rows(pair_q, 16 + near, 16 + near < left, H * K, column, inside, for_q.to(dtype))
-        store_rows(pair_key, 16 + near, 16 + near < left, H * K, column, inside, for_key)
-    if C > 32:
-        reads, erases, w2, s2, r2 = load_side(
-            q, k, write_key, beta, sums, rests, 32, left, column, inside, scale, H, G, K
-        )
-        p, s = load_pairs(overlap, system, 32, 32, left, H, C)
-        for_q, for_key, x2, g2 = differentiate_within(
-            p, s, reads, erases, w2, s2, r2, sums, rests, 32, left, column, inside, H, K, PRECISION
-        )
-        edge, edge_rest = load_sums(
-            sums, rests, 31 * (H * K) + column[None, :], inside[None, :] & (left > 32)
-        )
-        kept = decay_between(s2, r2, edge, edge_rest)
-        passed = tl.zeros_like(kept)
-        p, s = load_pairs(overlap, system, 32, 0, left, H, C)
-        for_q, for_key, passed, met_write, met = differentiate_between(
-            for_q, for_key, passed, p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
-        )
-        y0 += met_write
-        g1 += tl.sum(met, 0)[None, :]
-        p, s = load_pairs(overlap, system, 32, 16, left, H, C)
-        for_q, for_key, passed, met_write, met = differentiate_between(
-            for_q, for_key, passed, p, s, reads, erases, kept, w1, s1, r1, edge, edge_rest, PRECISION
-        )
-        y1 = met_write
-        g2 += dot(up_to, passed, PRECISION)
-        store_rows(pair_q, 32 + near, 32 + near < left, H * K, column, inside, for_q.to(dtype))
-        store_rows(pair_key, 32 + near, 32 + near < left, H * K, column, inside, for_key)
-        reads, erases, w3, s3, r3 = load_side(
-            q, k, write_key, beta, sums, rests, 48, left, column, inside, scale, H, G, K
-        )
-        p, s = load_pairs(overlap, system, 48, 48, left, H, C)
-        for_q, for_key, x3, g3 = differentiate_within(
-            p, s, reads, erases, w3, s3, r3, sums, rests, 48, left, column, inside, H, K, PRECISION
-        )
-        edge, edge_rest = load_sums(
-            sums, rests, 47 * (H * K) + column[None, :], inside[None, :] & (left > 48)
-        )
-        kept = decay_between(s3, r3, edge, edge_rest)
-        passed = tl.zeros_like(kept)
-        p, s = load_pairs(overlap, system, 48, 0, left, H, C)
-        for_q, for_key, passed, met_write, met = differentiate_between(
-            for_q, for_key, passed, p, s, reads, erases, kept, w0, s0, r0, edge, edge_rest, PRECISION
-        )
-        y0 += met_write
-        g1 += tl.sum(met, 0)[None, :]
-        g2 += tl.sum(met, 0)[None, :]
-        p, s = load_pairs(overlap, system, 48, 16, left, H, C)
-        for_q, for_key, passed, met_write, met = differentiate_between(
-            for_q, for_key, passed, p, s, reads, erases, kept, w1, s1, r1, edge, edge_rest, PRECISION
-        )
-        y1 += met_write
-        g2 += tl.sum(met, 0)[None, :]
-        p, s = load_pairs(overlap, system, 48, 32, left, H, C)
-        for_q, for_key, passed, met_write, met = differentiate_between(
-            for_q, for_key, passed, p, s, reads, erases, kept, w2, s2, r2, edge, edge_rest, PRECISION
-        )
-        y2 = met_write
-        g3 += dot(up_to, passed, PRECISION)
-        store_rows(pair_q, 48 + near, 48 + near < left, H * K, column, inside, for_q.to(dtype))
-        store_rows(pair_key, 48 + near, 48 + near < left, H * K, column, inside, for_key)
-    if C > 16:
-        x0 += y0
-        g0 += dot(before, w0 * y0, PRECISION)
-    store_rows(pair_write, 0 + near, 0 + near < left, H * K, column, inside, x0.to(dtype))
-    store_rows(pair_gate, 0 + near, 0 + near < left, H * K, column, inside, g0)
-    if C > 16:
-        if C > 32:
-            x1 += y1
-            g1 += dot(before, w1 * y1, PRECISION)
-        store_rows(pair_write, 16 + near, 16 + near < left, H * K, column, inside, x1.to(dtype))
-        store_rows(pair_gate, 16 + near, 16 + near < left, H * K, column, inside, g1)
-    if C > 32:
-        x2 += y2
-        g2 += dot(before, w2 * y2, PRECISION)
-        store_rows(pair_write, 32 + near, 32 + near < left, H * K, column, inside, x2.to(dtype))
-        store_rows(pair_gate, 32 + near, 32 + near < left, H * K, column, inside, g2)
-        store_rows(pair_write, 48 + near, 48 + near < left, H * K, column, inside, x3.to(dtype))
-        store_rows(pair_gate, 48 + near, 48 + near < left, H * K, column, inside, g3)
+        at, at_rest = load_sums(sums, rests, (later - 1) * (H * K) + column[None, :], inside[None, :])
+        kept = decay_between(late, late_rest, at, at_rest)
+        late_reads *= kept
+        late_erases *= kept
+        p, s = load_pairs(overlap, system, later, own, left, H, C)
+        met_write = dot(tl.trans(p), late_reads, PRECISION) + dot(tl.trans(s), late_erases, PRECISION)
+        followed += decay_between(at, at_rest, since, rest) * met_write
+        for other in range(0, own, 16):
+            met_q, met_key = meet_before(
+                write_key, sums, rests, overlap, system, later, other, left, column, inside, at, at_rest, stride, H, K,
+                C, PRECISION,
+            )  # fmt: skip
+            across += tl.sum(late_reads * met_q + late_erases * met_key, 0)
+    for_write += followed
+    before = (near[None, :] < near[:, None]).to(tl.float32)
+    through += dot(before, writes * followed, PRECISION) + across[None, :]
+    store_rows(pair_write + place, row, valid, H * K, column, inside, for_write.to(dtype))
+    store_rows(pair_gate + place, row, valid, H * K, column, inside, through)
 
 
 def pair_backward(
@@ -276,7 +207,8 @@ def pair_backward(
     heads, key_dim = beta.shape[2], k.shape[3]
     shape = *beta.shape, key_dim
     found = PairGradients(k.new_empty(shape), single(k, *shape), k.new_empty(shape), single(k, *shape))
-    pair_backward_kernel[lambda meta: (chunks.slots * heads, triton.cdiv(key_dim, meta["BK"]))](
+    programs = chunks.slots * heads * (chunks.size // 16)
+    pair_backward_kernel[lambda meta: (programs, triton.cdiv(key_dim, meta["BK"]))](
         q, k, write_key, beta, *outer(x, grad_o, grad_missing, chunks), *gates, *found, *chunks.pointers,
         chunks.length, chunks.per_sequence, scale,
         H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, PACKED=chunks.packed,

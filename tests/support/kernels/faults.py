@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 from osdn_kernels.chunk import decays, gradients, state, state_backward, wy
-from osdn_kernels.chunk.feature import pairs, pairs_backward
+from osdn_kernels.chunk.feature import fold, pairs, pairs_backward
 from osdn_kernels.launch import tuning
 from osdn_kernels.scan import adjoint, backward as scan_back, forward as scan, series, tokens as scan_tokens
 from osdn_kernels.scan.sweeps import backward as sweeps_back, spread, walk
@@ -119,13 +119,13 @@ GATED_FAULTS = {
 """Of the gate of the memory and of beta-aware feedback, each with the call that shows it."""
 
 FEATURE_FAULTS = {
-    "queries meet the memory unfaded": (pairs, "store_folded", "queries * entered", "queries * 1.0"),
-    "keys meet the memory unfaded": (pairs, "store_folded", "keys * entered", "keys * 1.0"),
-    "what is written does not fade to the chunk's end": (pairs, "store_folded", "writes * kept", "writes * 1.0"),
-    "rows of a block do not fade from its edge": (pairs, "meet_within", "met_q, keys * faded", "met_q, keys * 1.0"),
-    "nor do those of queries": (pairs, "meet_within", "queries * faded, at, at_rest", "queries * 1.0, at, at_rest"),
+    "queries meet the memory unfaded": (fold, "store_folded", "queries * entered", "queries * 1.0"),
+    "keys meet the memory unfaded": (fold, "store_folded", "keys * entered", "keys * 1.0"),
+    "what is written does not fade to the chunk's end": (fold, "store_folded", "writes * kept", "writes * 1.0"),
+    "rows of a block do not fade from its edge": (pairs, "pair_kernel", "keys * faded", "keys * 1.0"),
+    "nor do those of queries": (pairs, "pair_kernel", "queries * faded", "queries * 1.0"),
     "other blocks do not fade to the edge": (
-        pairs, "fade_columns", "writes * decay_between", "writes + 0.0 * decay_between",
+        pairs, "pair_kernel", "writes * decay_between", "writes + 0.0 * decay_between",
     ),
     "tokens of a block meet each other unfaded": (
         pairs, "meet_within", "tl.trans(writes * kept)", "tl.trans(writes)",
@@ -133,8 +133,15 @@ FEATURE_FAULTS = {
     "the read leaves out the token's own write": (
         pairs, "meet_within", "tl.where(strong, 5, 0)", "tl.where(strong, 4, 0)",
     ),
-    "the system has no beta": (pairs, "pair_kernel", "a10 * b1", "a10"),
-    "a block of the system is another one": (pairs, "pair_kernel", "a20 * b2, a21 * b2", "a20 * b2, a20 * b2"),
+    "the system has no beta": (wy, "solve_kernel", "a10 * b1[:, None]", "a10"),
+    "a block of the system is another one": (
+        wy, "solve_kernel", "a20 = load_rows(system, row2, in2, H * C, row0",
+        "a20 = load_rows(system, row2, in2, H * C, row1",
+    ),
+    "a block of the read is not stored": (
+        pairs, "pair_kernel", "store_rows(overlap, row, valid, H * C, other + near, near < 16, met_q",
+        "store_rows(overlap, row, valid, H * C, other + near, near < 15, met_q",
+    ),
     "the memory does not fade over a chunk": (
         state, "memory_kernel", "fade(memory, down(gate, FLIP), STATE_GATE)", "memory",
     ),
@@ -162,17 +169,18 @@ FEATURE_FAULTS = {
     ),
     "a gate's gradient without the memory": (gradients, "gradients_kernel", "tl.exp(total) * across", "0.0 * across"),
     "and without what passes over a block": (
-        pairs_backward, "pair_backward_kernel",
-        "g1 += tl.sum(met, 0)[None, :]\n        p, s = load_pairs(overlap, system, 32, 16",
-        "g1 += 0.0 * tl.sum(met, 0)[None, :]\n        p, s = load_pairs(overlap, system, 32, 16",
+        pairs_backward, "pair_backward_kernel", "across += tl.sum", "across += 0.0 * tl.sum",
     ),
     "pairs with blocks before are unfaded backward": (
-        pairs_backward, "differentiate_between", "met_key = kept * dot", "met_key = dot",
+        pairs_backward, "pair_backward_kernel", "for_key += kept * met_key", "for_key += met_key",
     ),
     "pairs with blocks after are unfaded backward": (
-        pairs_backward, "differentiate_between", "faded * for_write", "for_write",
+        pairs_backward, "pair_backward_kernel", "decay_between(at, at_rest, since, rest) * met_write", "met_write",
     ),
-    "pairs have no beta backward": (pairs_backward, "load_side", "* rate[:, None]", "* (rate[:, None] * 0.0 + 1.0)"),
+    "the columns of blocks before are unfaded backward": (
+        pairs_backward, "meet_before", "writes * decay_between", "writes + 0.0 * decay_between",
+    ),
+    "pairs have no beta backward": (pairs_backward, "load_rows_of", "erases * rate[:, None]", "erases"),
     "the token's own pair is lost": (
         pairs_backward, "differentiate_within", "for_write = itself * reads", "for_write = 0.0 * itself * reads",
     ),
