@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...launch.files import write_whole
 from ..validation import require
 from .corpus import Corpus, Document
-from .plan import LanguagePlan
+from .plan import REACH, LanguagePlan
 from .tokens import SEPARATOR, Tokenizer, Tokens, make_tokenizer
 
 TRAIN, HELD_OUT, ABOUT, MERGES = "train.npy", "held_out.json", "corpus.json", "tokenizer.json"
@@ -44,7 +44,8 @@ class Data(NamedTuple):
                 texts.append(text)
             if len(rows) == count:
                 break
-        require(bool(rows), "corpus", f"documents of {length} tokens in the {split} split", "none")
+        found = f"documents of {length} tokens in the {split} split (or a smaller --context)"
+        require(bool(rows), "corpus", found, "none")
         return Windows(np.stack(rows), texts)
 
 
@@ -73,6 +74,15 @@ def _write(corpus: Corpus, vocabulary: int, folder: Path) -> None:
     np.save(folder / TRAIN, _joined(tokenizer, texts))
     held_out = {split: _shuffled(corpus.split(split)) for split in ("validation", "test")}
     write_whole(folder / HELD_OUT, json.dumps(held_out))
+
+
+def check_lengths(plan: LanguagePlan) -> None:
+    """Raise ValueError where texts are too short to be trained, validated or tested on, before anything is trained."""
+    data = load(plan.data, plan.vocabulary)
+    fits = len(data.train) > plan.context
+    require(fits, "corpus", f"more than {plan.context} tokens to train on", len(data.train))
+    data.windows("validation", 1, plan.context)
+    data.windows("test", 1, REACH * plan.context)
 
 
 @cache

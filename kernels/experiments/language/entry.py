@@ -37,7 +37,7 @@ def run(
 ) -> bool:
     """See `osdn_kernels.experiments.run.run_experiment`; the device is the GPU if there is one, unless it is given."""
     from ..run import Settings, choose_device, run_experiment
-    from .data import prepare
+    from .data import check_lengths, prepare
 
     chosen = choose_device(device)
     progress("reading text", 0, plan.runs * plan.steps)
@@ -49,8 +49,13 @@ def run(
         raise ValueError(
             f"language models need transformers ({error}): pip install -e '.[language]'"
         ) from error
+
+    def make_tokens() -> None:
+        prepare(text, plan)
+        check_lengths(plan)
+
     settings = Settings(chosen, workers or 1, tensorboard)
     return run_experiment(
         plan, folder, measure=measure, settings=settings, command=command, progress=progress,
-        prepare=lambda: prepare(text, plan),
+        prepare=make_tokens,
     )  # fmt: skip

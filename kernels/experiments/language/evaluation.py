@@ -15,13 +15,10 @@ from ..tensor_files import write_tensors
 from .data import Data
 from .model import LanguageModel, capturing
 from .passages import LINES, lines, mentions, repeated
-from .plan import LanguagePlan
+from .plan import REACH, LanguagePlan
 from .tokens import Tokens
 
 Array = NDArray[np.float64]
-REACH = 4
-"""Longest contexts that are tested, over those trained on."""
-
 EDGES = (0, 0.25, 0.5, 1, 2, 3, REACH)
 """Of the classes of positions, over the training context."""
 

@@ -8,6 +8,9 @@ from ..run_plan import RunPlan, change
 from ..validation import require
 from .corpus import MEGABYTE
 
+REACH = 4
+"""Longest contexts that are tested, over those trained on."""
+
 BOUNDED, HISTORIC = (
     {"eta": rule.eta, "d_min": rule.d_min, "d_max": rule.d_max}
     for rule in (SETTINGS["bounded"], SETTINGS["historic"])

@@ -164,6 +164,30 @@ def test_a_folder_where_another_command_is_at_work_is_refused(tmp_path: Path, te
     assert not (out / "plan.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        (
+            "256",
+            "corpus: expected documents of 1024 tokens in the test split (or a",
+        ),
+        (
+            "1024",
+            "corpus: expected documents of 1024 tokens in the validation split (or a",
+        ),
+        ("65536", "corpus: expected more than 65536 tokens to train on, got "),
+    ],
+)
+def test_texts_that_are_too_short_are_told_before_anything_is_trained(
+    tmp_path: Path, texts: str, context: str, message: str
+) -> None:
+    result = run("--out", str(tmp_path / "train"), "--corpus", texts, *QUICK, "--context", context)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "train" / "runs").exists()
+
+
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*given: Any, **options: Any) -> bool:
         raise KeyboardInterrupt
