@@ -98,9 +98,8 @@ class DocumentKind(Generic[T]):
         """
         here = {name: source_hash(name) for name in self.code}
         other = [name for name, found in here.items() if found and found != stamp.code.get(name)]
-        return (
-            f"made by other code (osdn {stamp.osdn}, another {' and another '.join(other)})" if other else ""
-        )
+        named = " and ".join(f"another `{name}`" for name in other)
+        return f"made by other code (osdn {stamp.osdn}, {named})" if other else ""
 
     def decode(self, raw: bytes | str) -> tuple[Stamp, T]:
         """A document and who made it.

@@ -254,9 +254,9 @@ def test_other_code_is_told_by_its_hash(name: str, monkeypatch: pytest.MonkeyPat
         for code in ({**hashes, root: "0" * 12}, {each: hashes[each] for each in hashes if each != root}):
             text = json.dumps({**document, "code": code})
             if kind.outlives_code:
-                assert f"another {root}" in kind.other_code(kind.decode(text)[0])
+                assert f"another `{root}`" in kind.other_code(kind.decode(text)[0])
             else:
-                with pytest.raises(StaleError, match=f"made by other code .*another {root}"):
+                with pytest.raises(StaleError, match=f"made by other code .*another `{root}`"):
                     kind.decode(text)
     # What is not installed cannot be compared.
     monkeypatch.setattr(documents, "source_hash", lambda root: "")

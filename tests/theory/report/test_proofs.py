@@ -110,7 +110,7 @@ def with_proof(**changes: Any) -> dict[str, Any]:
 CORRUPT: dict[str, tuple[Any, str]] = {
     "cut off": ('{"format": "osdn-proo', "not a JSON document, or a truncated one"),
     "empty": ("", "not a JSON document, or a truncated one"),
-    "not an object": ([], "document: Expected `object`, got `array`"),
+    "not an object": ([], "document: Expected object, got array"),
     "NaN": ('{"seconds": NaN}', "not a JSON document"),
     "nested without end": ("[" * 100_000, "not a JSON document"),
     "an unknown verdict": (
@@ -135,7 +135,7 @@ CORRUPT: dict[str, tuple[Any, str]] = {
     "other words": (reworded(), "claims[4]: it is not the statement T5 of this version"),
     "versions of no kind": (
         proofs_document(versions={"osdn": 1}),
-        "versions.osdn: Expected `str`, got `int`",
+        "versions.osdn: Expected str, got int",
     ),
 }
 
@@ -170,7 +170,7 @@ def test_a_folder_in_the_place_of_the_document_is_corrupt(tmp_path: Path) -> Non
             proofs_document(format="osdn-proofs/1"),
             "format: expected 'osdn-proofs/3', got 'osdn-proofs/1'; make it",
         ),
-        ({"seconds": 1}, "format: expected 'osdn-proofs/3', got None; make it anew by `osdn-theory prove"),
+        ({"seconds": 1}, "format: expected 'osdn-proofs/3', got None; make it anew by osdn-theory prove"),
     ],
 )
 def test_a_stale_document_counts_for_nothing(tmp_path: Path, document: Any, reason: str) -> None:

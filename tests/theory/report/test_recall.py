@@ -11,6 +11,7 @@ import pytest
 from support.report.fake_documents import leave
 from support.report.fake_verification import good
 from support.report.html_page import Page
+from support.report.page_rules import raw_labels
 from support.report.recall_summaries import MODELS, recall_summary, summary_of
 from support.report.report_cases import SCHEMA, no_packaged_results as no_packaged_results, strict, written
 
@@ -129,6 +130,7 @@ def test_an_old_result_still_counts(tmp_path: Path) -> None:
     page, twin = written(tmp_path)
     assert twin["documents"][-1]["state"] == "read"
     assert "recall.json was made by other code (osdn 0.0.1, another osdn_theory.recall" in page.text
+    assert not raw_labels((tmp_path / "index.html").read_text())
 
 
 def test_an_incomplete_result_of_one_seed_is_said_to_be_so(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_the_headline_counts_predictions(tmp_path: Path, outcomes: tuple[str, ..
             "format: expected 'osdn-recall/3', got 'osdn-recall/7'",
         ),
         (recall_summary(models=()), "corrupt", "models: expected at least one"),
-        ({**recall_summary(), "complete": None}, "corrupt", "complete: Expected `bool`, got `null`"),
+        ({**recall_summary(), "complete": None}, "corrupt", "complete: Expected bool, got null"),
         ("{", "corrupt", "recall.json is corrupt"),
     ],
 )
