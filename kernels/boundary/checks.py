@@ -17,6 +17,12 @@ def refuse(name: str, expected: str, got: Any) -> NoReturn:
     raise ValueError(f"{name}: expected {expected}, got {got}")
 
 
+def require_tensor(name: str, value: Any, layout: str = "") -> None:
+    """Raise the TypeError for what is none."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a tensor{layout and ' '}{layout}, got {type(value).__name__}")
+
+
 def check_tensor(
     name: str,
     value: Any,
@@ -26,8 +32,7 @@ def check_tensor(
     device: torch.device | None = None,
 ) -> None:
     """Rank or shape (None: any size), dtype and device of a tensor."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: expected a tensor {layout}, got {type(value).__name__}")
+    require_tensor(name, value, layout)
     if value.dim() != layout.count(",") + 1:
         refuse(name, layout, list(value.shape))
     if shape is not None and any(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..layers.cache import LayerCache
-from .checks import check_tensor, count_sequences, refuse
+from .checks import check_tensor, count_sequences, refuse, require_tensor
 from .inputs import INDICES
 from .rule import Rule
 from .values import check_values, settle
@@ -20,9 +20,9 @@ def check_forward(
     rule: Rule,
 ) -> Tensor | None:
     """Raise for a wrong call of the layer; returns `cu_seqlens`, within the tokens whatever was given."""
-    for name, tensor in (("hidden_states", x), ("attention_mask", mask)):
-        if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
+    require_tensor("hidden_states", x)
+    if mask is not None:
+        require_tensor("attention_mask", mask)
     if x.dim() != 3 or x.shape[2] != hidden_size:
         refuse("hidden_states", f"[B, T, {hidden_size}]", list(x.shape))
     if not x.is_floating_point():

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import read_finite, read_rule, refuse
+from .checks import read_finite, read_rule, refuse, require_tensor
 from .inputs import INDICES, KERNEL_DTYPES, KERNELS, MAX_FEATURES, POOL_DTYPES, WIDE, check_groups, check_size
 from .results import State
 from .rule import Rule
+from .values import in_transform
 
 Row = tuple[str, Any, tuple[int, ...], Sequence[torch.dtype]]
 """Name, tensor, shape and dtypes."""
@@ -27,23 +28,20 @@ def check_step(
     """Shapes, dtypes, devices and layouts of a call of `decode_step_`; returns its rule and its scale."""
     if not isinstance(state, State):
         raise TypeError(f"state: expected a State, got {type(state).__name__}")
-    if torch._C._functorch.maybe_current_level() is not None:
+    if in_transform():
         raise NotImplementedError(
             "decode_step_ writes in place, outside of torch.func; fused_recurrent_osdn does not"
         )
-    needed = {
-        "q": q,
-        "k": k,
-        "v": v,
-        "beta": beta,
-        "state.state": state.state,
-        "state.preconditioner": state[1],
-    }
-    optional = {"g": g, "state_gate": state_gate, "out": out, "state_indices": state_indices,
-                "num_tokens": num_tokens, "seed": seed}  # fmt: skip
-    for name, tensor in (needed | {name: x for name, x in optional.items() if x is not None}).items():
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
+    needed = (
+        ("q", q), ("k", k), ("v", v), ("beta", beta), ("state.state", state.state),
+        ("state.preconditioner", state.preconditioner),
+    )  # fmt: skip
+    optional = (
+        ("g", g), ("state_gate", state_gate), ("out", out), ("state_indices", state_indices),
+        ("num_tokens", num_tokens), ("seed", seed),
+    )  # fmt: skip
+    for name, tensor in (*needed, *(each for each in optional if each[1] is not None)):
+        require_tensor(name, tensor)
     for name, tensor in (("q", q), ("v", v)):
         if tensor.dim() != 4:
             refuse(name, "four axes", list(tensor.shape))

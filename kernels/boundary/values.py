@@ -89,9 +89,14 @@ def is_batched(tensor: Tensor) -> bool:
     return False
 
 
+def in_transform() -> bool:
+    """Whether a transform of `torch.func` is under way."""
+    return torch._C._functorch.maybe_current_level() is not None
+
+
 def readable(tensor: Tensor) -> bool:
     """Whether its values can be read: not under `torch.compile` or `torch.func` nor in CUDA graph capture."""
-    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+    if torch.compiler.is_compiling() or in_transform():
         return False
     return has_values(tensor) and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 

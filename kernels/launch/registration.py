@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
+from ..boundary.values import in_transform
 from .runtime import on_device_of
 from .sequences import clear_between
 
@@ -107,8 +108,7 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
         if forward_ad._current_level >= 0 and any(_has_tangent(x) for x in inputs):
             self._refuse()
         # What is registered cannot say how torch.func differentiates it.
-        transformed = torch._C._functorch.maybe_current_level() is not None
-        return self.outputs(*(self._transformed.apply if transformed else self._forward)(*flat))
+        return self.outputs(*(self._transformed.apply if in_transform() else self._forward)(*flat))
 
     def _refuse(self, *_: Any) -> NoReturn:
         raise NotImplementedError(

@@ -10,6 +10,7 @@ from ..boundary.checks import check_tensor, refuse
 from ..boundary.inputs import INDICES
 from ..boundary.pools import put_, put_state_, take, take_state
 from ..boundary.results import AnyState
+from ..boundary.values import in_transform
 
 
 class LayerCache:
@@ -84,8 +85,7 @@ class LayerCache:
     @property
     def writable(self) -> bool:
         """Whether there is a state that may be overwritten: not claimed by autograd, `torch.func` or a compiler."""
-        transformed = torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
-        if self.state is None or torch.is_grad_enabled() or transformed:
+        if self.state is None or torch.is_grad_enabled() or torch.compiler.is_compiling() or in_transform():
             return False
         memory = self.state.state
         return not memory.requires_grad and (torch.is_inference_mode_enabled() or not memory.is_inference())

@@ -31,20 +31,6 @@ class Folded(NamedTuple):
     write_key: Tensor
 
 
-@triton.jit
-def store_folded(
-    folded_q, folded_k, folded_write, queries, keys, writes, since, rest, total, total_rest, row, valid, stride,
-    column, inside,
-):  # fmt: skip
-    """Fold and store rows of a block; `total` [1, BK] are the sums at the chunk's last token."""
-    entered = exponential(since)
-    kept = decay_between(total, total_rest, since, rest)
-    dtype = folded_q.dtype.element_ty
-    store_rows(folded_q, row, valid, stride, column, inside, (queries * entered).to(dtype))
-    store_rows(folded_k, row, valid, stride, column, inside, (keys * entered).to(dtype))
-    store_rows(folded_write, row, valid, stride, column, inside, (writes * kept).to(dtype))
-
-
 @autotune(configurations([{"BK": 32}, {"BK": 64}], warps=(2,), stages=(1,)), ["K", "C", "KEYS"])
 @triton.jit
 def fold_kernel(
@@ -83,6 +69,8 @@ def fold_kernel(
     solved = inside & (stepped == 0) & (head % G == 0)
     last = (token + (left - 1) * H) * K + column[None, :]
     total, total_rest = load_sums(sums, rests, last, inside[None, :])
+    folded_q, folded_k, folded_write = folded_q + token * K, folded_k + token * K, folded_write + token * K
+    dtype = folded_q.dtype.element_ty
     for block in range(tl.cdiv(left, 16)):
         row = block * 16 + tl.arange(0, 16)
         valid = row < left
@@ -103,10 +91,11 @@ def fold_kernel(
                 store_rows(path + place, row, valid, key_heads * K, column, solved, met)
         cell = (token + row[:, None] * H) * K + column[None, :]
         since, rest = load_sums(sums, rests, cell, valid[:, None] & inside[None, :])
-        store_folded(
-            folded_q + token * K, folded_k + token * K, folded_write + token * K, queries, keys, writes, since, rest,
-            total, total_rest, row, valid, H * K, column, inside,
-        )  # fmt: skip
+        entered = exponential(since)
+        kept = decay_between(total, total_rest, since, rest)
+        store_rows(folded_q, row, valid, H * K, column, inside, (queries * entered).to(dtype))
+        store_rows(folded_k, row, valid, H * K, column, inside, (keys * entered).to(dtype))
+        store_rows(folded_write, row, valid, H * K, column, inside, (writes * kept).to(dtype))
 
 
 def fold(q: Tensor, k: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks) -> Folded:

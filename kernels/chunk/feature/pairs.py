@@ -42,6 +42,15 @@ def load_block(rows, sums, rests, own, left, column, inside, row_stride, H: tl.c
 
 
 @triton.jit
+def load_readers(q, k, sums, rests, own, left, column, inside, row_stride, H: tl.constexpr, K: tl.constexpr):
+    """Queries and keys of the 16 rows from `own` on, float32, with the sums and their rests."""
+    row = own + tl.arange(0, 16)
+    keys, since, rest = load_block(k, sums, rests, own, left, column, inside, row_stride, H, K)
+    queries = load_rows(q, row, row < left, row_stride, column, inside).to(tl.float32)
+    return queries, keys, since, rest
+
+
+@triton.jit
 def block_fades(sums, rests, own, left, column, inside, H: tl.constexpr, K: tl.constexpr):
     """By how much, as a logarithm, the feature that fades most does over the 16 tokens from `own` on."""
     start, start_rest = load_sums(sums, rests, (own - 1) * (H * K) + column, inside & (own > 0))
@@ -124,8 +133,9 @@ def pair_kernel(
         for i in range(tl.cdiv(K, BK)):
             column = i * BK + tl.arange(0, BK)
             inside = column < K
-            keys, since, rest = load_block(k, sums, rests, own, left, column, inside, stride, H, K)
-            queries = load_rows(q, row, valid, stride, column, inside).to(tl.float32)
+            queries, keys, since, rest = load_readers(
+                q, k, sums, rests, own, left, column, inside, stride, H, K
+            )
             writes, before, before_rest = load_block(
                 write_key, sums, rests, other, left, column, inside, stride, H, K
             )
@@ -140,8 +150,7 @@ def pair_kernel(
     for i in range(tl.cdiv(K, BK)):
         column = i * BK + tl.arange(0, BK)
         inside = column < K
-        keys, since, rest = load_block(k, sums, rests, own, left, column, inside, stride, H, K)
-        queries = load_rows(q, row, valid, stride, column, inside).to(tl.float32)
+        queries, keys, since, rest = load_readers(q, k, sums, rests, own, left, column, inside, stride, H, K)
         writes = load_rows(write_key, row, valid, stride, column, inside).to(tl.float32)
         own_k, own_q = meet_within(
             queries, keys, writes, since, rest, sums, rests, own, left, column, inside, H, K, PRECISION

@@ -19,7 +19,7 @@ from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, exponential, load_sums
 from ..wy import load_rows, store_rows
 from .outer import load_pairs, outer
-from .pairs import REACH, block_fades, load_block
+from .pairs import REACH, block_fades, load_block, load_readers
 
 
 class PairGradients(NamedTuple):
@@ -43,10 +43,8 @@ def load_rows_of(
 ):
     """Rows from `own` on: queries with the read's scale, keys with beta, the sums and their rests."""
     row = own + tl.arange(0, 16)
-    valid = row < left
-    reads, since, rest = load_block(q, sums, rests, own, left, column, inside, stride, H, K)
-    rate = tl.load(beta + row * H, mask=valid, other=0.0).to(tl.float32)
-    erases = load_rows(k, row, valid, stride, column, inside).to(tl.float32)
+    reads, erases, since, rest = load_readers(q, k, sums, rests, own, left, column, inside, stride, H, K)
+    rate = tl.load(beta + row * H, mask=row < left, other=0.0).to(tl.float32)
     return reads * scale, erases * rate[:, None], since, rest
 
 

@@ -119,9 +119,9 @@ GATED_FAULTS = {
 """Of the gate of the memory and of beta-aware feedback, each with the call that shows it."""
 
 FEATURE_FAULTS = {
-    "queries meet the memory unfaded": (fold, "store_folded", "queries * entered", "queries * 1.0"),
-    "keys meet the memory unfaded": (fold, "store_folded", "keys * entered", "keys * 1.0"),
-    "what is written does not fade to the chunk's end": (fold, "store_folded", "writes * kept", "writes * 1.0"),
+    "queries meet the memory unfaded": (fold, "fold_kernel", "queries * entered", "queries * 1.0"),
+    "keys meet the memory unfaded": (fold, "fold_kernel", "keys * entered", "keys * 1.0"),
+    "what is written does not fade to the chunk's end": (fold, "fold_kernel", "writes * kept", "writes * 1.0"),
     "rows of a block do not fade from its edge": (pairs, "pair_kernel", "keys * faded", "keys * 1.0"),
     "nor do those of queries": (pairs, "pair_kernel", "queries * faded", "queries * 1.0"),
     "other blocks do not fade to the edge": (
