@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..launch.files import write_whole
+from ..launch.processes import count_gpus
 from .run_plan import PlannedRun, RunPlan
 from .training.distributed import ALONE, Group, joined
 from .training.loop import Tick, ignore, train
@@ -33,7 +34,7 @@ def choose_device(device: str | None) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """Where and how, but for what is computed. `workers` processes train beside each other, each on one thread."""
+    """Where and how, but for what is computed. `workers` processes train beside each other, each with one thread."""
 
     device: str = "cpu"
     workers: int = 1
@@ -72,7 +73,8 @@ def run_experiment(
         if settings.workers == 1 or group.size > 1:
             performing = in_order(partial(run_here, options, group), counter, stop=group.size > 1)
         else:
-            performing = side_by_side(partial(run_apart, options), counter, settings.workers)
+            apart = partial(run_apart, options)
+            performing = side_by_side(apart, counter, settings.workers, settings.device)
         with performing as perform:
             failures = perform_all(plan, folder, perform, counter)
         for error in failures.values():
@@ -221,6 +223,7 @@ def claim(plan: RunPlan, folder: Path, settings: Settings, command: str) -> None
 def environment(settings: Settings) -> dict[str, Any]:
     return {
         "device": device_name(settings.device),
+        "gpus": count_gpus(settings.device),
         "cores": os.cpu_count(),
         "workers": settings.workers,
         "python": platform.python_version(),
@@ -230,12 +233,10 @@ def environment(settings: Settings) -> dict[str, Any]:
 
 
 def available(device: str) -> torch.device:
-    """The device by name, with the local one under torchrun."""
+    """The device by name; "cuda" is the GPU of this process, which torchrun or its pool has chosen."""
     require(device in ("cpu", "cuda"), "device", "cpu or cuda", device)
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: no CUDA device is present; leave --device out to run on the CPU")
-    if device == "cuda":
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device(device)
 
 

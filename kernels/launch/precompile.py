@@ -9,10 +9,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +19,7 @@ import torch
 import triton
 from triton.runtime.autotuner import Autotuner
 
+from .processes import pool_of
 from .runtime import INTERPRETED
 from .tuning import LAUNCH, TUNED, Tuner, compiling_at_once, function_of, threads
 
@@ -34,20 +33,13 @@ def precompile(calls: Calls, *given: Any, workers: int, seconds: float = float("
     """Compile what the functions in ``calls(*given)`` launch, none after `seconds`; returns how many variants."""
     deadline = time.time() + seconds
     with TemporaryDirectory() as folder:
-        with pool_of(workers) as pool:
+        with pool_of(workers, "cuda") as pool:
             shares = [
                 pool.submit(compile_share, Path(folder), deadline, calls, *given) for _ in range(workers)
             ]
             for share in shares:
                 share.result()
         return len(list(Path(folder).iterdir()))
-
-
-def pool_of(workers: int) -> ProcessPoolExecutor:
-    """Processes with one thread each, so that they do not wait for each other's."""
-    return ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    )
 
 
 def compile_share(folder: Path, deadline: float, calls: Calls, *given: Any) -> None:

@@ -44,7 +44,7 @@ def selftest(
     ] = None,
     workers: Annotated[
         int,
-        typer.Option("--workers", min=0, help="Processes to compile in; 0 takes one per core, at most 16."),
+        typer.Option("--workers", min=0, help="Processes on all GPUs; 0 takes one per core, at most 16."),
     ] = 0,
 ) -> None:
     """Compare every configuration of every kernel with float64: outputs and gradients, small and large grids.

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..launch.forced import forced
-from ..launch.precompile import pool_of, precompile
+from ..launch.precompile import precompile
+from ..launch.processes import pool_of
 from ..launch.runtime import INTERPRETED
 from ..launch.tuning import TUNED
 from . import decode as selftest_decode, determinism as selftest_determinism
@@ -211,7 +212,7 @@ def jobs(expected: Expected) -> list[SelfTestJob]:
 
 
 def run_all(*, quick: bool, workers: int) -> Iterator[Finding]:
-    """Every configuration of every kernel, findings as they come. With workers, they are spread over processes."""
+    """Every configuration of every kernel, findings as they come. With workers, processes on all GPUs share them."""
     chosen = cases(quick=quick)
     seen: list[Finding] = []
     for finding in in_turn(chosen) if workers <= 1 else spread(chosen, workers):
@@ -234,7 +235,7 @@ def in_turn(chosen: list[SelfTestCase]) -> Iterator[Finding]:
 def spread(chosen: list[SelfTestCase], workers: int) -> Iterator[Finding]:
     """In processes: the configurations of a case as soon as its reference is there."""
     precompile(launches, chosen, workers=workers)
-    with TemporaryDirectory() as folder, pool_of(workers) as pool:
+    with TemporaryDirectory() as folder, pool_of(workers, device().type) as pool:
         waiting: set[Future[tuple[list[Finding], list[SelfTestJob]]]] = {
             pool.submit(expect_into, Path(folder) / f"{number}.pt", case)
             for number, case in enumerate(chosen)

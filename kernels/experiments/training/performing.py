@@ -1,20 +1,17 @@
 """Training runs one after the other or in processes side by side, those that fail noted."""
 
-import os
 import queue
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.managers import SyncManager
-from threading import Thread
 from typing import Any
 
-import torch
-
+from ...launch.processes import end_with_parent, pool_of
 from ..run_plan import PlannedRun
 from .loop import Tick
 
@@ -59,41 +56,22 @@ def in_order(
 
 
 @contextmanager
-def side_by_side(run: Callable[[PlannedRun, Any], None], counter: Counter, workers: int) -> Iterator[Perform]:
-    """In processes of one thread each; `run`, which is pickled, puts what it would tell into a queue.
+def side_by_side(
+    run: Callable[[PlannedRun, Any], None], counter: Counter, workers: int, device: str = "cpu"
+) -> Iterator[Perform]:
+    """In the processes of a pool; `run`, which is pickled, puts what it would tell into a queue.
 
     None is forked, the one that holds the queue neither: pools have threads, and a fork may inherit their locks, held.
     """
-    context = get_context("spawn")
-    manager = SyncManager(ctx=context)
+    manager = SyncManager(ctx=get_context("spawn"))
     manager.start(end_with_parent)
     with manager:
         ticks = manager.Queue()
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker) as pool:
+        with pool_of(workers, device) as pool:
             try:
                 yield lambda jobs: watch({pool.submit(run, job, ticks): job for job in jobs}, ticks, counter)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-
-
-def begin_worker() -> None:
-    end_with_parent()
-    torch.set_num_threads(1)
-
-
-def end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, however that ended.
-
-    Left alone, a worker whose command was killed would train on beside the next one, in its files, and never end.
-    """
-
-    def follow() -> None:
-        parent = parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    Thread(target=follow, daemon=True).start()
 
 
 def watch(futures: dict[Future[None], PlannedRun], ticks: Any, counter: Counter) -> Failures:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from osdn_kernels.experiments import run as run_module
+from osdn_kernels.experiments import entry, run as run_module
 from osdn_kernels.experiments.plan import (
     ALL_MODELS,
     FAST_MODELS,
@@ -22,7 +22,7 @@ from osdn_kernels.experiments.plan import (
     preset,
 )
 from osdn_kernels.experiments.run import Settings, run_experiment
-from osdn_kernels.experiments.training import loop as training
+from osdn_kernels.experiments.training import loop as training, performing
 from osdn_kernels.experiments.training.distributed import Group
 from support.kernels.experiment_cases import tiny
 
@@ -110,6 +110,59 @@ def test_a_device_that_is_not_there_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="device: no CUDA device is present"):
         run_experiment(tiny(), tmp_path, measure=mark, settings=Settings("cuda"))
     assert list(tmp_path.iterdir()) == []
+
+
+class StopHereError(Exception):
+    """Raised in the place of what needs a GPU."""
+
+
+@pytest.fixture
+def three_gpus(monkeypatch):
+    """Whatever this machine has."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+
+
+@pytest.mark.usefixtures("three_gpus")
+def test_workers_are_spread_over_the_gpus_and_the_plan_says_how_many(tmp_path, monkeypatch):
+    asked = []
+
+    def pool(workers, device):
+        asked.append((workers, device))
+        raise StopHereError
+
+    monkeypatch.setattr(performing, "pool_of", pool)
+    with pytest.raises(StopHereError):
+        run_experiment(tiny(), tmp_path, measure=mark, settings=Settings("cuda", workers=4))
+    assert asked == [(4, "cuda")]
+    environment = json.loads((tmp_path / "plan.json").read_text())["environment"]
+    assert (environment["device"], environment["gpus"], environment["workers"]) == ("a card", 3, 4)
+    assert run_module.environment(Settings("cpu"))["gpus"] == 0
+
+
+@pytest.mark.usefixtures("three_gpus")
+def test_cuda_is_the_gpu_that_a_process_has_chosen(monkeypatch):
+    """A number would send every worker to the same one."""
+    assert run_module.available("cuda").index is None
+    monkeypatch.setenv("LOCAL_RANK", "2")  # torchrun's processes choose theirs when they join
+    assert run_module.available("cuda").index is None
+
+
+@pytest.mark.usefixtures("three_gpus")
+@pytest.mark.parametrize(
+    ("device", "asked", "cores", "workers"),
+    [("cuda", None, 100, 24), ("cuda", None, 10, 10), ("cuda", 5, 100, 5), ("cpu", None, 100, 100)],
+)
+def test_recall_has_eight_workers_on_each_gpu(device, asked, cores, workers, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(cores))
+    monkeypatch.setattr(
+        run_module, "run_experiment", lambda *args, settings, **options: found.append(settings.workers)
+    )
+    options = {"measure": mark, "device": device, "workers": asked, "tensorboard": False}
+    entry.run(preset("cpu"), tmp_path, command="", progress=print, **options)
+    assert found == [workers]
 
 
 def test_tensorboard_is_written_or_missed_at_once(tmp_path, monkeypatch):

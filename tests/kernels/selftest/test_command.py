@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from osdn_kernels.boundary.results import State
+from osdn_kernels.launch import precompile
 from osdn_kernels.launch.forced import forced
 from osdn_kernels.launch.tuning import TUNED, configurations, fitting, unrolled
 from osdn_kernels.selftest import (
@@ -22,6 +23,10 @@ from typer.testing import CliRunner
 
 TINY = {"key_dim": 16, "value_dim": 16, "lengths": (18, 1)}
 CHUNK, NORM = (next(case for case in CASES if case.name == name) for name in ("chunk bf16", "norm bf16"))
+
+
+class StopHereError(Exception):
+    """Raised in the place of a pool."""
 
 
 def tiny(case, **changes):
@@ -50,6 +55,25 @@ def test_kernels_that_no_case_runs_are_told():
     assert verdicts(missed) == {UNREACHED}
     assert {f.kernel for f in findings} == {"norm_kernel", "norm_backward_kernel"}
     assert {f.kernel for f in missed} == set(TUNED) - {f.kernel for f in findings}
+
+
+def test_processes_are_spread_over_the_gpus(monkeypatch):
+    """Those that compile first, and those that run."""
+    asked = []
+
+    def pool(workers, device="cpu"):
+        asked.append((workers, device))
+        raise StopHereError
+
+    monkeypatch.setattr(precompile, "pool_of", pool)
+    monkeypatch.setattr(selftest_runs, "pool_of", pool)
+    monkeypatch.setattr(selftest_runs, "device", lambda: torch.device("cuda"))
+    with pytest.raises(StopHereError):
+        next(selftest_runs.spread([], 4))
+    monkeypatch.setattr(selftest_runs, "precompile", lambda *args, **options: 0)
+    with pytest.raises(StopHereError):
+        next(selftest_runs.spread([], 4))
+    assert asked == [(4, "cuda"), (4, "cuda")]
 
 
 def test_a_case_says_which_way_its_scan_went():
