@@ -20,6 +20,13 @@ from ..scan.iterates import gate_sums
 UNDERFLOW: tl.constexpr = tl.constexpr(-104.0)
 """A logarithm whose exponential is 0 in float32."""
 
+SCALARS: tl.constexpr = tl.constexpr(4)
+RATE: tl.constexpr = tl.constexpr(0)
+ENTERED: tl.constexpr = tl.constexpr(1)
+KEPT: tl.constexpr = tl.constexpr(2)
+SINCE: tl.constexpr = tl.constexpr(3)
+"""Of a token's `scalars`: beta_t, e^{G_t}, e^{G_C - G_t} and G_t, with G_t the sums of a chunk's log gates."""
+
 WIDEST = 64
 """Gates of a token that one program sums, at most."""
 
@@ -31,10 +38,13 @@ class GateSums(NamedTuple):
     them: strong gates make them large while differences of two stay small. Beside inputs of 16 bits there are none: the
     gates summed are then at least `UNDERFLOW`, and a decay is good to 5e-4, for two sums of up to 64 of these are each
     off by 2^-12 at most.
+
+    `scalars`, [B, T, HV, 4], for a gate for each head: what the memory's chains need of each token, see `RATE`.
     """
 
     sums: Tensor | None = None
     rests: Tensor | None = None
+    scalars: Tensor | None = None
 
     @property
     def kind(self) -> int:
@@ -49,8 +59,9 @@ class GateSums(NamedTuple):
 @autotune(configurations(warps=(4,)), ["H", "C"])
 @triton.jit
 def sum_gates_kernel(
-    gate, sums, rests, bounds, first, owner, length, per_sequence,
+    gate, beta, sums, rests, scalars, bounds, first, owner, length, per_sequence,
     H: tl.constexpr, C: tl.constexpr, BH: tl.constexpr, PACKED: tl.constexpr, HAS_RESTS: tl.constexpr,
+    HAS_SCALARS: tl.constexpr,
 ):  # fmt: skip
     _, chunk, start, tokens = chunk_of(
         tl.program_id(0), bounds, first, owner, length, per_sequence, C, PACKED
@@ -70,21 +81,31 @@ def sum_gates_kernel(
     tl.store(sums + cell, narrow, mask=mask)
     if HAS_RESTS:
         tl.store(rests + cell, (wide - narrow.to(tl.float64)).to(tl.float32), mask=mask)
+    if HAS_SCALARS:
+        own = scalars + cell * SCALARS
+        # Tokens beyond the last have gates of 0.
+        total = tl.sum(tl.where((row == C - 1)[:, None], wide, 0.0), 0)
+        kept = exponential(tl.minimum((total[None, :] - wide).to(tl.float32), 0.0))
+        tl.store(own + RATE, tl.load(beta + cell, mask=mask, other=0.0).to(tl.float32), mask=mask)
+        tl.store(own + ENTERED, tl.exp(narrow), mask=mask)
+        tl.store(own + KEPT, kept, mask=mask)
+        tl.store(own + SINCE, narrow, mask=mask)
 
 
-def sum_gates(gate: Tensor | None, chunks: Chunks, dtype: torch.dtype) -> GateSums:
-    """Of log gates [B, T, HV] or [B, T, HV, K], beside inputs of `dtype`."""
+def sum_gates(gate: Tensor | None, beta: Tensor, chunks: Chunks, dtype: torch.dtype) -> GateSums:
+    """Of log gates [B, T, HV] or [B, T, HV, K], beside beta [B, T, HV] and inputs of `dtype`."""
     if gate is None:
         return GateSums()
     gates = gate[0, 0].numel()
-    kept = dtype == torch.float32
-    sums, rests = single(gate, *gate.shape), single(gate, *gate.shape) if kept else None
+    exact, per_head = dtype == torch.float32, gate.dim() == 3
+    sums, rests = single(gate, *gate.shape), single(gate, *gate.shape) if exact else None
+    scalars = single(gate, *gate.shape, SCALARS.value) if per_head else None
     block = min(tile(gates), WIDEST)
     sum_gates_kernel[(chunks.slots, triton.cdiv(gates, block))](
-        gate, sums, rests, *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=gates, C=chunks.size, BH=block, PACKED=chunks.packed, HAS_RESTS=kept,
+        gate, beta, sums, rests, scalars, *chunks.pointers, chunks.length, chunks.per_sequence,
+        H=gates, C=chunks.size, BH=block, PACKED=chunks.packed, HAS_RESTS=exact, HAS_SCALARS=per_head,
     )  # fmt: skip
-    return GateSums(sums, rests)
+    return GateSums(sums, rests, scalars)
 
 
 @triton.jit
@@ -123,23 +144,44 @@ def gate_gradient(pairs, reads, writes, PRECISION: tl.constexpr):
     what is before the chunk; writes [C]: of j and of what follows the chunk. Sums of terms that do not cancel.
     """
     row = tl.arange(0, pairs.shape[0])
-    later = (row[:, None] <= row[None, :]).to(tl.float32)
-    across = dot(later, pairs, PRECISION)
-    return tl.sum(tl.where(row[:, None] <= row[None, :], reads[None, :], across + writes[None, :]), 1)
+    earlier = (row[:, None] < row[None, :]).to(tl.float32)
+    across = dot(pairs, earlier, PRECISION)
+    return tl.sum(tl.where(row[:, None] >= row[None, :], across + reads[:, None], writes[:, None]), 0)
 
 
 @triton.jit
-def load_scalars(beta, sums, rests, token, left, H: tl.constexpr, C: tl.constexpr, STATE_GATE: tl.constexpr):
-    """beta by token of a chunk with `left` tokens or fewer; its sums of gates per head, and that of all, with rests.
+def load_scalars(beta, scalars, token, left, H: tl.constexpr, C: tl.constexpr, STATE_GATE: tl.constexpr):
+    """The scalars of a chunk's tokens [C, 4], of which `pick` takes those of one kind, and the sum of all its gates.
 
     A chain asks for those of the next chunk before it needs them: unlike tiles, they are too small to be copied ahead.
+    Four of a token are loaded even where there is beta alone: a load of fewer numbers than there are threads the
+    compiler repeats for every product that they stand beside, and holds each result in sixteen registers.
     """
-    row = tl.arange(0, C)
-    valid = row < left
-    rate = tl.load(beta + token + row * H, mask=valid, other=0.0).to(tl.float32)
-    since = tl.zeros([C], tl.float32)
-    rest, total, total_rest = since, 0.0, 0.0
+    row = tl.arange(0, C)[:, None]
+    kind = tl.arange(0, SCALARS)[None, :]
+    valid = (row < left) & (kind < SCALARS)
+    total = 0.0
     if STATE_GATE == 1:
-        since, rest = load_sums(sums, rests, token + row * H, valid)
-        total, total_rest = load_sums(sums, rests, token + (tl.minimum(left, C) - 1) * H, left > 0)
-    return rate, since, rest, total, total_rest
+        last = token + (tl.minimum(left, C) - 1) * H
+        total = tl.load(scalars + last * SCALARS + SINCE, mask=left > 0, other=0.0)
+        numbers = tl.load(scalars + (token + row * H) * SCALARS + kind, mask=valid, other=0.0)
+    else:
+        numbers = tl.load(beta + token + row * H + 0 * kind, mask=valid, other=0.0).to(tl.float32)
+    return numbers, total
+
+
+@triton.jit
+def pick(numbers, kind: tl.constexpr):
+    """The scalars of one kind, [C], of a chunk's [C, 4]."""
+    return tl.sum(tl.where(tl.arange(0, SCALARS)[None, :] == kind, numbers, 0.0), 1)
+
+
+@triton.jit
+def decays_between_tokens(numbers, rests, token, left, sign: tl.constexpr, H: tl.constexpr, C: tl.constexpr):
+    """`decay_tile` of a chunk from its scalars; transposed for a sign of -1."""
+    row = tl.arange(0, C)
+    since = sign * pick(numbers, SINCE)
+    rest = tl.zeros_like(since)
+    if rests is not None:
+        rest = sign * tl.load(rests + token + row * H, mask=row < left, other=0.0)
+    return decay_tile(since, rest, since, rest)

@@ -122,19 +122,13 @@ def gradients_kernel(
     keys = tl.load(k + shared, mask=in_row, other=0.0)
     writes = tl.load(write_key + shared, mask=in_row, other=0.0)
     before = row[:, None] > row[None, :]
-    # Everything of q before all of k: fewer tiles are alive at once.
+    # Everything of q before all of k, and each [C, C] when it is needed: fewer tiles are alive at once.
     if STATE_GATE == 1:
         since, rest = load_sums(sums, rests, token + row * H, valid)
         total, total_rest = load_sums(sums, rests, token + (tl.minimum(left, C) - 1) * H, True)
-        decay = decay_tile(since, rest, since, rest)
-        overlap *= decay
-        for_a *= decay
+        overlap *= decay_tile(since, rest, since, rest)
         for_q *= tl.exp(since)[:, None]
-        for_key *= tl.exp(since)[:, None]
-        for_written *= decay_between(total, total_rest, since, rest)[:, None]
-        pairs = overlap * scale * dot(queries, tl.trans(writes), PRECISION)
         reads = tl.sum(for_q * queries.to(tl.float32), 1) * scale
-        ends = tl.sum(for_written * writes.to(tl.float32), 1)
     if STATE_GATE == 2:
         since, rest = load_sums(sums, rests, by_key, in_row)
         last = (token + (tl.minimum(left, C) - 1) * H) * K + key
@@ -157,9 +151,15 @@ def gradients_kernel(
         for_q += dot(overlap.to(dtype), writes, PRECISION)
     for_q *= scale
     tl.store(grad_q + by_key, for_q.to(dtype), mask=in_row)
+    if STATE_GATE == 1:
+        for_written *= decay_between(total, total_rest, since, rest)[:, None]
+        ends = tl.sum(for_written * writes.to(tl.float32), 1)
+        pairs = overlap * scale * dot(queries, tl.trans(writes), PRECISION)
     if STATE_GATE < 2:
         for_written += dot(tl.trans(overlap * scale).to(dtype), queries, PRECISION)
         if STATE_GATE == 1:
+            for_a *= decay_tile(since, rest, since, rest)
+            for_key *= tl.exp(since)[:, None]
             pairs += for_a * rate[:, None] * dot(keys, tl.trans(writes), PRECISION)
             reads += tl.sum(for_key * keys.to(tl.float32), 1) * rate
         for_a = tl.where(before, for_a, 0.0)
@@ -223,8 +223,8 @@ def differentiate_chunks(
     width = block_of_keys(key_dim)
     parts = triton.cdiv(key_dim, width)
     gradients_kernel[(chunks.slots * heads * parts,)](
-        q, k, v, beta, keys.out, keys.entry, x, states, *gates, *(pairs or [None] * 4), grad_o, grad_missing,
-        grad_states, *out, *chunks.pointers, chunks.length, chunks.per_sequence, chunks.stride, scale,
+        q, k, v, beta, keys.out, keys.entry, x, states, gates.sums, gates.rests, *(pairs or [None] * 4), grad_o,
+        grad_missing, grad_states, *out, *chunks.pointers, chunks.length, chunks.per_sequence, chunks.stride, scale,
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=width, PARTS=parts,
         KEYS=keys.mode, PINNED=pinned, PACKED=chunks.packed, STATE_GATE=gates.kind,
         PRECISION=operand_precision(k.dtype),

@@ -122,7 +122,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
             initial_rest=inputs.initial_rest,
             feedback=inputs.feedback,
         )
-    gates = sum_gates(inputs.state_gate, chunks, k.dtype)
+    gates = sum_gates(inputs.state_gate, beta, chunks, k.dtype)
     keys = write_keys(inputs, mode, gains, out, path)
     rows, overlap = (q, k, out), None
     if gates.per_feature:
@@ -187,7 +187,7 @@ def backward(
     if mode == LEARNED:
         gains = Gains(saved.gain, saved.entries, saved.clipped, saved.entries.new_empty(0))
     keys = write_keys(inputs, mode, gains, k if mode == IDENTITY else saved.write_key)
-    gates = sum_gates(inputs.state_gate, chunks, k.dtype)
+    gates = sum_gates(inputs.state_gate, beta, chunks, k.dtype)
     overlap, initial = (saved.overlap if gates.per_feature else None), initial_state
     found, grad_initial = differentiate_memory(
         q, k, v, beta, saved.inverse, gates, overlap, keys, initial, saved.cuts, grads.o, grads.state, chunks,

@@ -21,7 +21,7 @@ from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, configurations, crowd_of, unrolled
 from ..recurrent.gates import fade
-from .decays import GateSums, decay_between, decay_tile, load_scalars
+from .decays import ENTERED, KEPT, RATE, GateSums, decays_between_tokens, load_scalars, pick
 
 # The chain over chunks is sequential. With many sequences and heads one program holds all of V, so that keys are read
 # once; the memory is then transposed (FLIP), the left operand of its products, which stays in registers. With few,
@@ -59,8 +59,8 @@ def times(x, block, FLIP: tl.constexpr, PRECISION: tl.constexpr):
 @autotune(CHAIN, [*KEY, "READ"])
 @triton.jit
 def memory_kernel(
-    q, k, write_key, v, beta, inverse, sums, rests, overlaps, o, states, cuts, x, initial, final, bounds, first, length,
-    stride, every, scale, crowd,
+    q, k, write_key, v, beta, inverse, sums, rests, scalars, overlaps, o, states, cuts, x, initial, final, bounds,
+    first, length, stride, every, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     READ: tl.constexpr, KEEP: tl.constexpr, PARTS: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
@@ -83,9 +83,9 @@ def memory_kernel(
         memory = tl.load(initial + program.to(tl.int64) * (K * V) + cell, mask=in_cell, other=0.0)
     dtype = v.dtype.element_ty
     # The read's products by token pairs stand by its reader, or transposed by its writer.
-    side = -1.0 if FLIP else 1.0
+    side: tl.constexpr = -1.0 if FLIP else 1.0
     here = start.to(tl.int64) * H + head
-    rate, since, rest, total, total_rest = load_scalars(beta, sums, rests, here, tokens, H, C, STATE_GATE)
+    numbers, total = load_scalars(beta, scalars, here, tokens, H, C, STATE_GATE)
     # A loop inside a loop: a branch inside a single one keeps its loads from running ahead.
     for part in range(PARTS):
         begin, end = chunks * 0, chunks
@@ -102,14 +102,8 @@ def memory_kernel(
             keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
             writes = tl.load(write_key + key_token * K + by_key, mask=in_row, other=0.0)
             target = tl.load(v + token * V + by_value, mask=in_out, other=0.0).to(tl.float32)
-            ahead = load_scalars(beta, sums, rests, token + C * H, tokens - (i + 1) * C, H, C, STATE_GATE)
+            ahead = load_scalars(beta, scalars, token + C * H, tokens - (i + 1) * C, H, C, STATE_GATE)
             solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
-            known = times(keys, entering, FLIP, PRECISION)
-            if STATE_GATE == 1:
-                known *= down(tl.exp(since), FLIP)
-            missing = (down(rate, FLIP) * (target - known)).to(dtype)
-            found = times(solve, missing, FLIP, PRECISION)
-            written = found.to(dtype)
             if READ:
                 queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
                 if STATE_GATE == 2:
@@ -118,11 +112,18 @@ def memory_kernel(
                 else:
                     overlap = times(queries, writes if FLIP else tl.trans(writes), FLIP, PRECISION)
                     if STATE_GATE == 1:
-                        overlap *= decay_tile(side * since, side * rest, side * since, side * rest)
+                        overlap *= decays_between_tokens(numbers, rests, token, tokens - i * C, side, H, C)
                     overlap = tl.where(down(row, FLIP) >= across(row, FLIP), overlap, 0.0).to(dtype)
+            known = times(keys, entering, FLIP, PRECISION)
+            if STATE_GATE == 1:
+                known *= down(pick(numbers, ENTERED), FLIP)
+            missing = (down(pick(numbers, RATE), FLIP) * (target - known)).to(dtype)
+            found = times(solve, missing, FLIP, PRECISION)
+            written = found.to(dtype)
+            if READ:
                 out = times(queries, entering, FLIP, PRECISION)
                 if STATE_GATE == 1:
-                    out *= down(tl.exp(since), FLIP)
+                    out *= down(pick(numbers, ENTERED), FLIP)
                 out += dot(written, overlap, PRECISION) if FLIP else dot(overlap, written, PRECISION)
                 tl.store(o + token * V + by_value, (out * scale).to(dtype), mask=in_out)
             if KEEP:
@@ -132,14 +133,13 @@ def memory_kernel(
                 own = start if PACKED else (program // H).to(tl.int64) * length
                 tl.store(x + ((own + i * C).to(tl.int64) * H + head) * V + by_value, written, mask=in_out)
             if STATE_GATE == 1:
-                kept = decay_between(total, total_rest, since, rest)
                 memory = fade(memory, total, STATE_GATE)
-                written = (found * down(kept, FLIP)).to(dtype)
+                written = (found * down(pick(numbers, KEPT), FLIP)).to(dtype)
             if STATE_GATE == 2:
                 last = token + (tl.minimum(tokens - i * C, C) - 1) * H
                 gate = tl.load(sums + last * K + key, mask=in_key, other=0.0)
                 memory = fade(memory, down(gate, FLIP), STATE_GATE)
-            rate, since, rest, total, total_rest = ahead
+            numbers, total = ahead
             memory += times(tl.trans(writes), written, FLIP, PRECISION)
         if PARTS > 1:  # noqa: SIM102 -- nested, because `cuts` is None otherwise
             if part < PARTS - 1:

@@ -14,15 +14,15 @@ from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, crowd_of
 from ..recurrent.gates import fade
-from .decays import GateSums, decay_between, decay_tile, load_scalars
+from .decays import ENTERED, KEPT, RATE, GateSums, decays_between_tokens, load_scalars, pick
 from .state import CHAIN, KEY, across, down, times
 
 
 @autotune(CHAIN, KEY)
 @triton.jit
 def memory_backward_kernel(
-    q, k, write_key, beta, inverse, sums, rests, overlaps, grad_o, grad_states, grad_missing, grad_final, grad_initial,
-    bounds, first, length, stride, scale, crowd,
+    q, k, write_key, beta, inverse, sums, rests, scalars, overlaps, grad_o, grad_states, grad_missing, grad_final,
+    grad_initial, bounds, first, length, stride, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
@@ -41,7 +41,7 @@ def memory_backward_kernel(
     by_row = row[:, None] * (H * C) + row[None, :]
     by_value = down(row * (H * V), FLIP) + across(value, FLIP)
     # The read's products by token pairs stand by its writer, or transposed by its reader.
-    side = 1.0 if FLIP else -1.0
+    side: tl.constexpr = 1.0 if FLIP else -1.0
     grad = tl.zeros(cell.shape, tl.float32)
     if HAS_FINAL:
         grad = tl.load(grad_final + program.to(tl.int64) * (K * V) + cell, mask=in_cell, other=0.0).to(
@@ -50,7 +50,7 @@ def memory_backward_kernel(
     dtype = grad_missing.dtype.element_ty
     here = (start + (chunks - 1) * C).to(tl.int64) * H + head
     left = tokens - (chunks - 1) * C
-    rate, since, rest, total, total_rest = load_scalars(beta, sums, rests, here, left, H, C, STATE_GATE)
+    numbers, total = load_scalars(beta, scalars, here, left, H, C, STATE_GATE)
     for back in range(chunks):
         i = chunks - 1 - back
         leaving = grad.to(dtype)
@@ -66,19 +66,18 @@ def memory_backward_kernel(
         solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
         # Of no chunk before the first: nothing is left of it.
         sooner = tl.where(i > 0, tokens - (i - 1) * C, 0)
-        ahead = load_scalars(beta, sums, rests, token - C * H, sooner, H, C, STATE_GATE)
+        ahead = load_scalars(beta, scalars, token - C * H, sooner, H, C, STATE_GATE)
         if STATE_GATE == 2:
             by_pair = across(row * (H * C), FLIP) + down(row, FLIP)
             overlap = tl.load(overlaps + token * C + by_pair, mask=across(valid, FLIP), other=0.0)
         else:
             overlap = times(writes, queries if FLIP else tl.trans(queries), FLIP, PRECISION) * scale
             if STATE_GATE == 1:
-                kept = decay_between(total, total_rest, since, rest)
-                overlap *= decay_tile(side * since, side * rest, side * since, side * rest)
+                overlap *= decays_between_tokens(numbers, rests, token, tokens - i * C, side, H, C)
             overlap = tl.where(down(row, FLIP) <= across(row, FLIP), overlap, 0.0).to(dtype)
         handed_back = times(writes, leaving, FLIP, PRECISION)
         if STATE_GATE == 1:
-            handed_back *= down(kept, FLIP)
+            handed_back *= down(pick(numbers, KEPT), FLIP)
         write = dot(output, overlap, PRECISION) if FLIP else dot(overlap, output, PRECISION)
         if STATE_GATE == 2:
             write *= scale
@@ -92,16 +91,16 @@ def memory_backward_kernel(
         )
         keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
         scaled = output.to(tl.float32) * scale
-        erased = missing * down(-rate, FLIP)
+        erased = missing * down(-pick(numbers, RATE), FLIP)
         if STATE_GATE == 1:
-            scaled *= down(tl.exp(since), FLIP)
-            erased *= down(tl.exp(since), FLIP)
+            scaled *= down(pick(numbers, ENTERED), FLIP)
+            erased *= down(pick(numbers, ENTERED), FLIP)
             grad = fade(grad, total, STATE_GATE)
         if STATE_GATE == 2:
             last = token + (tl.minimum(tokens - i * C, C) - 1) * H
             gate = tl.load(sums + last * K + key, mask=in_key, other=0.0)
             grad = fade(grad, down(gate, FLIP), STATE_GATE)
-        rate, since, rest, total, total_rest = ahead
+        numbers, total = ahead
         grad += times(tl.trans(queries), scaled.to(dtype), FLIP, PRECISION)
         grad += times(tl.trans(keys), erased.to(dtype), FLIP, PRECISION)
     if HAS_INITIAL:

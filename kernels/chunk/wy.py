@@ -238,8 +238,8 @@ def solve(
     if system is not None:
         keys = WriteKeys(IDENTITY, keys.out)
     solve_kernel[(chunks.slots * heads,)](
-        k, beta, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, system, inverse,
-        keys.path,
+        k, beta, gates.sums, gates.rests, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, system,
+        inverse, keys.path,
         *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, **keys.constants, PACKED=chunks.packed,
         STATE_GATE=gates.kind,

@@ -104,8 +104,8 @@ def fold(q: Tensor, k: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks)
     folded = Folded(*(k.new_empty(gates.sums.shape) for _ in Folded._fields))
     heads, key_dim = folded.q.shape[2:]
     fold_kernel[lambda meta: (chunks.slots * heads, triton.cdiv(key_dim, meta["BK"]))](
-        q, k, *gates, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, keys.path, *folded,
-        *chunks.pointers, chunks.length, chunks.per_sequence,
+        q, k, gates.sums, gates.rests, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, keys.path,
+        *folded, *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, **keys.constants, PACKED=chunks.packed,
         PRECISION=operand_precision(k.dtype),
     )  # fmt: skip

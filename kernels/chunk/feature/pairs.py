@@ -175,7 +175,7 @@ def pair(
     overlap = k.new_empty(*beta.shape, chunks.size)
     system = single(k, *overlap.shape)
     pair_kernel[(chunks.slots * heads * (chunks.size // 16),)](
-        q, k, keys.out, *gates, overlap, system, *chunks.pointers, chunks.length, chunks.per_sequence,
+        q, k, keys.out, gates.sums, gates.rests, overlap, system, *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, PACKED=chunks.packed,
         PRECISION=operand_precision(k.dtype),
     )  # fmt: skip

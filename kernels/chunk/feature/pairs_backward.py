@@ -207,8 +207,8 @@ def pair_backward(
     found = PairGradients(k.new_empty(shape), single(k, *shape), k.new_empty(shape), single(k, *shape))
     programs = chunks.slots * heads * (chunks.size // 16)
     pair_backward_kernel[lambda meta: (programs, triton.cdiv(key_dim, meta["BK"]))](
-        q, k, write_key, beta, *outer(x, grad_o, grad_missing, chunks), *gates, *found, *chunks.pointers,
-        chunks.length, chunks.per_sequence, scale,
+        q, k, write_key, beta, *outer(x, grad_o, grad_missing, chunks), gates.sums, gates.rests, *found,
+        *chunks.pointers, chunks.length, chunks.per_sequence, scale,
         H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, PACKED=chunks.packed,
         PRECISION=operand_precision(k.dtype),
     )  # fmt: skip

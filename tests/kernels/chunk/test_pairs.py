@@ -49,7 +49,7 @@ def compare(gates, *, length=20, chunk_size=32, key_dim=6, heads=2, cu_seqlens=N
     gate = GATES[gates](torch.rand(1, bounds[-1], 2, key_dim, generator=rng))
     chunks = cut(1, bounds[-1], chunk_size, None if cu_seqlens is None else torch.tensor(cu_seqlens))
     keys = WriteKeys(IDENTITY, write_key, stored=True)
-    inverse, overlap, _ = pairs.pair(q, k, beta, sum_gates(gate, chunks, dtype), keys, chunks)
+    inverse, overlap, _ = pairs.pair(q, k, beta, sum_gates(gate, beta, chunks, dtype), keys, chunks)
     for start, stop in pairwise(bounds):
         for at in range(start, stop, chunk_size):
             part = slice(at, min(at + chunk_size, stop))

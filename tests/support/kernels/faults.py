@@ -38,7 +38,7 @@ FAULTS = {
         state, "memory_kernel", "token + C * H, tokens - (i + 1) * C", "token, tokens - i * C",
     ),
     "the erase term is lost backward": (
-        state_backward, "memory_backward_kernel", "down(-rate, FLIP)", "down(0.0 * rate, FLIP)",
+        state_backward, "memory_backward_kernel", "missing * down(-pick", "missing * down(0.0 * pick",
     ),
     "the write key's gradient through the erase term is lost": (
         gradients, "gradients_kernel", "tl.trans(for_a * rate[:, None])", "tl.trans(0.0 * for_a)",
@@ -48,7 +48,7 @@ FAULTS = {
 
 GATED_FAULTS = {
     "the residual is taken before the gate": (
-        "fast", state, "memory_kernel", "known *= down(tl.exp(since), FLIP)", "known *= 1.0",
+        "fast", state, "memory_kernel", "known *= down(pick(numbers, ENTERED), FLIP)", "known *= 1.0",
     ),
     "tokens of a block meet each other unfaded": (
         "fast", wy, "solve_kernel", "a00 *= decay_tile(s0, r0, s0, r0)", "a00 *= 1.0",
@@ -57,34 +57,43 @@ GATED_FAULTS = {
         "fast", wy, "solve_kernel", "a10 *= decay_tile(s1, r1, s0, r0)", "a10 *= 1.0",
     ),
     "the read's mask has no gate": (
-        "fast", state, "memory_kernel", "overlap *= decay_tile", "overlap *= 1.0 + 0.0 * decay_tile",
+        "fast", state, "memory_kernel", "overlap *= decays_between_tokens",
+        "overlap *= 1.0 + 0.0 * decays_between_tokens",
     ),
     "the memory is read unfaded": (
-        "fast", state, "memory_kernel", "out *= down(tl.exp(since), FLIP)", "out *= 1.0",
+        "fast", state, "memory_kernel", "out *= down(pick(numbers, ENTERED), FLIP)", "out *= 1.0",
     ),
     "the memory does not fade over a chunk": (
         "fast", state, "memory_kernel", "fade(memory, total, STATE_GATE)", "memory",
     ),
     "what is written does not fade to the chunk's end": (
-        "fast", state, "memory_kernel", "found * down(kept, FLIP)", "found",
+        "fast", state, "memory_kernel", "found * down(pick(numbers, KEPT), FLIP)", "found",
     ),
     "strong gates are summed in float32": (
         "strong", decays, "sum_gates_kernel", "(wide - narrow.to(tl.float64)).to(tl.float32)", "narrow * 0.0",
     ),
+    "what is handed back does not fade from the chunk's end": (
+        "fast", state_backward, "memory_backward_kernel", "handed_back *= down(pick(numbers, KEPT), FLIP)",
+        "handed_back *= 1.0",
+    ),
+    "a chunk's decays lose what float32 does": (
+        "strong", state, "decays_between_tokens", "sign * tl.load(rests", "0.0 * tl.load(rests",
+    ),
     "erasing is unfaded backward": (
-        "fast", state_backward, "memory_backward_kernel", "erased *= down(tl.exp(since), FLIP)", "erased *= 1.0",
+        "fast", state_backward, "memory_backward_kernel", "erased *= down(pick(numbers, ENTERED), FLIP)",
+        "erased *= 1.0",
     ),
     "the memory's gradient does not fade": (
         "fast", state_backward, "memory_backward_kernel", "fade(grad, total, STATE_GATE)", "grad",
     ),
     "the read's mask has no gate backward": (
-        "fast", gradients, "gradients_kernel", "        overlap *= decay\n", "        overlap *= 1.0\n",
+        "fast", gradients, "gradients_kernel", "overlap *= decay_tile(since, rest, since, rest)", "overlap *= 1.0",
     ),
     "the system's mask has no gate backward": (
-        "fast", gradients, "gradients_kernel", "for_a *= decay\n", "for_a *= 1.0\n",
+        "fast", gradients, "gradients_kernel", "for_a *= decay_tile(since, rest, since, rest)", "for_a *= 1.0",
     ),
     "a gate's gradient without its sum": (
-        "fast", gradients, "gate_gradient", "dot(later, pairs, PRECISION)", "pairs",
+        "fast", gradients, "gate_gradient", "dot(pairs, earlier, PRECISION)", "pairs",
     ),
     "a gate's gradient without the memory": (
         "fast", gradients, "gradients_kernel", "tl.exp(total) * tl.sum(across, 0)", "0.0 * tl.sum(across, 0)",
