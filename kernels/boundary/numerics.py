@@ -32,7 +32,10 @@ compensated : bool [False]
 accumulation : number [2^-24]
     Unit roundoff of the sums in matrix products.
 exact_product : number [2^-24]
-    Relative error of a product in the matrix products of calibration and of the inverse.
+    Relative error of a product in the matrix products of calibration and of inverses.
+inverse_product : number or None [None: exact_product]
+    Chunk order: the same for the inverse that the memory is written by, which is stored in 16 bits. A number says that
+    factors are split into bfloat16 parts, and overflow as bfloat16 does.
 formed_product : number or None [None: exact_product]
     Chunk order: the same where the d_t of a chunk's own tokens are formed from its gains, to scale their keys, and
     where rows that gates per key feature have scaled meet each other.
@@ -70,7 +73,8 @@ name : string
     What the bound calls itself.
 
 What is declared holds on a GPU. Triton's interpreter drops bits in conversions to bfloat16, which whoever runs the
-kernels there has to add, and has no TF32: there `formed_product` is `exact_product`.
+kernels there has to add, and has no TF32: there `formed_product` is `exact_product`. Bfloat16 parts lose twice as much
+by it, and `inverse_product` is four times what is declared.
 """
 
 from collections.abc import Callable
@@ -97,10 +101,19 @@ TF32X3_PRODUCT = 2.0**-21
 TF32_PRODUCT = 2.0**-9 + 2.0**-20
 """Product of two numbers that each lose up to an ulp of TF32, as hardware may drop the bits."""
 
+BFLOAT16X3_PRODUCT = 2.0**-15 + 2.0**-21
+"""Three bfloat16 products for the parts of two numbers x = h + l + r leave out h r', r h' and the product of the rests.
+
+To nearest, x - h is at most x/257, as 1 + 2^-8 lies midway, and r at most 2^-17 x/(1 + 2^-9). Of the product of two
+numbers the rests lose 1/257^2, and r with h, at most 258/257 of its number, twice 258/257 2^-17/(1 + 2^-9): less than
+2^-15 in all. What sums drop of the small terms, 2^-8 of the large ones, and where they meet these is less than 2^-21.
+"""
+
 _IN_ORDER = {"ordered": True, "ordered_gram": MAX_FEATURES}
 """The compiler unrolls full float32 products into multiply-adds, one thread per entry, from the first term on."""
 
 _TENSOR_CORES = {"accumulation": TENSOR_CORE_SUM, "exact_product": TF32X3_PRODUCT}
+_INVERSE_OF_PARTS = {"inverse_product": BFLOAT16X3_PRODUCT}
 _FORMED_IN_TF32 = {"accumulation": TENSOR_CORE_SUM, "formed_product": TF32_PRODUCT}
 
 _GATES = {"wide_gates": True}
@@ -113,6 +126,8 @@ _SUMS_AND_RESTS = {"gate_sums": 2.0**-46}
 
 _SCALED_UP = {"feature_reach": 60}
 """Of `feature.pairs`, beside TF32 products."""
+
+_IN_16_BITS = {**_TENSOR_CORES, **_INVERSE_OF_PARTS, **_FORMED_IN_TF32, **_ROUNDED_SUMS, **_SCALED_UP}
 
 _STEPS = {**_GATES, "residuals": True, "compensated": True, "wide_steps": True, "swept": LARGEST_SWEPT_STEP}
 
@@ -156,13 +171,14 @@ CHUNK: Numerics = {
         **_SUMS_AND_RESTS,
         **_SCALED_UP,
     },
-    "bfloat16": {**_chunk("bfloat16"), **_TENSOR_CORES, **_FORMED_IN_TF32, **_ROUNDED_SUMS, **_SCALED_UP},
-    "float16": {**_chunk("float16"), **_TENSOR_CORES, **_FORMED_IN_TF32, **_ROUNDED_SUMS, **_SCALED_UP},
+    "bfloat16": {**_chunk("bfloat16"), **_IN_16_BITS},
+    "float16": {**_chunk("float16"), **_IN_16_BITS},
 }
-"""`chunk_osdn`, `chunk_osgdn`, `chunk_oskda`. Gains, chunk entries and inverses come from products good to float32 in
-every dtype. The d_t inside a chunk, which are formed from them to scale its keys and then are gone, take one TF32
-product but for full float32 inputs, on top of the d that the chunk or its block of 16 enters with: what the sum drops
-of that is an ulp, and not small beside a step that is."""
+"""`chunk_osdn`, `chunk_osgdn`, `chunk_oskda`. Gains and chunk entries come from products good to float32 in
+every dtype, and so does the inverse that the memory is written by where it is not stored in 16 bits. The d_t inside a
+chunk, which are formed from them to scale its keys and then are gone, take one TF32 product but for full float32
+inputs, on top of the d that the chunk or its block of 16 enters with: what the sum drops of that is an ulp, and not
+small beside a step that is."""
 
 SCAN: Numerics = {
     "float32": {**_scan("float32"), **_IN_ORDER},

@@ -31,16 +31,31 @@ def join(x, a, row, col, size: tl.constexpr, PRECISION: tl.constexpr):
 
 @triton.jit
 def inverse_64(a00, a10, a11, a20, a21, a22, a30, a31, a32, a33, PRECISION: tl.constexpr):
-    """The ten lower 16 x 16 blocks of (I + A)^-1 from those of A, in the same order."""
+    """The ten lower 16 x 16 blocks of (I + A)^-1 from those of A, in the same order.
+
+    Blocks X_ij = -X_ii (A_ij X_jj + ...) below the diagonal are formed transposed, Y_ij = X_ij^T: a thread then holds
+    what it needs of both factors of a product, where they would otherwise change lanes.
+    """
     x00 = inverse_16(a00, PRECISION)
     x11 = inverse_16(a11, PRECISION)
     x22 = inverse_16(a22, PRECISION)
     x33 = inverse_16(a33, PRECISION)
-    x10 = -dot(x11, dot(a10, x00, PRECISION), PRECISION)
-    x21 = -dot(x22, dot(a21, x11, PRECISION), PRECISION)
-    x32 = -dot(x33, dot(a32, x22, PRECISION), PRECISION)
-    x20 = -dot(x22, dot(a20, x00, PRECISION) + dot(a21, x10, PRECISION), PRECISION)
-    x31 = -dot(x33, dot(a31, x11, PRECISION) + dot(a32, x21, PRECISION), PRECISION)
-    y30 = dot(a30, x00, PRECISION) + dot(a31, x10, PRECISION) + dot(a32, x20, PRECISION)
-    x30 = -dot(x33, y30, PRECISION)
-    return x00, x10, x11, x20, x21, x22, x30, x31, x32, x33
+    y00, y11, y22 = tl.trans(x00), tl.trans(x11), tl.trans(x22)
+    y10 = -by_transposed(by_transposed(y00, a10, PRECISION), x11, PRECISION)
+    y21 = -by_transposed(by_transposed(y11, a21, PRECISION), x22, PRECISION)
+    y32 = -by_transposed(by_transposed(y22, a32, PRECISION), x33, PRECISION)
+    y20 = by_transposed(y00, a20, PRECISION) + by_transposed(y10, a21, PRECISION)
+    y20 = -by_transposed(y20, x22, PRECISION)
+    y31 = by_transposed(y11, a31, PRECISION) + by_transposed(y21, a32, PRECISION)
+    y31 = -by_transposed(y31, x33, PRECISION)
+    y30 = by_transposed(y00, a30, PRECISION) + by_transposed(y10, a31, PRECISION)
+    y30 += by_transposed(y20, a32, PRECISION)
+    y30 = -by_transposed(y30, x33, PRECISION)
+    x10, x20, x21 = tl.trans(y10), tl.trans(y20), tl.trans(y21)
+    return x00, x10, x11, x20, x21, x22, tl.trans(y30), tl.trans(y31), tl.trans(y32), x33
+
+
+@triton.jit
+def by_transposed(a, b, PRECISION: tl.constexpr):
+    """a b^T."""
+    return dot(a, tl.trans(b), PRECISION)

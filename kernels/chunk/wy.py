@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..launch.dots import dot
-from ..launch.runtime import exact_precision, operand_precision
+from ..launch.runtime import inverse_precision, operand_precision
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from ..scan.iterates import iterate_tile, next_entry
@@ -71,7 +71,7 @@ def solve_kernel(
     length, per_sequence,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
-    STATE_GATE: tl.constexpr, PRECISION: tl.constexpr, EXACT: tl.constexpr,
+    STATE_GATE: tl.constexpr, PRECISION: tl.constexpr, INVERSE: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     slot = program // H
@@ -201,7 +201,7 @@ def solve_kernel(
         tl.where(strict, a00 * b0[:, None], 0.0), a10 * b1[:, None],
         tl.where(strict, a11 * b1[:, None], 0.0), a20 * b2[:, None], a21 * b2[:, None],
         tl.where(strict, a22 * b2[:, None], 0.0), a30 * b3[:, None], a31 * b3[:, None], a32 * b3[:, None],
-        tl.where(strict, a33 * b3[:, None], 0.0), EXACT,
+        tl.where(strict, a33 * b3[:, None], 0.0), INVERSE,
     )  # fmt: skip
     zero = tl.zeros([16, 16], tl.float32)
     inverse += token * C
@@ -243,6 +243,6 @@ def solve(
         *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, **keys.constants, PACKED=chunks.packed,
         STATE_GATE=gates.kind,
-        PRECISION=operand_precision(k.dtype), EXACT=exact_precision(k.dtype),
+        PRECISION=operand_precision(k.dtype), INVERSE=inverse_precision(k.dtype),
     )  # fmt: skip
     return inverse

@@ -10,10 +10,52 @@ from .runtime import IN_INTERPRETER
 def dot(a, b, PRECISION: tl.constexpr):
     """a @ b accumulated in float32; both of one dtype.
 
+    PRECISION is one of Triton's, or "bf16x3" for float32 operands: three products of their bfloat16 `parts`.
+
     The interpreter multiplies the bit patterns of bfloat16 operands, so there they are widened first; their values,
     already rounded to bfloat16, are the same.
     """
+    if PRECISION == "bf16x3":
+        return dot_of_parts(a, b)
     if IN_INTERPRETER:
         a = a.to(tl.float32)
         b = b.to(tl.float32)
     return tl.dot(a, b, input_precision=PRECISION)
+
+
+@triton.jit
+def dot_of_parts(a, b):
+    """a @ b of float32 numbers without the product of their small parts; the other small terms are added first."""
+    a_high, a_low = parts(a)
+    b_high, b_low = parts(b)
+    small = tl.dot(a_high, b_low, tl.dot(a_low, b_high))
+    return tl.dot(a_high, b_high, small)
+
+
+@triton.jit
+def parts(x):
+    """A float32 tile as bfloat16 numbers and what these lose of it, rounded to bfloat16 as well.
+
+    Two of a thread's numbers are converted by one instruction. Triton converts those that are also widened again one by
+    one, at a quarter of the pace. In the interpreter both parts stay float32, without the bits that its conversions
+    drop.
+    """
+    if IN_INTERPRETER:
+        high = x.to(tl.bfloat16).to(tl.float32)
+        return high, (x - high).to(tl.bfloat16).to(tl.float32)
+    return tl.inline_asm_elementwise(
+        """{
+        .reg .b32 a, b;
+        cvt.rn.bf16x2.f32 $0, $3, $2;
+        shl.b32 a, $0, 16;
+        and.b32 b, $0, 0xffff0000;
+        sub.rn.f32 a, $2, a;
+        sub.rn.f32 b, $3, b;
+        cvt.rn.bf16x2.f32 $1, b, a;
+        }""",
+        "=r,=r,r,r",
+        [x],
+        dtype=(tl.bfloat16, tl.bfloat16),
+        is_pure=True,
+        pack=2,
+    )

@@ -29,7 +29,9 @@ class KernelModel:
     - `compensated`: Whether d carries what its last rounding lost, from token to token or, where nothing is
       forgotten, from chunk to chunk.
     - `accumulation`: Unit roundoff of sums inside matrix products.
-    - `exact_product`: Relative error of a product inside the "exact" matrix products (calibration, inverse).
+    - `exact_product`: Relative error of a product inside the "exact" matrix products (calibration, inverses).
+    - `inverse_product`: The same for the inverse that the memory is written by, of factors split into bfloat16 parts,
+      which overflow as these do; None: `exact_product` (chunk order).
     - `formed_product`: The same where the d_t of a chunk's own tokens are formed from its gains, to scale their keys
       and be gone, and where rows that feature gates have scaled meet each other; None: `exact_product` (chunk order).
     - `chopped`: Whether conversions to `storage`, `outputs` and `memory` drop bits rather than round to nearest.
@@ -70,6 +72,7 @@ class KernelModel:
     compensated: bool = False
     accumulation: float = FLOAT32.unit_roundoff
     exact_product: float = FLOAT32.unit_roundoff
+    inverse_product: float | None = None
     formed_product: float | None = None
     chopped: bool = False
     fused: bool = True
@@ -116,8 +119,19 @@ class KernelModel:
 
     @property
     def exact_products(self) -> Products:
-        """How the products of calibration and of the inverse round."""
+        """How the products of calibration round."""
         return Products(self.exact_product, self.accumulation, self.ordered)
+
+    @property
+    def inverse_products(self) -> Products:
+        """How those of the memory's inverse round."""
+        product = self.exact_product if self.inverse_product is None else self.inverse_product
+        return self.exact_products._replace(product=product)
+
+    @property
+    def inverse_factors(self) -> Format:
+        """The format of the maximum that their factors go through."""
+        return FLOAT32 if self.inverse_product is None else BFLOAT16
 
     @property
     def formation(self) -> float:
@@ -155,6 +169,10 @@ TENSOR_CORE_UNIT = 2.0**-22
 
 TF32X3_UNIT = 2.0**-21
 """Product of two numbers split into two TF32 parts each, without the product of the two small parts."""
+
+BFLOAT16X3_UNIT = 2.0**-15 + 2.0**-21
+"""The same of two bfloat16 parts each: the product of the small parts, at most 1/257 of their numbers, and what these
+lose, at most 2^-17; and the additions of the small terms, 2^-8 of the others."""
 
 TF32_UNIT = 2.0**-9 + 2.0**-20
 """Product of two numbers that each lose up to an ulp of TF32, as hardware drops the bits."""
@@ -230,6 +248,7 @@ CHUNK_BF16 = KernelModel(
     outputs=BFLOAT16,
     accumulation=TENSOR_CORE_UNIT,
     exact_product=TF32X3_UNIT,
+    inverse_product=BFLOAT16X3_UNIT,
     formed_product=TF32_UNIT,
     **_OURS,
     gate_sums=FLOAT32.unit_roundoff,
@@ -266,7 +285,8 @@ def in_interpreter(model: KernelModel) -> KernelModel:
     """The model as Triton's CPU interpreter runs it.
 
     Its conversions from float32 to bfloat16 drop bits, and a matrix product is formed before it is added. It has no
-    TF32: d_t is formed by products as exact as all of calibration's. The product is NumPy's, hence its BLAS's: chains
+    TF32: d_t is formed by products as exact as all of calibration's. Bfloat16 parts that drop bits are off by twice as
+    much each, and the product of two by four times. The product is NumPy's, hence its BLAS's: chains
     of fused multiply-adds in order, but for a transposed right factor, whose columns of more than 16 terms BLAS may
     split over the lanes of a vector.
     """
@@ -276,6 +296,7 @@ def in_interpreter(model: KernelModel) -> KernelModel:
         name=f"{model.name}, interpreter",
         chopped=model.chopped or chops,
         fused=False,
+        inverse_product=None if model.inverse_product is None else 4 * model.inverse_product,
         formed_product=None,
         ordered_gram=min(model.ordered_gram, CHAIN),
     )

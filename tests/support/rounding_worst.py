@@ -503,7 +503,7 @@ def _written(ex: Execution, given: _Given, chunk: slice, state: Array, run: Run)
     run.write_keys[:, chunk] = writes
     gram = model.gram_products(keys.shape[-1])
     lower = np.tril(ex.single(beta * ex.product(keys, np.swapaxes(writes, 1, 2), gram)), -1)
-    inverse = inverted(ex, lower, model.exact_products, fused=model.fused)
+    inverse = inverted(ex, lower, model.inverse_products, fused=model.fused)
     memory = stored(state)
     if model.residuals:
         residual = ex.sum(values, -keys, memory, model.products, fused=model.fused)
@@ -533,6 +533,7 @@ KERNELS: dict[str, KernelModel] = {
     "TF32": replace(CHUNK_TF32, accumulation=U),
     "coarse sums": replace(_ANY, accumulation=2.0**-14, exact_product=2.0**-21),
     "coarse exact products": replace(_ANY, exact_product=2.0**-14),
+    "coarse inverse": replace(_ANY, inverse_product=2.0**-14),
     "coarse formation": replace(_ANY, formed_product=2.0**-9),
     "coarse sums on top": replace(CHUNK_ANY_ORDER, accumulation=2.0**-14, exact_product=2.0**-21),
     "short inputs": replace(_ANY, inputs=BFLOAT16),

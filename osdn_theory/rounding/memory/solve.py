@@ -72,9 +72,11 @@ class Solve:
 
     def _invert(self, entry: ErrorSet, memory: Array) -> None:
         setup, model, chunk = self.setup, self.setup.model, self.chunk
-        self.inverted = inverse(self.lower.settled(), model.exact_products, fused=model.fused)
+        self.inverted = inverse(self.lower.settled(), model.inverse_products, fused=model.fused)
         self.of_solution = self.inverted.of_solution
-        self._see("(I + A)^-1", self.inverted.matrix, products_of(self.lower, self.inverted))
+        self._see("A", self.lower, self.lower.computed, model.inverse_factors)
+        found = products_of(self.lower, self.inverted)
+        self._see("(I + A)^-1", self.inverted.matrix, found, model.inverse_factors)
         met = np.stack([entry.along(self.read[:, n]) for n in range(chunk.stop - chunk.start)], axis=1)
         residual = np.linalg.norm(setup.values[:, chunk] - self.read @ memory, axis=-1) + met
         right = np.abs(self.beta) * residual
