@@ -437,6 +437,8 @@ _MUTANTS = {
         ("write values known exactly", "return Enclosed(self.exact, (self.slack + self.lost)[:, :, None])", "return Enclosed(self.exact)"),
     ],
     "memory/solve.py": [
+        ("the inverse's products are exact", "model.inverse_products", "model.exact_products"),
+        ("factors of an inverse are float32", "self.lower.computed, model.inverse_factors", "self.lower.computed, FLOAT32"),
         ("storage of H, dropped", "lost * np.abs(memory) + model.storage.smallest_subnormal", "0 * np.abs(memory) + model.storage.smallest_subnormal"),
         ("storage of what H misses, dropped", "(1 + lost) * entry.radius(), lost * entry.radius()", "(1 + lost) * entry.radius(), 0 * entry.radius()"),
         ("a bit of H dropped without its part", "fading_of(setup, chunk), model.converted", "fading_of(setup, chunk), 0.5 * model.converted"),

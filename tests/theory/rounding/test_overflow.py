@@ -7,6 +7,7 @@ import pytest
 
 from osdn_theory.recurrence.rules import BOUNDED, FROZEN, CalibrationRule
 from osdn_theory.rounding import (
+    BFLOAT16,
     CHUNK_ANY_ORDER,
     CHUNK_BF16,
     CHUNK_FP16,
@@ -194,3 +195,14 @@ def test_the_floor_of_a_run_that_overflows_is_infinite():
     beta[1, 6] = 0.0
     bounds = error_bounds(replace(tokens, keys=keys, beta=beta), CalibrationRule(eta=1e-30), RECURRENT_FP32)
     assert np.isinf(residual_floor(bounds).gap[1, 5:]).all()
+
+
+def test_factors_of_an_inverse_overflow_as_their_parts_do():
+    """k^T k lies between the maxima of bfloat16 and of float32."""
+    keys = np.tile(2.0**59 * np.array([31.0, 6.0, 5.0]), (2, 1))
+    stream = Stream(keys=keys, values=np.zeros((2, 1)), queries=np.zeros((2, 3)))
+    found = bounds_of(stream, CHUNK_BF16).overflow
+    assert (found.quantity, found.format, found.token) == ("A", BFLOAT16, 2)
+    of_float32 = replace(CHUNK_BF16, storage=FLOAT32, operands=FLOAT32)
+    assert bounds_of(stream, of_float32).overflow.quantity == "A"
+    assert bounds_of(stream, replace(of_float32, inverse_product=None)).overflow is None

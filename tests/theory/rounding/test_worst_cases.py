@@ -74,6 +74,12 @@ CASES = {
         ("short steps", "swallowed", [1]),
         ("steps", "swallowed", [0]),
     ),
+    "coarse inverse": (
+        ("clipped", "scalar", [0]),
+        ("frozen", "blocks", [1]),
+        ("frozen", "scalar", [1]),
+        ("normalised", "swallowed", [1]),
+    ),
     "coarse sums on top": (
         ("clipped", "single", [1]),
         ("forgetting", "scalar", [0]),
