@@ -31,12 +31,20 @@ class Folded(NamedTuple):
     write_key: Tensor
 
 
-@autotune(configurations([{"BK": 32}, {"BK": 64}], warps=(2,), stages=(1,)), ["K", "C", "KEYS"])
+# Blocks follow each other; `STAGES` lets the loads of the next run ahead, which those of the compiler's stages do only
+# for what products take.
+@autotune(
+    configurations([{"BK": 64, "STAGES": 2}], warps=(4,), stages=(1,), registers=128)
+    + configurations([{"BK": 64, "STAGES": 2}], warps=(4,), stages=(1,))
+    + configurations([{"BK": 128, "STAGES": 3}], warps=(8,), stages=(1,))
+    + configurations([{"BK": 32, "STAGES": 1}], warps=(2,), stages=(1,)),
+    ["K", "C", "KEYS"],
+)
 @triton.jit
 def fold_kernel(
     q, k, sums, rests, gate, gain, entry, anchor, clipped, write_key, path, folded_q, folded_k, folded_write, bounds,
     first, owner, length, per_sequence,
-    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+    H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
     KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -71,10 +79,12 @@ def fold_kernel(
     total, total_rest = load_sums(sums, rests, last, inside[None, :])
     folded_q, folded_k, folded_write = folded_q + token * K, folded_k + token * K, folded_write + token * K
     dtype = folded_q.dtype.element_ty
-    for block in range(tl.cdiv(left, 16)):
+    for block in tl.range(0, tl.cdiv(left, 16), num_stages=STAGES):
         row = block * 16 + tl.arange(0, 16)
         valid = row < left
         queries = load_rows(q + place, row, valid, key_heads * K, column, inside)
+        cell = (token + row[:, None] * H) * K + column[None, :]
+        since, rest = load_sums(sums, rests, cell, valid[:, None] & inside[None, :])
         keys = load_rows(k + place, row, valid, key_heads * K, column, inside)
         writes = keys
         if KEYS == 3:
@@ -89,8 +99,6 @@ def fold_kernel(
             store_rows(write_key + place, row, valid, key_heads * K, column, solved, writes)
             if KEEP:
                 store_rows(path + place, row, valid, key_heads * K, column, solved, met)
-        cell = (token + row[:, None] * H) * K + column[None, :]
-        since, rest = load_sums(sums, rests, cell, valid[:, None] & inside[None, :])
         entered = exponential(since)
         kept = decay_between(total, total_rest, since, rest)
         store_rows(folded_q, row, valid, H * K, column, inside, (queries * entered).to(dtype))

@@ -51,52 +51,62 @@ def load_readers(q, k, sums, rests, own, left, column, inside, row_stride, H: tl
 
 
 @triton.jit
-def block_fades(sums, rests, own, left, column, inside, H: tl.constexpr, K: tl.constexpr):
-    """By how much, as a logarithm, the feature that fades most does over the 16 tokens from `own` on."""
-    start, start_rest = load_sums(sums, rests, (own - 1) * (H * K) + column, inside & (own > 0))
-    end, end_rest = load_sums(sums, rests, tl.minimum(own + 15, left - 1) * (H * K) + column, inside)
-    return tl.max((start - end) - (end_rest - start_rest), 0)
+def load_edges(sums, rests, own, left, column, inside, H: tl.constexpr, K: tl.constexpr):
+    """Sums before the 16 tokens from `own` on and at their end, and the rests of both, [1, BK] each."""
+    start, start_rest = load_sums(
+        sums, rests, (own - 1) * (H * K) + column[None, :], inside[None, :] & (own > 0)
+    )
+    last = tl.minimum(own + 15, left - 1)
+    end, end_rest = load_sums(sums, rests, last * (H * K) + column[None, :], inside[None, :])
+    return start, start_rest, end, end_rest
 
 
 @triton.jit
-def meet_within(
-    queries, keys, writes, since, rest, sums, rests, own, left, column, inside,
-    H: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr,
+def fades_between(start, start_rest, end, end_rest):
+    """By how much, as a logarithm, the feature that fades most does."""
+    return tl.max(tl.max((start - end) - (end_rest - start_rest), 1), 0)
+
+
+@triton.jit
+def meet_halves(
+    queries, keys, writes, since, rest, until, until_rest, sums, rests, own, left, column, inside,
+    C: tl.constexpr, H: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """What the 16 tokens from `own` on meet of each other, keys and queries, [16, 16]."""
-    near, last = tl.arange(0, 16), left - 1
-    at, at_rest = load_sums(sums, rests, (own - 1) * (H * K) + column[None, :], inside[None, :] & (own > 0))
-    reach: tl.constexpr = 0.0 if PRECISION == "ieee" else REACH
-    strong = block_fades(sums, rests, own, left, column, inside, H, K) > reach
-    faded = decay_between(since, rest, at, at_rest)
-    apart = (at - since) - (rest - at_rest)
-    columns = tl.trans(writes * exponential(tl.minimum(apart, tl.where(strong, 0.0, reach))))
-    seen = (near[:, None] >= near[None, :]) & (strong == 0)
-    met_k = tl.where(seen, dot(keys * faded, columns, PRECISION), 0.0)
-    met_q = tl.where(seen, dot(queries * faded, columns, PRECISION), 0.0)
-    apart_by = near[:, None] ^ near[None, :]
-    for i in range(tl.where(strong, 5, 0)):
+    """What the 16 tokens from `own` on meet of each other half by half, keys and queries, [16, C], zero elsewhere."""
+    row, other, last = own + tl.arange(0, 16), tl.arange(0, C), left - 1
+    met_k = tl.zeros([C, 16], tl.float32)
+    met_q = tl.zeros([C, 16], tl.float32)
+    apart_by = row[None, :] ^ other[:, None]
+    for i in range(5):
         # Tokens t > j in different halves of 2 `half` tokens; last, of none, each token and itself.
         half = 8 >> i
         size = tl.maximum(2 * half, 1)
-        between = tl.minimum(own + (near & -size) + tl.maximum(half - 1, 0), last)
-        edge, edge_rest = load_sums(
-            sums, rests, between[:, None] * (H * K) + column[None, :], inside[None, :]
-        )
-        # Rows of second halves, columns of first ones.
-        kept = exponential(-tl.abs((since - edge) - (edge_rest - rest)))
-        columns = tl.trans(writes * kept)
-        seen = (near[:, None] >= near[None, :]) & (apart_by >= half) & (apart_by < size)
-        met_k += tl.where(seen, dot(keys * kept, columns, PRECISION), 0.0)
-        met_q += tl.where(seen, dot(queries * kept, columns, PRECISION), 0.0)
+        to_second = kept_from(sums, rests, since, rest, row, half, size, last, column, inside, H, K)
+        to_first = kept_from(sums, rests, until, until_rest, other, half, size, last, column, inside, H, K)
+        columns = writes * to_first
+        seen = (row[None, :] >= other[:, None]) & (apart_by >= half) & (apart_by < size)
+        met_k += tl.where(seen, dot(columns, tl.trans(keys * to_second), PRECISION), 0.0)
+        met_q += tl.where(seen, dot(columns, tl.trans(queries * to_second), PRECISION), 0.0)
     return met_k, met_q
 
 
-# One program per 16 rows, of few registers and little code: many on a multiprocessor hide what each waits for.
+@triton.jit
+def kept_from(
+    sums, rests, since, rest, row, half, size, last, column, inside, H: tl.constexpr, K: tl.constexpr
+):
+    """Decays between each token and the last of the first half of the `size` tokens that it is one of."""
+    between = tl.minimum((row & -size) + tl.maximum(half - 1, 0), last)
+    edge, edge_rest = load_sums(sums, rests, between[:, None] * (H * K) + column[None, :], inside[None, :])
+    return exponential(-tl.abs((since - edge) - (edge_rest - rest)))
+
+
+# One program per 16 rows, which meet all columns up to their own at once. Columns are left operands: four warps share out
+# those of a chunk and form them in the registers that products take; of rows each warp would form all.
 @autotune(
-    configurations([{"BK": 32}], warps=(1,), stages=(1,))
-    + configurations([{"BK": 32}], warps=(1,), stages=(1,), registers=168)
-    + configurations([{"BK": 16}], warps=(1,), stages=(1,), registers=128)
+    configurations([{"BK": 32}], warps=(4,), stages=(1,), registers=128)
+    + configurations([{"BK": 32}], warps=(4,), stages=(1,))
+    + configurations([{"BK": 32}], warps=(4,), stages=(2,))
+    + configurations([{"BK": 16}], warps=(4,), stages=(1,))
     + unrolled(4, BK=32),
     ["K", "C"],
 )
@@ -108,16 +118,15 @@ def pair_kernel(
 ):  # fmt: skip
     BLOCKS: tl.constexpr = C // 16
     item = tl.program_id(0) // BLOCKS
-    # Those with the most before them begin.
-    own = (BLOCKS - 1 - tl.program_id(0) % BLOCKS) * 16
+    own = tl.program_id(0) % BLOCKS * 16
     head = item % H
     _, chunk, start, tokens = chunk_of(item // H, bounds, first, owner, length, per_sequence, C, PACKED)
     left = tl.minimum(tokens - chunk * C, C)
     if left <= own:
         return
-    near = tl.arange(0, 16)
-    row = own + near
+    row, other = own + tl.arange(0, 16), tl.arange(0, C)
     valid = row < left
+    before = other < tl.minimum(own + 16, left)
     token = (start + chunk * C).to(tl.int64) * H + head
     place = ((start + chunk * C).to(tl.int64) * (H // G) + head // G) * K
     stride: tl.constexpr = H // G * K
@@ -126,41 +135,36 @@ def pair_kernel(
     sums += token * K
     if rests is not None:
         rests += token * K
-    dtype = overlap.dtype.element_ty
-    zero = tl.zeros([16, 16], tl.float32)
-    for other in range(0, own, 16):
-        met_k, met_q = zero, zero
-        for i in range(tl.cdiv(K, BK)):
-            column = i * BK + tl.arange(0, BK)
-            inside = column < K
-            queries, keys, since, rest = load_readers(
-                q, k, sums, rests, own, left, column, inside, stride, H, K
-            )
-            writes, before, before_rest = load_block(
-                write_key, sums, rests, other, left, column, inside, stride, H, K
-            )
-            at, at_rest = load_sums(sums, rests, (own - 1) * (H * K) + column[None, :], inside[None, :])
-            faded = decay_between(since, rest, at, at_rest)
-            columns = tl.trans(writes * decay_between(at, at_rest, before, before_rest))
-            met_k += dot(keys * faded, columns, PRECISION)
-            met_q += dot(queries * faded, columns, PRECISION)
-        store_rows(overlap, row, valid, H * C, other + near, near < 16, met_q.to(dtype))
-        store_rows(system, row, valid, H * C, other + near, near < 16, met_k)
-    met_k, met_q = zero, zero
+    reach: tl.constexpr = 0.0 if PRECISION == "ieee" else REACH
+    met_k = tl.zeros([C, 16], tl.float32)
+    met_q = tl.zeros([C, 16], tl.float32)
     for i in range(tl.cdiv(K, BK)):
         column = i * BK + tl.arange(0, BK)
         inside = column < K
+        at, at_rest, end, end_rest = load_edges(sums, rests, own, left, column, inside, H, K)
         queries, keys, since, rest = load_readers(q, k, sums, rests, own, left, column, inside, stride, H, K)
-        writes = load_rows(write_key, row, valid, stride, column, inside).to(tl.float32)
-        own_k, own_q = meet_within(
-            queries, keys, writes, since, rest, sums, rests, own, left, column, inside, H, K, PRECISION
-        )
-        met_k += own_k
-        met_q += own_q
-    store_rows(overlap, row, valid, H * C, own + near, near < 16, met_q.to(dtype))
-    store_rows(system, row, valid, H * C, own + near, near < 16, met_k)
-    for other in range(own + 16, C, 16):
-        store_rows(overlap, row, valid, H * C, other + near, near < 16, zero.to(dtype))
+        cell = other[:, None] * (H * K) + column[None, :]
+        until, until_rest = load_sums(sums, rests, cell, before[:, None] & inside[None, :])
+        # The last load: what is written changes lanes, which loads after it would wait for.
+        writes = load_rows(write_key, other, before, stride, column, inside).to(tl.float32)
+        strong = fades_between(at, at_rest, end, end_rest) > reach
+        faded = decay_between(since, rest, at, at_rest)
+        most = tl.where(other < own, 0.0, reach)[:, None]
+        kept = exponential(tl.minimum((at - until) - (until_rest - at_rest), most))
+        columns = tl.where((other < own)[:, None] | (strong == 0), writes * kept, 0.0)
+        met_k += dot(columns, tl.trans(keys * faded), PRECISION)
+        met_q += dot(columns, tl.trans(queries * faded), PRECISION)
+        if strong:
+            own_k, own_q = meet_halves(
+                queries, keys, writes, since, rest, until, until_rest, sums, rests, own, left, column, inside, C, H, K,
+                PRECISION,
+            )  # fmt: skip
+            met_k += own_k
+            met_q += own_q
+    seen = row[None, :] >= other[:, None]
+    read = tl.trans(tl.where(seen, met_q, 0.0)).to(overlap.dtype.element_ty)
+    store_rows(overlap, row, valid, H * C, other, other < C, read)
+    store_rows(system, row, valid, H * C, other, other < own + 16, tl.trans(tl.where(seen, met_k, 0.0)))
 
 
 def pair(

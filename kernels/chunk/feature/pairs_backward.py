@@ -19,7 +19,7 @@ from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, exponential, load_sums
 from ..wy import load_rows, store_rows
 from .outer import load_pairs, outer
-from .pairs import REACH, block_fades, load_block, load_readers
+from .pairs import REACH, fades_between, load_block, load_edges, load_readers
 
 
 class PairGradients(NamedTuple):
@@ -63,7 +63,7 @@ def differentiate_within(
     later = near[:, None] > near[None, :]
     apart_by = near[:, None] ^ near[None, :]
     reach: tl.constexpr = 0.0 if PRECISION == "ieee" else REACH
-    strong = block_fades(sums, rests, own, left, column, inside, H, K) > reach
+    strong = fades_between(*load_edges(sums, rests, own, left, column, inside, H, K)) > reach
     for i in range(tl.where(strong, 4, 1)):
         half = 8 >> i
         between = tl.minimum(own + (near & (-2 * half)) + half - 1, last)

@@ -90,8 +90,8 @@ def test_float16():
 
 @pytest.mark.parametrize("fault", PAIR_FAULTS)
 def test_a_broken_kernel_is_caught(fault, monkeypatch, tmp_path):
-    gates, old, new = PAIR_FAULTS[fault]
-    break_kernel(monkeypatch, tmp_path, pairs, "meet_within", old, new)
+    gates, *broken = PAIR_FAULTS[fault]
+    break_kernel(monkeypatch, tmp_path, pairs, *broken)
     with pytest.raises(AssertionError) as caught:
         compare(gates)
     assert "is not there" not in str(caught.value)

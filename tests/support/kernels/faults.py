@@ -134,13 +134,13 @@ FEATURE_FAULTS = {
     "rows of a block do not fade from its edge": (pairs, "pair_kernel", "keys * faded", "keys * 1.0"),
     "nor do those of queries": (pairs, "pair_kernel", "queries * faded", "queries * 1.0"),
     "other blocks do not fade to the edge": (
-        pairs, "pair_kernel", "writes * decay_between", "writes + 0.0 * decay_between",
+        pairs, "pair_kernel", "writes * kept, 0.0)", "writes + 0.0 * kept, 0.0)",
     ),
     "tokens of a block meet each other unfaded": (
-        pairs, "meet_within", "tl.trans(writes * kept)", "tl.trans(writes)",
+        pairs, "meet_halves", "writes * to_first", "writes + 0.0 * to_first",
     ),
     "the read leaves out the token's own write": (
-        pairs, "meet_within", "tl.where(strong, 5, 0)", "tl.where(strong, 4, 0)",
+        pairs, "meet_halves", "range(5)", "range(4)",
     ),
     "the system has no beta": (wy, "solve_kernel", "a10 * b1[:, None]", "a10"),
     "a block of the system is another one": (
@@ -148,8 +148,8 @@ FEATURE_FAULTS = {
         "a20 = load_rows(system, row2, in2, H * C, row1",
     ),
     "a block of the read is not stored": (
-        pairs, "pair_kernel", "store_rows(overlap, row, valid, H * C, other + near, near < 16, met_q",
-        "store_rows(overlap, row, valid, H * C, other + near, near < 15, met_q",
+        pairs, "pair_kernel", "store_rows(overlap, row, valid, H * C, other, other < C",
+        "store_rows(overlap, row, valid, H * C, other, other != 15",
     ),
     "the memory does not fade over a chunk": (
         state, "memory_kernel", "fade(memory, down(gate, FLIP), STATE_GATE)", "memory",
@@ -209,24 +209,26 @@ FEATURE_FAULTS = {
 """Of gates per feature, in a chunk of three blocks."""
 
 PAIR_FAULTS = {
-    "rows of a block do not fade": ("weak", "dot(keys * faded, columns", "dot(keys * 1.0, columns"),
-    "nor do those of queries": ("weak", "dot(queries * faded, columns", "dot(queries * 1.0, columns"),
-    "columns of a block are not scaled": ("weak", "writes * exponential", "writes + 0.0 * exponential"),
-    "no factor is above 1": ("weak", "tl.where(strong, 0.0, reach)", "0.0"),
-    "strong gates are taken for weak ones": (
-        "strong",
-        "strong = block_fades(",
-        "strong = 0.0 * block_fades(",
+    "rows of a block do not fade": ("weak", "pair_kernel", "tl.trans(keys * faded)", "tl.trans(keys)"),
+    "nor do those of queries": ("weak", "pair_kernel", "tl.trans(queries * faded)", "tl.trans(queries)"),
+    "columns of a block are not scaled": ("weak", "pair_kernel", "writes * kept, 0.0)", "writes, 0.0)"),
+    "no factor is above 1": (
+        "weak", "pair_kernel", "tl.where(other < own, 0.0, reach)", "tl.where(other < own, 0.0, 0.0)",
     ),
-    "a block of strong gates is met twice": ("one feature's strong", "& (strong == 0)", "& (strong < 2)"),
-    "a half meets itself as another does": ("strong", "(apart_by >= half)", "(apart_by >= 0)"),
-    "two halves meet as a larger one does": ("strong", "(apart_by < size)", "(apart_by < 16)"),
-    "halves meet through another's token": ("strong", "(near & -size)", "(0 & -size)"),
-}
-"""Of `pairs.meet_within` beside inputs of 16 bits, with the gates that show them."""
+    "strong gates are taken for weak ones": (
+        "strong", "pair_kernel", "strong = fades_between(", "strong = 0.0 * fades_between(",
+    ),
+    "a block of strong gates is met twice": (
+        "one feature's strong", "pair_kernel", "| (strong == 0)", "| (strong < 2)",
+    ),
+    "a half meets itself as another does": ("strong", "meet_halves", "(apart_by >= half)", "(apart_by >= 0)"),
+    "two halves meet as a larger one does": ("strong", "meet_halves", "(apart_by < size)", "(apart_by < 16)"),
+    "halves meet through another's token": ("strong", "kept_from", "(row & -size)", "(0 & -size)"),
+}  # fmt: skip
+"""Of `pairs.pair_kernel` and what it calls beside inputs of 16 bits, with the gates that show them."""
 
 PAIR_GRADIENT_FAULTS = {
-    "strong gates are taken for weak ones": ("strong = block_fades(", "strong = 0.0 * block_fades("),
+    "strong gates are taken for weak ones": ("strong = fades_between(", "strong = 0.0 * fades_between("),
     "no factor is above 1": ("tl.where(strong, 0.0, reach)", "0.0"),
     "a gate has pairs of tokens from it on": ("tl.where(strong, 1.0, -1.0)", "1.0"),
     "all at once, a token meets those of other halves alone": (
