@@ -49,6 +49,7 @@ class ChunkGradients(NamedTuple):
 @autotune(
     configurations([{"BV": 32}], warps=(4,), stages=(3,))
     + configurations([{"BV": 64}], warps=(4,))
+    + configurations([{"BV": 32}], warps=(8,), stages=(3,))
     + unrolled(BV=32),
     ["K", "V", "C", "KEYS", "STATE_GATE"],
 )

@@ -29,6 +29,7 @@ from .decays import ENTERED, KEPT, RATE, GateSums, decays_between_tokens, load_s
 # there is shared memory for. One stage is for keys that are too wide for more.
 CHAIN = (
     configurations([{"BV": 128, "FLIP": True}], warps=(8,), stages=(3,))
+    + configurations([{"BV": 128, "FLIP": True}], warps=(8,), stages=(2,))
     + configurations([{"BV": 64, "FLIP": True}], warps=(4,), stages=(3,))
     + configurations([{"BV": 64, "FLIP": False}], warps=(4,), stages=(3,))
     + configurations([{"BV": 32, "FLIP": False}], warps=(4,), stages=(3,))
