@@ -100,8 +100,8 @@ def kept_from(
     return exponential(-tl.abs((since - edge) - (edge_rest - rest)))
 
 
-# One program per 16 rows, which meet all columns up to their own at once. Columns are left operands: four warps share out
-# those of a chunk and form them in the registers that products take; of rows each warp would form all.
+# One program per 16 rows, which meet all columns up to their own at once. Columns are left operands: four warps share
+# out those of a chunk and form them in the registers that products take; of rows each warp would form all.
 @autotune(
     configurations([{"BK": 32}], warps=(4,), stages=(1,), registers=128)
     + configurations([{"BK": 32}], warps=(4,), stages=(1,))
