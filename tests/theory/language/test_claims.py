@@ -16,7 +16,7 @@ from osdn_theory.recall.statistics import holm_adjusted, paired_test
 NOISE = (0.0, 0.11, -0.07, 0.04, -0.02)
 WIGGLE = (0.0, 0.004, -0.003, 0.001, -0.002)
 MODELS = (
-    "deltanet", "osdn_historic", "osdn_bounded", "apf_historic", "apf_bounded",
+    "deltanet", "osdn_historic", "osdn_bounded", "apf_historic", "apf_bounded", "gated_deltanet", "os_gdn",
 )  # fmt: skip
 PASSAGES = ("16 tokens, read 2 times before", "32 tokens, read 2 times before")
 
@@ -48,6 +48,7 @@ def test_nothing_is_seen_where_there_is_nothing_but_parity(tmp_path: Path) -> No
         "C4": "reproduced at this scale",
         "APF": "not seen at this scale",
         "PG19": "not seen at this scale",
+        "OS-GDN": "not seen at this scale",
     }
 
 
@@ -76,6 +77,15 @@ def test_growth_is_held_against_what_the_claim_names(tmp_path: Path) -> None:
     (first, second) = found["APF"].tests
     assert (first.model, first.other, first.finding) == ("apf_historic", "osdn_historic", "as claimed")
     assert (second.other, second.finding) == ("osdn_bounded", "no difference seen")
+
+
+def test_a_memory_with_gates_is_held_against_the_same_gates(tmp_path: Path) -> None:
+    """Both better than DeltaNet is no gain of calibration; better than Gated DeltaNet is, one test among six."""
+    found = judged(tmp_path / "both", effects={(model, "loss"): -0.3 for model in MODELS[5:]})
+    assert found["OS-GDN"].standing == "not seen at this scale"
+    found = judged(tmp_path / "one", effects={("os_gdn", "loss"): -0.3})
+    assert found["OS-GDN"].standing == "reproduced in part at this scale"
+    assert {(test.model, test.other) for test in found["OS-GDN"].tests} == {("os_gdn", "gated_deltanet")}
 
 
 @pytest.mark.parametrize(
