@@ -2,16 +2,17 @@
 
 import csv
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import osdn_kernels
 
 from generate.markdown import table
-from osdn_theory.language import data as language_data
+from osdn_theory.language.data import PACKAGED as LANGUAGE_PACKAGED, load as load_language
 from osdn_theory.language.document import LanguageSummary
 from osdn_theory.language.tables import claim_table, overview, tuning_table
-from osdn_theory.recall.data import load
+from osdn_theory.recall.data import load, packaged_files
 from osdn_theory.recall.document import RecallSummary
 from osdn_theory.recall.tables import ablation_table, model_table, prediction_table
 
@@ -20,6 +21,7 @@ LONGEST = 60
 """Rows up to which a file that no table is made for is shown whole."""
 
 Rows = list[dict[str, str]]
+Summary = RecallSummary | LanguageSummary
 
 
 def pages() -> dict[str, str]:
@@ -31,13 +33,20 @@ def pages() -> dict[str, str]:
 
 
 def _recall() -> str:
-    """The in-context recall experiment that is delivered: tables, and what the numbers say."""
-    summary = load()
-    tables = (table(*each(summary)) for each in (model_table, ablation_table, prediction_table))
-    return "\n\n".join([_made(summary), *tables, _said(summary)]) + "\n"
+    """The in-context recall experiments that are delivered."""
+    found = [
+        _result(load(path), (model_table, ablation_table, prediction_table)) for path in packaged_files()
+    ]
+    return "\n".join(reversed(found))
 
 
-def _made(summary: RecallSummary | LanguageSummary) -> str:
+def _result(summary: Summary, tables: Sequence[Callable[[Any], tuple[tuple[str, ...], Any]]]) -> str:
+    """An experiment: how it was made, tables, and what the numbers say."""
+    shown = [table(*each(summary)) for each in tables]
+    return "\n\n".join([f"## Preset `{summary.preset}`", _made(summary), *shown, _said(summary)]) + "\n"
+
+
+def _made(summary: Summary) -> str:
     """How a result was made."""
     machine = summary.environment
     return (
@@ -47,17 +56,15 @@ def _made(summary: RecallSummary | LanguageSummary) -> str:
     )
 
 
-def _said(summary: RecallSummary | LanguageSummary) -> str:
+def _said(summary: Summary) -> str:
     return "\n".join(f"- {sentence}" for sentence in summary.sentences)
 
 
 def pages_of_training() -> str:
-    """The language models that were trained: table, claims, rates, and what the numbers say."""
-    summary = language_data.load()
-    if summary is None:
-        return "No result is delivered yet: the GPU presets have not been run.\n"
-    tables = (table(*each(summary)) for each in (overview, claim_table, tuning_table))
-    return "\n\n".join([_made(summary), *tables, _said(summary)]) + "\n"
+    """The language models that were trained, those of the largest preset first."""
+    summaries = [load_language(path) for path in packaged_files(LANGUAGE_PACKAGED)]
+    found = [_result(each, (overview, claim_table, tuning_table)) for each in summaries if each]
+    return "\n".join(reversed(found)) or "No result is delivered yet: no preset has been run.\n"
 
 
 def read(path: Path) -> Rows:

@@ -20,7 +20,8 @@ Row = TypeVar("Row", bound=Mean)
 def load(path: str | PathLike[str] | None = None) -> RecallSummary:
     """A summary of the recall experiment.
 
-    - `path`: ``recall.json``, or a folder that holds it. Default: the result delivered with the package.
+    - `path`: ``recall.json``, or a folder that holds it. Default: of those delivered with the package the last, which
+      is of the largest models.
 
     Raises OSError: if there is no such file, or it cannot be read.
     Raises ValueError: if it is no such document, of another format, or contradicts itself: with the file and the
@@ -42,7 +43,7 @@ def _packaged_file() -> Path:
             f"no recall result is delivered with this package ({PACKAGED}); make one by `{RECALL.remake}` and give its "
             "path"
         )
-    return files[0]
+    return files[-1]
 
 
 def labels(summary: RecallSummary) -> dict[str, str]:

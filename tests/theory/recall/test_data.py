@@ -27,8 +27,8 @@ def test_a_summary_is_loaded_from_a_file_a_folder_or_the_package(
     summary = summary_of()
     (tmp_path / "recall.json").write_text(json.dumps(recall_summary()))
     assert recall_data.load(tmp_path / "recall.json") == recall_data.load(tmp_path) == summary
-    (tmp_path / "recall.json").rename(tmp_path / "recall_cpu.json")
-    (tmp_path / "recall_h200.json").write_text("{}")
+    (tmp_path / "recall.json").rename(tmp_path / "recall_h200.json")
+    (tmp_path / "recall_cpu.json").write_text("{}")
     monkeypatch.setattr(recall_data, "PACKAGED", tmp_path)
     assert recall_data.load() == summary
     assert [path.name for path in recall_data.packaged_files()] == ["recall_cpu.json", "recall_h200.json"]

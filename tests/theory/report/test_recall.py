@@ -101,9 +101,15 @@ def test_claims_cite_the_numbers_of_the_summary(tmp_path: Path) -> None:
 def test_the_packaged_result_is_shown_and_gives_way_to_one_in_the_folder(
     tmp_path: Path, no_packaged_results: Path
 ) -> None:
-    (no_packaged_results / "recall_cpu.json").write_text(json.dumps(recall_summary(preset="delivered")))
+    for card in ("cpu", "h200"):
+        (no_packaged_results / f"recall_{card}.json").write_text(
+            json.dumps(recall_summary(preset="delivered"))
+        )
     page, twin = written(tmp_path)
     assert "Preset delivered" in page.text
+    assert [each for each in twin["not_run"] if "recall" in each] == [
+        "in-context recall (what is delivered with the package is shown)"
+    ]
     assert "delivered with the package" in page.text
     assert twin["recall"][0]["file"] == "osdn_theory/data/recall_cpu.json"
     assert twin["documents"][-1]["written"] == ""

@@ -99,13 +99,13 @@ GATED, UNGATED = "Residual identity, gated state", "Residual identity"
 
 def test_bounds_are_asked_of_trained_layers_by_their_gates(tmp_path: Path) -> None:
     """T17 speaks of those of Gated DeltaNet, T3 of the others, T21 where the preconditioner is forgotten."""
-    found = verify(streams=[f"{name}/layer1" for name in DELIVERED], bounds=["T3", "T17", "T21"])
+    found = verify(streams=[f"{name}/layer3" for name in DELIVERED], bounds=["T3", "T17", "T21"])
     assert found.exit_code == 0
     holds = {(check.stream.split("/")[0], check.title) for check in found.checks if check.outcome == "holds"}
     assert {name for name, title in holds if title == GATED} == {"gated_deltanet"}
     assert {name for name, title in holds if title == UNGATED} == {"deltanet", "apf_historic"}
     assert {check.stream for check in found.checks if check.rule == "token forgetting"} == {
-        "apf_historic/layer1"
+        "apf_historic/layer3"
     }
     tensors = load_file(packaged_streams()["gated_deltanet"])
     save_file(
