@@ -19,6 +19,9 @@ from typer.main import get_command
 
 from osdn_theory.commands.main import app
 from osdn_theory.crosscheck.alternatives.table import ALTERNATIVES
+from osdn_theory.language.claims import judge_claims
+from osdn_theory.language.data import load as load_language
+from osdn_theory.recall.data import load as load_recall, overall
 from osdn_theory.theorems import THEOREMS
 
 README = (ROOT / "README.md").read_text()
@@ -199,6 +202,42 @@ def test_the_self_test_is_that_of_the_measured_file() -> None:
         verdicts = [row["verdict"] for row in csv.DictReader(file)]
     (result,) = (row[2] for row in measured_rows() if "selftest" in row[0])
     assert result.startswith(f"{len(verdicts)} runs: {verdicts.count('ok')} right")
+
+
+def test_language_models_are_those_of_the_delivered_result() -> None:
+    """What differs from DeltaNet, and what became of the claims."""
+    (told,) = (result for command, _, result in measured_rows() if " train " in command)
+    summary = load_language()
+    assert summary is not None
+    labels = {model.name: model.label.removesuffix(", bounded") for model in summary.models}
+    losses = {row.model: row for row in summary.rows if row.measure == "loss"}
+    apart = [name for name, row in losses.items() if row.difference and row.difference.significant]
+    named = re.findall(r"(OS-\w+) \((\d\.\d+)", told)
+    assert named == [(labels[name], f"{losses[name].mean:.3f}") for name in apart]
+    assert f"DeltaNet's ({losses['deltanet'].mean:.3f}); no other differs" in told
+    standings = {outcome.id: outcome.standing for outcome in judge_claims(summary)}
+    claims = re.findall(r"([A-Z][\w, ]*): (contradicted|not seen)", told)
+    found = {name: f"{word} at this scale" for names, word in claims for name in re.split(", | and ", names)}
+    assert found == {name: standings[name] for name in ("C1c", "C3b", "C4", "APF")}
+
+
+def test_recall_is_that_of_the_delivered_result() -> None:
+    (told,) = (result for command, _, result in measured_rows() if " recall " in command)
+    summary = load_recall()
+    rows = {model.name: overall(summary, model.name, "accuracy") for model in summary.models}
+    apart = {
+        name
+        for name, row in rows.items()
+        if row and row.difference is not None and row.difference.significant
+    }
+    assert apart == {"osdn_historic", "osdn_eta1"}
+    means = [
+        f"{100 * row.value:.1f} %"
+        for name in (*sorted(apart, reverse=True), "deltanet")
+        if (row := rows[name])
+    ]
+    assert re.findall(r"\d\d\.\d %", told) == means
+    assert told.endswith("no other difference is significant")
 
 
 def test_counts_are_those_of_the_code() -> None:
