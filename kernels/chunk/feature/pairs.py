@@ -107,7 +107,7 @@ def kept_from(
     + configurations([{"BK": 32}], warps=(4,), stages=(1,))
     + configurations([{"BK": 32}], warps=(4,), stages=(2,))
     + configurations([{"BK": 16}], warps=(4,), stages=(1,))
-    + unrolled(4, BK=32),
+    + unrolled(BK=32),
     ["K", "C"],
 )
 @triton.jit
