@@ -140,12 +140,12 @@ def _summary(claim: ProvedClaim) -> str:
 
 
 def read_recalls(folder: Path) -> list[ReportDocument[RecallSummary]]:
-    """The summaries in a report folder, in the order of their names; where there are none, those of the package."""
+    """The summaries in a report folder, in the order of their names; where there are none, the package's last."""
     return _read_experiments(folder, RECALL_FILE, RECALL, packaged_files())
 
 
 def read_languages(folder: Path) -> list[ReportDocument[LanguageSummary]]:
-    """The language-model experiments in a report folder; where there are none, those of the package."""
+    """The language-model experiments in a report folder; where there are none, the package's last."""
     return _read_experiments(folder, LANGUAGE_FILE, LANGUAGE, packaged_files(LANGUAGE_PACKAGED))
 
 
@@ -155,9 +155,10 @@ def _read_experiments(
     found = [
         read_document(path, kind, name=str(path.relative_to(folder))) for path in sorted(folder.rglob(file))
     ]
-    # When a packaged one was installed says nothing of when it was made.
+    # Of those delivered the last has the largest models. When it was installed says nothing of when it was made.
     return found or [
-        replace(read_document(path, kind, name=f"{PACKAGED}{path.name}"), written="") for path in packaged
+        replace(read_document(path, kind, name=f"{PACKAGED}{path.name}"), written="")
+        for path in packaged[-1:]
     ]
 
 

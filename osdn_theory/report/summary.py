@@ -163,9 +163,8 @@ def _recall(model: ReportModel) -> Iterator[str]:
     if not model.recalls:
         yield "in-context recall (there is no recall.json)"
     yield from (f"a recall experiment ({each.notice})" for each in model.recalls if each.content is None)
-    if any(each.packaged for each in model.recalls):
-        yield "in-context recall (what is delivered with the package is shown)"
-        return
-    for each in model.recall_runs:
-        if not each.complete:
+    for each in model.recalls:
+        if each.packaged:
+            yield "in-context recall (the result delivered with the package is shown)"
+        elif each.content and not each.content.complete:
             yield "a part of the in-context recall experiment"

@@ -101,17 +101,13 @@ def test_claims_cite_the_numbers_of_the_summary(tmp_path: Path) -> None:
 def test_the_packaged_result_is_shown_and_gives_way_to_one_in_the_folder(
     tmp_path: Path, no_packaged_results: Path
 ) -> None:
-    for card in ("cpu", "h200"):
-        (no_packaged_results / f"recall_{card}.json").write_text(
-            json.dumps(recall_summary(preset="delivered"))
-        )
+    for name, preset in (("cpu", "smaller"), ("h200", "delivered")):
+        (no_packaged_results / f"recall_{name}.json").write_text(json.dumps(recall_summary(preset=preset)))
     page, twin = written(tmp_path)
     assert "Preset delivered" in page.text
-    assert [each for each in twin["not_run"] if "recall" in each] == [
-        "in-context recall (what is delivered with the package is shown)"
-    ]
+    assert "Preset smaller" not in page.text
     assert "delivered with the package" in page.text
-    assert twin["recall"][0]["file"] == "osdn_theory/data/recall_cpu.json"
+    assert [run["file"] for run in twin["recall"]] == ["osdn_theory/data/recall_h200.json"]
     assert twin["documents"][-1]["written"] == ""
     assert not any("recall" in command for command in twin["commands"])
     leave(tmp_path / "recall", "recall.json", recall_summary(preset="own"))
