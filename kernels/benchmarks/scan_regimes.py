@@ -1,14 +1,12 @@
-"""The calibrate scan in every regime, timed on a GPU. ``python -m osdn_kernels.benchmarks.scan_regimes --help``
+"""Every regime of the scan and every form, kernel by kernel. ``python -m osdn_kernels.benchmarks.scan_regimes --help``
 
-Every kernel runs in its first configuration that fits: no tuning, so that a run is short and comparable. Processes
-compile the regimes side by side first.
+Every kernel runs in its first configuration that fits, or the one that is asked for: no tuning, so that a run is short
+and comparable. Processes compile the regimes side by side first; nothing else is on the GPU while one is timed.
 """
 
 import json
 import time
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +16,9 @@ import typer
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
-from ..launch.forced import forced
-from ..ops import chunk_osdn
+from ..launch.forced import forced, make_room
+from ..launch.processes import pool_of
+from ..ops import chunk_osdn, chunk_osgdn, chunk_oskda
 
 FREE = {"eta": 0.003, "d_min": 2 / 3, "d_max": 3 / 2}
 BOXES: dict[str, dict[str, Any]] = {
@@ -33,19 +32,33 @@ BOXES: dict[str, dict[str, Any]] = {
     "eta 1, wide": FREE | {"eta": 1.0, "d_min": 0.0, "d_max": 1e9},
     "eta 1, wide, forgetting": FREE | {"eta": 1.0, "d_min": 0.0, "d_max": 1e9, "gated": True},
     "eta 1, forgetting": FREE | {"eta": 1.0, "gated": True},
+    "OS-GDN": FREE | {"form": "osgdn"},
+    "OS-GDN, forgetting to 0": FREE | {"form": "osgdn", "gated": True},
+    "OS-KDA": FREE | {"form": "oskda"},
 }
+
+FORMS: dict[str, Any] = {"osdn": chunk_osdn, "osgdn": chunk_osgdn, "oskda": chunk_oskda}
 
 
 def draw(
-    regime: str, batch: int, length: int, heads: int, dim: int, *, grad: bool, **more: Any
+    regime: str,
+    batch: int,
+    length: int,
+    heads: int,
+    dim: int,
+    *,
+    grad: bool,
+    device: str = "cuda",
+    **more: Any,
 ) -> tuple[Any, Any]:
-    """A call of `chunk_osdn` that gives the last of its results or, alone, o; and what differentiates it."""
+    """A call of an operator that gives the last of its results or, alone, o; and what differentiates it."""
     options = dict(BOXES[regime])
-    rng = torch.Generator("cuda").manual_seed(0)
+    form = options.pop("form", "osdn")
+    rng = torch.Generator(device).manual_seed(0)
     tokens = (batch, length, heads)
 
     def normal(*size: int) -> Tensor:
-        return torch.randn(*size, generator=rng, device="cuda")
+        return torch.randn(*size, generator=rng, device=device)
 
     half = torch.bfloat16
     given: dict[str, Any] = {
@@ -53,9 +66,13 @@ def draw(
         "v": normal(*tokens, dim).to(half), "beta": normal(*tokens).sigmoid().to(half),
     }  # fmt: skip
     if options.pop("gated", False):
+        given["g" if form == "osdn" else "g_d"] = logsigmoid(6.9 + normal(*tokens))
+    if form == "osgdn":
         given["g"] = logsigmoid(6.9 + normal(*tokens))
+    if form == "oskda":
+        given["g"] = logsigmoid(4.0 + normal(*tokens, dim))
     start = options.pop("start", (0.8, 1.2))
-    share = torch.rand(batch, heads, dim, generator=rng, device="cuda")
+    share = torch.rand(batch, heads, dim, generator=rng, device=device)
     if start == "faces":
         share, start = share.round(), (FREE["d_min"], FREE["d_max"])
     d = start[0] + (start[1] - start[0]) * share
@@ -67,7 +84,7 @@ def draw(
         given = {name: x.requires_grad_() for name, x in given.items()}
 
     def call() -> Any:
-        results = chunk_osdn(**given, **options, **more, check_values=False)
+        results = FORMS[form](**given, **options, **more, check_values=False)
         return results[2 if more else 0]
 
     def both() -> None:
@@ -91,11 +108,12 @@ def paths(regime: str, batch: int, length: int, heads: int, dim: int) -> str:
     return f"chunks that clip {clipped:.2f}, sweeps {sweeps}, left open {left}"
 
 
-def peers(batch: int, length: int, heads: int, dim: int, rep: int) -> dict[str, float]:
-    """Forward milliseconds of flash-linear-attention's DeltaNets on the same inputs; empty without the package."""
+def peers(batch: int, length: int, heads: int, dim: int) -> dict[str, tuple[Any, Any]]:
+    """flash-linear-attention's operators on such inputs, and what differentiates them; empty without the package."""
     try:
         from fla.ops.delta_rule import chunk_delta_rule
         from fla.ops.gated_delta_rule import chunk_gated_delta_rule
+        from fla.ops.kda import chunk_kda
     except ImportError:
         return {}
     rng = torch.Generator("cuda").manual_seed(0)
@@ -104,24 +122,44 @@ def peers(batch: int, length: int, heads: int, dim: int, rep: int) -> dict[str, 
         return torch.randn(*size, generator=rng, device="cuda")
 
     tokens = (batch, length, heads)
-    q, k, v = (normalize(normal(*tokens, dim), dim=-1).bfloat16() for _ in range(3))
-    beta, g = normal(*tokens).sigmoid().bfloat16(), logsigmoid(6.9 + normal(*tokens))
+    q, k, v = (normalize(normal(*tokens, dim), dim=-1).bfloat16().requires_grad_() for _ in range(3))
+    beta, change = normal(*tokens).sigmoid().bfloat16().requires_grad_(), normal(*tokens, dim).bfloat16()
+    weak, features = logsigmoid(6.9 + normal(*tokens)), logsigmoid(4.0 + normal(*tokens, dim))
     calls = {
-        "fla DeltaNet": lambda: chunk_delta_rule(q, k, v, beta),
-        "fla Gated DeltaNet": lambda: chunk_gated_delta_rule(q, k, v, g, beta),
+        "fla DeltaNet": lambda: chunk_delta_rule(q, k, v, beta)[0],
+        "fla Gated DeltaNet": lambda: chunk_gated_delta_rule(q, k, v, weak, beta)[0],
+        "fla KDA": lambda: chunk_kda(q, k, v, features, beta)[0],
     }
+
+    def differentiated(call: Any) -> Any:
+        return lambda: torch.autograd.grad(call(), [q, k, v, beta], change)
+
+    return {name: (call, differentiated(call)) for name, call in calls.items()}
+
+
+def measure(call: Any, both: Any | None, rep: int, *, profiled: bool) -> dict[str, Any]:
+    """Milliseconds, and microseconds by kernel, of a forward pass and of both."""
     with torch.no_grad():
-        for call in calls.values():
-            call()
-        return {name: milliseconds(call, rep) for name, call in calls.items()}
+        call()
+        row: dict[str, Any] = {"forward": milliseconds(call, rep)}
+        if profiled:
+            row["kernels"] = profile(call)
+    # The backward pass of fla's Gated DeltaNet refuses some versions of Triton.
+    with suppress(RuntimeError):
+        if both is not None:
+            both()
+            row["both"] = milliseconds(both, rep)
+            if profiled:
+                row["kernels of both"] = profile(both)
+    return row
 
 
-def compile_one(regime: str, heads: int, dim: int) -> str:
-    with suppress(Exception), forced({}):
-        _, both = draw(regime, 1, 4096, heads, dim, grad=True)
-        both()
-        torch.cuda.synchronize()
-    return regime
+def compile_one(regime: str, heads: int, dim: int, choice: dict[str, int]) -> dict[str, int]:
+    """Compile a regime's kernels, and say which configurations have room."""
+    _, both = draw(regime, 1, 4096, heads, dim, grad=True)
+    found, _, _ = make_room(both, choice)
+    torch.cuda.synchronize()
+    return found
 
 
 def profile(call: Any, calls: int = 3) -> dict[str, tuple[float, int]]:
@@ -143,6 +181,9 @@ def profile(call: Any, calls: int = 3) -> dict[str, tuple[float, int]]:
 def run(
     shapes: Annotated[str, typer.Option(help="BxT, separated by commas.")] = "16x4096",
     regimes: Annotated[str, typer.Option(help="Names, separated by semicolons.")] = ";".join(BOXES),
+    choose: Annotated[
+        str, typer.Option(help="Places in a kernel's list of configurations: pair_kernel=3,fold_kernel=1.")
+    ] = "",
     heads: int = 16,
     dim: int = 128,
     rep: int = 40,
@@ -153,38 +194,40 @@ def run(
 ) -> None:
     """Milliseconds of forward, and of forward and backward, by regime."""
     names = regimes.split(";")
+    asked = {
+        name: int(index) for name, _, index in (each.partition("=") for each in choose.split(",") if each)
+    }
     started = time.monotonic()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for done in [pool.submit(compile_one, name, heads, dim) for name in names]:
-            done.result()
+    with pool_of(workers, "cuda") as pool:
+        compiling = {name: pool.submit(compile_one, name, heads, dim, asked) for name in names}
+        chosen = {name: each.result() for name, each in compiling.items()}
     print(f"compiled in {time.monotonic() - started:.0f} s on {torch.cuda.get_device_name()}", flush=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for shape in shapes.split(","):
         batch, length = map(int, shape.split("x"))
-        for name, time_taken in peers(batch, length, heads, dim, rep).items():
-            rows.append({"shape": shape, "regime": name, "forward": time_taken})
-            print(f"{shape:8} {name:24} {time_taken:.3f}", flush=True)
+        for name, (call, both) in peers(batch, length, heads, dim).items():
+            row = measure(call, both if backward else None, rep, profiled=profiled)
+            keep({"shape": shape, "regime": name, **row}, rows, out)
         for name in names:
-            with forced({}):
-                call, _ = draw(name, batch, length, heads, dim, grad=False)
-                row: dict[str, Any] = {"shape": shape, "regime": name, "forward": milliseconds(call, rep)}
-                if profiled:
-                    row["kernels"] = profile(call)
-                if backward:
-                    call, both = draw(name, batch, length, heads, dim, grad=True)
-                    row["both"] = milliseconds(both, rep)
-                    if profiled:
-                        row["kernels of both"] = profile(both)
-                del call
-                row["paths"] = paths(name, batch, length, heads, dim)
-            rows.append(row)
-            times = f"{row['forward']:.3f} {row.get('both', 0):.3f}"
-            print(f"{shape:8} {name:24} {times} {row['paths']}", flush=True)
-            for kind in ("kernels", "kernels of both"):
-                if kind in row:
-                    print("    ", dict(list(row[kind].items())[:14]), flush=True)
-            if out is not None:
-                out.write_text(json.dumps(rows, indent=1))
+            with forced(chosen[name]):
+                call, both = draw(name, batch, length, heads, dim, grad=backward)
+                row = measure(call, both, rep, profiled=profiled)
+                del call, both
+                if BOXES[name].get("form") is None:
+                    row["paths"] = paths(name, batch, length, heads, dim)
+            keep({"shape": shape, "regime": name, "chosen": chosen[name], **row}, rows, out)
+
+
+def keep(row: dict[str, Any], rows: list[dict[str, Any]], out: Path | None) -> None:
+    """Print a row, and write all so far."""
+    rows.append(row)
+    times = f"{row['forward']:.3f} {row.get('both', 0):.3f}"
+    print(f"{row['shape']:8} {row['regime']:24} {times} {row.get('paths', '')}", flush=True)
+    for kind in ("kernels", "kernels of both"):
+        if kind in row:
+            print("    ", dict(list(row[kind].items())[:14]), flush=True)
+    if out is not None:
+        out.write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

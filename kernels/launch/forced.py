@@ -1,10 +1,13 @@
 """Running kernels with given configurations instead of tuned ones, and seeing which were launched."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+from ..selftest.findings import NO_FIT
 from .tuning import TUNED, fitting_indices
+
+Result = TypeVar("Result")
 
 
 class Launches(dict[str, Any]):
@@ -43,6 +46,32 @@ def forced(choice: Mapping[str, int]) -> Iterator[Launches]:
             kernel.cache.clear()
             kernel.cache.update(cache)
             del kernel.run
+
+
+def make_room(
+    call: Callable[[], Result], choice: Mapping[str, int] | None = None
+) -> tuple[dict[str, int], dict[str, list[int]], Result]:
+    """The first configuration, from `choice` on, that the device has room for of every kernel that a call launches.
+
+    Also all that each launch could have taken, and what the call returns with these.
+
+    Raises RuntimeError: where none fits.
+    """
+    base = dict(choice or {})
+    while True:
+        with forced(base) as launches:
+            try:
+                result = call()
+                first = {name: fit[0] for name, fit in launches.candidates.items()}
+                return first | base, launches.candidates, result
+            except NO_FIT:
+                name = launches.latest
+        fit = launches.candidates[name]
+        tried = base.get(name, fit[0])
+        following = [index for index in fit if index > tried]
+        if not following:
+            raise RuntimeError(f"{name}: no configuration fits on this device")
+        base[name] = following[0]
 
 
 def _watched(name: str, kernel: Any, index: int | None, launches: Launches) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..launch.forced import forced
+from ..launch.forced import forced, make_room
 from ..launch.precompile import precompile
 from ..launch.processes import pool_of
 from ..launch.runtime import INTERPRETED
@@ -128,21 +128,8 @@ def walked(case: SelfTestCase, launched: Iterable[str]) -> list[str]:
 
 def first_fitting(problem: CaseTensors) -> tuple[dict[str, int], dict[str, list[int]]]:
     """For every kernel launched the first configuration that the device has room for, and all that the launch suits."""
-    base: dict[str, int] = {}
-    while True:
-        with forced(base) as launches:
-            try:
-                evaluate(problem, device())
-                first = {name: fit[0] for name, fit in launches.candidates.items()}
-                return first | base, launches.candidates
-            except NO_FIT:
-                name = launches.latest
-        fit = launches.candidates[name]
-        tried = base.get(name, fit[0])
-        following = [i for i in fit if i > tried]
-        if not following:
-            raise RuntimeError(f"{name}: no configuration fits on this device")
-        base[name] = following[0]
+    base, candidates, _ = make_room(partial(evaluate, problem, device()))
+    return base, candidates
 
 
 def allowances(problem: CaseTensors, base: dict[str, int], values: dict[str, Tensor]) -> dict[str, float]:
