@@ -6,7 +6,6 @@ and comparable. Processes compile the regimes side by side first; nothing else i
 
 import json
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -144,14 +143,23 @@ def measure(call: Any, both: Any | None, rep: int, *, profiled: bool) -> dict[st
         row: dict[str, Any] = {"forward": milliseconds(call, rep)}
         if profiled:
             row["kernels"] = profile(call)
-    # The backward pass of fla's Gated DeltaNet refuses some versions of Triton.
-    with suppress(RuntimeError):
-        if both is not None:
-            both()
-            row["both"] = milliseconds(both, rep)
-            if profiled:
-                row["kernels of both"] = profile(both)
+    if both is not None:
+        both()
+        row["both"] = milliseconds(both, rep)
+        if profiled:
+            row["kernels of both"] = profile(both)
     return row
+
+
+def refuses(both: Any) -> bool:
+    """Whether a peer's backward pass will not run, as that of fla's Gated DeltaNet on some versions of Triton."""
+    try:
+        both()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        return True
+    return False
 
 
 def compile_one(regime: str, heads: int, dim: int, choice: dict[str, int]) -> dict[str, int]:
@@ -206,7 +214,9 @@ def run(
     for shape in shapes.split(","):
         batch, length = map(int, shape.split("x"))
         for name, (call, both) in peers(batch, length, heads, dim).items():
-            row = measure(call, both if backward else None, rep, profiled=profiled)
+            if not backward or refuses(both):
+                both = None
+            row = measure(call, both, rep, profiled=profiled)
             keep({"shape": shape, "regime": name, **row}, rows, out)
         for name in names:
             with forced(chosen[name]):

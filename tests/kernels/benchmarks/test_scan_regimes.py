@@ -43,3 +43,19 @@ def test_gates_of_d_are_no_gates_of_the_memory(monkeypatch):
     draw("OS-GDN, forgetting to 0", *SIZES, grad=False, device="cpu")[0]()
     assert {"g", "g_d"} <= set(seen)
     assert not torch.equal(seen["g"], seen["g_d"])
+
+
+def test_a_peer_may_refuse_but_no_failure_of_ours_is_hidden(monkeypatch):
+    def refuse():
+        raise RuntimeError("another version of Triton")
+
+    def overflow():
+        raise torch.OutOfMemoryError
+
+    assert scan_regimes.refuses(refuse)
+    assert not scan_regimes.refuses(lambda: None)
+    with pytest.raises(torch.OutOfMemoryError):
+        scan_regimes.refuses(overflow)
+    monkeypatch.setattr(scan_regimes, "milliseconds", lambda call, rep: 1.0)
+    with pytest.raises(RuntimeError, match="another version"):
+        scan_regimes.measure(lambda: None, refuse, 1, profiled=False)
