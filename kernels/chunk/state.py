@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..launch.descriptors import copies_tiles, give_memory, load_tile, rows_of
 from ..launch.dots import dot
 from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
@@ -65,7 +66,7 @@ def memory_kernel(
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     READ: tl.constexpr, KEEP: tl.constexpr, PARTS: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
-    PACKED: tl.constexpr, STATE_GATE: tl.constexpr, PRECISION: tl.constexpr,
+    PACKED: tl.constexpr, STATE_GATE: tl.constexpr, BULK: tl.constexpr, SAME: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -87,6 +88,15 @@ def memory_kernel(
     side: tl.constexpr = -1.0 if FLIP else 1.0
     here = start.to(tl.int64) * H + head
     numbers, total = load_scalars(beta, scalars, here, tokens, H, C, STATE_GATE)
+    key_here = start.to(tl.int64) * (H // G) + head // G
+    all_keys, all_writes, all_queries, all_values, all_inverse = None, None, None, None, None
+    if BULK:
+        all_keys = rows_of(k + key_here * K, tokens, H // G * K, K, C, BK)
+        all_writes = rows_of(write_key + key_here * K, tokens, H // G * K, K, C, BK)
+        all_values = rows_of(v + here * V, tokens, H * V, V, C, BV)
+        all_inverse = rows_of(inverse + here * C, tokens, H * C, C, C, C)
+        if READ:
+            all_queries = rows_of(q + key_here * K, tokens, H // G * K, K, C, BK)
     # A loop inside a loop: a branch inside a single one keeps its loads from running ahead.
     for part in range(PARTS):
         begin, end = chunks * 0, chunks
@@ -100,13 +110,21 @@ def memory_kernel(
             valid = row < tokens - i * C
             in_row = valid[:, None] & in_key[None, :]
             in_out = down(valid, FLIP) & across(in_value, FLIP)
-            keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
-            writes = tl.load(write_key + key_token * K + by_key, mask=in_row, other=0.0)
-            target = tl.load(v + token * V + by_value, mask=in_out, other=0.0).to(tl.float32)
+            at = (chunks * 0 + i * C).to(tl.int32)
+            keys = load_tile(all_keys, at, 0, k + key_token * K + by_key, in_row, BULK)
+            writes = keys
+            if not SAME:
+                writes = load_tile(all_writes, at, 0, write_key + key_token * K + by_key, in_row, BULK)
+            if BULK:
+                target = all_values.load([at, tl.program_id(1) * BV])
+                target = tl.trans(target) if FLIP else target
+            else:
+                target = tl.load(v + token * V + by_value, mask=in_out, other=0.0)
+            target = target.to(tl.float32)
             ahead = load_scalars(beta, scalars, token + C * H, tokens - (i + 1) * C, H, C, STATE_GATE)
-            solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
+            solve = load_tile(all_inverse, at, 0, inverse + token * C + by_row, valid[:, None], BULK)
             if READ:
-                queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
+                queries = load_tile(all_queries, at, 0, q + key_token * K + by_key, in_row, BULK)
                 if STATE_GATE == 2:
                     by_pair = down(row * (H * C), FLIP) + across(row, FLIP)
                     overlap = tl.load(overlaps + token * C + by_pair, mask=down(valid, FLIP), other=0.0)
@@ -158,13 +176,16 @@ def launch_memory(
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     programs = chunks.sequences * heads
     every = None if cuts is None else chunks.stretch_chunks(len(cuts) + 1)
+    bulk = not gates.per_feature and copies_tiles(k, write_key, v, inverse, *([] if q is None else [q]))
+    if bulk:
+        give_memory()
     memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
         q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, chunks.bounds,
         chunks.first, chunks.length, chunks.stride, every, scale, crowd_of(programs), H=heads, G=heads // k.shape[2],
         K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None, KEEP=states is not None,
         PARTS=1 if cuts is None else len(cuts) + 1, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None,
-        PACKED=chunks.packed,
-        STATE_GATE=gates.kind, PRECISION=operand_precision(v.dtype),
+        PACKED=chunks.packed, STATE_GATE=gates.kind, BULK=bulk, SAME=write_key.data_ptr() == k.data_ptr(),
+        PRECISION=operand_precision(v.dtype),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..launch.descriptors import copies_tiles, give_memory, load_tile, rows_of
 from ..launch.dots import dot
 from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
@@ -26,7 +27,7 @@ def memory_backward_kernel(
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     HAS_FINAL: tl.constexpr, HAS_INITIAL: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    BULK: tl.constexpr, SAME: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     head = program % H
@@ -51,6 +52,14 @@ def memory_backward_kernel(
     here = (start + (chunks - 1) * C).to(tl.int64) * H + head
     left = tokens - (chunks - 1) * C
     numbers, total = load_scalars(beta, scalars, here, left, H, C, STATE_GATE)
+    own_here = start.to(tl.int64) * H + head
+    key_here = start.to(tl.int64) * (H // G) + head // G
+    all_keys, all_writes, all_queries, all_inverse = None, None, None, None
+    if BULK:
+        all_keys = rows_of(k + key_here * K, tokens, H // G * K, K, C, BK)
+        all_writes = rows_of(write_key + key_here * K, tokens, H // G * K, K, C, BK)
+        all_queries = rows_of(q + key_here * K, tokens, H // G * K, K, C, BK)
+        all_inverse = rows_of(inverse + own_here * C, tokens, H * C, C, C, C)
     for back in range(chunks):
         i = chunks - 1 - back
         leaving = grad.to(dtype)
@@ -60,10 +69,11 @@ def memory_backward_kernel(
         valid = row < tokens - i * C
         in_row = valid[:, None] & in_key[None, :]
         in_out = down(valid, FLIP) & across(in_value, FLIP)
-        writes = tl.load(write_key + key_token * K + by_key, mask=in_row, other=0.0)
-        queries = tl.load(q + key_token * K + by_key, mask=in_row, other=0.0)
+        at = (chunks * 0 + i * C).to(tl.int32)
+        writes = load_tile(all_writes, at, 0, write_key + key_token * K + by_key, in_row, BULK)
+        queries = load_tile(all_queries, at, 0, q + key_token * K + by_key, in_row, BULK)
         output = tl.load(grad_o + token * V + by_value, mask=in_out, other=0.0)
-        solve = tl.load(inverse + token * C + by_row, mask=valid[:, None], other=0.0)
+        solve = load_tile(all_inverse, at, 0, inverse + token * C + by_row, valid[:, None], BULK)
         # Of no chunk before the first: nothing is left of it.
         sooner = tl.where(i > 0, tokens - (i - 1) * C, 0)
         ahead = load_scalars(beta, scalars, token - C * H, sooner, H, C, STATE_GATE)
@@ -89,7 +99,9 @@ def memory_backward_kernel(
             missing.to(dtype),
             mask=in_out,
         )
-        keys = tl.load(k + key_token * K + by_key, mask=in_row, other=0.0)
+        keys = writes
+        if not SAME:
+            keys = load_tile(all_keys, at, 0, k + key_token * K + by_key, in_row, BULK)
         scaled = output.to(tl.float32) * scale
         erased = missing * down(-pick(numbers, RATE), FLIP)
         if STATE_GATE == 1:
@@ -122,11 +134,15 @@ def read_backward(
     grad_initial = None
     if initial:
         grad_initial = single(k, chunks.sequences, heads, key_dim, value_dim)
+    bulk = gates.kind == 1 and copies_tiles(q, k, write_key, inverse)
+    if bulk:
+        give_memory()
     memory_backward_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
         q, k, write_key, beta, inverse, *gates, overlap, grad_o, grad_states, grad_missing, grad_final, grad_initial,
         chunks.bounds, chunks.first, chunks.length, chunks.stride, scale, crowd_of(programs),
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim),
         HAS_FINAL=grad_final is not None, HAS_INITIAL=initial, PACKED=chunks.packed,
-        STATE_GATE=gates.kind, PRECISION=operand_precision(k.dtype),
+        STATE_GATE=gates.kind, BULK=bulk, SAME=write_key.data_ptr() == k.data_ptr(),
+        PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
     return grad_states, grad_missing, grad_initial

@@ -117,6 +117,9 @@ def spread_kernel(
     mask = inside[:, None] & known[None, :]
     key = tl.load(k + rows, mask=mask, other=0.0).to(tl.float32)
     direct = tl.load(grad + rows, mask=mask, other=0.0).to(tl.float32)
+    # Asked for with the rest: what is loaded between products is waited for once more.
+    if HAS_GRAD_KEY:
+        other = tl.load(grad_key + rows, mask=mask, other=0.0)
     s = key * key
     gate = tl.zeros([C], tl.float32)
     weights = (row[:, None] < row[None, :]).to(tl.float32)
@@ -142,7 +145,7 @@ def spread_kernel(
     if NORMALIZE:
         result -= (2.0 * inverse_eta * u * share)[:, None] * key
     if HAS_GRAD_KEY:
-        result += tl.load(grad_key + rows, mask=mask, other=0.0).to(tl.float32)
+        result += other.to(tl.float32)
     tl.store(grad_k + rows, result.to(grad_k.dtype.element_ty), mask=mask)
     if BETA_AWARE:
         slice = tl.program_id(1)
@@ -205,10 +208,12 @@ def scan_backward(
         rho = torch.empty(k.shape[:3], **make)
         # Chunks that the products leave out: those that clipped, or all of a sequence that sweeps take. Where gates
         # forget, sweeps settle soon and cost less than the products.
+        apart, busy = gains.clipped, None
         if swept and gated:
             apart = torch.ones_like(gains.clipped)
         else:
-            apart = mark_swept(gains.clipped, chunks) if swept else gains.clipped
+            if swept:
+                apart, busy = mark_swept(gains.clipped, chunks)
             inverse = inverse_operator(k, g, feedback, rule, chunks, apart)
             inner = torch.empty(k.shape[:3], **make)
             forcing, exits = torch.empty_like(gains.entry), torch.empty_like(gains.entry)
@@ -232,7 +237,19 @@ def scan_backward(
             options = {"normalize": rule.normalize_feedback, "scale_key": scale_key}
             met = find_pattern(k, shrinks, anchor, gains.gain, gains.entries, apart, chunks, (d_min, d_max))
             sweep_back(
-                k, shrinks, feedback, apart, met, grad, grad_final, grad_initial, chunks, eta, rho, **options
+                k,
+                shrinks,
+                feedback,
+                apart,
+                busy,
+                met,
+                grad,
+                grad_final,
+                grad_initial,
+                chunks,
+                eta,
+                rho,
+                **options,
             )
             if items:
                 spread_clipped(

@@ -157,7 +157,7 @@ def extremes(
 @triton.jit
 def chain_kernel(
     k, g, feedback, anchor, initial, initial_rest, inverse, gain, entry, entry_rest, clipped, final, final_rest,
-    out, path, origin, bounds, first, length, eta, eta_rest, d_min, d_max,
+    out, path, origin, busy, bounds, first, length, eta, eta_rest, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr,
     HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_INITIAL_REST: tl.constexpr,
     HAS_FINAL_REST: tl.constexpr, HAS_ORIGIN: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr,
@@ -166,7 +166,7 @@ def chain_kernel(
     """Gains of a sequence's chunks, one after the other.
 
     With `origin` [N, H] the first chunk that clips ends it, and its block is left there for sweeps to begin with (one
-    past the last where none clips); without, such chunks are stepped.
+    past the last where none clips), with a 1 in `busy`; without, such chunks are stepped.
     """
     program = tl.program_id(0)
     head = program % H
@@ -254,6 +254,7 @@ def chain_kernel(
             passed += 1
     if HAS_ORIGIN:
         tl.store(origin + program, reached)
+        tl.store(busy, 1, mask=reached < tl.cdiv(chunks, BLOCK))
     tl.store(final + own, d, mask=known)
     if HAS_FINAL_REST:
         tl.store(final_rest + own, rest, mask=known)
@@ -384,15 +385,16 @@ def scan_forward(
         sequential_kernel[(programs,)](k, g, feedback, anchor, initial, *rest, **shared)
         return gains._replace(written=True)
     sweeps = sweeps_pay(rule) and not in_order
-    origin = None
+    origin, busy = None, None
     # Forgetting forgets wrong entries too: sweeps then settle at once, and need no operator.
     if not sweeps or g is None:
         inverse = inverse_operator(k, g, feedback, rule, chunks)
         if sweeps:
             origin = torch.empty(programs, dtype=torch.int32, device=k.device)
+            busy = torch.zeros(1, dtype=torch.int32, device=k.device)
         chain_kernel[(programs,)](
             k, g, feedback, anchor, initial, initial_rest, inverse, gains.gain, *gains.entries, gains.clipped,
-            gains.final, gains.rest, out, path, origin, chunks.bounds, chunks.first, chunks.length,
+            gains.final, gains.rest, out, path, origin, busy, chunks.bounds, chunks.first, chunks.length,
             *rule_numbers(rule), **shared, BLOCK=BLOCK, HAS_INITIAL_REST=initial_rest is not None,
             HAS_FINAL_REST=in_order, HAS_ORIGIN=sweeps, PRECISION=exact_precision(k.dtype),
         )  # fmt: skip
@@ -402,7 +404,17 @@ def scan_forward(
         constants = {name: shared[name] for name in SWEPT}
         targets = (gains.gain, *gains.entries, gains.clipped, gains.final, out, path)
         opened = sweep(
-            k, shrinks, feedback, anchor, initial, chunks, origin, targets, (eta, d_min, d_max), constants
+            k,
+            shrinks,
+            feedback,
+            anchor,
+            initial,
+            chunks,
+            origin,
+            busy,
+            targets,
+            (eta, d_min, d_max),
+            constants,
         )
         gains = gains._replace(opened=opened)
     return gains._replace(written=sweeps and origin is None)

@@ -175,81 +175,102 @@ def walk_back_block(
 @triton.jit(do_not_specialize=UNSPECIALIZED)
 def sweep_back_kernel(
     k, shrinks, feedback, grad, grad_final, grad_initial, swept, pattern, rho, exits, planes, factors, tolerance,
-    opened, progress, bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, rows, chains,
+    opened, progress, busy, bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, rows, chains,
     sweeps, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, CHUNKS: tl.constexpr, ROWS: tl.constexpr,
     AHEAD: tl.constexpr, HAS_GATE: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, BETA_AWARE: tl.constexpr,
     NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """One block in one sweep; see `forward.sweep_kernel`."""
+    """Items in order, one block in one sweep each; see `forward.sweep_kernel`."""
+    if busy is not None:  # noqa: SIM102
+        if tl.load(busy) == 0:
+            return
     ticket = tl.atomic_add(progress, 1)
-    sweep, program = ticket // rows, ticket % rows
-    head = program % H
-    sequence, block, start, tokens = chunk_of(
-        program // H, bounds, first, owner, length, per_sequence, CHUNKS * C, PACKED
-    )
-    left = tokens - block * (CHUNKS * C)
-    if left <= 0:
-        return
+    while ticket < sweeps * rows:
+        sweep, program = ticket // rows, ticket % rows
+        head = program % H
+        sequence, block, start, tokens = chunk_of(
+            program // H, bounds, first, owner, length, per_sequence, CHUNKS * C, PACKED
+        )
+        slot = sequence * chunks_per_sequence
+        if PACKED:
+            slot = tl.load(first_chunk + tl.maximum(sequence, 0))
+        item = (slot + block * CHUNKS).to(tl.int64) * H + head
+        there = tokens > block * (CHUNKS * C)
+        if there & (tl.load(swept + item, mask=there, other=0) != 0):
+            sweep_item_back(
+                k, shrinks, feedback, grad, grad_final, grad_initial, pattern, rho, exits, planes, factors,
+                tolerance, opened, progress, rows, chains, sweeps, sweep, program, head, sequence, block, start, tokens,
+                item, eta, H, K, C, BK, CHUNKS, ROWS, AHEAD, HAS_GATE, HAS_GRAD_FINAL, BETA_AWARE, NORMALIZE, SCALE_KEY,
+            )  # fmt: skip
+        ticket = tl.atomic_add(progress, 1)
+
+
+@triton.jit
+def sweep_item_back(
+    k, shrinks, feedback, grad, grad_final, grad_initial, pattern, rho, exits, planes, factors,
+    tolerance, opened, progress, rows, chains, sweeps, sweep, program, head, sequence, block, start, tokens, item, eta,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, CHUNKS: tl.constexpr, ROWS: tl.constexpr,
+    AHEAD: tl.constexpr, HAS_GATE: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+):  # fmt: skip
+    """One block in one sweep; see `forward.sweep_item`."""
     chain = sequence * H + head
-    slot = sequence * chunks_per_sequence
-    if PACKED:
-        slot = tl.load(first_chunk + sequence)
-    item = (slot + block * CHUNKS).to(tl.int64) * H + head
-    if tl.load(swept + item) == 0:
-        return
+    left = tokens - block * (CHUNKS * C)
     arrived = progress + 1 + sweep * chains + chain
     ready = arrived + sweeps * chains
-    if sweep > 0:  # noqa: SIM102 -- the flag of the sweep before is there only then
-        if wait_for(ready - chains) == ENDED:
-            leave(ready, ENDED)
-            return
-    feature = tl.arange(0, BK)
-    known = feature < K
-    own = program.to(tl.int64) * K + feature
-    size = rows.to(tl.int64) * K
-    adjoint, rest = load_pair(planes, WANTED, own, size, known & (sweep > 0))
-    moved = norm_of(apart(planes, WANTED, own, WALKED, own, size, known & (sweep > 0)))
-    follows = known & (sweep > 0) & (left > CHUNKS * C)
-    gap = norm_of(apart(planes, EXIT, own + H * K, WALKED, own, size, follows))
-    allowed = tl.load(tolerance + chain, mask=sweep > 0, other=0.0) * norm_of(adjoint)
-    settled = (sweep > 0) & (moved <= allowed)
-    blocks = tl.cdiv(tokens, CHUNKS * C)
-    last = sweep + 1 >= tl.minimum(allowed_sweeps(blocks), sweeps)
-    if (settled == 0) | ((gap <= 4.0 * allowed) == 0):
-        tl.store(opened + sweep * chains + chain, 1)
-    if HAS_GRAD_FINAL:
-        at_end = known & (sweep == 0) & (left <= CHUNKS * C)
-        adjoint += tl.load(grad_final + chain * K + feature, mask=at_end, other=0.0).to(tl.float32)
-    if (sweep == 0) | ((settled == 0) & (last == 0)):
-        walk_back_block(
-            adjoint, rest, k, shrinks, feedback, grad, rho, exits, pattern, grad_initial, planes, factors, program,
-            item, (start + block * (CHUNKS * C)).to(tl.int64) * H + head, left, chain, block, size, rows, eta,
-            H, K, C, BK, CHUNKS, ROWS, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
-        )  # fmt: skip
-    if arrive(arrived) + 1 == blocks:
-        # One block is exact as it is walked.
-        found = tl.atomic_add(opened + sweep * chains + chain, 0)
-        left_open = (found != 0) & (blocks > 1)
-        goes_on = left_open & (last == 0)
-        if left_open & last:
-            tl.store(opened + (sweeps - 1) * chains + chain, 1)
-        if goes_on:
-            join_blocks_back(
-                planes,
-                factors,
-                tolerance + chain,
-                program - block * H,
-                blocks,
-                size,
-                rows,
-                eta,
-                H,
-                K,
-                BK,
-                AHEAD,
-            )
-        leave(ready, tl.where(goes_on, GOES_ON, ENDED))
+    before = 0 * sweep + GOES_ON
+    if sweep > 0:
+        before = wait_for(ready - chains)
+    if before == ENDED:
+        leave(ready, ENDED)
+    else:
+        feature = tl.arange(0, BK)
+        known = feature < K
+        own = program.to(tl.int64) * K + feature
+        size = rows.to(tl.int64) * K
+        adjoint, rest = load_pair(planes, WANTED, own, size, known & (sweep > 0))
+        moved = norm_of(apart(planes, WANTED, own, WALKED, own, size, known & (sweep > 0)))
+        follows = known & (sweep > 0) & (left > CHUNKS * C)
+        gap = norm_of(apart(planes, EXIT, own + H * K, WALKED, own, size, follows))
+        allowed = tl.load(tolerance + chain, mask=sweep > 0, other=0.0) * norm_of(adjoint)
+        settled = (sweep > 0) & (moved <= allowed)
+        blocks = tl.cdiv(tokens, CHUNKS * C)
+        last = sweep + 1 >= tl.minimum(allowed_sweeps(blocks), sweeps)
+        if (settled == 0) | ((gap <= 4.0 * allowed) == 0):
+            tl.store(opened + sweep * chains + chain, 1)
+        if HAS_GRAD_FINAL:
+            at_end = known & (sweep == 0) & (left <= CHUNKS * C)
+            adjoint += tl.load(grad_final + chain * K + feature, mask=at_end, other=0.0).to(tl.float32)
+        if (sweep == 0) | ((settled == 0) & (last == 0)):
+            walk_back_block(
+                adjoint, rest, k, shrinks, feedback, grad, rho, exits, pattern, grad_initial, planes, factors, program,
+                item, (start + block * (CHUNKS * C)).to(tl.int64) * H + head, left, chain, block, size, rows, eta,
+                H, K, C, BK, CHUNKS, ROWS, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
+            )  # fmt: skip
+        if arrive(arrived) + 1 == blocks:
+            # One block is exact as it is walked.
+            found = tl.atomic_add(opened + sweep * chains + chain, 0)
+            left_open = (found != 0) & (blocks > 1)
+            goes_on = left_open & (last == 0)
+            if left_open & last:
+                tl.store(opened + (sweeps - 1) * chains + chain, 1)
+            if goes_on:
+                join_blocks_back(
+                    planes,
+                    factors,
+                    tolerance + chain,
+                    program - block * H,
+                    blocks,
+                    size,
+                    rows,
+                    eta,
+                    H,
+                    K,
+                    BK,
+                    AHEAD,
+                )
+            leave(ready, tl.where(goes_on, GOES_ON, ENDED))
 
 
 @triton.jit
@@ -334,13 +355,14 @@ def unsettled_back_kernel(
 
 
 def sweep_back(
-    k: Tensor, shrinks: Tensor | None, feedback: Tensor | None, swept: Tensor, met: Swept, grad: Tensor,
+    k: Tensor, shrinks: Tensor | None, feedback: Tensor | None, swept: Tensor, busy: Tensor | None, met: Swept,
+    grad: Tensor,
     grad_final: Tensor | None, grad_initial: Tensor, chunks: Chunks, eta: float, rho: Tensor, *,
     normalize: bool, scale_key: bool,
 ) -> Tensor:  # fmt: skip
     """Fill `rho` [B, T, H], `grad_initial` [N, H, K] and `met.exits` for sequences marked in `swept`.
 
-    Returns `Sweeps.opened`.
+    busy [1] int32: 0 where none is marked; None where that is not known. Returns `Sweeps.opened`.
     """
     heads, dim = k.shape[2:]
     blocks = blocks_of(chunks)
@@ -364,9 +386,9 @@ def sweep_back(
     }  # fmt: skip
 
     if rows:
-        sweep_back_kernel[(most * rows,)](
-            *given, *state, *blocks.pointers, chunks.first, blocks.length, blocks.per_sequence, chunks.per_sequence,
-            rows, chains, most, eta, **options, CHUNKS=CHUNKS, AHEAD=AHEAD,
+        sweep_back_kernel[(rows,)](
+            *given, *state, busy, *blocks.pointers, chunks.first, blocks.length, blocks.per_sequence,
+            chunks.per_sequence, rows, chains, most, eta, **options, CHUNKS=CHUNKS, AHEAD=AHEAD,
         )  # fmt: skip
     unsettled_back_kernel[(chains,)](
         *given, opened, chunks.bounds, chunks.first, chunks.length, chains, most, eta, **options

@@ -133,7 +133,7 @@ def walk_block(
 @triton.jit(do_not_specialize=UNSPECIALIZED)
 def sweep_kernel(
     k, shrinks, feedback, anchor, initial, gain, entry, entry_rest, clipped, final, out, path,
-    planes, factors, tolerance, opened, origin, progress,
+    planes, factors, tolerance, opened, origin, progress, busy,
     bounds, first, owner, first_chunk, length, per_sequence, chunks_per_sequence, rows, chains, sweeps,
     eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
@@ -141,84 +141,108 @@ def sweep_kernel(
     HAS_ORIGIN: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
     KEEP: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """One block in one sweep; the last program of a sequence and head joins its blocks for the next.
+    """Items, one block in one sweep each, taken in order, sweep by sweep: whoever waits, waits for programs at work.
 
-    Items are taken in order, sweep by sweep: whoever waits, waits for programs that are at work.
+    Where nothing clips none is asked for: programs ask one after the other, a nanosecond each.
     """
+    if HAS_ORIGIN:  # noqa: SIM102 -- `busy` is None otherwise
+        if tl.load(busy) == 0:
+            return
     ticket = tl.atomic_add(progress, 1)
-    sweep, program = ticket // rows, ticket % rows
-    head = program % H
-    sequence, block, start, tokens = chunk_of(
-        program // H, bounds, first, owner, length, per_sequence, BLOCK * C, PACKED
-    )
-    left = tokens - block * (BLOCK * C)
-    if left <= 0:
-        return
-    chain = sequence * H + head
-    begin = 0
-    if HAS_ORIGIN:
-        begin = tl.load(origin + chain)
-    if block < begin:
-        return
+    while ticket < sweeps * rows:
+        sweep, program = ticket // rows, ticket % rows
+        head = program % H
+        sequence, block, start, tokens = chunk_of(
+            program // H, bounds, first, owner, length, per_sequence, BLOCK * C, PACKED
+        )
+        chain = sequence * H + head
+        begin = 0
+        if HAS_ORIGIN:
+            begin = tl.load(origin + chain, mask=sequence >= 0, other=0)
+        if (tokens > block * (BLOCK * C)) & (block >= begin):
+            sweep_item(
+                k, shrinks, feedback, anchor, initial, gain, entry, entry_rest, clipped, final, out, path, planes,
+                factors, tolerance, opened, progress, first_chunk, chunks_per_sequence, rows, chains, sweeps, sweep,
+                program, head, sequence, block, start, tokens, chain, begin, eta, d_min, d_max,
+                H, K, C, BK, BLOCK, ROWS, AHEAD, HAS_GATE, HAS_ANCHOR, HAS_INITIAL, HAS_ORIGIN, BETA_AWARE, NORMALIZE,
+                SCALE_KEY, KEEP, PACKED,
+            )  # fmt: skip
+        ticket = tl.atomic_add(progress, 1)
+
+
+@triton.jit
+def sweep_item(
+    k, shrinks, feedback, anchor, initial, gain, entry, entry_rest, clipped, final, out, path, planes,
+    factors, tolerance, opened, progress, first_chunk, chunks_per_sequence, rows, chains, sweeps, sweep,
+    program, head, sequence, block, start, tokens, chain, begin, eta, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    AHEAD: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr,
+    HAS_ORIGIN: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr,
+    KEEP: tl.constexpr, PACKED: tl.constexpr,
+):  # fmt: skip
+    """One block in one sweep; the last program of a sequence and head joins its blocks for the next."""
     arrived = progress + 1 + sweep * chains + chain
     ready = arrived + sweeps * chains
-    if sweep > 0:  # noqa: SIM102 -- the flag of the sweep before is there only then
-        if wait_for(ready - chains) == ENDED:
-            leave(ready, ENDED)
-            return
-    feature = tl.arange(0, BK)
-    known = feature < K
-    slot = sequence * chunks_per_sequence
-    if PACKED:
-        slot = tl.load(first_chunk + sequence)
-    c = tl.zeros([BK], tl.float32)
-    if HAS_ANCHOR:
-        c = tl.load(anchor + chain * K + feature, mask=known, other=0.0)
-    own = program.to(tl.int64) * K + feature
-    size = rows.to(tl.int64) * K
-    d, rest = load_pair(planes, WANTED, own, size, known & (sweep > 0))
-    moved = norm_of(apart(planes, WANTED, own, WALKED, own, size, known & (sweep > 0)))
-    follows = known & (sweep > 0) & (block > begin)
-    gap = norm_of(apart(planes, EXIT, own - H * K, WALKED, own, size, follows))
-    allowed = tl.load(tolerance + chain, mask=sweep > 0, other=0.0)
-    settled = (sweep > 0) & (moved <= allowed)
-    blocks = tl.cdiv(tokens, BLOCK * C)
-    last = sweep + 1 >= tl.minimum(allowed_sweeps(blocks), sweeps)
-    if (settled == 0) | ((gap <= 4.0 * allowed) == 0):
-        tl.store(opened + sweep * chains + chain, 1)
-    if sweep == 0:
-        # The first block is entered with what is known; of the others this is a guess.
-        d = tl.full([BK], 1.0, tl.float32)
-        if HAS_INITIAL:
-            d = tl.load(initial + chain * K + feature, mask=known, other=0.0)
-        if HAS_ORIGIN:
-            reached = ((slot + begin * BLOCK).to(tl.int64) * H + head) * K + feature
-            at_begin = known & (block == begin) & (begin > 0)
-            rest = tl.load(entry_rest + reached, mask=at_begin, other=0.0)
-            reached = tl.load(entry + reached, mask=known & (begin > 0), other=0.0)
-            d = tl.where(begin > 0, reached, d)
-        if HAS_GATE:
-            d = tl.where(block > begin, clip_to(c, d_min, d_max), d)
-    if (sweep == 0) | ((settled == 0) & (last == 0)):
-        walk_block(
-            d, rest, c, k, shrinks, feedback, gain, entry, entry_rest, clipped, final, out, path, planes, factors,
-            program, (slot + block * BLOCK).to(tl.int64) * H + head,
-            (start + block * (BLOCK * C)).to(tl.int64) * H + head, left, chain, size, rows, eta, d_min, d_max,
-            H, K, C, BK, BLOCK, ROWS, HAS_GATE, HAS_ANCHOR, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
-        )  # fmt: skip
-    if arrive(arrived) + 1 == blocks - begin:
-        # One block is exact as it is walked.
-        found = tl.atomic_add(opened + sweep * chains + chain, 0)
-        left_open = (found != 0) & (blocks - begin > 1)
-        goes_on = left_open & (last == 0)
-        if left_open & last:
-            tl.store(opened + (sweeps - 1) * chains + chain, 1)
-        if goes_on:
-            join_blocks(
-                planes, factors, tolerance + chain, program - block * H, begin, blocks, size, rows, eta, d_min, d_max,
-                H, K, BK, AHEAD,
+    before = 0 * sweep + GOES_ON
+    if sweep > 0:
+        before = wait_for(ready - chains)
+    if before == ENDED:
+        leave(ready, ENDED)
+    else:
+        left = tokens - block * (BLOCK * C)
+        feature = tl.arange(0, BK)
+        known = feature < K
+        slot = sequence * chunks_per_sequence
+        if PACKED:
+            slot = tl.load(first_chunk + sequence)
+        c = tl.zeros([BK], tl.float32)
+        if HAS_ANCHOR:
+            c = tl.load(anchor + chain * K + feature, mask=known, other=0.0)
+        own = program.to(tl.int64) * K + feature
+        size = rows.to(tl.int64) * K
+        d, rest = load_pair(planes, WANTED, own, size, known & (sweep > 0))
+        moved = norm_of(apart(planes, WANTED, own, WALKED, own, size, known & (sweep > 0)))
+        follows = known & (sweep > 0) & (block > begin)
+        gap = norm_of(apart(planes, EXIT, own - H * K, WALKED, own, size, follows))
+        allowed = tl.load(tolerance + chain, mask=sweep > 0, other=0.0)
+        settled = (sweep > 0) & (moved <= allowed)
+        blocks = tl.cdiv(tokens, BLOCK * C)
+        last = sweep + 1 >= tl.minimum(allowed_sweeps(blocks), sweeps)
+        if (settled == 0) | ((gap <= 4.0 * allowed) == 0):
+            tl.store(opened + sweep * chains + chain, 1)
+        if sweep == 0:
+            # The first block is entered with what is known; of the others this is a guess.
+            d = tl.full([BK], 1.0, tl.float32)
+            if HAS_INITIAL:
+                d = tl.load(initial + chain * K + feature, mask=known, other=0.0)
+            if HAS_ORIGIN:
+                reached = ((slot + begin * BLOCK).to(tl.int64) * H + head) * K + feature
+                at_begin = known & (block == begin) & (begin > 0)
+                rest = tl.load(entry_rest + reached, mask=at_begin, other=0.0)
+                reached = tl.load(entry + reached, mask=known & (begin > 0), other=0.0)
+                d = tl.where(begin > 0, reached, d)
+            if HAS_GATE:
+                d = tl.where(block > begin, clip_to(c, d_min, d_max), d)
+        if (sweep == 0) | ((settled == 0) & (last == 0)):
+            walk_block(
+                d, rest, c, k, shrinks, feedback, gain, entry, entry_rest, clipped, final, out, path, planes, factors,
+                program, (slot + block * BLOCK).to(tl.int64) * H + head,
+                (start + block * (BLOCK * C)).to(tl.int64) * H + head, left, chain, size, rows, eta, d_min, d_max,
+                H, K, C, BK, BLOCK, ROWS, HAS_GATE, HAS_ANCHOR, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
             )  # fmt: skip
-        leave(ready, tl.where(goes_on, GOES_ON, ENDED))
+        if arrive(arrived) + 1 == blocks - begin:
+            # One block is exact as it is walked.
+            found = tl.atomic_add(opened + sweep * chains + chain, 0)
+            left_open = (found != 0) & (blocks - begin > 1)
+            goes_on = left_open & (last == 0)
+            if left_open & last:
+                tl.store(opened + (sweeps - 1) * chains + chain, 1)
+            if goes_on:
+                join_blocks(
+                    planes, factors, tolerance + chain, program - block * H, begin, blocks, size, rows, eta, d_min,
+                    d_max, H, K, BK, AHEAD,
+                )  # fmt: skip
+            leave(ready, tl.where(goes_on, GOES_ON, ENDED))
 
 
 @triton.jit
@@ -350,10 +374,12 @@ def unsettled_kernel(
 
 def sweep(
     k: Tensor, shrinks: Tensor | None, feedback: Tensor | None, anchor: Tensor | None, initial: Tensor | None,
-    chunks: Chunks, origin: Tensor | None, targets: tuple[Tensor | None, ...], numbers: tuple[float, float, float],
-    options: dict[str, int | bool],
+    chunks: Chunks, origin: Tensor | None, busy: Tensor | None, targets: tuple[Tensor | None, ...],
+    numbers: tuple[float, float, float], options: dict[str, int | bool],
 ) -> Tensor:  # fmt: skip
     """Walk every sequence from block `origin` [N, H] on (0 where None); returns `Sweeps.opened`.
+
+    busy [1] int32: 0 where there is nothing to walk; None without `origin`.
 
     shrinks [B, T, H] float32: gamma_t - 1. `targets`: gain, entry and its rest, clipped, final, out, path. `numbers`:
     eta, d_min and d_max. `options`: constants of the kernels.
@@ -372,8 +398,8 @@ def sweep(
     given = (k, shrinks, feedback, anchor, initial, *targets)
     sizes = {"H": heads, "K": dim, "C": chunks.size, "ROWS": ROWS, "BK": tile(dim)}
     if rows:
-        sweep_kernel[(most * rows,)](
-            *given, *state, progress_of(most, chains, k), *blocks.pointers, chunks.first, blocks.length,
+        sweep_kernel[(rows,)](
+            *given, *state, progress_of(most, chains, k), busy, *blocks.pointers, chunks.first, blocks.length,
             blocks.per_sequence, chunks.per_sequence, rows, chains, most, *numbers, **sizes, BLOCK=BLOCK,
             AHEAD=AHEAD, HAS_ORIGIN=origin is not None, **options,
         )  # fmt: skip

@@ -33,9 +33,9 @@ class Swept(NamedTuple):
 @autotune(configurations(warps=(4,)), ["H"])
 @triton.jit
 def mark_kernel(
-    clipped, swept, bounds, first, length, H: tl.constexpr, C: tl.constexpr, PACKED: tl.constexpr
+    clipped, swept, busy, bounds, first, length, H: tl.constexpr, C: tl.constexpr, PACKED: tl.constexpr
 ):
-    """1 for every chunk of a sequence and head in which some chunk clipped."""
+    """1 for every chunk of a sequence and head in which some chunk clipped, and in `busy` where there is any."""
     chain = tl.program_id(0)
     _, _, slot, chunks = sequence_of(chain // H, bounds, first, length, C, PACKED)
     clipped += slot.to(tl.int64) * H + chain % H
@@ -48,6 +48,7 @@ def mark_kernel(
         found = tl.load(clipped + (base + row) * H, mask=base + row < chunks, other=0)
         flags = tl.maximum(flags, found.to(tl.float32))
     found = tl.max(flags, 0).to(tl.int8)
+    tl.store(busy, 1, mask=found != 0)
     for base in range(0, chunks, 128):
         tl.store(swept + (base + row) * H, found, mask=base + row < chunks)
 
@@ -127,13 +128,15 @@ def pattern_kernel(
         left -= ROWS
 
 
-def mark_swept(clipped: Tensor, chunks: Chunks) -> Tensor:
-    """[slots, H] int8: 1 for the chunks of sequences and heads in which some chunk clipped."""
+def mark_swept(clipped: Tensor, chunks: Chunks) -> tuple[Tensor, Tensor]:
+    """[slots, H] int8, 1 for chunks of sequences and heads in which some chunk clipped; [1] int32, 1 where any did."""
     swept = torch.zeros_like(clipped) if chunks.packed else torch.empty_like(clipped)
+    busy = torch.zeros(1, dtype=torch.int32, device=clipped.device)
     heads = clipped.shape[1]
     mark_kernel[(chunks.sequences * heads,)](
         clipped,
         swept,
+        busy,
         chunks.bounds,
         chunks.first,
         chunks.length,
@@ -141,7 +144,7 @@ def mark_swept(clipped: Tensor, chunks: Chunks) -> Tensor:
         C=chunks.size,
         PACKED=chunks.packed,
     )
-    return swept
+    return swept, busy
 
 
 def find_pattern(

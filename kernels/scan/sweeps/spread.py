@@ -93,7 +93,7 @@ def spread_group(
     if HAS_GATE:
         tl.store(grad_g + place + row * H, passed, mask=row < count)
     if BETA_AWARE:
-        store_feedback_gradient(grad_feedback, place + row * H, row < count, rho, met, tl.program_id(2))
+        store_feedback_gradient(grad_feedback, place + row * H, row < count, rho, met, tl.program_id(1))
     return pull
 
 
@@ -108,36 +108,38 @@ def spread_clipped_kernel(
     HAS_ANCHOR: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr,
     SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of keys and gates in sequences that were swept; elementwise, and every ROWS tokens for themselves."""
+    """Gradients of keys and gates in sequences that were swept; elementwise, and ROWS tokens at a time."""
     program = tl.program_id(0)
     head = program % H
     sequence, chunk, start, tokens = chunk_of(
         program // H, bounds, first, owner, length, per_sequence, C, PACKED
     )
-    group = tl.program_id(1)
-    count = tl.minimum(tokens - chunk * C - group * ROWS, ROWS).to(tl.int32)
-    if count <= 0:
+    left = tl.minimum(tokens - chunk * C, C).to(tl.int32)
+    if left <= 0:
         return
     if tl.load(swept + program) == 0:
         return
-    feature = tl.program_id(2) * BK + tl.arange(0, BK)
+    feature = tl.program_id(1) * BK + tl.arange(0, BK)
     known = feature < K
     c = tl.zeros([BK], tl.float32)
     if HAS_ANCHOR:
         c = tl.load(anchor + (sequence * H + head) * K + feature, mask=known, other=0.0)
     if HAS_GATE:
-        grad_g += tl.program_id(2).to(tl.int64) * tokens_in_all * H
+        grad_g += tl.program_id(1).to(tl.int64) * tokens_in_all * H
     if BETA_AWARE:
-        grad_feedback += 2 * tl.program_id(2).to(tl.int64) * tokens_in_all * H
-    place = (start + chunk * C + group * ROWS).to(tl.int64) * H + head
-    at = (program.to(tl.int64) * (C // ROWS) + group) * K + feature
-    pull = spread_group(
-        c, k, shrinks, feedback, gain, pattern, starts, grad, grad_key, grad_k, grad_g, grad_feedback, rho, exits,
-        at, place, count, inverse_eta, d_min, d_max, feature, H, K, BK, ROWS, HAS_GATE, HAS_GRAD_KEY, BETA_AWARE,
-        NORMALIZE, SCALE_KEY,
-    )  # fmt: skip
-    if HAS_ANCHOR and HAS_GATE:
-        tl.store(pulls + (group.to(tl.int64) * tl.num_programs(0) + program) * K + feature, pull, mask=known)
+        grad_feedback += 2 * tl.program_id(1).to(tl.int64) * tokens_in_all * H
+    # All of a chunk's groups in one program: most often none of its sequence clipped, and programs cost time to launch.
+    for group in range(tl.cdiv(left, ROWS)):
+        place = (start + chunk * C + group * ROWS).to(tl.int64) * H + head
+        at = (program.to(tl.int64) * (C // ROWS) + group) * K + feature
+        pull = spread_group(
+            c, k, shrinks, feedback, gain, pattern, starts, grad, grad_key, grad_k, grad_g, grad_feedback, rho, exits,
+            at, place, tl.minimum(left - group * ROWS, ROWS), inverse_eta, d_min, d_max, feature, H, K, BK, ROWS,
+            HAS_GATE, HAS_GRAD_KEY, BETA_AWARE, NORMALIZE, SCALE_KEY,
+        )  # fmt: skip
+        if HAS_ANCHOR and HAS_GATE:
+            item = program.to(tl.int64) + group * tl.num_programs(0)
+            tl.store(pulls + item * K + feature, pull, mask=known)
 
 
 def spread_clipped(
@@ -155,8 +157,8 @@ def spread_clipped(
     heads, dim = k.shape[2:]
     eta, *box = numbers
 
-    def grid(meta: dict[str, int]) -> tuple[int, int, int]:
-        return chunks.slots * heads, chunks.size // ROWS, triton.cdiv(dim, meta["BK"])
+    def grid(meta: dict[str, int]) -> tuple[int, int]:
+        return chunks.slots * heads, triton.cdiv(dim, meta["BK"])
 
     spread_clipped_kernel[grid](
         *known, swept, met.pattern, met.starts, grad, grad_key, *found, rho, met.exits, *chunks.pointers, chunks.length,

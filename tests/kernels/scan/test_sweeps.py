@@ -214,7 +214,7 @@ def test_a_sweep_too_few_is_noticed(monkeypatch, tmp_path):
         monkeypatch,
         tmp_path,
         sweeps,
-        "sweep_kernel",
+        "sweep_item",
         "settled = (sweep > 0) & (moved <= allowed)",
         "settled = (sweep > 0) & (moved <= 1e9)",
     )
@@ -225,12 +225,29 @@ def test_a_sweep_too_few_is_noticed(monkeypatch, tmp_path):
     assert found_by(clipping())[0] > 100
 
 
+def test_a_clip_that_nobody_is_told_of_is_noticed(monkeypatch, tmp_path):
+    """Sweeps leave at once where the chain, or the mark backwards, has found nothing to walk."""
+    with monkeypatch.context() as patch:
+        break_kernel(
+            patch,
+            tmp_path,
+            scan,
+            "chain_kernel",
+            "tl.store(busy, 1, mask=reached <",
+            "tl.store(busy, 0, mask=reached <",
+        )
+        assert not found_by(clipping())[0] <= 4
+    assert worst_gradient(clipping()) < TOLERANCE
+    break_kernel(monkeypatch, tmp_path, pattern, "mark_kernel", "tl.store(busy, 1,", "tl.store(busy, 0,")
+    assert not worst_gradient(clipping()) < 10 * TOLERANCE
+
+
 BACKWARD_FAULTS = {
     "the clip passes every gradient": (
         pattern, "replay", "word |= tl.where(passes, 1 << j, 0)", "word |= 1 << j",
     ),
     "a sweep too few": (
-        sweeps_backward, "sweep_back_kernel", "settled = (sweep > 0) & (moved <= allowed)",
+        sweeps_backward, "sweep_item_back", "settled = (sweep > 0) & (moved <= allowed)",
         "settled = (sweep > 0) & (moved <= 1e9)",
     ),
     "the spread forgets the clip": (

@@ -1,0 +1,39 @@
+"""Tiles that the GPU copies by itself, from descriptors that a kernel makes of the tensors it is given."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BYTES = 16
+"""What a row's width and a tensor's place are multiples of."""
+
+
+def copies_tiles(*tensors: Tensor) -> bool:
+    """Whether descriptors can be made of 16-bit tensors [..., width], on this GPU and with this Triton."""
+    first = tensors[0]
+    if not first.is_cuda or torch.cuda.get_device_capability(first.device) < (9, 0):
+        return False
+    return hasattr(tl, "make_tensor_descriptor") and all(fits_descriptor(x) for x in tensors)
+
+
+def fits_descriptor(x: Tensor) -> bool:
+    """Whether rows of a 16-bit tensor begin where descriptors want them to."""
+    return x.element_size() == 2 and x.shape[-1] * 2 % BYTES == 0 and x.data_ptr() % BYTES == 0
+
+
+def give_memory() -> None:
+    """Let Triton take memory for descriptors from PyTorch; it asks the context that a launch is made in."""
+    triton.set_allocator(lambda size, alignment, stream: torch.empty(size, dtype=torch.int8, device="cuda"))
+
+
+@triton.jit
+def rows_of(base, tokens, stride, WIDTH: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr):
+    """A descriptor of `tokens` rows of WIDTH numbers, `stride` apart, in tiles [C, BLOCK]; zero beyond both."""
+    return tl.make_tensor_descriptor(base, [tokens.to(tl.int32), WIDTH], [stride, 1], [C, BLOCK])
+
+
+@triton.jit
+def load_tile(rows, row, column, pointers, mask, BULK: tl.constexpr):
+    """A tile [C, BLOCK] by a descriptor of its rows from `row` and `column` on, or else by pointers."""
+    return rows.load([row, column]) if BULK else tl.load(pointers, mask=mask, other=0.0)
