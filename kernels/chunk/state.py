@@ -115,11 +115,10 @@ def memory_kernel(
             writes = keys
             if not SAME:
                 writes = load_tile(all_writes, at, 0, write_key + key_token * K + by_key, in_row, BULK)
-            if BULK:
-                target = all_values.load([at, tl.program_id(1) * BV])
-                target = tl.trans(target) if FLIP else target
-            else:
-                target = tl.load(v + token * V + by_value, mask=in_out, other=0.0)
+            target = load_tile(all_values, at, tl.program_id(1) * BV, v + token * V + by_value, in_out, BULK)
+            # Descriptors know rows by token alone.
+            if BULK and FLIP:
+                target = tl.trans(target)
             target = target.to(tl.float32)
             ahead = load_scalars(beta, scalars, token + C * H, tokens - (i + 1) * C, H, C, STATE_GATE)
             solve = load_tile(all_inverse, at, 0, inverse + token * C + by_row, valid[:, None], BULK)
