@@ -246,7 +246,8 @@ def _inputs(call: Arguments) -> Inputs:
     if call.use_qk_l2norm_in_kernel:
         q, k = l2norm(q), l2norm(k)
     states = call.anchor, call.initial_state, call.initial_preconditioner
-    feedback = feedback_terms(call.beta.float(), k.shape[2]) if call.rule.beta_aware else None
+    learns = call.rule.beta_aware and not call.rule.pinned
+    feedback = feedback_terms(call.beta.float(), k.shape[2]) if learns else None
     last = call.state_gate, feedback, call.initial_rest, call.cu_seqlens
     return Inputs(q, k, call.v, call.beta, call.g, *states, *last)
 

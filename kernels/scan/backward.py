@@ -11,7 +11,7 @@ from ..boundary.rule import Rule
 from ..launch.dots import dot
 from ..launch.runtime import operand_precision, tile
 from ..launch.sequences import Chunks, chunk_of, sum_by_sequence
-from ..launch.tuning import autotune, configurations
+from ..launch.tuning import autotune, configurations, unrolled
 from .adjoint import adjoint_kernel, sequential_adjoint_kernel
 from .forward import Gains, rule_numbers
 from .iterates import decays, gate_sums, iterate_tile
@@ -80,8 +80,18 @@ def forcing_kernel(
     tl.store(inner + place + row * H, tl.sum(weights * products, 1), mask=inside)
 
 
-# Several [C, BK] tiles live at once: eight warps where four would spill.
-@autotune(configurations(warps=(4, 8)), ["K", "C", "HAS_GATE"])
+NARROWEST = 16
+"""Key features of a program of `spread_kernel`, at least: so many slices have partial sums."""
+
+
+# Several [C, BK] tiles live at once: narrow ones leave room for more programs, and what they wait for is memory. Full
+# float32 products run outside the tensor cores and would spill on wider blocks.
+@autotune(
+    configurations([{"BK": 32}], warps=(4,), registers=128)
+    + configurations([{"BK": 64}], warps=(4, 8))
+    + unrolled(BK=NARROWEST),
+    ["K", "C", "HAS_GATE"],
+)
 @triton.jit
 def spread_kernel(
     k, g, feedback, anchor, gain, entry, clipped, grad, grad_key, grad_k, grad_g, grad_feedback, pulls, rho, exits,
@@ -175,9 +185,7 @@ def scan_backward(
     heads, dim = k.shape[2:]
     make: dict[str, Any] = {"dtype": torch.float32, "device": k.device}
     precision = operand_precision(k.dtype)
-    # Full float32 products run outside the tensor cores and would spill on wider blocks.
-    block = min(16 if precision == "ieee" else 64, tile(dim))
-    blocks = triton.cdiv(dim, block)
+    blocks = triton.cdiv(dim, NARROWEST)
     gated = g is not None
     anchored = gated and anchor is not None
     grad_k = torch.empty_like(k)
@@ -228,9 +236,9 @@ def scan_backward(
             )  # fmt: skip
             del inverse, inner, forcing
             if items:
-                spread_kernel[(items, blocks)](
+                spread_kernel[lambda meta: (items, triton.cdiv(dim, meta["BK"]))](
                     *known, apart, grad, grad_key, grad_k, grad_g, grad_feedback, pulls, rho, exits, *slots,
-                    k.shape[0] * k.shape[1], 1.0 / eta if eta else 0.0, **shared, BK=block, PRECISION=precision,
+                    k.shape[0] * k.shape[1], 1.0 / eta if eta else 0.0, **shared, PRECISION=precision,
                 )  # fmt: skip
         if swept:
             shrinks = None if g is None else torch.expm1(g.float())

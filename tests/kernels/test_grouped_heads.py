@@ -99,8 +99,8 @@ def test_a_decoding_step(pooled, held, monkeypatch):
 
 FAULTS = {
     "the write keys of another head": (
-        state, "memory_kernel", "tl.load(write_key + key_token * K",
-        "tl.load(write_key + (key_token - key_token % (H // G)) * K",
+        state, "memory_kernel", "at, 0, write_key + key_token * K",
+        "at, 0, write_key + (key_token - key_token % (H // G)) * K",
     ),
     "the preconditioner of another head": (
         wy, "solve_kernel", "key_item = slot * key_heads + key_head", "key_item = slot * key_heads",
