@@ -95,7 +95,7 @@ def run(
 def compile_rows(rows: list[Task], seconds: float, console: Console) -> None:
     """Compile what the rows launch."""
     started = time.monotonic()
-    compile_ahead(lambda: short.call_all(rows), seconds)
+    compile_ahead(lambda: short.call_all(rows, seconds), seconds)
     console.print(f"compiled in {time.monotonic() - started:.0f} s", markup=False)
 
 

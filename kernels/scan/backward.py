@@ -90,7 +90,7 @@ NARROWEST = 16
     configurations([{"BK": 32}], warps=(4,), registers=128)
     + configurations([{"BK": 64}], warps=(4, 8))
     + unrolled(BK=NARROWEST),
-    ["K", "C", "HAS_GATE"],
+    ["K", "C", "HAS_GATE", "BETA_AWARE"],
 )
 @triton.jit
 def spread_kernel(

@@ -1,5 +1,7 @@
 """The calls of a run on short sequences, to compile first: they launch the same variants of the same kernels."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -17,11 +19,14 @@ SHORT = 1024
 """Tokens per sequence: sixteen chunks, so that kernels that specialise on divisibility do as for longer ones."""
 
 
-def call_all(tasks: list[Task]) -> None:
-    """Everything that rows call, once; what fails is left to the rows."""
+def call_all(tasks: list[Task], seconds: float = math.inf) -> None:
+    """Everything that rows call, once, none after `seconds`; what fails is left to the rows."""
+    deadline = time.monotonic() + seconds
     # Else backward passes run, and compile, in a thread of PyTorch's.
     with torch.autograd.set_multithreading_enabled(False):
         for call in calls(tasks):
+            if time.monotonic() > deadline:
+                return
             with suppress(Exception):
                 call()
 
@@ -33,7 +38,9 @@ def _launch(call: Call) -> None:
 def calls(tasks: list[Task]) -> Iterator[Callable[[], object]]:
     for task in rows(tasks):
         for call in calls_of(task, machine.device()):
-            yield partial(_launch, call)
+            # What Triton does not compile would be run, and compiled one after the other, for other shapes.
+            if call.provider != names.FLASH_QLA:
+                yield partial(_launch, call)
         torch.cuda.empty_cache()
 
 

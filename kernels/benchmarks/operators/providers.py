@@ -60,6 +60,8 @@ def installed(module: str, name: str) -> Callable[[], Operator]:
     def load() -> Operator:
         # Else flash-linear-attention's Gated DeltaNet would be FlashQLA's where that is installed.
         os.environ["FLA_FLASH_QLA"] = "0"
+        # Nor are its operators TileLang's where FlashQLA has brought that along.
+        os.environ["FLA_TILELANG"] = "0"
         try:
             operator: Operator = getattr(importlib.import_module(module), name)
         except ImportError as error:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from osdn_kernels.benchmarks import names, plan, shapes
 from osdn_kernels.benchmarks.measuring import short
+from osdn_kernels.benchmarks.operators.calls import Call
 from osdn_kernels.launch import precompile
 from osdn_kernels.launch.forced import forced
 from support.kernels.compiler_process import outside_of_the_interpreter
@@ -151,6 +152,30 @@ def test_what_fails_while_compiling_leaves_the_rest(monkeypatch):
     monkeypatch.setattr(short, "calls", lambda tasks: [broken, lambda: called.append("next")])
     precompile.compile_ahead(lambda: short.call_all([]))
     assert called == ["next"]
+
+
+def test_calls_that_have_no_time_are_left_to_the_rows(monkeypatch):
+    """Else whatever compiles by running, and slowly, takes the time of everything that is measured."""
+    called = []
+    monkeypatch.setattr(short, "calls", lambda tasks: [lambda: called.append("late")])
+    short.call_all([], seconds=-1.0)
+    assert called == []
+    short.call_all([])
+    assert called == ["late"]
+
+
+def test_what_triton_does_not_compile_is_not_run_ahead(monkeypatch):
+    prepared = []
+
+    def calls_of(task, device):
+        return [
+            Call(name, lambda name=name: prepared.append(name) or (lambda: None), None)
+            for name in (names.DELTA, names.FLASH_QLA)
+        ]
+
+    monkeypatch.setattr(short, "calls_of", calls_of)
+    short.call_all(plan.tasks({"forward"}, "small", smoke=True, graphs=False))
+    assert set(prepared) == {names.DELTA}
 
 
 def test_calls_of_a_kind_are_compiled_ahead_once(monkeypatch):
