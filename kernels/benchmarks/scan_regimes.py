@@ -6,6 +6,7 @@ and comparable. Processes compile the regimes side by side first; nothing else i
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,10 @@ from torch.nn.functional import logsigmoid, normalize
 
 from ..launch.forced import forced, make_room
 from ..launch.processes import pool_of
+from ..launch.tuning import TUNED
 from ..ops import chunk_osdn, chunk_osgdn, chunk_oskda
+from . import names
+from .operators.providers import Missing, installed
 
 FREE = {"eta": 0.003, "d_min": 2 / 3, "d_max": 3 / 2}
 BOXES: dict[str, dict[str, Any]] = {
@@ -32,6 +36,7 @@ BOXES: dict[str, dict[str, Any]] = {
     "eta 1, wide, forgetting": FREE | {"eta": 1.0, "d_min": 0.0, "d_max": 1e9, "gated": True},
     "eta 1, forgetting": FREE | {"eta": 1.0, "gated": True},
     "OS-GDN": FREE | {"form": "osgdn"},
+    "OS-GDN, pinned": FREE | {"form": "osgdn", "d_min": 1.0, "d_max": 1.0},
     "OS-GDN, forgetting to 0": FREE | {"form": "osgdn", "gated": True},
     "OS-KDA": FREE | {"form": "oskda"},
 }
@@ -76,7 +81,7 @@ def draw(
         share, start = share.round(), (FREE["d_min"], FREE["d_max"])
     d = start[0] + (start[1] - start[0]) * share
     given["initial_preconditioner"] = d.clamp(options["d_min"], options["d_max"])
-    if regime == "pinned":
+    if options["d_min"] == options["d_max"]:
         del given["initial_preconditioner"]
     change = normal(*tokens, dim).to(half)
     if grad:
@@ -107,33 +112,36 @@ def paths(regime: str, batch: int, length: int, heads: int, dim: int) -> str:
     return f"chunks that clip {clipped:.2f}, sweeps {sweeps}, left open {left}"
 
 
-def peers(batch: int, length: int, heads: int, dim: int) -> dict[str, tuple[Any, Any]]:
-    """flash-linear-attention's operators on such inputs, and what differentiates them; empty without the package."""
-    try:
-        from fla.ops.delta_rule import chunk_delta_rule
-        from fla.ops.gated_delta_rule import chunk_gated_delta_rule
-        from fla.ops.kda import chunk_kda
-    except ImportError:
-        return {}
-    rng = torch.Generator("cuda").manual_seed(0)
+def peers(batch: int, length: int, heads: int, dim: int, device: str = "cuda") -> dict[str, tuple[Any, Any]]:
+    """Others' operators that are installed, on such inputs, and what differentiates them."""
+    named = {
+        names.DELTA: ("fla.ops.delta_rule", "chunk_delta_rule"),
+        names.GATED_DELTA: ("fla.ops.gated_delta_rule", "chunk_gated_delta_rule"),
+        names.KDA: ("fla.ops.kda", "chunk_kda"),
+        names.FLASH_QLA: ("flash_qla", "chunk_gated_delta_rule"),
+    }
+    found = {}
+    for name, where in named.items():
+        with suppress(Missing):
+            found[name] = installed(*where)()
+    rng = torch.Generator(device).manual_seed(0)
 
     def normal(*size: int) -> Tensor:
-        return torch.randn(*size, generator=rng, device="cuda")
+        return torch.randn(*size, generator=rng, device=device)
 
     tokens = (batch, length, heads)
     q, k, v = (normalize(normal(*tokens, dim), dim=-1).bfloat16().requires_grad_() for _ in range(3))
     beta, change = normal(*tokens).sigmoid().bfloat16().requires_grad_(), normal(*tokens, dim).bfloat16()
     weak, features = logsigmoid(6.9 + normal(*tokens)), logsigmoid(4.0 + normal(*tokens, dim))
-    calls = {
-        "fla DeltaNet": lambda: chunk_delta_rule(q, k, v, beta)[0],
-        "fla Gated DeltaNet": lambda: chunk_gated_delta_rule(q, k, v, weak, beta)[0],
-        "fla KDA": lambda: chunk_kda(q, k, v, features, beta)[0],
-    }
+    gates = {names.DELTA: (), names.KDA: (features,)}
+
+    def calling(name: str) -> Any:
+        return lambda: found[name](q, k, v, *gates.get(name, (weak,)), beta)[0]
 
     def differentiated(call: Any) -> Any:
         return lambda: torch.autograd.grad(call(), [q, k, v, beta], change)
 
-    return {name: (call, differentiated(call)) for name, call in calls.items()}
+    return {name: (calling(name), differentiated(calling(name))) for name in found}
 
 
 def measure(call: Any, both: Any | None, rep: int, *, profiled: bool) -> dict[str, Any]:
@@ -201,13 +209,14 @@ def run(
     out: Path | None = None,
 ) -> None:
     """Milliseconds of forward, and of forward and backward, by regime."""
-    names = regimes.split(";")
-    asked = {
-        name: int(index) for name, _, index in (each.partition("=") for each in choose.split(",") if each)
-    }
+    wanted = regimes.split(";")
+    asked = dict(read_place(each) for each in choose.split(",") if each)
+    for name in wanted:
+        if name not in BOXES:
+            raise typer.BadParameter(f"--regimes: expected some of {', '.join(BOXES)}, got {name!r}")
     started = time.monotonic()
     with pool_of(workers, "cuda") as pool:
-        compiling = {name: pool.submit(compile_one, name, heads, dim, asked) for name in names}
+        compiling = {name: pool.submit(compile_one, name, heads, dim, asked) for name in wanted}
         chosen = {name: each.result() for name, each in compiling.items()}
     print(f"compiled in {time.monotonic() - started:.0f} s on {torch.cuda.get_device_name()}", flush=True)
     rows: list[dict[str, Any]] = []
@@ -218,7 +227,7 @@ def run(
                 both = None
             row = measure(call, both, rep, profiled=profiled)
             keep({"shape": shape, "regime": name, **row}, rows, out)
-        for name in names:
+        for name in wanted:
             with forced(chosen[name]):
                 call, both = draw(name, batch, length, heads, dim, grad=backward)
                 row = measure(call, both, rep, profiled=profiled)
@@ -226,6 +235,17 @@ def run(
                 if BOXES[name].get("form") is None:
                     row["paths"] = paths(name, batch, length, heads, dim)
             keep({"shape": shape, "regime": name, "chosen": chosen[name], **row}, rows, out)
+
+
+def read_place(text: str) -> tuple[str, int]:
+    """`kernel=index`, an index into the kernel's list of configurations."""
+    name, _, index = text.partition("=")
+    if name not in TUNED:
+        raise typer.BadParameter(f"--choose: expected a kernel of {', '.join(TUNED)}, got {name!r}")
+    last = len(TUNED[name].configs) - 1
+    if not index.isdecimal() or int(index) > last:
+        raise typer.BadParameter(f"--choose: expected 0 to {last} for {name}, got {index!r}")
+    return name, int(index)
 
 
 def keep(row: dict[str, Any], rows: list[dict[str, Any]], out: Path | None) -> None:

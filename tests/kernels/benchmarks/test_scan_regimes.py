@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from osdn_kernels.benchmarks import scan_regimes
+import typer
+from osdn_kernels.benchmarks import names, scan_regimes
+from osdn_kernels.benchmarks.operators.providers import Missing
 from osdn_kernels.benchmarks.scan_regimes import BOXES, draw
 
 SIZES = (1, 20, 1, 16)
@@ -43,6 +45,40 @@ def test_gates_of_d_are_no_gates_of_the_memory(monkeypatch):
     draw("OS-GDN, forgetting to 0", *SIZES, grad=False, device="cpu")[0]()
     assert {"g", "g_d"} <= set(seen)
     assert not torch.equal(seen["g"], seen["g_d"])
+
+
+@pytest.mark.parametrize(
+    "text", ["no_kernel=0", "pair_kernel=99", "pair_kernel=-1", "pair_kernel", "pair_kernel=x"]
+)
+def test_places_that_are_not_there_are_named(text):
+    assert scan_regimes.read_place("pair_kernel=0") == ("pair_kernel", 0)
+    with pytest.raises(typer.BadParameter, match="--choose: expected"):
+        scan_regimes.read_place(text)
+
+
+def test_regimes_that_are_not_there_are_named():
+    with pytest.raises(typer.BadParameter, match="--regimes: expected"):
+        scan_regimes.run(regimes="nothing clips;clips")
+
+
+def test_peers_get_the_gates_that_are_theirs(monkeypatch):
+    seen = {}
+
+    def installed(module, operator):
+        if module == "flash_qla":
+            return lambda: (_ for _ in ()).throw(Missing())
+        return lambda: lambda *given: seen.update({module: [x.dim() for x in given]}) or (given[2],)
+
+    monkeypatch.setattr(scan_regimes, "installed", installed)
+    found = scan_regimes.peers(*SIZES, device="cpu")
+    for call, _ in found.values():
+        call()
+    assert names.FLASH_QLA not in found
+    assert seen == {
+        "fla.ops.delta_rule": [4, 4, 4, 3],
+        "fla.ops.gated_delta_rule": [4, 4, 4, 3, 3],
+        "fla.ops.kda": [4, 4, 4, 4, 3],
+    }
 
 
 def test_a_peer_may_refuse_but_no_failure_of_ours_is_hidden(monkeypatch):
