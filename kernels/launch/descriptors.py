@@ -11,10 +11,14 @@ BYTES = 16
 
 def copies_tiles(*tensors: Tensor) -> bool:
     """Whether descriptors can be made of 16-bit tensors [..., width], on this GPU and with this Triton."""
-    first = tensors[0]
-    if not first.is_cuda or torch.cuda.get_device_capability(first.device) < (9, 0):
+    return knows_descriptors(tensors[0].device) and all(fits_descriptor(x) for x in tensors)
+
+
+def knows_descriptors(device: torch.device) -> bool:
+    """Whether a device copies tiles by itself: Hopper and later."""
+    if device.type != "cuda" or not hasattr(tl, "make_tensor_descriptor"):
         return False
-    return hasattr(tl, "make_tensor_descriptor") and all(fits_descriptor(x) for x in tensors)
+    return torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def fits_descriptor(x: Tensor) -> bool:

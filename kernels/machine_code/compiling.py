@@ -16,7 +16,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from ..boundary.results import State
-from ..launch import runtime
+from ..launch import descriptors, runtime
 from ..launch.tuning import TUNED, fitting_indices, function_of, sound
 from ..recurrent import decode
 from ..selftest.cases import CASES, HEADS, SelfTestCase, draw, evaluate
@@ -69,7 +69,7 @@ class Job:
 
 def jobs(capability: int, *, quick: bool) -> list[Job]:
     """Every configuration of every kernel that the self-test's cases and a decoding step launch."""
-    with recording() as launches:
+    with recording(capability) as launches:
         for case in [*CASES, *WIDEST]:
             if case.quick or not quick:
                 evaluate(draw(case), torch.device("cpu"))
@@ -90,18 +90,20 @@ def indices(launch: LaunchSignature, capability: int) -> list[int]:
 
 
 @contextmanager
-def recording() -> Iterator[list[LaunchSignature]]:
-    """Launches are noted and not made; what they would have written stays as the allocator left it."""
+def recording(capability: int = 80) -> Iterator[list[LaunchSignature]]:
+    """Launches are noted, as for a GPU of that capability, and not made; what they would have written stays as the
+    allocator left it."""
     launches: list[LaunchSignature] = []
     kernels = {**TUNED, "decode_kernel": decode.decode_kernel}
-    may_launch = runtime.can_launch
+    may_launch, knows_descriptors = runtime.can_launch, descriptors.knows_descriptors
     runtime.can_launch = lambda device: True
+    descriptors.knows_descriptors = lambda device: capability >= 90
     try:
         for name, kernel in kernels.items():
             kernel.run = _noted(name, kernel, launches)
         yield launches
     finally:
-        runtime.can_launch = may_launch
+        runtime.can_launch, descriptors.knows_descriptors = may_launch, knows_descriptors
         for kernel in kernels.values():
             del kernel.run
 

@@ -6,6 +6,7 @@ from osdn_kernels import chunk_osdn, chunk_osgdn
 from osdn_kernels.chunk import state, state_backward
 from osdn_kernels.launch import descriptors
 from osdn_kernels.launch.tuning import configurations
+from support.kernels.compiler_process import outside_of_the_interpreter
 from support.kernels.faults import break_kernel
 from support.kernels.reference_cases import Call, draw, draw_gated, gradients, results
 
@@ -87,16 +88,27 @@ def test_which_tensors_have_descriptors():
 
 @pytest.mark.parametrize(("capability", "taken"), [((8, 0), False), ((9, 0), True), ((10, 0), True)])
 def test_gpus_before_hopper_take_pointers(capability, taken, monkeypatch):
-    class OnDevice:
-        is_cuda, device, shape = True, "cuda", (3, 64)
-
-        def element_size(self):
-            return 2
-
-        def data_ptr(self):
-            return 256
-
+    gpu = torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert descriptors.copies_tiles(OnDevice()) is taken
+    assert descriptors.knows_descriptors(gpu) is taken
+    assert not descriptors.knows_descriptors(torch.device("cpu"))
     monkeypatch.delattr(descriptors.tl, "make_tensor_descriptor")
-    assert not descriptors.copies_tiles(OnDevice())
+    assert not descriptors.knows_descriptors(gpu)
+
+
+NOTED = """
+import torch
+from osdn_kernels.launch.descriptors import knows_descriptors
+from osdn_kernels.machine_code.compiling import recording
+from osdn_kernels.selftest.cases import SelfTestCase, draw, evaluate
+for capability in (80, 90):
+    with recording(capability) as launches:
+        evaluate(draw(SelfTestCase("any", "chunk", torch.bfloat16, 32, 32, quick=False)), torch.device("cpu"))
+    print({dict(x.constants)["BULK"] for x in launches if x.kernel == "memory_kernel"})
+print(knows_descriptors(torch.device("cpu")))
+"""
+
+
+def test_machine_code_is_that_of_the_gpu_it_is_for():
+    """Launches noted for a GPU that is not here are those that it would see."""
+    assert outside_of_the_interpreter(NOTED).split() == ["{False}", "{True}", "False"]
