@@ -134,6 +134,7 @@ def feedback_terms(beta: Tensor, heads: int) -> Tensor:
 
     The mean of beta (1 - beta <d, s>) is minus the slope of the mean of (1 - beta <d, s>)^2 / 2 over these heads (T17).
     """
+    # A head alone needs no reductions, which every call would wait for.
     if beta.shape[2] == heads:
         return torch.stack([beta, beta.square()], -1)
     grouped = beta.unflatten(2, (heads, -1))

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.descriptors import copies_tiles, give_memory, load_tile, rows_of
+from ..launch.descriptors import copies_tiles, load_tile, rows_of
 from ..launch.dots import dot
 from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
@@ -175,9 +175,7 @@ def launch_memory(
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     programs = chunks.sequences * heads
     every = None if cuts is None else chunks.stretch_chunks(len(cuts) + 1)
-    bulk = not gates.per_feature and copies_tiles(k, write_key, v, inverse, *([] if q is None else [q]))
-    if bulk:
-        give_memory()
+    bulk = not gates.per_feature and copies_tiles(k, write_key, v, inverse, q)
     memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
         q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, chunks.bounds,
         chunks.first, chunks.length, chunks.stride, every, scale, crowd_of(programs), H=heads, G=heads // k.shape[2],

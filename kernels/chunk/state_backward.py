@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.descriptors import copies_tiles, give_memory, load_tile, rows_of
+from ..launch.descriptors import copies_tiles, load_tile, rows_of
 from ..launch.dots import dot
 from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
@@ -135,8 +135,6 @@ def read_backward(
     if initial:
         grad_initial = single(k, chunks.sequences, heads, key_dim, value_dim)
     bulk = gates.kind == 1 and copies_tiles(q, k, write_key, inverse)
-    if bulk:
-        give_memory()
     memory_backward_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
         q, k, write_key, beta, inverse, *gates, overlap, grad_o, grad_states, grad_missing, grad_final, grad_initial,
         chunks.bounds, chunks.first, chunks.length, chunks.stride, scale, crowd_of(programs),

@@ -9,9 +9,16 @@ BYTES = 16
 """What a row's width and a tensor's place are multiples of."""
 
 
-def copies_tiles(*tensors: Tensor) -> bool:
-    """Whether descriptors can be made of 16-bit tensors [..., width], on this GPU and with this Triton."""
-    return knows_descriptors(tensors[0].device) and all(fits_descriptor(x) for x in tensors)
+def copies_tiles(first: Tensor, *others: Tensor | None) -> bool:
+    """Whether descriptors can be made of 16-bit tensors [..., width] that are there, on their GPU and with this Triton.
+
+    Triton is then given memory for them.
+    """
+    there = [first, *(x for x in others if x is not None)]
+    if not knows_descriptors(first.device) or not all(fits_descriptor(x) for x in there):
+        return False
+    give_memory()
+    return True
 
 
 def knows_descriptors(device: torch.device) -> bool:

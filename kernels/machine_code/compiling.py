@@ -28,7 +28,7 @@ SHARED = {80: 163 * KIBI, 86: 99 * KIBI, 89: 99 * KIBI, 90: 227 * KIBI, 100: 227
 """Bytes of shared memory that one program may have, by compute capability (CUDA C++ Programming Guide)."""
 
 HOPPER = 9
-"""Major compute capability of the GPUs that `machine_code` knows faults of."""
+"""Major compute capability of the GPUs that `machine_code` knows faults of, and the first that copy tiles."""
 
 TYPES = {
     torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", torch.int8: "i8", torch.int32: "i32",
@@ -90,14 +90,14 @@ def indices(launch: LaunchSignature, capability: int) -> list[int]:
 
 
 @contextmanager
-def recording(capability: int = 80) -> Iterator[list[LaunchSignature]]:
+def recording(capability: int) -> Iterator[list[LaunchSignature]]:
     """Launches are noted, as for a GPU of that capability, and not made; what they would have written stays as the
     allocator left it."""
     launches: list[LaunchSignature] = []
     kernels = {**TUNED, "decode_kernel": decode.decode_kernel}
     may_launch, knows_descriptors = runtime.can_launch, descriptors.knows_descriptors
     runtime.can_launch = lambda device: True
-    descriptors.knows_descriptors = lambda device: capability >= 90
+    descriptors.knows_descriptors = lambda device: capability // 10 >= HOPPER
     try:
         for name, kernel in kernels.items():
             kernel.run = _noted(name, kernel, launches)

@@ -80,16 +80,16 @@ def forcing_kernel(
     tl.store(inner + place + row * H, tl.sum(weights * products, 1), mask=inside)
 
 
-NARROWEST = 16
-"""Key features of a program of `spread_kernel`, at least: so many slices have partial sums."""
+NARROW, UNROLLED = 32, 16
+"""Key features of a program of `spread_kernel`, at least, on tensor cores and in full float32."""
 
 
 # Several [C, BK] tiles live at once: narrow ones leave room for more programs, and what they wait for is memory. Full
 # float32 products run outside the tensor cores and would spill on wider blocks.
 @autotune(
-    configurations([{"BK": 32}], warps=(4,), registers=128)
+    configurations([{"BK": NARROW}], warps=(4,), registers=128)
     + configurations([{"BK": 64}], warps=(4, 8))
-    + unrolled(BK=NARROWEST),
+    + unrolled(BK=UNROLLED),
     ["K", "C", "HAS_GATE", "BETA_AWARE"],
 )
 @triton.jit
@@ -185,7 +185,8 @@ def scan_backward(
     heads, dim = k.shape[2:]
     make: dict[str, Any] = {"dtype": torch.float32, "device": k.device}
     precision = operand_precision(k.dtype)
-    blocks = triton.cdiv(dim, NARROWEST)
+    # Partial sums of as many slices as the narrowest programs have.
+    blocks = triton.cdiv(dim, UNROLLED if precision == "ieee" else NARROW)
     gated = g is not None
     anchored = gated and anchor is not None
     grad_k = torch.empty_like(k)
@@ -219,9 +220,9 @@ def scan_backward(
         apart, busy = gains.clipped, None
         if swept and gated:
             apart = torch.ones_like(gains.clipped)
-        else:
-            if swept:
-                apart, busy = mark_swept(gains.clipped, chunks)
+        elif swept:
+            apart, busy = mark_swept(gains.clipped, chunks)
+        if not (swept and gated):
             inverse = inverse_operator(k, g, feedback, rule, chunks, apart)
             inner = torch.empty(k.shape[:3], **make)
             forcing, exits = torch.empty_like(gains.entry), torch.empty_like(gains.entry)
@@ -245,20 +246,8 @@ def scan_backward(
             options = {"normalize": rule.normalize_feedback, "scale_key": scale_key}
             met = find_pattern(k, shrinks, anchor, gains.gain, gains.entries, apart, chunks, (d_min, d_max))
             sweep_back(
-                k,
-                shrinks,
-                feedback,
-                apart,
-                busy,
-                met,
-                grad,
-                grad_final,
-                grad_initial,
-                chunks,
-                eta,
-                rho,
-                **options,
-            )
+                k, shrinks, feedback, apart, busy, met, grad, grad_final, grad_initial, chunks, eta, rho, **options,
+            )  # fmt: skip
             if items:
                 spread_clipped(
                     (k, shrinks, feedback, anchor, gains.gain), apart, met, grad, grad_key,

@@ -30,6 +30,8 @@ from .blocks import (
     apart,
     arrive,
     blocks_of,
+    enter_sweep,
+    goes_on_after,
     leave,
     lengthen,
     load_pair,
@@ -37,7 +39,6 @@ from .blocks import (
     norm_of,
     progress_of,
     spread_of,
-    wait_for,
 )
 from .pattern import ROWS, WHOLE, Swept
 from .walk import load_numbers, load_tokens
@@ -217,11 +218,7 @@ def sweep_item_back(
     """One block in one sweep; see `forward.sweep_item`."""
     chain = sequence * H + head
     left = tokens - block * (CHUNKS * C)
-    arrived = progress + 1 + sweep * chains + chain
-    ready = arrived + sweeps * chains
-    before = 0 * sweep + GOES_ON
-    if sweep > 0:
-        before = wait_for(ready - chains)
+    arrived, ready, before = enter_sweep(progress, sweep, chain, sweeps, chains)
     if before == ENDED:
         leave(ready, ENDED)
     else:
@@ -249,27 +246,11 @@ def sweep_item_back(
                 H, K, C, BK, CHUNKS, ROWS, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
             )  # fmt: skip
         if arrive(arrived) + 1 == blocks:
-            # One block is exact as it is walked.
-            found = tl.atomic_add(opened + sweep * chains + chain, 0)
-            left_open = (found != 0) & (blocks > 1)
-            goes_on = left_open & (last == 0)
-            if left_open & last:
-                tl.store(opened + (sweeps - 1) * chains + chain, 1)
+            goes_on = goes_on_after(opened, sweep, chain, sweeps, chains, blocks, last)
             if goes_on:
                 join_blocks_back(
-                    planes,
-                    factors,
-                    tolerance + chain,
-                    program - block * H,
-                    blocks,
-                    size,
-                    rows,
-                    eta,
-                    H,
-                    K,
-                    BK,
-                    AHEAD,
-                )
+                    planes, factors, tolerance + chain, program - block * H, blocks, size, rows, eta, H, K, BK, AHEAD,
+                )  # fmt: skip
             leave(ready, tl.where(goes_on, GOES_ON, ENDED))
 
 

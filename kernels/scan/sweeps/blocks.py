@@ -77,6 +77,31 @@ def wait_for(flag):
 
 
 @triton.jit
+def enter_sweep(progress, sweep, chain, sweeps, chains):
+    """Where programs of a chain arrive in a sweep, the flag for the next sweep, and what the sweep before has left."""
+    arrived = progress + 1 + sweep * chains + chain
+    ready = arrived + sweeps * chains
+    before = 0 * sweep + GOES_ON
+    if sweep > 0:
+        before = wait_for(ready - chains)
+    return arrived, ready, before
+
+
+@triton.jit
+def goes_on_after(opened, sweep, chain, sweeps, chains, blocks, last):
+    """Whether a sweep of `blocks` that has ended is followed by another; what the last leaves open is noted as such.
+
+    One block is exact as it is walked.
+    """
+    found = tl.atomic_add(opened + sweep * chains + chain, 0)
+    left_open = (found != 0) & (blocks > 1)
+    goes_on = left_open & (last == 0)
+    if left_open & last:
+        tl.store(opened + (sweeps - 1) * chains + chain, 1)
+    return goes_on
+
+
+@triton.jit
 def norm_of(x):
     """Euclidean norm."""
     return tl.sqrt(tl.sum(x * x, 0))

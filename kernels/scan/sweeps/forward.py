@@ -41,6 +41,8 @@ from .blocks import (
     apart,
     arrive,
     blocks_of,
+    enter_sweep,
+    goes_on_after,
     leave,
     lengthen,
     load_pair,
@@ -48,7 +50,6 @@ from .blocks import (
     norm_of,
     progress_of,
     spread_of,
-    wait_for,
 )
 from .walk import clip_to, walk_chunk
 
@@ -181,11 +182,7 @@ def sweep_item(
     KEEP: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """One block in one sweep; the last program of a sequence and head joins its blocks for the next."""
-    arrived = progress + 1 + sweep * chains + chain
-    ready = arrived + sweeps * chains
-    before = 0 * sweep + GOES_ON
-    if sweep > 0:
-        before = wait_for(ready - chains)
+    arrived, ready, before = enter_sweep(progress, sweep, chain, sweeps, chains)
     if before == ENDED:
         leave(ready, ENDED)
     else:
@@ -231,12 +228,7 @@ def sweep_item(
                 H, K, C, BK, BLOCK, ROWS, HAS_GATE, HAS_ANCHOR, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
             )  # fmt: skip
         if arrive(arrived) + 1 == blocks - begin:
-            # One block is exact as it is walked.
-            found = tl.atomic_add(opened + sweep * chains + chain, 0)
-            left_open = (found != 0) & (blocks - begin > 1)
-            goes_on = left_open & (last == 0)
-            if left_open & last:
-                tl.store(opened + (sweeps - 1) * chains + chain, 1)
+            goes_on = goes_on_after(opened, sweep, chain, sweeps, chains, blocks - begin, last)
             if goes_on:
                 join_blocks(
                     planes, factors, tolerance + chain, program - block * H, begin, blocks, size, rows, eta, d_min,

@@ -40,7 +40,6 @@ def case(form, shape):
 def by_descriptors(monkeypatch):
     for module in (state, state_backward):
         monkeypatch.setattr(module, "copies_tiles", lambda *tensors: True)
-        monkeypatch.setattr(module, "give_memory", lambda: None)
 
 
 def everything(call, operator):
@@ -84,6 +83,18 @@ def test_which_tensors_have_descriptors():
     assert not descriptors.fits_descriptor(x[..., :20])
     assert not descriptors.fits_descriptor(x.flatten()[4:].unflatten(0, (-1, 4))[:, :8])
     assert not descriptors.copies_tiles(x)
+
+
+def test_memory_is_given_where_descriptors_are_made(monkeypatch):
+    """And for tensors that are there alone."""
+    given = []
+    monkeypatch.setattr(descriptors, "knows_descriptors", lambda device: True)
+    monkeypatch.setattr(descriptors, "give_memory", lambda: given.append(1))
+    x = torch.zeros(4, 24, dtype=torch.float16)
+    assert not descriptors.copies_tiles(x, x.float())
+    assert not given
+    assert descriptors.copies_tiles(x, None, x)
+    assert given
 
 
 @pytest.mark.parametrize(("capability", "taken"), [((8, 0), False), ((9, 0), True), ((10, 0), True)])
