@@ -207,8 +207,7 @@ def osdn_preconditioner(call: ScanArguments) -> tuple[Tensor, Tensor]:
 
 def _solve_tokens(call: Arguments) -> Results:
     inputs = _inputs(call)
-    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    found = recurrent(inputs, RecurrentOptions(call.scale, call.rule, learns or call.return_trajectory))
+    found = recurrent(inputs, RecurrentOptions(call.scale, call.rule, _learns(inputs) or call.return_trajectory))
     return _results(call, inputs.k, found.o, State(found.state, found.preconditioner), found.path)
 
 
@@ -225,7 +224,9 @@ def _solve_chunks(call: Arguments) -> Results:
         start_learns=start is not None and start.requires_grad and torch.is_grad_enabled(),
     )
     wanted = call.return_trajectory, call.return_intermediate_states
-    options = ChunkOptions(call.scale, call.rule, call.chunk_size, mode, _sequential, *wanted)
+    options = ChunkOptions(
+        call.scale, call.rule, call.chunk_size, mode, _sequential, *wanted, learns=_learns(inputs)
+    )
     if not torch.compiler.is_compiling():
         compile_chunk(inputs, options)
     found = chunk_forward(inputs, options)
@@ -250,6 +251,11 @@ def _inputs(call: Arguments) -> Inputs:
     feedback = feedback_terms(call.beta.float(), k.shape[2]) if learns else None
     last = call.state_gate, feedback, call.initial_rest, call.cu_seqlens
     return Inputs(q, k, call.v, call.beta, call.g, *states, *last)
+
+
+def _learns(inputs: Inputs) -> bool:
+    """Whether gradients of a call will be wanted."""
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
 
 
 def _results(

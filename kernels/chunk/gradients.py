@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.dots import dot
+from ..launch.dots import dot, dot_rows
 from ..launch.runtime import operand_precision, single, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
@@ -31,6 +31,8 @@ class ChunkGradients(NamedTuple):
     - `write_key`, [B, T, H, K]: Under `LEARNED`; else None.
     - `v`, [B, T, H, V]
     - `beta`, [B, T, H] float32
+    - `shares`, [B, T, H, blocks] float32: What beta gets from blocks of key features; under gates the first from values
+      as well.
     - `state_gate`, [B, T, H] or [B, T, H, K] float32, or None
     - `entry`, [slots, H, K] float32 or None: Gradient of a fixed preconditioner, chunk by chunk.
     """
@@ -40,6 +42,7 @@ class ChunkGradients(NamedTuple):
     write_key: Tensor | None
     v: Tensor
     beta: Tensor
+    shares: Tensor
     state_gate: Tensor | None
     entry: Tensor | None
 
@@ -56,8 +59,8 @@ class ChunkGradients(NamedTuple):
 @triton.jit
 def gradients_kernel(
     q, k, v, beta, write_key, entry, x, states, sums, rests, pair_q, pair_key, pair_write, pair_gate, grad_o,
-    grad_missing, grad_states, grad_q, grad_k, grad_write_key, grad_v, grad_beta, grad_gate, grad_entry, bounds,
-    first, owner, length, per_sequence, stride, scale,
+    grad_missing, grad_states, grad_q, grad_k, grad_write_key, grad_v, shares, grad_gate, grad_entry, bounds, first,
+    owner, length, per_sequence, stride, scale,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, PARTS: tl.constexpr,
     KEYS: tl.constexpr, PINNED: tl.constexpr, PACKED: tl.constexpr, STATE_GATE: tl.constexpr,
@@ -87,8 +90,8 @@ def gradients_kernel(
     for_written = tl.zeros([C, BK], tl.float32)
     overlap = tl.zeros([C, C], tl.float32)
     for_a = tl.zeros([C, C], tl.float32)
-    for_beta = tl.zeros([C], tl.float32)
     if STATE_GATE > 0:
+        for_beta = tl.zeros([C], tl.float32)
         across = tl.zeros([BK], tl.float32)
     for i in range(tl.cdiv(V, BV)):
         value = i * BV + tl.arange(0, BV)
@@ -105,16 +108,18 @@ def gradients_kernel(
         leaving = tl.load(grad_states + cell, mask=in_cell, other=0.0)
         if STATE_GATE < 2:
             overlap += dot(output, tl.trans(written), PRECISION)
-            for_a -= dot(change, tl.trans(written), PRECISION)
+            for_a += dot(change, tl.trans(written), PRECISION)
         for_q += dot(output, entering, PRECISION)
         for_written += dot(written, leaving, PRECISION)
-        for_key -= dot(change, entering, PRECISION)
-        once = in_row & (part == 0)
-        wanted = tl.load(v + by_value, mask=once, other=0.0).to(tl.float32)
-        for_beta += tl.sum(change.to(tl.float32) * wanted, 1)
-        tl.store(grad_v + by_value, (change.to(tl.float32) * rate[:, None]).to(dtype), mask=once)
+        for_key += dot(change, entering, PRECISION)
         if STATE_GATE > 0:
+            once = in_row & (part == 0)
+            wanted = tl.load(v + by_value, mask=once, other=0.0).to(tl.float32)
+            for_beta += tl.sum(change.to(tl.float32) * wanted, 1)
+            tl.store(grad_v + by_value, (change.to(tl.float32) * rate[:, None]).to(dtype), mask=once)
             across += tl.sum(entering.to(tl.float32) * leaving.to(tl.float32), 0)
+    # Summed as products are accumulated, and keys' two parts rounded below, so that a walk finds the same (`walk`).
+    for_a, for_key = -for_a, -for_key
     by_key = token * K + row[:, None] * (H * K) + key[None, :]
     in_row = valid[:, None] & in_key[None, :]
     key_token = (start + chunk * C).to(tl.int64) * (H // G) + head // G
@@ -166,15 +171,18 @@ def gradients_kernel(
         for_a = tl.where(before, for_a, 0.0)
         for_key += dot(for_a.to(dtype), writes, PRECISION)
         for_written += dot(tl.trans(for_a * rate[:, None]).to(dtype), keys, PRECISION)
-    for_beta += tl.sum(for_key * keys.to(tl.float32), 1)
-    tl.store(grad_beta + (token + row * H) * PARTS + part, for_beta, mask=valid)
+    if STATE_GATE == 0:
+        for_beta = dot_rows(for_key, keys, PRECISION)
+    else:
+        for_beta += tl.sum(for_key * keys.to(tl.float32), 1)
+    tl.store(shares + (token + row * H) * PARTS + part, for_beta, mask=valid)
     if STATE_GATE == 1:
         through = gate_gradient(tl.where(before, pairs, 0.0), reads, ends, PRECISION)
         through += tl.exp(total) * tl.sum(across, 0)
         tl.store(grad_gate + (token + row * H) * PARTS + part, through, mask=valid)
     for_key *= rate[:, None]
     if KEYS == 0:
-        for_key += for_written
+        for_key = for_key.to(dtype).to(tl.float32) + for_written.to(dtype).to(tl.float32)
     if KEYS == 1:
         d = tl.load(entry + (sequence * (H // G) + head // G) * K + key, mask=in_key, other=0.0)
         for_key += for_written * d[None, :]
@@ -194,7 +202,7 @@ def block_of_keys(key_dim: int) -> int:
 
 
 def new_gradients(k: Tensor, v: Tensor, gates: GateSums, mode: int, slots: int) -> ChunkGradients:
-    """Memory for them; of beta and of gates per head by block of key features, [B, T, H, blocks]."""
+    """Memory for them; of gates per head by block of key features, [B, T, H, blocks]."""
     key_dim, heads = k.shape[3], v.shape[2]
     blocks = triton.cdiv(key_dim, block_of_keys(key_dim))
     gate = None
@@ -205,7 +213,8 @@ def new_gradients(k: Tensor, v: Tensor, gates: GateSums, mode: int, slots: int) 
         k=k.new_empty(*v.shape[:3], key_dim),
         write_key=k.new_empty(*v.shape[:3], key_dim) if mode == LEARNED else None,
         v=torch.empty_like(v),
-        beta=single(k, *v.shape[:3], blocks),
+        beta=single(k, *v.shape[:3]),
+        shares=single(k, *v.shape[:3], blocks),
         state_gate=gate,
         entry=k.new_zeros(slots, heads, key_dim, dtype=torch.float32) if mode == FIXED else None,
     )
@@ -216,7 +225,8 @@ def differentiate_chunks(
     pairs: PairGradients | None, grad_o: Tensor, grad_missing: Tensor, grad_states: Tensor, out: ChunkGradients,
     chunks: Chunks, scale: float, *, pinned: bool,
 ) -> None:  # fmt: skip
-    """Fill `out`, as `new_gradients` makes it, with gradients of what chunks read and write, from X and Z of a stretch.
+    """Fill `out`, as `new_gradients` makes it, with gradients of what chunks read and write, from X and Z of a stretch:
+    without gates of keys' alone, and values' and beta's are left to `values`.
 
     pairs: what passes through pairs of tokens where gates are per feature, which is found before.
     """
@@ -225,7 +235,8 @@ def differentiate_chunks(
     parts = triton.cdiv(key_dim, width)
     gradients_kernel[(chunks.slots * heads * parts,)](
         q, k, v, beta, keys.out, keys.entry, x, states, gates.sums, gates.rests, *(pairs or [None] * 4), grad_o,
-        grad_missing, grad_states, *out, *chunks.pointers, chunks.length, chunks.per_sequence, chunks.stride, scale,
+        grad_missing, grad_states, out.q, out.k, out.write_key, out.v, out.shares, out.state_gate, out.entry,
+        *chunks.pointers, chunks.length, chunks.per_sequence, chunks.stride, scale,
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=width, PARTS=parts,
         KEYS=keys.mode, PINNED=pinned, PACKED=chunks.packed, STATE_GATE=gates.kind,
         PRECISION=operand_precision(k.dtype),
@@ -233,12 +244,8 @@ def differentiate_chunks(
 
 
 def add_blocks(found: ChunkGradients, gates: GateSums) -> ChunkGradients:
-    """With the sums over blocks of key features."""
-
-    def add(x: Tensor) -> Tensor:
-        return x[..., 0] if x.shape[-1] == 1 else x.sum(-1)
-
+    """With what gates leave as sums over blocks of key features."""
     gate = found.state_gate
-    return found._replace(
-        beta=add(found.beta), state_gate=gate if gate is None or gates.per_feature else add(gate)
-    )
+    if gate is None:
+        return found
+    return found._replace(beta=found.shares.sum(-1), state_gate=gate if gates.per_feature else gate.sum(-1))

@@ -42,7 +42,9 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
             entries=single(k, 2, slots, heads, key_dim) if learned else None,
             clipped=k.new_empty((slots, heads), dtype=torch.int8) if learned else None,
             overlap=_overlap(inputs, options),
-            cuts=new_cuts(inputs, options.chunk_size, options.mode, intermediate=options.intermediate),
+            cuts=new_cuts(
+                inputs, options.chunk_size, options.mode, needed=options.learns and not options.intermediate
+            ),
             opened=_opened(inputs, options),
             path=single(k, *k.shape) if options.keep else None,
             states=stages.new_states(inputs, slots) if options.intermediate else None,
@@ -110,16 +112,15 @@ def compile_chunk(inputs: Inputs, options: ChunkOptions) -> None:
     length = inputs.k.shape[1]
     # Triton has kernels for 1, for multiples of 16 and for the rest.
     few = 16 if length % 16 == 0 else min(length, 2)
-    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
     kind = (
         *[None if x is None else (x.dtype, x.shape[2:], x.device) for x in inputs[:-1]],
-        few, inputs.cu_seqlens is None, options.rule.normalize_feedback, *options[2:], learns,
+        few, inputs.cu_seqlens is None, options.rule.normalize_feedback, *options[2:],
         torch.get_float32_matmul_precision(),
     )  # fmt: skip
 
     def launch() -> None:
         given = inputs._asdict()
         first = {name: given[name][:, :few] for name in PER_TOKEN if given[name] is not None}
-        chunk_forward.launch(inputs._replace(**first), options, backward=learns)
+        chunk_forward.launch(inputs._replace(**first), options, backward=options.learns)
 
     ahead_of_first(kind, launch)

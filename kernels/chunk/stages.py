@@ -24,7 +24,8 @@ class ChunkOptions(NamedTuple):
     """Numbers of one call.
 
     `keep` asks for d_t of every token, and `sequential` steps all of them one by one; `intermediate` asks for the
-    states that chunks are entered with.
+    states that chunks are entered with. `learns` says that gradients will be wanted: without it they are right as well,
+    but take more memory.
     """
 
     scale: float
@@ -34,6 +35,7 @@ class ChunkOptions(NamedTuple):
     sequential: bool = False
     keep: bool = False
     intermediate: bool = False
+    learns: bool = True
 
 
 class ChunkOutputs(NamedTuple):
@@ -130,7 +132,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     else:
         inverse = solve(k, beta, gates, keys, chunks)
     states = new_states(inputs, chunks.slots) if options.intermediate else None
-    cuts = new_cuts(inputs, options.chunk_size, mode, intermediate=options.intermediate)
+    cuts = new_cuts(inputs, options.chunk_size, mode, needed=options.learns and not options.intermediate)
     o, state = read(
         rows, v, beta, inverse, gates, overlap, initial_state, states, cuts, chunks, options.scale
     )

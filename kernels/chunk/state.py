@@ -210,8 +210,16 @@ def keep_states(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The states that the chunks enter with [slots, H, K, V], and X [B, T, H, V]; of a stretch, X is of its own T."""
     states = v.new_empty(chunks.slots, v.shape[2], k.shape[3], v.shape[3])
+    return states, form_x(k, write_key, v, beta, inverse, gates, initial, chunks, states)
+
+
+def form_x(
+    k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, initial: Tensor | None,
+    chunks: Chunks, states: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """X alone, or with the states kept in `states`."""
     x = v.new_empty(v.shape)
     launch_memory(
         None, k, write_key, v, beta, inverse, gates, None, None, states, None, x, initial, None, chunks, 1.0
     )
-    return states, x
+    return x

@@ -63,7 +63,9 @@ def memory_backward_kernel(
     for back in range(chunks):
         i = chunks - 1 - back
         leaving = grad.to(dtype)
-        tl.store(grad_states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, leaving, mask=in_cell)
+        if grad_states is not None:
+            place = ((slot + i) * H + head).to(tl.int64) * (K * V)
+            tl.store(grad_states + place + cell, leaving, mask=in_cell)
         token = (start + i * C).to(tl.int64) * H + head
         key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
         valid = row < tokens - i * C
@@ -103,7 +105,8 @@ def memory_backward_kernel(
         if not SAME:
             keys = load_tile(all_keys, at, 0, k + key_token * K + by_key, in_row, BULK)
         scaled = output.to(tl.float32) * scale
-        erased = missing * down(-pick(numbers, RATE), FLIP)
+        # Of Z as it is stored, so that whoever has but that finds the same.
+        erased = missing.to(dtype).to(tl.float32) * down(-pick(numbers, RATE), FLIP)
         if STATE_GATE == 1:
             scaled *= down(pick(numbers, ENTERED), FLIP)
             erased *= down(pick(numbers, ENTERED), FLIP)
@@ -121,15 +124,15 @@ def memory_backward_kernel(
 
 def read_backward(
     q: Tensor, k: Tensor, write_key: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, overlap: Tensor | None,
-    grad_o: Tensor, grad_final: Tensor | None, chunks: Chunks, scale: float, *, initial: bool,
-) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
-    """Gradients of the states leaving each chunk [slots, H, K, V], Z [B, T, H, V], and gradients of the initial states.
+    grad_o: Tensor, grad_states: Tensor | None, grad_final: Tensor | None, chunks: Chunks, scale: float, *,
+    initial: bool,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """Z [B, T, H, V] and gradients of the initial states; of a stretch, Z is of its own T.
 
-    Of a stretch, Z is of its own T.
+    Gradients of the states leaving each chunk go to `grad_states` [slots, H, K, V] where given.
     """
     key_dim, (heads, value_dim) = k.shape[3], grad_o.shape[2:]
     programs = chunks.sequences * heads
-    grad_states = k.new_empty(chunks.slots, heads, key_dim, value_dim)
     grad_missing = grad_o.new_empty(grad_o.shape)
     grad_initial = None
     if initial:
@@ -143,4 +146,4 @@ def read_backward(
         STATE_GATE=gates.kind, BULK=bulk, SAME=write_key.data_ptr() == k.data_ptr(),
         PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
-    return grad_states, grad_missing, grad_initial
+    return grad_missing, grad_initial

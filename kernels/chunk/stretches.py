@@ -20,6 +20,8 @@ from .feature.pairs_backward import pair_backward
 from .gradients import ChunkGradients, add_blocks, differentiate_chunks, new_gradients
 from .state import keep_states
 from .state_backward import read_backward
+from .values import differentiate_values
+from .walk import walk_both_ways, walks
 from .write_keys import FIXED, WriteKeys
 
 LARGE = 2**28
@@ -29,16 +31,13 @@ SHORTEST, MOST = 16, 3
 """Chunks of a stretch, at least, so that what is kept of the memory is little beside the states; stretches, at most."""
 
 
-def count_cuts(inputs: Inputs, size: int, mode: int, *, intermediate: bool) -> int:
-    """Between stretches; none for packed sequences, a fixed preconditioner, gates per feature, or where every state is
-    asked for."""
-    gate = inputs.state_gate
-    if (
-        inputs.cu_seqlens is not None
-        or mode == FIXED
-        or intermediate
-        or (gate is not None and gate.dim() == 4)
-    ):
+def count_cuts(inputs: Inputs, size: int, mode: int, *, needed: bool) -> int:
+    """Between stretches; none for packed sequences, a fixed preconditioner, gates per feature, or where walks or the
+    call need none."""
+    gate, packed = inputs.state_gate, inputs.cu_seqlens is not None
+    if not needed or packed or mode == FIXED or (gate is not None and gate.dim() == 4):
+        return 0
+    if walks(inputs.k, inputs.v, inputs.sequences, mode, packed=packed, gated=gate is not None):
         return 0
     (batch, length, heads, value_dim), key_dim = inputs.v.shape, inputs.k.shape[3]
 
@@ -50,9 +49,9 @@ def count_cuts(inputs: Inputs, size: int, mode: int, *, intermediate: bool) -> i
     return size_for(length, cuts)
 
 
-def new_cuts(inputs: Inputs, size: int, mode: int, *, intermediate: bool) -> Tensor:
+def new_cuts(inputs: Inputs, size: int, mode: int, *, needed: bool) -> Tensor:
     """Memory for the states at cuts [cuts, N, H, K, V] float32."""
-    cuts = count_cuts(inputs, size, mode, intermediate=intermediate)
+    cuts = count_cuts(inputs, size, mode, needed=needed)
     return single(inputs.k, cuts, inputs.sequences, inputs.v.shape[2], inputs.k.shape[3], inputs.v.shape[3])
 
 
@@ -71,6 +70,8 @@ def differentiate_memory(
     scale: float, *, pinned: bool,
 ) -> tuple[ChunkGradients, Tensor | None]:  # fmt: skip
     """Gradients of what chunks read and write, and of the initial states [N, H, K, V] float32 where there are any."""
+    if walks(k, v, chunks.sequences, keys.mode, packed=chunks.packed, gated=gates.kind > 0):
+        return walk_both_ways(q, k, v, beta, inverse, keys, initial, grad_o, grad_final, chunks, scale)
     rows = [*fold(q, k, gates, keys._replace(stored=True), chunks)] if gates.per_feature else [q, k, keys.out]
     found = new_gradients(k, v, gates, keys.mode, chunks.slots)
     first, handed = initial, grad_final
@@ -84,8 +85,9 @@ def differentiate_memory(
         part_o, solve = part_of(span, grad_o, inverse)
         reads, erases, writes = part_of(span, *rows)
         states, x = keep_states(erases, writes, part_v, part_beta, solve, part_gates, start, part)
-        grad_states, grad_missing, handed = read_backward(
-            reads, erases, writes, part_beta, solve, part_gates, overlap, part_o, handed, part, scale,
+        grad_states = torch.empty_like(states)
+        grad_missing, handed = read_backward(
+            reads, erases, writes, part_beta, solve, part_gates, overlap, part_o, grad_states, handed, part, scale,
             initial=start is not None,
         )  # fmt: skip
         del reads, erases, writes
@@ -93,9 +95,12 @@ def differentiate_memory(
         if gates.per_feature:
             rows.clear()
             pairs = pair_backward(q, k, keys.out, beta, x, gates, grad_o, grad_missing, chunks, scale)
+        into = ChunkGradients(*part_of(span, *found))
         differentiate_chunks(
             part_q, part_k, part_v, part_beta, part_gates, keys._replace(out=out), x, states, pairs, part_o,
-            grad_missing, grad_states, ChunkGradients(*part_of(span, *found)), part, scale, pinned=pinned,
+            grad_missing, grad_states, into, part, scale, pinned=pinned,
         )  # fmt: skip
+        if gates.kind == 0:
+            differentiate_values(part_v, part_beta, grad_missing, into.shares, into.v, into.beta, part)
         del states, grad_states, grad_missing, x
     return add_blocks(found, gates), None if initial is None else handed

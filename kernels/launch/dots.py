@@ -33,6 +33,22 @@ def dot_of_parts(a, b):
 
 
 @triton.jit
+def dot_rows(x, y, PRECISION: tl.constexpr):
+    """Each row's product of x, float32, and y, of the inputs' dtype; both [R, N].
+
+    Of bfloat16 y by products of x's parts that meet every row of y: these are summed in one order whatever the tiles'
+    layouts, and their diagonal is left of a row's sum of one number and zeros.
+    """
+    if y.dtype != tl.bfloat16:
+        return tl.sum(x * y.to(tl.float32), 1)
+    high, low = parts(x)
+    products = dot(y, tl.trans(low), PRECISION)
+    products += dot(y, tl.trans(high), PRECISION)
+    row = tl.arange(0, x.shape[0])
+    return tl.sum(tl.where(row[:, None] == row[None, :], products, 0.0), 1)
+
+
+@triton.jit
 def parts(x):
     """A float32 tile as bfloat16 numbers and what these lose of it, rounded to bfloat16 as well.
 

@@ -74,6 +74,8 @@ CASES = [
     SelfTestCase("chunk bf16", "chunk", HALF, 128, 128),
     SelfTestCase("sweeps bf16", "chunk", HALF, 128, 128, (300, 1, 0, 600, 33), options=SLOW, kernels=SWEEPS,
          small={"lengths": (70, 1, 0, 75), "options": SLOW | {"chunk_size": 16}}),
+    SelfTestCase("walks bf16", "chunk", HALF, 128, 128, (70,) * 81, packed=False, gated=False,
+         kernels=("memory_backward_kernel", "walk_back_kernel", "walk_kernel"), small={"lengths": (3,) * 81}),
     SelfTestCase("sequential scan bf16", "sequential", HALF, 128, 128,
          kernels=("sequential_kernel", "sequential_adjoint_kernel")),
     SelfTestCase("preconditioner bf16", "preconditioner", HALF, 128, kernels=("expand_kernel",)),

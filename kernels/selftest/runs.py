@@ -158,9 +158,10 @@ def judge(expected: Expected, choice: dict[str, int], kernels: Iterable[str]) ->
     used: dict[str, Any] = {}
     for repeat in sorted({1, repeats(case)}):
         try:
-            with forced(base) as used, poisoned():
+            with forced(base) as launched, poisoned():
                 found = evaluate(expected.problem, device(), repeat=repeat)
                 compared = errors(found, expected.values, case, repeat)
+            used |= launched
         except NO_FIT:
             outcome = replace(outcome, verdict=NO_ROOM)
             break

@@ -62,7 +62,7 @@ def test_a_stretch_that_starts_from_nothing_is_seen(name, monkeypatch):
     operator, call = CALLS["calibrated"]
     whole = differentiated(call, operator, RESULTS)
     cut_into(monkeypatch, 3)
-    run, place = getattr(stretches, name), {"keep_states": 6, "read_backward": 8}[name]
+    run, place = getattr(stretches, name), {"keep_states": 6, "read_backward": 9}[name]
 
     def forget(*given, **options):
         given = list(given)
@@ -74,19 +74,20 @@ def test_a_stretch_that_starts_from_nothing_is_seen(name, monkeypatch):
 
 
 def test_only_calls_with_much_to_hold_are_cut():
-    def cuts(batch, length, heads=16, mode=LEARNED, intermediate=False, **more):
+    def cuts(batch, length, heads=16, mode=LEARNED, needed=True, **more):
         with torch.device("meta"):
             x = torch.empty(batch, length, heads, 128, dtype=torch.bfloat16)
             given = {name: torch.empty(shape) for name, shape in more.items()}
-        return stretches.count_cuts(Inputs(x, x, x, x[..., 0], **given), 64, mode, intermediate=intermediate)
+        return stretches.count_cuts(Inputs(x, x, x, x[..., 0], **given), 64, mode, needed=needed)
 
-    assert cuts(16, 4096) == 2
+    assert cuts(8, 8192) == 2
+    assert cuts(16, 4096) == 0  # by walks
     assert cuts(4, 16384) == cuts(1, 65536) == 2
     assert cuts(4, 4096, heads=8) == 0
     assert cuts(64, 1024) == 0
     assert (
         cuts(1, 65536, mode=FIXED)
-        == cuts(1, 65536, intermediate=True)
+        == cuts(1, 65536, needed=False)
         == cuts(1, 65536, cu_seqlens=(3,))
         == 0
     )

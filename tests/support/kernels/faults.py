@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from osdn_kernels.chunk import decays, gradients, state, state_backward, wy
+from osdn_kernels.chunk import decays, gradients, state, state_backward, values, walk as chunk_walk, wy
 from osdn_kernels.chunk.feature import fold, pairs, pairs_backward
 from osdn_kernels.launch import tuning
 from osdn_kernels.scan import adjoint, backward as scan_back, forward as scan, series, tokens as scan_tokens
@@ -38,12 +38,41 @@ FAULTS = {
         state, "memory_kernel", "token + C * H, tokens - (i + 1) * C", "token, tokens - i * C",
     ),
     "the erase term is lost backward": (
-        state_backward, "memory_backward_kernel", "missing * down(-pick", "missing * down(0.0 * pick",
+        state_backward, "memory_backward_kernel", "down(-pick(numbers", "down(0.0 * pick(numbers",
     ),
     "the write key's gradient through the erase term is lost": (
         gradients, "gradients_kernel", "tl.trans(for_a * rate[:, None])", "tl.trans(0.0 * for_a)",
     ),
 }  # fmt: skip
+
+WALK_FAULTS = {
+    "the walk starts from nothing": (chunk_walk, "walk_kernel", "memory = tl.load(initial", "memory += 0.0 * tl.load(initial"),
+    "the walk forgets what a chunk writes": (
+        chunk_walk, "walk_kernel", "memory += dot(tl.trans(writes)", "memory += 0.0 * dot(tl.trans(writes)",
+    ),
+    "queries do not read their own token": (chunk_walk, "walk_kernel", "row[:, None] <= row", "row[:, None] < row"),
+    "keys erase their own token": (
+        chunk_walk, "walk_kernel", "row[:, None] < row[None, :], erases", "row[:, None] <= row[None, :], erases",
+    ),
+    "beta gets nothing from keys": (chunk_walk, "walk_kernel", "-dot_rows(", "0.0 * dot_rows("),
+    "keys' gradient has no beta": (chunk_walk, "walk_kernel", "for_key * -rate[None, :]", "-for_key"),
+    "what keys are written with is lost": (chunk_walk, "walk_kernel", "+ for_written)", "+ 0.0 * for_written)"),
+    "the way back starts from nothing": (chunk_walk, "walk_back_kernel", "less -= tl.load", "less -= 0.0 * tl.load"),
+    "the way back does not meet queries": (
+        chunk_walk, "walk_back_kernel", "output.to(tl.float32) * -scale", "output.to(tl.float32) * 0.0",
+    ),
+    "the way back does not meet keys": (
+        chunk_walk, "walk_back_kernel", "change.to(tl.float32) * rate[:, None]", "0.0 * change.to(tl.float32)",
+    ),
+    "write keys get nothing from reads": (chunk_walk, "walk_back_kernel", "reads * -scale", "reads * 0.0"),
+    "write keys get nothing from what is erased": (
+        chunk_walk, "walk_back_kernel", "erases * rate[:, None]", "erases * 0.0",
+    ),
+    "values' gradient has no beta": (values, "value_kernel", "change * rate[:, None]", "change"),
+    "beta gets nothing from values": (values, "value_kernel", "tl.sum(change * target, 1)", "tl.sum(0.0 * target, 1)"),
+    "beta gets from one block of keys": (values, "value_kernel", "tl.static_range(PARTS)", "tl.static_range(1)"),
+}  # fmt: skip
+"""Of gradients by walks."""
 
 
 GATED_FAULTS = {

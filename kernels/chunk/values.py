@@ -1,0 +1,45 @@
+"""What values get, and beta from values, token by token, where Z is known (`gradients` has the formulas)."""
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..launch.runtime import tile
+from ..launch.sequences import Chunks
+from ..launch.tuning import autotune, configurations
+
+
+@autotune(configurations([{"ROWS": 16}]), ["V"])
+@triton.jit
+def value_kernel(
+    v, beta, grad_missing, shares, grad_v, grad_beta, tokens_in_all, length, stride,
+    H: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    # Z has the rows of a stretch alone.
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    place = row // (length * H) * (stride * H) + row % (length * H)
+    value = tl.arange(0, BV)
+    valid = row < tokens_in_all
+    mask = valid[:, None] & (value < V)[None, :]
+    cell = place[:, None] * V + value[None, :]
+    change = tl.load(grad_missing + row[:, None] * V + value[None, :], mask=mask, other=0.0).to(tl.float32)
+    target = tl.load(v + cell, mask=mask, other=0.0).to(tl.float32)
+    rate = tl.load(beta + place, mask=valid, other=0.0).to(tl.float32)
+    for_beta = tl.sum(change * target, 1)
+    for part in tl.static_range(PARTS):
+        for_beta += tl.load(shares + place * PARTS + part, mask=valid, other=0.0)
+    tl.store(grad_v + cell, (change * rate[:, None]).to(grad_v.dtype.element_ty), mask=mask)
+    tl.store(grad_beta + place, for_beta, mask=valid)
+
+
+def differentiate_values(
+    v: Tensor, beta: Tensor, grad_missing: Tensor, shares: Tensor, grad_v: Tensor, grad_beta: Tensor, chunks: Chunks
+) -> None:
+    """Fill `grad_v` [B, T, H, V] and `grad_beta` [B, T, H] float32, from Z of a stretch and what beta gets from keys,
+    `shares` [B, T, H, blocks]."""
+    heads, value_dim = v.shape[2:]
+    tokens = chunks.batch * chunks.length * heads
+    value_kernel[lambda meta: (triton.cdiv(tokens, meta["ROWS"]),)](
+        v, beta, grad_missing, shares, grad_v, grad_beta, tokens, chunks.length, chunks.stride,
+        H=heads, V=value_dim, BV=tile(value_dim), PARTS=shares.shape[3],
+    )  # fmt: skip
