@@ -207,7 +207,9 @@ def osdn_preconditioner(call: ScanArguments) -> tuple[Tensor, Tensor]:
 
 def _solve_tokens(call: Arguments) -> Results:
     inputs = _inputs(call)
-    found = recurrent(inputs, RecurrentOptions(call.scale, call.rule, _learns(inputs) or call.return_trajectory))
+    found = recurrent(
+        inputs, RecurrentOptions(call.scale, call.rule, _learns(inputs) or call.return_trajectory)
+    )
     return _results(call, inputs.k, found.o, State(found.state, found.preconditioner), found.path)
 
 

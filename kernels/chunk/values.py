@@ -33,7 +33,13 @@ def value_kernel(
 
 
 def differentiate_values(
-    v: Tensor, beta: Tensor, grad_missing: Tensor, shares: Tensor, grad_v: Tensor, grad_beta: Tensor, chunks: Chunks
+    v: Tensor,
+    beta: Tensor,
+    grad_missing: Tensor,
+    shares: Tensor,
+    grad_v: Tensor,
+    grad_beta: Tensor,
+    chunks: Chunks,
 ) -> None:
     """Fill `grad_v` [B, T, H, V] and `grad_beta` [B, T, H] float32, from Z of a stretch and what beta gets from keys,
     `shares` [B, T, H, blocks]."""

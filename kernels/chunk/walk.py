@@ -45,7 +45,9 @@ def walks(k: Tensor, v: Tensor, sequences: int, mode: int, *, packed: bool, gate
 def read_again(block):
     """A second reader of a block that products read: Triton then keeps one copy of it in shared memory, not two."""
     if not IN_INTERPRETER:
-        tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [block], dtype=block.dtype, is_pure=False, pack=2)
+        tl.inline_asm_elementwise(
+            "mov.b32 $0, $1;", "=r,r", [block], dtype=block.dtype, is_pure=False, pack=2
+        )
 
 
 # Rows of the state are the left operand of their products, in registers, so that what queries and keys get stands
@@ -105,7 +107,7 @@ def walk_back_kernel(
         less += dot(tl.trans(keys), (change.to(tl.float32) * rate[:, None]).to(dtype), PRECISION)
 
 
-@autotune(WALK, KEY)
+@autotune(WALK, KEY, adds_to=["grad_k"])
 @triton.jit
 def walk_kernel(
     k, write_key, beta, x, initial, grad_o, grad_missing, grad_q, grad_k, shares, length, scale,
@@ -129,7 +131,7 @@ def walk_kernel(
     by_key = row[:, None] * (H // G * K) + key[None, :]
     by_column = row[None, :] * (H * K) + key[:, None]
     by_value = row[:, None] * (H * V) + value[None, :]
-    all_keys, all_writes, all_outputs, all_written, all_changes, to_keys = None, None, None, None, None, None
+    all_keys, all_writes, all_outputs, all_written, all_changes = None, None, None, None, None
     if BULK:
         here = start * H + head
         tokens = start * 0 + length
@@ -138,9 +140,8 @@ def walk_kernel(
         all_outputs = rows_of(grad_o + here * V, tokens, H * V, V, C, BV)
         all_written = rows_of(x + here * V, tokens, H * V, V, C, BV)
         all_changes = rows_of(grad_missing + here * V, tokens, H * V, V, C, BV)
-        if not SAME:
-            all_keys = rows_of(k + key_here * K, tokens, H // G * K, K, C, BK)
-        else:
+        all_keys = rows_of(k + key_here * K, tokens, H // G * K, K, C, BK)
+        if SAME:
             to_keys = rows_of(grad_k + here * K, tokens, H * K, K, C, BK)
     for i in range(tl.cdiv(length, C)):
         token = (start + i * C) * H + head

@@ -270,10 +270,13 @@ def threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
-def autotune(configs: list[triton.Config], key: Sequence[str]) -> Callable[[Any], Any]:
+def autotune(
+    configs: list[triton.Config], key: Sequence[str], adds_to: Sequence[str] = ()
+) -> Callable[[Any], Any]:
     """A tuned kernel from one of `triton.jit`, recorded in `TUNED`; the interpreter gets the first configuration alone.
 
-    Launches are tuned apart by the arguments in `key`, and by PRECISION where the kernel has it.
+    Launches are tuned apart by the arguments in `key`, and by PRECISION where the kernel has it. Tensors that the
+    kernel adds to, by name in `adds_to`, are put back after each launch that only measures.
     """
 
     def decorate(kernel: Any) -> Any:
@@ -284,7 +287,7 @@ def autotune(configs: list[triton.Config], key: Sequence[str]) -> Callable[[Any]
             configs[:1] if INTERPRETED else configs,
             [*key, "PRECISION"],
             reset_to_zero=None,
-            restore_value=None,
+            restore_value=adds_to,
             prune_configs_by={"early_config_prune": fitting},
             do_bench=quick_bench,
             cache_results=True,

@@ -85,12 +85,7 @@ def test_only_calls_with_much_to_hold_are_cut():
     assert cuts(4, 16384) == cuts(1, 65536) == 2
     assert cuts(4, 4096, heads=8) == 0
     assert cuts(64, 1024) == 0
-    assert (
-        cuts(1, 65536, mode=FIXED)
-        == cuts(1, 65536, needed=False)
-        == cuts(1, 65536, cu_seqlens=(3,))
-        == 0
-    )
+    assert cuts(1, 65536, mode=FIXED) == cuts(1, 65536, needed=False) == cuts(1, 65536, cu_seqlens=(3,)) == 0
     assert cuts(1, 65536, state_gate=(1, 65536, 16)) == 2
     assert cuts(1, 65536, state_gate=(1, 65536, 16, 128)) == 0
 

@@ -6,6 +6,7 @@ from osdn_kernels import chunk_osdn
 from osdn_kernels.chunk import stretches
 from osdn_kernels.chunk.walk import walks
 from osdn_kernels.chunk.write_keys import FIXED, IDENTITY, LEARNED
+from osdn_kernels.launch.tuning import TUNED
 from support.kernels.agreement import assert_agrees
 from support.kernels.faults import WALK_FAULTS, break_kernel
 from support.kernels.reference_cases import Call, differentiated, draw, relative_error
@@ -36,7 +37,9 @@ def walking(monkeypatch):
 
 def without_start(call: Call) -> Call:
     """Without a d_1: under d = 1 one whose gradient is wanted needs the kernels that take a chunk each."""
-    return Call({name: x for name, x in call.tensors.items() if name != "initial_preconditioner"}, call.options)
+    return Call(
+        {name: x for name, x in call.tensors.items() if name != "initial_preconditioner"}, call.options
+    )
 
 
 @pytest.mark.parametrize("kind", CALLS)
@@ -66,8 +69,20 @@ def test_a_broken_walk_is_caught(fault, walking, monkeypatch, tmp_path):
     break_kernel(monkeypatch, tmp_path, *WALK_FAULTS[fault])
     d_is_1 = fault == "what keys are written with is lost"
     with pytest.raises(AssertionError) as caught:
-        assert_agrees(without_start(CALLS["two blocks of keys, d = 1"]) if d_is_1 else CALLS["two blocks of keys"])
+        assert_agrees(
+            without_start(CALLS["two blocks of keys, d = 1"]) if d_is_1 else CALLS["two blocks of keys"]
+        )
     assert "is not there" not in str(caught.value)
+
+
+def test_tuning_leaves_what_a_walk_adds_to_as_it_was():
+    """Measuring launches a kernel many times over; the interpreter makes no such launch."""
+    kernel = TUNED["walk_kernel"]
+    grad_k = torch.ones(3)
+    kernel.pre_hook({"grad_k": grad_k})
+    grad_k += 1
+    kernel.post_hook({"grad_k": grad_k}, None)
+    assert grad_k.tolist() == [1, 1, 1]
 
 
 def test_walks_want_many_equal_sequences():

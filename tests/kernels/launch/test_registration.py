@@ -41,7 +41,7 @@ def test_opcheck_of_the_chunkwise_operator(mode, eta, keep, bounds):
     if mode != LEARNED:
         given[4] = given[5] = None
     bounds = None if bounds is None else torch.tensor(bounds)
-    numbers = (0.25, eta, 0.56, 1.18, False, False, 16, mode, False, keep, keep)
+    numbers = (0.25, eta, 0.56, 1.18, False, False, 16, mode, False, keep, keep, not keep)
     gate = torch.full_like(given[0], -0.1, requires_grad=True) if mode == IDENTITY else None
     given += [gate, None, None, bounds]
     assert opcheck(torch.ops.osdn.chunk_forward.default, (*given, *numbers)) == ALL_PASS

@@ -46,7 +46,9 @@ FAULTS = {
 }  # fmt: skip
 
 WALK_FAULTS = {
-    "the walk starts from nothing": (chunk_walk, "walk_kernel", "memory = tl.load(initial", "memory += 0.0 * tl.load(initial"),
+    "the walk starts from nothing": (
+        chunk_walk, "walk_kernel", "memory = tl.load(initial", "memory += 0.0 * tl.load(initial",
+    ),
     "the walk forgets what a chunk writes": (
         chunk_walk, "walk_kernel", "memory += dot(tl.trans(writes)", "memory += 0.0 * dot(tl.trans(writes)",
     ),
