@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.descriptors import copies_tiles, load_tile, rows_of
+from ..launch.descriptors import copies_on_hopper, load_tile, rows_of
 from ..launch.dots import dot, dot_rows
 from ..launch.runtime import IN_INTERPRETER, operand_precision, tile
 from ..launch.sequences import Chunks
@@ -43,7 +43,8 @@ def walks(k: Tensor, v: Tensor, sequences: int, mode: int, *, packed: bool, gate
 
 @triton.jit
 def read_again(block):
-    """A second reader of a block that products read: Triton then keeps one copy of it in shared memory, not two."""
+    """A second reader of a block that products read: on a Hopper Triton then keeps one copy of it in shared memory, not
+    two."""
     if not IN_INTERPRETER:
         tl.inline_asm_elementwise(
             "mov.b32 $0, $1;", "=r,r", [block], dtype=block.dtype, is_pure=False, pack=2
@@ -159,9 +160,10 @@ def walk_kernel(
         keys = writes
         if not SAME:
             keys = load_tile(all_keys, at, part * BK, k + key_token * K + by_key, in_row, BULK)
+        if BULK:
             read_again(keys)
-        read_again(writes)
-        read_again(written)
+            read_again(writes)
+            read_again(written)
         entering = memory.to(dtype)
         reads = dot(written, tl.trans(output), PRECISION)
         reads = tl.where(row[:, None] <= row[None, :], reads, 0.0).to(dtype)
@@ -175,7 +177,7 @@ def walk_kernel(
         for_beta = -dot_rows(tl.trans(for_key), keys, PRECISION)
         tl.store(shares + (token + row * H) * PARTS + part, for_beta, mask=valid)
         for_key = (for_key * -rate[None, :]).to(dtype)
-        if SAME and BULK:
+        if SAME and BULK and not IN_INTERPRETER:
             to_keys.atomic_add([at, part * BK], tl.trans(for_key))
         else:
             place = grad_k + token * K + by_column
@@ -211,9 +213,10 @@ def walk_both_ways(
         q, k, beta, x, grad_o, grad_missing, grad_final, out.k if same else out.write_key, chunks.length, scale,
         HAS_FINAL=grad_final is not None, **constants,
     )  # fmt: skip
+    bulk = copies_on_hopper(k, keys.out, grad_o, x, grad_missing, out.k)
     walk_kernel[grid](
         k, keys.out, beta, x, initial, grad_o, grad_missing, out.q, out.k, out.shares, chunks.length, scale,
-        HAS_INITIAL=initial is not None, BULK=copies_tiles(keys.out, grad_o, x, grad_missing, out.k), **constants,
+        HAS_INITIAL=initial is not None, BULK=bulk, **constants,
     )  # fmt: skip
     differentiate_values(v, beta, grad_missing, out.shares, out.v, out.beta, chunks)
     return out, grad_initial

@@ -5,6 +5,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+HOPPER = 9
+"""Major compute capability of the first GPUs that copy tiles by themselves."""
+
 BYTES = 16
 """What a row's width and a tensor's place are multiples of."""
 
@@ -21,11 +24,20 @@ def copies_tiles(first: Tensor, *others: Tensor | None) -> bool:
     return True
 
 
+def copies_on_hopper(first: Tensor, *others: Tensor | None) -> bool:
+    """The same where Triton 3.7.1 compiles what a kernel does around its tiles for Hopper alone."""
+    return is_hopper(first.device) and copies_tiles(first, *others)
+
+
+def is_hopper(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == HOPPER
+
+
 def knows_descriptors(device: torch.device) -> bool:
     """Whether a device copies tiles by itself: Hopper and later."""
     if device.type != "cuda" or not hasattr(tl, "make_tensor_descriptor"):
         return False
-    return torch.cuda.get_device_capability(device) >= (9, 0)
+    return torch.cuda.get_device_capability(device)[0] >= HOPPER
 
 
 def fits_descriptor(x: Tensor) -> bool:

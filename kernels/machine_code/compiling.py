@@ -27,8 +27,8 @@ KIBI = 1024
 SHARED = {80: 163 * KIBI, 86: 99 * KIBI, 89: 99 * KIBI, 90: 227 * KIBI, 100: 227 * KIBI, 120: 99 * KIBI}
 """Bytes of shared memory that one program may have, by compute capability (CUDA C++ Programming Guide)."""
 
-HOPPER = 9
-"""Major compute capability of the GPUs that `machine_code` knows faults of, and the first that copy tiles."""
+HOPPER = descriptors.HOPPER
+"""Major compute capability of the GPUs that `machine_code` knows faults of."""
 
 TYPES = {
     torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", torch.int8: "i8", torch.int32: "i32",
@@ -95,15 +95,17 @@ def recording(capability: int) -> Iterator[list[LaunchSignature]]:
     allocator left it."""
     launches: list[LaunchSignature] = []
     kernels = {**TUNED, "decode_kernel": decode.decode_kernel}
-    may_launch, knows_descriptors = runtime.can_launch, descriptors.knows_descriptors
+    may_launch, asked = runtime.can_launch, (descriptors.knows_descriptors, descriptors.is_hopper)
     runtime.can_launch = lambda device: True
     descriptors.knows_descriptors = lambda device: capability // 10 >= HOPPER
+    descriptors.is_hopper = lambda device: capability // 10 == HOPPER
     try:
         for name, kernel in kernels.items():
             kernel.run = _noted(name, kernel, launches)
         yield launches
     finally:
-        runtime.can_launch, descriptors.knows_descriptors = may_launch, knows_descriptors
+        runtime.can_launch = may_launch
+        descriptors.knows_descriptors, descriptors.is_hopper = asked
         for kernel in kernels.values():
             del kernel.run
 

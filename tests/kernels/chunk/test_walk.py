@@ -3,7 +3,7 @@
 import pytest
 import torch
 from osdn_kernels import chunk_osdn
-from osdn_kernels.chunk import stretches
+from osdn_kernels.chunk import stretches, walk
 from osdn_kernels.chunk.walk import walks
 from osdn_kernels.chunk.write_keys import FIXED, IDENTITY, LEARNED
 from osdn_kernels.launch.tuning import TUNED
@@ -29,9 +29,9 @@ RESULTS = ("o", "state", "preconditioner")
 def walking(monkeypatch):
     """Calls whose gradients are found by walks, however few their sequences; counts them."""
     walked = []
-    walk = stretches.walk_both_ways
+    both_ways = stretches.walk_both_ways
     monkeypatch.setattr(stretches, "walks", lambda *given, mode=None, **options: given[3] != FIXED)
-    monkeypatch.setattr(stretches, "walk_both_ways", lambda *given: walked.append(1) or walk(*given))
+    monkeypatch.setattr(stretches, "walk_both_ways", lambda *given: walked.append(1) or both_ways(*given))
     return walked
 
 
@@ -62,6 +62,20 @@ def test_walks_agree_with_float64(kind, walking):
     call = CALLS[kind] if CALLS[kind].options["d_min"] < 1 else without_start(CALLS[kind])
     assert_agrees(call)
     assert walking == [1]
+
+
+@pytest.mark.parametrize("rule", ["fast", "one point"])
+@pytest.mark.parametrize(
+    "sizes", [{"key_dim": 72, "value_dim": 24}, {"key_dim": 16, "value_dim": 16, "value_heads": 2}]
+)
+def test_descriptors_find_the_same_bits(sizes, rule, walking, monkeypatch):
+    """But for the sum that the GPU forms in its cache, which the interpreter has not."""
+    call = draw(rule, **SIZES | {"batch": 1, "start": rule == "fast"} | sizes, dtype=torch.bfloat16)
+    _, expected = differentiated(call, chunk_osdn, RESULTS)
+    monkeypatch.setattr(walk, "copies_on_hopper", lambda *tensors: True)
+    _, found = differentiated(call, chunk_osdn, RESULTS)
+    assert walking == [1, 1]
+    assert [name for name, x in expected.items() if not torch.equal(x, found[name])] == []
 
 
 @pytest.mark.parametrize("fault", WALK_FAULTS)

@@ -102,7 +102,9 @@ def test_gpus_before_hopper_take_pointers(capability, taken, monkeypatch):
     gpu = torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert descriptors.knows_descriptors(gpu) is taken
+    assert descriptors.is_hopper(gpu) is (capability == (9, 0))
     assert not descriptors.knows_descriptors(torch.device("cpu"))
+    assert not descriptors.is_hopper(torch.device("cpu"))
     monkeypatch.delattr(descriptors.tl, "make_tensor_descriptor")
     assert not descriptors.knows_descriptors(gpu)
 
