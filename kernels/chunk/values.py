@@ -5,24 +5,31 @@ import triton.language as tl
 from torch import Tensor
 
 from ..launch.runtime import tile
-from ..launch.sequences import Chunks
+from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations
 
 
 @autotune(configurations([{"ROWS": 16}]), ["V"])
 @triton.jit
 def value_kernel(
-    v, beta, grad_missing, shares, grad_v, grad_beta, tokens_in_all, length, stride,
-    H: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr,
+    v, beta, grad_missing, shares, grad_v, grad_beta, bounds, first, owner, length, per_sequence, stride,
+    H: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BV: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr,
+    PACKED: tl.constexpr,
 ):  # fmt: skip
+    # Tokens and heads of a chunk are rows that follow each other.
+    blocks: tl.constexpr = (C * H + ROWS - 1) // ROWS
+    sequence, chunk, start, tokens = chunk_of(
+        tl.program_id(0) // blocks, bounds, first, owner, length, per_sequence, C, PACKED, stride
+    )
+    row = tl.program_id(0) % blocks * ROWS + tl.arange(0, ROWS)
+    valid = row < tl.minimum(tokens - chunk * C, C) * H
+    place = (start + chunk * C).to(tl.int64) * H + row
     # Z has the rows of a stretch alone.
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    place = row // (length * H) * (stride * H) + row % (length * H)
+    own = ((start if PACKED else sequence * length) + chunk * C).to(tl.int64) * H + row
     value = tl.arange(0, BV)
-    valid = row < tokens_in_all
     mask = valid[:, None] & (value < V)[None, :]
     cell = place[:, None] * V + value[None, :]
-    change = tl.load(grad_missing + row[:, None] * V + value[None, :], mask=mask, other=0.0).to(tl.float32)
+    change = tl.load(grad_missing + own[:, None] * V + value[None, :], mask=mask, other=0.0).to(tl.float32)
     target = tl.load(v + cell, mask=mask, other=0.0).to(tl.float32)
     rate = tl.load(beta + place, mask=valid, other=0.0).to(tl.float32)
     for_beta = tl.sum(change * target, 1)
@@ -33,19 +40,14 @@ def value_kernel(
 
 
 def differentiate_values(
-    v: Tensor,
-    beta: Tensor,
-    grad_missing: Tensor,
-    shares: Tensor,
-    grad_v: Tensor,
-    grad_beta: Tensor,
-    chunks: Chunks,
-) -> None:
+    v: Tensor, beta: Tensor, grad_missing: Tensor, shares: Tensor, grad_v: Tensor, grad_beta: Tensor, chunks: Chunks
+) -> None:  # fmt: skip
     """Fill `grad_v` [B, T, H, V] and `grad_beta` [B, T, H] float32, from Z of a stretch and what beta gets from keys,
     `shares` [B, T, H, blocks]."""
     heads, value_dim = v.shape[2:]
-    tokens = chunks.batch * chunks.length * heads
-    value_kernel[lambda meta: (triton.cdiv(tokens, meta["ROWS"]),)](
-        v, beta, grad_missing, shares, grad_v, grad_beta, tokens, chunks.length, chunks.stride,
-        H=heads, V=value_dim, BV=tile(value_dim), PARTS=shares.shape[3],
+    rows = chunks.size * heads
+    value_kernel[lambda meta: (chunks.slots * triton.cdiv(rows, meta["ROWS"]),)](
+        v, beta, grad_missing, shares, grad_v, grad_beta, *chunks.pointers, chunks.length, chunks.per_sequence,
+        chunks.stride, H=heads, V=value_dim, C=chunks.size, BV=tile(value_dim), PARTS=shares.shape[3],
+        PACKED=chunks.packed,
     )  # fmt: skip
