@@ -112,6 +112,7 @@ def gradients_kernel(
         for_q += dot(output, entering, PRECISION)
         for_written += dot(written, leaving, PRECISION)
         for_key += dot(change, entering, PRECISION)
+        # Without gates `values` does this; with them the kernel is slower without it.
         if STATE_GATE > 0:
             once = in_row & (part == 0)
             wanted = tl.load(v + by_value, mask=once, other=0.0).to(tl.float32)
@@ -245,7 +246,11 @@ def differentiate_chunks(
 
 def add_blocks(found: ChunkGradients, gates: GateSums) -> ChunkGradients:
     """With what gates leave as sums over blocks of key features."""
+
+    def add(x: Tensor) -> Tensor:
+        return x[..., 0] if x.shape[-1] == 1 else x.sum(-1)
+
     gate = found.state_gate
     if gate is None:
         return found
-    return found._replace(beta=found.shares.sum(-1), state_gate=gate if gates.per_feature else gate.sum(-1))
+    return found._replace(beta=add(found.shares), state_gate=gate if gates.per_feature else add(gate))

@@ -42,9 +42,7 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
             entries=single(k, 2, slots, heads, key_dim) if learned else None,
             clipped=k.new_empty((slots, heads), dtype=torch.int8) if learned else None,
             overlap=_overlap(inputs, options),
-            cuts=new_cuts(
-                inputs, options.chunk_size, options.mode, needed=options.learns and not options.intermediate
-            ),
+            cuts=new_cuts(inputs, options.chunk_size, options.mode, needed=options.keeps_cuts),
             opened=_opened(inputs, options),
             path=single(k, *k.shape) if options.keep else None,
             states=stages.new_states(inputs, slots) if options.intermediate else None,

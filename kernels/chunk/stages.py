@@ -37,6 +37,11 @@ class ChunkOptions(NamedTuple):
     intermediate: bool = False
     learns: bool = True
 
+    @property
+    def keeps_cuts(self) -> bool:
+        """Whether the backward pass will want states between stretches (`stretches`)."""
+        return self.learns and not self.intermediate
+
 
 class ChunkOutputs(NamedTuple):
     """Results, what the backward pass needs beside the inputs, and what was asked for: d_t of every token, the memory
@@ -132,7 +137,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     else:
         inverse = solve(k, beta, gates, keys, chunks)
     states = new_states(inputs, chunks.slots) if options.intermediate else None
-    cuts = new_cuts(inputs, options.chunk_size, mode, needed=options.learns and not options.intermediate)
+    cuts = new_cuts(inputs, options.chunk_size, mode, needed=options.keeps_cuts)
     o, state = read(
         rows, v, beta, inverse, gates, overlap, initial_state, states, cuts, chunks, options.scale
     )

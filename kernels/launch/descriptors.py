@@ -29,15 +29,18 @@ def copies_on_hopper(first: Tensor, *others: Tensor | None) -> bool:
     return is_hopper(first.device) and copies_tiles(first, *others)
 
 
+def generation(device: torch.device) -> int:
+    """Major compute capability; 0 where a device is no GPU."""
+    return torch.cuda.get_device_capability(device)[0] if device.type == "cuda" else 0
+
+
 def is_hopper(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == HOPPER
+    return generation(device) == HOPPER
 
 
 def knows_descriptors(device: torch.device) -> bool:
     """Whether a device copies tiles by itself: Hopper and later."""
-    if device.type != "cuda" or not hasattr(tl, "make_tensor_descriptor"):
-        return False
-    return torch.cuda.get_device_capability(device)[0] >= HOPPER
+    return hasattr(tl, "make_tensor_descriptor") and generation(device) >= HOPPER
 
 
 def fits_descriptor(x: Tensor) -> bool:

@@ -95,17 +95,15 @@ def recording(capability: int) -> Iterator[list[LaunchSignature]]:
     allocator left it."""
     launches: list[LaunchSignature] = []
     kernels = {**TUNED, "decode_kernel": decode.decode_kernel}
-    may_launch, asked = runtime.can_launch, (descriptors.knows_descriptors, descriptors.is_hopper)
+    may_launch, generation = runtime.can_launch, descriptors.generation
     runtime.can_launch = lambda device: True
-    descriptors.knows_descriptors = lambda device: capability // 10 >= HOPPER
-    descriptors.is_hopper = lambda device: capability // 10 == HOPPER
+    descriptors.generation = lambda device: capability // 10
     try:
         for name, kernel in kernels.items():
             kernel.run = _noted(name, kernel, launches)
         yield launches
     finally:
-        runtime.can_launch = may_launch
-        descriptors.knows_descriptors, descriptors.is_hopper = asked
+        runtime.can_launch, descriptors.generation = may_launch, generation
         for kernel in kernels.values():
             del kernel.run
 

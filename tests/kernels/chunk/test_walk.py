@@ -12,13 +12,23 @@ from support.kernels.faults import WALK_FAULTS, break_kernel
 from support.kernels.reference_cases import Call, differentiated, draw, relative_error
 
 SIZES = {"length": 40, "batch": 2, "heads": 1, "key_dim": 6, "value_dim": 5, "chunk_size": 16}
+WIDE = {"key_dim": 70, "value_dim": 20, "batch": 1}
+
+
+def without_start(call: Call) -> Call:
+    """Without a d_1: under d = 1 one whose gradient is wanted needs the kernels that take a chunk each."""
+    return Call(
+        {name: x for name, x in call.tensors.items() if name != "initial_preconditioner"}, call.options
+    )
+
+
 CALLS = {
     "calibrated": draw("some clip", "to anchor", **SIZES),
     "from nothing": draw("fast", **SIZES, start=False),
-    "d = 1": draw("one point", **SIZES),
+    "d = 1": without_start(draw("one point", **SIZES)),
     "d = 1, from nothing": draw("one point", **SIZES, start=False),
-    "two blocks of keys": draw("fast", **SIZES | {"key_dim": 70, "value_dim": 20, "batch": 1}),
-    "two blocks of keys, d = 1": draw("one point", **SIZES | {"key_dim": 70, "value_dim": 20, "batch": 1}),
+    "two blocks of keys": draw("fast", **SIZES | WIDE),
+    "two blocks of keys, d = 1": without_start(draw("one point", **SIZES | WIDE)),
     "shared keys": draw("fast", **SIZES, value_heads=2),
     "one token": draw("fast", **SIZES | {"length": 1}),
 }
@@ -30,37 +40,27 @@ def walking(monkeypatch):
     """Calls whose gradients are found by walks, however few their sequences; counts them."""
     walked = []
     both_ways = stretches.walk_both_ways
-    monkeypatch.setattr(stretches, "walks", lambda *given, mode=None, **options: given[3] != FIXED)
+    monkeypatch.setattr(stretches, "walks", lambda *given, **options: given[3] != FIXED)
     monkeypatch.setattr(stretches, "walk_both_ways", lambda *given: walked.append(1) or both_ways(*given))
     return walked
-
-
-def without_start(call: Call) -> Call:
-    """Without a d_1: under d = 1 one whose gradient is wanted needs the kernels that take a chunk each."""
-    return Call(
-        {name: x for name, x in call.tensors.items() if name != "initial_preconditioner"}, call.options
-    )
 
 
 @pytest.mark.parametrize("kind", CALLS)
 def test_walks_find_what_chunks_find(kind, request):
     """On a GPU to the bit; the interpreter's products add up in an order of their own."""
-    dtype = torch.bfloat16
-    call = CALLS[kind] if CALLS[kind].options["d_min"] < 1 else without_start(CALLS[kind])
-    call = Call({name: x.to(dtype) for name, x in call.tensors.items()}, call.options)
+    call = Call({name: x.bfloat16() for name, x in CALLS[kind].tensors.items()}, CALLS[kind].options)
     _, expected = differentiated(call, chunk_osdn, RESULTS)
     walked = request.getfixturevalue("walking")
     _, found = differentiated(call, chunk_osdn, RESULTS)
     assert walked == [1]
     for name, x in expected.items():
         assert (x != found[name]).double().mean() < 0.01, name
-        assert relative_error(found[name], x) < 0.1 * torch.finfo(dtype).eps, name
+        assert relative_error(found[name], x) < 0.1 * torch.finfo(torch.bfloat16).eps, name
 
 
 @pytest.mark.parametrize("kind", CALLS)
 def test_walks_agree_with_float64(kind, walking):
-    call = CALLS[kind] if CALLS[kind].options["d_min"] < 1 else without_start(CALLS[kind])
-    assert_agrees(call)
+    assert_agrees(CALLS[kind])
     assert walking == [1]
 
 
@@ -83,9 +83,7 @@ def test_a_broken_walk_is_caught(fault, walking, monkeypatch, tmp_path):
     break_kernel(monkeypatch, tmp_path, *WALK_FAULTS[fault])
     d_is_1 = fault == "what keys are written with is lost"
     with pytest.raises(AssertionError) as caught:
-        assert_agrees(
-            without_start(CALLS["two blocks of keys, d = 1"]) if d_is_1 else CALLS["two blocks of keys"]
-        )
+        assert_agrees(CALLS["two blocks of keys, d = 1" if d_is_1 else "two blocks of keys"])
     assert "is not there" not in str(caught.value)
 
 
