@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 
 from ..launch.sequences import sequence_of
+from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
 from .iterates import gate_sums
 from .operator import feedback_weight, load_feedback
@@ -131,7 +132,7 @@ def step_back_chunk(
 
 
 # Latency, as in the forward chain: see there.
-@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8)), ["K", "C", "HAS_GATE"])
+@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(WARPS.value,)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def adjoint_kernel(
     k, g, feedback, anchor, gain, entry, clipped, grad, grad_final, grad_key, grad_k, grad_g, grad_feedback,
@@ -202,7 +203,7 @@ def adjoint_kernel(
             if HAS_GATE:
                 adjoint *= tl.exp(total.to(tl.float32))
                 share *= tl.exp(before.to(tl.float32))
-            adjoint += push - tl.sum(share[:, None] * s, 0)
+            adjoint += push - sum_rows(share[:, None] * s, WARPS)
         stepped = sooner
         place -= C * H
         item -= H

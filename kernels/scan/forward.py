@@ -14,8 +14,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ..boundary.rule import Rule
-from ..launch.runtime import IN_INTERPRETER, exact_precision, tile
+from ..launch.runtime import exact_precision, tile
 from ..launch.sequences import Chunks, chunk_of, sequence_of
+from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
 from .iterates import gate_sums, iterate_tile, next_entry
 from .operator import feedback_weight, load_feedback, squares
@@ -25,7 +26,7 @@ from .sweeps.forward import sweep, sweeps_pay
 from .tokens import step_tokens
 
 SEGMENT: tl.constexpr = tl.constexpr(32)
-"""Chunks after which a chain looks whether it was stopped."""
+"""Chunks after which a chain asks whether any of them may have clipped, and whether it was stopped."""
 
 SWEPT = ("HAS_GATE", "HAS_ANCHOR", "HAS_INITIAL", "BETA_AWARE", "NORMALIZE", "SCALE_KEY", "KEEP", "PACKED")
 """Constants that the kernels of sweeps take as well."""
@@ -60,32 +61,6 @@ class Gains(NamedTuple):
 
 
 @triton.jit
-def add_pairs(a0, a1, b0, b1):
-    return a0 + b0, a1 + b1
-
-
-@triton.jit
-def add_triples(a0, a1, a2, b0, b1, b2):
-    return a0 + b0, a1 + b1, a2 + b2
-
-
-@triton.jit
-def sum_pair(a, b):
-    """Column sums of two tiles, in one pass over shared memory rather than two."""
-    if IN_INTERPRETER:
-        return tl.sum(a, 0), tl.sum(b, 0)
-    return tl.reduce((a, b), 0, add_pairs)
-
-
-@triton.jit
-def sum_triple(a, b, c):
-    """Column sums of three tiles, likewise."""
-    if IN_INTERPRETER:
-        return tl.sum(a, 0), tl.sum(b, 0), tl.sum(c, 0)
-    return tl.reduce((a, b, c), 0, add_triples)
-
-
-@triton.jit
 def advance(s, u, gate, d, rest, c, HAS_GATE: tl.constexpr):
     """Where nothing clips: the d handed on and its rest, the least and greatest value any iterate can have, [BK] each.
 
@@ -95,17 +70,17 @@ def advance(s, u, gate, d, rest, c, HAS_GATE: tl.constexpr):
     """
     rise = tl.maximum(u, 0.0)[:, None] * s
     fall = tl.maximum(-u, 0.0)[:, None] * s
+    up, down = sum_rows(rise, WARPS), sum_rows(fall, WARPS)
     if HAS_GATE:
         _, after, total = gate_sums(gate)
         weighted = (u * tl.exp((total - after).to(tl.float32)))[:, None] * s
-        up, down, moved = sum_triple(rise, fall, weighted)
+        moved = sum_rows(weighted, WARPS)
         kept = tl.exp(total.to(tl.float32)) * (d - c)
         low = c + tl.minimum(d - c, kept) - down
         high = c + tl.maximum(d - c, kept) + up
         handed_on = c + kept + moved
         rest = tl.zeros_like(d)
     else:
-        up, down = sum_pair(rise, fall)
         low = d - down
         high = d + up
         moved = (up - down) + rest
@@ -116,9 +91,8 @@ def advance(s, u, gate, d, rest, c, HAS_GATE: tl.constexpr):
 
 @triton.jit
 def leaves(low, high, known, d_min, d_max):
-    """Whether any feature's range leaves the box; NaN does. A box of one point always clips."""
-    outside = known & (((low >= d_min) & (high <= d_max) == 0) | (d_min == d_max))
-    return tl.max(outside.to(tl.int32), 0) != 0
+    """Which features' ranges leave the box, [BK]; NaN does. A box of one point always clips."""
+    return known & (((low >= d_min) & (high <= d_max) == 0) | (d_min == d_max))
 
 
 @triton.jit
@@ -150,10 +124,56 @@ def extremes(
     return least, greatest + (d - d)
 
 
-# A chain is latency: eight warps shorten each step's arithmetic, four its exchanges between warps. The tiles of the
-# next chunks are on their way while one is worked on; deeper pipelines need more shared memory than long rows leave.
-# A barrier in the loop, even in a branch, would keep Triton from pipelining it.
-@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(4, 8)), ["K", "C", "HAS_GATE"])
+@triton.jit
+def free_chunk(
+    d, rest, c, k, g, feedback, inverse, place, item, left, rows, square, lower, known, eta,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, HAS_GATE: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr,
+):  # fmt: skip
+    """The gains [C] of a chunk of `left` tokens that is entered with d + rest, and `advance`, as if nothing clipped."""
+    row = tl.arange(0, C)
+    inside = row < left
+    key = tl.load(k + place * K + rows, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)
+    solve = tl.load(inverse + item * (C * C) + square, mask=lower, other=0.0)
+    gate = tl.zeros([C], tl.float32)
+    if HAS_GATE:
+        gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
+    s = key * key
+    step = tl.where(inside, eta, 0.0)
+    if NORMALIZE:
+        step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
+    if HAS_GATE:
+        before, _, _ = gate_sums(gate)
+        kept = c[None, :] + tl.exp(before.to(tl.float32))[:, None] * (d - c)[None, :]
+        alignment = tl.sum(s * kept, 1)
+    else:
+        alignment = tl.sum(s * d[None, :], 1)
+    if BETA_AWARE:
+        fixed, slope = load_feedback(feedback, place + row * H, inside, BETA_AWARE)
+        r = step * (fixed - slope * alignment)
+    else:
+        r = step * (1.0 - alignment)
+    u = tl.sum(solve * r[None, :], 1)
+    handed_on, lost, low, high = advance(s, u, gate, d, rest, c, HAS_GATE)
+    return u, handed_on, lost, low, high
+
+
+@triton.jit
+def store_chunk(
+    gain, entry, entry_rest, u, d, rest, place, item, left, keeps, known, H: tl.constexpr, K: tl.constexpr
+):
+    """What a chunk is entered with, and its gains where it `keeps` them."""
+    feature = tl.arange(0, d.shape[0])
+    row = tl.arange(0, u.shape[0])
+    tl.store(entry + item * K + feature, d, mask=known)
+    tl.store(entry_rest + item * K + feature, rest, mask=known)
+    tl.store(gain + place + row * H, u, mask=(row < left) & keeps)
+
+
+# A chain is latency, most of it exchanges between warps: eight take twice as long. The tiles of the next chunks are on
+# their way while one is worked on; deeper pipelines need more shared memory than long rows leave. A barrier in the
+# loop, even in a branch, would keep Triton from pipelining it.
+@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(WARPS.value,)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def chain_kernel(
     k, g, feedback, anchor, initial, initial_rest, inverse, gain, entry, entry_rest, clipped, final, final_rest,
@@ -164,6 +184,10 @@ def chain_kernel(
     SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Gains of a sequence's chunks, one after the other.
+
+    A segment of chunks is first gone through as if nothing clipped: whether d may leave the box is noted by feature,
+    and asked once, at its end, as whoever asks has all threads wait. Where it may, the segment is gone through again,
+    and every chunk asked; so is the next one, until one is found in which no d may.
 
     With `origin` [N, H] the first chunk that clips ends it, and its block is left there for sweeps to begin with (one
     past the last where none clips), with a 1 in `busy`; without, such chunks are stepped.
@@ -191,67 +215,80 @@ def chain_kernel(
     item = slot.to(tl.int64) * H + head
     left = tokens
     reached = tl.cdiv(chunks, BLOCK).to(tl.int32)
-    passed = tl.zeros([], tl.int32)
-    # Loads ask for `left` alone, which is known ahead, so that they need not wait for what becomes of the chunk.
     alive = chunks > 0
-    # What is stopped idles to the end of its segment: loops whose loads run ahead have no way out.
-    segment = chunks
-    if HAS_ORIGIN:
-        segment = tl.minimum(chunks, SEGMENT)
-    for _ in range(tl.cdiv(chunks, tl.maximum(segment, 1))):
-        for _ in tl.range(0, tl.where(alive, segment, 0), num_stages=STAGES):
-            inside = row < left
-            key = tl.load(k + place * K + rows, mask=inside[:, None] & known[None, :], other=0.0).to(
-                tl.float32
-            )
-            solve = tl.load(inverse + item * (C * C) + square, mask=lower & (left > 0), other=0.0)
-            gate = tl.zeros([C], tl.float32)
-            if HAS_GATE:
-                gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
-            s = key * key
-            step = tl.where(inside, eta, 0.0)
-            if NORMALIZE:
-                step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
-            if HAS_GATE:
-                before, _, _ = gate_sums(gate)
-                kept = c[None, :] + tl.exp(before.to(tl.float32))[:, None] * (d - c)[None, :]
-                alignment = tl.sum(s * kept, 1)
-            else:
-                alignment = tl.sum(s * d[None, :], 1)
-            if BETA_AWARE:
-                fixed, slope = load_feedback(feedback, place + row * H, inside, BETA_AWARE)
-                r = step * (fixed - slope * alignment)
-            else:
-                r = step * (1.0 - alignment)
-            u = tl.sum(solve * r[None, :], 1)
-            handed_on, lost, low, high = advance(s, u, gate, d, rest, c, HAS_GATE)
-            stepped = leaves(low, high, known, d_min, d_max) & alive & (left > 0)
+    asks = chunks < 0
+    for part in range(tl.cdiv(chunks, SEGMENT)):
+        count = tl.where(alive, tl.minimum(chunks - part * SEGMENT, SEGMENT), 0)
+        first_d, first_rest = d, rest
+        outside = tl.zeros([BK], tl.int32)
+        at, here, tail = place, item, left
+        for _ in tl.range(0, tl.where(asks, 0, count), num_stages=STAGES):
+            u, handed_on, lost, low, high = free_chunk(
+                d, rest, c, k, g, feedback, inverse, at, here, tail, rows, square, lower, known, eta,
+                H, K, C, HAS_GATE, BETA_AWARE, NORMALIZE,
+            )  # fmt: skip
+            store_chunk(gain, entry, entry_rest, u, d, rest, at, here, tail, True, known, H, K)
+            tl.store(clipped + here, 0)
+            outside |= leaves(low, high, known, d_min, d_max).to(tl.int32)
+            d, rest = handed_on, lost
+            at += C * H
+            here += H
+            tail -= C
+        asks = asks | (tl.max(outside, 0) != 0)
+        d, rest = tl.where(asks, first_d, d), tl.where(asks, first_rest, rest)
+        doubtful = asks & (chunks < 0)
+        at, here, tail = place, item, left
+        passed = part * SEGMENT
+        # What is stopped idles to the end of its segment: loops whose loads run ahead have no way out.
+        for _ in tl.range(0, tl.where(asks, count, 0), num_stages=STAGES):
+            u, handed_on, lost, low, high = free_chunk(
+                d, rest, c, k, g, feedback, inverse, at, here, tail, rows, square, lower, known, eta,
+                H, K, C, HAS_GATE, BETA_AWARE, NORMALIZE,
+            )  # fmt: skip
+            may = tl.max(leaves(low, high, known, d_min, d_max).to(tl.int32), 0) != 0
+            doubtful = doubtful | may
+            stepped = may & alive
             if stepped:
-                least, greatest = extremes(k, g, u, place, left, d, c, H, K, C, BK, HAS_GATE, PRECISION)
-                stepped = leaves(least, greatest, known, d_min, d_max)
-            tl.store(entry + item * K + feature, d, mask=known & alive & (left > 0))
-            tl.store(entry_rest + item * K + feature, rest, mask=known & alive & (left > 0))
-            tl.store(clipped + item, stepped.to(tl.int8), mask=alive & (left > 0))
+                least, greatest = extremes(k, g, u, at, tail, d, c, H, K, C, BK, HAS_GATE, PRECISION)
+                stepped = tl.max(leaves(least, greatest, known, d_min, d_max).to(tl.int32), 0) != 0
+            store_chunk(
+                gain,
+                entry,
+                entry_rest,
+                u,
+                d,
+                rest,
+                at,
+                here,
+                tail,
+                alive & (stepped == 0),
+                known & alive,
+                H,
+                K,
+            )
+            tl.store(clipped + here, stepped.to(tl.int8), mask=alive)
             if HAS_ORIGIN:
                 reached = tl.where(stepped, passed // BLOCK, reached)
                 alive = alive & (stepped == 0)
                 d, rest = handed_on, lost
-                tl.store(gain + place + row * H, u, mask=inside & alive)
             elif stepped:
-                count = tl.minimum(left, C).to(tl.int32)
                 wide = step_tokens(
-                    d.to(tl.float64) + rest.to(tl.float64), c.to(tl.float64), k, g, feedback, gain, out, path, place,
-                    count, eta, eta_rest, d_min, d_max, H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
+                    d.to(tl.float64) + rest.to(tl.float64), c.to(tl.float64), k, g, feedback, gain, out, path, at,
+                    tl.minimum(tail, C).to(tl.int32), eta, eta_rest, d_min, d_max,
+                    H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
                 )  # fmt: skip
                 d = wide.to(tl.float32)
                 rest = (wide - d.to(tl.float64)).to(tl.float32)
             else:
                 d, rest = handed_on, lost
-                tl.store(gain + place + row * H, u, mask=inside)
-            place += C * H
-            item += H
-            left -= C
+            at += C * H
+            here += H
+            tail -= C
             passed += 1
+        asks = doubtful
+        place += SEGMENT * (C * H)
+        item += SEGMENT * H
+        left -= SEGMENT * C
     if HAS_ORIGIN:
         tl.store(origin + program, reached)
         tl.store(busy, 1, mask=reached < tl.cdiv(chunks, BLOCK))

@@ -136,7 +136,7 @@ GATED_FAULTS = {
         "fast", series, "operator_kernel", "in0, BETA_AWARE)[1]", "in0, BETA_AWARE)[0]",
     ),
     "the first power of beta in the chain": (
-        "fast", scan, "chain_kernel", "fixed - slope * alignment", "fixed - fixed * alignment",
+        "fast", scan, "free_chunk", "fixed - slope * alignment", "fixed - fixed * alignment",
     ),
     "the first power of beta token by token": (
         "most clip", scan, "step_tokens", "slope.to(tl.float64) *", "fixed.to(tl.float64) *",
