@@ -15,7 +15,7 @@ from ..scan.forward import Gains, scan_forward
 from .decays import sum_gates
 from .feature.pairs import pair
 from .state import read
-from .stretches import differentiate_memory, new_cuts
+from .stretches import differentiate_memory, in_one, new_cuts, plan_cuts
 from .write_keys import FIXED, IDENTITY, LEARNED, WriteKeys
 from .wy import solve
 
@@ -138,8 +138,10 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
         inverse = solve(k, beta, gates, keys, chunks)
     states = new_states(inputs, chunks.slots) if options.intermediate else None
     cuts = new_cuts(inputs, options.chunk_size, mode, needed=options.keeps_cuts)
+    whole = in_one(mode, per_feature=gates.per_feature)
+    every = plan_cuts(v, k.shape[3], chunks.size, whole=whole).every
     o, state = read(
-        rows, v, beta, inverse, gates, overlap, initial_state, states, cuts, chunks, options.scale
+        rows, v, beta, inverse, gates, overlap, initial_state, states, cuts, every, chunks, options.scale
     )
     write_key = None if mode == IDENTITY else out
     if gains is None:

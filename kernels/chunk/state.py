@@ -8,7 +8,7 @@ Decays for each key feature stand inside these products: Q, K and K~ come with t
 (see `feature`), and D_C0 alone is left.
 
 The forward pass reads inside the chain, so that neither the states nor X go through global memory, but for the few
-that stretches of the backward pass start from (`stretches`); that pass forms both again and keeps them.
+states at cuts (`stretches`). The backward pass forms both again and keeps them, from all cuts at once.
 """
 
 import torch
@@ -33,7 +33,7 @@ CHAIN = (
     + configurations([{"BV": 128, "FLIP": True}], warps=(8,), stages=(2,))
     + configurations([{"BV": 64, "FLIP": True}], warps=(4,), stages=(3,))
     + configurations([{"BV": 64, "FLIP": False}], warps=(4,), stages=(3,))
-    + configurations([{"BV": 32, "FLIP": False}], warps=(4,), stages=(3,))
+    + configurations([{"BV": 32, "FLIP": False}, {"BV": 16, "FLIP": False}], warps=(4,), stages=(3,))
     + configurations([{"BV": 64, "FLIP": False}], warps=(4,), stages=(1,))
     + unrolled(BV=32, FLIP=False)
 )
@@ -62,10 +62,10 @@ def times(x, block, FLIP: tl.constexpr, PRECISION: tl.constexpr):
 @triton.jit
 def memory_kernel(
     q, k, write_key, v, beta, inverse, sums, rests, scalars, overlaps, o, states, cuts, x, initial, final, bounds,
-    first, length, stride, every, scale, crowd,
+    first, length, stride, every, parts, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
-    READ: tl.constexpr, KEEP: tl.constexpr, PARTS: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
+    READ: tl.constexpr, KEEP: tl.constexpr, CUT: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
     PACKED: tl.constexpr, STATE_GATE: tl.constexpr, BULK: tl.constexpr, SAME: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -83,11 +83,20 @@ def memory_kernel(
     memory = tl.zeros(cell.shape, tl.float32)
     if HAS_INITIAL:
         memory = tl.load(initial + program.to(tl.int64) * (K * V) + cell, mask=in_cell, other=0.0)
+    entered = chunks * 0
+    if CUT and READ == 0:
+        piece = tl.program_id(2)
+        entered = tl.minimum(entered + piece * every, chunks)
+        reached = ((piece - 1) * tl.num_programs(0) + program).to(tl.int64)
+        kept = tl.load(cuts + reached * (K * V) + cell, mask=in_cell & (piece > 0), other=0.0)
+        memory = tl.where(piece > 0, kept, memory)
     dtype = v.dtype.element_ty
     # The read's products by token pairs stand by its reader, or transposed by its writer.
     side: tl.constexpr = -1.0 if FLIP else 1.0
     here = start.to(tl.int64) * H + head
-    numbers, total = load_scalars(beta, scalars, here, tokens, H, C, STATE_GATE)
+    numbers, total = load_scalars(
+        beta, scalars, here + entered * (C * H), tokens - entered * C, H, C, STATE_GATE
+    )
     key_here = start.to(tl.int64) * (H // G) + head // G
     all_keys, all_writes, all_queries, all_values, all_inverse = None, None, None, None, None
     if BULK:
@@ -98,10 +107,10 @@ def memory_kernel(
         if READ:
             all_queries = rows_of(q + key_here * K, tokens, H // G * K, K, C, BK)
     # A loop inside a loop: a branch inside a single one keeps its loads from running ahead.
-    for part in range(PARTS):
-        begin, end = chunks * 0, chunks
-        if PARTS > 1:
-            begin = chunks * 0 + part * every
+    for part in range(parts if CUT and READ else 1):
+        begin, end = entered, chunks
+        if CUT:
+            begin += part * every
             end = tl.minimum(begin + every, chunks)
         for i in range(begin, end):
             entering = memory.to(dtype)
@@ -159,8 +168,8 @@ def memory_kernel(
                 memory = fade(memory, down(gate, FLIP), STATE_GATE)
             numbers, total = ahead
             memory += times(tl.trans(writes), written, FLIP, PRECISION)
-        if PARTS > 1:  # noqa: SIM102 -- nested, because `cuts` is None otherwise
-            if part < PARTS - 1:
+        if CUT and READ:  # noqa: SIM102 -- nested, because `cuts` is None otherwise
+            if part < parts - 1:
                 at = (part * tl.num_programs(0) + program).to(tl.int64)
                 tl.store(cuts + at * (K * V) + cell, memory, mask=in_cell)
     if HAS_FINAL:
@@ -170,17 +179,19 @@ def memory_kernel(
 def launch_memory(
     q: Tensor | None, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
     overlap: Tensor | None, o: Tensor | None, states: Tensor | None, cuts: Tensor | None, x: Tensor | None,
-    initial: Tensor | None, final: Tensor | None, chunks: Chunks, scale: float,
+    initial: Tensor | None, final: Tensor | None, chunks: Chunks, scale: float, every: int | None = None,
 ) -> None:  # fmt: skip
+    """With `o`, states at cuts are written; without, they are what the pieces between them start from, all at once."""
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     programs = chunks.sequences * heads
-    every = None if cuts is None else chunks.stretch_chunks(len(cuts) + 1)
+    parts = 1 if cuts is None else len(cuts) + 1
+    pieces = parts if o is None else 1
     bulk = not gates.per_feature and copies_tiles(k, write_key, v, inverse, q)
-    memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
+    memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]), pieces)](
         q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, chunks.bounds,
-        chunks.first, chunks.length, chunks.stride, every, scale, crowd_of(programs), H=heads, G=heads // k.shape[2],
-        K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None, KEEP=states is not None,
-        PARTS=1 if cuts is None else len(cuts) + 1, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None,
+        chunks.first, chunks.length, chunks.stride, every, parts, scale, crowd_of(programs * pieces), H=heads,
+        G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,
+        KEEP=states is not None, CUT=cuts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None,
         PACKED=chunks.packed, STATE_GATE=gates.kind, BULK=bulk, SAME=write_key.data_ptr() == k.data_ptr(),
         PRECISION=operand_precision(v.dtype),
     )  # fmt: skip
@@ -188,38 +199,59 @@ def launch_memory(
 
 def read(
     rows: tuple[Tensor, Tensor, Tensor], v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
-    overlap: Tensor | None, initial: Tensor | None, states: Tensor | None, cuts: Tensor, chunks: Chunks, scale: float,
+    overlap: Tensor | None, initial: Tensor | None, states: Tensor | None, cuts: Tensor, every: int, chunks: Chunks,
+    scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Outputs [B, T, H, V] of rows of q, k and k~, and final states [N, H, K, V] float32.
 
-    Those that chunks are entered with go to `states` where given, and those between stretches to `cuts`. overlap
+    Those that chunks are entered with go to `states` where given, and those of every `every`-th to `cuts`. overlap
     [B, T, H, C]: tril(Q K~^T) with its decays, where gates are per feature.
     """
     o = torch.empty_like(v)
     final = single(v, chunks.sequences, v.shape[2], rows[1].shape[3], v.shape[3])
     kept = cuts if len(cuts) else None
     launch_memory(
-        *rows, v, beta, inverse, gates, overlap, o, states, kept, None, initial, final, chunks, scale
+        *rows, v, beta, inverse, gates, overlap, o, states, kept, None, initial, final, chunks, scale, every
     )
     return o, final
 
 
 def keep_states(
     k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, initial: Tensor | None,
-    chunks: Chunks,
+    chunks: Chunks, cuts: Tensor | None = None, every: int | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The states that the chunks enter with [slots, H, K, V], and X [B, T, H, V]; of a stretch, X is of its own T."""
+    """The states that the chunks enter with [slots, H, K, V], and X [B, T, H, V]; of a stretch, X is of its own T.
+
+    Those of every `every`-th chunk but the first are known: `cuts` [pieces - 1, N, H, K, V] float32.
+    """
     states = v.new_empty(chunks.slots, v.shape[2], k.shape[3], v.shape[3])
-    return states, form_x(k, write_key, v, beta, inverse, gates, initial, chunks, states)
+    given = cuts if cuts is not None and len(cuts) else None
+    return states, form_x(k, write_key, v, beta, inverse, gates, initial, chunks, states, given, every)
 
 
 def form_x(
     k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums, initial: Tensor | None,
-    chunks: Chunks, states: Tensor | None = None,
+    chunks: Chunks, states: Tensor | None = None, cuts: Tensor | None = None, every: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """X alone, or with the states kept in `states`."""
+    """X alone, or with the states kept in `states`; from `cuts` as in `keep_states`."""
     x = v.new_empty(v.shape)
     launch_memory(
-        None, k, write_key, v, beta, inverse, gates, None, None, states, None, x, initial, None, chunks, 1.0
+        None,
+        k,
+        write_key,
+        v,
+        beta,
+        inverse,
+        gates,
+        None,
+        None,
+        states,
+        cuts,
+        x,
+        initial,
+        None,
+        chunks,
+        1.0,
+        every,
     )
     return x

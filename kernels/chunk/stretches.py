@@ -1,11 +1,13 @@
-"""The memory's path in stretches of time: where all states would take much room, a few chunks' are held at once.
+"""The memory's path cut in time: the states at a few cuts are kept, in float32, and save room and time.
 
-The forward pass keeps the memory, in float32, that each stretch but the first enters with (`state.read`). The backward
-pass goes through the stretches from the last to the first, with the gradient handed back in float32. Every chunk does
-what it does otherwise, so results are the same to the bit.
+The forward pass keeps the memory that each piece but the first enters with (`state.read`). The backward pass forms the
+states again in all pieces of a stretch at once, which fills the card where sequences are few. It goes through the
+stretches, most often one, from the last to the first, with the gradient handed back in float32, so that where all
+states would take much room, a part's are held at once. Every chunk does what it does otherwise, so results are the same
+to the bit.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,25 +30,52 @@ LARGE = 2**28
 """Bytes of states and of their gradients from which on they are held in stretches."""
 
 SHORTEST, MOST = 16, 3
-"""Chunks of a stretch, at least, so that what is kept of the memory is little beside the states; stretches, at most."""
+"""Chunks of a piece, at least, so that what is kept of the memory is little beside the states; stretches, at most."""
+
+CROWD = 128
+"""Pieces, sequences and heads, that the states are formed again for at once: as many as a card has multiprocessors."""
+
+
+class Plan(NamedTuple):
+    """Where a call is cut: `every` so many chunks, and which of these cuts, every `pieces`-th, divide stretches."""
+
+    every: int
+    pieces: int
+
+    @property
+    def stretch(self) -> int:
+        """Chunks of a stretch."""
+        return self.every * self.pieces
+
+
+def plan_cuts(v: Tensor, key_dim: int, size: int, *, whole: bool) -> Plan:
+    """For v [B, T, H, V]; `whole` where all states have to be held at once."""
+    batch, length, heads, value_dim = v.shape
+    chunks = -(-length // size)
+    stored = 2 * batch * chunks * heads * key_dim * value_dim * v.element_size()
+    stretches = max(min(MOST, chunks // SHORTEST), 1) if stored >= LARGE and not whole else 1
+    pieces = max(min(CROWD // max(batch * heads, 1), chunks // (stretches * SHORTEST)), 1)
+    return Plan(max(-(-chunks // (stretches * pieces)), 1), pieces)
+
+
+def in_one(mode: int, *, per_feature: bool) -> bool:
+    """Whether the backward pass wants all states at once: of a fixed preconditioner, or with gates per feature."""
+    return mode == FIXED or per_feature
 
 
 def count_cuts(inputs: Inputs, size: int, mode: int, *, needed: bool) -> int:
-    """Between stretches; none for packed sequences, a fixed preconditioner, gates per feature, or where walks or the
-    call need none."""
+    """None for packed sequences, or where walks or the call need none."""
     gate, packed = inputs.state_gate, inputs.cu_seqlens is not None
-    if not needed or packed or mode == FIXED or (gate is not None and gate.dim() == 4):
+    k, v = inputs.k, inputs.v
+    if not needed or packed or walks(k, v, inputs.sequences, mode, packed=packed, gated=gate is not None):
         return 0
-    if walks(inputs.k, inputs.v, inputs.sequences, mode, packed=packed, gated=gate is not None):
-        return 0
-    (batch, length, heads, value_dim), key_dim = inputs.v.shape, inputs.k.shape[3]
+    whole = in_one(mode, per_feature=gate is not None and gate.dim() == 4)
 
     def cuts() -> int:
-        chunks = -(-length // size)
-        stored = 2 * batch * chunks * heads * key_dim * value_dim * inputs.v.element_size()
-        return max(min(MOST, chunks // SHORTEST) - 1, 0) if stored >= LARGE else 0
+        every = plan_cuts(v, k.shape[3], size, whole=whole).every
+        return max(-(-v.shape[1] // (size * every)) - 1, 0)
 
-    return size_for(length, cuts)
+    return size_for(v.shape[1], cuts)
 
 
 def new_cuts(inputs: Inputs, size: int, mode: int, *, needed: bool) -> Tensor:
@@ -75,16 +104,22 @@ def differentiate_memory(
     rows = [*fold(q, k, gates, keys._replace(stored=True), chunks)] if gates.per_feature else [q, k, keys.out]
     found = new_gradients(k, v, gates, keys.mode, chunks.slots)
     first, handed = initial, grad_final
+    plan = Plan(chunks.per_sequence, 1)
     if len(cuts):
         zero = torch.zeros_like(cuts[0])
         first, handed = (zero if x is None else x for x in (initial, grad_final))
+        plan = plan_cuts(v, k.shape[3], chunks.size, whole=in_one(keys.mode, per_feature=gates.per_feature))
     entering = [first, *cuts]
-    for (span, part), start in reversed([*zip(chunks.cut_time(len(cuts) + 1), entering, strict=True)]):
+    for at, (span, part) in reversed([*enumerate(chunks.cut_time(plan.stretch))]):
+        begin = at * plan.pieces
+        start, inside = entering[begin], cuts[begin : begin + plan.pieces - 1]
         part_gates = gates_of(span, gates)
         part_q, part_k, part_v, part_beta, out = part_of(span, q, k, v, beta, keys.out)
         part_o, solve = part_of(span, grad_o, inverse)
         reads, erases, writes = part_of(span, *rows)
-        states, x = keep_states(erases, writes, part_v, part_beta, solve, part_gates, start, part)
+        states, x = keep_states(
+            erases, writes, part_v, part_beta, solve, part_gates, start, part, inside, plan.every
+        )
         grad_states = torch.empty_like(states)
         grad_missing, handed = read_backward(
             reads, erases, writes, part_beta, solve, part_gates, overlap, part_o, grad_states, handed, part, scale,

@@ -55,20 +55,15 @@ class Chunks:
         """Tokens from the start of one sequence of a batch to that of the next."""
         return self.length if self.stretch is None else self.stretch
 
-    def stretch_chunks(self, parts: int) -> int:
-        """Chunks in each of `parts` stretches of a sequence but the last."""
-        chunks: int = triton.cdiv(self.per_sequence, parts)
-        return chunks
-
-    def cut_time(self, parts: int) -> list[tuple[slice | None, "Chunks"]]:
-        """Stretches of all sequences of a batch that follow each other in time: their tokens, and the cut of each.
+    def cut_time(self, step: int) -> list[tuple[slice | None, "Chunks"]]:
+        """Stretches of `step` chunks of all sequences of a batch: their tokens, and the cut of each.
 
         Kernels take them of tensors that begin at a stretch's first token. Of one stretch the tokens are None: all.
         """
-        if parts == 1:
+        if step >= self.per_sequence:
             return [(None, self)]
-        step = self.stretch_chunks(parts) * self.size
-        spans = [slice(at, min(at + step, self.length)) for at in range(0, self.length, step)]
+        starts = range(0, self.length, step * self.size)
+        spans = [slice(at, min(at + step * self.size, self.length)) for at in starts]
         return [(span, self.stretch_over(span.stop - span.start)) for span in spans]
 
     def stretch_over(self, tokens: int) -> "Chunks":

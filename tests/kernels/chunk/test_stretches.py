@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from osdn_kernels import chunk_osdn, chunk_osgdn
+from osdn_kernels import chunk_osdn, chunk_osgdn, chunk_oskda
 from osdn_kernels.chunk import stretches
 from osdn_kernels.chunk.write_keys import FIXED, LEARNED
 from osdn_kernels.launch.recurrence import Inputs
@@ -26,15 +26,19 @@ CALLS = {
     "d = 1": (chunk_osdn, draw("one point", **SIZES, start=False)),
     "shared keys": (chunk_osdn, draw("fast", **SIZES, value_heads=2)),
     "gated": (chunk_osgdn, draw_gated("fast", "to zero", state_gate="head", **SIZES)),
+    "gated by feature": (chunk_oskda, draw_gated("fast", "to zero", state_gate="feature", **SIZES)),
+    "fixed": (chunk_osdn, draw("frozen", **SIZES)),
 }
+STRETCHED = [kind for kind in CALLS if kind not in {"gated by feature", "fixed"}]
 RESULTS = ("o", "state", "preconditioner")
 
 
-def cut_into(monkeypatch, parts):
-    """Stretches of calls however small they are."""
+def cut_into(monkeypatch, stretches_, pieces):
+    """Stretches, and pieces of each, of calls however small they are."""
     monkeypatch.setattr(stretches, "LARGE", 0)
     monkeypatch.setattr(stretches, "SHORTEST", 1)
-    monkeypatch.setattr(stretches, "MOST", parts)
+    monkeypatch.setattr(stretches, "MOST", stretches_)
+    monkeypatch.setattr(stretches, "CROWD", 2 * 2 * pieces)
 
 
 def differences(before, after):
@@ -43,26 +47,54 @@ def differences(before, after):
     ]
 
 
-@pytest.mark.parametrize("kind", CALLS)
-def test_stretches_change_no_bit(kind, monkeypatch):
-    operator, call = CALLS[kind]
-    whole = differentiated(call, operator, RESULTS)
-    cut_into(monkeypatch, 3)
+def watch(monkeypatch):
+    """Chunks and cuts of each stretch whose states are formed again."""
     entered = []
     keep = stretches.keep_states
     monkeypatch.setattr(
-        stretches, "keep_states", lambda *given: entered.append(given[-1].slots) or keep(*given)
+        stretches,
+        "keep_states",
+        lambda *given: entered.append((given[7].slots, len(given[8]))) or keep(*given),
     )
+    return entered
+
+
+@pytest.mark.parametrize("kind", STRETCHED)
+def test_stretches_change_no_bit(kind, monkeypatch):
+    operator, call = CALLS[kind]
+    whole = differentiated(call, operator, RESULTS)
+    cut_into(monkeypatch, 3, 0)
+    entered = watch(monkeypatch)
     assert differences(whole, differentiated(call, operator, RESULTS)) == []
-    assert entered == [2] * 3
+    assert entered == [(2, 0)] * 3
 
 
-@pytest.mark.parametrize("name", ["keep_states", "read_backward"])
-def test_a_stretch_that_starts_from_nothing_is_seen(name, monkeypatch):
+@pytest.mark.parametrize("kind", CALLS)
+def test_pieces_change_no_bit(kind, monkeypatch):
+    operator, call = CALLS[kind]
+    whole = differentiated(call, operator, RESULTS)
+    cut_into(monkeypatch, 1, 2)
+    entered = watch(monkeypatch)
+    assert differences(whole, differentiated(call, operator, RESULTS)) == []
+    assert [slots for slots, _ in entered] == [6]
+    assert entered[0][1] > 0
+
+
+def test_pieces_of_stretches_change_no_bit(monkeypatch):
+    operator, call = chunk_osgdn, draw_gated("fast", "to zero", state_gate="head", **{**SIZES, "length": 70})
+    whole = differentiated(call, operator, RESULTS)
+    cut_into(monkeypatch, 2, 2)
+    entered = watch(monkeypatch)
+    assert differences(whole, differentiated(call, operator, RESULTS)) == []
+    assert entered == [(2, 0), (8, 1)]
+
+
+@pytest.mark.parametrize(("name", "place"), [("keep_states", 6), ("keep_states", 8), ("read_backward", 9)])
+def test_a_stretch_that_starts_from_nothing_is_seen(name, place, monkeypatch):
     operator, call = CALLS["calibrated"]
     whole = differentiated(call, operator, RESULTS)
-    cut_into(monkeypatch, 3)
-    run, place = getattr(stretches, name), {"keep_states": 6, "read_backward": 9}[name]
+    cut_into(monkeypatch, *((1, 3) if place == 8 else (3, 0)))
+    run = getattr(stretches, name)
 
     def forget(*given, **options):
         given = list(given)
@@ -82,21 +114,22 @@ def test_only_calls_with_much_to_hold_are_cut():
 
     assert cuts(8, 8192) == 2
     assert cuts(16, 4096) == 0  # by walks
-    assert cuts(4, 16384) == cuts(1, 65536) == 2
-    assert cuts(4, 4096, heads=8) == 0
-    assert cuts(64, 1024) == 0
-    assert cuts(1, 65536, mode=FIXED) == cuts(1, 65536, needed=False) == cuts(1, 65536, cu_seqlens=(3,)) == 0
-    assert cuts(1, 65536, state_gate=(1, 65536, 16)) == 2
-    assert cuts(1, 65536, state_gate=(1, 65536, 16, 128)) == 0
+    assert cuts(4, 16384) == 5
+    assert cuts(1, 65536) == 23
+    assert cuts(4, 4096, heads=8) == 3
+    assert cuts(64, 1024) == cuts(1, 1024) == 0
+    assert cuts(1, 65536, needed=False) == cuts(1, 65536, cu_seqlens=(3,)) == 0
+    assert cuts(1, 65536, mode=FIXED) == cuts(1, 65536, state_gate=(1, 65536, 16, 128)) == 7
+    assert cuts(1, 65536, state_gate=(1, 65536, 16)) == 23
 
 
 def test_stretches_have_every_chunk_once():
     chunks = cut(3, 16 * 130 + 5, 16, None)
-    parts = chunks.cut_time(8)
+    parts = chunks.cut_time(17)
     assert [span.start % 16 for span, _ in parts] == [0] * 8
     assert parts[0][0].start == 0
     assert parts[-1][0].stop == chunks.length
     assert all(one[0].stop == other[0].start for one, other in pairwise(parts))
     assert sum(part.slots for _, part in parts) == chunks.slots
     assert {part.stride for _, part in parts} == {chunks.length}
-    assert chunks.cut_time(1) == [(None, chunks)]
+    assert chunks.cut_time(131) == [(None, chunks)]
