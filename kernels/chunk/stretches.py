@@ -32,8 +32,9 @@ LARGE = 2**28
 SHORTEST, MOST = 16, 3
 """Chunks of a piece, at least, so that what is kept of the memory is little beside the states; stretches, at most."""
 
-CROWD = 128
-"""Pieces, sequences and heads, that the states are formed again for at once: as many as a card has multiprocessors."""
+CROWD = 32
+"""Sequences and heads, times pieces, that states are formed again for at once: with blocks of value features enough to
+fill a card. More cuts cost the forward pass more than that saves."""
 
 
 class Plan(NamedTuple):
