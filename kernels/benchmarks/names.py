@@ -25,6 +25,7 @@ MINE = "ours", "scan"
 
 STEP = "ours, decode_step_"
 POOLED = "ours, decode_step_ on a pool"
+SHUFFLED = "ours, decode_step_ on a pool, rows in any order"
 RECURRENT = "ours, fused_recurrent_osdn"
 RECURRENT_DELTA = "fla fused_recurrent DeltaNet"
 STEP_GDN = "ours, decode_step_ of OS-GDN"

@@ -33,6 +33,20 @@ def dot_of_parts(a, b):
 
 
 @triton.jit
+def choose(mask, x, PRECISION: tl.constexpr):
+    """mask @ x of float32 tiles, mask of zeros and ones: by x's `parts` instead of in TF32.
+
+    Products in TF32 would want x transposed in shared memory.
+    """
+    if PRECISION == "tf32":
+        high, low = parts(x)
+        mask = mask.to(high.dtype)
+        return tl.dot(mask, high, tl.dot(mask, low))
+    else:  # noqa: RET505 -- Triton compiles what follows a return as well
+        return dot(mask, x, PRECISION)
+
+
+@triton.jit
 def dot_rows(x, y, PRECISION: tl.constexpr):
     """Each row's product of x, float32, and y, of the inputs' dtype; both [R, N].
 

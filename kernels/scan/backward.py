@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..boundary.rule import Rule
-from ..launch.dots import dot
+from ..launch.dots import choose, dot
 from ..launch.runtime import operand_precision, tile
 from ..launch.sequences import Chunks, chunk_of, sum_by_sequence
 from ..launch.tuning import autotune, configurations, unrolled
@@ -16,7 +16,7 @@ from .adjoint import adjoint_kernel, sequential_adjoint_kernel
 from .forward import Gains, rule_numbers
 from .iterates import decays, gate_sums, iterate_tile
 from .operator import load_feedback, store_feedback_gradient
-from .series import inverse_operator
+from .series import LARGEST_STEP, Forced, inverse_operator
 from .sweeps.backward import sweep_back
 from .sweeps.forward import sweeps_pay
 from .sweeps.pattern import ROWS, find_pattern, mark_swept
@@ -84,11 +84,11 @@ NARROW, UNROLLED = 32, 16
 """Key features of a program of `spread_kernel`, at least, on tensor cores and in full float32."""
 
 
-# Several [C, BK] tiles live at once: narrow ones leave room for more programs, and what they wait for is memory. Full
-# float32 products run outside the tensor cores and would spill on wider blocks.
+# Several [C, BK] tiles live at once: narrow ones leave room for more programs, and what they wait for is memory. Eight
+# warps take twice as long. Full float32 products run outside the tensor cores and would spill on wider blocks.
 @autotune(
-    configurations([{"BK": NARROW}], warps=(4,), registers=128)
-    + configurations([{"BK": 64}], warps=(4, 8))
+    configurations([{"BK": 64}], warps=(4,))
+    + configurations([{"BK": NARROW}], warps=(4,), registers=128)
     + unrolled(BK=UNROLLED),
     ["K", "C", "HAS_GATE", "BETA_AWARE"],
 )
@@ -145,9 +145,13 @@ def spread_kernel(
     p = direct
     if SCALE_KEY:
         p = direct * key
-    adjoint += dot(weights, p - lost[:, None] * s, PRECISION)
     # The deviation first: under strong forgetting d - c is much smaller than d.
-    deviation = iterate_tile(s, u, gate, d - c, tl.zeros([BK], tl.float32), C, HAS_GATE, PRECISION)
+    if HAS_GATE:
+        adjoint += dot(weights, p - lost[:, None] * s, PRECISION)
+        deviation = iterate_tile(s, u, gate, d - c, tl.zeros([BK], tl.float32), C, HAS_GATE, PRECISION)
+    else:
+        adjoint += choose(weights, p - lost[:, None] * s, PRECISION)
+        deviation = (d - c)[None, :] + choose(tl.trans(weights), u[:, None] * s, PRECISION)
     met = c[None, :] + deviation
     result = 2.0 * key * (u[:, None] * adjoint - lost[:, None] * met)
     if SCALE_KEY:
@@ -223,10 +227,14 @@ def scan_backward(
         elif swept:
             apart, busy = mark_swept(gains.clipped, chunks)
         if not (swept and gated):
-            inverse = inverse_operator(k, g, feedback, rule, chunks, apart)
             inner = torch.empty(k.shape[:3], **make)
             forcing, exits = torch.empty_like(gains.entry), torch.empty_like(gains.entry)
-            if items:
+            # Parts of two bfloat16 numbers will do where products of TF32 would.
+            forced = None
+            if rule.eta <= LARGEST_STEP and precision == "tf32":
+                forced = Forced(grad, inner, forcing)
+            inverse = inverse_operator(k, g, feedback, rule, chunks, apart, forced, scale_key=scale_key)
+            if items and forced is None:
                 forcing_kernel[(items,)](
                     k, g, apart, grad, inner, forcing, *slots, H=heads, K=dim, C=chunks.size, HAS_GATE=gated,
                     SCALE_KEY=scale_key, PACKED=chunks.packed, PRECISION=precision,

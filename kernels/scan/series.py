@@ -7,6 +7,8 @@ as TF32 where entries are at most 2^-7 (L^2 to within 2^-24, L^3 to 2^-31) and c
 left to `scan_operator`.
 """
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -16,9 +18,10 @@ from ..boundary.rule import Rule
 from ..launch.dots import dot, parts
 from ..launch.runtime import exact_precision, tile
 from ..launch.sequences import Chunks, chunk_of
+from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
 from .iterates import decays, gate_sums
-from .operator import feedback_weight, load_feedback, operator_kernel, squares
+from .operator import feedback_weight, load_feedback, operator_kernel
 
 LARGEST_STEP = 1 / 16
 """eta above which no chunk is expected to be small."""
@@ -27,22 +30,35 @@ SMALL: tl.constexpr = tl.constexpr(2.0**-7)
 
 
 @triton.jit
+def dot_across(x, y):
+    """x yᵀ of `parts` of float32 tiles [C, BK], to about 2^-16."""
+    x_high, x_low = x
+    y_high, y_low = y
+    small = dot(x_high, tl.trans(y_low), "tf32") + dot(x_low, tl.trans(y_high), "tf32")
+    return dot(x_high, tl.trans(y_high), "tf32") + small
+
+
+@triton.jit
 def gram_of(s):
-    """s sᵀ to about 2^-16, s [C, BK] float32."""
-    high, low = parts(s)
+    """s sᵀ of such parts."""
+    high, low = s
     across = dot(high, tl.trans(low), "tf32")
     return dot(high, tl.trans(high), "tf32") + (across + tl.trans(across))
 
 
 # All features at once: in parts it takes half as long again.
-@autotune(configurations(warps=(4,)), ["K", "C", "HAS_GATE"])
+@autotune(configurations(warps=(WARPS.value,)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def series_kernel(
-    k, g, feedback, clipped, inverse, large, bounds, first, owner, length, per_sequence, eta,
+    k, g, feedback, clipped, grad, inner, forcing, inverse, large, bounds, first, owner, length, per_sequence, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, PACKED: tl.constexpr,
+    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, FORCED: tl.constexpr,
+    SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """(I + L)^-1 of every chunk where L is small, its transpose with ADJOINT; `large` [slots, H] is 1 elsewhere."""
+    """(I + L)^-1 of every chunk where L is small, its transpose with ADJOINT; `large` [slots, H] is 1 elsewhere.
+
+    With FORCED also what `forcing_kernel` finds, of all chunks: the keys are read once for both.
+    """
     program = tl.program_id(0)
     slot = program // H
     head = program % H
@@ -57,16 +73,32 @@ def series_kernel(
     inside = row < left
     place = (start + chunk * C).to(tl.int64) * H + head
     feature = tl.arange(0, BK)
-    s = squares(k + place * K, row, inside, H * K, feature, feature < K)
+    known = feature < K
+    cells = place * K + row[:, None] * (H * K) + feature[None, :]
+    mask = inside[:, None] & known[None, :]
+    key = tl.load(k + cells, mask=mask, other=0.0).to(tl.float32)
+    if FORCED:
+        p = tl.load(grad + cells, mask=mask, other=0.0).to(tl.float32)
+    s = key * key
+    halves = parts(s)
     step = tl.zeros([C], tl.float32) + eta
     if NORMALIZE:
         step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
     if BETA_AWARE:
         step *= load_feedback(feedback, place + row * H, inside, BETA_AWARE)[1]
-    lower = tl.where(row[:, None] > row[None, :], gram_of(s) * step[:, None], 0.0)
+    lower = tl.where(row[:, None] > row[None, :], gram_of(halves) * step[:, None], 0.0)
     if HAS_GATE:
         before, after, _ = gate_sums(tl.load(g + place + row * H, mask=inside, other=0.0))
         lower *= decays(before, after)
+    if FORCED:
+        if SCALE_KEY:
+            p *= key
+        met = tl.where(row[:, None] < row[None, :], dot_across(halves, parts(p)), 0.0)
+        if HAS_GATE:
+            met *= decays(-after, -before)
+            p *= tl.exp(before.to(tl.float32))[:, None]
+        tl.store(inner + place + row * H, tl.sum(met, 1), mask=inside)
+        tl.store(forcing + program.to(tl.int64) * K + feature, sum_rows(p, WARPS), mask=known)
     # By a product: Triton 3.7 does not compile the sum of its rows for a Blackwell GPU.
     half = lower.to(tl.float16)
     sums = dot(half, tl.zeros([C, 16], tl.float16) + 1.0, "tf32")
@@ -85,40 +117,48 @@ def series_kernel(
     tl.store(inverse + program.to(tl.int64) * (C * C) + cells, found, mask=stored)
 
 
+class Forced(NamedTuple):
+    """What `forcing_kernel` takes and finds: gradients [B, T, H, K], and float32 [B, T, H] and [slots, H, K]."""
+
+    grad: Tensor
+    inner: Tensor
+    forcing: Tensor
+
+
 def fill_small(
     k: Tensor, g: Tensor | None, feedback: Tensor | None, rule: Rule, chunks: Chunks, clipped: Tensor | None,
-    inverse: Tensor,
+    inverse: Tensor, forced: Forced | None = None, *, scale_key: bool = True,
 ) -> Tensor:  # fmt: skip
     """Fill the operators that are small; returns which are not, [slots, H] int8. Arguments as in `inverse_operator`."""
     heads, dim = k.shape[2:]
     large = torch.empty(chunks.slots, heads, dtype=torch.int8, device=k.device)
     series_kernel[(chunks.slots * heads,)](
-        k, g, feedback, clipped, inverse, large, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
+        k, g, feedback, clipped, *(forced or (None, None, None)), inverse, large, *chunks.pointers, chunks.length,
+        chunks.per_sequence, rule.eta,
         H=heads, K=dim, C=chunks.size, BK=tile(dim), HAS_GATE=g is not None, BETA_AWARE=feedback is not None,
-        NORMALIZE=rule.normalize_feedback,
-        ADJOINT=clipped is not None, PACKED=chunks.packed,
+        NORMALIZE=rule.normalize_feedback, ADJOINT=clipped is not None, FORCED=forced is not None,
+        SCALE_KEY=scale_key, PACKED=chunks.packed,
     )  # fmt: skip
     return large
 
 
 def inverse_operator(
-    k: Tensor,
-    g: Tensor | None,
-    feedback: Tensor | None,
-    rule: Rule,
-    chunks: Chunks,
-    clipped: Tensor | None = None,
-) -> Tensor:
+    k: Tensor, g: Tensor | None, feedback: Tensor | None, rule: Rule, chunks: Chunks, clipped: Tensor | None = None,
+    forced: Forced | None = None, *, scale_key: bool = True,
+) -> Tensor:  # fmt: skip
     """(I + L)^-1 of every chunk, [slots, H, C, C] float32; 16 x 16 blocks above the diagonal are not written.
 
     With `clipped` [slots, H] the transposes are stored, for the chain of adjoints, and chunks that clipped left out.
-    Small operators are sums of their first powers.
+    Small operators are sums of their first powers; `forced` is filled beside them, which wants a step of at most
+    `LARGEST_STEP`.
     """
     heads, dim = k.shape[2:]
     inverse = torch.empty(chunks.slots, heads, chunks.size, chunks.size, dtype=torch.float32, device=k.device)
     if inverse.numel() == 0:
         return inverse
-    large = fill_small(k, g, feedback, rule, chunks, clipped, inverse) if rule.eta <= LARGEST_STEP else None
+    large = None
+    if rule.eta <= LARGEST_STEP:
+        large = fill_small(k, g, feedback, rule, chunks, clipped, inverse, forced, scale_key=scale_key)
     operator_kernel[(chunks.slots * heads,)](
         k, g, feedback, clipped, large, inverse, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
         H=heads, K=dim, C=chunks.size, HAS_GATE=g is not None, BETA_AWARE=feedback is not None,

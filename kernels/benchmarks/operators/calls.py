@@ -101,7 +101,7 @@ def decode_calls(sets: list[Tensors], shape: Shape, *, graph: bool) -> list[Call
     """One token for each of `sets` in turn, so that states come from memory rather than from the cache.
 
     States are handed over as each operator does: in place by `decode_step_`, as a new tensor by the others. A pool has
-    a row for each sequence, in any order.
+    a row for each sequence, the same one in all of `sets`, as in the layers of a model.
     """
     plain = [{name: drawn[name] for name in ("q", "k", "v", "beta")} for drawn in sets]
     starts = [drawn["start"] for drawn in sets]
@@ -121,17 +121,16 @@ def decode_calls(sets: list[Tensors], shape: Shape, *, graph: bool) -> list[Call
 
         return recorded(run) if graph else run
 
-    def in_place(*, pooled: bool, gates: list[Tensor] | None = None) -> Run:
+    def in_place(*, order: Callable[..., Tensor] | None = None, gates: list[Tensor] | None = None) -> Run:
         states = [State(memory, start.clone()) for memory, start in zip(zeros(), starts, strict=True)]
         outputs = [torch.empty_like(token["v"]) for token in plain]
-        rows = [torch.randperm(shape.batch, device=start.device) if pooled else None for start in starts]
+        rows = None if order is None else order(shape.batch, device=starts[0].device)
         return each(
-            lambda token, state, out, rows, gate: decode_step_(
+            lambda token, state, out, gate: decode_step_(
                 **token, state=state, out=out, state_indices=rows, state_gate=gate
             ),
             states,
             outputs,
-            rows,
             [None] * len(sets) if gates is None else gates,
         )
 
@@ -161,12 +160,13 @@ def decode_calls(sets: list[Tensors], shape: Shape, *, graph: bool) -> list[Call
     started, bare = (decode(shape, item, started=known) for known in (True, False))
     head, feature = 4 * shape.batch * shape.heads, 4 * shape.batch * shape.heads * shape.key_dim
     return [
-        Call(names.STEP, partial(in_place, pooled=False), started, len(sets)),
-        Call(names.POOLED, partial(in_place, pooled=True), started, len(sets)),
+        Call(names.STEP, in_place, started, len(sets)),
+        Call(names.POOLED, partial(in_place, order=torch.arange), started, len(sets)),
+        Call(names.SHUFFLED, partial(in_place, order=torch.randperm), started, len(sets)),
         Call(names.RECURRENT_DELTA, partial(theirs, "delta_rule", "delta_rule"), bare, len(sets), gpu=True),
         Call(names.RECURRENT, recurrent, started, len(sets)),
-        Call(names.STEP_GDN, partial(in_place, pooled=False, gates=per_head), reading(started, head), len(sets)),
-        Call(names.STEP_KDA, partial(in_place, pooled=False, gates=per_feature), reading(started, feature), len(sets)),
+        Call(names.STEP_GDN, partial(in_place, gates=per_head), reading(started, head), len(sets)),
+        Call(names.STEP_KDA, partial(in_place, gates=per_feature), reading(started, feature), len(sets)),
         Call(names.RECURRENT_GDN, partial(theirs, "gated_delta_rule", "gated_delta_rule", per_head),
              reading(bare, head), len(sets), gpu=True),
         Call(names.RECURRENT_KDA, partial(theirs, "kda", "kda", per_feature), reading(bare, feature), len(sets),

@@ -54,6 +54,7 @@ GOALS = [
     Goal("decode of OS-GDN, CUDA graph", names.DECODE_GRAPH, names.STEP_GDN, (names.RECURRENT_GDN,), 1.0),
     Goal("decode of OS-KDA, CUDA graph", names.DECODE_GRAPH, names.STEP_KDA, (names.RECURRENT_KDA,), 1.0),
     Goal("decode over a pool", names.DECODE_GRAPH, names.POOLED, (names.STEP,), 1.02),
+    Goal("decode over a pool, rows in any order", names.DECODE_GRAPH, names.SHUFFLED, (names.STEP,), 1.02),
 ]  # fmt: skip
 
 
