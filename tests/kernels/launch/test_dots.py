@@ -92,3 +92,31 @@ def test_the_declared_error_is_that_of_the_worst_numbers():
     wide, h, low = (x.astype(np.float64) for x in (MANTISSAS, high, nearest(rest)))
     found = np.max(np.abs(wide * wide - h * h - 2 * h * low) / wide**2)
     assert 0.99 * 2.0**-15 < found < bound < 2.0**-15 < BFLOAT16X3_PRODUCT
+
+
+@triton.jit
+def choose_rows(x, out, PRECISION: tl.constexpr):
+    row = tl.arange(0, 16)
+    tile = row[:, None] * 16 + row[None, :]
+    earlier = (row[:, None] > row[None, :]).to(tl.float32)
+    tl.store(out + tile, dots.choose(earlier, tl.load(x + tile), PRECISION))
+
+
+def sums_off(precision: str) -> float:
+    """Of the rows before each, beside the sum of sizes."""
+    x, _ = drawn(0)
+    out = torch.empty(16, 16)
+    choose_rows[(1,)](x, out, precision)
+    mask = torch.ones(16, 16).double().tril(-1)
+    size = mask @ x.double().abs()
+    return float(((out.double() - mask @ x.double()).abs() / size.clamp(min=1e-300)).max())
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("tf32", 2.0**-15), ("ieee", 2.0**-22)])
+def test_rows_chosen_are_summed(precision, bound):
+    assert sums_off(precision) < bound
+
+
+def test_the_small_parts_of_chosen_rows_count(monkeypatch, tmp_path):
+    break_kernel(monkeypatch, tmp_path, dots, "choose", "tl.dot(mask, low)", "0.0 * tl.dot(mask, low)")
+    assert sums_off("tf32") > 2.0**-10

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+import triton.language as tl
 from osdn_kernels.boundary.rule import Rule
+from osdn_kernels.scan import forward
 from osdn_kernels.scan.forward import scan_forward
+from support.kernels.faults import break_kernel
 from support.kernels.scan_cases import directions, keys
 from support.kernels.scan_oracle import (
     Problem,
@@ -225,3 +228,48 @@ def test_a_wrong_certificate_is_noticed():
     unclipped, gains = run(free, 16, sequential=False)
     assert gains.clipped.sum() == 0
     assert error(unclipped, exact(widened(problem)).d) > 1e-4
+
+
+SEGMENTED = (draw(Rule(0.05, 0.0, 9.0, False), 1, 130, 2, 24), 16)
+
+
+def segments(monkeypatch, size):
+    monkeypatch.setattr(forward, "SEGMENT", tl.constexpr(size))
+    return run(*SEGMENTED, in_order=True)
+
+
+def test_segments_change_no_bit(monkeypatch):
+    """Whether a chunk is gone through as if nothing clipped, or asked whether it does."""
+    (d, gains), found = run(*SEGMENTED, in_order=True), [segments(monkeypatch, size) for size in (1, 3)]
+    assert not gains.clipped.any()
+    for other, left in found:
+        assert torch.equal(d, other)
+        assert all(
+            torch.equal(getattr(gains, name), getattr(left, name)) for name in ("gain", "entries", "final")
+        )
+
+
+def test_chunks_that_are_asked_have_the_same_bits(monkeypatch, tmp_path):
+    d, gains = run(*SEGMENTED, in_order=True)
+    break_kernel(monkeypatch, tmp_path, forward, "chain_kernel", "asks = chunks < 0", "asks = chunks > 0")
+    other, left = run(*SEGMENTED, in_order=True)
+    assert torch.equal(d, other)
+    assert torch.equal(gains.gain, left.gain)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("asks = asks | (tl.max(outside, 0) != 0)", "asks = asks & (tl.max(outside, 0) != 0)"),
+        ("outside |= leaves(", "outside = leaves("),
+        ("d, rest = tl.where(asks, first_d, d), tl.where(asks, first_rest, rest)", "d, rest = d, rest"),
+    ],
+)
+def test_a_segment_that_does_not_ask_is_seen(old, new, monkeypatch, tmp_path):
+    """Clips at its first token alone, and is back in the box soon if that is missed."""
+    problem = draw(Rule(1.5, 0.0, 1.02, False), 1, 130, 1, 16)
+    problem.k[:] = torch.eye(16)[0]
+    problem.initial[..., 0] = 0.95
+    assert error(run(problem, 16, in_order=True)[0], exact(widened(problem)).d) < TOLERANCE
+    break_kernel(monkeypatch, tmp_path, forward, "chain_kernel", old, new)
+    assert not error(run(problem, 16, in_order=True)[0], exact(widened(problem)).d) < TOLERANCE

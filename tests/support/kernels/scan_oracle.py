@@ -109,13 +109,15 @@ def used_slots(problem: Problem, size: int) -> int:
     return sum(-(-(end - first) // size) for _, first, end in problem.spans())
 
 
-def run(problem: Problem, size: int, *, sequential: bool) -> tuple[Tensor, Gains]:
+def run(
+    problem: Problem, size: int, *, sequential: bool = False, in_order: bool = False
+) -> tuple[Tensor, Gains]:
     """d_t of every token by the kernels, and the gains."""
     chunks = problem.chunks(size)
     out = torch.full(problem.k.shape, float("nan"), dtype=torch.float32)
     gains = scan_forward(
         problem.k, problem.g, problem.anchor, problem.initial, problem.rule, chunks, out,
-        scale_key=False, sequential=sequential,
+        scale_key=False, sequential=sequential, in_order=in_order,
     )  # fmt: skip
     expand(problem.k, problem.g, problem.anchor, chunks, gains, out)
     return out, gains
