@@ -268,7 +268,7 @@ def chain_kernel(
             )
             tl.store(clipped + here, stepped.to(tl.int8), mask=alive)
             if HAS_ORIGIN:
-                reached = tl.where(stepped, passed // BLOCK, reached)
+                reached = tl.where(stepped, (passed // BLOCK).to(tl.int32), reached)
                 alive = alive & (stepped == 0)
                 d, rest = handed_on, lost
             elif stepped:
