@@ -16,7 +16,7 @@ FAULTS = {
         scan_tokens, "clip", "return tl.where(x < d_min, d_min, tl.where(x > d_max, d_max, x))", "return x",
     ),
     "the certificate always accepts": (
-        scan, "leaves", "return tl.max(outside.to(tl.int32), 0) != 0", "return tl.max(outside.to(tl.int32), 0) > 1",
+        scan, "leaves", "return known & (((low", "return known & (low != low) & (((low",
     ),
     "d of after the calibrate step": (
         wy, "iterate_tile", "row[:, None] > row[None, :]", "row[:, None] >= row[None, :]",
@@ -32,7 +32,7 @@ FAULTS = {
         state, "memory_kernel", "down(row, FLIP) >= across(row, FLIP)", "down(row, FLIP) > across(row, FLIP)",
     ),
     "the last partial chunk is dropped": (
-        state, "memory_kernel", "end = chunks * 0, chunks", "end = chunks * 0, tokens // C",
+        state, "memory_kernel", "end = entered, chunks", "end = entered, tokens // C",
     ),
     "betas are those of the chunk before": (
         state, "memory_kernel", "token + C * H, tokens - (i + 1) * C", "token, tokens - i * C",
