@@ -85,8 +85,8 @@ def test_a_broken_triton_kernel_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
     from osdn_kernels.chunk import state
     from osdn_kernels.launch import tuning
 
-    whole = "end = chunks * 0, tokens // C"
-    source_of(monkeypatch, tmp_path, state, tuning, "memory_kernel", "end = chunks * 0, chunks", whole)
+    whole = "end = entered, tokens // C"
+    source_of(monkeypatch, tmp_path, state, tuning, "memory_kernel", "end = entered, chunks", whole)
     stream = synthetic.interpolating(np.random.default_rng(0), length=40, key_dim=8, value_dim=6)
     found = crosscheck(CHUNK, stream, FAST, device="cpu", cuts=3, chunk_size=16)
     assert "drops the last partial chunk" in [symptom.name for symptom in found.symptoms]
