@@ -15,7 +15,7 @@ from ..scan.forward import Gains, scan_forward
 from .decays import sum_gates
 from .feature.pairs import pair
 from .state import read
-from .stretches import differentiate_memory, in_one, new_cuts, plan_cuts
+from .stretches import differentiate_memory, new_cuts, plan_cuts
 from .write_keys import FIXED, IDENTITY, LEARNED, WriteKeys
 from .wy import solve
 
@@ -39,7 +39,7 @@ class ChunkOptions(NamedTuple):
 
     @property
     def keeps_cuts(self) -> bool:
-        """Whether the backward pass will want states between stretches (`stretches`)."""
+        """Whether the backward pass will want the states at cuts (`stretches`)."""
         return self.learns and not self.intermediate
 
 
@@ -48,7 +48,7 @@ class ChunkOutputs(NamedTuple):
     that each chunk enters with [slots, H, K, V] float32, and what float32 leaves of the last d.
 
     There is no `write_key` where the keys are written as they are, and an `overlap` where gates are per feature alone:
-    q_t k~_j for the tokens of a chunk, decays and all, [B, T, HV, C]. `cuts` are the states between stretches, as
+    q_t k~_j for the tokens of a chunk, decays and all, [B, T, HV, C]. `cuts` are the states at cuts, as
     `stretches.new_cuts` has them. What the scan leaves, `gain`, `entries`,
     `clipped` and `opened`, is there in the mode `LEARNED` alone; see `Gains`.
     """
@@ -138,8 +138,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
         inverse = solve(k, beta, gates, keys, chunks)
     states = new_states(inputs, chunks.slots) if options.intermediate else None
     cuts = new_cuts(inputs, options.chunk_size, mode, needed=options.keeps_cuts)
-    whole = in_one(mode, per_feature=gates.per_feature)
-    every = plan_cuts(v, k.shape[3], chunks.size, whole=whole).every
+    every = plan_cuts(v, k.shape[3], chunks.size, mode, per_feature=gates.per_feature).every
     o, state = read(
         rows, v, beta, inverse, gates, overlap, initial_state, states, cuts, every, chunks, options.scale
     )

@@ -185,6 +185,8 @@ def launch_memory(
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     programs = chunks.sequences * heads
     parts = 1 if cuts is None else len(cuts) + 1
+    if parts == 1:
+        cuts = None
     pieces = parts if o is None else 1
     bulk = not gates.per_feature and copies_tiles(k, write_key, v, inverse, q)
     memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]), pieces)](
@@ -209,9 +211,8 @@ def read(
     """
     o = torch.empty_like(v)
     final = single(v, chunks.sequences, v.shape[2], rows[1].shape[3], v.shape[3])
-    kept = cuts if len(cuts) else None
     launch_memory(
-        *rows, v, beta, inverse, gates, overlap, o, states, kept, None, initial, final, chunks, scale, every
+        *rows, v, beta, inverse, gates, overlap, o, states, cuts, None, initial, final, chunks, scale, every
     )
     return o, final
 
@@ -225,8 +226,7 @@ def keep_states(
     Those of every `every`-th chunk but the first are known: `cuts` [pieces - 1, N, H, K, V] float32.
     """
     states = v.new_empty(chunks.slots, v.shape[2], k.shape[3], v.shape[3])
-    given = cuts if cuts is not None and len(cuts) else None
-    return states, form_x(k, write_key, v, beta, inverse, gates, initial, chunks, states, given, every)
+    return states, form_x(k, write_key, v, beta, inverse, gates, initial, chunks, states, cuts, every)
 
 
 def form_x(
@@ -236,22 +236,6 @@ def form_x(
     """X alone, or with the states kept in `states`; from `cuts` as in `keep_states`."""
     x = v.new_empty(v.shape)
     launch_memory(
-        None,
-        k,
-        write_key,
-        v,
-        beta,
-        inverse,
-        gates,
-        None,
-        None,
-        states,
-        cuts,
-        x,
-        initial,
-        None,
-        chunks,
-        1.0,
-        every,
-    )
+        None, k, write_key, v, beta, inverse, gates, None, None, states, cuts, x, initial, None, chunks, 1.0, every
+    )  # fmt: skip
     return x

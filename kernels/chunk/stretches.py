@@ -49,8 +49,9 @@ class Plan(NamedTuple):
         return self.every * self.pieces
 
 
-def plan_cuts(v: Tensor, key_dim: int, size: int, *, whole: bool) -> Plan:
-    """For v [B, T, H, V]; `whole` where all states have to be held at once."""
+def plan_cuts(v: Tensor, key_dim: int, size: int, mode: int, *, per_feature: bool) -> Plan:
+    """For v [B, T, H, V]; in one stretch with a fixed preconditioner or gates per feature, which want all states."""
+    whole = mode == FIXED or per_feature
     batch, length, heads, value_dim = v.shape
     chunks = -(-length // size)
     stored = 2 * batch * chunks * heads * key_dim * value_dim * v.element_size()
@@ -59,21 +60,16 @@ def plan_cuts(v: Tensor, key_dim: int, size: int, *, whole: bool) -> Plan:
     return Plan(max(-(-chunks // (stretches * pieces)), 1), pieces)
 
 
-def in_one(mode: int, *, per_feature: bool) -> bool:
-    """Whether the backward pass wants all states at once: of a fixed preconditioner, or with gates per feature."""
-    return mode == FIXED or per_feature
-
-
 def count_cuts(inputs: Inputs, size: int, mode: int, *, needed: bool) -> int:
     """None for packed sequences, or where walks or the call need none."""
     gate, packed = inputs.state_gate, inputs.cu_seqlens is not None
     k, v = inputs.k, inputs.v
     if not needed or packed or walks(k, v, inputs.sequences, mode, packed=packed, gated=gate is not None):
         return 0
-    whole = in_one(mode, per_feature=gate is not None and gate.dim() == 4)
+    per_feature = gate is not None and gate.dim() == 4
 
     def cuts() -> int:
-        every = plan_cuts(v, k.shape[3], size, whole=whole).every
+        every = plan_cuts(v, k.shape[3], size, mode, per_feature=per_feature).every
         return max(-(-v.shape[1] // (size * every)) - 1, 0)
 
     return size_for(v.shape[1], cuts)
@@ -109,7 +105,7 @@ def differentiate_memory(
     if len(cuts):
         zero = torch.zeros_like(cuts[0])
         first, handed = (zero if x is None else x for x in (initial, grad_final))
-        plan = plan_cuts(v, k.shape[3], chunks.size, whole=in_one(keys.mode, per_feature=gates.per_feature))
+        plan = plan_cuts(v, k.shape[3], chunks.size, keys.mode, per_feature=gates.per_feature)
     entering = [first, *cuts]
     for at, (span, part) in reversed([*enumerate(chunks.cut_time(plan.stretch))]):
         begin = at * plan.pieces

@@ -232,8 +232,8 @@ def scan_backward(
             # Parts of two bfloat16 numbers will do where products of TF32 would.
             forced = None
             if rule.eta <= LARGEST_STEP and precision == "tf32":
-                forced = Forced(grad, inner, forcing)
-            inverse = inverse_operator(k, g, feedback, rule, chunks, apart, forced, scale_key=scale_key)
+                forced = Forced(grad, inner, forcing, scale_key)
+            inverse = inverse_operator(k, g, feedback, rule, chunks, apart, forced)
             if items and forced is None:
                 forcing_kernel[(items,)](
                     k, g, apart, grad, inner, forcing, *slots, H=heads, K=dim, C=chunks.size, HAS_GATE=gated,

@@ -252,20 +252,8 @@ def chain_kernel(
                 least, greatest = extremes(k, g, u, at, tail, d, c, H, K, C, BK, HAS_GATE, PRECISION)
                 stepped = tl.max(leaves(least, greatest, known, d_min, d_max).to(tl.int32), 0) != 0
             store_chunk(
-                gain,
-                entry,
-                entry_rest,
-                u,
-                d,
-                rest,
-                at,
-                here,
-                tail,
-                alive & (stepped == 0),
-                known & alive,
-                H,
-                K,
-            )
+                gain, entry, entry_rest, u, d, rest, at, here, tail, alive & (stepped == 0), known & alive, H, K,
+            )  # fmt: skip
             tl.store(clipped + here, stepped.to(tl.int8), mask=alive)
             if HAS_ORIGIN:
                 reached = tl.where(stepped, (passed // BLOCK).to(tl.int32), reached)

@@ -118,22 +118,25 @@ def series_kernel(
 
 
 class Forced(NamedTuple):
-    """What `forcing_kernel` takes and finds: gradients [B, T, H, K], and float32 [B, T, H] and [slots, H, K]."""
+    """What `forcing_kernel` takes and finds: gradients [B, T, H, K], and float32 [B, T, H] and [slots, H, K]; whether
+    the gradients are those of d_t * k_t."""
 
     grad: Tensor
     inner: Tensor
     forcing: Tensor
+    scale_key: bool
 
 
 def fill_small(
     k: Tensor, g: Tensor | None, feedback: Tensor | None, rule: Rule, chunks: Chunks, clipped: Tensor | None,
-    inverse: Tensor, forced: Forced | None = None, *, scale_key: bool = True,
+    inverse: Tensor, forced: Forced | None = None,
 ) -> Tensor:  # fmt: skip
     """Fill the operators that are small; returns which are not, [slots, H] int8. Arguments as in `inverse_operator`."""
     heads, dim = k.shape[2:]
     large = torch.empty(chunks.slots, heads, dtype=torch.int8, device=k.device)
+    *pressed, scale_key = forced or (None, None, None, True)
     series_kernel[(chunks.slots * heads,)](
-        k, g, feedback, clipped, *(forced or (None, None, None)), inverse, large, *chunks.pointers, chunks.length,
+        k, g, feedback, clipped, *pressed, inverse, large, *chunks.pointers, chunks.length,
         chunks.per_sequence, rule.eta,
         H=heads, K=dim, C=chunks.size, BK=tile(dim), HAS_GATE=g is not None, BETA_AWARE=feedback is not None,
         NORMALIZE=rule.normalize_feedback, ADJOINT=clipped is not None, FORCED=forced is not None,
@@ -144,7 +147,7 @@ def fill_small(
 
 def inverse_operator(
     k: Tensor, g: Tensor | None, feedback: Tensor | None, rule: Rule, chunks: Chunks, clipped: Tensor | None = None,
-    forced: Forced | None = None, *, scale_key: bool = True,
+    forced: Forced | None = None,
 ) -> Tensor:  # fmt: skip
     """(I + L)^-1 of every chunk, [slots, H, C, C] float32; 16 x 16 blocks above the diagonal are not written.
 
@@ -158,7 +161,7 @@ def inverse_operator(
         return inverse
     large = None
     if rule.eta <= LARGEST_STEP:
-        large = fill_small(k, g, feedback, rule, chunks, clipped, inverse, forced, scale_key=scale_key)
+        large = fill_small(k, g, feedback, rule, chunks, clipped, inverse, forced)
     operator_kernel[(chunks.slots * heads,)](
         k, g, feedback, clipped, large, inverse, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
         H=heads, K=dim, C=chunks.size, HAS_GATE=g is not None, BETA_AWARE=feedback is not None,

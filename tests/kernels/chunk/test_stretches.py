@@ -47,8 +47,10 @@ def differences(before, after):
     ]
 
 
-def watch(monkeypatch):
-    """Chunks and cuts of each stretch whose states are formed again."""
+def cut_without_a_difference(monkeypatch, operator, call, stretches_, pieces):
+    """Chunks and cuts of each stretch whose states are formed again, of a call that is cut; no bit differs."""
+    whole = differentiated(call, operator, RESULTS)
+    cut_into(monkeypatch, stretches_, pieces)
     entered = []
     keep = stretches.keep_states
     monkeypatch.setattr(
@@ -56,37 +58,25 @@ def watch(monkeypatch):
         "keep_states",
         lambda *given: entered.append((given[7].slots, len(given[8]))) or keep(*given),
     )
+    assert differences(whole, differentiated(call, operator, RESULTS)) == []
     return entered
 
 
 @pytest.mark.parametrize("kind", STRETCHED)
 def test_stretches_change_no_bit(kind, monkeypatch):
-    operator, call = CALLS[kind]
-    whole = differentiated(call, operator, RESULTS)
-    cut_into(monkeypatch, 3, 0)
-    entered = watch(monkeypatch)
-    assert differences(whole, differentiated(call, operator, RESULTS)) == []
-    assert entered == [(2, 0)] * 3
+    assert cut_without_a_difference(monkeypatch, *CALLS[kind], 3, 0) == [(2, 0)] * 3
 
 
 @pytest.mark.parametrize("kind", CALLS)
 def test_pieces_change_no_bit(kind, monkeypatch):
-    operator, call = CALLS[kind]
-    whole = differentiated(call, operator, RESULTS)
-    cut_into(monkeypatch, 1, 2)
-    entered = watch(monkeypatch)
-    assert differences(whole, differentiated(call, operator, RESULTS)) == []
+    entered = cut_without_a_difference(monkeypatch, *CALLS[kind], 1, 2)
     assert [slots for slots, _ in entered] == [6]
     assert entered[0][1] > 0
 
 
 def test_pieces_of_stretches_change_no_bit(monkeypatch):
-    operator, call = chunk_osgdn, draw_gated("fast", "to zero", state_gate="head", **{**SIZES, "length": 70})
-    whole = differentiated(call, operator, RESULTS)
-    cut_into(monkeypatch, 2, 2)
-    entered = watch(monkeypatch)
-    assert differences(whole, differentiated(call, operator, RESULTS)) == []
-    assert entered == [(2, 0), (8, 1)]
+    call = draw_gated("fast", "to zero", state_gate="head", **{**SIZES, "length": 70})
+    assert cut_without_a_difference(monkeypatch, chunk_osgdn, call, 2, 2) == [(2, 0), (8, 1)]
 
 
 @pytest.mark.parametrize(("name", "place"), [("keep_states", 6), ("keep_states", 8), ("read_backward", 9)])

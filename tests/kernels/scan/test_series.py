@@ -80,14 +80,12 @@ def forced_by(alone: bool, *, gated: bool) -> dict[str, float]:
         )  # fmt: skip
     else:
         operator = torch.empty(1, 1, SIZE, SIZE)
-        rule, pressed = Rule(2.0**-12, 0.0, 9.0, False), series.Forced(grad, inner, forcing)
+        rule, pressed = Rule(2.0**-12, 0.0, 9.0, False), series.Forced(grad, inner, forcing, True)
         series.fill_small(k, g, None, rule, chunks, clipped, operator, pressed)
     s, p = k[0, :, 0].double().square(), (grad * k.double())[0, :, 0]
-    sums = (
-        torch.zeros(LENGTH + 1).double()
-        if g is None
-        else torch.cat([torch.zeros(1), g[0, :, 0].cumsum(0)]).double()
-    )
+    sums = torch.zeros(LENGTH + 1).double()
+    if g is not None:
+        sums[1:] = g[0, :, 0].cumsum(0)
     weights = (sums[None, :-1] - sums[1:, None]).exp().triu(1)
     wanted = {"inner": (weights * (s @ p.T)).sum(1), "forcing": (sums[:-1].exp()[:, None] * p).sum(0)}
     size = {"inner": (weights * (s @ p.abs().T)).sum(1), "forcing": p.abs().sum(0)}
