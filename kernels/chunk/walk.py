@@ -57,15 +57,22 @@ WALK = configurations(warps=(4,), stages=(2,)) + configurations(warps=(4,), stag
 KEY = ["K", "V", "C", "SAME"]
 
 
-@autotune(WALK, KEY)
+# With all key features, a program a multiprocessor has room to ask for tiles a chunk ahead.
+@autotune(
+    configurations([{"BK": 128}], warps=(8,), stages=(3,))
+    + configurations([{"BK": 64}], warps=(4,), stages=(2,))
+    + configurations([{"BK": 64}], warps=(4,), stages=(1,)),
+    KEY,
+)
 @triton.jit
 def walk_back_kernel(
     q, k, beta, x, grad_o, grad_missing, grad_final, grad_write_key, length, scale,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
-    BV: tl.constexpr, PARTS: tl.constexpr, HAS_FINAL: tl.constexpr, SAME: tl.constexpr, PRECISION: tl.constexpr,
+    BV: tl.constexpr, HAS_FINAL: tl.constexpr, SAME: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0) // PARTS
-    part = tl.program_id(0) % PARTS
+    parts: tl.constexpr = (K + BK - 1) // BK
+    program = tl.program_id(0) // parts
+    part = tl.program_id(0) % parts
     head = program % H
     start = (program // H).to(tl.int64) * length
     row = tl.arange(0, C)
@@ -204,19 +211,19 @@ def walk_both_ways(
     same, parts = keys.mode == IDENTITY, out.shares.shape[3]
     constants: dict[str, Any] = {
         "H": heads, "G": heads // k.shape[2], "K": key_dim, "V": value_dim, "C": chunks.size,
-        "BK": block_of_keys(key_dim), "BV": tile(value_dim), "PARTS": parts, "SAME": same,
+        "BV": tile(value_dim), "SAME": same,
         "PRECISION": operand_precision(k.dtype),
     }  # fmt: skip
-    grid = (chunks.sequences * heads * parts,)
+    programs = chunks.sequences * heads
     # Where keys are written as they are, what they get is added to what write keys get.
-    walk_back_kernel[grid](
+    walk_back_kernel[lambda meta: (programs * triton.cdiv(key_dim, meta["BK"]),)](
         q, k, beta, x, grad_o, grad_missing, grad_final, out.k if same else out.write_key, chunks.length, scale,
         HAS_FINAL=grad_final is not None, **constants,
     )  # fmt: skip
     bulk = copies_on_hopper(k, keys.out, grad_o, x, grad_missing, out.k)
-    walk_kernel[grid](
+    walk_kernel[(programs * parts,)](
         k, keys.out, beta, x, initial, grad_o, grad_missing, out.q, out.k, out.shares, chunks.length, scale,
-        HAS_INITIAL=initial is not None, BULK=bulk, **constants,
+        HAS_INITIAL=initial is not None, BULK=bulk, BK=block_of_keys(key_dim), PARTS=parts, **constants,
     )  # fmt: skip
     differentiate_values(v, beta, grad_missing, out.shares, out.v, out.beta, chunks)
     return out, grad_initial
