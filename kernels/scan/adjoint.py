@@ -9,6 +9,8 @@ Where nothing clipped, a chunk's rho solve the transposed triangular system. Chu
 iterates recomputed forward, and their share of the gradients is written here.
 """
 
+# ruff: noqa: RUF005 -- Triton knows no unpacking
+
 import triton
 import triton.language as tl
 
@@ -17,7 +19,17 @@ from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
 from .iterates import gate_sums
 from .operator import feedback_weight, load_feedback
-from .tokens import clip, load_row
+from .tokens import (
+    TOGETHER,
+    after_loads,
+    clip,
+    copy_rows,
+    first_of,
+    forget,
+    load_numbers_of,
+    load_rows_of,
+    store_numbers,
+)
 
 
 @triton.jit
@@ -27,75 +39,68 @@ def pick(tile, index, ROWS: tl.constexpr):
 
 
 @triton.jit
-def retrace(
-    d, c, k, g, gain, place, count, d_min, d_max, ROWS: tl.constexpr, EVERY: tl.constexpr,
-    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-):  # fmt: skip
-    """The clipped d_t of tokens 0, EVERY, 2 EVERY ... of `count`, [ROWS, BK] float64, from d and the gains.
+def load_traces_of(k, g, gain, place, left, known, H: tl.constexpr, K: tl.constexpr, HAS_GATE: tl.constexpr):
+    """What d is retraced from: keys, gates and gains of `TOGETHER` tokens."""
+    keys = load_rows_of(k, place, left, known, H, K)
+    gates = load_numbers_of(g, place, left, H, HAS_GATE)
+    return keys, gates, load_numbers_of(gain, place, left, H, True)
 
-    Kept in registers: a chain that reads back what it wrote to memory needs barriers, which keep Triton from
-    pipelining it.
-    """
-    known = tl.arange(0, BK) < K
-    index = tl.arange(0, ROWS)[:, None] * EVERY
-    path = tl.zeros([ROWS, BK], tl.float64)
-    following = load_row(k + place * K, known, count > 0)
-    for token in range(count):
-        path = tl.where(index == token, d[None, :], path)
-        key = following.to(tl.float64)
-        following = load_row(k + (place + H) * K, known, token + 1 < count)
-        if HAS_GATE:
-            d = c + tl.exp(tl.load(g + place).to(tl.float64)) * (d - c)
-        d = clip(d + tl.load(gain + place).to(tl.float64) * (key * key), d_min, d_max)
-        place += H
+
+@triton.jit
+def retrace(d, c, traces, left, d_min, d_max, HAS_GATE: tl.constexpr):
+    """The clipped d_t of `TOGETHER` tokens, `left` of them there, and the one after them: a tuple of [COPIES, BK]
+    float64."""
+    keys, gates, gains = traces
+    path = (d,)
+    for j in tl.static_range(TOGETHER):
+        key = keys[j].to(tl.float32).to(tl.float64)
+        kept = forget(d, c, gates[j], j < left, HAS_GATE)
+        d = clip(kept + gains[j].to(tl.float64) * (key * key), d_min, d_max)
+        path = path + (d,)
     return path
 
 
 @triton.jit
 def step_back(
-    adjoint, pull, d, c, k, g, feedback, gain, grad, grad_key, grad_k, grad_g, grad_feedback, place, eta, d_min, d_max,
-    H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr, BETA_AWARE: tl.constexpr,
-    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, HAS_GRAD_KEY: tl.constexpr,
+    adjoint, pull, d, c, key, direct, other, u, gate, slope, there, eta, d_min, d_max, HAS_GATE: tl.constexpr,
+    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, HAS_GRAD_KEY: tl.constexpr,
 ):  # fmt: skip
-    """Carry the adjoint back over the token at row `place`, which met d; write its grad_k, grad_g and grad_feedback.
+    """Carry the adjoint back over a token, if `there`, that met d: with what the anchor gets, (1 - gamma_t) mu_t, added
+    to `pull`, the gradients of its key, its gate, and the feedback's two terms.
 
-    Vectors are [BK] float64, as in the forward steps. `pull` gains the token's share of the anchor's gradient,
-    (1 - gamma_t) mu_t.
+    Rows are [COPIES, BK] float64, as in the forward steps. A token that is not there has no key and no direct gradient.
     """
-    feature = tl.arange(0, BK)
-    known = feature < K
-    key = load_row(k + place * K, known, True).to(tl.float32).to(tl.float64)
-    direct = load_row(grad + place * K, known, True).to(tl.float32).to(tl.float64)
-    u = tl.load(gain + place).to(tl.float64)
+    key = key.to(tl.float32).to(tl.float64)
+    direct = direct.to(tl.float32).to(tl.float64)
+    u = u.to(tl.float64)
     s = key * key
-    kept = d
-    if HAS_GATE:
-        gamma = tl.exp(tl.load(g + place).to(tl.float64))
-        kept = c + gamma * (d - c)
-    unclipped = kept + u * s
+    unclipped = forget(d, c, gate, there, HAS_GATE) + u * s
     passes = (unclipped >= d_min) & (unclipped <= d_max) & (d_min < d_max)
-    mu = tl.where(known & passes, adjoint, 0.0)
-    inner = tl.sum(mu * s, 0)
-    weight = feedback_weight(tl.sum(s, 0), NORMALIZE)
-    rho = eta * weight * inner
+    mu = tl.where(passes, adjoint, 0.0)
+    inner = tl.sum(mu * s, 1)
+    rho = eta * inner
+    weight = 1.0
+    if NORMALIZE:
+        weight = feedback_weight(tl.sum(s, 1), NORMALIZE)
+        rho *= weight
+    pressed, for_slope, for_gate = rho, rho, rho
     if BETA_AWARE:
-        tl.store(grad_feedback + 2 * place, rho.to(tl.float32))
-        tl.store(grad_feedback + 2 * place + 1, (-rho * tl.sum(d * s, 0)).to(tl.float32))
-        rho *= load_feedback(feedback, place, True, BETA_AWARE)[1].to(tl.float64)
-    row = 2.0 * key * (u * mu - rho * d)
+        for_slope = -rho * tl.sum(d * s, 1)
+        rho *= slope.to(tl.float64)
+    row = 2.0 * key * (u * mu - rho[:, None] * d)
     if SCALE_KEY:
         row += direct * d
         direct *= key
     if NORMALIZE:
-        row -= 2.0 * weight * u * inner * key
+        row -= (2.0 * weight * u * inner)[:, None] * key
     if HAS_GRAD_KEY:
-        row += load_row(grad_key + place * K, known, True).to(tl.float32)
-    tl.store(grad_k + place * K + feature, row.to(tl.float32).to(grad_k.dtype.element_ty), mask=known)
+        row += other.to(tl.float32)
     if HAS_GATE:
-        tl.store(grad_g + place, (gamma * tl.sum(mu * (d - c), 0)).to(tl.float32))
+        gamma = tl.exp(gate.to(tl.float64))
+        for_gate = gamma * tl.sum(mu * (d - c), 1)
         pull += (1.0 - gamma) * mu
         mu *= gamma
-    return direct + mu - rho * s, pull
+    return direct + mu - rho[:, None] * s, pull, row, for_gate, pressed, for_slope
 
 
 @triton.jit
@@ -103,32 +108,64 @@ def step_back_chunk(
     adjoint, d, c, k, g, feedback, gain, grad, grad_key, grad_k, grad_g, grad_feedback, place, count, eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
     BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, HAS_GRAD_KEY: tl.constexpr,
+    COPIES: tl.constexpr,
 ):  # fmt: skip
     """`step_back` over a chunk's `count` tokens: (adjoint at the first, share of the anchor's gradient), each [BK].
 
-    The iterates are retraced to every 16th token first, and from there for one block of 16 at a time.
+    The iterates are retraced to every group of tokens first, and from there for one group at a time. Kept in registers:
+    a chain that reads back what it wrote to memory needs barriers, which keep Triton from pipelining it.
     """
-    adjoint = adjoint.to(tl.float64)
-    d = d.to(tl.float64)
-    c = c.to(tl.float64)
-    pull = tl.zeros([BK], tl.float64)
-    starts = retrace(d, c, k, g, gain, place, count, d_min, d_max, C // 16, 16, H, K, BK, HAS_GATE)
-    blocks = tl.cdiv(count, 16)
-    for passed in range(blocks):
-        block = blocks - 1 - passed
-        origin = place + block * (16 * H)
-        width = tl.minimum(count - 16 * block, 16)
-        path = retrace(
-            pick(starts, block, C // 16), c, k, g, gain, origin, width, d_min, d_max, 16, 1, H, K, BK, HAS_GATE,
-        )  # fmt: skip
-        for back in range(width):
-            token = width - 1 - back
-            adjoint, pull = step_back(
-                adjoint, pull, pick(path, token, 16), c, k, g, feedback, gain, grad, grad_key, grad_k, grad_g,
-                grad_feedback, origin + token * H, eta, d_min, d_max, H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE,
-                SCALE_KEY, HAS_GRAD_KEY,
+    copy = tl.arange(0, COPIES)
+    feature = copy_rows(tl.arange(0, BK), COPIES)
+    known = feature < K
+    writes = known & (copy == 0)[:, None]
+    adjoint = copy_rows(adjoint.to(tl.float64), COPIES)
+    d = copy_rows(d.to(tl.float64), COPIES)
+    c = copy_rows(c.to(tl.float64), COPIES)
+    pull = tl.zeros([COPIES, BK], tl.float64)
+    rows: tl.constexpr = C // TOGETHER
+    starts = tl.zeros([rows, BK], tl.float64)
+    groups = tl.cdiv(count, TOGETHER)
+    following = load_traces_of(k, g, gain, place, count, known, H, K, HAS_GATE)
+    for group in range(groups):
+        left = count - group * TOGETHER
+        traces = following
+        following = load_traces_of(
+            k, g, gain, place + (group + 1) * (TOGETHER * H), left - TOGETHER, known, H, K, HAS_GATE
+        )
+        left = after_loads(left)
+        starts = tl.where(tl.arange(0, rows)[:, None] == group, first_of(d, COPIES)[None, :], starts)
+        d = retrace(d, c, traces, left, d_min, d_max, HAS_GATE)[TOGETHER]
+    for passed in range(groups):
+        group = groups - 1 - passed
+        origin, left = place + group * (TOGETHER * H), count - group * TOGETHER
+        traces = load_traces_of(k, g, gain, origin, left, known, H, K, HAS_GATE)
+        keys, gates, gains = traces
+        directs = load_rows_of(grad, origin, left, known, H, K)
+        others = keys
+        if HAS_GRAD_KEY:
+            others = load_rows_of(grad_key, origin, left, known, H, K)
+        slopes = load_numbers_of(feedback, 2 * origin + 1, left, 2 * H, BETA_AWARE)
+        left = after_loads(left)
+        path = retrace(copy_rows(pick(starts, group, rows), COPIES), c, traces, left, d_min, d_max, HAS_GATE)
+        for_gates = tl.zeros([COPIES, BK], tl.float32)
+        for_fixed, for_slopes = for_gates, for_gates
+        for j in tl.static_range(TOGETHER - 1, -1, -1):
+            adjoint, pull, row, for_gate, pressed, for_slope = step_back(
+                adjoint, pull, path[j], c, keys[j], directs[j], others[j], gains[j], gates[j], slopes[j], j < left,
+                eta, d_min, d_max, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, HAS_GRAD_KEY,
             )  # fmt: skip
-    return adjoint.to(tl.float32), pull.to(tl.float32)
+            here = grad_k + (origin + j * H) * K + feature
+            tl.store(here, row.to(tl.float32).to(grad_k.dtype.element_ty), mask=writes & (j < left))
+            for_gates = tl.where(feature == j, for_gate.to(tl.float32)[:, None], for_gates)
+            for_fixed = tl.where(feature == j, pressed.to(tl.float32)[:, None], for_fixed)
+            for_slopes = tl.where(feature == j, for_slope.to(tl.float32)[:, None], for_slopes)
+        if HAS_GATE:
+            store_numbers(grad_g, for_gates, origin, left, H)
+        if BETA_AWARE:
+            store_numbers(grad_feedback, for_fixed, 2 * origin, left, 2 * H)
+            store_numbers(grad_feedback, for_slopes, 2 * origin + 1, left, 2 * H)
+    return first_of(adjoint, COPIES).to(tl.float32), first_of(pull, COPIES).to(tl.float32)
 
 
 # Latency, as in the forward chain: see there.
@@ -181,7 +218,7 @@ def adjoint_kernel(
             count = tl.minimum(left, C).to(tl.int32)
             adjoint, pull = step_back_chunk(
                 adjoint, d, c, k, g, feedback, gain, grad, grad_key, grad_k, grad_g, grad_feedback, place, count,
-                eta, d_min, d_max, H, K, C, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, HAS_GRAD_KEY,
+                eta, d_min, d_max, H, K, C, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, HAS_GRAD_KEY, WARPS,
             )  # fmt: skip
             if HAS_ANCHOR and HAS_GATE:
                 tl.store(pulls + item * K + feature, pull, mask=known)
@@ -212,7 +249,7 @@ def adjoint_kernel(
 
 
 # One warp holds the row, as in the forward scan.
-@autotune(configurations(warps=(1, 2, 4)), ["K", "HAS_GATE"])
+@autotune(configurations(warps=(1,)), ["K", "HAS_GATE"])
 @triton.jit
 def sequential_adjoint_kernel(
     k, g, feedback, anchor, gain, entry, grad, grad_final, grad_key, grad_k, grad_g, grad_feedback, grad_initial, pulls,
@@ -242,7 +279,7 @@ def sequential_adjoint_kernel(
         adjoint, pull = step_back_chunk(
             adjoint, d, c, k, g, feedback, gain, grad, grad_key, grad_k, grad_g, grad_feedback, place,
             left.to(tl.int32), eta, d_min, d_max, H, K, C, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY,
-            HAS_GRAD_KEY,
+            HAS_GRAD_KEY, 1,
         )  # fmt: skip
         if HAS_ANCHOR and HAS_GATE:
             tl.store(pulls + item * K + feature, pull, mask=known)

@@ -96,32 +96,35 @@ def leaves(low, high, known, d_min, d_max):
 
 
 @triton.jit
-def extremes(
-    k, g, gain, place, left, d, c, H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
+def clips(
+    k, g, gain, place, left, d, c, known, d_min, d_max, H: tl.constexpr, K: tl.constexpr, C: tl.constexpr,
     HAS_GATE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Least and greatest value of a chunk's iterates and of what it hands on, [BK], were nothing to clip.
+    """Whether any of a chunk's iterates, or what it hands on, would leave the box.
 
-    In blocks of 16 tokens whose keys are loaded again: seldom needed, it should not cost the chain registers.
+    In blocks of 16 tokens whose keys are loaded again, up to the first block in which one does: seldom needed, it
+    should not cost the chain registers.
     """
     row = tl.arange(0, 16)
-    feature = tl.arange(0, BK)
+    feature = tl.arange(0, d.shape[0])
     gains = tl.reshape(gain, [C // 16, 16])
     block = tl.arange(0, C // 16)
-    least, greatest = d, d
-    for i in range(C // 16):
+    found = place < 0
+    i = 0
+    while (i < C // 16) & (found == 0):
         inside = row < left - 16 * i
-        s = squares(k + place * K, row, inside, H * K, feature, feature < K)
+        s = squares(k + place * K, row, inside, H * K, feature, known)
         u = tl.sum(tl.where(block[:, None] == i, gains, 0.0), 0)
         gate = tl.zeros([16], tl.float32)
         if HAS_GATE:
             gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
         met = iterate_tile(s, u, gate, d, c, 16, HAS_GATE, PRECISION)
         d = next_entry(s, u, gate, d, c, HAS_GATE)
-        least = tl.minimum(least, tl.minimum(tl.min(met, 0), d))
-        greatest = tl.maximum(greatest, tl.maximum(tl.max(met, 0), d))
+        least, greatest = tl.minimum(tl.min(met, 0), d), tl.maximum(tl.max(met, 0), d) + (d - d)
+        found = tl.max(leaves(least, greatest, known, d_min, d_max).to(tl.int32), 0) != 0
         place += 16 * H
-    return least, greatest + (d - d)
+        i += 1
+    return found
 
 
 @triton.jit
@@ -249,8 +252,7 @@ def chain_kernel(
             doubtful = doubtful | may
             stepped = may & alive
             if stepped:
-                least, greatest = extremes(k, g, u, at, tail, d, c, H, K, C, BK, HAS_GATE, PRECISION)
-                stepped = tl.max(leaves(least, greatest, known, d_min, d_max).to(tl.int32), 0) != 0
+                stepped = clips(k, g, u, at, tail, d, c, known, d_min, d_max, H, K, C, HAS_GATE, PRECISION)
             store_chunk(
                 gain, entry, entry_rest, u, d, rest, at, here, tail, alive & (stepped == 0), known & alive, H, K,
             )  # fmt: skip
@@ -263,7 +265,7 @@ def chain_kernel(
                 wide = step_tokens(
                     d.to(tl.float64) + rest.to(tl.float64), c.to(tl.float64), k, g, feedback, gain, out, path, at,
                     tl.minimum(tail, C).to(tl.int32), eta, eta_rest, d_min, d_max,
-                    H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
+                    H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP, WARPS,
                 )  # fmt: skip
                 d = wide.to(tl.float32)
                 rest = (wide - d.to(tl.float64)).to(tl.float32)
@@ -286,7 +288,7 @@ def chain_kernel(
 
 
 # One warp holds the row: sums over features then need no exchange between warps.
-@autotune(configurations(warps=(1, 2, 4)), ["K", "HAS_GATE"])
+@autotune(configurations(warps=(1,)), ["K", "HAS_GATE"])
 @triton.jit
 def sequential_kernel(
     k, g, feedback, anchor, initial, gain, entry, clipped, final, out, path, bounds, first, length,
@@ -316,7 +318,7 @@ def sequential_kernel(
         count = tl.minimum(left, C).to(tl.int32)
         d = step_tokens(
             d, c, k, g, feedback, gain, out, path, place, count, eta, eta_rest, d_min, d_max,
-            H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP,
+            H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP, 1,
         )  # fmt: skip
         place += C * H
         item += H

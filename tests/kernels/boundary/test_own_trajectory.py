@@ -31,7 +31,7 @@ FAULTS = {
         chunk_osdn, scan, "advance", "handed_on = c + kept + moved", "handed_on = c + kept + 2.0 * moved",
     ),
     "the tokens that the scan steps": (
-        chunk_osdn, scan, "step_tokens", "d = clip(d + u * s", "d = clip(d + 2.0 * u * s",
+        chunk_osdn, scan, "step_tokens", "+ u[:, None] * s", "+ 2.0 * u[:, None] * s",
     ),
 }  # fmt: skip
 

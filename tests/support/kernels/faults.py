@@ -139,7 +139,7 @@ GATED_FAULTS = {
         "fast", scan, "free_chunk", "fixed - slope * alignment", "fixed - fixed * alignment",
     ),
     "the first power of beta token by token": (
-        "most clip", scan, "step_tokens", "slope.to(tl.float64) *", "fixed.to(tl.float64) *",
+        "most clip", scan, "step_tokens", "- slopes[j].to(tl.float64) *", "- fixed[j].to(tl.float64) *",
     ),
     "the first power of beta in a sweep": ("swept", walk, "walk_group", "slopes[j] * tl.sum", "fixed[j] * tl.sum"),
     "no beta in the chain of adjoints": (
@@ -147,7 +147,7 @@ GATED_FAULTS = {
         "share *= 1.0",
     ),
     "no gradient of the feedback token by token": (
-        "most clip", adjoint, "step_back", "(-rho * tl.sum(d * s, 0))", "(0.0 * rho)",
+        "most clip", adjoint, "step_back", "-rho * tl.sum(d * s, 1)", "0.0 * rho",
     ),
     "no beta in the adjoints of a chunk": (
         "fast", scan_back, "spread_kernel",
