@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..launch.dots import dot
-from ..launch.runtime import single, tile
+from ..launch.runtime import cdiv, single, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations
 from ..recurrent.gates import gate_kind
@@ -103,7 +103,7 @@ def sum_gates(gate: Tensor | None, beta: Tensor, chunks: Chunks, dtype: torch.dt
     sums, rests = single(gate, *gate.shape), single(gate, *gate.shape) if exact else None
     scalars = single(gate, *gate.shape, SCALARS.value) if per_head else None
     block = min(tile(gates), WIDEST)
-    sum_gates_kernel[(chunks.slots, triton.cdiv(gates, block))](
+    sum_gates_kernel[(chunks.slots, cdiv(gates, block))](
         gate, beta, sums, rests, scalars, *chunks.pointers, chunks.length, chunks.per_sequence,
         H=gates, C=chunks.size, BH=block, PACKED=chunks.packed, HAS_RESTS=exact, HAS_SCALARS=per_head,
     )  # fmt: skip

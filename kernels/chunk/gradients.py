@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..launch.dots import dot, dot_rows
-from ..launch.runtime import operand_precision, single, tile
+from ..launch.runtime import cdiv, operand_precision, single, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from .decays import GateSums, decay_between, decay_tile, gate_gradient, load_sums
@@ -205,7 +205,7 @@ def block_of_keys(key_dim: int) -> int:
 def new_gradients(k: Tensor, v: Tensor, gates: GateSums, mode: int, slots: int) -> ChunkGradients:
     """Memory for them; of gates per head by block of key features, [B, T, H, blocks]."""
     key_dim, heads = k.shape[3], v.shape[2]
-    blocks = triton.cdiv(key_dim, block_of_keys(key_dim))
+    blocks = cdiv(key_dim, block_of_keys(key_dim))
     gate = None
     if gates.sums is not None:
         gate = single(k, *v.shape[:3], key_dim if gates.per_feature else blocks)
@@ -233,7 +233,7 @@ def differentiate_chunks(
     """
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     width = block_of_keys(key_dim)
-    parts = triton.cdiv(key_dim, width)
+    parts = cdiv(key_dim, width)
     gradients_kernel[(chunks.slots * heads * parts,)](
         q, k, v, beta, keys.out, keys.entry, x, states, gates.sums, gates.rests, *(pairs or [None] * 4), grad_o,
         grad_missing, grad_states, out.q, out.k, out.write_key, out.v, out.shares, out.state_gate, out.entry,

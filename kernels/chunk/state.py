@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..launch.descriptors import copies_tiles, load_tile, rows_of
 from ..launch.dots import dot
-from ..launch.runtime import operand_precision, single, tile
+from ..launch.runtime import cdiv, operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, configurations, crowd_of, unrolled
 from ..recurrent.gates import fade
@@ -189,7 +189,7 @@ def launch_memory(
         cuts = None
     pieces = parts if o is None else 1
     bulk = not gates.per_feature and copies_tiles(k, write_key, v, inverse, q)
-    memory_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]), pieces)](
+    memory_kernel[lambda meta: (programs, cdiv(value_dim, meta["BV"]), pieces)](
         q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, chunks.bounds,
         chunks.first, chunks.length, chunks.stride, every, parts, scale, crowd_of(programs * pieces), H=heads,
         G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..launch.descriptors import copies_tiles, load_tile, rows_of
 from ..launch.dots import dot
-from ..launch.runtime import operand_precision, single, tile
+from ..launch.runtime import cdiv, operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, crowd_of
 from ..recurrent.gates import fade
@@ -138,7 +138,7 @@ def read_backward(
     if initial:
         grad_initial = single(k, chunks.sequences, heads, key_dim, value_dim)
     bulk = gates.kind == 1 and copies_tiles(q, k, write_key, inverse)
-    memory_backward_kernel[lambda meta: (programs, triton.cdiv(value_dim, meta["BV"]))](
+    memory_backward_kernel[lambda meta: (programs, cdiv(value_dim, meta["BV"]))](
         q, k, write_key, beta, inverse, *gates, overlap, grad_o, grad_states, grad_missing, grad_final, grad_initial,
         chunks.bounds, chunks.first, chunks.length, chunks.stride, scale, crowd_of(programs),
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim),

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.runtime import tile
+from ..launch.runtime import cdiv, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations
 
@@ -46,7 +46,7 @@ def differentiate_values(
     `shares` [B, T, H, blocks]."""
     heads, value_dim = v.shape[2:]
     rows = chunks.size * heads
-    value_kernel[lambda meta: (chunks.slots * triton.cdiv(rows, meta["ROWS"]),)](
+    value_kernel[lambda meta: (chunks.slots * cdiv(rows, meta["ROWS"]),)](
         v, beta, grad_missing, shares, grad_v, grad_beta, *chunks.pointers, chunks.length, chunks.per_sequence,
         chunks.stride, H=heads, V=value_dim, C=chunks.size, BV=tile(value_dim), PARTS=shares.shape[3],
         PACKED=chunks.packed,

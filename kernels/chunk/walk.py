@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..launch.descriptors import copies_on_hopper, load_tile, rows_of
 from ..launch.dots import dot, dot_rows
-from ..launch.runtime import IN_INTERPRETER, operand_precision, tile
+from ..launch.runtime import IN_INTERPRETER, cdiv, operand_precision, tile
 from ..launch.sequences import Chunks
 from ..launch.tuning import autotune, configurations, crowd_of
 from .decays import GateSums
@@ -216,7 +216,7 @@ def walk_both_ways(
     }  # fmt: skip
     programs = chunks.sequences * heads
     # Where keys are written as they are, what they get is added to what write keys get.
-    walk_back_kernel[lambda meta: (programs * triton.cdiv(key_dim, meta["BK"]),)](
+    walk_back_kernel[lambda meta: (programs * cdiv(key_dim, meta["BK"]),)](
         q, k, beta, x, grad_o, grad_missing, grad_final, out.k if same else out.write_key, chunks.length, scale,
         HAS_FINAL=grad_final is not None, **constants,
     )  # fmt: skip

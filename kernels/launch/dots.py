@@ -38,7 +38,9 @@ def dot_of_parts(a, b):
 def dot_of_tf32(a, b):
     """a @ b by three TF32 products, without Triton's care for infinities, which is a fifth of the code."""
     a_high, b_high = tf32(a), tf32(b)
-    small = tl.dot(a_high, b - b_high, tl.dot(a - a_high, b_high, input_precision="tf32"), input_precision="tf32")
+    small = tl.dot(
+        a_high, b - b_high, tl.dot(a - a_high, b_high, input_precision="tf32"), input_precision="tf32"
+    )
     return tl.dot(a_high, b_high, small, input_precision="tf32")
 
 

@@ -4,7 +4,6 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-import triton
 import triton.language as tl
 
 from .interpreter import quicken
@@ -57,8 +56,12 @@ def inverse_precision(dtype: torch.dtype) -> str:
 
 def tile(size: int) -> int:
     """Smallest tile edge that covers `size` and that a matrix product accepts: a power of two, at least 16."""
-    power: int = triton.next_power_of_2(size)
-    return max(16, power)
+    return max(16, 1 << (size - 1).bit_length())
+
+
+def cdiv(size: int, block: int) -> int:
+    """Blocks that cover `size`. Triton's own is made for kernels, and slow on the host."""
+    return -(-size // block)
 
 
 def single(like: torch.Tensor, *shape: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..boundary.cuts import count_slots, number_chunks
+from .runtime import cdiv
 from .tuning import autotune, configurations
 
 
@@ -47,7 +48,7 @@ class Chunks:
     @property
     def per_sequence(self) -> int:
         """Chunks in each sequence of a batch of equal lengths."""
-        chunks: int = triton.cdiv(self.length, self.size)
+        chunks: int = cdiv(self.length, self.size)
         return chunks
 
     @property
@@ -68,7 +69,7 @@ class Chunks:
 
     def stretch_over(self, tokens: int) -> "Chunks":
         """The same of the first tokens of every sequence."""
-        slots = self.batch * triton.cdiv(tokens, self.size)
+        slots = self.batch * cdiv(tokens, self.size)
         return replace(self, length=tokens, slots=slots, stretch=self.stride)
 
     @property

@@ -16,6 +16,7 @@ from triton.runtime._async_compile import active_mode
 from triton.runtime.autotuner import Autotuner
 
 from . import choices
+from .repeats import Repeats
 from .runtime import INTERPRETED, tile
 
 TUNED: dict[str, Any] = {}
@@ -149,7 +150,15 @@ class Tuner(Autotuner):
                 self.cache[key] = self.best_config
                 return result
             config = self.cache[key]
-        return self.fn.run(*args, **{**options, **config.all_kwargs()})
+        options = {**options, **config.all_kwargs()}
+        if INTERPRETED or options["warmup"]:
+            return self.fn.run(*args, **options)
+        grid, _ = options.pop("grid"), options.pop("warmup")
+        return self.repeats.launch(grid, args, options)
+
+    @functools.cached_property
+    def repeats(self) -> Repeats:
+        return Repeats(self.fn)
 
     def short_key(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
         """What a launch is tuned for, as `launch` has it, and on which GPU."""

@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..launch.registration import Operator
-from ..launch.runtime import single, tile
+from ..launch.runtime import cdiv, single, tile
 from ..launch.tuning import autotune, configurations
 
 
@@ -87,9 +87,7 @@ class NormOperator(Operator[NormInputs, NormOptions, NormOutputs]):
 def _launch(kernel: Any, x: Tensor, *others: Tensor) -> None:
     rows, features = x.shape[:-1].numel(), x.shape[-1]
     if rows:
-        kernel[lambda meta: (triton.cdiv(rows, meta["ROWS"]),)](
-            x, *others, rows, K=features, BK=tile(features)
-        )
+        kernel[lambda meta: (cdiv(rows, meta["ROWS"]),)](x, *others, rows, K=features, BK=tile(features))
 
 
 norm = NormOperator()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..boundary.rule import Rule
 from ..launch.recurrence import Cotangents, Gradients, Inputs, sum_groups
-from ..launch.runtime import single, tile
+from ..launch.runtime import cdiv, single, tile
 from ..launch.tuning import autotune, configurations
 from ..scan.operator import load_feedback
 from .forward import RecurrentOptions, outside, tokens_of, unclipped
@@ -221,7 +221,7 @@ def _memory_gradients(
     q, k, beta, initial_state = inputs.q, inputs.k, inputs.beta, inputs.initial_state
     key_dim, (batch, length, heads, value_dim) = k.shape[3], inputs.v.shape
     block = min(tile(value_dim), VALUE_BLOCK)
-    grid = (inputs.sequences * heads, triton.cdiv(value_dim, block))
+    grid = (inputs.sequences * heads, cdiv(value_dim, block))
 
     by_query, by_erase_key, by_write_key = (
         single(k, grid[1], batch, length, heads, key_dim) for _ in range(3)

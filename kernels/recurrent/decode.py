@@ -9,7 +9,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ..boundary.results import State
 from ..boundary.steps import check_step
 from ..boundary.values import has_values
-from ..launch.runtime import on_device_of, tile
+from ..launch.runtime import cdiv, on_device_of, tile
 from .forward import calibrate, feedback
 from .gates import fade, gate_kind, load_gate
 
@@ -236,7 +236,7 @@ def decode_step_(
     rows = tile(key_dim)
     least = NARROW if batch * heads <= FEW else WIDE
     columns = min(tile(value_dim), max(least, HELD // rows))
-    parts = triton.cdiv(value_dim, columns)
+    parts = cdiv(value_dim, columns)
     with on_device_of(q):
         decode_kernel[(batch * heads * parts,)](
             q.contiguous(), k.contiguous(), v.contiguous(), beta.contiguous(), None if g is None else g.contiguous(),

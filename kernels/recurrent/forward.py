@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..boundary.rule import Rule
 from ..launch.recurrence import Inputs
-from ..launch.runtime import single, tile
+from ..launch.runtime import cdiv, single, tile
 from ..launch.tuning import autotune, configurations, crowd_of
 from ..scan.operator import load_feedback
 from .gates import fade, forgotten, gate_kind, load_gate
@@ -207,7 +207,7 @@ def recurrent_forward(inputs: Inputs, options: RecurrentOptions) -> RecurrentOut
     k, g, (heads, value_dim) = inputs.k, inputs.g, inputs.v.shape[2:]
     key_dim = k.shape[3]
     rule, result = options.rule, allocate(inputs, options)
-    recurrent_kernel[lambda meta: (inputs.sequences * heads, triton.cdiv(value_dim, meta["BV"]))](
+    recurrent_kernel[lambda meta: (inputs.sequences * heads, cdiv(value_dim, meta["BV"]))](
         *tensors, *result, cu_seqlens, k.shape[1],
         crowd_of(inputs.sequences * heads), options.scale, rule.eta, rule.d_min, rule.d_max,
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, BK=tile(key_dim), HAS_GATE=g is not None,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..boundary.rule import Rule
 from ..launch.dots import choose, dot
-from ..launch.runtime import operand_precision, tile
+from ..launch.runtime import cdiv, operand_precision, tile
 from ..launch.sequences import Chunks, chunk_of, sum_by_sequence
 from ..launch.tuning import autotune, configurations, unrolled
 from .adjoint import adjoint_kernel, sequential_adjoint_kernel
@@ -190,7 +190,7 @@ def scan_backward(
     make: dict[str, Any] = {"dtype": torch.float32, "device": k.device}
     precision = operand_precision(k.dtype)
     # Partial sums of as many slices as the narrowest programs have.
-    blocks = triton.cdiv(dim, UNROLLED if precision == "ieee" else NARROW)
+    blocks = cdiv(dim, UNROLLED if precision == "ieee" else NARROW)
     gated = g is not None
     anchored = gated and anchor is not None
     grad_k = torch.empty_like(k)
@@ -245,7 +245,7 @@ def scan_backward(
             )  # fmt: skip
             del inverse, inner, forcing
             if items:
-                spread_kernel[lambda meta: (items, triton.cdiv(dim, meta["BK"]))](
+                spread_kernel[lambda meta: (items, cdiv(dim, meta["BK"]))](
                     *known, apart, grad, grad_key, grad_k, grad_g, grad_feedback, pulls, rho, exits, *slots,
                     k.shape[0] * k.shape[1], 1.0 / eta if eta else 0.0, **shared, PRECISION=precision,
                 )  # fmt: skip

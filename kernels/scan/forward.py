@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..boundary.rule import Rule
-from ..launch.runtime import exact_precision, tile
+from ..launch.runtime import cdiv, exact_precision, tile
 from ..launch.sequences import Chunks, chunk_of, sequence_of
 from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
@@ -456,7 +456,7 @@ def expand(
         return
 
     def grid(meta: dict[str, int]) -> tuple[int, int]:
-        return chunks.slots * heads, triton.cdiv(dim, meta["BK"])
+        return chunks.slots * heads, cdiv(dim, meta["BK"])
 
     expand_kernel[grid](
         k, g, anchor, gains.gain, gains.entries, gains.clipped, out, *chunks.pointers, chunks.length,

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ...launch.runtime import operand_precision
+from ...launch.runtime import cdiv, operand_precision
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations
 from ..decays import GateSums, decay_between, exponential, load_sums
@@ -111,7 +111,7 @@ def fold(q: Tensor, k: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks)
     assert gates.sums is not None
     folded = Folded(*(k.new_empty(gates.sums.shape) for _ in Folded._fields))
     heads, key_dim = folded.q.shape[2:]
-    fold_kernel[lambda meta: (chunks.slots * heads, triton.cdiv(key_dim, meta["BK"]))](
+    fold_kernel[lambda meta: (chunks.slots * heads, cdiv(key_dim, meta["BK"]))](
         q, k, gates.sums, gates.rests, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, keys.path,
         *folded, *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, **keys.constants, PACKED=chunks.packed,

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ...launch.dots import dot
-from ...launch.runtime import operand_precision, single
+from ...launch.runtime import cdiv, operand_precision, single
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, exponential, load_sums
@@ -206,7 +206,7 @@ def pair_backward(
     shape = *beta.shape, key_dim
     found = PairGradients(k.new_empty(shape), single(k, *shape), k.new_empty(shape), single(k, *shape))
     programs = chunks.slots * heads * (chunks.size // 16)
-    pair_backward_kernel[lambda meta: (programs, triton.cdiv(key_dim, meta["BK"]))](
+    pair_backward_kernel[lambda meta: (programs, cdiv(key_dim, meta["BK"]))](
         q, k, write_key, beta, *outer(x, grad_o, grad_missing, chunks), gates.sums, gates.rests, *found,
         *chunks.pointers, chunks.length, chunks.per_sequence, scale,
         H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, PACKED=chunks.packed,

@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ...launch.runtime import cdiv
 from ...launch.sequences import Chunks, cut
 from ...launch.tuning import configurations, narrow_rows
 
@@ -30,7 +31,7 @@ def blocks_of(chunks: Chunks) -> Chunks:
 
 def most_sweeps(length: int, size: int) -> int:
     """Sweeps launched where no sequence has more than `length` tokens: as many as one of them may take."""
-    blocks = triton.cdiv(length, BLOCK * size)
+    blocks = cdiv(length, BLOCK * size)
     return 1 if blocks <= 1 else min(blocks + 1, 8 + blocks // 32, 32)
 
 

@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ...launch.runtime import cdiv
 from ...launch.sequences import Chunks, chunk_of, sequence_of
 from ...launch.tuning import autotune, configurations
 from .walk import clip_to
@@ -162,7 +163,7 @@ def find_pattern(
     )
 
     def grid(meta: dict[str, int]) -> tuple[int, int]:
-        return chunks.slots * heads, triton.cdiv(dim, meta["BK"])
+        return chunks.slots * heads, cdiv(dim, meta["BK"])
 
     if chunks.slots * heads:
         pattern_kernel[grid](

@@ -6,6 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ...launch.runtime import cdiv
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations
 from ..operator import load_feedback, store_feedback_gradient
@@ -158,7 +159,7 @@ def spread_clipped(
     eta, *box = numbers
 
     def grid(meta: dict[str, int]) -> tuple[int, int]:
-        return chunks.slots * heads, triton.cdiv(dim, meta["BK"])
+        return chunks.slots * heads, cdiv(dim, meta["BK"])
 
     spread_clipped_kernel[grid](
         *known, swept, met.pattern, met.starts, grad, grad_key, *found, rho, met.exits, *chunks.pointers, chunks.length,
