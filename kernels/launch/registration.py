@@ -107,8 +107,11 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
             return self.outputs(*self._forward(*flat))
         if forward_ad._current_level >= 0 and any(_has_tangent(x) for x in inputs):
             self._refuse()
-        # What is registered cannot say how torch.func differentiates it.
-        return self.outputs(*(self._transformed.apply if in_transform() else self._forward)(*flat))
+        # What is registered cannot say how torch.func differentiates it, and goes through its schema in every call.
+        recorded = in_transform() or (
+            torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+        )
+        return self.outputs(*(self._transformed.apply if recorded else self._forward)(*flat))
 
     def _refuse(self, *_: Any) -> NoReturn:
         raise NotImplementedError(
