@@ -11,9 +11,10 @@ from ..boundary.rule import Rule
 from ..launch.recurrence import Cotangents, Gradients, Inputs, start_preconditioner, sum_groups
 from ..launch.sequences import Chunks, sum_by_sequence
 from ..scan.backward import scan_backward
-from ..scan.forward import Gains, scan_forward
+from ..scan.forward import Gains, Scan, new_gains, scan_forward
 from .decays import sum_gates
 from .feature.pairs import pair
+from .pieces import is_long, read_in_pieces, scans_ahead
 from .state import read
 from .stretches import differentiate_memory, new_cuts, plan_cuts
 from .write_keys import FIXED, IDENTITY, LEARNED, WriteKeys
@@ -110,38 +111,51 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     """Output, final state and final preconditioner of every sequence, of contiguous inputs with tokens."""
     q, k, v, beta, g, anchor, initial_state, start = inputs[:8]
     mode = options.mode
-    gains: Gains | None = None
     path = new_path(k, mode) if options.keep else None
     out = k if mode == IDENTITY else torch.empty_like(k)
-    if mode == LEARNED:
-        gains = scan_forward(
-            k,
-            g,
-            anchor,
-            start,
-            options.rule,
-            chunks,
-            out,
-            scale_key=True,
-            sequential=options.sequential,
-            path=path,
-            in_order=in_order(inputs, options),
-            initial_rest=inputs.initial_rest,
-            feedback=inputs.feedback,
-        )
-    gates = sum_gates(inputs.state_gate, beta, chunks, k.dtype)
-    keys = write_keys(inputs, mode, gains, out, path)
-    rows, overlap = (q, k, out), None
-    if gates.per_feature:
-        inverse, overlap, rows = pair(q, k, beta, gates, keys, chunks)
-    else:
-        inverse = solve(k, beta, gates, keys, chunks)
-    states = new_states(inputs, chunks.slots) if options.intermediate else None
     cuts = new_cuts(inputs, options.chunk_size, mode, needed=options.keeps_cuts)
+    gates = sum_gates(inputs.state_gate, beta, chunks, k.dtype)
     every = plan_cuts(v, k.shape[3], chunks.size, mode, per_feature=gates.per_feature).every
-    o, state = read(
-        rows, v, beta, inverse, gates, overlap, initial_state, states, cuts, every, chunks, options.scale
-    )
+    in_pieces = is_long(inputs, chunks) and goes_in_pieces(inputs, options) and not gates.per_feature
+    scan = Scan(k, g, anchor, inputs.feedback, options.rule, out, path, True) if mode == LEARNED else None
+    gains: Gains | None = None
+    if scan is not None and in_pieces and scans_ahead(scan):
+        gains = new_gains(k, chunks, in_order=True)
+    elif scan is not None:
+        gains, scan = (
+            scan_forward(
+                k,
+                g,
+                anchor,
+                start,
+                options.rule,
+                chunks,
+                out,
+                scale_key=True,
+                sequential=options.sequential,
+                path=path,
+                in_order=in_order(inputs, options),
+                initial_rest=inputs.initial_rest,
+                feedback=inputs.feedback,
+            ),
+            None,
+        )
+    keys = write_keys(inputs, mode, gains, out, path)
+    overlap, states = None, None
+    if in_pieces:
+        o, state, inverse, gains = read_in_pieces(
+            inputs, keys, gates, cuts, every, chunks, options.scale, scan, gains
+        )
+    else:
+        rows = (q, k, out)
+        if gates.per_feature:
+            inverse, overlap, rows = pair(q, k, beta, gates, keys, chunks)
+        else:
+            inverse = solve(k, beta, gates, keys, chunks)
+        states = new_states(inputs, chunks.slots) if options.intermediate else None
+        o, state = read(
+            rows, v, beta, inverse, gates, overlap, initial_state, states, cuts, every, chunks, options.scale
+        )
     write_key = None if mode == IDENTITY else out
     if gains is None:
         start = start_preconditioner(inputs)
@@ -150,6 +164,11 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
         )
     learned = (gains.gain, gains.entries, gains.clipped, overlap, cuts, gains.opened)
     return ChunkOutputs(o, state, gains.final, write_key, inverse, *learned, path, states, gains.rest)
+
+
+def goes_in_pieces(inputs: Inputs, options: ChunkOptions) -> bool:
+    """Whether a call asks for nothing that only all chunks at once give."""
+    return not (options.sequential or options.keep or in_order(inputs, options))
 
 
 def in_order(inputs: Inputs, options: ChunkOptions) -> bool:

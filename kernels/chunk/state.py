@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..launch.conditions import ALWAYS, Condition, is_idle
 from ..launch.descriptors import copies_tiles, load_tile, rows_of
 from ..launch.dots import dot
 from ..launch.runtime import cdiv, operand_precision, single, tile
@@ -61,13 +62,17 @@ def times(x, block, FLIP: tl.constexpr, PRECISION: tl.constexpr):
 @autotune(CHAIN, [*KEY, "READ"])
 @triton.jit
 def memory_kernel(
-    q, k, write_key, v, beta, inverse, sums, rests, scalars, overlaps, o, states, cuts, x, initial, final, bounds,
-    first, length, stride, every, parts, scale, crowd,
+    q, k, write_key, v, beta, inverse, sums, rests, scalars, overlaps, o, states, cuts, x, initial, final, flag,
+    bounds, first, length, stride, every, parts, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     READ: tl.constexpr, KEEP: tl.constexpr, CUT: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
-    PACKED: tl.constexpr, STATE_GATE: tl.constexpr, BULK: tl.constexpr, SAME: tl.constexpr, PRECISION: tl.constexpr,
+    PACKED: tl.constexpr, STATE_GATE: tl.constexpr, BULK: tl.constexpr, SAME: tl.constexpr, WHEN: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
+    if WHEN > 0:  # noqa: SIM102 -- nested, because `flag` is None otherwise
+        if is_idle(flag, WHEN):
+            return
     program = tl.program_id(0)
     head = program % H
     start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED, stride)
@@ -180,6 +185,7 @@ def launch_memory(
     q: Tensor | None, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
     overlap: Tensor | None, o: Tensor | None, states: Tensor | None, cuts: Tensor | None, x: Tensor | None,
     initial: Tensor | None, final: Tensor | None, chunks: Chunks, scale: float, every: int | None = None,
+    *, condition: Condition = ALWAYS, crowd: int | None = None,
 ) -> None:  # fmt: skip
     """With `o`, states at cuts are written; without, they are what the pieces between them start from, all at once."""
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
@@ -190,12 +196,13 @@ def launch_memory(
     pieces = parts if o is None else 1
     bulk = not gates.per_feature and copies_tiles(k, write_key, v, inverse, q)
     memory_kernel[lambda meta: (programs, cdiv(value_dim, meta["BV"]), pieces)](
-        q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, chunks.bounds,
-        chunks.first, chunks.length, chunks.stride, every, parts, scale, crowd_of(programs * pieces), H=heads,
-        G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,
+        q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, condition.flag,
+        chunks.bounds, chunks.first, chunks.length, chunks.stride, every, parts, scale,
+        crowd_of(programs * pieces) if crowd is None else crowd, H=heads, G=heads // k.shape[2], K=key_dim,
+        V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,
         KEEP=states is not None, CUT=cuts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None,
         PACKED=chunks.packed, STATE_GATE=gates.kind, BULK=bulk, SAME=write_key.data_ptr() == k.data_ptr(),
-        PRECISION=operand_precision(v.dtype),
+        WHEN=condition.when, PRECISION=operand_precision(v.dtype),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..launch.conditions import ALWAYS, Condition, is_idle
 from ..launch.dots import dot
 from ..launch.runtime import inverse_precision, operand_precision
 from ..launch.sequences import Chunks, chunk_of
@@ -67,12 +68,15 @@ def block_keys(
 )
 @triton.jit
 def solve_kernel(
-    k, beta, sums, rests, gate, gain, entry, anchor, clipped, write_key, system, inverse, path, bounds, first, owner,
-    length, per_sequence,
+    k, beta, sums, rests, gate, gain, entry, anchor, clipped, write_key, system, inverse, path, flag, bounds, first,
+    owner, length, per_sequence,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
-    STATE_GATE: tl.constexpr, PRECISION: tl.constexpr, INVERSE: tl.constexpr,
+    STATE_GATE: tl.constexpr, WHEN: tl.constexpr, PRECISION: tl.constexpr, INVERSE: tl.constexpr,
 ):  # fmt: skip
+    if WHEN > 0:  # noqa: SIM102 -- nested, because `flag` is None otherwise
+        if is_idle(flag, WHEN):
+            return
     program = tl.program_id(0)
     slot = program // H
     head = program % H
@@ -225,24 +229,26 @@ def store_row(inverse, row, valid, H: tl.constexpr, C: tl.constexpr, x0, x1, x2,
 
 
 def solve(
-    k: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks, system: Tensor | None = None
-) -> Tensor:
-    """Rows of every chunk's (I + A)^-1, [B, T, H, C].
+    k: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks, system: Tensor | None = None,
+    inverse: Tensor | None = None, condition: Condition = ALWAYS,
+) -> Tensor:  # fmt: skip
+    """Rows of every chunk's (I + A)^-1, [B, T, H, C], in `inverse` where given.
 
     system [B, T, H, C] float32: A without its factor beta, where gates are per feature (`feature.pairs`). Otherwise
     fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t, unless
     the scan has.
     """
     heads = beta.shape[2]
-    inverse = k.new_empty(*beta.shape, chunks.size)
+    if inverse is None:
+        inverse = k.new_empty(*beta.shape, chunks.size)
     if system is not None:
         keys = WriteKeys(IDENTITY, keys.out)
     solve_kernel[(chunks.slots * heads,)](
         k, beta, gates.sums, gates.rests, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, system,
-        inverse, keys.path,
+        inverse, keys.path, condition.flag,
         *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, **keys.constants, PACKED=chunks.packed,
-        STATE_GATE=gates.kind,
+        STATE_GATE=gates.kind, WHEN=condition.when,
         PRECISION=operand_precision(k.dtype), INVERSE=inverse_precision(k.dtype),
     )  # fmt: skip
     return inverse

@@ -23,7 +23,7 @@ TUNED: dict[str, Any] = {}
 """Every autotuned kernel by name, in order of definition."""
 
 
-VARYING = ("per_sequence", "rows", "tokens_in_all", "crowd", "every", "parts")
+VARYING = ("per_sequence", "rows", "tokens_in_all", "crowd", "every", "parts", "before")
 """Sizes that change from call to call: a kernel each for 1, for multiples of 16 and for the rest would gain nothing.
 
 Not so `length`, the tokens of a sequence: where it is a multiple of 16, the masks of a block of 16 rows are all alike.

@@ -59,6 +59,12 @@ class Gains(NamedTuple):
         """[slots, H, K]: d at the first token of each chunk."""
         return self.entries[0]
 
+    def part(self, span: slice, slots: slice) -> "Gains":
+        """Those of the tokens `span`, in chunks `slots`, of one sequence."""
+        return self._replace(
+            gain=self.gain[:, span], entries=self.entries[:, slots], clipped=self.clipped[slots]
+        )
+
 
 @triton.jit
 def advance(s, u, gate, d, rest, c, HAS_GATE: tl.constexpr):
@@ -180,7 +186,7 @@ def store_chunk(
 @triton.jit
 def chain_kernel(
     k, g, feedback, anchor, initial, initial_rest, inverse, gain, entry, entry_rest, clipped, final, final_rest,
-    out, path, origin, busy, bounds, first, length, eta, eta_rest, d_min, d_max,
+    out, path, origin, busy, bounds, first, length, before, eta, eta_rest, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr,
     HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_INITIAL_REST: tl.constexpr,
     HAS_FINAL_REST: tl.constexpr, HAS_ORIGIN: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr,
@@ -193,7 +199,8 @@ def chain_kernel(
     and every chunk asked; so is the next one, until one is found in which no d may.
 
     With `origin` [N, H] the first chunk that clips ends it, and its block is left there for sweeps to begin with (one
-    past the last where none clips), with a 1 in `busy`; without, such chunks are stepped.
+    past the last where none clips), with a 1 in `busy`; without, such chunks are stepped. Of a sequence in pieces,
+    `before` counts the chunks of those before this one, which may have ended it already.
     """
     program = tl.program_id(0)
     head = program % H
@@ -217,8 +224,12 @@ def chain_kernel(
     place = start.to(tl.int64) * H + head
     item = slot.to(tl.int64) * H + head
     left = tokens
-    reached = tl.cdiv(chunks, BLOCK).to(tl.int32)
+    reached = tl.cdiv(before + chunks, BLOCK).to(tl.int32)
     alive = chunks > 0
+    if HAS_ORIGIN:
+        ended = tl.load(origin + program, mask=before > 0, other=0)
+        alive = alive & (ended == tl.cdiv(before, BLOCK))
+        reached = tl.where(alive | (before == 0), reached, ended)
     asks = chunks < 0
     for part in range(tl.cdiv(chunks, SEGMENT)):
         count = tl.where(alive, tl.minimum(chunks - part * SEGMENT, SEGMENT), 0)
@@ -241,7 +252,7 @@ def chain_kernel(
         d, rest = tl.where(asks, first_d, d), tl.where(asks, first_rest, rest)
         doubtful = asks & (chunks < 0)
         at, here, tail = place, item, left
-        passed = part * SEGMENT
+        passed = before + part * SEGMENT
         # What is stopped idles to the end of its segment: loops whose loads run ahead have no way out.
         for _ in tl.range(0, tl.where(asks, count, 0), num_stages=STAGES):
             u, handed_on, lost, low, high = free_chunk(
@@ -281,7 +292,7 @@ def chain_kernel(
         left -= SEGMENT * C
     if HAS_ORIGIN:
         tl.store(origin + program, reached)
-        tl.store(busy, 1, mask=reached < tl.cdiv(chunks, BLOCK))
+        tl.store(busy, 1, mask=reached < tl.cdiv(before + chunks, BLOCK))
     tl.store(final + own, d, mask=known)
     if HAS_FINAL_REST:
         tl.store(final_rest + own, rest, mask=known)
@@ -373,78 +384,124 @@ def rule_numbers(rule: Rule) -> tuple[float, float, float, float]:
     return eta, rule.eta - eta, d_min, d_max
 
 
-def scan_forward(
-    k: Tensor, g: Tensor | None, anchor: Tensor | None, initial: Tensor | None, rule: Rule, chunks: Chunks,
-    out: Tensor, *, scale_key: bool, sequential: bool, path: Tensor | None = None, in_order: bool = False,
-    initial_rest: Tensor | None = None, feedback: Tensor | None = None,
-) -> Gains:  # fmt: skip
-    """Gains, chunk entries and the d handed on.
+class Scan(NamedTuple):
+    """What a scan reads, and where it writes.
 
-    k [B, T, H, K]; g [B, T, H] or None; anchor, initial [N, H, K] float32 or None (0, ones). Of out [B, T, H, K], the
-    rows of chunks that were stepped token by token (all, if `sequential`) are written: d_t, or d_t * k_t with
-    `scale_key`. The same rows of `path` [B, T, H, K] float32, if given, get d_t.
-
-    `in_order` goes through the chunks one after the other, clipped or forgetting ones too, so that what follows an
-    entry depends on it and its rest alone: a sequence cut between chunks has the same bits.
+    k [B, T, H, K]; g [B, T, H] or None; anchor [N, H, K] float32 or None (0); feedback [B, T, H, 2] float32 or None. Of
+    out [B, T, H, K], the rows of chunks that were stepped token by token (all, if sequential) are written: d_t, or
+    d_t * k_t with `scale_key`. The same rows of `path` [B, T, H, K] float32, if given, get d_t.
     """
+
+    k: Tensor
+    g: Tensor | None
+    anchor: Tensor | None
+    feedback: Tensor | None
+    rule: Rule
+    out: Tensor
+    path: Tensor | None
+    scale_key: bool
+
+    def part(self, span: slice) -> "Scan":
+        """The tokens of a piece."""
+        g, feedback, path = (None if x is None else x[:, span] for x in (self.g, self.feedback, self.path))
+        return self._replace(k=self.k[:, span], g=g, feedback=feedback, out=self.out[:, span], path=path)
+
+    def constants(self, chunks: Chunks, initial: Tensor | None) -> dict[str, Any]:
+        """Of the kernels."""
+        heads, dim = self.k.shape[2:]
+        return {
+            "H": heads, "K": dim, "C": chunks.size, "BK": tile(dim), "HAS_GATE": self.g is not None,
+            "HAS_ANCHOR": self.anchor is not None, "HAS_INITIAL": initial is not None,
+            "BETA_AWARE": self.feedback is not None, "NORMALIZE": self.rule.normalize_feedback,
+            "SCALE_KEY": self.scale_key, "KEEP": self.path is not None, "PACKED": chunks.packed,
+        }  # fmt: skip
+
+
+class Stop(NamedTuple):
+    """Where chains end at the first chunk that clips: `origin` and `busy` of `chain_kernel`."""
+
+    origin: Tensor | None = None
+    busy: Tensor | None = None
+
+
+def new_stop(k: Tensor, chunks: Chunks) -> Stop:
+    programs = chunks.sequences * k.shape[2]
+    make: dict[str, Any] = {"dtype": torch.int32, "device": k.device}
+    return Stop(torch.empty(programs, **make), torch.zeros(1, **make))
+
+
+def new_gains(k: Tensor, chunks: Chunks, *, in_order: bool = False) -> Gains:
     heads, dim = k.shape[2:]
     make: dict[str, Any] = {"dtype": torch.float32, "device": k.device}
     # The slots left over by packed sequences are part of what a registered operator returns.
     per_slot = torch.zeros if chunks.packed else torch.empty
-    gains = Gains(
+    return Gains(
         torch.empty(k.shape[:3], **make),
         torch.zeros(2, chunks.slots, heads, dim, **make),
         per_slot(chunks.slots, heads, dtype=torch.int8, device=k.device),
         torch.empty(chunks.sequences, heads, dim, **make),
         torch.zeros(chunks.sequences, heads, dim, **make) if in_order else None,
     )
-    programs = chunks.sequences * heads
+
+
+def run_chain(
+    scan: Scan, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, stop: Stop, chunks: Chunks,
+    before: int = 0,
+) -> None:  # fmt: skip
+    """Go through the chunks one after the other, from the d that they are entered with, ones where None."""
+    inverse = inverse_operator(scan.k, scan.g, scan.feedback, scan.rule, chunks)
+    chain_kernel[(chunks.sequences * scan.k.shape[2],)](
+        scan.k, scan.g, scan.feedback, scan.anchor, initial, initial_rest, inverse, gains.gain, *gains.entries,
+        gains.clipped, gains.final, gains.rest, scan.out, scan.path, *stop, chunks.bounds, chunks.first, chunks.length,
+        before, *rule_numbers(scan.rule), **scan.constants(chunks, initial), BLOCK=BLOCK,
+        HAS_INITIAL_REST=initial_rest is not None, HAS_FINAL_REST=gains.rest is not None,
+        HAS_ORIGIN=stop.origin is not None, PRECISION=exact_precision(scan.k.dtype),
+    )  # fmt: skip
+
+
+def sweep_on(scan: Scan, gains: Gains, initial: Tensor | None, stop: Stop, chunks: Chunks) -> Gains:
+    """Walk by sweeps what chains left, or all of it where there were none."""
+    shrinks = None if scan.g is None else torch.expm1(scan.g.float())
+    eta, _, d_min, d_max = rule_numbers(scan.rule)
+    constants = scan.constants(chunks, initial)
+    opened = sweep(
+        scan.k, shrinks, scan.feedback, scan.anchor, initial, chunks, *stop,
+        (gains.gain, *gains.entries, gains.clipped, gains.final, scan.out, scan.path), (eta, d_min, d_max),
+        {name: constants[name] for name in SWEPT},
+    )  # fmt: skip
+    return gains._replace(opened=opened, written=stop.origin is None)
+
+
+def scan_forward(
+    k: Tensor, g: Tensor | None, anchor: Tensor | None, initial: Tensor | None, rule: Rule, chunks: Chunks,
+    out: Tensor, *, scale_key: bool, sequential: bool, path: Tensor | None = None, in_order: bool = False,
+    initial_rest: Tensor | None = None, feedback: Tensor | None = None,
+) -> Gains:  # fmt: skip
+    """Gains, chunk entries and the d handed on; arguments as in `Scan`, initial [N, H, K] float32 or None (ones).
+
+    `in_order` goes through the chunks one after the other, clipped or forgetting ones too, so that what follows an
+    entry depends on it and its rest alone: a sequence cut between chunks has the same bits.
+    """
+    scan = Scan(k, g, anchor, feedback, rule, out, path, scale_key)
+    gains = new_gains(k, chunks, in_order=in_order)
+    programs = chunks.sequences * k.shape[2]
     if programs == 0:
         return gains
-    shared = {
-        "H": heads, "K": dim, "C": chunks.size, "BK": tile(dim), "HAS_GATE": g is not None,
-        "HAS_ANCHOR": anchor is not None, "HAS_INITIAL": initial is not None, "BETA_AWARE": feedback is not None,
-        "NORMALIZE": rule.normalize_feedback,
-        "SCALE_KEY": scale_key, "KEEP": path is not None, "PACKED": chunks.packed,
-    }  # fmt: skip
-    rest = (*gains[:4], out, path, chunks.bounds, chunks.first, chunks.length, *rule_numbers(rule))
     if sequential:
-        sequential_kernel[(programs,)](k, g, feedback, anchor, initial, *rest, **shared)
-        return gains._replace(written=True)
-    sweeps = sweeps_pay(rule) and not in_order
-    origin, busy = None, None
-    # Forgetting forgets wrong entries too: sweeps then settle at once, and need no operator.
-    if not sweeps or g is None:
-        inverse = inverse_operator(k, g, feedback, rule, chunks)
-        if sweeps:
-            origin = torch.empty(programs, dtype=torch.int32, device=k.device)
-            busy = torch.zeros(1, dtype=torch.int32, device=k.device)
-        chain_kernel[(programs,)](
-            k, g, feedback, anchor, initial, initial_rest, inverse, gains.gain, *gains.entries, gains.clipped,
-            gains.final, gains.rest, out, path, origin, busy, chunks.bounds, chunks.first, chunks.length,
-            *rule_numbers(rule), **shared, BLOCK=BLOCK, HAS_INITIAL_REST=initial_rest is not None,
-            HAS_FINAL_REST=in_order, HAS_ORIGIN=sweeps, PRECISION=exact_precision(k.dtype),
+        sequential_kernel[(programs,)](
+            k, g, feedback, anchor, initial, *gains[:4], out, path, chunks.bounds, chunks.first, chunks.length,
+            *rule_numbers(rule), **scan.constants(chunks, initial),
         )  # fmt: skip
-    if sweeps:
-        shrinks = None if g is None else torch.expm1(g.float())
-        eta, _, d_min, d_max = rule_numbers(rule)
-        constants = {name: shared[name] for name in SWEPT}
-        targets = (gains.gain, *gains.entries, gains.clipped, gains.final, out, path)
-        opened = sweep(
-            k,
-            shrinks,
-            feedback,
-            anchor,
-            initial,
-            chunks,
-            origin,
-            busy,
-            targets,
-            (eta, d_min, d_max),
-            constants,
-        )
-        gains = gains._replace(opened=opened)
-    return gains._replace(written=sweeps and origin is None)
+        return gains._replace(written=True)
+    if in_order or not sweeps_pay(rule):
+        run_chain(scan, gains, initial, initial_rest, Stop(), chunks)
+        return gains
+    if g is not None:
+        # Forgetting forgets wrong entries too: sweeps then settle at once, and need no operator.
+        return sweep_on(scan, gains, initial, Stop(), chunks)
+    stop = new_stop(k, chunks)
+    run_chain(scan, gains, initial, initial_rest, stop, chunks)
+    return sweep_on(scan, gains, initial, stop, chunks)
 
 
 def expand(
