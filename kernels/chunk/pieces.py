@@ -1,8 +1,8 @@
 """One long sequence in pieces: what comes before the memory is a piece ahead of it, beside it.
 
 The chains of d and of the memory have few programs where there is one sequence, and leave most of a GPU idle one after
-the other. In pieces, cut where the memory's states are kept for the backward pass anyway (`stretches`), the scan and
-the system of the next piece are found while the memory goes through this one. Whether a chunk clips only the device
+the other. In pieces, cut where the memory's states are kept for the backward pass anyway (`stretches`), the next
+pieces' d and systems are found while the memory goes through this one. Whether a chunk clips only the device
 finds out. Where one does, what was begun ahead comes to nothing: sweeps find the d of the whole sequence, and the
 system and the memory are done again, all at once. Each chunk does what it does otherwise: results are the same to the
 bit.
@@ -16,7 +16,7 @@ from ..launch.recurrence import Inputs
 from ..launch.runtime import single
 from ..launch.sequences import Chunks
 from ..launch.streams import Beside
-from ..scan.forward import Gains, Scan, Stop, new_stop, run_chain, sweep_on
+from ..scan.forward import Gains, Scan, Stop, new_stop, operator_of, run_chain, sweep_on
 from ..scan.sweeps.forward import sweeps_pay
 from .decays import GateSums
 from .state import launch_memory
@@ -26,6 +26,9 @@ from .wy import solve
 
 LONG = 128
 """Chunks of a sequence from which on pieces pay: before that, launching them takes as long."""
+
+PIECES = 3
+"""At most: more leave the memory less to wait for, but take the host longer to launch than they take."""
 
 ALONGSIDE = 3
 """`crowd` of a memory that is not alone on the GPU."""
@@ -50,31 +53,42 @@ def read_in_pieces(
     gains of a scan that is still to be done: then `gains` is memory for them."""
     q, k, v, beta = inputs[:4]
     o, inverse = torch.empty_like(v), k.new_empty(*beta.shape, chunks.size)
-    spans = [(span or slice(None), part) for span, part in chunks.cut_time(every)]
+    # Of cuts those between pieces are where one ends, the others lie inside.
+    inside = -(-chunks.per_sequence // (every * PIECES))
+    spans = [(span or slice(None), part) for span, part in chunks.cut_time(every * inside)]
     shape = (chunks.sequences, v.shape[2], k.shape[3], v.shape[3])
     entering = torch.zeros(shape, device=v.device) if inputs.initial_state is None else inputs.initial_state
-    ends = [*(cuts if len(cuts) else single(v, len(spans) - 1, *shape)), single(v, *shape)]
+    ends = [*(cuts[inside - 1 :: inside] if len(cuts) else single(v, len(spans) - 1, *shape))][
+        : len(spans) - 1
+    ]
+    ends.append(single(v, *shape))
     stop = new_stop(k, chunks) if scan is not None and sweeps_pay(scan.rule) else Stop()
     condition = unless(stop.busy)
     start = inputs.initial_preconditioner
     if scan is not None and gains is not None:
+        operators = operator_of(scan, chunks)
         gains.final.copy_(torch.ones_like(gains.final) if start is None else start)
-    with Beside(v.device) as memory:
+    with Beside(v.device, 0) as chain, Beside(v.device, 1) as memory:
         for at, (span, part) in enumerate(spans):
-            before = at * every
+            before = at * every * inside
             slots = slice(before, before + part.slots)
             if scan is not None and gains is not None:
-                run_chain(
-                    scan.part(span), gains.part(span, slots), gains.final, gains.rest, stop, part, before
-                )
+                with chain.here():
+                    run_chain(
+                        scan.part(span), operators[slots], gains.part(span, slots), gains.final, gains.rest, stop,
+                        part, before,
+                    )  # fmt: skip
+                chain.precede()
             part_gates, part_keys = gates_of(span, gates), keys.part(span, slots)
             rows = q[:, span], k[:, span], part_keys.out
             part_v, part_beta, system = v[:, span], beta[:, span], inverse[:, span]
             solve(rows[1], part_beta, part_gates, part_keys, part, inverse=system, condition=condition)
-            with memory.follow():
+            memory.follow()
+            with memory.here():
                 launch_memory(
-                    *rows, part_v, part_beta, system, part_gates, None, o[:, span], None, None, None, entering,
-                    ends[at], part, scale, condition=condition, crowd=ALONGSIDE,
+                    *rows, part_v, part_beta, system, part_gates, None, o[:, span], None,
+                    cuts[at * inside : (at + 1) * inside - 1], None, entering, ends[at], part, scale, every,
+                    condition=condition, crowd=ALONGSIDE,
                 )  # fmt: skip
             entering = ends[at]
         if stop.busy is not None and scan is not None and gains is not None:

@@ -1,4 +1,4 @@
-"""A chain of launches beside those that it follows."""
+"""Chains of launches beside others."""
 
 import functools
 from collections.abc import Iterator
@@ -8,34 +8,43 @@ import torch
 
 
 @functools.cache
-def stream_for_chains(device: torch.device) -> torch.cuda.Stream:
+def stream_for_chains(device: torch.device, number: int) -> torch.cuda.Stream:
     """With priority: what a chain is made of then starts as soon as it may, however much is queued beside it."""
     return torch.cuda.Stream(device, priority=-1)
 
 
 class Beside:
-    """A stream whose launches begin after all that were made before on the current one, and run beside later ones.
+    """A stream of launches beside those on the current one, which goes on after them when it is left.
 
-    The current stream goes on after them when it is left. Tensors that they use are to be allocated outside of it, and
-    kept until then.
+    Tensors that they use are to be allocated outside of it, and kept until then. Streams at the same time have
+    different numbers.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.own = stream_for_chains(device) if device.type == "cuda" else None
+    def __init__(self, device: torch.device, number: int) -> None:
+        self.own = stream_for_chains(device, number) if device.type == "cuda" else None
 
     def __enter__(self) -> "Beside":
+        self.follow()
         return self
 
+    def __exit__(self, *_: object) -> None:
+        self.precede()
+
+    def follow(self) -> None:
+        """What is launched here from now on begins after all that was launched on the current stream."""
+        if self.own is not None:
+            self.own.wait_stream(torch.cuda.current_stream())
+
+    def precede(self) -> None:
+        """What is launched on the current stream from now on begins after all that was launched here."""
+        if self.own is not None:
+            torch.cuda.current_stream().wait_stream(self.own)
+
     @contextmanager
-    def follow(self) -> Iterator[None]:
-        """Launches inside go to it."""
+    def here(self) -> Iterator[None]:
+        """Launches inside go to this stream."""
         if self.own is None:
             yield
             return
-        self.own.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.own):
             yield
-
-    def __exit__(self, *_: object) -> None:
-        if self.own is not None:
-            torch.cuda.current_stream().wait_stream(self.own)

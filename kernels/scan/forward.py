@@ -445,11 +445,11 @@ def new_gains(k: Tensor, chunks: Chunks, *, in_order: bool = False) -> Gains:
 
 
 def run_chain(
-    scan: Scan, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, stop: Stop, chunks: Chunks,
-    before: int = 0,
+    scan: Scan, inverse: Tensor, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, stop: Stop,
+    chunks: Chunks, before: int = 0,
 ) -> None:  # fmt: skip
-    """Go through the chunks one after the other, from the d that they are entered with, ones where None."""
-    inverse = inverse_operator(scan.k, scan.g, scan.feedback, scan.rule, chunks)
+    """Go through the chunks, of which `inverse` are the operators, one after the other, from the d that they are
+    entered with, ones where None."""
     chain_kernel[(chunks.sequences * scan.k.shape[2],)](
         scan.k, scan.g, scan.feedback, scan.anchor, initial, initial_rest, inverse, gains.gain, *gains.entries,
         gains.clipped, gains.final, gains.rest, scan.out, scan.path, *stop, chunks.bounds, chunks.first, chunks.length,
@@ -457,6 +457,10 @@ def run_chain(
         HAS_INITIAL_REST=initial_rest is not None, HAS_FINAL_REST=gains.rest is not None,
         HAS_ORIGIN=stop.origin is not None, PRECISION=exact_precision(scan.k.dtype),
     )  # fmt: skip
+
+
+def operator_of(scan: Scan, chunks: Chunks) -> Tensor:
+    return inverse_operator(scan.k, scan.g, scan.feedback, scan.rule, chunks)
 
 
 def sweep_on(scan: Scan, gains: Gains, initial: Tensor | None, stop: Stop, chunks: Chunks) -> Gains:
@@ -494,13 +498,13 @@ def scan_forward(
         )  # fmt: skip
         return gains._replace(written=True)
     if in_order or not sweeps_pay(rule):
-        run_chain(scan, gains, initial, initial_rest, Stop(), chunks)
+        run_chain(scan, operator_of(scan, chunks), gains, initial, initial_rest, Stop(), chunks)
         return gains
     if g is not None:
         # Forgetting forgets wrong entries too: sweeps then settle at once, and need no operator.
         return sweep_on(scan, gains, initial, Stop(), chunks)
     stop = new_stop(k, chunks)
-    run_chain(scan, gains, initial, initial_rest, stop, chunks)
+    run_chain(scan, operator_of(scan, chunks), gains, initial, initial_rest, stop, chunks)
     return sweep_on(scan, gains, initial, stop, chunks)
 
 
