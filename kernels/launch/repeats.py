@@ -5,10 +5,16 @@ constant that the kernel sees with what it was when it was compiled, which takes
 """
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any
 
 from triton.compiler.compiler import CompiledKernel
 from triton.runtime.driver import driver
+
+try:
+    from triton._C.libtriton import native_specialize_impl as kind_of
+except ImportError:  # a Triton that tells arguments apart in another way makes every launch itself
+    kind_of = None
 
 
 class Repeats:
@@ -17,36 +23,45 @@ class Repeats:
     def __init__(self, function: Any) -> None:
         self.function = function
         self.compiled: dict[tuple[Any, ...], CompiledKernel] = {}
+        self.flags = [
+            (x.is_const, not x.do_not_specialize, not x.do_not_specialize_on_alignment)
+            for x in function.params
+        ]
 
     def launch(
         self,
         grid: Sequence[int] | Callable[[dict[str, Any]], Sequence[int]],
         args: Sequence[Any],
+        constants: dict[str, Any],
         options: dict[str, Any],
     ) -> Any:
-        """`function[grid](*args, **options)`; the first call of a kind goes through Triton.
+        """`function[grid](*args, **constants, **options)`; the first call of a kind goes through Triton.
 
-        A kind is what Triton compiles apart: types, alignments, values of constants, and options.
+        A kind is what Triton compiles apart: types and alignments of `args`, and values of the rest, where these are
+        the kernel's constants and the compiler's options.
         """
         if not self.compiled:
-            return self.launch_anew(grid, args, options)
-        bound, kind = self.bind(args, options)
-        kernel = self.compiled.get(kind)
+            return self.launch_anew(grid, args, constants, options)
+        kernel = self.compiled.get(self.kind(args, constants, options))
         if kernel is None:
-            return self.launch_anew(grid, args, options)
-        size = grid(bound) if callable(grid) else grid
-        kernel[(*size, 1, 1)[:3]](*bound.values())
+            return self.launch_anew(grid, args, constants, options)
+        size = grid(constants) if callable(grid) else grid
+        kernel[(*size, 1, 1)[:3]](*args, *[constants[name] for name in self.function.arg_names[len(args) :]])
         return kernel
 
-    def launch_anew(self, grid: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
-        kernel = self.function.run(*args, grid=grid, warmup=False, **options)
-        if isinstance(kernel, CompiledKernel):
-            self.compiled[self.bind(args, options)[1]] = kernel
+    def launch_anew(
+        self, grid: Any, args: Sequence[Any], constants: dict[str, Any], options: dict[str, Any]
+    ) -> Any:
+        kernel = self.function.run(*args, grid=grid, warmup=False, **constants, **options)
+        known = {self.function.arg_names[i] for i in self.function.constexprs} == constants.keys()
+        if known and kind_of is not None and isinstance(kernel, CompiledKernel):
+            self.compiled[self.kind(args, constants, options)] = kernel
         return kernel
 
-    def bind(self, args: Sequence[Any], options: dict[str, Any]) -> tuple[dict[str, Any], tuple[Any, ...]]:
-        """All arguments in order, and a call's kind on the current device."""
+    def kind(
+        self, args: Sequence[Any], constants: dict[str, Any], options: dict[str, Any]
+    ) -> tuple[Any, ...]:
         device = driver.active.get_current_device()
-        *_, bind = self.function.device_caches[device]
-        bound, kinds, others = bind(*args, **options)
-        return bound, (device, *kinds, *others.values())
+        backend = self.function.device_caches[device][3]
+        kinds = map(kind_of, repeat(backend), args, *zip(*self.flags[: len(args)], strict=True))
+        return (device, *kinds, *constants, *constants.values(), *options.values())

@@ -21,7 +21,9 @@ class Beside:
     """
 
     def __init__(self, device: torch.device, number: int) -> None:
-        self.own = stream_for_chains(device, number) if device.type == "cuda" else None
+        self.streams: tuple[torch.cuda.Stream, torch.cuda.Stream] | None = None
+        if device.type == "cuda":
+            self.streams = torch.cuda.current_stream(device), stream_for_chains(device, number)
 
     def __enter__(self) -> "Beside":
         self.follow()
@@ -32,19 +34,25 @@ class Beside:
 
     def follow(self) -> None:
         """What is launched here from now on begins after all that was launched on the current stream."""
-        if self.own is not None:
-            self.own.wait_stream(torch.cuda.current_stream())
+        if self.streams is not None:
+            current, own = self.streams
+            own.wait_stream(current)
 
     def precede(self) -> None:
         """What is launched on the current stream from now on begins after all that was launched here."""
-        if self.own is not None:
-            torch.cuda.current_stream().wait_stream(self.own)
+        if self.streams is not None:
+            current, own = self.streams
+            current.wait_stream(own)
 
     @contextmanager
     def here(self) -> Iterator[None]:
         """Launches inside go to this stream."""
-        if self.own is None:
+        if self.streams is None:
             yield
             return
-        with torch.cuda.stream(self.own):
+        current, own = self.streams
+        torch.cuda.set_stream(own)
+        try:
             yield
+        finally:
+            torch.cuda.set_stream(current)

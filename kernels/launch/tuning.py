@@ -150,11 +150,19 @@ class Tuner(Autotuner):
                 self.cache[key] = self.best_config
                 return result
             config = self.cache[key]
-        options = {**options, **config.all_kwargs()}
         if INTERPRETED or options["warmup"]:
-            return self.fn.run(*args, **options)
-        grid, _ = options.pop("grid"), options.pop("warmup")
-        return self.repeats.launch(grid, args, options)
+            return self.fn.run(*args, **options, **config.all_kwargs())
+        constants = {**options, **config.kwargs}
+        grid, _ = constants.pop("grid"), constants.pop("warmup")
+        if id(config) not in self.for_compiler:
+            options = {name: x for name, x in config.all_kwargs().items() if name not in config.kwargs}
+            self.for_compiler[id(config)] = config, options
+        return self.repeats.launch(grid, args, constants, self.for_compiler[id(config)][1])
+
+    @functools.cached_property
+    def for_compiler(self) -> dict[int, tuple[triton.Config, dict[str, Any]]]:
+        """Configurations by their id, and what of each is not a constant of the kernel."""
+        return {}
 
     @functools.cached_property
     def repeats(self) -> Repeats:

@@ -66,14 +66,16 @@ def watched(self, *args, **options):
 JITFunction.run = watched
 repeats = Repeats(copy)
 x, half = torch.zeros(64), torch.zeros(64, dtype=torch.float16)
-constants = {"BK": 32, "NAME": "one", "num_warps": 1}
+constants, options = {"BK": 32, "NAME": "one"}, {"num_warps": 1}
 
 
 def launch(args, grid=(4,), **changes):
     through_triton.clear()
-    repeats.launch(grid, args, {**constants, **changes})
+    changed = {**constants, **{name: x for name, x in changes.items() if name not in options}}
+    more = {**options, **{name: x for name, x in changes.items() if name in options}}
+    repeats.launch(grid, args, changed, more)
     new, ours = bool(through_triton), launched.pop()
-    copy[grid](*args, **{**constants, **changes})
+    copy[grid](*args, **changed, **more)
     assert ours == launched.pop(), (args, changes)
     return new
 """
@@ -83,21 +85,21 @@ base = (x, None, 0.5, 32, 3)
 assert launch(base)
 assert not launch(base)
 assert not launch((torch.ones(64), None, 0.25, 64, 16))
-assert not launch(base, grid=lambda bound: (bound["count"] // bound["BK"], 2))
-for changed in ((x[1:], None, 0.5, 32, 3), (half, None, 0.5, 32, 3), (x, x, 0.5, 32, 3), (x, None, 0.5, 31, 3),
+assert not launch(base, grid=lambda constants: (constants["BK"] // 8, 2))
+for other in ((x[1:], None, 0.5, 32, 3), (half, None, 0.5, 32, 3), (x, x, 0.5, 32, 3), (x, None, 0.5, 31, 3),
                 (x, None, 0.5, 1, 3), (x, None, 0.5, 2**40, 3)):
-    assert launch(changed), changed
-    assert not launch(changed), changed
+    assert launch(other), other
+    assert not launch(other), other
 for changes in ({"BK": 64}, {"NAME": "other"}, {"num_warps": 2}):
     assert launch(base, **changes), changes
     assert not launch(base, **changes), changes
+assert launch((x, None, 0.5, 32), rows=3) and launch((x, None, 0.5, 32), rows=3)  # no constant: always through Triton
 Driver.device = 1
 assert launch(base) and not launch(base)
 """
 
 BLIND = """
-bind = repeats.bind
-repeats.bind = lambda args, options: (bind(args, options)[0], ())
+repeats.kind = lambda *call: ()
 base = (x, None, 0.5, 32, 3)
 launch(base)
 try:
