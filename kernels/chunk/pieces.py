@@ -30,9 +30,6 @@ LONG = 128
 PIECES = 3
 """At most: more leave the memory less to wait for, but take the host longer to launch than they take."""
 
-ALONGSIDE = 3
-"""`crowd` of a memory that is not alone on the GPU."""
-
 
 def is_long(inputs: Inputs, chunks: Chunks) -> bool:
     """Whether a call is one long sequence of few heads."""
@@ -88,7 +85,7 @@ def read_in_pieces(
                 launch_memory(
                     *rows, part_v, part_beta, system, part_gates, None, o[:, span], None,
                     cuts[at * inside : (at + 1) * inside - 1], None, entering, ends[at], part, scale, every,
-                    condition=condition, crowd=ALONGSIDE,
+                    condition=condition, beside=True,
                 )  # fmt: skip
             entering = ends[at]
         if stop.busy is not None and scan is not None and gains is not None:

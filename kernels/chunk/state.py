@@ -40,6 +40,9 @@ CHAIN = (
 )
 KEY = ["K", "V", "C", "crowd", "STATE_GATE"]
 
+MOST_BESIDE = 64
+"""Programs of a memory beside other launches, at most: each takes most of a multiprocessor's shared memory."""
+
 
 @triton.jit
 def down(x, FLIP: tl.constexpr):
@@ -59,7 +62,7 @@ def times(x, block, FLIP: tl.constexpr, PRECISION: tl.constexpr):
     return dot(block, tl.trans(x), PRECISION) if FLIP else dot(x, block, PRECISION)
 
 
-@autotune(CHAIN, [*KEY, "READ"])
+@autotune(CHAIN, [*KEY, "READ", "BESIDE"])
 @triton.jit
 def memory_kernel(
     q, k, write_key, v, beta, inverse, sums, rests, scalars, overlaps, o, states, cuts, x, initial, final, flag,
@@ -68,7 +71,7 @@ def memory_kernel(
     BV: tl.constexpr, FLIP: tl.constexpr,
     READ: tl.constexpr, KEEP: tl.constexpr, CUT: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
     PACKED: tl.constexpr, STATE_GATE: tl.constexpr, BULK: tl.constexpr, SAME: tl.constexpr, WHEN: tl.constexpr,
-    PRECISION: tl.constexpr,
+    BESIDE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     if WHEN > 0:  # noqa: SIM102 -- nested, because `flag` is None otherwise
         if is_idle(flag, WHEN):
@@ -181,13 +184,22 @@ def memory_kernel(
         tl.store(final + program.to(tl.int64) * (K * V) + cell, memory, mask=in_cell)
 
 
+def width_beside(programs: int, value_dim: int) -> int:
+    """Value features of blocks that fill at most half of a large GPU."""
+    widths = (16, 32, 64, 128)
+    return next((width for width in widths if programs * cdiv(value_dim, width) <= MOST_BESIDE), widths[-1])
+
+
 def launch_memory(
     q: Tensor | None, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
     overlap: Tensor | None, o: Tensor | None, states: Tensor | None, cuts: Tensor | None, x: Tensor | None,
     initial: Tensor | None, final: Tensor | None, chunks: Chunks, scale: float, every: int | None = None,
-    *, condition: Condition = ALWAYS, crowd: int | None = None,
+    *, condition: Condition = ALWAYS, beside: bool = False,
 ) -> None:  # fmt: skip
-    """With `o`, states at cuts are written; without, they are what the pieces between them start from, all at once."""
+    """With `o`, states at cuts are written; without, they are what the pieces between them start from, all at once.
+
+    `beside` leaves room on the GPU for launches that run at the same time.
+    """
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     programs = chunks.sequences * heads
     parts = 1 if cuts is None else len(cuts) + 1
@@ -197,12 +209,12 @@ def launch_memory(
     bulk = not gates.per_feature and copies_tiles(k, write_key, v, inverse, q)
     memory_kernel[lambda meta: (programs, cdiv(value_dim, meta["BV"]), pieces)](
         q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, condition.flag,
-        chunks.bounds, chunks.first, chunks.length, chunks.stride, every, parts, scale,
-        crowd_of(programs * pieces) if crowd is None else crowd, H=heads, G=heads // k.shape[2], K=key_dim,
-        V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,
+        chunks.bounds, chunks.first, chunks.length, chunks.stride, every, parts, scale, crowd_of(programs * pieces),
+        H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,
         KEEP=states is not None, CUT=cuts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None,
         PACKED=chunks.packed, STATE_GATE=gates.kind, BULK=bulk, SAME=write_key.data_ptr() == k.data_ptr(),
-        WHEN=condition.when, PRECISION=operand_precision(v.dtype),
+        WHEN=condition.when, BESIDE=width_beside(programs, value_dim) if beside else 0,
+        PRECISION=operand_precision(v.dtype),
     )  # fmt: skip
 
 

@@ -78,13 +78,17 @@ def unrolled(warps: int = 8, **block: int) -> list[triton.Config]:
 def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: Any) -> list[triton.Config]:
     """Those for the launch's precision, without tiles wider than the tensors need, unless nothing would be left.
 
-    One stage stays as the last resort of rows so wide that there is no shared memory for more.
+    One stage stays as the last resort of rows so wide that there is no shared memory for more. A launch beside others
+    says how wide its blocks are: what would be best alone leaves no room.
     """
     full = kwargs.get("PRECISION") == "ieee"
     meant = [c for c in configs if isinstance(c, Unrolled) == full] or configs
     meant = [c for c in meant if isinstance(c, NarrowRows) and kwargs["K"] <= c.widest] or [
         c for c in meant if not isinstance(c, NarrowRows)
     ]
+    beside = kwargs.get("BESIDE", 0)
+    if beside:
+        meant = [c for c in meant if c.kwargs.get("BV") == beside] or meant
     needed = {f"B{edge}": tile(kwargs[edge]) for edge in ("K", "V") if edge in kwargs}
     fit = [c for c in meant if all(c.kwargs.get(edge, 0) <= most for edge, most in needed.items())] or meant[
         :1

@@ -52,7 +52,8 @@ class Instruction(NamedTuple):
     def writes(self) -> str:
         """The first register written, or nothing."""
         first = self.operands[0] if self.operands else ""
-        stores = self.name.startswith(("ST", "RED", "BRA", "BAR"))
+        # RED adds to memory, REDUX leaves a warp's sum or extreme in a register.
+        stores = self.name.startswith(("ST", "RED", "BRA", "BAR")) and not self.name.startswith("REDUX")
         return first if _REGISTER.match(first) and not stores else ""
 
     @property

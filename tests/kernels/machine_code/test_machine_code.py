@@ -48,6 +48,13 @@ def test_a_uniform_register_that_nothing_wrote_is_seen(line, register):
 
 
 @pytest.mark.parametrize(
+    ("line", "written"), [("REDUX.MAX.S32 UR8, R41", True), ("RED.E.ADD.F32 [UR8], R41", False)]
+)
+def test_a_warp_s_extreme_is_written_and_what_is_added_to_memory_is_not(line, written):
+    assert (faults(code(line, "UISETP.NE.U32.OR UP0, UPT, UR8, URZ, UP0")) == []) == written
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "IMAD.MOV.U32 R39, RZ, RZ, RZ",
