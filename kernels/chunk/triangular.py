@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from ..launch.dots import dot
+from ..launch.dots import dot_small
 
 
 @triton.jit
@@ -26,7 +26,7 @@ def inverse_16(a, PRECISION: tl.constexpr):
 def join(x, a, row, col, size: tl.constexpr, PRECISION: tl.constexpr):
     """Inverse of diagonal blocks of twice `size` from those of `size`."""
     couples = (row // (2 * size) == col // (2 * size)) & (row // size > col // size)
-    return x - dot(dot(x, tl.where(couples, a, 0.0), PRECISION), x, PRECISION)
+    return x - dot_small(dot_small(x, tl.where(couples, a, 0.0), PRECISION), x, PRECISION)
 
 
 @triton.jit
@@ -58,4 +58,4 @@ def inverse_64(a00, a10, a11, a20, a21, a22, a30, a31, a32, a33, PRECISION: tl.c
 @triton.jit
 def by_transposed(a, b, PRECISION: tl.constexpr):
     """a b^T."""
-    return dot(a, tl.trans(b), PRECISION)
+    return dot_small(a, tl.trans(b), PRECISION)

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from ..chunk.triangular import inverse_64
-from ..launch.dots import dot
+from ..launch.dots import dot_small
 from ..launch.sequences import chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from .iterates import decays, gate_sums
@@ -117,16 +117,16 @@ def operator_kernel(
         s2 = squares(k, row2, in2, H * K, column, inside)
         s3 = squares(k, row3, in3, H * K, column, inside)
         z0, z1, z2, z3 = tl.trans(s0), tl.trans(s1), tl.trans(s2), tl.trans(s3)
-        g00 += dot(s0, z0, PRECISION)
-        g10 += dot(s1, z0, PRECISION)
-        g11 += dot(s1, z1, PRECISION)
-        g20 += dot(s2, z0, PRECISION)
-        g21 += dot(s2, z1, PRECISION)
-        g22 += dot(s2, z2, PRECISION)
-        g30 += dot(s3, z0, PRECISION)
-        g31 += dot(s3, z1, PRECISION)
-        g32 += dot(s3, z2, PRECISION)
-        g33 += dot(s3, z3, PRECISION)
+        g00 += dot_small(s0, z0, PRECISION)
+        g10 += dot_small(s1, z0, PRECISION)
+        g11 += dot_small(s1, z1, PRECISION)
+        g20 += dot_small(s2, z0, PRECISION)
+        g21 += dot_small(s2, z1, PRECISION)
+        g22 += dot_small(s2, z2, PRECISION)
+        g30 += dot_small(s3, z0, PRECISION)
+        g31 += dot_small(s3, z1, PRECISION)
+        g32 += dot_small(s3, z2, PRECISION)
+        g33 += dot_small(s3, z3, PRECISION)
         if NORMALIZE:
             n0 += tl.sum(s0, 1)
             n1 += tl.sum(s1, 1)
