@@ -43,6 +43,7 @@ class SelfTestCase:
     packed: bool = True
     gated: bool = True
     quick: bool = True
+    alone: bool = False
     kernels: tuple[str, ...] = ()
     form: str = "osdn"
     options: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +78,7 @@ CASES = [
     SelfTestCase("walks bf16", "chunk", HALF, 128, 128, (70,) * 81, packed=False, gated=False,
          kernels=("memory_backward_kernel", "walk_back_kernel", "walk_kernel"), small={"lengths": (3,) * 81}),
     SelfTestCase("one long sequence bf16", "chunk", HALF, 128, 128, (2070,), packed=False, gated=False,
-         options=SLOW | {"chunk_size": 16}, kernels=("chain_kernel", "memory_kernel", "solve_kernel")),
+         options=SLOW | {"chunk_size": 16}, alone=True, kernels=("chain_kernel", "memory_kernel", "solve_kernel")),
     SelfTestCase("sequential scan bf16", "sequential", HALF, 128, 128,
          kernels=("sequential_kernel", "sequential_adjoint_kernel")),
     SelfTestCase("preconditioner bf16", "preconditioner", HALF, 128, kernels=("expand_kernel",)),
@@ -253,8 +254,12 @@ def split(values: dict[str, Tensor], case: SelfTestCase, repeat: int) -> dict[st
 
 
 def repeats(case: SelfTestCase) -> int:
-    """How often to repeat the sequences for a large grid."""
-    return 1 if INTERPRETED else -(-PROGRAMS // (HEADS * sum(length > 0 for length in case.lengths)))
+    """How often to repeat the sequences for a large grid; once where a single one goes another way."""
+    return (
+        1
+        if INTERPRETED or case.alone
+        else -(-PROGRAMS // (HEADS * sum(length > 0 for length in case.lengths)))
+    )
 
 
 PER_SEQUENCE = ("anchor", "initial_preconditioner", "initial_state", "state", "preconditioner")
