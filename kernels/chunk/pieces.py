@@ -8,6 +8,8 @@ system and the memory are done again, all at once. Each chunk does what it does 
 bit.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,13 @@ def is_long(inputs: Inputs, chunks: Chunks) -> bool:
     return alone and inputs.v.shape[2] <= CROWD and chunks.per_sequence >= LONG
 
 
+class Ahead(NamedTuple):
+    """A scan that is still to be done, and memory for its gains, and for what float32 leaves of d between pieces."""
+
+    scan: Scan
+    gains: Gains
+
+
 def scans_ahead(scan: Scan) -> bool:
     """Whether a piece's d follow from those of the pieces before: sweeps go through the whole of a sequence."""
     return scan.g is None or not sweeps_pay(scan.rule)
@@ -44,10 +53,10 @@ def scans_ahead(scan: Scan) -> bool:
 
 def read_in_pieces(
     inputs: Inputs, keys: WriteKeys, gates: GateSums, cuts: Tensor, every: int, chunks: Chunks, scale: float,
-    scan: Scan | None, gains: Gains | None,
+    ahead: Ahead | None,
 ) -> tuple[Tensor, Tensor, Tensor, Gains | None]:  # fmt: skip
     """Outputs [1, T, H, V], final states [1, H, K, V] float32, rows of every chunk's (I + A)^-1 [1, T, H, C], and the
-    gains of a scan that is still to be done: then `gains` is memory for them."""
+    gains of the scan that was still to be done."""
     q, k, v, beta = inputs[:4]
     o, inverse = torch.empty_like(v), k.new_empty(*beta.shape, chunks.size)
     # Of cuts those between pieces are where one ends, the others lie inside.
@@ -55,26 +64,31 @@ def read_in_pieces(
     spans = [(span or slice(None), part) for span, part in chunks.cut_time(every * inside)]
     shape = (chunks.sequences, v.shape[2], k.shape[3], v.shape[3])
     entering = torch.zeros(shape, device=v.device) if inputs.initial_state is None else inputs.initial_state
-    ends = [*(cuts[inside - 1 :: inside] if len(cuts) else single(v, len(spans) - 1, *shape))][
-        : len(spans) - 1
-    ]
-    ends.append(single(v, *shape))
-    stop = new_stop(k, chunks) if scan is not None and sweeps_pay(scan.rule) else Stop()
+    between = cuts[inside - 1 :: inside] if len(cuts) else single(v, len(spans) - 1, *shape)
+    ends = [*between[: len(spans) - 1], single(v, *shape)]
+    stop = new_stop(k, chunks) if ahead is not None and sweeps_pay(ahead.scan.rule) else Stop()
     condition = unless(stop.busy)
     start = inputs.initial_preconditioner
-    if scan is not None and gains is not None:
-        operators = operator_of(scan, chunks)
-        gains.final.copy_(torch.ones_like(gains.final) if start is None else start)
+    if ahead is not None:
+        operators, last = operator_of(ahead.scan, chunks), ahead.gains.final
+        last.copy_(torch.ones_like(last) if start is None else start)
     with Beside(v.device, 0) as chain, Beside(v.device, 1) as memory:
         for at, (span, part) in enumerate(spans):
             before = at * every * inside
             slots = slice(before, before + part.slots)
-            if scan is not None and gains is not None:
+            if ahead is not None:
+                gains = ahead.gains.part(span, slots)
                 with chain.here():
                     run_chain(
-                        scan.part(span), operators[slots], gains.part(span, slots), gains.final, gains.rest, stop,
-                        part, before,
-                    )  # fmt: skip
+                        ahead.scan.part(span),
+                        operators[slots],
+                        gains,
+                        gains.final,
+                        gains.rest,
+                        stop,
+                        part,
+                        before,
+                    )
                 chain.precede()
             part_gates, part_keys = gates_of(span, gates), keys.part(span, slots)
             rows = q[:, span], k[:, span], part_keys.out
@@ -88,8 +102,9 @@ def read_in_pieces(
                     condition=condition, beside=True,
                 )  # fmt: skip
             entering = ends[at]
-        if stop.busy is not None and scan is not None and gains is not None:
-            gains = sweep_on(scan, gains, start, stop, chunks)
+        done = None if ahead is None else ahead.gains._replace(rest=None)
+        if stop.busy is not None and ahead is not None:
+            done = sweep_on(ahead.scan, ahead.gains._replace(rest=None), start, stop, chunks)
     if stop.busy is not None:
         again = where(stop.busy)
         solve(k, beta, gates, keys, chunks, inverse=inverse, condition=again)
@@ -97,4 +112,4 @@ def read_in_pieces(
             q, k, keys.out, v, beta, inverse, gates, None, o, None, cuts, None, inputs.initial_state, ends[-1],
             chunks, scale, every, condition=again,
         )  # fmt: skip
-    return o, ends[-1], inverse, None if gains is None else gains._replace(rest=None)
+    return o, ends[-1], inverse, done

@@ -13,6 +13,7 @@ from ..launch.sequences import Chunks, cut
 from ..scan.sweeps.blocks import most_sweeps
 from ..scan.sweeps.forward import sweeps_pay
 from . import stages
+from .pieces import is_long
 from .stages import ChunkOptions, ChunkOutputs, ChunkSaved
 from .stretches import new_cuts
 from .write_keys import FIXED, IDENTITY, LEARNED
@@ -106,11 +107,14 @@ chunk_forward = ChunkOperator()
 
 
 def compile_chunk(inputs: Inputs, options: ChunkOptions) -> None:
-    """Before the first call of its kind: compile the kernels of both passes, on the first few tokens."""
+    """Before the first call of its kind: compile the kernels of both passes, on the first few tokens, or on all of one
+    long sequence, of which pieces have kernels of their own."""
     length = inputs.k.shape[1]
+    long = inputs.cu_seqlens is None and is_long(inputs, _chunks(inputs, options))
     # Triton has kernels for 1, for multiples of 16 and for the rest.
     few = 16 if length % 16 == 0 else min(length, 2)
     kind = (
+        long,
         *[None if x is None else (x.dtype, x.shape[2:], x.device) for x in inputs[:-1]],
         few, inputs.cu_seqlens is None, options.rule.normalize_feedback, *options[2:],
         torch.get_float32_matmul_precision(),
@@ -118,7 +122,8 @@ def compile_chunk(inputs: Inputs, options: ChunkOptions) -> None:
 
     def launch() -> None:
         given = inputs._asdict()
-        first = {name: given[name][:, :few] for name in PER_TOKEN if given[name] is not None}
+        tokens = length if long else few
+        first = {name: given[name][:, :tokens] for name in PER_TOKEN if given[name] is not None}
         chunk_forward.launch(inputs._replace(**first), options, backward=options.learns)
 
     ahead_of_first(kind, launch)

@@ -14,7 +14,7 @@ from ..scan.backward import scan_backward
 from ..scan.forward import Gains, Scan, new_gains, scan_forward
 from .decays import sum_gates
 from .feature.pairs import pair
-from .pieces import is_long, read_in_pieces, scans_ahead
+from .pieces import Ahead, is_long, read_in_pieces, scans_ahead
 from .state import read
 from .stretches import differentiate_memory, new_cuts, plan_cuts
 from .write_keys import FIXED, IDENTITY, LEARNED, WriteKeys
@@ -119,33 +119,33 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     in_pieces = is_long(inputs, chunks) and goes_in_pieces(inputs, options) and not gates.per_feature
     scan = Scan(k, g, anchor, inputs.feedback, options.rule, out, path, True) if mode == LEARNED else None
     gains: Gains | None = None
+    ahead = None
     if scan is not None and in_pieces and scans_ahead(scan):
         gains = new_gains(k, chunks, in_order=True)
+        ahead = Ahead(scan, gains)
     elif scan is not None:
-        gains, scan = (
-            scan_forward(
-                k,
-                g,
-                anchor,
-                start,
-                options.rule,
-                chunks,
-                out,
-                scale_key=True,
-                sequential=options.sequential,
-                path=path,
-                in_order=in_order(inputs, options),
-                initial_rest=inputs.initial_rest,
-                feedback=inputs.feedback,
-            ),
-            None,
+        gains = scan_forward(
+            k,
+            g,
+            anchor,
+            start,
+            options.rule,
+            chunks,
+            out,
+            scale_key=True,
+            sequential=options.sequential,
+            path=path,
+            in_order=in_order(inputs, options),
+            initial_rest=inputs.initial_rest,
+            feedback=inputs.feedback,
         )
     keys = write_keys(inputs, mode, gains, out, path)
     overlap, states = None, None
     if in_pieces:
-        o, state, inverse, gains = read_in_pieces(
-            inputs, keys, gates, cuts, every, chunks, options.scale, scan, gains
+        o, state, inverse, done = read_in_pieces(
+            inputs, keys, gates, cuts, every, chunks, options.scale, ahead
         )
+        gains = gains if done is None else done
     else:
         rows = (q, k, out)
         if gates.per_feature:
