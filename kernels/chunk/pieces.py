@@ -26,8 +26,9 @@ from .stretches import CROWD, gates_of
 from .write_keys import WriteKeys
 from .wy import solve
 
-LONG = 128
-"""Chunks of a sequence from which on pieces pay: before that, launching them takes as long."""
+LONG = 1024
+"""Chunks of a sequence from which on pieces pay: before that, launching them takes the host longer than the whole takes
+the GPU."""
 
 PIECES = 3
 """At most: more leave the memory less to wait for, but take the host longer to launch than they take."""

@@ -77,7 +77,7 @@ CASES = [
          small={"lengths": (70, 1, 0, 75), "options": SLOW | {"chunk_size": 16}}),
     SelfTestCase("walks bf16", "chunk", HALF, 128, 128, (70,) * 81, packed=False, gated=False,
          kernels=("memory_backward_kernel", "walk_back_kernel", "walk_kernel"), small={"lengths": (3,) * 81}),
-    SelfTestCase("one long sequence bf16", "chunk", HALF, 128, 128, (2070,), packed=False, gated=False,
+    SelfTestCase("one long sequence bf16", "chunk", HALF, 128, 128, (16400,), packed=False, gated=False,
          options=SLOW | {"chunk_size": 16}, alone=True, kernels=("chain_kernel", "memory_kernel", "solve_kernel")),
     SelfTestCase("sequential scan bf16", "sequential", HALF, 128, 128,
          kernels=("sequential_kernel", "sequential_adjoint_kernel")),
