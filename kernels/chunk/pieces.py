@@ -18,7 +18,7 @@ from ..launch.recurrence import Inputs
 from ..launch.runtime import single
 from ..launch.sequences import Chunks
 from ..launch.streams import Beside
-from ..scan.forward import Gains, Scan, Stop, new_stop, operator_of, run_chain, sweep_on
+from ..scan.forward import Gains, ScanCall, Stop, new_stop, operator_of, run_chain, sweep_on
 from ..scan.sweeps.forward import sweeps_pay
 from .decays import GateSums
 from .state import launch_memory
@@ -43,11 +43,11 @@ def is_long(inputs: Inputs, chunks: Chunks) -> bool:
 class Ahead(NamedTuple):
     """A scan that is still to be done, and memory for its gains, and for what float32 leaves of d between pieces."""
 
-    scan: Scan
+    scan: ScanCall
     gains: Gains
 
 
-def scans_ahead(scan: Scan) -> bool:
+def scans_ahead(scan: ScanCall) -> bool:
     """Whether a piece's d follow from those of the pieces before: sweeps go through the whole of a sequence."""
     return scan.g is None or not sweeps_pay(scan.rule)
 

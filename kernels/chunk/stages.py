@@ -11,7 +11,7 @@ from ..boundary.rule import Rule
 from ..launch.recurrence import Cotangents, Gradients, Inputs, start_preconditioner, sum_groups
 from ..launch.sequences import Chunks, sum_by_sequence
 from ..scan.backward import scan_backward
-from ..scan.forward import Gains, Scan, new_gains, scan_forward
+from ..scan.forward import Gains, ScanCall, new_gains, scan_forward
 from .decays import sum_gates
 from .feature.pairs import pair
 from .pieces import Ahead, is_long, read_in_pieces, scans_ahead
@@ -117,7 +117,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     gates = sum_gates(inputs.state_gate, beta, chunks, k.dtype)
     every = plan_cuts(v, k.shape[3], chunks.size, mode, per_feature=gates.per_feature).every
     in_pieces = is_long(inputs, chunks) and goes_in_pieces(inputs, options) and not gates.per_feature
-    scan = Scan(k, g, anchor, inputs.feedback, options.rule, out, path, True) if mode == LEARNED else None
+    scan = ScanCall(k, g, anchor, inputs.feedback, options.rule, out, path, True) if mode == LEARNED else None
     gains: Gains | None = None
     ahead = None
     if scan is not None and in_pieces and scans_ahead(scan):

@@ -384,7 +384,7 @@ def rule_numbers(rule: Rule) -> tuple[float, float, float, float]:
     return eta, rule.eta - eta, d_min, d_max
 
 
-class Scan(NamedTuple):
+class ScanCall(NamedTuple):
     """What a scan reads, and where it writes.
 
     k [B, T, H, K]; g [B, T, H] or None; anchor [N, H, K] float32 or None (0); feedback [B, T, H, 2] float32 or None. Of
@@ -401,7 +401,7 @@ class Scan(NamedTuple):
     path: Tensor | None
     scale_key: bool
 
-    def part(self, span: slice) -> "Scan":
+    def part(self, span: slice) -> "ScanCall":
         """The tokens of a piece."""
         g, feedback, path = (None if x is None else x[:, span] for x in (self.g, self.feedback, self.path))
         return self._replace(k=self.k[:, span], g=g, feedback=feedback, out=self.out[:, span], path=path)
@@ -445,7 +445,7 @@ def new_gains(k: Tensor, chunks: Chunks, *, in_order: bool = False) -> Gains:
 
 
 def run_chain(
-    scan: Scan, inverse: Tensor, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, stop: Stop,
+    scan: ScanCall, inverse: Tensor, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, stop: Stop,
     chunks: Chunks, before: int = 0,
 ) -> None:  # fmt: skip
     """Go through the chunks, of which `inverse` are the operators, one after the other, from the d that they are
@@ -459,11 +459,11 @@ def run_chain(
     )  # fmt: skip
 
 
-def operator_of(scan: Scan, chunks: Chunks) -> Tensor:
+def operator_of(scan: ScanCall, chunks: Chunks) -> Tensor:
     return inverse_operator(scan.k, scan.g, scan.feedback, scan.rule, chunks)
 
 
-def sweep_on(scan: Scan, gains: Gains, initial: Tensor | None, stop: Stop, chunks: Chunks) -> Gains:
+def sweep_on(scan: ScanCall, gains: Gains, initial: Tensor | None, stop: Stop, chunks: Chunks) -> Gains:
     """Walk by sweeps what chains left, or all of it where there were none."""
     shrinks = None if scan.g is None else torch.expm1(scan.g.float())
     eta, _, d_min, d_max = rule_numbers(scan.rule)
@@ -481,12 +481,12 @@ def scan_forward(
     out: Tensor, *, scale_key: bool, sequential: bool, path: Tensor | None = None, in_order: bool = False,
     initial_rest: Tensor | None = None, feedback: Tensor | None = None,
 ) -> Gains:  # fmt: skip
-    """Gains, chunk entries and the d handed on; arguments as in `Scan`, initial [N, H, K] float32 or None (ones).
+    """Gains, chunk entries and the d handed on; arguments as in `ScanCall`, initial [N, H, K] float32 or None (ones).
 
     `in_order` goes through the chunks one after the other, clipped or forgetting ones too, so that what follows an
     entry depends on it and its rest alone: a sequence cut between chunks has the same bits.
     """
-    scan = Scan(k, g, anchor, feedback, rule, out, path, scale_key)
+    scan = ScanCall(k, g, anchor, feedback, rule, out, path, scale_key)
     gains = new_gains(k, chunks, in_order=in_order)
     programs = chunks.sequences * k.shape[2]
     if programs == 0:
