@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..launch.conditions import unless, where
 from ..launch.recurrence import Inputs
-from ..launch.runtime import single
+from ..launch.runtime import cdiv, single
 from ..launch.sequences import Chunks
 from ..launch.streams import Beside
 from ..scan.forward import Gains, ScanCall, Stop, new_stop, operator_of, run_chain, sweep_on
@@ -61,7 +61,7 @@ def read_in_pieces(
     q, k, v, beta = inputs[:4]
     o, inverse = torch.empty_like(v), k.new_empty(*beta.shape, chunks.size)
     # Of cuts those between pieces are where one ends, the others lie inside.
-    inside = -(-chunks.per_sequence // (every * PIECES))
+    inside = cdiv(chunks.per_sequence, every * PIECES)
     spans = [(span or slice(None), part) for span, part in chunks.cut_time(every * inside)]
     shape = (chunks.sequences, v.shape[2], k.shape[3], v.shape[3])
     entering = torch.zeros(shape, device=v.device) if inputs.initial_state is None else inputs.initial_state
@@ -103,9 +103,11 @@ def read_in_pieces(
                     condition=condition, beside=True,
                 )  # fmt: skip
             entering = ends[at]
-        done = None if ahead is None else ahead.gains._replace(rest=None)
-        if stop.busy is not None and ahead is not None:
-            done = sweep_on(ahead.scan, ahead.gains._replace(rest=None), start, stop, chunks)
+        done = None
+        if ahead is not None:
+            done = ahead.gains._replace(rest=None)
+            if stop.busy is not None:
+                done = sweep_on(ahead.scan, done, start, stop, chunks)
     if stop.busy is not None:
         again = where(stop.busy)
         solve(k, beta, gates, keys, chunks, inverse=inverse, condition=again)

@@ -13,7 +13,6 @@ from ..launch.sequences import Chunks, cut
 from ..scan.sweeps.blocks import most_sweeps
 from ..scan.sweeps.forward import sweeps_pay
 from . import stages
-from .pieces import is_long
 from .stages import ChunkOptions, ChunkOutputs, ChunkSaved
 from .stretches import new_cuts
 from .write_keys import FIXED, IDENTITY, LEARNED
@@ -110,7 +109,8 @@ def compile_chunk(inputs: Inputs, options: ChunkOptions) -> None:
     """Before the first call of its kind: compile the kernels of both passes, on the first few tokens, or on all of one
     long sequence, of which pieces have kernels of their own."""
     length = inputs.k.shape[1]
-    long = inputs.cu_seqlens is None and is_long(inputs, _chunks(inputs, options))
+    # The cut of packed sequences would be launched.
+    long = inputs.cu_seqlens is None and stages.goes_in_pieces(inputs, options, _chunks(inputs, options))
     # Triton has kernels for 1, for multiples of 16 and for the rest.
     few = 16 if length % 16 == 0 else min(length, 2)
     kind = (

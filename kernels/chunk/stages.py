@@ -116,7 +116,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     cuts = new_cuts(inputs, options.chunk_size, mode, needed=options.keeps_cuts)
     gates = sum_gates(inputs.state_gate, beta, chunks, k.dtype)
     every = plan_cuts(v, k.shape[3], chunks.size, mode, per_feature=gates.per_feature).every
-    in_pieces = is_long(inputs, chunks) and goes_in_pieces(inputs, options) and not gates.per_feature
+    in_pieces = goes_in_pieces(inputs, options, chunks)
     scan = ScanCall(k, g, anchor, inputs.feedback, options.rule, out, path, True) if mode == LEARNED else None
     gains: Gains | None = None
     ahead = None
@@ -166,9 +166,11 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     return ChunkOutputs(o, state, gains.final, write_key, inverse, *learned, path, states, gains.rest)
 
 
-def goes_in_pieces(inputs: Inputs, options: ChunkOptions) -> bool:
-    """Whether a call asks for nothing that only all chunks at once give."""
-    return not (options.sequential or options.keep or in_order(inputs, options))
+def goes_in_pieces(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> bool:
+    """Whether a call is one long sequence that asks for nothing that only all chunks at once give."""
+    per_feature = inputs.state_gate is not None and inputs.state_gate.dim() == 4
+    whole = options.sequential or options.keep or in_order(inputs, options) or per_feature
+    return is_long(inputs, chunks) and not whole
 
 
 def in_order(inputs: Inputs, options: ChunkOptions) -> bool:

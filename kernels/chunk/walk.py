@@ -53,15 +53,14 @@ def read_again(block):
 
 # Rows of the state are the left operand of their products, in registers, so that what queries and keys get stands
 # transposed. Two programs share a multiprocessor, as long as each takes half of its shared memory at most.
-WALK = configurations(warps=(4,), stages=(2,)) + configurations(warps=(4,), stages=(1,))
+WALK = configurations(warps=(4,), stages=(2, 1))
 KEY = ["K", "V", "C", "SAME"]
 
 
 # With all key features, a program a multiprocessor has room to ask for tiles a chunk ahead.
 @autotune(
     configurations([{"BK": 128}], warps=(8,), stages=(3,))
-    + configurations([{"BK": 64}], warps=(4,), stages=(2,))
-    + configurations([{"BK": 64}], warps=(4,), stages=(1,)),
+    + configurations([{"BK": 64}], warps=(4,), stages=(2, 1)),
     KEY,
 )
 @triton.jit

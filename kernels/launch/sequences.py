@@ -48,8 +48,7 @@ class Chunks:
     @property
     def per_sequence(self) -> int:
         """Chunks in each sequence of a batch of equal lengths."""
-        chunks: int = cdiv(self.length, self.size)
-        return chunks
+        return cdiv(self.length, self.size)
 
     @property
     def stride(self) -> int:

@@ -255,11 +255,9 @@ def split(values: dict[str, Tensor], case: SelfTestCase, repeat: int) -> dict[st
 
 def repeats(case: SelfTestCase) -> int:
     """How often to repeat the sequences for a large grid; once where a single one goes another way."""
-    return (
-        1
-        if INTERPRETED or case.alone
-        else -(-PROGRAMS // (HEADS * sum(length > 0 for length in case.lengths)))
-    )
+    if INTERPRETED or case.alone:
+        return 1
+    return -(-PROGRAMS // (HEADS * sum(length > 0 for length in case.lengths)))
 
 
 PER_SEQUENCE = ("anchor", "initial_preconditioner", "initial_state", "state", "preconditioner")
