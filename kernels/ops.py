@@ -127,7 +127,8 @@ def chunk_osgdn(call: Arguments) -> Results:
     - `beta_aware`: Whether the feedback is beta_t (1 - beta_t <d_t, k_t^2>), of value heads that share d the mean;
       without, it is 1 - <d_t, k_t^2>.
     - `use_gate_in_kernel`, `A_log`, `dt_bias`, `lower_bound`: g is then -exp(A_log) softplus(g + dt_bias), or
-      lower_bound sigmoid(exp(A_log) (g + dt_bias)); see `osdn_kernels.boundary.gated.form_gate`.
+      lower_bound sigmoid(exp(A_log) (g + dt_bias)); see `osdn_kernels.boundary.gated.form_gate`. Without the first the
+      others are not read.
     - `use_beta_sigmoid_in_kernel`, `allow_neg_eigval`: The write gates are sigmoid(beta), or twice that.
     """
     return _solve_chunks(call)
@@ -164,17 +165,18 @@ def fused_recurrent_osdn(call: Arguments) -> Results:
 
 
 @declare(RECURRENT)
-@takes(check_gated_call, KERNELS)
+@takes(check_gated_call, replace(KERNELS, mixed=True))
 def fused_recurrent_osgdn(call: Arguments) -> Results:
     """OS-GDN token by token, in one kernel: for short sequences, and as a second implementation.
 
-    Arguments, results, gradients and errors are those of `chunk_osgdn`, as `fused_recurrent_osdn` is `chunk_osdn`.
+    Arguments, results, gradients and errors are those of `chunk_osgdn`, as `fused_recurrent_osdn` is `chunk_osdn`; but
+    q, k and v may each have a dtype of their own, as in flash-linear-attention.
     """
     return _solve_tokens(call)
 
 
 @declare(RECURRENT)
-@takes(check_gated_call, replace(KERNELS, per_feature=True))
+@takes(check_gated_call, replace(KERNELS, per_feature=True, mixed=True))
 def fused_recurrent_oskda(call: Arguments) -> Results:
     """OS-KDA token by token, in one kernel: Kimi Delta Attention with an online preconditioner (T17).
 

@@ -1,13 +1,14 @@
 """The boundary of the gated operators: their two gates, given as logarithms or as what the gates are formed from."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .checks import check_tensor, read_finite, read_rule, refuse
+from .checks import check_tensor, read_finite, read_rule, refuse, require_tensor
 from .inputs import REFERENCE_DTYPES, Arguments, Gates, Limits, check_gates, check_groups, check_size
 from .results import AnyState, widen
 from .rule import BOUNDED
@@ -49,11 +50,12 @@ def check_gated_call(
     """The arguments of a gated operator, checked and made canonical; errors as in `check_scan`.
 
     With `use_gate_in_kernel` the log gates are formed from g, `A_log` and `dt_bias` (`form_gate`), and with
-    `use_beta_sigmoid_in_kernel` the write gates from beta, both in torch.
+    `use_beta_sigmoid_in_kernel` the write gates from beta, both in torch. Without the former `A_log`, `dt_bias` and
+    `lower_bound` are not read, as in flash-linear-attention: g is the gate, and a bound only says what it lies above.
     """
     check_tensor("q", q, "[B, T, H, K]", limits.dtypes)
     check_size("q", q, limits)
-    check_tensor("v", v, "[B, T, HV, V]", (q.dtype,), (*q.shape[:2], None, None), q.device)
+    check_tensor("v", v, "[B, T, HV, V]", limits.beside(q), (*q.shape[:2], None, None), q.device)
     check_groups(q, v)
     features = (q.shape[3],) if limits.per_feature else ()
     layout = "[B, T, HV, K]" if limits.per_feature else "[B, T, HV]"
@@ -61,8 +63,6 @@ def check_gated_call(
     check_tensor("beta", beta, "[B, T, HV]", limits.dtypes, v.shape[:3], q.device)
     if use_gate_in_kernel:
         g = form_gate(g, A_log, dt_bias, lower_bound)
-    elif lower_bound is not None or A_log is not None or dt_bias is not None:
-        refuse("use_gate_in_kernel", "True beside A_log, dt_bias or lower_bound", use_gate_in_kernel)
     if use_beta_sigmoid_in_kernel:
         beta = form_beta(beta, allow_neg_eigval)
     elif allow_neg_eigval:
@@ -85,26 +85,32 @@ def form_gate(
     """Log gates of inputs [..., HV] or [..., HV, K], as flash-linear-attention forms them, in float32 (float64).
 
     ``-exp(A_log) softplus(x + dt_bias)``, or with a lower bound ``lower_bound sigmoid(exp(A_log) (x + dt_bias))``, with
-    A_log [HV] and dt_bias [HV] or [HV * K], None for 0; without a bound A_log has to be given.
+    A_log of HV and dt_bias of HV or HV * K elements in any shape, None for 0; without a bound A_log has to be given.
     """
     wide = x.to(widen(x.dtype))
-    heads = x.shape[2:3]
     if dt_bias is not None:
-        flat = dt_bias.flatten() if isinstance(dt_bias, Tensor) else dt_bias
-        check_tensor(
-            "dt_bias", flat, "[HV] or [HV * K]", REFERENCE_DTYPES, (math.prod(x.shape[2:]),), x.device
-        )
-        wide = wide + dt_bias.view(x.shape[2:]).to(wide.dtype)
+        layout = "[HV]" if x.dim() == 3 else "[HV * K]"
+        wide = wide + read_parameter("dt_bias", dt_bias, layout, x.shape[2:], wide)
     if A_log is None:
         if lower_bound is None:
             refuse("A_log", "a tensor [HV] without lower_bound", None)
         return read_bound(lower_bound) * wide.sigmoid()
-    check_tensor("A_log", A_log, "[HV]", REFERENCE_DTYPES, heads, x.device)
-    slope = A_log.to(wide.dtype).exp().view(*heads, *[1] * (x.dim() - 3))
+    slope = read_parameter("A_log", A_log, "[HV]", (x.shape[2], *[1] * (x.dim() - 3)), wide).exp()
     if lower_bound is None:
         gate: Tensor = -slope * softplus(wide)
         return gate
     return read_bound(lower_bound) * (slope * wide).sigmoid()
+
+
+def read_parameter(name: str, value: Tensor, layout: str, shape: Sequence[int], like: Tensor) -> Tensor:
+    """`value` as `shape`, whatever shape has its elements, in the dtype of `like`; `layout` is what errors call it."""
+    require_tensor(name, value, layout)
+    elements = math.prod(shape)
+    if value.numel() != elements:
+        refuse(name, f"{layout} = [{elements}], or its elements in another shape", list(value.shape))
+    flat = value.reshape(-1)
+    check_tensor(name, flat, layout, REFERENCE_DTYPES, device=like.device)
+    return flat.view(*shape).to(like.dtype)
 
 
 def read_bound(lower_bound: float) -> float:

@@ -35,6 +35,7 @@ class Limits:
     - `rounds_state`: Whether products take the memory in the inputs' dtype.
     - `per_feature`: Whether a state gate has an entry for each key feature.
     - `intermediate`: Whether it can return the states between chunks.
+    - `mixed`: Whether q, k and v may each have a dtype of their own; outputs then have that of v.
     """
 
     dtypes: tuple[torch.dtype, ...] = REFERENCE_DTYPES
@@ -43,6 +44,13 @@ class Limits:
     rounds_state: bool = False
     per_feature: bool = False
     intermediate: bool = True
+    mixed: bool = False
+
+    def beside(self, q: Tensor) -> tuple[torch.dtype, ...]:
+        """Dtypes of k and v: that of q, or where they may be mixed all that are widened to the same."""
+        if not self.mixed:
+            return (q.dtype,)
+        return tuple(dtype for dtype in self.dtypes if widen(dtype) == widen(q.dtype))
 
 
 KERNELS = Limits(KERNEL_DTYPES, MAX_FEATURES, launches=True, intermediate=False)
@@ -226,8 +234,8 @@ def check_gates(
     """The arguments of any form of the recurrence: what `check_call` and `check_gated_call` have in common."""
     check_tensor("q", q, "[B, T, H, K]", limits.dtypes)
     check_size("q", q, limits)
-    check_tensor("k", k, "[B, T, H, K]", (q.dtype,), q.shape, q.device)
-    check_tensor("v", v, "[B, T, HV, V]", (q.dtype,), (*q.shape[:2], None, None), q.device)
+    check_tensor("k", k, "[B, T, H, K]", limits.beside(q), q.shape, q.device)
+    check_tensor("v", v, "[B, T, HV, V]", limits.beside(q), (*q.shape[:2], None, None), q.device)
     check_size("v", v, limits)
     check_groups(q, v)
     check_tensor("beta", beta, "[B, T, HV]", limits.dtypes, v.shape[:3], q.device)

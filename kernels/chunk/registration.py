@@ -107,10 +107,10 @@ chunk_forward = ChunkOperator()
 
 def compile_chunk(inputs: Inputs, options: ChunkOptions) -> None:
     """Before the first call of its kind: compile the kernels of both passes, on the first few tokens, or on all of one
-    long sequence, of which pieces have kernels of their own."""
+    long sequence, whose memory then has a kernel of its own."""
     length = inputs.k.shape[1]
     # The cut of packed sequences would be launched.
-    long = inputs.cu_seqlens is None and stages.goes_in_pieces(inputs, options, _chunks(inputs, options))
+    long = inputs.cu_seqlens is None and stages.runs_behind(inputs, options, _chunks(inputs, options))
     # Triton has kernels for 1, for multiples of 16 and for the rest.
     few = 16 if length % 16 == 0 else min(length, 2)
     kind = (

@@ -1,5 +1,6 @@
 """The chunkwise operator: its stages in order, forward and backward."""
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -9,13 +10,14 @@ from ..boundary.cuts import start_chunks
 from ..boundary.results import AnyState, ExactState, State
 from ..boundary.rule import Rule
 from ..launch.recurrence import Cotangents, Gradients, Inputs, start_preconditioner, sum_groups
+from ..launch.runtime import single
 from ..launch.sequences import Chunks, sum_by_sequence
 from ..scan.backward import scan_backward
-from ..scan.forward import Gains, ScanCall, new_gains, scan_forward
+from ..scan.forward import Gains, ScanCall, has_chain, new_gains, scan_forward
+from .behind import go_behind, leaves_room
 from .decays import sum_gates
 from .feature.pairs import pair
-from .pieces import Ahead, is_long, read_in_pieces, scans_ahead
-from .state import read
+from .state import launch_memory
 from .stretches import differentiate_memory, new_cuts, plan_cuts
 from .write_keys import FIXED, IDENTITY, LEARNED, WriteKeys
 from .wy import solve
@@ -116,46 +118,33 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     cuts = new_cuts(inputs, options.chunk_size, mode, needed=options.keeps_cuts)
     gates = sum_gates(inputs.state_gate, beta, chunks, k.dtype)
     every = plan_cuts(v, k.shape[3], chunks.size, mode, per_feature=gates.per_feature).every
-    in_pieces = goes_in_pieces(inputs, options, chunks)
     scan = ScanCall(k, g, anchor, inputs.feedback, options.rule, out, path, True) if mode == LEARNED else None
+    behind = runs_behind(inputs, options, chunks)
     gains: Gains | None = None
-    ahead = None
-    if scan is not None and in_pieces and scans_ahead(scan):
-        gains = new_gains(k, chunks, in_order=True)
-        ahead = Ahead(scan, gains)
+    if scan is not None and behind:
+        gains = new_gains(k, chunks)
     elif scan is not None:
         gains = scan_forward(
-            k,
-            g,
-            anchor,
-            start,
-            options.rule,
-            chunks,
-            out,
-            scale_key=True,
-            sequential=options.sequential,
-            path=path,
-            in_order=in_order(inputs, options),
+            scan, start, chunks, sequential=options.sequential, in_order=in_order(inputs, options),
             initial_rest=inputs.initial_rest,
-            feedback=inputs.feedback,
-        )
+        )  # fmt: skip
     keys = write_keys(inputs, mode, gains, out, path)
-    overlap, states = None, None
-    if in_pieces:
-        o, state, inverse, done = read_in_pieces(
-            inputs, keys, gates, cuts, every, chunks, options.scale, ahead
-        )
-        gains = gains if done is None else done
+    o, state = torch.empty_like(v), single(v, chunks.sequences, v.shape[2], k.shape[3], v.shape[3])
+    states = new_states(inputs, chunks.slots) if options.intermediate else None
+    inverse = k.new_empty(*beta.shape, chunks.size)
+    system, overlap, rows = None, None, (q, k, out)
+    if gates.per_feature:
+        system, overlap, rows = pair(q, k, beta, gates, keys, chunks)
+    find = functools.partial(solve, k, beta, gates, keys, chunks, system, inverse)
+    read = functools.partial(
+        launch_memory, *rows, v, beta, inverse, gates, overlap, o, states, cuts, None, initial_state, state, chunks,
+        options.scale, every,
+    )  # fmt: skip
+    if scan is not None and gains is not None and behind:
+        gains = go_behind(scan, gains, start, find, read, chunks)
     else:
-        rows = (q, k, out)
-        if gates.per_feature:
-            inverse, overlap, rows = pair(q, k, beta, gates, keys, chunks)
-        else:
-            inverse = solve(k, beta, gates, keys, chunks)
-        states = new_states(inputs, chunks.slots) if options.intermediate else None
-        o, state = read(
-            rows, v, beta, inverse, gates, overlap, initial_state, states, cuts, every, chunks, options.scale
-        )
+        find()
+        read()
     write_key = None if mode == IDENTITY else out
     if gains is None:
         start = start_preconditioner(inputs)
@@ -166,11 +155,12 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     return ChunkOutputs(o, state, gains.final, write_key, inverse, *learned, path, states, gains.rest)
 
 
-def goes_in_pieces(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> bool:
-    """Whether a call is one long sequence that asks for nothing that only all chunks at once give."""
+def runs_behind(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> bool:
+    """Whether systems and memory run behind a chain of d; gates per feature make systems of write keys first."""
     per_feature = inputs.state_gate is not None and inputs.state_gate.dim() == 4
-    whole = options.sequential or options.keep or in_order(inputs, options) or per_feature
-    return is_long(inputs, chunks) and not whole
+    whole = options.sequential or in_order(inputs, options) or per_feature
+    chained = options.mode == LEARNED and has_chain(inputs.g, options.rule)
+    return chained and not whole and leaves_room(inputs, chunks)
 
 
 def in_order(inputs: Inputs, options: ChunkOptions) -> bool:

@@ -11,7 +11,6 @@ The forward pass reads inside the chain, so that neither the states nor X go thr
 states at cuts (`stretches`). The backward pass forms both again and keeps them, from all cuts at once.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -19,7 +18,16 @@ from torch import Tensor
 from ..launch.conditions import ALWAYS, Condition, is_idle
 from ..launch.descriptors import copies_tiles, load_tile, rows_of
 from ..launch.dots import dot
-from ..launch.runtime import cdiv, operand_precision, single, tile
+from ..launch.following import (
+    WARP,
+    Signals,
+    agree_whether,
+    begin_followers,
+    end_after_leader,
+    following,
+    wait_until,
+)
+from ..launch.runtime import cdiv, operand_precision, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, configurations, crowd_of, unrolled
 from ..recurrent.gates import fade
@@ -42,6 +50,9 @@ KEY = ["K", "V", "C", "crowd", "STATE_GATE"]
 
 MOST_BESIDE = 64
 """Programs of a memory beside other launches, at most: each takes most of a multiprocessor's shared memory."""
+
+GROUP: tl.constexpr = tl.constexpr(32)
+"""Chunks whose systems such a memory waits for at once."""
 
 
 @triton.jit
@@ -66,13 +77,17 @@ def times(x, block, FLIP: tl.constexpr, PRECISION: tl.constexpr):
 @triton.jit
 def memory_kernel(
     q, k, write_key, v, beta, inverse, sums, rests, scalars, overlaps, o, states, cuts, x, initial, final, flag,
-    bounds, first, length, stride, every, parts, scale, crowd,
+    solved, bounds, first, length, stride, every, parts, scale, crowd,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     READ: tl.constexpr, KEEP: tl.constexpr, CUT: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
     PACKED: tl.constexpr, STATE_GATE: tl.constexpr, BULK: tl.constexpr, SAME: tl.constexpr, WHEN: tl.constexpr,
     BESIDE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
+    """Beside the launch that finds the chunks' systems (BESIDE), which begins once all programs of this one have, their
+    `solved` [slots, H // G] says how many of each chunk's G are there."""
+    if BESIDE > 0:
+        begin_followers()
     if WHEN > 0:  # noqa: SIM102 -- nested, because `flag` is None otherwise
         if is_idle(flag, WHEN):
             return
@@ -120,68 +135,86 @@ def memory_kernel(
         if CUT:
             begin += part * every
             end = tl.minimum(begin + every, chunks)
-        for i in range(begin, end):
-            entering = memory.to(dtype)
-            token = (start + i * C).to(tl.int64) * H + head
-            key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
-            valid = row < tokens - i * C
-            in_row = valid[:, None] & in_key[None, :]
-            in_out = down(valid, FLIP) & across(in_value, FLIP)
-            at = (chunks * 0 + i * C).to(tl.int32)
-            keys = load_tile(all_keys, at, 0, k + key_token * K + by_key, in_row, BULK)
-            writes = keys
-            if not SAME:
-                writes = load_tile(all_writes, at, 0, write_key + key_token * K + by_key, in_row, BULK)
-            target = load_tile(all_values, at, tl.program_id(1) * BV, v + token * V + by_value, in_out, BULK)
-            # Descriptors know rows by token alone.
-            if BULK and FLIP:
-                target = tl.trans(target)
-            target = target.to(tl.float32)
-            ahead = load_scalars(beta, scalars, token + C * H, tokens - (i + 1) * C, H, C, STATE_GATE)
-            solve = load_tile(all_inverse, at, 0, inverse + token * C + by_row, valid[:, None], BULK)
-            if READ:
-                queries = load_tile(all_queries, at, 0, q + key_token * K + by_key, in_row, BULK)
-                if STATE_GATE == 2:
-                    by_pair = down(row * (H * C), FLIP) + across(row, FLIP)
-                    overlap = tl.load(overlaps + token * C + by_pair, mask=down(valid, FLIP), other=0.0)
-                else:
-                    overlap = times(queries, writes if FLIP else tl.trans(writes), FLIP, PRECISION)
-                    if STATE_GATE == 1:
-                        overlap *= decays_between_tokens(numbers, rests, token, tokens - i * C, side, H, C)
-                    overlap = tl.where(down(row, FLIP) >= across(row, FLIP), overlap, 0.0).to(dtype)
-            known = times(keys, entering, FLIP, PRECISION)
-            if STATE_GATE == 1:
-                known *= down(pick(numbers, ENTERED), FLIP)
-            missing = (down(pick(numbers, RATE), FLIP) * (target - known)).to(dtype)
-            found = times(solve, missing, FLIP, PRECISION)
-            written = found.to(dtype)
-            if READ:
-                out = times(queries, entering, FLIP, PRECISION)
+        for group in range(tl.cdiv(end - begin, GROUP) if BESIDE > 0 else 1):
+            near, far = begin, end
+            if BESIDE > 0:
+                near += group * GROUP
+                far = tl.minimum(near + GROUP, end)
+                for begun in tl.static_range(0, GROUP, WARP):
+                    item = tl.minimum(near + begun + tl.arange(0, WARP), far - 1)
+                    wait_until(solved + (slot + item) * (H // G) + head // G, G, flag)
+                if agree_whether(flag):
+                    far = near
+            for i in range(near, far):
+                entering = memory.to(dtype)
+                token = (start + i * C).to(tl.int64) * H + head
+                key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
+                valid = row < tokens - i * C
+                in_row = valid[:, None] & in_key[None, :]
+                in_out = down(valid, FLIP) & across(in_value, FLIP)
+                at = (chunks * 0 + i * C).to(tl.int32)
+                keys = load_tile(all_keys, at, 0, k + key_token * K + by_key, in_row, BULK)
+                writes = keys
+                if not SAME:
+                    writes = load_tile(all_writes, at, 0, write_key + key_token * K + by_key, in_row, BULK)
+                target = load_tile(
+                    all_values, at, tl.program_id(1) * BV, v + token * V + by_value, in_out, BULK
+                )
+                # Descriptors know rows by token alone.
+                if BULK and FLIP:
+                    target = tl.trans(target)
+                target = target.to(tl.float32)
+                ahead = load_scalars(beta, scalars, token + C * H, tokens - (i + 1) * C, H, C, STATE_GATE)
+                solve = load_tile(all_inverse, at, 0, inverse + token * C + by_row, valid[:, None], BULK)
+                if READ:
+                    queries = load_tile(all_queries, at, 0, q + key_token * K + by_key, in_row, BULK)
+                    if STATE_GATE == 2:
+                        by_pair = down(row * (H * C), FLIP) + across(row, FLIP)
+                        overlap = tl.load(overlaps + token * C + by_pair, mask=down(valid, FLIP), other=0.0)
+                    else:
+                        overlap = times(queries, writes if FLIP else tl.trans(writes), FLIP, PRECISION)
+                        if STATE_GATE == 1:
+                            overlap *= decays_between_tokens(
+                                numbers, rests, token, tokens - i * C, side, H, C
+                            )
+                        overlap = tl.where(down(row, FLIP) >= across(row, FLIP), overlap, 0.0).to(dtype)
+                known = times(keys, entering, FLIP, PRECISION)
                 if STATE_GATE == 1:
-                    out *= down(pick(numbers, ENTERED), FLIP)
-                out += dot(written, overlap, PRECISION) if FLIP else dot(overlap, written, PRECISION)
-                tl.store(o + token * V + by_value, (out * scale).to(dtype), mask=in_out)
-            if KEEP:
-                held = memory if READ else entering
-                tl.store(states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, held, mask=in_cell)
-            if READ == 0:
-                own = start if PACKED else (program // H).to(tl.int64) * length
-                tl.store(x + ((own + i * C).to(tl.int64) * H + head) * V + by_value, written, mask=in_out)
-            if STATE_GATE == 1:
-                memory = fade(memory, total, STATE_GATE)
-                written = (found * down(pick(numbers, KEPT), FLIP)).to(dtype)
-            if STATE_GATE == 2:
-                last = token + (tl.minimum(tokens - i * C, C) - 1) * H
-                gate = tl.load(sums + last * K + key, mask=in_key, other=0.0)
-                memory = fade(memory, down(gate, FLIP), STATE_GATE)
-            numbers, total = ahead
-            memory += times(tl.trans(writes), written, FLIP, PRECISION)
+                    known *= down(pick(numbers, ENTERED), FLIP)
+                missing = (down(pick(numbers, RATE), FLIP) * (target - known)).to(dtype)
+                found = times(solve, missing, FLIP, PRECISION)
+                written = found.to(dtype)
+                if READ:
+                    out = times(queries, entering, FLIP, PRECISION)
+                    if STATE_GATE == 1:
+                        out *= down(pick(numbers, ENTERED), FLIP)
+                    out += dot(written, overlap, PRECISION) if FLIP else dot(overlap, written, PRECISION)
+                    tl.store(o + token * V + by_value, (out * scale).to(dtype), mask=in_out)
+                if KEEP:
+                    held = memory if READ else entering
+                    tl.store(
+                        states + ((slot + i) * H + head).to(tl.int64) * (K * V) + cell, held, mask=in_cell
+                    )
+                if READ == 0:
+                    own = start if PACKED else (program // H).to(tl.int64) * length
+                    tl.store(x + ((own + i * C).to(tl.int64) * H + head) * V + by_value, written, mask=in_out)
+                if STATE_GATE == 1:
+                    memory = fade(memory, total, STATE_GATE)
+                    written = (found * down(pick(numbers, KEPT), FLIP)).to(dtype)
+                if STATE_GATE == 2:
+                    last = token + (tl.minimum(tokens - i * C, C) - 1) * H
+                    gate = tl.load(sums + last * K + key, mask=in_key, other=0.0)
+                    memory = fade(memory, down(gate, FLIP), STATE_GATE)
+                numbers, total = ahead
+                memory += times(tl.trans(writes), written, FLIP, PRECISION)
         if CUT and READ:  # noqa: SIM102 -- nested, because `cuts` is None otherwise
             if part < parts - 1:
                 at = (part * tl.num_programs(0) + program).to(tl.int64)
                 tl.store(cuts + at * (K * V) + cell, memory, mask=in_cell)
     if HAS_FINAL:
         tl.store(final + program.to(tl.int64) * (K * V) + cell, memory, mask=in_cell)
+    if BESIDE > 0:
+        end_after_leader(head >= 0)
 
 
 def width_beside(programs: int, value_dim: int) -> int:
@@ -194,11 +227,11 @@ def launch_memory(
     q: Tensor | None, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
     overlap: Tensor | None, o: Tensor | None, states: Tensor | None, cuts: Tensor | None, x: Tensor | None,
     initial: Tensor | None, final: Tensor | None, chunks: Chunks, scale: float, every: int | None = None,
-    *, condition: Condition = ALWAYS, beside: bool = False,
+    *, condition: Condition = ALWAYS, signals: Signals | None = None,
 ) -> None:  # fmt: skip
     """With `o`, states at cuts are written; without, they are what the pieces between them start from, all at once.
 
-    `beside` leaves room on the GPU for launches that run at the same time.
+    With `signals` beside the launch that finds the systems, for which it leaves room on the GPU.
     """
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     programs = chunks.sequences * heads
@@ -207,33 +240,17 @@ def launch_memory(
         cuts = None
     pieces = parts if o is None else 1
     bulk = not gates.per_feature and copies_tiles(k, write_key, v, inverse, q)
+    flag, solved = (condition.flag, None) if signals is None else (signals.busy, signals.solved)
     memory_kernel[lambda meta: (programs, cdiv(value_dim, meta["BV"]), pieces)](
-        q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, condition.flag,
-        chunks.bounds, chunks.first, chunks.length, chunks.stride, every, parts, scale, crowd_of(programs * pieces),
+        q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, flag,
+        solved, chunks.bounds, chunks.first, chunks.length, chunks.stride, every, parts, scale,
+        crowd_of(programs * pieces),
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,
         KEEP=states is not None, CUT=cuts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None,
         PACKED=chunks.packed, STATE_GATE=gates.kind, BULK=bulk, SAME=write_key.data_ptr() == k.data_ptr(),
-        WHEN=condition.when, BESIDE=width_beside(programs, value_dim) if beside else 0,
-        PRECISION=operand_precision(v.dtype),
+        WHEN=condition.when, BESIDE=0 if signals is None else width_beside(programs, value_dim),
+        PRECISION=operand_precision(v.dtype), **({} if signals is None else following(v.device)),
     )  # fmt: skip
-
-
-def read(
-    rows: tuple[Tensor, Tensor, Tensor], v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
-    overlap: Tensor | None, initial: Tensor | None, states: Tensor | None, cuts: Tensor, every: int, chunks: Chunks,
-    scale: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Outputs [B, T, H, V] of rows of q, k and k~, and final states [N, H, K, V] float32.
-
-    Those that chunks are entered with go to `states` where given, and those of every `every`-th to `cuts`. overlap
-    [B, T, H, C]: tril(Q K~^T) with its decays, where gates are per feature.
-    """
-    o = torch.empty_like(v)
-    final = single(v, chunks.sequences, v.shape[2], rows[1].shape[3], v.shape[3])
-    launch_memory(
-        *rows, v, beta, inverse, gates, overlap, o, states, cuts, None, initial, final, chunks, scale, every
-    )
-    return o, final
 
 
 def keep_states(

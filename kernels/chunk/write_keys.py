@@ -35,18 +35,6 @@ class WriteKeys(NamedTuple):
     path: Tensor | None = None
     stored: bool = False
 
-    def part(self, span: slice, slots: slice) -> "WriteKeys":
-        """Those of the tokens `span`, in chunks `slots`, of one sequence."""
-        out, gain, gate, path = (
-            None if x is None else x[:, span] for x in (self.out, self.gain, self.gate, self.path)
-        )
-        assert out is not None
-        found = self._replace(out=out, gain=gain, gate=gate, path=path)
-        if self.mode != LEARNED:
-            return found
-        entry, clipped = (None if x is None else x[slots] for x in (self.entry, self.clipped))
-        return found._replace(entry=entry, clipped=clipped)
-
     @property
     def constants(self) -> dict[str, int]:
         """What kernels that form write keys are compiled for."""

@@ -23,7 +23,7 @@ TUNED: dict[str, Any] = {}
 """Every autotuned kernel by name, in order of definition."""
 
 
-VARYING = ("per_sequence", "rows", "tokens_in_all", "crowd", "every", "parts", "before")
+VARYING = ("per_sequence", "rows", "tokens_in_all", "crowd", "every", "parts")
 """Sizes that change from call to call: a kernel each for 1, for multiples of 16 and for the rest would gain nothing.
 
 Not so `length`, the tokens of a sequence: where it is a multiple of 16, the masks of a block of 16 rows are all alike.
@@ -79,7 +79,8 @@ def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: 
     """Those for the launch's precision, without tiles wider than the tensors need, unless nothing would be left.
 
     One stage stays as the last resort of rows so wide that there is no shared memory for more. A launch beside others
-    says how wide its blocks are: what would be best alone leaves no room.
+    says how wide its blocks are, and has one: what would be best alone leaves no room, and it waits for launches after
+    it.
     """
     full = kwargs.get("PRECISION") == "ieee"
     meant = [c for c in configs if isinstance(c, Unrolled) == full] or configs
@@ -88,7 +89,7 @@ def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: 
     ]
     beside = kwargs.get("BESIDE", 0)
     if beside:
-        meant = [c for c in meant if c.kwargs.get("BV") == beside] or meant
+        meant = [c for c in meant if c.kwargs.get("BV") == beside][:1] or meant[:1]
     needed = {f"B{edge}": tile(kwargs[edge]) for edge in ("K", "V") if edge in kwargs}
     fit = [c for c in meant if all(c.kwargs.get(edge, 0) <= most for edge, most in needed.items())] or meant[
         :1
@@ -158,14 +159,19 @@ class Tuner(Autotuner):
             return self.fn.run(*args, **options, **config.all_kwargs())
         constants = {**options, **config.kwargs}
         grid, _ = constants.pop("grid"), constants.pop("warmup")
-        if id(config) not in self.for_compiler:
+        follows = constants.pop("launch_pdl", False)
+        if (id(config), follows) not in self.for_compiler:
             options = {name: x for name, x in config.all_kwargs().items() if name not in config.kwargs}
-            self.for_compiler[id(config)] = config, options
-        return self.repeats.launch(grid, args, constants, self.for_compiler[id(config)][1])
+            self.for_compiler[id(config), follows] = (
+                config,
+                options | ({"launch_pdl": True} if follows else {}),
+            )
+        return self.repeats.launch(grid, args, constants, self.for_compiler[id(config), follows][1])
 
     @functools.cached_property
-    def for_compiler(self) -> dict[int, tuple[triton.Config, dict[str, Any]]]:
-        """Configurations by their id, and what of each is not a constant of the kernel."""
+    def for_compiler(self) -> dict[tuple[int, bool], tuple[triton.Config, dict[str, Any]]]:
+        """Configurations by their id and whether the launch follows another; what of each is not a constant of the
+        kernel."""
         return {}
 
     @functools.cached_property

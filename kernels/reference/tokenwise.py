@@ -83,7 +83,7 @@ def osdn_reference(call: Arguments) -> Results:
 
 
 @declare(REFERENCE)
-@takes(check_gated_call, ANYWHERE)
+@takes(check_gated_call, replace(ANYWHERE, mixed=True))
 def osgdn_reference(call: Arguments) -> Results:
     r"""OS-GDN token by token: OSDN whose memory fades by one gate for each token and head before it is read (T17).
 
@@ -93,13 +93,14 @@ def osgdn_reference(call: Arguments) -> Results:
         d_{t+1} &= \Pi[c + \gamma_t (d_t - c)
                    + \eta w_t \beta_t (1 - \beta_t \langle d_t, k_t \odot k_t\rangle) k_t \odot k_t]
 
-    Remarks, gradients and results as in `osdn_reference`, arguments as in `osdn_kernels.fused_recurrent_osgdn`.
+    Remarks, gradients and results as in `osdn_reference`, arguments as in `osdn_kernels.fused_recurrent_osgdn`; float64
+    of q, k and v goes with float64 alone.
     """
     return run(call, scan_tokens, remember_tokens)
 
 
 @declare(REFERENCE)
-@takes(check_gated_call, replace(ANYWHERE, per_feature=True))
+@takes(check_gated_call, replace(ANYWHERE, per_feature=True, mixed=True))
 def oskda_reference(call: Arguments) -> Results:
     r"""OS-KDA token by token: `osgdn_reference` with a gate for each key feature, g [B, T, HV, K]."""
     return run(call, scan_tokens, remember_tokens)

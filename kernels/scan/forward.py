@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..boundary.rule import Rule
+from ..launch.following import begin_followers, report
 from ..launch.runtime import cdiv, exact_precision, tile
 from ..launch.sequences import Chunks, chunk_of, sequence_of
 from ..launch.sums import WARPS, sum_rows
@@ -58,12 +59,6 @@ class Gains(NamedTuple):
     def entry(self) -> Tensor:
         """[slots, H, K]: d at the first token of each chunk."""
         return self.entries[0]
-
-    def part(self, span: slice, slots: slice) -> "Gains":
-        """Those of the tokens `span`, in chunks `slots`, of one sequence."""
-        return self._replace(
-            gain=self.gain[:, span], entries=self.entries[:, slots], clipped=self.clipped[slots]
-        )
 
 
 @triton.jit
@@ -186,11 +181,12 @@ def store_chunk(
 @triton.jit
 def chain_kernel(
     k, g, feedback, anchor, initial, initial_rest, inverse, gain, entry, entry_rest, clipped, final, final_rest,
-    out, path, origin, busy, bounds, first, length, before, eta, eta_rest, d_min, d_max,
+    out, path, origin, busy, progress, bounds, first, length, eta, eta_rest, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr,
     HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_INITIAL_REST: tl.constexpr,
-    HAS_FINAL_REST: tl.constexpr, HAS_ORIGIN: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr,
-    SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    HAS_FINAL_REST: tl.constexpr, HAS_ORIGIN: tl.constexpr, LED: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Gains of a sequence's chunks, one after the other.
 
@@ -199,9 +195,11 @@ def chain_kernel(
     and every chunk asked; so is the next one, until one is found in which no d may.
 
     With `origin` [N, H] the first chunk that clips ends it, and its block is left there for sweeps to begin with (one
-    past the last where none clips), with a 1 in `busy`; without, such chunks are stepped. Of a sequence in pieces,
-    `before` counts the chunks of those before this one, which may have ended it already.
+    past the last where none clips), with a 1 in `busy`; without, such chunks are stepped. Launches behind it (LED) see
+    in `progress` [N, H] how many chunks are done.
     """
+    if LED:
+        begin_followers()
     program = tl.program_id(0)
     head = program % H
     start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED)
@@ -224,12 +222,8 @@ def chain_kernel(
     place = start.to(tl.int64) * H + head
     item = slot.to(tl.int64) * H + head
     left = tokens
-    reached = tl.cdiv(before + chunks, BLOCK).to(tl.int32)
+    reached = tl.cdiv(chunks, BLOCK).to(tl.int32)
     alive = chunks > 0
-    if HAS_ORIGIN:
-        ended = tl.load(origin + program, mask=before > 0, other=0)
-        alive = alive & (ended == tl.cdiv(before, BLOCK))
-        reached = tl.where(alive | (before == 0), reached, ended)
     asks = chunks < 0
     for part in range(tl.cdiv(chunks, SEGMENT)):
         count = tl.where(alive, tl.minimum(chunks - part * SEGMENT, SEGMENT), 0)
@@ -252,7 +246,7 @@ def chain_kernel(
         d, rest = tl.where(asks, first_d, d), tl.where(asks, first_rest, rest)
         doubtful = asks & (chunks < 0)
         at, here, tail = place, item, left
-        passed = before + part * SEGMENT
+        passed = part * SEGMENT
         # What is stopped idles to the end of its segment: loops whose loads run ahead have no way out.
         for _ in tl.range(0, tl.where(asks, count, 0), num_stages=STAGES):
             u, handed_on, lost, low, high = free_chunk(
@@ -287,12 +281,16 @@ def chain_kernel(
             tail -= C
             passed += 1
         asks = doubtful
+        if LED:
+            tl.store(busy, 1, mask=alive == 0)
+            done = tl.where(alive, tl.minimum((part + 1) * SEGMENT, chunks), chunks)
+            report(progress + program, done.to(tl.int32))
         place += SEGMENT * (C * H)
         item += SEGMENT * H
         left -= SEGMENT * C
     if HAS_ORIGIN:
         tl.store(origin + program, reached)
-        tl.store(busy, 1, mask=reached < tl.cdiv(before + chunks, BLOCK))
+        tl.store(busy, 1, mask=reached < tl.cdiv(chunks, BLOCK))
     tl.store(final + own, d, mask=known)
     if HAS_FINAL_REST:
         tl.store(final_rest + own, rest, mask=known)
@@ -401,11 +399,6 @@ class ScanCall(NamedTuple):
     path: Tensor | None
     scale_key: bool
 
-    def part(self, span: slice) -> "ScanCall":
-        """The tokens of a piece."""
-        g, feedback, path = (None if x is None else x[:, span] for x in (self.g, self.feedback, self.path))
-        return self._replace(k=self.k[:, span], g=g, feedback=feedback, out=self.out[:, span], path=path)
-
     def constants(self, chunks: Chunks, initial: Tensor | None) -> dict[str, Any]:
         """Of the kernels."""
         heads, dim = self.k.shape[2:]
@@ -417,17 +410,22 @@ class ScanCall(NamedTuple):
         }  # fmt: skip
 
 
-class Stop(NamedTuple):
-    """Where chains end at the first chunk that clips: `origin` and `busy` of `chain_kernel`."""
+class Flags(NamedTuple):
+    """What chains leave for launches after them and beside them; None where nobody asks.
+
+    - `origin`, [N, H] int32: The block of the first chunk that clips, at which a chain ends; without, chunks are
+      stepped.
+    - `busy`, [1] int32: Not 0 where one has ended so.
+    - `progress`, [N, H] int32: Chunks that each is done with, while it is at work.
+    """
 
     origin: Tensor | None = None
     busy: Tensor | None = None
+    progress: Tensor | None = None
 
 
-def new_stop(k: Tensor, chunks: Chunks) -> Stop:
-    programs = chunks.sequences * k.shape[2]
-    make: dict[str, Any] = {"dtype": torch.int32, "device": k.device}
-    return Stop(torch.empty(programs, **make), torch.zeros(1, **make))
+def new_origin(k: Tensor, chunks: Chunks) -> Tensor:
+    return torch.empty(chunks.sequences * k.shape[2], dtype=torch.int32, device=k.device)
 
 
 def new_gains(k: Tensor, chunks: Chunks, *, in_order: bool = False) -> Gains:
@@ -445,67 +443,73 @@ def new_gains(k: Tensor, chunks: Chunks, *, in_order: bool = False) -> Gains:
 
 
 def run_chain(
-    scan: ScanCall, inverse: Tensor, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, stop: Stop,
-    chunks: Chunks, before: int = 0,
+    scan: ScanCall, inverse: Tensor, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, flags: Flags,
+    chunks: Chunks,
 ) -> None:  # fmt: skip
     """Go through the chunks, of which `inverse` are the operators, one after the other, from the d that they are
     entered with, ones where None."""
     chain_kernel[(chunks.sequences * scan.k.shape[2],)](
         scan.k, scan.g, scan.feedback, scan.anchor, initial, initial_rest, inverse, gains.gain, *gains.entries,
-        gains.clipped, gains.final, gains.rest, scan.out, scan.path, *stop, chunks.bounds, chunks.first, chunks.length,
-        before, *rule_numbers(scan.rule), **scan.constants(chunks, initial), BLOCK=BLOCK,
+        gains.clipped, gains.final, gains.rest, scan.out, scan.path, *flags, chunks.bounds, chunks.first, chunks.length,
+        *rule_numbers(scan.rule), **scan.constants(chunks, initial), BLOCK=BLOCK,
         HAS_INITIAL_REST=initial_rest is not None, HAS_FINAL_REST=gains.rest is not None,
-        HAS_ORIGIN=stop.origin is not None, PRECISION=exact_precision(scan.k.dtype),
+        HAS_ORIGIN=flags.origin is not None, LED=flags.progress is not None, PRECISION=exact_precision(scan.k.dtype),
     )  # fmt: skip
+
+
+def has_chain(g: Tensor | None, rule: Rule) -> bool:
+    """Whether calibrations go through chunks one after the other, rather than by sweeps from the first on.
+
+    Forgetting forgets wrong entries too: sweeps then settle at once, and need no operator.
+    """
+    return g is None or not sweeps_pay(rule)
 
 
 def operator_of(scan: ScanCall, chunks: Chunks) -> Tensor:
     return inverse_operator(scan.k, scan.g, scan.feedback, scan.rule, chunks)
 
 
-def sweep_on(scan: ScanCall, gains: Gains, initial: Tensor | None, stop: Stop, chunks: Chunks) -> Gains:
+def sweep_on(scan: ScanCall, gains: Gains, initial: Tensor | None, flags: Flags, chunks: Chunks) -> Gains:
     """Walk by sweeps what chains left, or all of it where there were none."""
     shrinks = None if scan.g is None else torch.expm1(scan.g.float())
     eta, _, d_min, d_max = rule_numbers(scan.rule)
     constants = scan.constants(chunks, initial)
     opened = sweep(
-        scan.k, shrinks, scan.feedback, scan.anchor, initial, chunks, *stop,
+        scan.k, shrinks, scan.feedback, scan.anchor, initial, chunks, flags.origin, flags.busy,
         (gains.gain, *gains.entries, gains.clipped, gains.final, scan.out, scan.path), (eta, d_min, d_max),
         {name: constants[name] for name in SWEPT},
     )  # fmt: skip
-    return gains._replace(opened=opened, written=stop.origin is None)
+    return gains._replace(opened=opened, written=flags.origin is None)
 
 
 def scan_forward(
-    k: Tensor, g: Tensor | None, anchor: Tensor | None, initial: Tensor | None, rule: Rule, chunks: Chunks,
-    out: Tensor, *, scale_key: bool, sequential: bool, path: Tensor | None = None, in_order: bool = False,
-    initial_rest: Tensor | None = None, feedback: Tensor | None = None,
+    scan: ScanCall, initial: Tensor | None, chunks: Chunks, *, sequential: bool, in_order: bool = False,
+    initial_rest: Tensor | None = None,
 ) -> Gains:  # fmt: skip
-    """Gains, chunk entries and the d handed on; arguments as in `ScanCall`, initial [N, H, K] float32 or None (ones).
+    """Gains, chunk entries and the d handed on, from initial [N, H, K] float32 or None (ones).
 
     `in_order` goes through the chunks one after the other, clipped or forgetting ones too, so that what follows an
     entry depends on it and its rest alone: a sequence cut between chunks has the same bits.
     """
-    scan = ScanCall(k, g, anchor, feedback, rule, out, path, scale_key)
+    k = scan.k
     gains = new_gains(k, chunks, in_order=in_order)
     programs = chunks.sequences * k.shape[2]
     if programs == 0:
         return gains
     if sequential:
         sequential_kernel[(programs,)](
-            k, g, feedback, anchor, initial, *gains[:4], out, path, chunks.bounds, chunks.first, chunks.length,
-            *rule_numbers(rule), **scan.constants(chunks, initial),
+            k, scan.g, scan.feedback, scan.anchor, initial, *gains[:4], scan.out, scan.path, chunks.bounds,
+            chunks.first, chunks.length, *rule_numbers(scan.rule), **scan.constants(chunks, initial),
         )  # fmt: skip
         return gains._replace(written=True)
-    if in_order or not sweeps_pay(rule):
-        run_chain(scan, operator_of(scan, chunks), gains, initial, initial_rest, Stop(), chunks)
+    if in_order or not sweeps_pay(scan.rule):
+        run_chain(scan, operator_of(scan, chunks), gains, initial, initial_rest, Flags(), chunks)
         return gains
-    if g is not None:
-        # Forgetting forgets wrong entries too: sweeps then settle at once, and need no operator.
-        return sweep_on(scan, gains, initial, Stop(), chunks)
-    stop = new_stop(k, chunks)
-    run_chain(scan, operator_of(scan, chunks), gains, initial, initial_rest, stop, chunks)
-    return sweep_on(scan, gains, initial, stop, chunks)
+    if not has_chain(scan.g, scan.rule):
+        return sweep_on(scan, gains, initial, Flags(), chunks)
+    flags = Flags(new_origin(k, chunks), torch.zeros(1, dtype=torch.int32, device=k.device))
+    run_chain(scan, operator_of(scan, chunks), gains, initial, initial_rest, flags, chunks)
+    return sweep_on(scan, gains, initial, flags, chunks)
 
 
 def expand(

@@ -12,7 +12,7 @@ from ..launch.registration import Operator
 from ..launch.runtime import single
 from ..launch.sequences import Chunks, count, cut
 from .backward import scan_backward
-from .forward import Gains, expand, scan_forward
+from .forward import Gains, ScanCall, expand, scan_forward
 
 
 class ScanInputs(NamedTuple):
@@ -73,9 +73,8 @@ class ScanOperator(Operator[ScanInputs, ScanOptions, ScanOutputs]):
         k, g, anchor, initial, _ = inputs
         chunks, sequential = _chunks(inputs, options), options.sequential
         d = single(k, *k.shape)
-        gains = scan_forward(
-            k, g, anchor, initial, options.rule, chunks, d, scale_key=False, sequential=sequential
-        )
+        scan = ScanCall(k, g, anchor, None, options.rule, d, None, False)
+        gains = scan_forward(scan, initial, chunks, sequential=sequential)
         if not sequential:
             expand(k, g, anchor, chunks, gains, d)
         return ScanOutputs(d, gains.final, gains.gain, gains.entries, gains.clipped)

@@ -47,6 +47,8 @@ class SelfTestCase:
     kernels: tuple[str, ...] = ()
     form: str = "osdn"
     options: dict[str, Any] = field(default_factory=dict)
+    fades: float = 0.5
+    """By how much, as a logarithm, a token's gates of the memory may fade it."""
     small: dict[str, Any] = field(default_factory=dict)
     """What is different in the interpreter beside `SMALL`."""
 
@@ -85,6 +87,8 @@ CASES = [
     SelfTestCase("recurrent bf16", "recurrent", HALF),
     SelfTestCase("chunk OS-GDN bf16", "chunk", HALF, 128, 128, form="osgdn"),
     SelfTestCase("chunk OS-KDA bf16", "chunk", HALF, 128, 128, form="oskda"),
+    SelfTestCase("chunk OS-KDA bf16, strong gates", "chunk", HALF, 128, 128, form="oskda", fades=6.0,
+         kernels=("pair_kernel", "pair_backward_kernel")),
     SelfTestCase("recurrent OS-GDN bf16", "recurrent", HALF, form="osgdn"),
     SelfTestCase("recurrent OS-KDA bf16", "recurrent", HALF, form="oskda"),
     SelfTestCase("norm bf16", "norm", HALF, 128),
@@ -144,7 +148,7 @@ def draw(case: SelfTestCase, seed: int = 0) -> CaseTensors:
         return CaseTensors(case, tensors, {"y": normal(*tokens, key_dim)})
     fades = case.form != "osdn"
     if fades:
-        tensors["g"] = uniform(-0.5, -0.001, *tokens, *([key_dim] if case.form == "oskda" else []))
+        tensors["g"] = uniform(-case.fades, -0.001, *tokens, *([key_dim] if case.form == "oskda" else []))
     if case.gated:
         tensors["g_d" if fades else "g"] = uniform(-0.1, -0.001, *tokens)
         tensors["anchor"] = uniform(0.9, 1.1, sequences, HEADS, key_dim)

@@ -13,7 +13,7 @@ from ...boundary.rule import Rule
 from ...launch.sequences import cut
 from ...ops import fused_recurrent_osdn
 from ...recurrent.decode import decode_step_
-from ...scan.forward import scan_forward
+from ...scan.forward import ScanCall, scan_forward
 from .. import names
 from ..shapes import Shape
 from .floors import CHUNK, Work, decode, forward, forward_backward, scan
@@ -81,9 +81,8 @@ def scan_calls(ours: Provider, drawn: Tensors, shape: Shape) -> list[Call]:
 
         def run() -> tuple[Tensor, ...]:
             k = given["k"]
-            gains = scan_forward(
-                k, None, None, given["start"], rule, chunks, torch.empty_like(k), scale_key=True, sequential=sequential
-            )  # fmt: skip
+            call = ScanCall(k, None, None, None, rule, torch.empty_like(k), None, True)
+            gains = scan_forward(call, given["start"], chunks, sequential=sequential)
             return gains.gain, gains.final
 
         return lambda: run

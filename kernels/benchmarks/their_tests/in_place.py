@@ -8,6 +8,7 @@ import functools
 import importlib
 import inspect
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,7 +99,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _names(item: pytest.Item, theirs: str) -> bool:
-    return isinstance(item, pytest.Function) and f"{theirs}(" in inspect.getsource(item.function)
+    """Whether a test's function calls an operator by its whole name."""
+    if not isinstance(item, pytest.Function):
+        return False
+    return re.search(rf"\b{re.escape(theirs)}\(", inspect.getsource(item.function)) is not None
 
 
 @pytest.hookimpl(wrapper=True)

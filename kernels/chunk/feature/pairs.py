@@ -23,7 +23,7 @@ from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, exponential, load_sums
 from ..write_keys import WriteKeys
-from ..wy import load_rows, solve, store_rows
+from ..wy import load_rows, store_rows
 from .fold import Folded, fold
 
 REACH: tl.constexpr = tl.constexpr(60.0)
@@ -101,11 +101,11 @@ def kept_from(
 
 
 # One program per 16 rows, which meet all columns up to their own at once. Columns are left operands: four warps share
-# out those of a chunk and form them in the registers that products take; of rows each warp would form all.
+# out those of a chunk and form them in the registers that products take; of rows each warp would form all. One stage
+# alone: with two, Triton 3.6 loads ahead across the loop over halves in a branch, and what is met there is wrong.
 @autotune(
     configurations([{"BK": 32}], warps=(4,), stages=(1,), registers=128)
     + configurations([{"BK": 32}], warps=(4,), stages=(1,))
-    + configurations([{"BK": 32}], warps=(4,), stages=(2,))
     + configurations([{"BK": 16}], warps=(4,), stages=(1,))
     + unrolled(BK=32),
     ["K", "C"],
@@ -170,7 +170,8 @@ def pair_kernel(
 def pair(
     q: Tensor, k: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks
 ) -> tuple[Tensor, Tensor, Folded]:
-    """Rows of every chunk's (I + A)^-1, of the read's overlaps tril(q k~), decays and all, [B, T, HV, C], and folded.
+    """Rows of every chunk's A without its factor beta, float32, and of the read's overlaps tril(q k~), decays and all,
+    both [B, T, HV, C], and folded.
 
     Fills `keys.out` and `keys.path` as `wy.solve` does.
     """
@@ -183,4 +184,4 @@ def pair(
         H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, PACKED=chunks.packed,
         PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
-    return solve(k, beta, gates, keys, chunks, system), overlap, folded
+    return system, overlap, folded

@@ -9,6 +9,7 @@ from osdn_kernels import chunk_oskda, oskda_reference
 from osdn_kernels.chunk.decays import sum_gates
 from osdn_kernels.chunk.feature import pairs, pairs_backward
 from osdn_kernels.chunk.write_keys import IDENTITY, WriteKeys
+from osdn_kernels.chunk.wy import solve
 from osdn_kernels.launch.sequences import cut
 from support.kernels.faults import PAIR_FAULTS, PAIR_GRADIENT_FAULTS, break_kernel
 from support.kernels.reference_cases import Call, draw_gated, gradients, relative_error
@@ -49,7 +50,9 @@ def compare(gates, *, length=20, chunk_size=32, key_dim=6, heads=2, cu_seqlens=N
     gate = GATES[gates](torch.rand(1, bounds[-1], 2, key_dim, generator=rng))
     chunks = cut(1, bounds[-1], chunk_size, None if cu_seqlens is None else torch.tensor(cu_seqlens))
     keys = WriteKeys(IDENTITY, write_key, stored=True)
-    inverse, overlap, _ = pairs.pair(q, k, beta, sum_gates(gate, beta, chunks, dtype), keys, chunks)
+    sums = sum_gates(gate, beta, chunks, dtype)
+    system, overlap, _ = pairs.pair(q, k, beta, sums, keys, chunks)
+    inverse = solve(k, beta, sums, keys, chunks, system)
     for start, stop in pairwise(bounds):
         for at in range(start, stop, chunk_size):
             part = slice(at, min(at + chunk_size, stop))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from osdn_kernels import fused_recurrent_osdn, fused_recurrent_osgdn, fused_recurrent_oskda
+from osdn_kernels import chunk_osgdn, fused_recurrent_osdn, fused_recurrent_osgdn, fused_recurrent_oskda
 from osdn_kernels.recurrent import backward, forward
 from osdn_kernels.reference.tokenwise import osdn_reference, osgdn_reference, oskda_reference
 from support.kernels.faults import break_kernel
@@ -174,3 +174,58 @@ def test_a_broken_kernel_is_seen(fault, monkeypatch, tmp_path):
     call.tensors["g"] = torch.where(torch.arange(gate.numel()).view_as(gate) % 3 == 0, -2.0, gate)
     break_kernel(monkeypatch, tmp_path, module, name, old, new)
     assert errors(call, "feature")[where] > 1e-3
+
+
+MIXED = {"q": torch.float32, "k": torch.bfloat16, "v": torch.float16}
+"""flash-linear-attention's token by token gated forms take any; outputs have the dtype of v."""
+
+
+def mixed(call: Call, dtypes: dict[str, torch.dtype]) -> Call:
+    return Call(
+        call.tensors | {name: call.tensors[name].to(dtype) for name, dtype in dtypes.items()}, call.options
+    )
+
+
+# Normalised keys are rounded to bfloat16, for which the interpreter drops bits.
+@pytest.mark.parametrize(("normed", "bound"), [(False, 2e-6), (True, 2.0**-7)])
+@pytest.mark.parametrize("state_gate", GATED)
+def test_queries_keys_and_values_of_three_dtypes(state_gate, normed, bound):
+    """States are as good as in float32; outputs and gradients have the dtypes given."""
+    operator, reference = OPERATORS[state_gate]
+    call = mixed(call_of(state_gate, use_qk_l2norm_in_kernel=normed), MIXED)
+    outputs = ("o", "state", "preconditioner")
+    found, slopes = differentiated(call, operator, outputs)
+    expected, wanted = differentiated(call, reference, outputs)
+    assert found["o"].dtype == expected["o"].dtype == torch.float16
+    assert {name: slopes[name].dtype for name in MIXED} == MIXED
+    for name in ("state", "preconditioner", "path"):
+        assert relative_error(found[name], expected[name]) <= bound, name
+    assert relative_error(found["o"], expected["o"]) <= max(bound, 2.0**-10)
+    for name, x in wanted.items():
+        assert relative_error(slopes[name], x) <= 2.0**-6, name
+
+
+@pytest.mark.parametrize("state_gate", GATED)
+def test_values_alone_in_16_bits_change_what_is_returned_alone(state_gate):
+    """Numbers are those of the same values in float32, rounded once."""
+    operator, _ = OPERATORS[state_gate]
+    call = mixed(call_of(state_gate), {"v": torch.float16})
+    found, exact = (results(x, operator) for x in (call, mixed(call, {"v": torch.float32})))
+    assert torch.equal(found["o"], exact["o"].half())
+    assert torch.equal(found["state"], exact["state"])
+
+
+@pytest.mark.parametrize(
+    ("operator", "dtypes"),
+    [
+        (fused_recurrent_osdn, {"v": torch.float16}),
+        (chunk_osgdn, {"v": torch.float16}),
+        (osgdn_reference, {"v": torch.float64}),
+        (fused_recurrent_osgdn, {"v": torch.float64}),
+    ],
+)
+def test_what_is_not_mixed(operator, dtypes):
+    """Products of tiles want one dtype, of theirs as of ours, and float64 goes with itself alone."""
+    call = call_of("none" if operator is fused_recurrent_osdn else "head", gates="none")
+    with pytest.raises(ValueError, match=r"^v: expected .*float32, got torch\.float"):
+        mixed(call, dtypes)(operator)

@@ -212,6 +212,37 @@ def test_gates_are_formed_inside_as_outside(shape, lower_bound):
     assert torch.equal(inside, outside(operator)[0])
 
 
+@pytest.mark.parametrize("shape", [(3,), (3, 4)])
+def test_parameters_of_gates_have_any_shape_with_their_elements(shape):
+    """Gradients come in the shape that was given, strided ones too."""
+    rng = torch.Generator().manual_seed(4)
+    x, bias = (torch.randn(*lead, *shape, generator=rng, dtype=torch.float64) for lead in ((1, 5), ()))
+    slope = torch.rand(3, generator=rng, dtype=torch.float64)
+
+    def found(*given):
+        leaves = [each.requires_grad_() for each in given]
+        gate = form_gate(x, *leaves)
+        return gate, torch.autograd.grad(gate.square().sum(), leaves)
+
+    expected, wanted = found(slope.clone(), bias.flatten())
+    strided = bias[None].movedim(-1, 0).contiguous().movedim(0, -1)
+    gate, gradients = found(slope.view(1, 1, 3, 1), strided)
+    assert torch.equal(gate, expected)
+    assert [each.shape for each in gradients] == [(1, 1, 3, 1), strided.shape]
+    assert all(torch.equal(a.flatten(), b) for a, b in zip(gradients, wanted, strict=True))
+
+
+@pytest.mark.parametrize("state_gate", OPERATORS)
+def test_what_forms_gates_is_not_read_where_they_are_given(state_gate):
+    """A lower bound is a promise then; flash-linear-attention ignores all three likewise."""
+    call = draw_gated("fast", state_gate=state_gate)
+    reference, _ = OPERATORS[state_gate]
+    ignored = {"A_log": torch.zeros(2), "dt_bias": torch.ones(1), "lower_bound": -5.0}
+    assert torch.equal(call(reference, **ignored)[0], call(reference)[0])
+    raw = ignored | {"use_gate_in_kernel": True, "dt_bias": None}
+    assert not torch.allclose(call(reference, **raw)[0], call(reference)[0], rtol=0.1)
+
+
 def test_gates_of_no_token_are_formed():
     assert form_gate(torch.zeros(1, 0, 3), torch.zeros(3), torch.zeros(3)).shape == (1, 0, 3)
 
@@ -235,7 +266,19 @@ WRONG = {
     'g_d: expected a tensor, None or "state"': {"g_d": "stat"},
     "beta": {"beta": torch.zeros(2, 37, 4)},
     "A_log": {"use_gate_in_kernel": True},
-    "dt_bias": {"use_gate_in_kernel": True, "A_log": torch.zeros(2), "dt_bias": torch.zeros(3)},
+    r"A_log: expected \[HV\] = \[2\], .*, got \[1, 3\]": {
+        "use_gate_in_kernel": True,
+        "A_log": torch.zeros(1, 3),
+    },
+    "A_log: expected .*, got torch.int64": {
+        "use_gate_in_kernel": True,
+        "A_log": torch.zeros(2, dtype=torch.int64),
+    },
+    r"dt_bias: expected \[HV\] = \[2\], .*, got \[3\]": {
+        "use_gate_in_kernel": True,
+        "A_log": torch.zeros(2),
+        "dt_bias": torch.zeros(3),
+    },
     "dt_bias: expected a tensor": {
         "use_gate_in_kernel": True,
         "A_log": torch.zeros(2),
@@ -248,7 +291,6 @@ WRONG = {
         "lower_bound": 0.5,
     },
     "q: expected no empty axis": {"q": torch.zeros(2, 37, 0, 6)},
-    "use_gate_in_kernel": {"A_log": torch.zeros(2)},
     "allow_neg_eigval": {"allow_neg_eigval": True},
 }
 

@@ -6,7 +6,7 @@ import torch
 import triton.language as tl
 from osdn_kernels.boundary.rule import Rule
 from osdn_kernels.scan import forward
-from osdn_kernels.scan.forward import scan_forward
+from osdn_kernels.scan.forward import ScanCall, scan_forward
 from support.kernels.faults import break_kernel
 from support.kernels.scan_cases import directions, keys
 from support.kernels.scan_oracle import (
@@ -135,17 +135,8 @@ def test_half_precision_keys(dtype):
 def test_rows_of_stepped_chunks_are_write_keys():
     problem, size = CASES["tight"]
     out = torch.full_like(problem.k, float("nan"))
-    scan_forward(
-        problem.k,
-        None,
-        None,
-        problem.initial,
-        problem.rule,
-        problem.chunks(size),
-        out,
-        scale_key=True,
-        sequential=True,
-    )
+    scan = ScanCall(problem.k, None, None, None, problem.rule, out, None, True)
+    scan_forward(scan, problem.initial, problem.chunks(size), sequential=True)
     assert error(out, (exact(widened(problem)).d * problem.k).detach()) < TOLERANCE
 
 

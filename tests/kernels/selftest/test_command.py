@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from osdn_kernels.boundary.results import State
+from osdn_kernels.chunk.feature.pairs import REACH
 from osdn_kernels.launch import precompile
 from osdn_kernels.launch.forced import forced
 from osdn_kernels.launch.tuning import TUNED, configurations, fitting, unrolled
@@ -82,6 +83,20 @@ def test_a_case_says_which_way_its_scan_went():
         problem = draw(tiny(CHUNK, lengths=(70, 33), options=options | {"chunk_size": 16}))
         assert scan_paths(problem, torch.device("cpu")).endswith(f"chunks clip, {sweeps} sweeps, 0 left open")
     assert scan_paths(draw(tiny(NORM)), torch.device("cpu")) == ""
+
+
+def test_strong_gates_are_met_both_ways():
+    """A block of 16 tokens at once and, where a slice of features fades by more than e^-60, half by half."""
+    most = {}
+    for name in ("chunk OS-KDA bf16", "chunk OS-KDA bf16, strong gates"):
+        case = next(case for case in CASES if case.name == name)
+        first = sum(case.lengths[:3])
+        gates = draw(case).tensors["g"][0, first : first + 128]
+        most[name] = -gates.unflatten(0, (8, 16)).sum(1).unflatten(-1, (4, 32)).amin(-1)
+    weak, strong = most.values()
+    assert weak.max() <= REACH.value
+    assert (strong > REACH.value).any()
+    assert (strong <= REACH.value).any()
 
 
 @pytest.mark.parametrize("fault", ["the last partial chunk is dropped", "the erase term is lost backward"])

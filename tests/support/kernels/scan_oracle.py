@@ -6,7 +6,7 @@ import torch
 from osdn_kernels.boundary.rule import Rule
 from osdn_kernels.launch.sequences import Chunks, cut
 from osdn_kernels.scan.backward import scan_backward
-from osdn_kernels.scan.forward import Gains, expand, scan_forward
+from osdn_kernels.scan.forward import Gains, ScanCall, expand, scan_forward
 from torch import Tensor
 
 
@@ -115,10 +115,8 @@ def run(
     """d_t of every token by the kernels, and the gains."""
     chunks = problem.chunks(size)
     out = torch.full(problem.k.shape, float("nan"), dtype=torch.float32)
-    gains = scan_forward(
-        problem.k, problem.g, problem.anchor, problem.initial, problem.rule, chunks, out,
-        scale_key=False, sequential=sequential, in_order=in_order,
-    )  # fmt: skip
+    scan = ScanCall(problem.k, problem.g, problem.anchor, None, problem.rule, out, None, False)
+    gains = scan_forward(scan, problem.initial, chunks, sequential=sequential, in_order=in_order)
     expand(problem.k, problem.g, problem.anchor, chunks, gains, out)
     return out, gains
 
@@ -130,10 +128,8 @@ def gradients(
     """Gradients of `problem.given()` by the kernels."""
     chunks = problem.chunks(size)
     out = torch.empty(problem.k.shape, dtype=problem.k.dtype if scale_key else torch.float32)
-    gains = scan_forward(
-        problem.k, problem.g, problem.anchor, problem.initial, problem.rule, chunks, out,
-        scale_key=scale_key, sequential=sequential,
-    )  # fmt: skip
+    scan = ScanCall(problem.k, problem.g, problem.anchor, None, problem.rule, out, None, scale_key)
+    gains = scan_forward(scan, problem.initial, chunks, sequential=sequential)
     found = scan_backward(
         problem.k, problem.g, problem.anchor, problem.rule, chunks, gains, grad, grad_final, grad_key,
         scale_key=scale_key, sequential=sequential,

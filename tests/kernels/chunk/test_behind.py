@@ -1,0 +1,229 @@
+"""Systems and memory behind a chain that is at work: the same bits as after it, whether something clips or not."""
+
+import weakref
+from types import SimpleNamespace
+
+import pytest
+import torch
+import triton.language as tl
+from osdn_kernels import chunk as modules, chunk_osdn, chunk_osgdn
+from osdn_kernels.chunk import stages, state, wy
+from osdn_kernels.launch import conditions, following
+from osdn_kernels.launch.recurrence import Inputs
+from osdn_kernels.launch.sequences import cut
+from osdn_kernels.scan import forward as scan
+from osdn_kernels.selftest.runs import poisoned
+from support.kernels.faults import break_kernel
+from support.kernels.reference_cases import draw, draw_gated
+
+SIZES = {
+    "length": 150,
+    "batch": 1,
+    "heads": 2,
+    "key_dim": 6,
+    "value_dim": 5,
+    "dtype": torch.float32,
+    "chunk_size": 16,
+}
+CALLS = {
+    "nothing clips": (chunk_osdn, draw("fast", **SIZES)),
+    "from nothing": (chunk_osdn, draw("fast", **SIZES, start=False)),
+    "some clip": (chunk_osdn, draw("some clip", **SIZES)),
+    "most clip": (chunk_osdn, draw("most clip", **SIZES)),
+    "forgetting": (chunk_osdn, draw("fast", "to zero", **SIZES)),
+    "clipping and forgetting": (chunk_osdn, draw("some clip", "to anchor", **SIZES)),
+    "d = 1": (chunk_osdn, draw("one point", **SIZES, start=False)),
+    "fixed": (chunk_osdn, draw("frozen", **SIZES)),
+    "shared keys": (chunk_osdn, draw("fast", **SIZES, value_heads=4)),
+    "gated": (chunk_osgdn, draw_gated("fast", state_gate="head", **SIZES)),
+    "gated and forgetting": (chunk_osgdn, draw_gated("some clip", "to zero", state_gate="head", **SIZES)),
+}
+
+
+def late(heads):
+    """Of a call by sweeps: d lies on its bound, and is pressed against it from token 100 on, in these heads alone."""
+    call = draw("bounded", **SIZES)
+    keys = call.tensors["k"]
+    quiet = torch.ones(2, dtype=torch.bool)
+    quiet[heads] = False
+    keys[:, :100] = 0.0
+    keys[:, :, quiet] = 0.0
+    call.tensors["initial_preconditioner"][:] = 0.9
+    call.options["d_max"] = 0.9
+    return chunk_osdn, call
+
+
+CALLS |= {
+    "swept, nothing clips": (chunk_osdn, draw("bounded", **SIZES)),
+    "swept and forgetting": (chunk_osdn, draw("bounded", "to zero", **SIZES)),
+    "late": late([0, 1]),
+    "late in one head": late([1]),
+}
+
+
+def in_order(monkeypatch):
+    """Launches one after the other, none of which waits."""
+    monkeypatch.setattr(stages, "runs_behind", lambda *_: False)
+
+
+def behind(monkeypatch):
+    """Calls whose memory goes beside their systems, two chunks at a time, behind segments of three of a chain's.
+
+    Returns what was launched of systems and memory, and how.
+    """
+    monkeypatch.setattr(modules.behind, "LONG", 1)
+    monkeypatch.setattr(state, "GROUP", tl.constexpr(2))
+    monkeypatch.setattr(scan, "SEGMENT", tl.constexpr(3))
+    seen = []
+    for name in ("launch_memory", "solve"):
+        note(monkeypatch, name, seen)
+    return seen
+
+
+def note(monkeypatch, name, seen):
+    launch = getattr(stages, name)
+
+    def noted(*given, **how):
+        seen.append((name, how["condition"].when if "condition" in how else "signals" in how and "behind"))
+        return launch(*given, **how)
+
+    monkeypatch.setattr(stages, name, noted)
+
+
+def found_by(operator, call):
+    """Results and the gradients of all inputs."""
+    leaves = call.leaves()
+    o, state = leaves(operator, output_final_state=True)
+    (o.square().sum() + state.state.sum() + state.preconditioner.square().sum()).backward()
+    return {
+        "o": o.detach(), "state": state.state.detach(), "preconditioner": state.preconditioner.detach(),
+        **{name: x.grad for name, x in leaves.tensors.items() if x.grad is not None},
+    }  # fmt: skip
+
+
+def differences(before, after):
+    return [name for name, x in before.items() if not torch.equal(x, after[name])]
+
+
+def both(monkeypatch, kind):
+    """What changes of a call whose launches run behind others, and these; what nothing has written is NaN."""
+    with monkeypatch.context() as plain:
+        in_order(plain)
+        expected = found_by(*CALLS[kind])
+    seen = behind(monkeypatch)
+    with poisoned():
+        return differences(expected, found_by(*CALLS[kind])), seen
+
+
+BEHIND = [("solve", "behind"), ("launch_memory", "behind"), ("solve", 2), ("launch_memory", 2)]
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_running_behind_changes_no_bit(kind, monkeypatch):
+    changed, seen = both(monkeypatch, kind)
+    assert changed == []
+    chained = kind not in {"d = 1", "fixed", "swept and forgetting"}
+    assert seen == (BEHIND if chained else [("solve", False), ("launch_memory", False)])
+
+
+@pytest.mark.parametrize("kind", ["late", "late in one head"])
+def test_what_was_begun_ahead_is_done_again_where_something_clips(kind, monkeypatch):
+    monkeypatch.setattr(modules.behind, "where", conditions.unless)
+    assert "o" in both(monkeypatch, kind)[0]
+
+
+NEVER = [
+    (scan, "chain_kernel", "report(progress + program, done", "report(progress + program, 0 * done"),
+    (wy, "solve_kernel", "        report_one(done + key_item)\n", ""),
+]
+
+
+def never_comes(monkeypatch, tmp_path, place):
+    """Launches that wait in vain, briefly."""
+    break_kernel(monkeypatch, tmp_path, *place)
+    monkeypatch.setattr(following, "PATIENCE", tl.constexpr(3))
+
+
+@pytest.mark.parametrize("place", NEVER, ids=lambda place: place[1])
+def test_what_does_not_come_is_given_up_and_all_done_in_order(place, monkeypatch, tmp_path):
+    never_comes(monkeypatch, tmp_path, place)
+    changed, seen = both(monkeypatch, "swept, nothing clips")
+    assert changed == []
+    assert seen == BEHIND
+
+
+@pytest.mark.parametrize("place", NEVER, ids=lambda place: place[1])
+def test_going_on_without_what_does_not_come_is_seen(place, monkeypatch, tmp_path):
+    never_comes(monkeypatch, tmp_path, place)
+    monkeypatch.setattr(modules.behind, "where", conditions.unless)
+    assert both(monkeypatch, "swept, nothing clips")[0]
+
+
+def test_only_few_long_sequences_of_few_heads_leave_room():
+    def room(batch, length, heads=16, dim=128, cu_seqlens=None):
+        with torch.device("meta"):
+            x = torch.empty(batch, length, heads, dim)
+        return modules.behind.leaves_room(Inputs(x, x, x, x[..., 0]), cut(batch, length, 64, cu_seqlens))
+
+    assert room(1, 65536)
+    assert room(2, 65536)
+    assert room(1, 100000, heads=32)
+    narrow = [room(1, 65536 - 64), room(3, 65536), room(1, 65536, heads=64), room(1, 65536, dim=256)]
+    assert not any([*narrow, room(1, 65536, cu_seqlens=torch.tensor([0, 65536]))])
+
+
+@pytest.mark.parametrize(
+    ("generation", "multiprocessors", "large"),
+    [(9, 132, True), (9, 60, False), (8, 132, False), (10, 148, False)],
+)
+def test_only_a_whole_hopper_gpu_is_large(generation, multiprocessors, large, monkeypatch):
+    """On a part of one, launches would wait for others that have no place."""
+    properties = SimpleNamespace(multi_processor_count=multiprocessors)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (generation, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    assert modules.behind.is_large.__wrapped__(torch.device("cuda")) is large
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"return_intermediate_states": True}, {"return_trajectory": True}],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_else_is_asked_for(options, monkeypatch):
+    operator, call = CALLS["swept, nothing clips"]
+    with monkeypatch.context() as plain:
+        in_order(plain)
+        expected = call(operator, output_final_state=True, **options)
+    seen = behind(monkeypatch)
+    found = call(operator, output_final_state=True, **options)
+    assert (seen == BEHIND) == ("return_trajectory" in options)
+    assert len(leaves_of(expected)) > 3
+    for before, after in zip(leaves_of(expected), leaves_of(found), strict=True):
+        assert torch.equal(before, after)
+
+
+def leaves_of(found):
+    """Tensors of results and of what they are made of."""
+    if isinstance(found, torch.Tensor):
+        return [found]
+    parts = found if isinstance(found, tuple) else vars(found).values() if hasattr(found, "__dict__") else ()
+    return [x for part in parts for x in leaves_of(part)]
+
+
+def test_what_a_chain_reads_is_kept_until_all_is_launched(monkeypatch):
+    """Memory that is let go is given to the next who asks, who runs at the same time here."""
+    kept = []
+    operators = modules.behind.operator_of
+    monkeypatch.setattr(modules.behind, "operator_of", lambda *given: note_of(operators(*given), kept))
+    seen = behind(monkeypatch)
+    monkeypatch.setattr(
+        modules.behind, "where", lambda flag: seen.append(kept[0]() is not None) or conditions.where(flag)
+    )
+    found_by(*CALLS["swept, nothing clips"])
+    assert True in seen
+    assert False not in seen
+
+
+def note_of(tensor, kept):
+    kept.append(weakref.ref(tensor))
+    return tensor
