@@ -130,6 +130,10 @@ def chunk_osgdn(call: Arguments) -> Results:
       lower_bound sigmoid(exp(A_log) (g + dt_bias)); see `osdn_kernels.boundary.gated.form_gate`. Without the first the
       others are not read.
     - `use_beta_sigmoid_in_kernel`, `allow_neg_eigval`: The write gates are sigmoid(beta), or twice that.
+    - `state_v_first`: The memory is given and handed on as [N, HV, V, K]; not beside state_indices or
+      return_intermediate_states.
+    - `safe_gate`, `disable_recompute`, `cu_seqlens_cpu`, `chunk_indices`: Not read: hints of
+      flash-linear-attention's, which change no result.
     """
     return _solve_chunks(call)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .checks import check_tensor, read_finite, read_rule, refuse, require_tensor
-from .inputs import REFERENCE_DTYPES, Arguments, Gates, Limits, check_gates, check_groups, check_size
-from .results import AnyState, widen
+from .inputs import REFERENCE_DTYPES, WIDE, Arguments, Gates, Limits, check_gates, check_groups, check_size
+from .results import AnyState, turn_state, widen
 from .rule import BOUNDED
 
 
@@ -32,7 +33,12 @@ def check_gated_call(
     lower_bound: float | None = None,
     use_beta_sigmoid_in_kernel: bool = False,
     allow_neg_eigval: bool = False,
+    safe_gate: bool = False,
+    disable_recompute: bool = False,
+    state_v_first: bool = False,
     cu_seqlens: Tensor | None = None,
+    cu_seqlens_cpu: Tensor | None = None,
+    chunk_indices: Tensor | None = None,
     g_d: Tensor | Literal["state"] | None = None,
     eta: float = BOUNDED.eta,
     d_min: float = BOUNDED.d_min,
@@ -52,6 +58,8 @@ def check_gated_call(
     With `use_gate_in_kernel` the log gates are formed from g, `A_log` and `dt_bias` (`form_gate`), and with
     `use_beta_sigmoid_in_kernel` the write gates from beta, both in torch. Without the former `A_log`, `dt_bias` and
     `lower_bound` are not read, as in flash-linear-attention: g is the gate, and a bound only says what it lies above.
+    `safe_gate`, `disable_recompute`, `cu_seqlens_cpu` and `chunk_indices`, which change no result there, are not read
+    either.
     """
     check_tensor("q", q, "[B, T, H, K]", limits.dtypes)
     check_size("q", q, limits)
@@ -71,12 +79,31 @@ def check_gated_call(
         if g_d != "state":
             refuse("g_d", 'a tensor, None or "state"', repr(g_d))
         g_d = reuse_gate(g, q.shape[2])
+    if state_v_first:
+        for name, given in {
+            "state_indices": state_indices is not None,
+            "return_intermediate_states": return_intermediate_states,
+        }.items():
+            if given:
+                refuse("state_v_first", f"False beside {name}", True)
+        initial_state = turn_given(initial_state, q, v)
     rule = read_rule(eta, d_min, d_max, normalize_feedback, beta_aware)
-    return check_gates(
+    call = check_gates(
         limits, q, k, v, beta, Gates(g, g_d, "g_d"), scale, rule, anchor, initial_state, initial_preconditioner,
         state_indices, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens, chunk_size, return_trajectory,
         check_values, return_intermediate_states,
     )  # fmt: skip
+    return replace(call, state_v_first=state_v_first)
+
+
+def turn_given(state: Tensor | AnyState | None, q: Tensor, v: Tensor) -> Tensor | AnyState | None:
+    """An initial state whose memory is [N, HV, V, K], with [N, HV, K, V]."""
+    if state is None:
+        return None
+    memory = state.state if isinstance(state, AnyState) else state
+    shape = (None, v.shape[2], v.shape[3], q.shape[3])
+    check_tensor("initial_state", memory, "[N, HV, V, K]", WIDE, shape, q.device)
+    return turn_state(state) if isinstance(state, AnyState) else memory.mT
 
 
 def form_gate(

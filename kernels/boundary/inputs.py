@@ -9,7 +9,7 @@ from torch import Tensor
 from . import values
 from .checks import check_tensor, count_sequences, read_finite, read_rule, refuse
 from .pools import put_state_, take_state
-from .results import AnyState, ExactState, widen
+from .results import AnyState, ExactState, turn_state, widen
 from .rule import BOUNDED, Rule
 
 CHUNK_SIZES = (16, 32, 64)
@@ -103,6 +103,7 @@ class Arguments(ScanArguments):
     - `initial_rest` [N, H, K] or None: What float32 leaves of d_1.
     - `pool`, `state_indices`, AnyState [S, ...] and [N], or None: Where `initial_state` comes from and the
       final state goes.
+    - `state_v_first`: Whether the final state that is returned has its memory as [N, HV, V, K].
     """
 
     q: Tensor
@@ -118,13 +119,16 @@ class Arguments(ScanArguments):
     initial_rest: Tensor | None = None
     pool: AnyState | None = None
     state_indices: Tensor | None = None
+    state_v_first: bool = False
 
     def hand_on(self, state: AnyState) -> AnyState | None:
         """The final state that the call returns; a pool gets it in any case."""
         if self.pool is not None and self.state_indices is not None:
             put_state_(self.pool, self.state_indices, state)
             state = self.pool
-        return state if self.output_final_state else None
+        if not self.output_final_state:
+            return None
+        return turn_state(state) if self.state_v_first else state
 
 
 def check_scan(

@@ -37,6 +37,12 @@ class ExactState(NamedTuple):
 AnyState = State | ExactState
 """What a sequence may start from."""
 
+
+def turn_state(state: AnyState) -> AnyState:
+    """The same with value features before key features in the memory, or the other way around."""
+    return state._replace(state=state.state.mT.contiguous())
+
+
 # What holds tensors alone is read back as they are.
 torch.serialization.add_safe_globals([State, ExactState])
 

@@ -54,10 +54,7 @@ GOOD = {"passed", "collected"}
 NONE_COLLECTED = 5
 """pytest's exit code where no test is left."""
 
-NO_GPU = (
-    "no CUDA device is present, and their tests need one: --collect says which tests would run, and with "
-    "TRITON_INTERPRET=1 they run in Triton's interpreter, for hours"
-)
+NO_GPU = "no CUDA device is present, and their tests need one: --collect says which tests would run"
 
 
 @app.command()

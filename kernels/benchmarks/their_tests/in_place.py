@@ -19,7 +19,7 @@ import pytest
 VARIABLE = "OSDN_IN_PLACE"
 
 HINTS = frozenset({"cu_seqlens_cpu", "chunk_indices", "safe_gate", "disable_recompute"})
-"""Options of theirs that change no result."""
+"""Options of theirs that change no result, whether ours has them or not."""
 
 DIFFERENT = {"test_chunk_invalid_chunk_size": "expects an error for chunks of 16 tokens, which are ours too"}
 """Tests of theirs that are about something else than results."""
@@ -28,7 +28,7 @@ _calls = 0
 
 
 def stand_in(ours: Callable[..., Any]) -> Callable[..., Any]:
-    """Ours with their results: d pinned at 1, the memory alone as the final state, either way around.
+    """Ours with their results: d pinned at 1, the memory alone as the final state.
 
     A test that asks for what ours does not have is skipped, by name of the option.
     """
@@ -47,7 +47,8 @@ def stand_in(ours: Callable[..., Any]) -> Callable[..., Any]:
                 "transpose_state_layout: its name is state_v_first", DeprecationWarning, stacklevel=2
             )
             state_v_first = transpose_state_layout
-        asked = {name: value for name, value in options.items() if name not in HINTS}
+        options["state_v_first"] = state_v_first
+        asked = {name: value for name, value in options.items() if name in takes or name not in HINTS}
         unknown = [
             n for n, value in asked.items() if n not in takes and value is not None and value is not False
         ]
@@ -56,11 +57,8 @@ def stand_in(ours: Callable[..., Any]) -> Callable[..., Any]:
         if unknown:
             pytest.skip(f"{ours.__name__} has no {unknown[0]}")
         given = {name: value for name, value in asked.items() if name in takes}
-        if state_v_first and given.get("initial_state") is not None:
-            given["initial_state"] = given["initial_state"].mT
         o, final = ours(*args, **given, d_min=1.0, d_max=1.0)[:2]
-        memory = None if final is None else final.state
-        return o, memory.mT if state_v_first and memory is not None else memory
+        return o, None if final is None else final.state
 
     return operator
 

@@ -1,5 +1,6 @@
 """flash-linear-attention's operators replaced by ours: arguments, defaults, the diff of the page, and their numbers."""
 
+import ast
 import inspect
 import re
 from importlib import import_module
@@ -63,6 +64,27 @@ def test_arguments_of_both_have_one_order_and_one_default(name: str) -> None:
     assert [key for key in own if key in kept] == kept
 
 
+def calls_in(layer: str) -> dict[str, set[str]]:
+    """Arguments that one of their layers passes to each of their operators, by keyword."""
+    path = (
+        Path(str(import_module("importlib.util").find_spec("fla").origin)).parent / "layers" / f"{layer}.py"
+    )
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    named = [(node.func.id, node.keywords) for node in calls if isinstance(node.func, ast.Name)]
+    return {name: {str(keyword.arg) for keyword in given} for name, given in named}
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_their_layers_call_ours_as_they_call_theirs(name: str) -> None:
+    module, function = THEIRS[name]
+    layer = {"fla.ops.gated_delta_rule": "gated_deltanet", "fla.ops.delta_rule": "delta_net"}.get(
+        module, "kda"
+    )
+    passed = calls_in(layer)[function]
+    assert {"q", "k", "v", "beta"} <= passed
+    assert passed - {*inspect.signature(getattr(osdn_kernels, name)).parameters} == set()
+
+
 def diff_lines() -> list[tuple[str, str]]:
     """Calls of the page's diffs: theirs, and ours below it."""
     blocks = re.findall(r"```diff\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -107,3 +129,44 @@ def test_with_d_at_one_they_give_the_numbers_of_theirs(name: str) -> None:
     torch.testing.assert_close(state.state, final, atol=1e-5, rtol=1e-5)
     moved, _ = getattr(osdn_kernels, name)(**given, **more, eta=1.0)
     assert not torch.allclose(moved, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in THEIRS if not name.endswith("osdn")])
+def test_the_memory_either_way_around(name: str) -> None:
+    operator, given = getattr(osdn_kernels, name), tensors(name)
+    v = torch.cat([given["v"], given["v"][..., :3]], -1)
+    given["v"] = v
+    memory = torch.randn(1, 2, 8, 11, generator=torch.Generator().manual_seed(1))
+    start = osdn_kernels.State(memory, torch.full((1, 2, 8), 1.1))
+    o, end = operator(**given, initial_state=start, output_final_state=True)
+    turned = osdn_kernels.State(memory.mT.contiguous(), start.preconditioner)
+    more = {"output_final_state": True, "state_v_first": True}
+    again, final = operator(**given, initial_state=turned, **more)
+    assert torch.equal(o, again)
+    assert torch.equal(end.state, final.state.mT)
+    assert final.state.is_contiguous()
+    assert torch.equal(end.preconditioner, final.preconditioner)
+    alone, _ = operator(
+        **given, initial_state=turned.state, initial_preconditioner=start.preconditioner, **more
+    )
+    assert torch.equal(o, alone)
+    with pytest.raises(ValueError, match=r"initial_state: expected \[N, HV, V, K\]"):
+        operator(**given, initial_state=memory, **more)
+    pool = {"initial_state": start, "state_indices": torch.zeros(1, dtype=torch.int32)}
+    with pytest.raises(ValueError, match="state_v_first: expected False beside state_indices"):
+        operator(**given, **pool, **more)
+
+
+@pytest.mark.parametrize("name", [name for name in THEIRS if not name.endswith("osdn")])
+def test_hints_change_nothing(name: str) -> None:
+    operator, given = getattr(osdn_kernels, name), tensors(name)
+    bounds = torch.tensor([0, 20])
+    hints = {
+        "safe_gate": True,
+        "disable_recompute": True,
+        "cu_seqlens_cpu": bounds,
+        "chunk_indices": bounds[None],
+    }
+    assert torch.equal(
+        operator(**given, cu_seqlens=bounds)[0], operator(**given, cu_seqlens=bounds, **hints)[0]
+    )

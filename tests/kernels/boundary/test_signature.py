@@ -76,7 +76,8 @@ def test_so_have_those_of_the_scan(operator):
 PUBLIC_GATED = (
     "q, k, v, g, beta, *, scale=None, initial_state=None, output_final_state=False, use_qk_l2norm_in_kernel=False, "
     "use_gate_in_kernel=False, A_log=None, dt_bias=None, lower_bound=None, use_beta_sigmoid_in_kernel=False, "
-    "allow_neg_eigval=False, cu_seqlens=None, g_d=None, eta=0.003, d_min=0.6666666666666666, d_max=1.5, anchor=None, "
+    "allow_neg_eigval=False, safe_gate=False, disable_recompute=False, state_v_first=False, cu_seqlens=None, "
+    "cu_seqlens_cpu=None, chunk_indices=None, g_d=None, eta=0.003, d_min=0.6666666666666666, d_max=1.5, anchor=None, "
     "normalize_feedback=False, beta_aware=True, initial_preconditioner=None, state_indices=None, chunk_size=64, "
     "return_trajectory=False, return_intermediate_states=False, check_values=True"
 )
