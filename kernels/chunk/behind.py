@@ -7,7 +7,6 @@ all chunks, and system and memory are done again. Each chunk does what it does o
 bit.
 """
 
-import functools
 from collections.abc import Callable
 
 import torch
@@ -42,12 +41,13 @@ def leaves_room(inputs: Inputs, chunks: Chunks) -> bool:
     return long and few and narrow and (INTERPRETED or is_large(inputs.v.device))
 
 
-@functools.cache
 def is_large(device: torch.device) -> bool:
-    """Whether a GPU is Hopper, where this was measured, and a whole one."""
-    return is_hopper(device) and (
-        torch.cuda.get_device_properties(device).multi_processor_count >= MULTIPROCESSORS
-    )
+    """Whether a GPU is Hopper, where this was measured, and a whole one; another kind of device stands for one."""
+    if not is_hopper(device):
+        return False
+    if device.type != "cuda":
+        return True
+    return torch.cuda.get_device_properties(device).multi_processor_count >= MULTIPROCESSORS
 
 
 def new_signals(scan: ScanCall, chunks: Chunks) -> Signals:

@@ -2,8 +2,8 @@
 
 A chain reports how far it is, and what needs each chunk's part of it waits for that. Whoever waits has to wait for
 programs that are at work: a launch that follows another (`following`) begins once all programs of that one have, on
-GPUs that know dependent launches; elsewhere after it. Should what it waits for not come for seconds (on a GPU shared in
-ways unknown here), it notes that, and all is done again in order.
+GPUs that know dependent launches; elsewhere after it. Should what it waits for not come, under tools that make every
+launch wait for the one before or on a GPU shared in ways unknown here, it notes that, and all is done again in order.
 
 Memory that a launch reads is to be kept until one after all of these has been launched: it is otherwise given to
 whoever asks next, who need not wait.
@@ -20,9 +20,8 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 from .descriptors import HOPPER, generation
 from .runtime import IN_INTERPRETER
 
-PATIENCE: tl.constexpr = tl.constexpr(1 << 20)
-"""Looks before what is waited for is given up: some seconds."""
-
+PATIENCE: tl.constexpr = tl.constexpr(1 << 16)
+"""Looks before what is waited for is given up: a fifth of a second."""
 
 WARP: tl.constexpr = tl.constexpr(32)
 """Numbers at most that are waited for at once: more would lie in several warps, which do not wait for each other."""

@@ -428,14 +428,15 @@ def new_origin(k: Tensor, chunks: Chunks) -> Tensor:
     return torch.empty(chunks.sequences * k.shape[2], dtype=torch.int32, device=k.device)
 
 
-def new_gains(k: Tensor, chunks: Chunks, *, in_order: bool = False) -> Gains:
+def new_gains(k: Tensor, chunks: Chunks, *, in_order: bool = False, sequential: bool = False) -> Gains:
     heads, dim = k.shape[2:]
     make: dict[str, Any] = {"dtype": torch.float32, "device": k.device}
-    # The slots left over by packed sequences are part of what a registered operator returns.
+    # Slots left over by packed sequences are part of what a registered operator returns, and stepping leaves no rest.
     per_slot = torch.zeros if chunks.packed else torch.empty
+    per_entry = torch.zeros if chunks.packed or sequential else torch.empty
     return Gains(
         torch.empty(k.shape[:3], **make),
-        torch.zeros(2, chunks.slots, heads, dim, **make),
+        per_entry(2, chunks.slots, heads, dim, **make),
         per_slot(chunks.slots, heads, dtype=torch.int8, device=k.device),
         torch.empty(chunks.sequences, heads, dim, **make),
         torch.zeros(chunks.sequences, heads, dim, **make) if in_order else None,
@@ -492,7 +493,7 @@ def scan_forward(
     entry depends on it and its rest alone: a sequence cut between chunks has the same bits.
     """
     k = scan.k
-    gains = new_gains(k, chunks, in_order=in_order)
+    gains = new_gains(k, chunks, in_order=in_order, sequential=sequential)
     programs = chunks.sequences * k.shape[2]
     if programs == 0:
         return gains

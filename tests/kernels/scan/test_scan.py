@@ -7,6 +7,7 @@ import triton.language as tl
 from osdn_kernels.boundary.rule import Rule
 from osdn_kernels.scan import forward
 from osdn_kernels.scan.forward import ScanCall, scan_forward
+from osdn_kernels.selftest.runs import poisoned
 from support.kernels.faults import break_kernel
 from support.kernels.scan_cases import directions, keys
 from support.kernels.scan_oracle import (
@@ -71,6 +72,14 @@ CASES = {
 
 each_case = pytest.mark.parametrize(("problem", "size"), CASES.values(), ids=CASES)
 each_path = pytest.mark.parametrize("sequential", [False, True], ids=["chunks", "tokens"])
+
+
+@each_path
+@each_case
+def test_all_that_is_handed_on_is_written(problem, size, sequential):
+    with poisoned():
+        _, gains = run(problem, size, sequential=sequential)
+    assert all(x.isfinite().all() for x in (gains.gain, gains.entries, gains.final))
 
 
 @each_path
