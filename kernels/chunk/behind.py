@@ -26,7 +26,7 @@ LONG = 1024
 """Chunks of a sequence from which on this pays: shorter ones take the GPU less time than launching them takes."""
 
 WIDEST = 128
-"""Features of keys and values at most, so that a multiprocessor has room for a program of the memory."""
+"""Features of keys and values at most, in 16 bits, so that a multiprocessor has room for a program of the memory."""
 
 MULTIPROCESSORS = 100
 """At least, for the programs of a chain and of the memory, and for systems beside them: not on a part of a GPU."""
@@ -38,7 +38,8 @@ def leaves_room(inputs: Inputs, chunks: Chunks) -> bool:
     few = chunks.sequences * value_heads <= MOST_BESIDE // 2
     narrow = max(tile(inputs.k.shape[3]), tile(value_dim)) <= WIDEST
     long = not chunks.packed and chunks.per_sequence >= LONG
-    return long and few and narrow and (INTERPRETED or is_large(inputs.v.device))
+    fits = inputs.v.element_size() == 2 and is_large(inputs.v.device)
+    return long and few and narrow and (INTERPRETED or fits)
 
 
 def is_large(device: torch.device) -> bool:

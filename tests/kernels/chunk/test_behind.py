@@ -185,6 +185,17 @@ def test_only_a_whole_hopper_gpu_is_large(generation, multiprocessors, large, mo
 
 
 @pytest.mark.parametrize(
+    ("dtype", "fits"), [(torch.bfloat16, True), (torch.float16, True), (torch.float32, False)]
+)
+def test_on_a_gpu_rows_have_16_bits(dtype, fits, monkeypatch):
+    monkeypatch.setattr(modules.behind, "INTERPRETED", False)
+    monkeypatch.setattr(modules.behind, "is_large", lambda _: True)
+    with torch.device("meta"):
+        x = torch.empty(1, 65536, 16, 128, dtype=dtype)
+    assert modules.behind.leaves_room(Inputs(x, x, x, x[..., 0]), cut(1, 65536, 64, None)) is fits
+
+
+@pytest.mark.parametrize(
     "options",
     [{"return_intermediate_states": True}, {"return_trajectory": True}],
     ids=lambda options: next(iter(options)),
