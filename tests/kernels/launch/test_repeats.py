@@ -109,6 +109,22 @@ except AssertionError:
 """
 
 
+FOLLOWING = """
+from osdn_kernels.launch.tuning import autotune, configurations
+
+follows = []
+Launcher.__init__ = lambda self, source, metadata: follows.append(metadata.launch_pdl)
+tuned = autotune(configurations([{"BK": 32}], warps=(1,)), [])(copy)
+codes = []
+for more in ({}, {"launch_pdl": True}, {}, {"launch_pdl": True}):
+    through_triton.clear()
+    tuned[(4,)](x, None, 0.5, 32, 3, NAME="one", **more)
+    codes.append((launched.pop()[2], bool(through_triton)))
+alike = [codes[i][0] is codes[j][0] for i, j in ((0, 2), (1, 3), (0, 1))]
+print(follows, [new for _, new in codes], alike)
+"""
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Of a kernel, whose source Triton reads from a file."""
@@ -122,3 +138,8 @@ def test_a_kind_goes_through_triton_once_and_is_launched_alike_after_that(folder
 
 def test_calls_that_are_not_told_apart_get_another_s_code(folder):
     assert outside_of_the_interpreter(LAUNCHES + BLIND, folder).split() == ["caught"]
+
+
+def test_a_launch_that_follows_another_has_code_of_its_own_at_hand_as_well(folder):
+    told = outside_of_the_interpreter(LAUNCHES + FOLLOWING, folder)
+    assert told.strip() == "[False, True] [True, True, False, False] [True, True, False]"

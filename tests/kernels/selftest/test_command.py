@@ -7,6 +7,7 @@ import pytest
 import torch
 from osdn_kernels.boundary.results import State
 from osdn_kernels.chunk.feature.pairs import REACH
+from osdn_kernels.chunk.state import CHAIN
 from osdn_kernels.launch import precompile
 from osdn_kernels.launch.forced import forced
 from osdn_kernels.launch.tuning import TUNED, configurations, fitting, unrolled
@@ -209,6 +210,15 @@ def test_tiles_wider_than_the_tensors_are_left_out():
     assert fitting(configs, {}, K=128) == configs
     assert fitting(configs, {}, K=40) == configs[:1]
     assert fitting(configs, {}, K=20) == configs[:1]
+
+
+@pytest.mark.parametrize("width", [16, 32, 64, 128])
+def test_a_launch_beside_others_has_one_configuration_of_its_width(width):
+    """It would wait for ever while others are measured."""
+    (config,) = fitting(CHAIN, {}, K=128, V=128, BESIDE=width)
+    assert config.kwargs["BV"] == width
+    assert len(fitting(CHAIN, {}, K=128, V=128, BESIDE=0)) > 4
+    assert len(fitting(CHAIN, {}, K=128, V=128, BESIDE=width, PRECISION="ieee")) == 1
 
 
 def test_products_in_full_float32_have_configurations_of_their_own():
