@@ -48,7 +48,7 @@ def everything(call, operator):
 
 @pytest.mark.parametrize("flip", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("form", ["as it is", "learned", "gated"])
+@pytest.mark.parametrize("form", ["as it is", pytest.param("learned", marks=pytest.mark.slow), "gated"])
 def test_the_same_bits_as_by_pointers(form, shape, flip, monkeypatch, request):
     call, operator = case(form, shape)
     config = configurations([{"BV": 32, "FLIP": flip}])
