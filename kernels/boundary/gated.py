@@ -80,12 +80,10 @@ def check_gated_call(
             refuse("g_d", 'a tensor, None or "state"', repr(g_d))
         g_d = reuse_gate(g, q.shape[2])
     if state_v_first:
-        for name, given in {
-            "state_indices": state_indices is not None,
-            "return_intermediate_states": return_intermediate_states,
-        }.items():
-            if given:
-                refuse("state_v_first", f"False beside {name}", True)
+        if state_indices is not None:
+            refuse("state_v_first", "False beside state_indices", True)
+        if return_intermediate_states:
+            refuse("state_v_first", "False beside return_intermediate_states", True)
         initial_state = turn_given(initial_state, q, v)
     rule = read_rule(eta, d_min, d_max, normalize_feedback, beta_aware)
     call = check_gates(

@@ -12,7 +12,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..launch.conditions import where
 from ..launch.descriptors import is_hopper
 from ..launch.following import Signals
 from ..launch.recurrence import Inputs
@@ -65,6 +64,7 @@ def go_behind(
     """Launch the chain of d, which fills `gains`, and what finds the systems and what reads behind it."""
     signals, stops = new_signals(scan, chunks), sweeps_pay(scan.rule)
     flags = Flags(new_origin(scan.k, chunks) if stops else None, signals.busy, signals.progress)
+    # Kept until all is launched, as the chain may read them until then (see `launch.following`).
     operators = operator_of(scan, chunks)
     run_chain(scan, operators, gains, start, None, flags, chunks)
     # Whoever waits is there first, and leaves room; in the interpreter a launch ends before the next begins.
@@ -72,9 +72,6 @@ def go_behind(
         launch(signals=signals)
     if stops:
         gains = sweep_on(scan, gains, start, flags, chunks)
-    again = where(signals.busy)
-    solve(condition=again)
-    read(condition=again)
-    # The chain may have read them until now (see `launch.following`).
-    del operators
+    solve(again=signals.busy)
+    read(again=signals.busy)
     return gains

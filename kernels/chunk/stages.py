@@ -157,8 +157,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
 
 def runs_behind(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> bool:
     """Whether systems and memory run behind a chain of d; gates per feature make systems of write keys first."""
-    per_feature = inputs.state_gate is not None and inputs.state_gate.dim() == 4
-    whole = options.sequential or in_order(inputs, options) or per_feature
+    whole = options.sequential or in_order(inputs, options) or inputs.per_feature
     chained = options.mode == LEARNED and has_chain(inputs.g, options.rule)
     return chained and not whole and leaves_room(inputs, chunks)
 

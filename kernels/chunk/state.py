@@ -15,11 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.conditions import ALWAYS, Condition, is_idle
 from ..launch.descriptors import copies_tiles, load_tile, rows_of
 from ..launch.dots import dot
 from ..launch.following import (
-    WARP,
     Signals,
     agree_whether,
     begin_followers,
@@ -52,7 +50,7 @@ MOST_BESIDE = 64
 """Programs of a memory beside other launches, at most: each takes most of a multiprocessor's shared memory."""
 
 GROUP: tl.constexpr = tl.constexpr(32)
-"""Chunks whose systems such a memory waits for at once."""
+"""Chunks whose systems such a memory waits for at once: as many as a warp has threads, at most (`wait_until`)."""
 
 
 @triton.jit
@@ -73,6 +71,21 @@ def times(x, block, FLIP: tl.constexpr, PRECISION: tl.constexpr):
     return dot(block, tl.trans(x), PRECISION) if FLIP else dot(x, block, PRECISION)
 
 
+@triton.jit
+def tokens_of(
+    i, start, tokens, head, row, in_key, in_value, H: tl.constexpr, G: tl.constexpr, C: tl.constexpr,
+    FLIP: tl.constexpr,
+):  # fmt: skip
+    """Where chunk i of a sequence lies: its first token among value heads and among key heads, which rows are there,
+    masks of rows of keys and of values, and its first row."""
+    token = (start + i * C).to(tl.int64) * H + head
+    key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
+    valid = row < tokens - i * C
+    in_row = valid[:, None] & in_key[None, :]
+    in_out = down(valid, FLIP) & across(in_value, FLIP)
+    return token, key_token, valid, in_row, in_out, (tokens * 0 + i * C).to(tl.int32)
+
+
 @autotune(CHAIN, [*KEY, "READ", "BESIDE"])
 @triton.jit
 def memory_kernel(
@@ -81,15 +94,15 @@ def memory_kernel(
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     BV: tl.constexpr, FLIP: tl.constexpr,
     READ: tl.constexpr, KEEP: tl.constexpr, CUT: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_FINAL: tl.constexpr,
-    PACKED: tl.constexpr, STATE_GATE: tl.constexpr, BULK: tl.constexpr, SAME: tl.constexpr, WHEN: tl.constexpr,
+    PACKED: tl.constexpr, STATE_GATE: tl.constexpr, BULK: tl.constexpr, SAME: tl.constexpr, AGAIN: tl.constexpr,
     BESIDE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Beside the launch that finds the chunks' systems (BESIDE), which begins once all programs of this one have, their
-    `solved` [slots, H // G] says how many of each chunk's G are there."""
+    `solved` [slots, H // G] says how many of each chunk's G are there. AGAIN does nothing where `flag` is 0."""
     if BESIDE > 0:
         begin_followers()
-    if WHEN > 0:  # noqa: SIM102 -- nested, because `flag` is None otherwise
-        if is_idle(flag, WHEN):
+    if AGAIN:  # noqa: SIM102 -- nested, because `flag` is None otherwise
+        if tl.load(flag) == 0:
             return
     program = tl.program_id(0)
     head = program % H
@@ -140,19 +153,15 @@ def memory_kernel(
             if BESIDE > 0:
                 near += group * GROUP
                 far = tl.minimum(near + GROUP, end)
-                for begun in tl.static_range(0, GROUP, WARP):
-                    item = tl.minimum(near + begun + tl.arange(0, WARP), far - 1)
-                    wait_until(solved + (slot + item) * (H // G) + head // G, G, flag)
+                item = tl.minimum(near + tl.arange(0, GROUP), far - 1)
+                wait_until(solved + (slot + item) * (H // G) + head // G, G, flag)
                 if agree_whether(flag):
                     far = near
             for i in range(near, far):
                 entering = memory.to(dtype)
-                token = (start + i * C).to(tl.int64) * H + head
-                key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
-                valid = row < tokens - i * C
-                in_row = valid[:, None] & in_key[None, :]
-                in_out = down(valid, FLIP) & across(in_value, FLIP)
-                at = (chunks * 0 + i * C).to(tl.int32)
+                token, key_token, valid, in_row, in_out, at = tokens_of(
+                    i, start, tokens, head, row, in_key, in_value, H, G, C, FLIP
+                )
                 keys = load_tile(all_keys, at, 0, k + key_token * K + by_key, in_row, BULK)
                 writes = keys
                 if not SAME:
@@ -214,7 +223,7 @@ def memory_kernel(
     if HAS_FINAL:
         tl.store(final + program.to(tl.int64) * (K * V) + cell, memory, mask=in_cell)
     if BESIDE > 0:
-        end_after_leader(head >= 0)
+        end_after_leader()
 
 
 def width_beside(programs: int, value_dim: int) -> int:
@@ -227,11 +236,12 @@ def launch_memory(
     q: Tensor | None, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
     overlap: Tensor | None, o: Tensor | None, states: Tensor | None, cuts: Tensor | None, x: Tensor | None,
     initial: Tensor | None, final: Tensor | None, chunks: Chunks, scale: float, every: int | None = None,
-    *, condition: Condition = ALWAYS, signals: Signals | None = None,
+    *, again: Tensor | None = None, signals: Signals | None = None,
 ) -> None:  # fmt: skip
     """With `o`, states at cuts are written; without, they are what the pieces between them start from, all at once.
 
-    With `signals` beside the launch that finds the systems, for which it leaves room on the GPU.
+    With `signals` beside the launch that finds the systems, for which it leaves room on the GPU; with `again` [1] only
+    where that is not 0.
     """
     key_dim, (heads, value_dim) = k.shape[3], v.shape[2:]
     programs = chunks.sequences * heads
@@ -240,7 +250,7 @@ def launch_memory(
         cuts = None
     pieces = parts if o is None else 1
     bulk = not gates.per_feature and copies_tiles(k, write_key, v, inverse, q)
-    flag, solved = (condition.flag, None) if signals is None else (signals.busy, signals.solved)
+    flag, solved = (again, None) if signals is None else (signals.busy, signals.solved)
     memory_kernel[lambda meta: (programs, cdiv(value_dim, meta["BV"]), pieces)](
         q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, flag,
         solved, chunks.bounds, chunks.first, chunks.length, chunks.stride, every, parts, scale,
@@ -248,7 +258,7 @@ def launch_memory(
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,
         KEEP=states is not None, CUT=cuts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None,
         PACKED=chunks.packed, STATE_GATE=gates.kind, BULK=bulk, SAME=write_key.data_ptr() == k.data_ptr(),
-        WHEN=condition.when, BESIDE=0 if signals is None else width_beside(programs, value_dim),
+        AGAIN=again is not None, BESIDE=0 if signals is None else width_beside(programs, value_dim),
         PRECISION=operand_precision(v.dtype), **({} if signals is None else following(v.device)),
     )  # fmt: skip
 

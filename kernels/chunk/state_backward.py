@@ -16,7 +16,7 @@ from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, crowd_of
 from ..recurrent.gates import fade
 from .decays import ENTERED, KEPT, RATE, GateSums, decays_between_tokens, load_scalars, pick
-from .state import CHAIN, KEY, across, down, times
+from .state import CHAIN, KEY, across, down, times, tokens_of
 
 
 @autotune(CHAIN, KEY)
@@ -66,12 +66,9 @@ def memory_backward_kernel(
         if grad_states is not None:
             place = ((slot + i) * H + head).to(tl.int64) * (K * V)
             tl.store(grad_states + place + cell, leaving, mask=in_cell)
-        token = (start + i * C).to(tl.int64) * H + head
-        key_token = (start + i * C).to(tl.int64) * (H // G) + head // G
-        valid = row < tokens - i * C
-        in_row = valid[:, None] & in_key[None, :]
-        in_out = down(valid, FLIP) & across(in_value, FLIP)
-        at = (chunks * 0 + i * C).to(tl.int32)
+        token, key_token, valid, in_row, in_out, at = tokens_of(
+            i, start, tokens, head, row, in_key, in_value, H, G, C, FLIP
+        )
         writes = load_tile(all_writes, at, 0, write_key + key_token * K + by_key, in_row, BULK)
         queries = load_tile(all_queries, at, 0, q + key_token * K + by_key, in_row, BULK)
         output = tl.load(grad_o + token * V + by_value, mask=in_out, other=0.0)

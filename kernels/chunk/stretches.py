@@ -62,14 +62,13 @@ def plan_cuts(v: Tensor, key_dim: int, size: int, mode: int, *, per_feature: boo
 
 def count_cuts(inputs: Inputs, size: int, mode: int, *, needed: bool) -> int:
     """None for packed sequences, or where walks or the call need none."""
-    gate, packed = inputs.state_gate, inputs.cu_seqlens is not None
+    gated, packed = inputs.state_gate is not None, inputs.cu_seqlens is not None
     k, v = inputs.k, inputs.v
-    if not needed or packed or walks(k, v, inputs.sequences, mode, packed=packed, gated=gate is not None):
+    if not needed or packed or walks(k, v, inputs.sequences, mode, packed=packed, gated=gated):
         return 0
-    per_feature = gate is not None and gate.dim() == 4
 
     def cuts() -> int:
-        every = plan_cuts(v, k.shape[3], size, mode, per_feature=per_feature).every
+        every = plan_cuts(v, k.shape[3], size, mode, per_feature=inputs.per_feature).every
         return max(-(-v.shape[1] // (size * every)) - 1, 0)
 
     return size_for(v.shape[1], cuts)

@@ -8,7 +8,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.conditions import ALWAYS, Condition, is_idle
 from ..launch.dots import dot
 from ..launch.following import Signals, end_after_leader, following, report_one, wait_until
 from ..launch.runtime import inverse_precision, operand_precision
@@ -73,12 +72,12 @@ def solve_kernel(
     bounds, first, owner, length, per_sequence,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
-    STATE_GATE: tl.constexpr, WHEN: tl.constexpr, BEHIND: tl.constexpr, PRECISION: tl.constexpr, INVERSE: tl.constexpr,
+    STATE_GATE: tl.constexpr, AGAIN: tl.constexpr, BEHIND: tl.constexpr, PRECISION: tl.constexpr, INVERSE: tl.constexpr,
 ):  # fmt: skip
     """Behind a chain (BEHIND), whose `progress` [N, H // G] says how many chunks' gains are there; the memory beside it
-    sees in `done` [slots, H // G] how many of a chunk's G systems are."""
-    if WHEN > 0:  # noqa: SIM102 -- nested, because `flag` is None otherwise
-        if is_idle(flag, WHEN):
+    sees in `done` [slots, H // G] how many of a chunk's G systems are. AGAIN does nothing where `flag` is 0."""
+    if AGAIN:  # noqa: SIM102 -- nested, because `flag` is None otherwise
+        if tl.load(flag) == 0:
             return
     program = tl.program_id(0)
     slot = program // H
@@ -96,7 +95,8 @@ def solve_kernel(
     if BEHIND:  # noqa: SIM102 -- nested, because `progress` is None otherwise
         if wait_until(progress + sequence * (H // G) + head // G + tl.arange(0, 1), chunk + 1, flag):
             report_one(done + slot * (H // G) + head // G)
-            end_after_leader(last)
+            if last:
+                end_after_leader()
             return
     token = (start + chunk * C).to(tl.int64) * H + head
     # Keys, and the preconditioner with them, are those of a group of G heads; the first writes what they share.
@@ -228,7 +228,8 @@ def solve_kernel(
     store_row(inverse, row3, in3, H, C, i30, i31, i32, i33)
     if BEHIND:
         report_one(done + key_item)
-        end_after_leader(last)
+        if last:
+            end_after_leader()
 
 
 @triton.jit
@@ -246,9 +247,11 @@ def store_row(inverse, row, valid, H: tl.constexpr, C: tl.constexpr, x0, x1, x2,
 
 def solve(
     k: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks, system: Tensor | None = None,
-    inverse: Tensor | None = None, condition: Condition = ALWAYS, signals: Signals | None = None,
+    inverse: Tensor | None = None, again: Tensor | None = None, signals: Signals | None = None,
 ) -> Tensor:  # fmt: skip
-    """Rows of every chunk's (I + A)^-1, [B, T, H, C], in `inverse` where given; with `signals` behind a chain.
+    """Rows of every chunk's (I + A)^-1, [B, T, H, C], in `inverse` where given.
+
+    With `signals` behind a chain; with `again` [1] only where that is not 0.
 
     system [B, T, H, C] float32: A without its factor beta, where gates are per feature (`feature.pairs`). Otherwise
     fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t, unless
@@ -261,10 +264,10 @@ def solve(
         keys = WriteKeys(IDENTITY, keys.out)
     solve_kernel[(chunks.slots * heads,)](
         k, beta, gates.sums, gates.rests, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, system,
-        inverse, keys.path, *(signals or (condition.flag, None, None)),
+        inverse, keys.path, *(signals or (again, None, None)),
         *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, **keys.constants, PACKED=chunks.packed,
-        STATE_GATE=gates.kind, WHEN=condition.when, BEHIND=signals is not None,
+        STATE_GATE=gates.kind, AGAIN=again is not None, BEHIND=signals is not None,
         PRECISION=operand_precision(k.dtype), INVERSE=inverse_precision(k.dtype),
         **({} if signals is None else following(k.device)),
     )  # fmt: skip

@@ -23,9 +23,6 @@ from .runtime import IN_INTERPRETER
 PATIENCE: tl.constexpr = tl.constexpr(1 << 16)
 """Looks before what is waited for is given up: a fifth of a second."""
 
-WARP: tl.constexpr = tl.constexpr(32)
-"""Numbers at most that are waited for at once: more would lie in several warps, which do not wait for each other."""
-
 
 class Signals(NamedTuple):
     """What launches see of those that they run behind, int32, zeros at first.
@@ -54,14 +51,13 @@ def begin_followers():
 
 
 @triton.jit
-def end_after_leader(this):
-    """Go on, in `this` program, after the launch that is followed has ended.
+def end_after_leader():
+    """Go on after the launch that is followed has ended.
 
     What is launched after a follower waits for that alone: one program of it has to have waited for the leader.
     """
-    if not IN_INTERPRETER:  # noqa: SIM102 -- there is no such instruction in the interpreter
-        if this:
-            gdc_wait()
+    if not IN_INTERPRETER:
+        gdc_wait()
 
 
 @triton.jit
@@ -100,7 +96,7 @@ def pause():
 
 @triton.jit
 def wait_until(progress, wanted, stopped):
-    """Wait until all of `progress` [N], N at most `WARP`, have come to `wanted`.
+    """Wait until all of `progress` [N] have come to `wanted`: N is at most 32, as warps do not wait for each other.
 
     Whether there is nothing to go on for, as this warp sees it: `stopped` is not 0 then, or from now on if what is
     waited for has not come in a long time.

@@ -40,6 +40,11 @@ class Inputs(NamedTuple):
         """N: B, or the number of packed sequences."""
         return count(self.k, self.cu_seqlens)
 
+    @property
+    def per_feature(self) -> bool:
+        """Whether the memory's gates are per feature."""
+        return self.state_gate is not None and self.state_gate.dim() == 4
+
 
 class Gradients(NamedTuple):
     """Of a loss for the fields of `Inputs`, in its order; None where nothing depends on the field."""

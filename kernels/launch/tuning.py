@@ -159,19 +159,17 @@ class Tuner(Autotuner):
             return self.fn.run(*args, **options, **config.all_kwargs())
         constants = {**options, **config.kwargs}
         grid, _ = constants.pop("grid"), constants.pop("warmup")
-        follows = constants.pop("launch_pdl", False)
-        if (id(config), follows) not in self.for_compiler:
+        if id(config) not in self.for_compiler:
             options = {name: x for name, x in config.all_kwargs().items() if name not in config.kwargs}
-            self.for_compiler[id(config), follows] = (
-                config,
-                options | ({"launch_pdl": True} if follows else {}),
-            )
-        return self.repeats.launch(grid, args, constants, self.for_compiler[id(config), follows][1])
+            self.for_compiler[id(config)] = config, options
+        compiler = self.for_compiler[id(config)][1]
+        if constants.pop("launch_pdl", False):
+            compiler = {**compiler, "launch_pdl": True}
+        return self.repeats.launch(grid, args, constants, compiler)
 
     @functools.cached_property
-    def for_compiler(self) -> dict[tuple[int, bool], tuple[triton.Config, dict[str, Any]]]:
-        """Configurations by their id and whether the launch follows another; what of each is not a constant of the
-        kernel."""
+    def for_compiler(self) -> dict[int, tuple[triton.Config, dict[str, Any]]]:
+        """Configurations by their id, and what of each is not a constant of the kernel."""
         return {}
 
     @functools.cached_property

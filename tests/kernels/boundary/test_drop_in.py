@@ -26,6 +26,13 @@ THEIRS = {
 }
 """Ours -> where theirs is."""
 
+LAYERS = {
+    "fla.ops.delta_rule": "delta_net",
+    "fla.ops.gated_delta_rule": "gated_deltanet",
+    "fla.ops.kda": "kda",
+}
+"""Where theirs is -> the layer that calls it."""
+
 NAIVE = {
     "osgdn": ("fla.ops.gated_delta_rule.naive", "naive_recurrent_gated_delta_rule"),
     "oskda": ("fla.ops.kda.naive", "naive_recurrent_kda"),
@@ -66,9 +73,7 @@ def test_arguments_of_both_have_one_order_and_one_default(name: str) -> None:
 
 def calls_in(layer: str) -> dict[str, set[str]]:
     """Arguments that one of their layers passes to each of their operators, by keyword."""
-    path = (
-        Path(str(import_module("importlib.util").find_spec("fla").origin)).parent / "layers" / f"{layer}.py"
-    )
+    path = Path(str(import_module("fla").__file__)).parent / "layers" / f"{layer}.py"
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     named = [(node.func.id, node.keywords) for node in calls if isinstance(node.func, ast.Name)]
     return {name: {str(keyword.arg) for keyword in given} for name, given in named}
@@ -77,10 +82,7 @@ def calls_in(layer: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize("name", THEIRS)
 def test_their_layers_call_ours_as_they_call_theirs(name: str) -> None:
     module, function = THEIRS[name]
-    layer = {"fla.ops.gated_delta_rule": "gated_deltanet", "fla.ops.delta_rule": "delta_net"}.get(
-        module, "kda"
-    )
-    passed = calls_in(layer)[function]
+    passed = calls_in(LAYERS[module])[function]
     assert {"q", "k", "v", "beta"} <= passed
     assert passed - {*inspect.signature(getattr(osdn_kernels, name)).parameters} == set()
 
@@ -155,6 +157,8 @@ def test_the_memory_either_way_around(name: str) -> None:
     pool = {"initial_state": start, "state_indices": torch.zeros(1, dtype=torch.int32)}
     with pytest.raises(ValueError, match="state_v_first: expected False beside state_indices"):
         operator(**given, **pool, **more)
+    with pytest.raises(ValueError, match="state_v_first: expected False beside return_intermediate_states"):
+        operator(**given, return_intermediate_states=True, **more)
 
 
 @pytest.mark.parametrize("name", [name for name in THEIRS if not name.endswith("osdn")])

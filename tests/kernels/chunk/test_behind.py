@@ -8,7 +8,7 @@ import torch
 import triton.language as tl
 from osdn_kernels import chunk as modules, chunk_osdn, chunk_osgdn
 from osdn_kernels.chunk import stages, state, wy
-from osdn_kernels.launch import conditions, following
+from osdn_kernels.launch import following
 from osdn_kernels.launch.recurrence import Inputs
 from osdn_kernels.launch.sequences import cut
 from osdn_kernels.scan import forward as scan
@@ -72,19 +72,23 @@ def behind(monkeypatch):
     monkeypatch.setattr(state, "GROUP", tl.constexpr(2))
     monkeypatch.setattr(scan, "SEGMENT", tl.constexpr(3))
     seen = []
-    for name in ("launch_memory", "solve"):
-        note(monkeypatch, name, seen)
+    watch(monkeypatch, lambda name, how, launch: seen.append((name, *how)) or launch())
     return seen
 
 
-def note(monkeypatch, name, seen):
-    launch = getattr(stages, name)
+def watch(monkeypatch, act):
+    """Have ``act(name, how, launch)`` in the place of what launches systems and memory."""
+    for name in ("solve", "launch_memory"):
+        launch = getattr(stages, name)
+        monkeypatch.setattr(
+            stages, name,
+            lambda *given, name=name, launch=launch, **how: act(name, how, lambda: launch(*given, **how)),
+        )  # fmt: skip
 
-    def noted(*given, **how):
-        seen.append((name, how["condition"].when if "condition" in how else "signals" in how and "behind"))
-        return launch(*given, **how)
 
-    monkeypatch.setattr(stages, name, noted)
+def never_again(monkeypatch):
+    """What came to nothing is not done again."""
+    watch(monkeypatch, lambda _, how, launch: None if "again" in how else launch())
 
 
 def found_by(operator, call):
@@ -112,7 +116,7 @@ def both(monkeypatch, kind):
         return differences(expected, found_by(*CALLS[kind])), seen
 
 
-BEHIND = [("solve", "behind"), ("launch_memory", "behind"), ("solve", 2), ("launch_memory", 2)]
+BEHIND = [(name, how) for how in ("signals", "again") for name in ("solve", "launch_memory")]
 
 
 @pytest.mark.parametrize("kind", CALLS)
@@ -134,12 +138,12 @@ def test_running_behind_changes_no_bit(kind, monkeypatch):
 def test_without_a_chain_there_is_nothing_to_run_behind(call, monkeypatch):
     seen = behind(monkeypatch)
     call(chunk_osdn, output_final_state=True)
-    assert seen == [("solve", False), ("launch_memory", False)]
+    assert seen == [("solve",), ("launch_memory",)]
 
 
 @pytest.mark.parametrize("kind", ["late", "late in one head"])
 def test_what_was_begun_ahead_is_done_again_where_something_clips(kind, monkeypatch):
-    monkeypatch.setattr(modules.behind, "where", conditions.unless)
+    never_again(monkeypatch)
     assert "o" in both(monkeypatch, kind)[0]
 
 
@@ -166,7 +170,7 @@ def test_what_does_not_come_is_given_up_and_all_done_in_order(place, monkeypatch
 @pytest.mark.parametrize("place", NEVER, ids=lambda place: place[1])
 def test_going_on_without_what_does_not_come_is_seen(place, monkeypatch, tmp_path):
     never_comes(monkeypatch, tmp_path, place)
-    monkeypatch.setattr(modules.behind, "where", conditions.unless)
+    never_again(monkeypatch)
     assert both(monkeypatch, "swept, nothing clips")[0]
 
 
@@ -228,8 +232,7 @@ def leaves_of(found):
     """Tensors of results and of what they are made of."""
     if isinstance(found, torch.Tensor):
         return [found]
-    parts = found if isinstance(found, tuple) else vars(found).values() if hasattr(found, "__dict__") else ()
-    return [x for part in parts for x in leaves_of(part)]
+    return [x for part in found for x in leaves_of(part)] if isinstance(found, tuple) else []
 
 
 def test_what_a_chain_reads_is_kept_until_all_is_launched(monkeypatch):
@@ -237,13 +240,12 @@ def test_what_a_chain_reads_is_kept_until_all_is_launched(monkeypatch):
     kept = []
     operators = modules.behind.operator_of
     monkeypatch.setattr(modules.behind, "operator_of", lambda *given: note_of(operators(*given), kept))
+    there = []
+    watch(monkeypatch, lambda _, how, launch: there.append(kept[0]() is not None) or launch())
     seen = behind(monkeypatch)
-    monkeypatch.setattr(
-        modules.behind, "where", lambda flag: seen.append(kept[0]() is not None) or conditions.where(flag)
-    )
     found_by(*CALLS["swept, nothing clips"])
-    assert True in seen
-    assert False not in seen
+    assert seen == BEHIND
+    assert there == [True] * 4
 
 
 def note_of(tensor, kept):
