@@ -11,16 +11,17 @@ from ..boundary.steps import check_step
 from ..boundary.values import has_values
 from ..launch.runtime import cdiv, on_device_of, tile
 from .forward import calibrate, feedback
-from .gates import fade, gate_kind, load_gate
+from .gates import PER_FEATURE, fade, gate_kind, load_gate
 
 HELD = 2048
-"""Numbers of the state that a warp holds: 64 registers of each thread, all asked for at once."""
+"""Numbers of the state that a warp holds, 64 registers of each thread, all asked for at once; twice as many where many
+heads have a gate for each feature, whose factors every warp finds."""
 
 FEW = 512
 """Heads up to which programs of one warp are better: more of them ask at once. Log in `benchmarks/measured`."""
 
-NARROW, WIDE = 16, 32
-"""Columns of the state that a program takes at least, for few heads and for many: rows of 64 and of 128 bytes."""
+NARROW, WIDE = 16, 64
+"""Columns of the state that a program takes at least, for few heads and for many: rows of 64 and of 256 bytes."""
 
 _arrivals = WeakTensorKeyDictionary()
 
@@ -126,18 +127,22 @@ def decode_kernel(
         gate = tl.full([], 0.0, tl.float32)
         if HAS_GATE:
             gate = tl.load(g + key_place).to(tl.float32)
-        memory = fade(memory, load_gate(state_gate, place, key, True, K, STATE_GATE), STATE_GATE)
+        fading = load_gate(state_gate, place, key, True, K, STATE_GATE).to(tl.float32)
         fixed, slope = mean_feedback(beta, beta_t, key_place, G, BETA_AWARE)
         if UNIT:
             q_t = unit(q_t, q.dtype.element_ty)
             k_t = unit(k_t, k.dtype.element_ty)
         write_key = d * k_t
         along = tl.sum(write_key * q_t, 0)
+        # What reads the memory fades in its place, which is left to its update.
+        reads, erases = q_t, k_t
+        if STATE_GATE > 0:
+            reads, erases = q_t * tl.exp(fading), k_t * tl.exp(fading)
         if PARTS * G > 1 and t == 0:
             before = count_in(arrivals, start, along, one)
-        x = beta_t * (v_t - tl.sum(memory * k_t[:, None], 0))
-        read = scale * (tl.sum(memory * q_t[:, None], 0) + along * x)
-        memory += write_key[:, None] * x[None, :]
+        x = beta_t * (v_t - tl.sum(memory * erases[:, None], 0))
+        read = scale * (tl.sum(memory * reads[:, None], 0) + along * x)
+        memory = fade(memory, fading, STATE_GATE) + write_key[:, None] * x[None, :]
         if HAS_SEED:
             held = round_either_way(memory, tl.load(seed) + t, program * (K * V) + cell)
         else:
@@ -234,8 +239,9 @@ def decode_step_(
         return out
     tensor_anchor = isinstance(anchor, Tensor)
     rows = tile(key_dim)
-    least = NARROW if batch * heads <= FEW else WIDE
-    columns = min(tile(value_dim), max(least, HELD // rows))
+    few, gate_is = batch * heads <= FEW, gate_kind(state_gate)
+    columns = min(tile(value_dim), max(NARROW if few else WIDE, HELD // rows))
+    held = HELD if few or gate_is < PER_FEATURE.value else 2 * HELD
     parts = cdiv(value_dim, columns)
     with on_device_of(q):
         decode_kernel[(batch * heads * parts,)](
@@ -248,9 +254,9 @@ def decode_step_(
             H=heads, G=group, K=key_dim, V=value_dim, BK=rows, BV=columns, STEPS=tokens, PARTS=parts,
             WIDTH=0 if state_indices is None else state_indices.numel() // batch,
             HAS_COUNT=num_tokens is not None, HAS_SEED=seed is not None,
-            HAS_GATE=g is not None, STATE_GATE=gate_kind(state_gate), HAS_ANCHOR=tensor_anchor,
+            HAS_GATE=g is not None, STATE_GATE=gate_is, HAS_ANCHOR=tensor_anchor,
             BETA_AWARE=rule.beta_aware, NORMALIZE=rule.normalize_feedback,
-            UNIT=use_qk_l2norm_in_kernel, num_warps=max(1, rows * columns // HELD),
+            UNIT=use_qk_l2norm_in_kernel, num_warps=max(1, rows * columns // held),
         )  # fmt: skip
     if not torch.compiler.is_compiling():
         # Autograd then sees that what it may have saved is no more.

@@ -84,7 +84,9 @@ def test_drafted_tokens_leave_their_states_in_the_rows_of_a_pool(state_gate):
 
 
 BROKEN = {
-    "no gate": ("memory = fade(memory, load_gate(state_gate, place, key, True, K, STATE_GATE), STATE_GATE)", "pass"),
+    "no gate": ("fade(memory, fading, STATE_GATE)", "memory"),
+    "what reads the memory does not fade": ("q_t * tl.exp(fading)", "q_t"),
+    "nor what erases": ("k_t * tl.exp(fading)", "k_t"),
     "the gate of the first head": ("load_gate(state_gate, place, key", "load_gate(state_gate, place * 0, key"),
     "the feedback of one head": ("beta_t, key_place, G, BETA_AWARE", "beta_t, key_place, 1, BETA_AWARE"),
 }  # fmt: skip
