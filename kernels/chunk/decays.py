@@ -11,10 +11,11 @@ import triton.language as tl
 from torch import Tensor
 
 from ..launch.dots import dot
+from ..launch.following import end_after_leader, following
 from ..launch.runtime import cdiv, single, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations
-from ..recurrent.gates import gate_kind
+from ..recurrent.gates import forgotten, gate_kind
 from ..scan.iterates import gate_sums
 
 UNDERFLOW: tl.constexpr = tl.constexpr(-104.0)
@@ -61,8 +62,11 @@ class GateSums(NamedTuple):
 def sum_gates_kernel(
     gate, beta, sums, rests, scalars, bounds, first, owner, length, per_sequence,
     H: tl.constexpr, C: tl.constexpr, BH: tl.constexpr, PACKED: tl.constexpr, HAS_RESTS: tl.constexpr,
-    HAS_SCALARS: tl.constexpr,
+    HAS_SCALARS: tl.constexpr, FOLLOWS: tl.constexpr,
 ):  # fmt: skip
+    if FOLLOWS:  # noqa: SIM102 -- nested, because a constant and a number are not joined
+        if tl.program_id(0) + tl.program_id(1) == tl.num_programs(0) + tl.num_programs(1) - 2:
+            end_after_leader()
     _, chunk, start, tokens = chunk_of(
         tl.program_id(0), bounds, first, owner, length, per_sequence, C, PACKED
     )
@@ -94,20 +98,28 @@ def sum_gates_kernel(
         tl.store(scalars + place, tl.reshape(numbers, [C, BH * SCALARS]), mask=mask)
 
 
-def sum_gates(gate: Tensor | None, beta: Tensor, chunks: Chunks, dtype: torch.dtype) -> GateSums:
-    """Of log gates [B, T, HV] or [B, T, HV, K], beside beta [B, T, HV] and inputs of `dtype`."""
+def new_sums(gate: Tensor | None, dtype: torch.dtype) -> GateSums:
+    """Memory for those of log gates [B, T, HV] or [B, T, HV, K] beside inputs of `dtype`."""
     if gate is None:
         return GateSums()
+    rests = single(gate, *gate.shape) if dtype == torch.float32 else None
+    scalars = single(gate, *gate.shape, SCALARS.value) if gate.dim() == 3 else None
+    return GateSums(single(gate, *gate.shape), rests, scalars)
+
+
+def sum_gates(
+    gate: Tensor | None, beta: Tensor, sums: GateSums, chunks: Chunks, *, follows: bool = False
+) -> None:
+    """Fill `sums`, with beta [B, T, HV]; if it `follows` another launch, beside that one."""
+    if gate is None:
+        return
     gates = gate[0, 0].numel()
-    exact, per_head = dtype == torch.float32, gate.dim() == 3
-    sums, rests = single(gate, *gate.shape), single(gate, *gate.shape) if exact else None
-    scalars = single(gate, *gate.shape, SCALARS.value) if per_head else None
     block = min(tile(gates), WIDEST)
     sum_gates_kernel[(chunks.slots, cdiv(gates, block))](
-        gate, beta, sums, rests, scalars, *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=gates, C=chunks.size, BH=block, PACKED=chunks.packed, HAS_RESTS=exact, HAS_SCALARS=per_head,
+        gate, beta, *sums, *chunks.pointers, chunks.length, chunks.per_sequence,
+        H=gates, C=chunks.size, BH=block, PACKED=chunks.packed, HAS_RESTS=sums.rests is not None,
+        HAS_SCALARS=sums.scalars is not None, FOLLOWS=follows, **(following(gate.device) if follows else {}),
     )  # fmt: skip
-    return GateSums(sums, rests, scalars)
 
 
 @triton.jit
@@ -170,6 +182,38 @@ def load_scalars(beta, scalars, token, left, H: tl.constexpr, C: tl.constexpr, S
     else:
         numbers = tl.load(beta + token + row * H + 0 * kind, mask=valid, other=0.0).to(tl.float32)
     return numbers, total
+
+
+@triton.jit
+def load_fading(
+    sums, token, left, key, H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, STATE_GATE: tl.constexpr
+):
+    """How a chunk fades each feature, where gates are per feature: `gates.fade`'s two factors side by side, [K, 2].
+
+    A chain asks for those of the next chunk, as it does for scalars, and holds them so until they are needed: apart,
+    and beside what they multiply, they take 64 registers of each thread.
+    """
+    part = tl.arange(0, 2)[None, :]
+    if STATE_GATE == 2:
+        last = token + (tl.minimum(left, C) - 1) * H
+        place = last * K + key[:, None] + 0 * part
+        total = tl.load(sums + place, mask=(key < K)[:, None] & (left > 0), other=0.0)
+        weak = total > -0.5
+        kept, taken = tl.where(weak, 1.0, 0.0), tl.where(weak, forgotten(total), tl.exp(total))
+        return tl.where(part == 0, kept, taken)
+    else:  # noqa: RET505 -- Triton compiles what follows a return as well
+        return 0.0 * part
+
+
+@triton.jit
+def fade_features(memory, fading, FLIP: tl.constexpr):
+    """A memory, or its gradient, faded so; with FLIP it is transposed."""
+    kept, taken = tl.split(fading)
+    if FLIP:
+        kept, taken = kept[None, :], taken[None, :]
+    else:
+        kept, taken = kept[:, None], taken[:, None]
+    return kept * memory + taken * memory
 
 
 @triton.jit

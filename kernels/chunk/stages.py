@@ -15,7 +15,7 @@ from ..launch.sequences import Chunks, sum_by_sequence
 from ..scan.backward import scan_backward
 from ..scan.forward import Gains, ScanCall, has_chain, new_gains, scan_forward
 from .behind import go_behind, leaves_room
-from .decays import sum_gates
+from .decays import new_sums, sum_gates
 from .feature.pairs import pair
 from .state import launch_memory
 from .stretches import differentiate_memory, new_cuts, plan_cuts
@@ -116,17 +116,18 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     path = new_path(k, mode) if options.keep else None
     out = k if mode == IDENTITY else torch.empty_like(k)
     cuts = new_cuts(inputs, options.chunk_size, mode, needed=options.keeps_cuts)
-    gates = sum_gates(inputs.state_gate, beta, chunks, k.dtype)
+    gates = new_sums(inputs.state_gate, k.dtype)
+    sum_up = functools.partial(sum_gates, inputs.state_gate, beta, gates, chunks)
     every = plan_cuts(v, k.shape[3], chunks.size, mode, per_feature=gates.per_feature).every
     scan = ScanCall(k, g, anchor, inputs.feedback, options.rule, out, path, True) if mode == LEARNED else None
     behind = runs_behind(inputs, options, chunks)
-    gains: Gains | None = None
-    if scan is not None and behind:
-        gains = new_gains(k, chunks)
-    elif scan is not None:
+    gains: Gains | None = new_gains(k, chunks) if behind else None
+    if scan is None or behind:
+        sum_up()
+    else:
         gains = scan_forward(
             scan, start, chunks, sequential=options.sequential, in_order=in_order(inputs, options),
-            initial_rest=inputs.initial_rest,
+            initial_rest=inputs.initial_rest, beside=sum_up if gates.kind > 0 else None,
         )  # fmt: skip
     keys = write_keys(inputs, mode, gains, out, path)
     o, state = torch.empty_like(v), single(v, chunks.sequences, v.shape[2], k.shape[3], v.shape[3])
@@ -205,7 +206,8 @@ def backward(
     if mode == LEARNED:
         gains = Gains(saved.gain, saved.entries, saved.clipped, saved.entries.new_empty(0))
     keys = write_keys(inputs, mode, gains, k if mode == IDENTITY else saved.write_key)
-    gates = sum_gates(inputs.state_gate, beta, chunks, k.dtype)
+    gates = new_sums(inputs.state_gate, k.dtype)
+    sum_gates(inputs.state_gate, beta, gates, chunks)
     overlap, initial = (saved.overlap if gates.per_feature else None), initial_state
     found, grad_initial = differentiate_memory(
         q, k, v, beta, saved.inverse, gates, overlap, keys, initial, saved.cuts, grads.o, grads.state, chunks,

@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .descriptors import HOPPER, generation
+from . import descriptors
 from .runtime import IN_INTERPRETER
 
 PATIENCE: tl.constexpr = tl.constexpr(1 << 16)
@@ -40,7 +40,7 @@ class Signals(NamedTuple):
 def following(device: torch.device) -> dict[str, Any]:
     """Option of a launch that begins, on Hopper and later, as soon as all programs of the one before it have
     (`begin_followers`)."""
-    return {"launch_pdl": True} if generation(device) >= HOPPER else {}
+    return {"launch_pdl": True} if descriptors.generation(device) >= descriptors.HOPPER else {}
 
 
 @triton.jit

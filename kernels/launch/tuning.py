@@ -53,7 +53,7 @@ def narrow_rows(widest: int, registers: int) -> list[triton.Config]:
 
 
 def crowd_of(programs: int) -> int:
-    """How a chain's programs compare with a GPU's multiprocessors: few, as many, more. For tuning alone."""
+    """How a chain's programs compare with a GPU's multiprocessors: few, as many, more. No result depends on it."""
     return (programs > 48) + (programs > 160)
 
 

@@ -18,7 +18,7 @@ from ..launch.sequences import sequence_of
 from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
 from .iterates import gate_sums
-from .operator import feedback_weight, load_feedback
+from .operator import feedback_weight, load_pairs
 from .tokens import (
     TOGETHER,
     after_loads,
@@ -208,7 +208,7 @@ def adjoint_kernel(
         inside = row < left
         key = tl.load(k + place * K + rows, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)
         solve = tl.load(inverse + item * (C * C) + square, mask=upper, other=0.0)
-        met = tl.load(inner + place + row * H, mask=inside, other=0.0)
+        met, _ = load_pairs(inner + place, inside, H, 0)
         push = tl.load(forcing + item * K + feature, mask=known, other=0.0)
         if HAS_GATE:
             gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
@@ -236,7 +236,7 @@ def adjoint_kernel(
             share = step * tl.sum(solve * met[None, :], 1)
             tl.store(rho + place + row * H, share, mask=inside)
             if BETA_AWARE:
-                share *= load_feedback(feedback, place + row * H, inside, BETA_AWARE)[1]
+                share *= load_pairs(feedback + 2 * place, inside, 2 * H, 1)[1]
             if HAS_GATE:
                 adjoint *= tl.exp(total.to(tl.float32))
                 share *= tl.exp(before.to(tl.float32))

@@ -5,6 +5,7 @@ a certificate that no iterate leaves the box, decided on the device, accepts the
 token by token. The result is that of the clipped recurrence in both cases.
 """
 
+from collections.abc import Callable
 from ctypes import c_float
 from typing import Any, NamedTuple
 
@@ -14,13 +15,13 @@ import triton.language as tl
 from torch import Tensor
 
 from ..boundary.rule import Rule
-from ..launch.following import begin_followers, report
-from ..launch.runtime import cdiv, exact_precision, tile
+from ..launch.following import begin_followers, following, report
+from ..launch.runtime import INTERPRETED, cdiv, exact_precision, tile
 from ..launch.sequences import Chunks, chunk_of, sequence_of
 from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
 from .iterates import gate_sums, iterate_tile, next_entry
-from .operator import feedback_weight, load_feedback, squares
+from .operator import feedback_weight, load_pairs, squares
 from .series import inverse_operator
 from .sweeps.blocks import BLOCK
 from .sweeps.forward import sweep, sweeps_pay
@@ -28,6 +29,8 @@ from .tokens import step_tokens
 
 SEGMENT: tl.constexpr = tl.constexpr(32)
 """Chunks after which a chain asks whether any of them may have clipped, and whether it was stopped."""
+
+Launch = Callable[..., object]
 
 SWEPT = ("HAS_GATE", "HAS_ANCHOR", "HAS_INITIAL", "BETA_AWARE", "NORMALIZE", "SCALE_KEY", "KEEP", "PACKED")
 """Constants that the kernels of sweeps take as well."""
@@ -153,7 +156,7 @@ def free_chunk(
     else:
         alignment = tl.sum(s * d[None, :], 1)
     if BETA_AWARE:
-        fixed, slope = load_feedback(feedback, place + row * H, inside, BETA_AWARE)
+        fixed, slope = load_pairs(feedback + 2 * place, inside, 2 * H, 1)
         r = step * (fixed - slope * alignment)
     else:
         r = step * (1.0 - alignment)
@@ -195,10 +198,10 @@ def chain_kernel(
     and every chunk asked; so is the next one, until one is found in which no d may.
 
     With `origin` [N, H] the first chunk that clips ends it, and its block is left there for sweeps to begin with (one
-    past the last where none clips), with a 1 in `busy`; without, such chunks are stepped. Launches behind it (LED) see
-    in `progress` [N, H] how many chunks are done.
+    past the last where none clips), with a 1 in `busy`; without, such chunks are stepped. Others are launched beside it
+    (LED of 1) or behind it (2): these see in `progress` [N, H] how many chunks are done.
     """
-    if LED:
+    if LED > 0:
         begin_followers()
     program = tl.program_id(0)
     head = program % H
@@ -281,7 +284,7 @@ def chain_kernel(
             tail -= C
             passed += 1
         asks = doubtful
-        if LED:
+        if LED == 2:
             tl.store(busy, 1, mask=alive == 0)
             done = tl.where(alive, tl.minimum((part + 1) * SEGMENT, chunks), chunks)
             report(progress + program, done.to(tl.int32))
@@ -445,17 +448,21 @@ def new_gains(k: Tensor, chunks: Chunks, *, in_order: bool = False, sequential: 
 
 def run_chain(
     scan: ScanCall, inverse: Tensor, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, flags: Flags,
-    chunks: Chunks,
+    chunks: Chunks, beside: Launch | None = None,
 ) -> None:  # fmt: skip
     """Go through the chunks, of which `inverse` are the operators, one after the other, from the d that they are
-    entered with, ones where None."""
+    entered with, ones where None. A launch that needs none of it goes `beside`."""
+    follows = beside is not None and (INTERPRETED or bool(following(scan.k.device)))
     chain_kernel[(chunks.sequences * scan.k.shape[2],)](
         scan.k, scan.g, scan.feedback, scan.anchor, initial, initial_rest, inverse, gains.gain, *gains.entries,
         gains.clipped, gains.final, gains.rest, scan.out, scan.path, *flags, chunks.bounds, chunks.first, chunks.length,
         *rule_numbers(scan.rule), **scan.constants(chunks, initial), BLOCK=BLOCK,
         HAS_INITIAL_REST=initial_rest is not None, HAS_FINAL_REST=gains.rest is not None,
-        HAS_ORIGIN=flags.origin is not None, LED=flags.progress is not None, PRECISION=exact_precision(scan.k.dtype),
+        HAS_ORIGIN=flags.origin is not None, LED=2 if flags.progress is not None else int(follows),
+        PRECISION=exact_precision(scan.k.dtype),
     )  # fmt: skip
+    if beside is not None:
+        beside(follows=follows)
 
 
 def has_chain(g: Tensor | None, rule: Rule) -> bool:
@@ -485,16 +492,21 @@ def sweep_on(scan: ScanCall, gains: Gains, initial: Tensor | None, flags: Flags,
 
 def scan_forward(
     scan: ScanCall, initial: Tensor | None, chunks: Chunks, *, sequential: bool, in_order: bool = False,
-    initial_rest: Tensor | None = None,
+    initial_rest: Tensor | None = None, beside: Launch | None = None,
 ) -> Gains:  # fmt: skip
     """Gains, chunk entries and the d handed on, from initial [N, H, K] float32 or None (ones).
 
     `in_order` goes through the chunks one after the other, clipped or forgetting ones too, so that what follows an
-    entry depends on it and its rest alone: a sequence cut between chunks has the same bits.
+    entry depends on it and its rest alone: a sequence cut between chunks has the same bits. `beside` is launched as
+    well, beside a chain where there is one.
     """
     k = scan.k
     gains = new_gains(k, chunks, in_order=in_order, sequential=sequential)
     programs = chunks.sequences * k.shape[2]
+    stops = not in_order and sweeps_pay(scan.rule)
+    chained = programs > 0 and not sequential and not (stops and not has_chain(scan.g, scan.rule))
+    if beside is not None and not chained:
+        beside()
     if programs == 0:
         return gains
     if sequential:
@@ -503,14 +515,12 @@ def scan_forward(
             chunks.first, chunks.length, *rule_numbers(scan.rule), **scan.constants(chunks, initial),
         )  # fmt: skip
         return gains._replace(written=True)
-    if in_order or not sweeps_pay(scan.rule):
-        run_chain(scan, operator_of(scan, chunks), gains, initial, initial_rest, Flags(), chunks)
-        return gains
-    if not has_chain(scan.g, scan.rule):
-        return sweep_on(scan, gains, initial, Flags(), chunks)
-    flags = Flags(new_origin(k, chunks), torch.zeros(1, dtype=torch.int32, device=k.device))
-    run_chain(scan, operator_of(scan, chunks), gains, initial, initial_rest, flags, chunks)
-    return sweep_on(scan, gains, initial, flags, chunks)
+    flags = Flags()
+    if chained and stops:
+        flags = Flags(new_origin(k, chunks), torch.zeros(1, dtype=torch.int32, device=k.device))
+    if chained:
+        run_chain(scan, operator_of(scan, chunks), gains, initial, initial_rest, flags, chunks, beside)
+    return sweep_on(scan, gains, initial, flags, chunks) if stops else gains
 
 
 def expand(

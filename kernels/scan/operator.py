@@ -35,6 +35,18 @@ def load_feedback(terms, place, wanted, BETA_AWARE: tl.constexpr):
 
 
 @triton.jit
+def load_pairs(numbers, wanted, stride: tl.constexpr, apart: tl.constexpr):
+    """Two numbers of each token of a chunk, [C] each: `apart` from each other, `stride` from those of the next.
+
+    For chains, also where one would do: fewer numbers than there are threads Triton 3.6 copies ahead once for every
+    thread that needs them.
+    """
+    token, part = tl.arange(0, wanted.shape[0]), tl.arange(0, 2)
+    place = stride * token[:, None] + apart * part[None, :]
+    return tl.split(tl.load(numbers + place, mask=wanted[:, None], other=0.0))
+
+
+@triton.jit
 def store_feedback_gradient(grad, place, wanted, rho, met, slice):
     """Gradient of (f, m) from rho and from rho a_t, `met` a slice of features' part of it, into that slice's rows."""
     share = tl.load(rho + place, mask=wanted, other=0.0)

@@ -21,7 +21,7 @@ from ..launch.sequences import Chunks, chunk_of
 from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
 from .iterates import decays, gate_sums
-from .operator import feedback_weight, load_feedback, operator_kernel
+from .operator import feedback_weight, load_pairs, operator_kernel
 
 LARGEST_STEP = 1 / 16
 """eta above which no chunk is expected to be small."""
@@ -76,6 +76,8 @@ def series_kernel(
     known = feature < K
     cells = place * K + row[:, None] * (H * K) + feature[None, :]
     mask = inside[:, None] & known[None, :]
+    if BETA_AWARE:
+        _, slope = load_pairs(feedback + 2 * place, inside, 2 * H, 1)
     key = tl.load(k + cells, mask=mask, other=0.0).to(tl.float32)
     if FORCED:
         p = tl.load(grad + cells, mask=mask, other=0.0).to(tl.float32)
@@ -85,7 +87,7 @@ def series_kernel(
     if NORMALIZE:
         step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
     if BETA_AWARE:
-        step *= load_feedback(feedback, place + row * H, inside, BETA_AWARE)[1]
+        step *= slope
     lower = tl.where(row[:, None] > row[None, :], gram_of(halves) * step[:, None], 0.0)
     if HAS_GATE:
         before, after, _ = gate_sums(tl.load(g + place + row * H, mask=inside, other=0.0))

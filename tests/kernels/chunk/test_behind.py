@@ -1,12 +1,13 @@
 """Systems and memory behind a chain that is at work: the same bits as after it, whether something clips or not."""
 
 import weakref
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
 import triton.language as tl
-from osdn_kernels import chunk as modules, chunk_osdn, chunk_osgdn
+from osdn_kernels import chunk as modules, chunk_osdn, chunk_osgdn, chunk_oskda, sequential_scan
 from osdn_kernels.chunk import stages, state, wy
 from osdn_kernels.launch import following
 from osdn_kernels.launch.recurrence import Inputs
@@ -139,6 +140,33 @@ def test_without_a_chain_there_is_nothing_to_run_behind(call, monkeypatch):
     seen = behind(monkeypatch)
     call(chunk_osdn, output_final_state=True)
     assert seen == [("solve",), ("launch_memory",)]
+
+
+SUMMED = {
+    "per head": ("fast", {"state_gate": "head"}, True),
+    "per feature": ("fast", {"state_gate": "feature"}, True),
+    "swept from the start": ("bounded", {"state_gate": "feature", "gates": "to zero"}, False),
+    "sequential": ("fast", {"state_gate": "head"}, False),
+}
+
+
+@pytest.mark.parametrize("kind", SUMMED)
+def test_gates_are_summed_beside_a_chain(kind, monkeypatch):
+    """Once, after the chain has been launched, which is told; before everything else where there is none."""
+    rule, drawn, beside = SUMMED[kind]
+    call = draw_gated(rule, **drawn, **SIZES)
+    operator = chunk_osgdn if drawn["state_gate"] == "head" else chunk_oskda
+    seen = []
+    add, chain = stages.sum_gates, scan.chain_kernel.run
+    monkeypatch.setattr(
+        stages, "sum_gates", lambda *x, **how: seen.append(how.get("follows", False)) or add(*x, **how)
+    )
+    monkeypatch.setattr(
+        scan.chain_kernel, "run", lambda *x, **how: seen.append(("chain", how["LED"])) or chain(*x, **how)
+    )
+    with sequential_scan() if kind == "sequential" else nullcontext():
+        call(operator)
+    assert seen == ([("chain", 1), True] if beside else [False])
 
 
 @pytest.mark.parametrize("kind", ["late", "late in one head"])

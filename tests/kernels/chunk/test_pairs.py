@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 from osdn_kernels import chunk_oskda, oskda_reference
-from osdn_kernels.chunk.decays import sum_gates
+from osdn_kernels.chunk.decays import new_sums, sum_gates
 from osdn_kernels.chunk.feature import pairs, pairs_backward
 from osdn_kernels.chunk.write_keys import IDENTITY, WriteKeys
 from osdn_kernels.chunk.wy import solve
@@ -50,7 +50,8 @@ def compare(gates, *, length=20, chunk_size=32, key_dim=6, heads=2, cu_seqlens=N
     gate = GATES[gates](torch.rand(1, bounds[-1], 2, key_dim, generator=rng))
     chunks = cut(1, bounds[-1], chunk_size, None if cu_seqlens is None else torch.tensor(cu_seqlens))
     keys = WriteKeys(IDENTITY, write_key, stored=True)
-    sums = sum_gates(gate, beta, chunks, dtype)
+    sums = new_sums(gate, dtype)
+    sum_gates(gate, beta, sums, chunks)
     system, overlap, _ = pairs.pair(q, k, beta, sums, keys, chunks)
     inverse = solve(k, beta, sums, keys, chunks, system)
     for start, stop in pairwise(bounds):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from osdn_kernels import chunk_osdn, chunk_osgdn, chunk_oskda, oskda_reference, sequential_scan
 from osdn_kernels.chunk import gradients as of_chunks
-from osdn_kernels.chunk.decays import sum_gates
+from osdn_kernels.chunk.decays import new_sums, sum_gates
 from osdn_kernels.launch.sequences import cut
 from support.kernels.agreement import FLOAT32, assert_agrees, in_float32
 from support.kernels.faults import break_kernel
@@ -106,10 +106,15 @@ def test_gates_of_any_strength(strength):
     agrees(call)
 
 
+def sums_of(gate, dtype, chunk_size=64):
+    sums = new_sums(gate, dtype)
+    sum_gates(gate, gate[..., 0], sums, cut(1, gate.shape[1], chunk_size, None))
+    return sums
+
+
 def largest_error(gate, dtype, chunk_size=64):
     """Of decays between the tokens of a chunk, relative to the exact one, where that is not under 1e-30."""
-    chunks = cut(1, gate.shape[1], chunk_size, None)
-    sums, rests, _ = sum_gates(gate, gate[..., 0], chunks, dtype)
+    sums, rests, _ = sums_of(gate, dtype, chunk_size)
     exact = gate[0, :, 0].double().cumsum(0)
     exact = (exact[:, None] - exact[None, :]).exp()
     found = sums[0, :, 0].double() + (0.0 if rests is None else rests[0, :, 0].double())
@@ -126,7 +131,7 @@ def test_the_largest_decay_that_is_right():
     gate[:, ::2] = -1000.0
     assert largest_error(gate, torch.float32) < 3e-6
     assert largest_error(gate, torch.bfloat16) < 5e-4
-    sums = sum_gates(gate, gate[..., 0], cut(1, 64, 64, None), torch.bfloat16).sums
+    sums = sums_of(gate, torch.bfloat16).sums
     assert sums.min() > -104.0 * 32 - 64
     # What is beyond: sums of the gates as they are, in float32 alone.
     alone = gate[0, :, 0].cumsum(0)

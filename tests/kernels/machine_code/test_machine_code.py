@@ -157,3 +157,26 @@ def test_what_one_round_of_a_loop_leaves_under_way_is_seen_in_the_next(wait, wro
     assert faults(program) == (
         ["0x0040 overwrites R56 while the product at 0x0050 may read it"] if wrong else []
     )
+
+
+DEPENDENT = """
+import triton
+from triton.backends.compiler import GPUTarget
+from osdn_kernels.launch.tuning import TUNED, function_of
+from osdn_kernels.machine_code.compiling import jobs, source_of
+
+for name, constant in (("chain_kernel", "LED"), ("sum_gates_kernel", "FOLLOWS")):
+    launches = {job.launch for job in jobs(90, quick=True) if job.launch.kernel == name}
+    launch = next(each for each in launches if dict(each.constants)[constant] == 1 and dict(each.constants)["C"] == 64)
+    for value in (1, 0):
+        constants = dict(launch.constants) | {constant: value} | TUNED[name].configs[0].kwargs
+        source = source_of(function_of(TUNED[name]), dict(launch.types), constants)
+        code = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4}).asm["ptx"]
+        print(code.count("griddepcontrol.launch_dependents"), code.count("griddepcontrol.wait"))
+"""
+
+
+@pytest.mark.slow
+def test_launches_beside_a_chain_begin_with_it_and_end_after_it():
+    """What follows waits for the last of them alone; and what has no launch beside it says nothing."""
+    assert outside_of_the_interpreter(DEPENDENT).splitlines() == ["1 0", "0 0", "0 1", "0 0"]
