@@ -15,7 +15,17 @@ from ..launch.runtime import cdiv, operand_precision, single, tile
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.tuning import autotune, crowd_of
 from ..recurrent.gates import fade
-from .decays import ENTERED, KEPT, RATE, GateSums, decays_between_tokens, load_scalars, pick
+from .decays import (
+    ENTERED,
+    KEPT,
+    RATE,
+    GateSums,
+    decays_between_tokens,
+    fade_features,
+    load_fading,
+    load_scalars,
+    pick,
+)
 from .state import CHAIN, KEY, across, down, times, tokens_of
 
 
@@ -52,6 +62,7 @@ def memory_backward_kernel(
     here = (start + (chunks - 1) * C).to(tl.int64) * H + head
     left = tokens - (chunks - 1) * C
     numbers, total = load_scalars(beta, scalars, here, left, H, C, STATE_GATE)
+    fading = load_fading(sums, here, left, key, H, K, C, STATE_GATE)
     own_here = start.to(tl.int64) * H + head
     key_here = start.to(tl.int64) * (H // G) + head // G
     all_keys, all_writes, all_queries, all_inverse = None, None, None, None
@@ -76,6 +87,7 @@ def memory_backward_kernel(
         # Of no chunk before the first: nothing is left of it.
         sooner = tl.where(i > 0, tokens - (i - 1) * C, 0)
         ahead = load_scalars(beta, scalars, token - C * H, sooner, H, C, STATE_GATE)
+        later = load_fading(sums, token - C * H, sooner, key, H, K, C, STATE_GATE)
         if STATE_GATE == 2:
             by_pair = across(row * (H * C), FLIP) + down(row, FLIP)
             overlap = tl.load(overlaps + token * C + by_pair, mask=across(valid, FLIP), other=0.0)
@@ -109,10 +121,9 @@ def memory_backward_kernel(
             erased *= down(pick(numbers, ENTERED), FLIP)
             grad = fade(grad, total, STATE_GATE)
         if STATE_GATE == 2:
-            last = token + (tl.minimum(tokens - i * C, C) - 1) * H
-            gate = tl.load(sums + last * K + key, mask=in_key, other=0.0)
-            grad = fade(grad, down(gate, FLIP), STATE_GATE)
+            grad = fade_features(grad, fading, FLIP)
         numbers, total = ahead
+        fading = later
         grad += times(tl.trans(queries), scaled.to(dtype), FLIP, PRECISION)
         grad += times(tl.trans(keys), erased.to(dtype), FLIP, PRECISION)
     if HAS_INITIAL:

@@ -35,7 +35,8 @@ FAULTS = {
         state, "memory_kernel", "end = entered, chunks", "end = entered, tokens // C",
     ),
     "betas are those of the chunk before": (
-        state, "memory_kernel", "token + C * H, tokens - (i + 1) * C", "token, tokens - i * C",
+        state, "memory_kernel", "ahead = load_scalars(beta, scalars, token + C * H, tokens - (i + 1) * C",
+        "ahead = load_scalars(beta, scalars, token, tokens - i * C",
     ),
     "the erase term is lost backward": (
         state_backward, "memory_backward_kernel", "down(-pick(numbers", "down(0.0 * pick(numbers",
@@ -143,7 +144,7 @@ GATED_FAULTS = {
     ),
     "the first power of beta in a sweep": ("swept", walk, "walk_group", "slopes[j] * tl.sum", "fixed[j] * tl.sum"),
     "no beta in the chain of adjoints": (
-        "fast", scan_back, "adjoint_kernel", "share *= load_feedback(feedback, place + row * H, inside, BETA_AWARE)[1]",
+        "fast", scan_back, "adjoint_kernel", "share *= load_pairs(feedback + 2 * place, inside, 2 * H, 1)[1]",
         "share *= 1.0",
     ),
     "no gradient of the feedback token by token": (
@@ -183,10 +184,14 @@ FEATURE_FAULTS = {
         "store_rows(overlap, row, valid, H * C, other, other != 15",
     ),
     "the memory does not fade over a chunk": (
-        state, "memory_kernel", "fade(memory, down(gate, FLIP), STATE_GATE)", "memory",
+        state, "memory_kernel", "fade_features(memory, fading, FLIP)", "memory",
     ),
+    "it fades as over the first chunk": (state, "memory_kernel", "fading = later", "fading = fading"),
     "its gradient does not fade": (
-        state_backward, "memory_backward_kernel", "fade(grad, down(gate, FLIP), STATE_GATE)", "grad",
+        state_backward, "memory_backward_kernel", "fade_features(grad, fading, FLIP)", "grad",
+    ),
+    "that fades as over the last chunk": (
+        state_backward, "memory_backward_kernel", "fading = later", "fading = fading",
     ),
     "the read has no scale backward": (state_backward, "memory_backward_kernel", "write *= scale", "write *= 1.0"),
     "the read meets the memory unfaded backward": (
