@@ -145,14 +145,8 @@ def memory_kernel(
     )
     fading = load_fading(sums, here + entered * (C * H), tokens - entered * C, key, H, K, C, STATE_GATE)
     key_here = start.to(tl.int64) * (H // G) + head // G
-    all_keys, all_writes, all_queries, all_values, all_inverse, all_overlaps = (
-        None,
-        None,
-        None,
-        None,
-        None,
-        None,
-    )
+    all_keys, all_writes, all_queries = None, None, None
+    all_values, all_inverse, all_overlaps = None, None, None
     # Beside overlaps there is no room for wide blocks of them.
     BULK_VALUES: tl.constexpr = BULK and (STATE_GATE < 2 or BV < 128)
     if BULK:

@@ -250,3 +250,28 @@ def test_a_later_process_measures_nothing_on_the_same_card_alone(tmp_path, monke
     gone = file.read_text().replace('"ROWS": ', '"ROWS": 9')
     file.write_text(gone)  # configurations that the kernel no longer has
     assert outside_of_the_interpreter(TUNING, "a card").startswith("4 ")
+
+
+STALE = """
+import sys
+from pathlib import Path
+from osdn_kernels import ops
+from osdn_kernels.launch import choices
+from osdn_kernels.launch.tuning import TUNED, function_of
+for launch, config in choices.read(Path(sys.argv[1])):
+    kernel = TUNED[launch.kernel]
+    if choices.digest(function_of(kernel)) != launch.source:
+        print(launch.kernel, "is of another source")
+    if config not in [candidate.all_kwargs() for candidate in kernel.configs]:
+        print(launch.kernel, "has no such configuration")
+"""
+
+
+def test_what_is_shipped_is_for_the_kernels_as_they_are(tmp_path):
+    assert outside_of_the_interpreter(STALE, choices.SHIPPED) == ""
+    line = json.loads(choices.SHIPPED.read_text().splitlines()[0])
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps(line | {"source": "of before", "config": line["config"] | {"num_warps": 3}}))
+    assert outside_of_the_interpreter(STALE, other).split()[1:] == [
+        *("is", "of", "another", "source"), line["kernel"], *("has", "no", "such", "configuration"),
+    ]  # fmt: skip
