@@ -15,7 +15,7 @@ from ..launch.following import end_after_leader, following
 from ..launch.runtime import cdiv, single, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations
-from ..recurrent.gates import forgotten, gate_kind
+from ..recurrent.gates import fading_of, gate_kind
 from ..scan.iterates import gate_sums
 
 UNDERFLOW: tl.constexpr = tl.constexpr(-104.0)
@@ -188,7 +188,7 @@ def load_scalars(beta, scalars, token, left, H: tl.constexpr, C: tl.constexpr, S
 def load_fading(
     sums, token, left, key, H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, STATE_GATE: tl.constexpr
 ):
-    """How a chunk fades each feature, where gates are per feature: `gates.fade`'s two factors side by side, [K, 2].
+    """How a chunk fades each feature, where gates are per feature: the two of `fading_of` side by side, [K, 2].
 
     A chain asks for those of the next chunk, as it does for scalars, and holds them so until they are needed: apart,
     and beside what they multiply, they take 64 registers of each thread.
@@ -198,8 +198,7 @@ def load_fading(
         last = token + (tl.minimum(left, C) - 1) * H
         place = last * K + key[:, None] + 0 * part
         total = tl.load(sums + place, mask=(key < K)[:, None] & (left > 0), other=0.0)
-        weak = total > -0.5
-        kept, taken = tl.where(weak, 1.0, 0.0), tl.where(weak, forgotten(total), tl.exp(total))
+        kept, taken = fading_of(total)
         return tl.where(part == 0, kept, taken)
     else:  # noqa: RET505 -- Triton compiles what follows a return as well
         return 0.0 * part

@@ -270,13 +270,12 @@ def launch_memory(
         cuts = None
     pieces = parts if o is None else 1
     # Beside gates per feature narrow blocks are faster without: 1,505 microseconds for 1,750 (H200, T 65536).
-    wide = not gates.per_feature or crowd_of(programs * pieces) > 0
-    bulk = wide and copies_tiles(k, write_key, v, inverse, q, overlap)
+    crowd = crowd_of(programs * pieces)
+    bulk = (not gates.per_feature or crowd > 0) and copies_tiles(k, write_key, v, inverse, q, overlap)
     flag, solved = (again, None) if signals is None else (signals.busy, signals.solved)
     memory_kernel[lambda meta: (programs, cdiv(value_dim, meta["BV"]), pieces)](
         q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, flag,
-        solved, chunks.bounds, chunks.first, chunks.length, chunks.stride, every, parts, scale,
-        crowd_of(programs * pieces),
+        solved, chunks.bounds, chunks.first, chunks.length, chunks.stride, every, parts, scale, crowd,
         H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,
         KEEP=states is not None, CUT=cuts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None,
         PACKED=chunks.packed, STATE_GATE=gates.kind, BULK=bulk, SAME=write_key.data_ptr() == k.data_ptr(),

@@ -120,21 +120,23 @@ def keep(launch: Launch, config: dict[str, Any], times: dict[str, float]) -> Non
         warnings.warn(f"{kept()}: a tuned choice cannot be kept: {error}", stacklevel=2)
 
 
-def ship(*files: str) -> None:
-    """Take the choices in `files`, or the kept ones, over into `SHIPPED`, and drop what is out of date there.
-
-    A choice is up to date if its kernel has the source it was made for and still has its configuration.
-    """
+def is_up_to_date(launch: Launch, config: dict[str, Any]) -> bool:
+    """Whether a kernel has the source that a choice was made for, and still has its configuration."""
     from .. import ops  # noqa: F401  (defines every kernel)
     from .tuning import TUNED, function_of
 
+    kernel = TUNED.get(launch.kernel)
+    if kernel is None or digest(function_of(kernel)) != launch.source:
+        return False
+    return config in [candidate.all_kwargs() for candidate in kernel.configs]
+
+
+def ship(*files: str) -> None:
+    """Take the choices in `files`, or the kept ones, over into `SHIPPED`, and drop what is out of date there."""
     lines: dict[Launch, str] = {}
     for file in (SHIPPED, *map(Path, files or [kept()])):
         for launch, config in read(file):
-            kernel = TUNED.get(launch.kernel)
-            if kernel is None or digest(function_of(kernel)) != launch.source:
-                continue
-            if config in [candidate.all_kwargs() for candidate in kernel.configs]:
+            if is_up_to_date(launch, config):
                 lines[launch] = json.dumps({**launch._asdict(), "config": config})
     write_whole(SHIPPED, "".join(f"{line}\n" for _, line in sorted(lines.items())))
     print(f"{SHIPPED}: {len(lines)} choices for {', '.join(sorted({launch.card for launch in lines}))}")

@@ -32,15 +32,19 @@ def forgotten(g):
 
 
 @triton.jit
-def fade(memory, gate, STATE_GATE: tl.constexpr):
-    """alpha H for the log gate, one number or one for each feature [K], or broadcast against H (T17).
+def fading_of(gate):
+    """Two factors that add up to alpha, of float32 log gates.
 
     Weak gates by what they take away: alpha rounded to float32 is off by the same part of an ulp at every token.
     """
+    return tl.where(gate > -0.5, 1.0, 0.0), tl.where(gate > -0.5, forgotten(gate), tl.exp(gate))
+
+
+@triton.jit
+def fade(memory, gate, STATE_GATE: tl.constexpr):
+    """alpha H for the log gate, one number or one for each feature [K], or broadcast against H (T17)."""
     if STATE_GATE > 0:
-        gate = gate.to(tl.float32)
-        kept = tl.where(gate > -0.5, 1.0, 0.0)
-        factor = tl.where(gate > -0.5, forgotten(gate), tl.exp(gate))
+        kept, factor = fading_of(gate.to(tl.float32))
         if len(gate.shape) == 1:
             kept, factor = kept[:, None], factor[:, None]
         memory = kept * memory + factor * memory

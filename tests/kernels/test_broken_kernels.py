@@ -35,10 +35,12 @@ def compare_gated(kind: str) -> None:
 
 
 def compare_per_feature() -> None:
-    """A chunk of three blocks, the last of which still meets the first."""
-    call = draw_gated("fast", state_gate="feature", length=36, batch=1, heads=1, key_dim=4, value_dim=3)
-    call.tensors["g"] *= 0.2
-    assert_agrees(call, chunk_oskda, oskda_reference)
+    """A chunk of three blocks, the last of which still meets the first; then a chunk for each."""
+    sizes = {"length": 36, "batch": 1, "heads": 1, "key_dim": 4, "value_dim": 3}
+    for more in ({}, {"chunk_size": 16}):
+        call = draw_gated("fast", state_gate="feature", **sizes, **more)
+        call.tensors["g"] *= 0.2
+        assert_agrees(call, chunk_oskda, oskda_reference)
 
 
 def assert_caught(comparison, *given) -> None:

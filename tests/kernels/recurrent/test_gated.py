@@ -3,7 +3,7 @@
 import pytest
 import torch
 from osdn_kernels import chunk_osgdn, fused_recurrent_osdn, fused_recurrent_osgdn, fused_recurrent_oskda
-from osdn_kernels.recurrent import backward, forward
+from osdn_kernels.recurrent import backward, forward, gates as gating
 from osdn_kernels.reference.tokenwise import osdn_reference, osgdn_reference, oskda_reference
 from support.kernels.faults import break_kernel
 from support.kernels.reference_cases import Call, differentiated, draw, draw_gated, relative_error, results
@@ -92,8 +92,8 @@ def test_slow_fading_does_not_drift(state_gate):
 
 
 def test_slow_fading_by_a_rounded_factor_drifts(monkeypatch, tmp_path):
-    weak = "gate > -0.5, 1.0, 0.0)\n        factor = tl.where(gate > -0.5"
-    break_kernel(monkeypatch, tmp_path, forward, "fade", weak, weak.replace("-0.5", "0.5"))
+    weak = "gate > -0.5, 1.0, 0.0), tl.where(gate > -0.5"
+    break_kernel(monkeypatch, tmp_path, gating, "fading_of", weak, weak.replace("-0.5", "0.5"))
     assert drift("head") > 3e-6
 
 
@@ -143,7 +143,9 @@ BROKEN = {
     "gate after the residual": (
         forward, "recurrent_kernel", "        memory = fade(memory, fading, STATE_GATE)\n", "", "o",
     ),
-    "strong gates by what they take away": (forward, "fade", "gate > -0.5, 1.0, 0.0", "gate > -0.5, 1.0, 1.0", "state"),
+    "strong gates by what they take away": (
+        gating, "fading_of", "gate > -0.5, 1.0, 0.0", "gate > -0.5, 1.0, 1.0", "state",
+    ),
     "first power of beta": (
         forward, "feedback", "fixed - slope * met", "fixed - fixed * met", "preconditioner",
     ),
