@@ -17,7 +17,9 @@ from ..launch.following import Signals
 from ..launch.recurrence import Inputs
 from ..launch.runtime import INTERPRETED, cdiv, tile
 from ..launch.sequences import Chunks
-from ..scan.forward import Flags, Gains, ScanCall, new_origin, operator_of, run_chain, sweep_on
+from ..scan.calls import Gains, ScanCall
+from ..scan.chain import Flags, new_origin, run_chain
+from ..scan.forward import operator_of, sweep_on
 from ..scan.sweeps.forward import sweeps_pay
 from .state import MOST_BESIDE
 

@@ -13,7 +13,8 @@ from ..launch.recurrence import Cotangents, Gradients, Inputs, start_preconditio
 from ..launch.runtime import single
 from ..launch.sequences import Chunks, sum_by_sequence
 from ..scan.backward import scan_backward
-from ..scan.forward import Gains, ScanCall, has_chain, new_gains, scan_forward
+from ..scan.calls import Gains, ScanCall, new_gains
+from ..scan.forward import has_chain, scan_forward
 from .behind import go_behind, leaves_room
 from .decays import new_sums, sum_gates
 from .feature.pairs import pair

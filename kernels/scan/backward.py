@@ -13,7 +13,7 @@ from ..launch.runtime import cdiv, operand_precision, tile
 from ..launch.sequences import Chunks, chunk_of, sum_by_sequence
 from ..launch.tuning import autotune, configurations, unrolled
 from .adjoint import adjoint_kernel, sequential_adjoint_kernel
-from .forward import Gains, rule_numbers
+from .calls import Gains, rule_numbers
 from .iterates import decays, gate_sums, iterate_tile
 from .operator import load_feedback, store_feedback_gradient
 from .series import LARGEST_STEP, Forced, inverse_operator

@@ -12,7 +12,9 @@ from ..launch.registration import Operator
 from ..launch.runtime import single
 from ..launch.sequences import Chunks, count, cut
 from .backward import scan_backward
-from .forward import Gains, ScanCall, expand, scan_forward
+from .calls import Gains, ScanCall
+from .expand import expand
+from .forward import scan_forward
 
 
 class ScanInputs(NamedTuple):

@@ -13,7 +13,8 @@ from ...boundary.rule import Rule
 from ...launch.sequences import cut
 from ...ops import fused_recurrent_osdn
 from ...recurrent.decode import decode_step_
-from ...scan.forward import ScanCall, scan_forward
+from ...scan.calls import ScanCall
+from ...scan.forward import scan_forward
 from .. import names
 from ..shapes import Shape
 from .floors import CHUNK, Work, decode, forward, forward_backward, scan

@@ -12,7 +12,7 @@ from osdn_kernels.launch.recurrence import Inputs
 from osdn_kernels.recurrent import forward as recurrent
 from osdn_kernels.reference import tokenwise as reference
 from osdn_kernels.reference.tokenwise import Memory, remember_tokens
-from osdn_kernels.scan import forward as scan
+from osdn_kernels.scan import chain
 from support.kernels.faults import break_kernel
 from support.kernels.reference_cases import Call, draw, gradients, relative_error, results
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -28,10 +28,10 @@ FAULTS = {
         chunk_osdn, wy, "iterate_tile", "return start + dot", "return start + 2.0 * dot",
     ),
     "what the scan hands on": (
-        chunk_osdn, scan, "advance", "handed_on = c + kept + moved", "handed_on = c + kept + 2.0 * moved",
+        chunk_osdn, chain, "advance", "handed_on = c + kept + moved", "handed_on = c + kept + 2.0 * moved",
     ),
     "the tokens that the scan steps": (
-        chunk_osdn, scan, "step_tokens", "+ u[:, None] * s", "+ 2.0 * u[:, None] * s",
+        chunk_osdn, chain, "step_tokens", "+ u[:, None] * s", "+ 2.0 * u[:, None] * s",
     ),
 }  # fmt: skip
 

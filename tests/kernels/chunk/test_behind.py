@@ -12,7 +12,7 @@ from osdn_kernels.chunk import stages, state, wy
 from osdn_kernels.launch import following
 from osdn_kernels.launch.recurrence import Inputs
 from osdn_kernels.launch.sequences import cut
-from osdn_kernels.scan import forward as scan
+from osdn_kernels.scan import chain
 from osdn_kernels.selftest.runs import poisoned
 from support.kernels.faults import break_kernel
 from support.kernels.reference_cases import draw, draw_gated
@@ -71,7 +71,7 @@ def behind(monkeypatch):
     """
     monkeypatch.setattr(modules.behind, "LONG", 1)
     monkeypatch.setattr(state, "GROUP", tl.constexpr(2))
-    monkeypatch.setattr(scan, "SEGMENT", tl.constexpr(3))
+    monkeypatch.setattr(chain, "SEGMENT", tl.constexpr(3))
     seen = []
     watch(monkeypatch, lambda name, how, launch: seen.append((name, *how)) or launch())
     return seen
@@ -157,12 +157,12 @@ def test_gates_are_summed_beside_a_chain(kind, monkeypatch):
     call = draw_gated(rule, **drawn, **SIZES)
     operator = chunk_osgdn if drawn["state_gate"] == "head" else chunk_oskda
     seen = []
-    add, chain = stages.sum_gates, scan.chain_kernel.run
+    add, run = stages.sum_gates, chain.chain_kernel.run
     monkeypatch.setattr(
         stages, "sum_gates", lambda *x, **how: seen.append(how.get("follows", False)) or add(*x, **how)
     )
     monkeypatch.setattr(
-        scan.chain_kernel, "run", lambda *x, **how: seen.append(("chain", how["LED"])) or chain(*x, **how)
+        chain.chain_kernel, "run", lambda *x, **how: seen.append(("chain", how["LED"])) or run(*x, **how)
     )
     with sequential_scan() if kind == "sequential" else nullcontext():
         call(operator)
@@ -176,7 +176,7 @@ def test_what_was_begun_ahead_is_done_again_where_something_clips(kind, monkeypa
 
 
 NEVER = [
-    (scan, "chain_kernel", "report(progress + program, done", "report(progress + program, 0 * done"),
+    (chain, "chain_kernel", "report(progress + program, done", "report(progress + program, 0 * done"),
     (wy, "solve_kernel", "        report_one(done + key_item)\n", ""),
 ]
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 import triton.language as tl
 from osdn_kernels.boundary.rule import Rule
-from osdn_kernels.scan import forward
-from osdn_kernels.scan.forward import ScanCall, scan_forward
+from osdn_kernels.scan import chain
+from osdn_kernels.scan.calls import ScanCall
+from osdn_kernels.scan.forward import scan_forward
 from osdn_kernels.selftest.runs import poisoned
 from support.kernels.faults import break_kernel
 from support.kernels.scan_cases import directions, keys
@@ -234,7 +235,7 @@ SEGMENTED = (draw(Rule(0.05, 0.0, 9.0, False), 1, 130, 2, 24), 16)
 
 
 def segments(monkeypatch, size):
-    monkeypatch.setattr(forward, "SEGMENT", tl.constexpr(size))
+    monkeypatch.setattr(chain, "SEGMENT", tl.constexpr(size))
     return run(*SEGMENTED, in_order=True)
 
 
@@ -251,7 +252,7 @@ def test_segments_change_no_bit(monkeypatch):
 
 def test_chunks_that_are_asked_have_the_same_bits(monkeypatch, tmp_path):
     d, gains = run(*SEGMENTED, in_order=True)
-    break_kernel(monkeypatch, tmp_path, forward, "chain_kernel", "asks = chunks < 0", "asks = chunks > 0")
+    break_kernel(monkeypatch, tmp_path, chain, "chain_kernel", "asks = chunks < 0", "asks = chunks > 0")
     other, left = run(*SEGMENTED, in_order=True)
     assert torch.equal(d, other)
     assert torch.equal(gains.gain, left.gain)
@@ -271,5 +272,5 @@ def test_a_segment_that_does_not_ask_is_seen(old, new, monkeypatch, tmp_path):
     problem.k[:] = torch.eye(16)[0]
     problem.initial[..., 0] = 0.95
     assert error(run(problem, 16, in_order=True)[0], exact(widened(problem)).d) < TOLERANCE
-    break_kernel(monkeypatch, tmp_path, forward, "chain_kernel", old, new)
+    break_kernel(monkeypatch, tmp_path, chain, "chain_kernel", old, new)
     assert not error(run(problem, 16, in_order=True)[0], exact(widened(problem)).d) < TOLERANCE

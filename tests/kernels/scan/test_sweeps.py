@@ -12,7 +12,7 @@ from osdn_kernels import chunk_osdn, ops
 from osdn_kernels.boundary.numerics import LARGEST_SWEPT_STEP
 from osdn_kernels.boundary.rule import Rule
 from osdn_kernels.launch.sequences import cut
-from osdn_kernels.scan import backward as scan_backward, forward as scan, series
+from osdn_kernels.scan import backward as scan_backward, chain, series
 from osdn_kernels.scan.sweeps import backward as sweeps_backward, blocks, forward as sweeps, pattern, spread
 from osdn_kernels.scan.sweeps.blocks import allowed_sweeps, most_sweeps
 from osdn_kernels.scan.sweeps.forward import sweeps_pay
@@ -231,7 +231,7 @@ def test_a_clip_that_nobody_is_told_of_is_noticed(monkeypatch, tmp_path):
         break_kernel(
             patch,
             tmp_path,
-            scan,
+            chain,
             "chain_kernel",
             "tl.store(busy, 1, mask=reached <",
             "tl.store(busy, 0, mask=reached <",
@@ -364,7 +364,7 @@ def test_the_trajectory_says_which_way_the_scan_went():
 def test_cuts_of_blocks_hold_whole_chunks():
     chunks = cut(2, 150, SIZE, None)
     assert blocks.blocks_of(chunks).size == blocks.BLOCK * SIZE
-    assert scan.BLOCK == blocks.BLOCK
+    assert chain.BLOCK == blocks.BLOCK
     assert pattern.ROWS == SIZE
 
 

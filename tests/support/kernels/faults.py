@@ -8,7 +8,7 @@ import pytest
 from osdn_kernels.chunk import decays, gradients, state, state_backward, values, walk as chunk_walk, wy
 from osdn_kernels.chunk.feature import fold, pairs, pairs_backward
 from osdn_kernels.launch import tuning
-from osdn_kernels.scan import adjoint, backward as scan_back, forward as scan, series, tokens as scan_tokens
+from osdn_kernels.scan import adjoint, backward as scan_back, chain, series, tokens as scan_tokens
 from osdn_kernels.scan.sweeps import backward as sweeps_back, spread, walk
 
 FAULTS = {
@@ -16,13 +16,13 @@ FAULTS = {
         scan_tokens, "clip", "return tl.where(x < d_min, d_min, tl.where(x > d_max, d_max, x))", "return x",
     ),
     "the certificate always accepts": (
-        scan, "leaves", "return known & (((low", "return known & (low != low) & (((low",
+        chain, "leaves", "return known & (((low", "return known & (low != low) & (((low",
     ),
     "d of after the calibrate step": (
         wy, "iterate_tile", "row[:, None] > row[None, :]", "row[:, None] >= row[None, :]",
     ),
     "the decay between chunks is skipped": (
-        scan, "advance", "kept = tl.exp(total.to(tl.float32)) * (d - c)", "kept = d - c",
+        chain, "advance", "kept = tl.exp(total.to(tl.float32)) * (d - c)", "kept = d - c",
     ),
     "keys and write keys swapped in the erase term": (
         wy, "solve_kernel", "y0, y1, y2, y3 = tl.trans(x0), tl.trans(x1), tl.trans(x2), tl.trans(x3)",
@@ -137,10 +137,10 @@ GATED_FAULTS = {
         "fast", series, "operator_kernel", "in0, BETA_AWARE)[1]", "in0, BETA_AWARE)[0]",
     ),
     "the first power of beta in the chain": (
-        "fast", scan, "free_chunk", "fixed - slope * alignment", "fixed - fixed * alignment",
+        "fast", chain, "free_chunk", "fixed - slope * alignment", "fixed - fixed * alignment",
     ),
     "the first power of beta token by token": (
-        "most clip", scan, "step_tokens", "- slopes[j].to(tl.float64) *", "- fixed[j].to(tl.float64) *",
+        "most clip", chain, "step_tokens", "- slopes[j].to(tl.float64) *", "- fixed[j].to(tl.float64) *",
     ),
     "the first power of beta in a sweep": ("swept", walk, "walk_group", "slopes[j] * tl.sum", "fixed[j] * tl.sum"),
     "no beta in the chain of adjoints": (

@@ -6,7 +6,9 @@ import torch
 from osdn_kernels.boundary.rule import Rule
 from osdn_kernels.launch.sequences import Chunks, cut
 from osdn_kernels.scan.backward import scan_backward
-from osdn_kernels.scan.forward import Gains, ScanCall, expand, scan_forward
+from osdn_kernels.scan.calls import Gains, ScanCall
+from osdn_kernels.scan.expand import expand
+from osdn_kernels.scan.forward import scan_forward
 from torch import Tensor
 
 

@@ -1,0 +1,297 @@
+"""Chunks of a sequence one after the other, as far as nothing clips; what clips is stepped, or left for sweeps."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..launch.following import begin_followers, following, report
+from ..launch.runtime import INTERPRETED, exact_precision
+from ..launch.sequences import Chunks, sequence_of
+from ..launch.sums import WARPS, sum_rows
+from ..launch.tuning import autotune, configurations
+from .calls import Gains, ScanCall, rule_numbers
+from .iterates import gate_sums, iterate_tile, next_entry
+from .operator import feedback_weight, load_pairs, squares
+from .sweeps.blocks import BLOCK
+from .tokens import step_tokens
+
+SEGMENT: tl.constexpr = tl.constexpr(32)
+"""Chunks after which a chain asks whether any of them may have clipped, and whether it was stopped."""
+
+Launch = Callable[..., object]
+
+
+class Flags(NamedTuple):
+    """What chains leave for launches after them and beside them; None where nobody asks.
+
+    - `origin`, [N, H] int32: The block of the first chunk that clips, at which a chain ends; without, chunks are
+      stepped.
+    - `busy`, [1] int32: Not 0 where one has ended so.
+    - `progress`, [N, H] int32: Chunks that each is done with, while it is at work.
+    """
+
+    origin: Tensor | None = None
+    busy: Tensor | None = None
+    progress: Tensor | None = None
+
+
+def new_origin(k: Tensor, chunks: Chunks) -> Tensor:
+    return torch.empty(chunks.sequences * k.shape[2], dtype=torch.int32, device=k.device)
+
+
+@triton.jit
+def advance(s, u, gate, d, rest, c, HAS_GATE: tl.constexpr):
+    """Where nothing clips: the d handed on and its rest, the least and greatest value any iterate can have, [BK] each.
+
+    Where nothing is forgotten every rounding of d would stay, so d + rest is carried, `rest` what float32 lost of d.
+    With u = rise - fall split by sign, and every product of gates in (0, 1], each iterate lies between
+    c + min(e, G e) - S^T fall and c + max(e, G e) + S^T rise, for e = d - c and G the product of all the gates.
+    """
+    rise = tl.maximum(u, 0.0)[:, None] * s
+    fall = tl.maximum(-u, 0.0)[:, None] * s
+    up, down = sum_rows(rise, WARPS), sum_rows(fall, WARPS)
+    if HAS_GATE:
+        _, after, total = gate_sums(gate)
+        weighted = (u * tl.exp((total - after).to(tl.float32)))[:, None] * s
+        moved = sum_rows(weighted, WARPS)
+        kept = tl.exp(total.to(tl.float32)) * (d - c)
+        low = c + tl.minimum(d - c, kept) - down
+        high = c + tl.maximum(d - c, kept) + up
+        handed_on = c + kept + moved
+        rest = tl.zeros_like(d)
+    else:
+        low = d - down
+        high = d + up
+        moved = (up - down) + rest
+        handed_on = d + moved
+        rest = moved - (handed_on - d)
+    return handed_on, rest, low, high
+
+
+@triton.jit
+def leaves(low, high, known, d_min, d_max):
+    """Which features' ranges leave the box, [BK]; NaN does. A box of one point always clips."""
+    return known & (((low >= d_min) & (high <= d_max) == 0) | (d_min == d_max))
+
+
+@triton.jit
+def clips(
+    k, g, gain, place, left, d, c, known, d_min, d_max, H: tl.constexpr, K: tl.constexpr, C: tl.constexpr,
+    HAS_GATE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Whether any of a chunk's iterates, or what it hands on, would leave the box.
+
+    In blocks of 16 tokens whose keys are loaded again, up to the first block in which one does: seldom needed, it
+    should not cost the chain registers.
+    """
+    row = tl.arange(0, 16)
+    feature = tl.arange(0, d.shape[0])
+    gains = tl.reshape(gain, [C // 16, 16])
+    block = tl.arange(0, C // 16)
+    found = place < 0
+    i = 0
+    while (i < C // 16) & (found == 0):
+        inside = row < left - 16 * i
+        s = squares(k + place * K, row, inside, H * K, feature, known)
+        u = tl.sum(tl.where(block[:, None] == i, gains, 0.0), 0)
+        gate = tl.zeros([16], tl.float32)
+        if HAS_GATE:
+            gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
+        met = iterate_tile(s, u, gate, d, c, 16, HAS_GATE, PRECISION)
+        d = next_entry(s, u, gate, d, c, HAS_GATE)
+        least, greatest = tl.minimum(tl.min(met, 0), d), tl.maximum(tl.max(met, 0), d) + (d - d)
+        found = tl.max(leaves(least, greatest, known, d_min, d_max).to(tl.int32), 0) != 0
+        place += 16 * H
+        i += 1
+    return found
+
+
+@triton.jit
+def free_chunk(
+    d, rest, c, k, g, feedback, inverse, place, item, left, rows, square, lower, known, eta,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, HAS_GATE: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr,
+):  # fmt: skip
+    """The gains [C] of a chunk of `left` tokens that is entered with d + rest, and `advance`, as if nothing clipped."""
+    row = tl.arange(0, C)
+    inside = row < left
+    key = tl.load(k + place * K + rows, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)
+    solve = tl.load(inverse + item * (C * C) + square, mask=lower, other=0.0)
+    gate = tl.zeros([C], tl.float32)
+    if HAS_GATE:
+        gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
+    s = key * key
+    step = tl.where(inside, eta, 0.0)
+    if NORMALIZE:
+        step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
+    if HAS_GATE:
+        before, _, _ = gate_sums(gate)
+        kept = c[None, :] + tl.exp(before.to(tl.float32))[:, None] * (d - c)[None, :]
+        alignment = tl.sum(s * kept, 1)
+    else:
+        alignment = tl.sum(s * d[None, :], 1)
+    if BETA_AWARE:
+        fixed, slope = load_pairs(feedback + 2 * place, inside, 2 * H, 1)
+        r = step * (fixed - slope * alignment)
+    else:
+        r = step * (1.0 - alignment)
+    u = tl.sum(solve * r[None, :], 1)
+    handed_on, lost, low, high = advance(s, u, gate, d, rest, c, HAS_GATE)
+    return u, handed_on, lost, low, high
+
+
+@triton.jit
+def store_chunk(
+    gain, entry, entry_rest, u, d, rest, place, item, left, keeps, known, H: tl.constexpr, K: tl.constexpr
+):
+    """What a chunk is entered with, and its gains where it `keeps` them."""
+    feature = tl.arange(0, d.shape[0])
+    row = tl.arange(0, u.shape[0])
+    tl.store(entry + item * K + feature, d, mask=known)
+    tl.store(entry_rest + item * K + feature, rest, mask=known)
+    tl.store(gain + place + row * H, u, mask=(row < left) & keeps)
+
+
+# A chain is latency, most of it exchanges between warps: eight take twice as long. The tiles of the next chunks are on
+# their way while one is worked on; deeper pipelines need more shared memory than long rows leave. A barrier in the
+# loop, even in a branch, would keep Triton from pipelining it.
+@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(WARPS.value,)), ["K", "C", "HAS_GATE"])
+@triton.jit
+def chain_kernel(
+    k, g, feedback, anchor, initial, initial_rest, inverse, gain, entry, entry_rest, clipped, final, final_rest,
+    out, path, origin, busy, progress, bounds, first, length, eta, eta_rest, d_min, d_max,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr,
+    HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_INITIAL_REST: tl.constexpr,
+    HAS_FINAL_REST: tl.constexpr, HAS_ORIGIN: tl.constexpr, LED: tl.constexpr, BETA_AWARE: tl.constexpr,
+    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Gains of a sequence's chunks, one after the other.
+
+    A segment of chunks is first gone through as if nothing clipped: whether d may leave the box is noted by feature,
+    and asked once, at its end, as whoever asks has all threads wait. Where it may, the segment is gone through again,
+    and every chunk asked; so is the next one, until one is found in which no d may.
+
+    With `origin` [N, H] the first chunk that clips ends it, and its block is left there for sweeps to begin with (one
+    past the last where none clips), with a 1 in `busy`; without, such chunks are stepped. Others are launched beside it
+    (LED of 1) or behind it (2): these see in `progress` [N, H] how many chunks are done.
+    """
+    if LED > 0:
+        begin_followers()
+    program = tl.program_id(0)
+    head = program % H
+    start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED)
+    row = tl.arange(0, C)
+    feature = tl.arange(0, BK)
+    known = feature < K
+    own = program.to(tl.int64) * K + feature
+    d = tl.full([BK], 1.0, tl.float32)
+    if HAS_INITIAL:
+        d = tl.load(initial + own, mask=known, other=0.0)
+    rest = tl.zeros([BK], tl.float32)
+    if HAS_INITIAL_REST:
+        rest = tl.load(initial_rest + own, mask=known, other=0.0)
+    c = tl.zeros([BK], tl.float32)
+    if HAS_ANCHOR:
+        c = tl.load(anchor + own, mask=known, other=0.0)
+    rows = row[:, None] * (H * K) + feature[None, :]
+    square = row[:, None] * C + row[None, :]
+    lower = row[:, None] // 16 >= row[None, :] // 16
+    place = start.to(tl.int64) * H + head
+    item = slot.to(tl.int64) * H + head
+    left = tokens
+    reached = tl.cdiv(chunks, BLOCK).to(tl.int32)
+    alive = chunks > 0
+    asks = chunks < 0
+    for part in range(tl.cdiv(chunks, SEGMENT)):
+        count = tl.where(alive, tl.minimum(chunks - part * SEGMENT, SEGMENT), 0)
+        first_d, first_rest = d, rest
+        outside = tl.zeros([BK], tl.int32)
+        at, here, tail = place, item, left
+        for _ in tl.range(0, tl.where(asks, 0, count), num_stages=STAGES):
+            u, handed_on, lost, low, high = free_chunk(
+                d, rest, c, k, g, feedback, inverse, at, here, tail, rows, square, lower, known, eta,
+                H, K, C, HAS_GATE, BETA_AWARE, NORMALIZE,
+            )  # fmt: skip
+            store_chunk(gain, entry, entry_rest, u, d, rest, at, here, tail, True, known, H, K)
+            tl.store(clipped + here, 0)
+            outside |= leaves(low, high, known, d_min, d_max).to(tl.int32)
+            d, rest = handed_on, lost
+            at += C * H
+            here += H
+            tail -= C
+        asks = asks | (tl.max(outside, 0) != 0)
+        d, rest = tl.where(asks, first_d, d), tl.where(asks, first_rest, rest)
+        doubtful = asks & (chunks < 0)
+        at, here, tail = place, item, left
+        passed = part * SEGMENT
+        # What is stopped idles to the end of its segment: loops whose loads run ahead have no way out.
+        for _ in tl.range(0, tl.where(asks, count, 0), num_stages=STAGES):
+            u, handed_on, lost, low, high = free_chunk(
+                d, rest, c, k, g, feedback, inverse, at, here, tail, rows, square, lower, known, eta,
+                H, K, C, HAS_GATE, BETA_AWARE, NORMALIZE,
+            )  # fmt: skip
+            may = tl.max(leaves(low, high, known, d_min, d_max).to(tl.int32), 0) != 0
+            doubtful = doubtful | may
+            stepped = may & alive
+            if stepped:
+                stepped = clips(k, g, u, at, tail, d, c, known, d_min, d_max, H, K, C, HAS_GATE, PRECISION)
+            store_chunk(
+                gain, entry, entry_rest, u, d, rest, at, here, tail, alive & (stepped == 0), known & alive, H, K,
+            )  # fmt: skip
+            tl.store(clipped + here, stepped.to(tl.int8), mask=alive)
+            if HAS_ORIGIN:
+                reached = tl.where(stepped, (passed // BLOCK).to(tl.int32), reached)
+                alive = alive & (stepped == 0)
+                d, rest = handed_on, lost
+            elif stepped:
+                wide = step_tokens(
+                    d.to(tl.float64) + rest.to(tl.float64), c.to(tl.float64), k, g, feedback, gain, out, path, at,
+                    tl.minimum(tail, C).to(tl.int32), eta, eta_rest, d_min, d_max,
+                    H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP, WARPS,
+                )  # fmt: skip
+                d = wide.to(tl.float32)
+                rest = (wide - d.to(tl.float64)).to(tl.float32)
+            else:
+                d, rest = handed_on, lost
+            at += C * H
+            here += H
+            tail -= C
+            passed += 1
+        asks = doubtful
+        if LED == 2:
+            tl.store(busy, 1, mask=alive == 0)
+            done = tl.where(alive, tl.minimum((part + 1) * SEGMENT, chunks), chunks)
+            report(progress + program, done.to(tl.int32))
+        place += SEGMENT * (C * H)
+        item += SEGMENT * H
+        left -= SEGMENT * C
+    if HAS_ORIGIN:
+        tl.store(origin + program, reached)
+        tl.store(busy, 1, mask=reached < tl.cdiv(chunks, BLOCK))
+    tl.store(final + own, d, mask=known)
+    if HAS_FINAL_REST:
+        tl.store(final_rest + own, rest, mask=known)
+
+
+def run_chain(
+    scan: ScanCall, inverse: Tensor, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, flags: Flags,
+    chunks: Chunks, beside: Launch | None = None,
+) -> None:  # fmt: skip
+    """Go through the chunks, of which `inverse` are the operators, one after the other, from the d that they are
+    entered with, ones where None. A launch that needs none of it goes `beside`."""
+    follows = beside is not None and (INTERPRETED or bool(following(scan.k.device)))
+    chain_kernel[(chunks.sequences * scan.k.shape[2],)](
+        scan.k, scan.g, scan.feedback, scan.anchor, initial, initial_rest, inverse, gains.gain, *gains.entries,
+        gains.clipped, gains.final, gains.rest, scan.out, scan.path, *flags, chunks.bounds, chunks.first, chunks.length,
+        *rule_numbers(scan.rule), **scan.constants(chunks, initial), BLOCK=BLOCK,
+        HAS_INITIAL_REST=initial_rest is not None, HAS_FINAL_REST=gains.rest is not None,
+        HAS_ORIGIN=flags.origin is not None, LED=2 if flags.progress is not None else int(follows),
+        PRECISION=exact_precision(scan.k.dtype),
+    )  # fmt: skip
+    if beside is not None:
+        beside(follows=follows)
