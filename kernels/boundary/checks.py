@@ -92,7 +92,7 @@ def _read_number(name: str, value: Any) -> float:
         raise TypeError(f"{name}: expected a number, which has no gradient, got a tensor")
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         refuse(name, "a number", value)
     if not -math.inf <= number <= math.inf:  # math.isnan does not trace
         refuse(name, "a number", value)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .checks import check_tensor, read_finite, read_rule, refuse, require_tensor
-from .inputs import REFERENCE_DTYPES, WIDE, Arguments, Gates, Limits, check_gates, check_groups, check_size
+from .checks import check_tensor, count_sequences, read_finite, read_rule, refuse, require_tensor
+from .inputs import REFERENCE_DTYPES, Arguments, Gates, Limits, check_gates, check_groups, check_size
 from .results import AnyState, turn_state, widen
 from .rule import BOUNDED
+from .values import own_rows
 
 
 def check_gated_call(
@@ -69,10 +70,11 @@ def check_gated_call(
     layout = "[B, T, HV, K]" if limits.per_feature else "[B, T, HV]"
     check_tensor("g", g, layout, limits.dtypes, (*v.shape[:3], *features), q.device)
     check_tensor("beta", beta, "[B, T, HV]", limits.dtypes, v.shape[:3], q.device)
+    count_sequences(cu_seqlens, q)
     if use_gate_in_kernel:
-        g = form_gate(g, A_log, dt_bias, lower_bound)
+        g = form_gate(own_rows(g, cu_seqlens, read=check_values), A_log, dt_bias, lower_bound)
     if use_beta_sigmoid_in_kernel:
-        beta = form_beta(beta, allow_neg_eigval)
+        beta = form_beta(own_rows(beta, cu_seqlens, read=check_values), allow_neg_eigval)
     elif allow_neg_eigval:
         refuse("allow_neg_eigval", "False without use_beta_sigmoid_in_kernel", allow_neg_eigval)
     if isinstance(g_d, str):
@@ -100,7 +102,7 @@ def turn_given(state: Tensor | AnyState | None, q: Tensor, v: Tensor) -> Tensor 
         return None
     memory = state.state if isinstance(state, AnyState) else state
     shape = (None, v.shape[2], v.shape[3], q.shape[3])
-    check_tensor("initial_state", memory, "[N, HV, V, K]", WIDE, shape, q.device)
+    check_tensor("initial_state", memory, "[N, HV, V, K]", REFERENCE_DTYPES, shape, q.device)
     return turn_state(state) if isinstance(state, AnyState) else memory.mT
 
 

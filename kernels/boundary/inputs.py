@@ -170,7 +170,7 @@ def _check_scan(
 ) -> ScanArguments:  # fmt: skip
     check_tensor("k", k, "[B, T, H, K]", limits.dtypes)
     check_size("k", k, limits)
-    if chunk_size not in CHUNK_SIZES or isinstance(chunk_size, float):
+    if not isinstance(chunk_size, int) or chunk_size not in CHUNK_SIZES:
         refuse("chunk_size", " or ".join(map(str, CHUNK_SIZES)), repr(chunk_size))
     sequences, g = count_sequences(cu_seqlens, k), gates.forget
     if g is not None:
@@ -270,6 +270,8 @@ def check_gates(
         initial_state = _state("initial_state", initial_state, k, shape)
         if limits.rounds_state and check_values:
             values.check_fits("initial_state", initial_state, k.dtype)
+    if rule.beta_aware:
+        beta = values.own_rows(beta, scan.cu_seqlens, read=check_values)
     return Arguments(
         **vars(scan),
         q=q,

@@ -9,12 +9,16 @@ from .results import AnyState
 def take(pool: Tensor, rows: Tensor) -> Tensor:
     """[N, ...] of a pool [S, ...]; zeros for a row that it does not have."""
     present = (rows >= 0) & (rows < pool.shape[0])
+    if len(pool) == 0:
+        return pool.new_zeros(len(rows), *pool.shape[1:])
     taken = pool.index_select(0, torch.where(present, rows, 0))
     return taken.masked_fill(~present.view(-1, *[1] * (pool.dim() - 1)), 0)
 
 
 def put_(pool: Tensor, rows: Tensor, values: Tensor) -> None:
     """Write values [N, ...] to rows of a pool; those of a row that it does not have go nowhere."""
+    if len(rows) == 0 or len(pool) == 0:
+        return
     present = (rows >= 0) & (rows < pool.shape[0])
     # A row too few writes again what another one does, or, where there is no other, what row 0 has.
     source = torch.where(present, torch.arange(len(rows), device=rows.device), present.int().argmax())

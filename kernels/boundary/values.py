@@ -104,11 +104,22 @@ def readable(tensor: Tensor) -> bool:
 def settle(cu_seqlens: Tensor, length: int) -> Tensor:
     """Bounds that lie in order and in 0 to T whatever they say: unchecked ones must not lead out of any tensor.
 
-    A captured graph meets later values, so that what was right before it was captured says nothing.
+    Those found right before too: NumPy and kernels change values without PyTorch's hearing of it, and a captured graph
+    meets later ones.
     """
-    if readable(cu_seqlens) and _known(cu_seqlens, length):
-        return cu_seqlens
     return cu_seqlens.clamp(0, length).cummax(0).values
+
+
+def own_rows(x: Tensor, cu_seqlens: Tensor | None, *, read: bool) -> Tensor:
+    """x [1, T, ...] with zeros where a token is of no packed sequence, unless bounds were `read` and leave none out.
+
+    For what is formed of inputs before a kernel leaves such tokens out: 0 times what they hold may be NaN.
+    """
+    if cu_seqlens is None or (read and readable(cu_seqlens)):
+        return x
+    token = torch.arange(x.shape[1], device=x.device)
+    owned = (token >= cu_seqlens[0]) & (token < cu_seqlens[-1])
+    return torch.where(owned.view(1, -1, *[1] * (x.dim() - 2)), x, 0)
 
 
 def _require_all(conditions: list[_Condition]) -> None:

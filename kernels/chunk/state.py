@@ -54,7 +54,8 @@ CHAIN = (
     + configurations([{"BV": 64, "FLIP": False}], warps=(4,), stages=(1,))
     + unrolled(BV=32, FLIP=False)
 )
-KEY = ["K", "V", "C", "crowd", "STATE_GATE"]
+KEY = ["K", "V", "C", "crowd", "STATE_GATE", "SAME", "BULK"]
+"""The last two decide how much shared memory a configuration takes, and so whether a multiprocessor has room for it."""
 
 MOST_BESIDE = 64
 """Programs of a memory beside other launches, at most: each takes most of a multiprocessor's shared memory."""

@@ -114,7 +114,7 @@ def walk_back_kernel(
         less += dot(tl.trans(keys), (change.to(tl.float32) * rate[:, None]).to(dtype), PRECISION)
 
 
-@autotune(WALK, KEY, adds_to=["grad_k"])
+@autotune(WALK, [*KEY, "BULK"], restored=["grad_k"])
 @triton.jit
 def walk_kernel(
     k, write_key, beta, x, initial, grad_o, grad_missing, grad_q, grad_k, shares, length, scale,

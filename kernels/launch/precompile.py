@@ -7,20 +7,21 @@ that no other has taken. What comes out lies in Triton's cache on disk.
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
 from triton.runtime.autotuner import Autotuner
 
 from .processes import pool_of
-from .runtime import INTERPRETED
+from .runtime import INTERPRETED, captured
 from .tuning import LAUNCH, TUNED, Tuner, compiling_at_once, function_of, threads
 
 Calls = Callable[..., Iterable[Callable[[], object]]]
@@ -53,8 +54,8 @@ def compile_share(folder: Path, deadline: float, calls: Calls, *given: Any) -> N
             return
         with compiling_only(claim) as compiled, suppress(Exception):
             call()
-        for kernel in compiled:
-            build(kernel, None)
+        for each in compiled:
+            build(each)
 
 
 def first_to_ask(folder: Path, what: str) -> bool:
@@ -66,15 +67,19 @@ def first_to_ask(folder: Path, what: str) -> bool:
     return True
 
 
-def compile_ahead(call: Callable[[], object], seconds: float = math.inf) -> None:
+def compile_ahead(call: Callable[[], object], seconds: float = math.inf, thread: int | None = None) -> None:
     """Compile what `call` launches in threads of this process, beginning none after `seconds`.
 
-    What fails is left to the launch, which says so.
+    `thread`: Of this one alone; without, what others launch meanwhile is compiled too, as backward passes have threads
+    of their own, and not launched. What fails is left to the launch, which says so.
     """
-    with compiling_at_once(seconds), compiling_only(lambda what: True) as compiled, suppress(Exception):
+    with (
+        compiling_at_once(seconds),
+        compiling_only(lambda what: True, thread) as compiled,
+        suppress(Exception),
+    ):
         call()
-    current = torch.cuda.current_device() if torch.cuda.is_available() else None
-    list(threads().map(lambda kernel: build(kernel, current), compiled))
+    list(threads().map(build, compiled))
 
 
 def ahead_of_first(kind: Hashable, call: Callable[[], object]) -> None:
@@ -82,7 +87,7 @@ def ahead_of_first(kind: Hashable, call: Callable[[], object]) -> None:
     if kind in _met or INTERPRETED or launches_are_special():
         return
     _met.add(kind)
-    compile_ahead(call)
+    compile_ahead(call, thread=threading.get_ident())
 
 
 def launches_are_special() -> bool:
@@ -91,12 +96,16 @@ def launches_are_special() -> bool:
     return watched or Autotuner.run is not LAUNCH or captured()
 
 
-def captured() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+class Compiled(NamedTuple):
+    """A kernel, or what will be one, and the GPU whose launch it was compiled for."""
+
+    kernel: Any
+    device: int | None
 
 
-def build(kernel: Any, device: int | None) -> None:
-    """Make a compiled kernel ready to be launched on a device, which is each thread's own to choose."""
+def build(compiled: Compiled) -> None:
+    """Make a kernel ready to be launched on its GPU, which is each thread's own to choose: it is loaded into one."""
+    kernel, device = compiled
     with suppress(Exception):
         if device is not None:
             torch.cuda.set_device(device)
@@ -105,21 +114,27 @@ def build(kernel: Any, device: int | None) -> None:
 
 
 @contextmanager
-def compiling_only(claim: Claim) -> Iterator[list[Any]]:
-    """Launches of autotuned kernels compile the configurations that `claim` grants, and do nothing else.
+def compiling_only(claim: Claim, thread: int | None = None) -> Iterator[list[Compiled]]:
+    """Launches of autotuned kernels, all or those of one `thread`, compile the configurations that `claim` grants, and
+    do nothing else.
 
     Of those that are ours the chosen configuration is all that is compiled, where there is one. Yields the kernels.
     """
-    compiled: list[Any] = []
+    compiled: list[Compiled] = []
 
-    def compile_claimed(tuner: Any, *args: Any, **kwargs: Any) -> None:
+    def compile_claimed(tuner: Any, *args: Any, **kwargs: Any) -> Any:
+        if thread not in (None, threading.get_ident()):
+            return LAUNCH(tuner, *args, **kwargs)
+        device = torch.cuda.current_device() if torch.cuda.is_available() else None
         tuner.nargs = dict(zip(tuner.arg_names, args, strict=False))
         what = variant(function_of(tuner), {**tuner.nargs, **kwargs})
         ours = isinstance(tuner, Tuner)
         for config in tuner.candidates(*args, **kwargs) if ours else tuner.prune_configs(kwargs):
             if claim(f"{what} {config}"):
                 with suppress(Exception):  # tuning passes over it, or the launch says so
-                    compiled.append(tuner.fn.run(*args, **{**kwargs, **config.all_kwargs(), "warmup": True}))
+                    kernel = tuner.fn.run(*args, **{**kwargs, **config.all_kwargs(), "warmup": True})
+                    compiled.append(Compiled(kernel, device))
+        return None
 
     Autotuner.run = compile_claimed
     try:

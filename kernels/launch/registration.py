@@ -103,16 +103,19 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
     def __call__(self, inputs: Inputs, options: Options) -> Outputs:
         """Call the registered operator; outputs that it leaves out are empty."""
         flat = (*inputs, *_flat(options))
+        # Which of them have tangents a graph cannot ask.
+        tangents = forward_ad._current_level >= 0
+        if tangents and (torch.compiler.is_compiling() or any(_has_tangent(x) for x in inputs)):
+            self._refuse()
         if torch.compiler.is_compiling():
             return self.outputs(*self._forward(*flat))
-        if forward_ad._current_level >= 0 and any(_has_tangent(x) for x in inputs):
-            self._refuse()
         # What is registered cannot say how torch.func differentiates it, and goes through its schema in every call.
         recorded = in_transform() or (
             torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
         )
         return self.outputs(*(self._transformed.apply if recorded else self._forward)(*flat))
 
+    @torch.compiler.disable  # Dynamo would go on with what it takes for another branch
     def _refuse(self, *_: Any) -> NoReturn:
         raise NotImplementedError(
             f"{NAMESPACE}::{self.name} has first derivatives in reverse mode alone; osdn_reference has all"
@@ -244,8 +247,10 @@ def _over_slices(op: Any) -> Callable[..., Any]:
 
 
 def _has_tangent(x: Any) -> bool:
-    if not isinstance(x, Tensor) or torch._C._functorch.is_batchedtensor(x):
+    if not isinstance(x, Tensor):
         return False
+    while torch._C._functorch.is_batchedtensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
     return forward_ad.unpack_dual(x).tangent is not None
 
 

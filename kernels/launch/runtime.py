@@ -72,3 +72,8 @@ def single(like: torch.Tensor, *shape: int) -> torch.Tensor:
 def on_device_of(tensor: torch.Tensor) -> AbstractContextManager[object]:
     """Launches inside go to the tensor's GPU, whichever is current."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
+def captured() -> bool:
+    """Whether launches become part of a CUDA graph."""
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

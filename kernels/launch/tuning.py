@@ -295,14 +295,32 @@ def threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
+def restoring(names: Sequence[str]) -> tuple[Callable[..., None], Callable[..., None]]:
+    """What Triton calls before and after a launch that measures, to put back tensors, of which any may be None."""
+    kept: dict[str, Tensor] = {}
+
+    def before(given: dict[str, Any], reset_only: bool = False) -> None:
+        if not reset_only:
+            kept.update({name: given[name].clone() for name in names if given[name] is not None})
+
+    def after(given: dict[str, Any], exception: Exception | None) -> None:
+        for name, x in kept.items():
+            given[name].copy_(x)
+        kept.clear()
+
+    return before, after
+
+
 def autotune(
-    configs: list[triton.Config], key: Sequence[str], adds_to: Sequence[str] = ()
+    configs: list[triton.Config], key: Sequence[str], restored: Sequence[str] = ()
 ) -> Callable[[Any], Any]:
     """A tuned kernel from one of `triton.jit`, recorded in `TUNED`; the interpreter gets the first configuration alone.
 
     Launches are tuned apart by the arguments in `key`, and by PRECISION where the kernel has it. Tensors that the
-    kernel adds to, by name in `adds_to`, are put back after each launch that only measures.
+    kernel adds to, or of which configurations write different parts, by name in `restored`, are put back after each
+    launch that only measures.
     """
+    before, after = restoring(restored)
 
     def decorate(kernel: Any) -> Any:
         kernel = triton.jit(kernel.fn, do_not_specialize=VARYING)
@@ -312,7 +330,9 @@ def autotune(
             configs[:1] if INTERPRETED else configs,
             [*key, "PRECISION"],
             reset_to_zero=None,
-            restore_value=adds_to,
+            restore_value=None,
+            pre_hook=before if restored else None,
+            post_hook=after if restored else None,
             prune_configs_by={"early_config_prune": fitting},
             do_bench=quick_bench,
             cache_results=True,

@@ -51,7 +51,10 @@ class LayerCache:
         return self._take(self, lambda x: x.index_select(0, index.to(x.device)))
 
     def take(self, rows: Tensor) -> "LayerCache":
-        """A copy of some sequences, say of a prefix to start others from; rows below 0 have an empty memory."""
+        """A copy of some sequences, say of a prefix to start others from; rows below 0 have an empty memory and d = 1.
+
+        A sequence that has not begun is one of the layer's `new_cache`, whose d is d_1.
+        """
         state = self._filled(rows, None)
         taken = LayerCache()._take(self, lambda x: take(x, rows))
         taken.state = take_state(state, rows, 1.0)

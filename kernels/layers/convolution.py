@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d
+from torch.nn.functional import conv1d, pad
 
 from ..boundary.cuts import count_slots, start_chunks
 
@@ -79,12 +79,14 @@ class ShortConvolution(nn.Conv1d):
         tail = tail.to(x.dtype)
         if packed is None:
             rows = torch.cat([tail, x], 1)
-            return self._filter(rows) if x.shape[1] else x, rows[:, x.shape[1] :]
+            return self._filter(rows)[:, : x.shape[1]], rows[:, x.shape[1] :]
         rows = x.new_zeros(1, len(packed.tokens) + len(packed.tails), x.shape[2])
         rows = rows.index_copy(1, packed.tokens, x).index_copy(1, packed.tails, tail.flatten(0, 1)[None])
         next_tail = rows[0, packed.next_tails].unflatten(0, (-1, self.reach))
         # The filter's first output belongs to row `reach`.
-        return x if x.shape[1] == 0 else self._filter(rows)[:, packed.tokens - self.reach], next_tail
+        return self._filter(rows)[:, packed.tokens - self.reach], next_tail
 
     def _filter(self, rows: Tensor) -> Tensor:
+        """One row at least, so that weights and tails have their part in a call without tokens, as all others do."""
+        rows = pad(rows, (0, 0, 0, max(0, self.reach + 1 - rows.shape[1])))
         return conv1d(rows.mT, self.weight, self.bias, groups=self.groups).mT

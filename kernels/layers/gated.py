@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..boundary.checks import read_count, refuse
 from ..boundary.gated import form_gate, read_bound, reuse_gate
 from ..boundary.inputs import Gates
+from ..boundary.results import widen
 from ..boundary.rule import BOUNDED
 from .layer import OnlineScaledDeltaNet
 from .operator import Form
@@ -18,6 +19,9 @@ FORGETTING: tuple[Forgetting, ...] = ("none", "learned", "state")
 
 SLOWEST, FASTEST = 0.001, 0.1
 """Range of softplus(dt_bias) at the start, as in Mamba2 and its successors: spread evenly over the logarithms."""
+
+LEAST_SLOPE = 1e-4
+"""Of exp(A_log) at the start: a slope of 0 would have no gradient."""
 
 
 class OnlineScaledGatedDeltaNet(OnlineScaledDeltaNet):
@@ -104,8 +108,15 @@ class OnlineScaledGatedDeltaNet(OnlineScaledDeltaNet):
         if "A_log" not in self._parameters:
             return
         with torch.no_grad():
-            self.A_log.copy_(torch.empty_like(self.A_log).uniform_(*self.slopes).log())
-            spread = torch.empty_like(self.dt_bias).uniform_(math.log(SLOWEST), math.log(FASTEST)).exp()
+            # In float32: 16 bits have so few numbers that some slopes would be 0, which no gradient moves.
+            wide = widen(self.A_log.dtype)
+            slope = torch.empty_like(self.A_log, dtype=wide).uniform_(*self.slopes)
+            self.A_log.copy_(slope.clamp(min=LEAST_SLOPE).log())
+            spread = (
+                torch.empty_like(self.dt_bias, dtype=wide)
+                .uniform_(math.log(SLOWEST), math.log(FASTEST))
+                .exp()
+            )
             self.dt_bias.copy_(spread + torch.log(-torch.expm1(-spread)))
 
     def _gates(self, x: Tensor) -> Gates:

@@ -139,11 +139,14 @@ class OnlineScaledDeltaNet(MarkedModule):
             self.g_proj = nn.Linear(hidden_size, value_dim, bias=False)
         self.o_norm = HeadNorm(self.head_v_dim, eps=norm_eps)
         self.o_proj = nn.Linear(value_dim, hidden_size, bias=False)
-        # In a box of one point d_1 has no influence, and would only be an unused parameter.
-        trained = learnable_preconditioner and d_min < d_max
         self.initial_preconditioner = nn.Parameter(
-            torch.empty(num_heads, self.head_k_dim), requires_grad=trained
+            torch.empty(num_heads, self.head_k_dim), requires_grad=learnable_preconditioner
         )
+        if d_min == d_max:
+            # What d depends on has no influence, and would only be unused parameters.
+            self.initial_preconditioner.requires_grad_(False)
+            if self.forget_gate is not None:
+                self.forget_gate.requires_grad_(False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -40,7 +40,9 @@ def norm_backward_kernel(
     unit = tl.load(x + cell, mask=mask, other=0.0).to(tl.float32) * factor[:, None]
     grad = tl.load(grad_y + cell, mask=mask, other=0.0).to(tl.float32)
     along = tl.sum(grad * unit, 1)
-    result = (grad - along[:, None] * unit) * factor[:, None]
+    # A row that nobody reads has no gradient, whatever it holds.
+    read = tl.sum((grad != 0.0).to(tl.int32), 1) > 0
+    result = tl.where(read[:, None], (grad - along[:, None] * unit) * factor[:, None], 0.0)
     tl.store(grad_x + cell, result.to(grad_x.dtype.element_ty), mask=mask)
 
 

@@ -142,6 +142,8 @@ class OsdnModel(OsdnPreTrainedModel):
         if past is not None:
             past.seen += x.shape[1]
         x = hidden[-1] = self.norm(x)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         shown = tuple(hidden) if output_hidden_states else None
         return BaseModelOutputWithPast(last_hidden_state=x, hidden_states=shown, **{CACHE_NAME: past})
 

@@ -61,17 +61,19 @@ def context_parallel(
         if isinstance(given["initial_state"], State | ExactState):
             # Ranks hand on no rest of d.
             given["initial_state"], given["initial_preconditioner"] = given["initial_state"][:2]
-        wanted = given.pop("output_final_state")
+        wanted, turned = given.pop("output_final_state"), given.pop("state_v_first", False)
+        if turned and given["initial_state"] is not None:
+            given["initial_state"] = given["initial_state"].mT
         _begin(given, cp_group)
-        tensors = {name: x for name, x in given.items() if isinstance(x, Tensor) and name != "cu_seqlens"}
+        tensors = {name: x for name, x in given.items() if isinstance(x, Tensor) and x.is_floating_point()}
         numbers = {name: x for name, x in given.items() if name not in tensors}
         if not torch.is_grad_enabled():  # which a Function does not hear of
             tensors = {name: x.detach() for name, x in tensors.items()}
         with suspend_autocast(given["k"]):
-            o, *final = _OverRanks.apply(
+            o, memory, d = _OverRanks.apply(
                 _Part(operator, numbers, cp_group), tuple(tensors), *tensors.values()
             )
-        return o, State(*final) if wanted else None
+        return o, State(memory.mT if turned else memory, d) if wanted else None
 
     return call
 

@@ -41,4 +41,6 @@ def exchange_tails(
         kept = torch.where(place < reach - count, place + count, place + reach)
         both = torch.cat([known[-1], own], 1)
         known.append(both.gather(1, kept[..., None].expand_as(last)))
-    return known[cp_group.rank()].split(sizes, 2), known[-1].split(sizes, 2)
+    # All of them, whichever a rank reads: otherwise one would not take part in what the others exchange backwards.
+    every = torch.stack(known)
+    return every[cp_group.rank()].split(sizes, 2), every[-1].split(sizes, 2)

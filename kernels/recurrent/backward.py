@@ -18,7 +18,8 @@ from ..launch.runtime import cdiv, single, tile
 from ..launch.tuning import autotune, configurations
 from ..scan.operator import load_feedback
 from .forward import RecurrentOptions, outside, tokens_of, unclipped
-from .gates import fade, forgotten, gate_kind, load_gate, state_gate_gradient
+from .gate_gradient import state_gate_gradient
+from .gates import fade, forgotten, gate_kind, load_gate
 
 VALUE_BLOCK = 64
 """Widest block of V: sums over V are stored once per block, so that narrow blocks would cost memory."""

@@ -9,7 +9,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ..boundary.results import State
 from ..boundary.steps import check_step
 from ..boundary.values import has_values
-from ..launch.runtime import cdiv, on_device_of, tile
+from ..launch.runtime import captured, cdiv, on_device_of, tile
 from .forward import calibrate, feedback
 from .gates import PER_FEATURE, fade, gate_kind, load_gate
 
@@ -24,6 +24,7 @@ NARROW, WIDE = 16, 64
 """Columns of the state that a program takes at least, for few heads and for many: rows of 64 and of 256 bytes."""
 
 _arrivals = WeakTensorKeyDictionary()
+_in_graphs: dict[int, Tensor] = {}
 
 
 @triton.jit
@@ -57,10 +58,12 @@ def is_last(arrivals, row, before, PARTS: tl.constexpr):
 def round_either_way(x, seed, cell):
     """x as the bfloat16 number below or above it in magnitude, by the distances to them; `cell` tells entries apart.
 
-    Rounding to nearest would lose updates below half a digit one by one; the expectation of this one is x.
+    Rounding to nearest would lose updates below half a digit one by one; the expectation of this one is x. A NaN stays
+    one: more in its last bits could make it a number.
     """
     bits = x.to(tl.int32, bitcast=True) + (tl.randint(seed, cell) & 0xFFFF).to(tl.int32)
-    return (bits & -65536).to(tl.float32, bitcast=True).to(tl.bfloat16)
+    rounded = (bits & -65536).to(tl.float32, bitcast=True)
+    return tl.where(x == x, rounded, x).to(tl.bfloat16)
 
 
 @triton.jit
@@ -265,10 +268,17 @@ def decode_step_(
 
 
 def arrivals_of(preconditioner: Tensor) -> Tensor:
-    """A count for each head, zero between steps. It lives as long as the tensor, so that graphs may replay on it."""
-    if preconditioner not in _arrivals:
-        _arrivals[preconditioner] = torch.zeros(
-            preconditioner.shape[:2], dtype=torch.int32, device=preconditioner.device
-        )
-    found: Tensor = _arrivals[preconditioner]
+    """A count for each head, zero between steps. It lives as long as the tensor.
+
+    One that a graph is captured on lives for ever: the tensor may be a view that is let go, of memory that the graph is
+    replayed on. Where a graph is captured with the first step it sets its own to zero at each replay.
+    """
+    found: Tensor | None = _arrivals.get(preconditioner)
+    if found is not None:
+        if captured():
+            _in_graphs[id(found)] = found
+        return found
+    found = torch.zeros(preconditioner.shape[:2], dtype=torch.int32, device=preconditioner.device)
+    if not captured():
+        _arrivals[preconditioner] = found
     return found

@@ -28,7 +28,12 @@ class RecurrentOperator(RecurrenceOperator[RecurrentOptions, RecurrentOutputs]):
     def differentiate(
         self, inputs: Inputs, options: RecurrentOptions, saved: Sequence[Tensor], grads: Cotangents
     ) -> Gradients:
-        return recurrent_backward(inputs, options, RecurrentSaved(*saved), grads)
+        # Where a call is traced, exported or batched, whether it learns is known too late.
+        kept = RecurrentSaved(*saved)
+        if not options.save:
+            found = recurrent_forward(inputs, options._replace(save=True))
+            kept = RecurrentSaved(*(getattr(found, name) for name in kept._fields))
+        return recurrent_backward(inputs, options, kept, grads)
 
 
 recurrent = RecurrentOperator()

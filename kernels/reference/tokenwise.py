@@ -20,6 +20,7 @@ from ..boundary.numerics import REFERENCE, declare, suspend_autocast
 from ..boundary.results import Results, State, follow, widen
 from ..boundary.rule import Rule
 from ..boundary.signature import takes
+from ..boundary.values import own_rows
 
 FEEDBACK_EPSILON = 1e-5
 """Added to |k|^2 in the normalised feedback."""
@@ -125,7 +126,8 @@ def run(call: Arguments, solve_scan: ScanSolver, solve_memory: MemorySolver) -> 
 
 
 def _run(call: Arguments, solve_scan: ScanSolver, solve_memory: MemorySolver) -> Results:
-    q, k = (unit(x) if call.use_qk_l2norm_in_kernel else widened(x) for x in (call.q, call.k))
+    q, k = (own_rows(x, call.cu_seqlens, read=False) for x in (call.q, call.k))
+    q, k = (unit(x) if call.use_qk_l2norm_in_kernel else widened(x) for x in (q, k))
     pieces = []
     group = call.v.shape[2] // k.shape[2]
     feedback = feedback_terms(widened(call.beta, k.dtype), k.shape[2]) if call.rule.beta_aware else None

@@ -91,6 +91,7 @@ NARROW, UNROLLED = 32, 16
     + configurations([{"BK": NARROW}], warps=(4,), registers=128)
     + unrolled(BK=UNROLLED),
     ["K", "C", "HAS_GATE", "BETA_AWARE"],
+    restored=["grad_g", "grad_feedback"],
 )
 @triton.jit
 def spread_kernel(

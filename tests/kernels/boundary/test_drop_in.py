@@ -152,6 +152,9 @@ def test_the_memory_either_way_around(name: str) -> None:
         **given, initial_state=turned.state, initial_preconditioner=start.preconditioner, **more
     )
     assert torch.equal(o, alone)
+    narrow = memory.bfloat16()
+    o, _ = operator(**given, initial_state=narrow)
+    assert torch.equal(o, operator(**given, initial_state=narrow.mT, **more)[0])
     with pytest.raises(ValueError, match=r"initial_state: expected \[N, HV, V, K\]"):
         operator(**given, initial_state=memory, **more)
     pool = {"initial_state": start, "state_indices": torch.zeros(1, dtype=torch.int32)}

@@ -64,6 +64,16 @@ def test_rows_are_put_where_they_belong(rows):
     assert torch.equal(pool, expected)
 
 
+def test_no_rows_and_no_pool():
+    """As a step asks for in which no sequence ends."""
+    pool, none = torch.arange(10.0).view(5, 2), torch.tensor([], dtype=torch.int64)
+    pools.put_(pool, none, torch.empty(0, 2))
+    assert torch.equal(pool, torch.arange(10.0).view(5, 2))
+    assert pools.take(pool, none).shape == (0, 2)
+    pools.put_(pool[:0], torch.tensor([-1]), torch.ones(1, 2))
+    assert torch.equal(pools.take(pool[:0], torch.tensor([-1])), torch.zeros(1, 2))
+
+
 def learning(x):
     return x.clone().requires_grad_()
 

@@ -5,15 +5,21 @@ import torch
 from osdn_kernels import (
     chunk_osdn,
     chunk_osdn_reference,
+    chunk_osgdn,
+    chunk_oskda,
     fused_recurrent_osdn,
+    fused_recurrent_osgdn,
+    fused_recurrent_oskda,
     osdn_preconditioner,
     osdn_reference,
+    osgdn_reference,
+    oskda_reference,
     preconditioner_reference,
 )
 from osdn_kernels.launch import registration
 from osdn_kernels.launch.sequences import clear_between
 from osdn_kernels.selftest.runs import poisoned
-from support.kernels.reference_cases import Call, draw
+from support.kernels.reference_cases import Call, draw, draw_gated
 
 LENGTH = 24
 SIZES = {"heads": 1, "key_dim": 4, "value_dim": 3, "dtype": torch.float32, "check_values": False}
@@ -70,6 +76,40 @@ def test_rows_of_no_sequence_of_the_scan(scan):
     assert (d[:, 17:] == 0).all()
     assert (d[:, 5:17] > 0).all()
     assert (final > 0).all()
+
+
+GATED = {
+    "head": [chunk_osgdn, fused_recurrent_osgdn, osgdn_reference],
+    "feature": [chunk_oskda, fused_recurrent_oskda, oskda_reference],
+}
+
+
+def gated_outcome(operator, kind, spoiled, bounds=(5, 7, 17), dtype=torch.float32):
+    """Of raw gates and parameters that all heads share, with NaN in rows of no sequence where `spoiled`."""
+    call = draw_gated("bounded", cu_seqlens=[0, 7, LENGTH], state_gate=kind, **SIZES | {"dtype": dtype})
+    given = {name: call.tensors[name].clone() for name in ("q", "k", "v", "g", "beta")}
+    given |= {"A_log": torch.zeros(1, dtype=dtype), "dt_bias": torch.zeros(given["g"].shape[2:], dtype=dtype)}
+    if spoiled:
+        for name in ("q", "k", "v", "beta", "g"):
+            given[name][:, : bounds[0]] = torch.nan
+            given[name][:, bounds[-1] :] = torch.nan
+    leaves = {name: x.requires_grad_() for name, x in given.items()}
+    switches = {
+        "use_gate_in_kernel": True,
+        "use_qk_l2norm_in_kernel": True,
+        "use_beta_sigmoid_in_kernel": True,
+    }
+    with poisoned():
+        o, _ = operator(**leaves, **switches, cu_seqlens=torch.tensor(bounds), check_values=False)
+        return dict(zip(leaves, torch.autograd.grad(o.square().sum(), leaves.values()), strict=True))
+
+
+@pytest.mark.parametrize(("kind", "operator"), [(kind, x) for kind in GATED for x in GATED[kind]])
+def test_what_such_rows_hold_reaches_no_gradient(kind, operator):
+    expected = gated_outcome(GATED[kind][-1], kind, False, dtype=torch.float64)
+    found = gated_outcome(operator, kind, True)
+    for name, x in found.items():
+        assert torch.allclose(x, expected[name].float(), atol=1e-4), name
 
 
 def test_that_nothing_clears_them_is_seen(monkeypatch):

@@ -95,6 +95,8 @@ def test_tuning_leaves_what_a_walk_adds_to_as_it_was():
     grad_k += 1
     kernel.post_hook({"grad_k": grad_k}, None)
     assert grad_k.tolist() == [1, 1, 1]
+    kernel.pre_hook({"grad_k": None})
+    kernel.post_hook({"grad_k": None}, None)
 
 
 def test_walks_want_many_equal_sequences():

@@ -4,6 +4,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 from osdn_kernels.benchmarks import names, plan, shapes
 from osdn_kernels.benchmarks.measuring import short
 from osdn_kernels.benchmarks.operators.calls import Call
@@ -106,6 +107,24 @@ def test_autotuners_are_put_back():
         fail()
     assert within != [launch]
     assert Autotuner.run is launch
+
+
+def test_other_threads_launch_while_one_compiles(monkeypatch):
+    launched = []
+    monkeypatch.setattr(precompile, "LAUNCH", lambda *given, **options: launched.append((given, options)))
+    with precompile.compiling_only(lambda what: True, thread=-1) as compiled:
+        Autotuner.run("kernel", 1, grid=(2,))
+    assert launched == [(("kernel", 1), {"grid": (2,)})]
+    assert compiled == []
+
+
+def test_what_is_compiled_is_loaded_on_the_gpu_of_its_launch(monkeypatch):
+    """Which need not be the current one by then, and is each thread's own to choose."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for device in (1, None, 0):
+        precompile.build(precompile.Compiled(SimpleNamespace(run=None), device))
+    assert chosen == [1, 0]
 
 
 def test_what_changes_the_machine_code_changes_the_variant():

@@ -53,11 +53,28 @@ def test_vmap_is_a_loop_over_slices_of_values_and_of_gradients(operator, name):
         assert torch.equal(func.vmap(f, in_dims=2)(several), expected)
 
 
-def test_gradients_reach_what_vmap_goes_over():
-    loss, x = loss_of(chunk_osdn)
+@pytest.mark.parametrize("operator", KERNELS)
+def test_gradients_reach_what_vmap_goes_over(operator):
+    """Also where the call itself cannot know that it learns."""
+    loss, x = loss_of(operator)
     several = torch.stack([x, x.flip(-1)]).requires_grad_()
     func.vmap(loss)(several).sum().backward()
-    assert torch.equal(several.grad, torch.stack([func.grad(loss)(each) for each in several.detach()]))
+    expected = torch.stack([func.grad(loss)(each) for each in several.detach()])
+    assert torch.equal(several.grad, expected)
+    assert torch.equal(func.grad(lambda y: func.vmap(loss)(y).sum())(several.detach()), expected)
+
+
+@pytest.mark.parametrize("operator", KERNELS)
+def test_what_was_exported_without_a_gradient_has_one(operator):
+    loss, x = loss_of(operator)
+
+    class Exported(torch.nn.Module):
+        def forward(self, y: torch.Tensor) -> torch.Tensor:
+            return loss(y)
+
+    exported, leaf = torch.export.export(Exported(), (x,), strict=False).module(), x.clone().requires_grad_()
+    exported(leaf).backward()
+    assert torch.equal(leaf.grad, func.grad(loss)(x))
 
 
 def in_dual_level(loss, x):
@@ -79,6 +96,10 @@ def twice(loss, x):
         lambda loss, x: func.jvp(loss, (x,), (x,)),
         lambda loss, x: func.hessian(loss)(x),
         lambda loss, x: func.grad(lambda y: func.grad(loss)(y).sum())(x),
+        lambda loss, x: func.jvp(func.vmap(loss), (x[None],), (x[None],)),
+        lambda loss, x: in_dual_level(func.vmap(loss), x[None]),
+        lambda loss, x: in_dual_level(torch.compile(loss, backend="aot_eager"), x),
+        lambda loss, x: torch.compile(lambda y: func.jvp(loss, (y,), (y,)), backend="eager")(x),
     ],
 )
 @pytest.mark.parametrize("operator", KERNELS)

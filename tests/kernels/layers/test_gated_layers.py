@@ -188,6 +188,21 @@ def test_a_generic_initialiser_spares_the_gates(form):
     assert not torch.equal(layer.A_log, kept["A_log"])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", LAYERS)
+def test_slopes_drawn_in_16_bits_are_not_zero(form, dtype, monkeypatch):
+    """Their smallest numbers are few: drawn as such, one in hundreds is 0, which never moves."""
+    layer = LAYERS[form](HIDDEN, 1.0, 8, 2).to(dtype)
+    drawn = []
+    draw_uniform = Tensor.uniform_
+    monkeypatch.setattr(Tensor, "uniform_", lambda x, *box: drawn.append(x.dtype) or draw_uniform(x, *box))
+    layer.reset_parameters()
+    assert set(drawn) == {torch.float32}
+    monkeypatch.setattr(Tensor, "uniform_", lambda x, low, high: x.fill_(low))
+    layer.reset_parameters()
+    assert layer.A_log.isfinite().all()
+
+
 @needs_fla
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("on_references")

@@ -105,6 +105,20 @@ def test_unit_keys_and_ones_are_delta_net():
     assert not delta.initial_preconditioner.requires_grad
 
 
+@pytest.mark.parametrize("tokens", [0, 5])
+@pytest.mark.parametrize("box", [(1.0, 1.0), (2 / 3, 3 / 2)])
+def test_every_parameter_that_learns_has_a_gradient(box, tokens):
+    """Data-parallel training refuses others; without tokens it is zero."""
+    layer = OnlineScaledDeltaNet(
+        HIDDEN, HEADS, d_min=box[0], d_max=box[1], use_forget_gate=True, conv_bias=True, use_gate=True
+    )
+    layer(draw(2, 5, HIDDEN)[:, :tokens])[0].sum().backward()
+    assert [n for n, p in layer.named_parameters() if p.requires_grad and p.grad is None] == []
+    free = {name for name, p in layer.named_parameters() if not p.requires_grad}
+    pinned = {"initial_preconditioner", "forget_gate.weight", "forget_gate.bias"}
+    assert free == (pinned if box == (1.0, 1.0) else set())
+
+
 @pytest.mark.usefixtures("on_references")
 def test_d_1_stays_in_its_box():
     layer, x = build(), draw(2, 5, HIDDEN)

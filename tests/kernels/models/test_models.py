@@ -216,6 +216,10 @@ def test_the_loss_is_that_of_the_next_token():
     expected = cross_entropy(found.logits[:, 2:-1].flatten(0, 1), ids[:, 3:].flatten())
     torch.testing.assert_close(found.loss, expected)
     assert len(found.hidden_states) == 3
+    assert model(ids).hidden_states is None
+    model.config.output_hidden_states = True
+    assert len(model(ids).hidden_states) == 3
+    assert model(ids, output_hidden_states=False).hidden_states is None
     last = model(ids, logits_to_keep=2, return_dict=False)[0]
     assert torch.equal(last, model.lm_head(found.hidden_states[-1][:, -2:]))
 

@@ -176,6 +176,16 @@ def test_the_layer_over_ranks(variant, monkeypatch):
 
 
 @pytest.mark.usefixtures("on_references")
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("lengths", [(3, 1, 9), (0, 5, 8), (5, 0, 8), (5, 8, 0)])
+def test_the_layer_over_ranks_where_nothing_is_handed_on(lengths, variant, monkeypatch):
+    """What only some ranks read is exchanged by all, backwards too, or none of them would come back."""
+    layer = build(variant)
+    parts = on_threads(3, lambda group: layer_case(layer, group, lengths, cached=False), monkeypatch)
+    assert farthest(same_tokens(parts), layer_case(layer, cached=False)) < 1e-12
+
+
+@pytest.mark.usefixtures("on_references")
 @pytest.mark.parametrize("layer", [OnlineScaledGatedDeltaNet, OnlineScaledKDA])
 @pytest.mark.parametrize("forgetting", ["learned", "state"])
 def test_gated_layers_over_ranks(layer, forgetting, monkeypatch):

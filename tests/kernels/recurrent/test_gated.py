@@ -3,7 +3,7 @@
 import pytest
 import torch
 from osdn_kernels import chunk_osgdn, fused_recurrent_osdn, fused_recurrent_osgdn, fused_recurrent_oskda
-from osdn_kernels.recurrent import backward, forward, gates as gating
+from osdn_kernels.recurrent import backward, forward, gate_gradient, gates as gating
 from osdn_kernels.reference.tokenwise import osdn_reference, osgdn_reference, oskda_reference
 from support.kernels.faults import break_kernel
 from support.kernels.reference_cases import Call, differentiated, draw, draw_gated, relative_error, results
@@ -67,6 +67,40 @@ def test_outputs_and_every_gradient(state_gate, case):
 @pytest.mark.parametrize("state_gate", OPERATORS)
 def test_rules(state_gate, rule, gates, beta_aware):
     assert_small(errors(call_of(state_gate, rule, gates, beta_aware=beta_aware), state_gate))
+
+
+def after_a_reset(state_gate: str) -> float:
+    """Error of gradients of gates after one of 0, which leaves nothing of a memory of large numbers."""
+    call = call_of(state_gate, "bounded", start=False)
+    call.tensors["v"][:, :5] *= 1e4
+    call.tensors["g"][:, 5] = -torch.inf
+    operator, reference = OPERATORS[state_gate]
+    found = differentiated(call, operator, ("o",))[1]["g"]
+    return relative_error(found[:, 5:], differentiated(wide(call), reference, ("o",))[1]["g"][:, 5:])
+
+
+@pytest.mark.parametrize("state_gate", GATED)
+def test_gradients_of_gates_begin_anew_where_nothing_is_left(state_gate, monkeypatch, tmp_path):
+    """They are summed from token to token, and would keep the rounding of what was forgotten."""
+    assert after_a_reset(state_gate) < 1e-5
+    break_kernel(
+        monkeypatch, tmp_path, gate_gradient, "gate_gradient_kernel", "tl.where(left == 0.0, 0.0, met)", "met"
+    )
+    assert after_a_reset(state_gate) > 1e-4
+
+
+@pytest.mark.parametrize("state_gate", GATED)
+def test_gradients_of_gates_do_not_cross_sequences(state_gate):
+    operator, _ = OPERATORS[state_gate]
+
+    def of_second(first: float) -> Tensor:
+        call = call_of(state_gate, "bounded", cu_seqlens=[0, 6, 13], start=False).leaves()
+        v = torch.where(torch.arange(13)[:, None, None] < 6, first, call.tensors["v"])
+        o, _ = operator(**call.tensors | {"v": v}, **call.options)
+        return torch.autograd.grad(o[:, 6:].sum(), call.tensors["g"])[0][:, 6:]
+
+    assert torch.equal(of_second(1e12), of_second(1.0))
+    assert torch.equal(of_second(torch.nan), of_second(1.0))
 
 
 @pytest.mark.parametrize("state_gate", GATED)

@@ -1,6 +1,7 @@
 """The token-by-token kernels in the interpreter: against the reference in float64, and one step at a time."""
 
 import gc
+import weakref
 
 import pytest
 import torch
@@ -333,6 +334,20 @@ def test_a_program_that_does_not_wait_is_seen(fault, monkeypatch, tmp_path):
     state = start_of(call)
     steps(call, state)
     assert relative_error(state.preconditioner, run(call).preconditioner) > 1e-4
+
+
+def test_counts_that_a_graph_is_captured_on(monkeypatch):
+    """It may be replayed when nothing else has them, or before the step that would set them to zero elsewhere."""
+    known, unknown = torch.ones(1, 2, 4), torch.ones(1, 2, 4)
+    found = decode.arrivals_of(known)
+    monkeypatch.setattr(decode, "captured", lambda: True)
+    assert decode.arrivals_of(known) is found
+    assert decode.arrivals_of(unknown) is not decode.arrivals_of(unknown)
+    assert unknown not in decode._arrivals
+    kept = weakref.ref(found)
+    del known, found
+    gc.collect()
+    assert kept() is not None
 
 
 def test_counts_go_with_the_preconditioner(monkeypatch):

@@ -167,6 +167,15 @@ def test_random_rounding_is_right_in_expectation_and_the_same_for_the_same_seed(
     assert not torch.equal(seeded(7).state, seeded(8).state)
 
 
+def test_random_rounding_keeps_a_nan():
+    """All bits of it set, as GPUs make it, one more would be minus zero."""
+    tensors, anchor = problem(batch=1, length=1)
+    tensors["v"][..., 3] = torch.tensor(0x7FFFFFFF, dtype=torch.int32).view(torch.float32)
+    state = copy(pool(torch.bfloat16), [0])
+    decode_step_(**tensors, state=state, anchor=anchor, seed=torch.tensor([5]), **RULE)
+    assert torch.equal(state.state.isnan(), (torch.arange(state.state.shape[3]) == 3).expand_as(state.state))
+
+
 def test_a_seed_goes_on_from_token_to_token():
     tensors, anchor = problem(batch=1, length=2)
     state = copy(pool(torch.bfloat16), [0])

@@ -5,7 +5,7 @@ import pytest
 import torch
 import triton.language as tl
 from osdn_kernels.boundary.rule import Rule
-from osdn_kernels.scan import chain
+from osdn_kernels.scan import backward, chain
 from osdn_kernels.scan.calls import ScanCall
 from osdn_kernels.scan.forward import scan_forward
 from osdn_kernels.selftest.runs import poisoned
@@ -274,3 +274,34 @@ def test_a_segment_that_does_not_ask_is_seen(old, new, monkeypatch, tmp_path):
     assert error(run(problem, 16, in_order=True)[0], exact(widened(problem)).d) < TOLERANCE
     break_kernel(monkeypatch, tmp_path, chain, "chain_kernel", old, new)
     assert not error(run(problem, 16, in_order=True)[0], exact(widened(problem)).d) < TOLERANCE
+
+
+def measured(kernel, blocks):
+    """A launch as tuning makes it: with every configuration, and at last with the first."""
+
+    def run(*args, **options):
+        given = {**dict(zip(kernel.arg_names, args, strict=False)), **options}
+        for block in blocks:
+            kernel.pre_hook(given)
+            kernel.fn.run(*args, **options, BK=block)
+            kernel.post_hook(given, None)
+        kernel.fn.run(*args, **options, BK=blocks[0])
+
+    return run
+
+
+def test_tuning_leaves_no_part_of_a_sum_behind(monkeypatch):
+    """Configurations write different parts of what is summed, and measuring launches them on the real tensors."""
+    k = torch.randn(1, 16, 1, 64, generator=torch.Generator().manual_seed(0)).bfloat16() / 8
+    problem = Problem(k, FREE, g=torch.full((1, 16, 1), -0.1))
+    kernel = backward.spread_kernel
+    monkeypatch.setattr(backward, "sweeps_pay", lambda rule: False)
+
+    def of_gates(*blocks: int) -> torch.Tensor:
+        monkeypatch.setattr(kernel, "run", measured(kernel, blocks))
+        return gradients(problem, 16, torch.ones(k.shape), None, None, scale_key=False, sequential=False)[1]
+
+    expected = of_gates(64)
+    assert torch.equal(of_gates(64, 32), expected)
+    monkeypatch.setattr(kernel, "post_hook", lambda given, exception: None)
+    assert not torch.allclose(of_gates(64, 32), expected, atol=1e-2)

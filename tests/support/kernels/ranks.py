@@ -49,6 +49,13 @@ CASES: dict[str, dict] = {
     },
     "chunks": {"operator": "chunk", "lengths": (40, 25, 33), "gates": ("g",)},
     "gated memory, beta-aware": {"operator": "osgdn", "gates": ("g", "g_d"), "anchor": 0.9},
+    "values first, bounds on the host": {
+        "operator": "osgdn",
+        "batch": 1,
+        "bounds": (0, 7, 15),
+        "gates": ("g",),
+        "rule": {"eta": 0.3, "state_v_first": True, "cu_seqlens_cpu": torch.tensor([0, 7, 15])},
+    },
 }
 
 
@@ -86,6 +93,8 @@ def draw(name: str, dtype: torch.dtype) -> dict[str, Tensor]:
         made[gate] = -0.3 * normal(batch, length, case["v_heads"]).exp()
     if "forgotten" in case:
         made["g"][:, case["forgotten"]] = -torch.inf
+    if "state_v_first" in case["rule"]:
+        made["initial_state"] = made["initial_state"].mT
     if "anchor" in case:
         start = made["initial_preconditioner"]
         made["anchor"] = (
@@ -169,27 +178,31 @@ def on_ranks(name: str, dtype: torch.dtype, group) -> dict[str, Tensor]:
     return run(operator, name, mine, split_loss(name, lengths, group.rank()))
 
 
-def layer_case(layer: OnlineScaledDeltaNet, group=None) -> dict[str, Tensor]:
-    """A layer on two stretches of tokens, one after the other, with padding in the first: outputs, cache, gradients."""
-    layer, lengths = copy.deepcopy(layer).double(), (3, 1, 9)
+def layer_case(
+    layer: OnlineScaledDeltaNet, group=None, lengths: tuple[int, ...] = (3, 1, 9), *, cached: bool = True
+) -> dict[str, Tensor]:
+    """A layer on two stretches of tokens with padding in the first: outputs and gradients.
+
+    If `cached`, one after the other; the loss is then of the cache as well, which is in what is found.
+    """
+    layer = copy.deepcopy(layer).double()
     kept = torch.arange(13) >= torch.tensor([[0], [2]])
     start = 0 if group is None else sum(lengths[: group.rank()])
     places = slice(start, None if group is None else start + lengths[group.rank()])
-    cache, outputs = LayerCache(), []
+    cache, outputs = LayerCache() if cached else None, []
     for seed, mask in ((1, kept[:, places]), (2, None)):
         x = draw_input(2, 13, HIDDEN, seed=seed).double()[:, places]
         outputs.append(layer(x, mask, cache, cp_group=group)[0])
     weights = draw_input(2, 2, 13, HIDDEN, seed=3).double()[:, :, places]
-    shared = sum(x.square().sum() for x in (*(cache.tails or ()), *cache.state))
+    handed_on = (*(cache.tails or ()), *cache.state) if cache else ()
+    shared = sum(x.square().sum() for x in handed_on)
     ((torch.stack(outputs) * weights).sum() + shared / (1 if group is None else group.size())).backward()
     grads = {f"grad {name}": p.grad for name, p in layer.named_parameters()}
-    state = {"state": cache.state.state.detach(), "d": cache.state.preconditioner.detach()}
-    return {
-        "o": torch.stack(outputs).detach(),
-        "tails": torch.cat(cache.tails or [cache.state.state], 2).detach(),
-        **state,
-        **grads,
-    }
+    found = {"o": torch.stack(outputs).detach(), **grads}
+    if cache:
+        found |= {"state": cache.state.state.detach(), "d": cache.state.preconditioner.detach()}
+        found |= {"tails": torch.cat(cache.tails or [cache.state.state], 2).detach()}
+    return found
 
 
 def main(rank: int, ranks: int, folder: Path, names: list[str]) -> None:
