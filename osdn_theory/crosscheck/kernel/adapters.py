@@ -120,6 +120,11 @@ class Adapter:
         default = self.defaults.get("beta_aware")
         return self.gated if default is None else bool(default)
 
+    def default(self, name: str, otherwise: float) -> float:
+        """The number that an argument is when left alone; `otherwise` where its default is None, or it has none."""
+        value = self.defaults.get(name)
+        return otherwise if value is None else float(value)
+
     @property
     def reads(self) -> bool:
         """Whether it has a memory and an output."""
