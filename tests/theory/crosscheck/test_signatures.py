@@ -239,6 +239,15 @@ def test_positional_arguments_and_required_ones() -> None:
         np.testing.assert_allclose(outputs, given.exact().outputs, atol=1e-5)
 
 
+def test_arguments_that_go_by_name_alone_under_other_names() -> None:
+    def layer(*, query: Tensor, key: Tensor, value: Tensor, beta: Tensor) -> Tensor:
+        return Foreign().run(query, key, value, beta, None, None)[0]
+
+    found = recognise(adapt(layer), "cpu")
+    assert found.names == {"q": "query", "k": "key", "v": "value"}
+    assert distance(found) < 1e-5
+
+
 @pytest.mark.parametrize("per_feature", [False, True])
 @pytest.mark.parametrize("layout", ["time first", "head first"])
 def test_a_gate_that_is_no_logarithm(layout: str, per_feature: bool) -> None:
