@@ -148,8 +148,10 @@ def _check_start(d1: float | None, rule: CalibrationRule) -> None:
 
 
 def _require_inside(label: str, start: float, rule: CalibrationRule) -> None:
-    low, high = rule.d_min, rule.d_max
-    if not low <= start <= high:
+    low, high = float(rule.d_min), float(rule.d_max)
+    # Layers keep their starts in float32, where a face may be rounded outwards.
+    slack = 2.0**-24
+    if not low - slack * abs(low) <= start <= high + slack * abs(high):
         raise ValueError(
             f"{label}: {start:g} is outside the box [{low:g}, {high:g}]; widen --d-min or --d-max"
         )

@@ -92,6 +92,15 @@ def test_a_start_of_the_file_outside_the_box_is_refused_unless_d1_takes_its_plac
         assert heads(path, *option)
 
 
+def test_a_start_on_a_face_may_be_rounded_to_float32(tmp_path: Path) -> None:
+    keys, faces = np.random.default_rng(0).normal(size=(1, 9, 1, 2)), np.array([[0.9, 1.1]], np.float32)
+    assert float(faces[0, 0]) < 0.9
+    assert float(faces[0, 1]) > 1.1
+    path = str(tmp_path / "own.npz")
+    np.savez(path, q=keys, k=keys, v=keys, d0=faces)
+    assert heads(path, "--d-min", "0.9", "--d-max", "1.1")
+
+
 def test_a_setting_is_a_step_and_a_box_by_name(file: Path) -> None:
     (bounded, *_), (historic, *_) = heads(str(file)), heads(str(file), "--setting", "historic", "--d1", "3")
     assert bounded["fastest_calibration"] == pytest.approx(historic["fastest_calibration"] / 0.003)
