@@ -237,7 +237,7 @@ class _Setting:
         if self.chosen("d_1") in ("inside", "on the faces") and self.chosen("box") == "one point":
             return 1.25, 1.25
         default = self.adapter.default
-        own = default("d_min", BOUNDED.d_min), default("d_max", BOUNDED.d_max)
+        own = default("d_min", float(BOUNDED.d_min)), default("d_max", float(BOUNDED.d_max))
         return BOXES.get(self.chosen("box"), own)
 
     def _rule(self, stream: Stream, eta: float) -> CalibrationRule:
