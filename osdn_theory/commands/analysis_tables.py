@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from osdn_theory.bounds.check import BoundCheck
     from osdn_theory.measures.analysis import HeadAnalysis
     from osdn_theory.measures.read_twice import ReadTwice
+    from osdn_theory.recurrence.rules import CalibrationRule
     from osdn_theory.streams.stream import Stream
 
 COLUMNS: Mapping[str, tuple[str, Callable[[HeadAnalysis], float]]] = {
@@ -81,13 +82,14 @@ def print_analysis(
         typer.echo(count_outcomes(found))
 
 
-def gated_lines(streams: Sequence[Stream]) -> Iterator[str]:
-    """What the columns are of where the file has gates of the memory."""
-    for stream in streams:
-        if stream.state_gate is not None:
-            per_feature = stream.state_gate.shape == stream.keys.shape
-            names = "OS-KDA and KDA" if per_feature else "OS-GDN and Gated DeltaNet"
-            yield f"{stream.name}: its memory fades by the file's state gates, so that OSDN and DN are {names} (T17)."
+def gated_lines(streams: Sequence[Stream], rule: CalibrationRule) -> Iterator[str]:
+    """What the columns are of where the file has gates of the memory, and which feedback they are of."""
+    gated = [(stream, stream.state_gate) for stream in streams if stream.state_gate is not None]
+    for stream, gate in gated:
+        names = "OS-KDA and KDA" if gate.shape == stream.keys.shape else "OS-GDN and Gated DeltaNet"
+        yield f"{stream.name}: its memory fades by the file's state gates, so that OSDN and DN are {names} (T17)."
+    if gated and rule.eta != 0 and not rule.beta_aware:
+        yield "Feedback is plain here, and beta-aware in the kernels of OS-GDN and OS-KDA: see --beta-aware."
 
 
 def _identity_lines(heads: Sequence[HeadAnalysis]) -> Iterator[str]:

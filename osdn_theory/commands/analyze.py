@@ -88,7 +88,7 @@ def analyze(
                 raise ValueError(f"--checkpoint: expected no file beside it, got {str(file)!r}")
             file, own = files.enter_context(captured(checkpoint, text, tokens=tokens, reads=reads, out=out))
             rule = _rule(setting, own, given)
-        _check_start(d1, rule.d_min, rule.d_max)
+        _check_start(d1, rule)
         loaded = load_activations(
             file,
             layers=_layers(layer),
@@ -101,6 +101,8 @@ def analyze(
         note_unread(file)
     once = {stream.name: stream if d1 is None else _from_start(stream, d1) for stream in loaded}
     streams = list(once.values())
+    for stream in streams:
+        _check_parts(stream, rule)
     heads, twice, verdicts = [], [], []
     with progress_bar() as progress:
         for done, stream in enumerate(streams):
@@ -122,7 +124,7 @@ def analyze(
         print_json(document)
         return
     print_analysis(heads, twice, verdicts)
-    for line in gated_lines(streams):
+    for line in gated_lines(streams, rule):
         typer.echo(line)
     print_written(written)
 
@@ -137,11 +139,35 @@ def _rule(setting: str | None, own: CalibrationRule | None, given: dict[str, Any
     return replace(named, **{name: value for name, value in given.items() if value is not None})
 
 
-def _check_start(d1: float | None, d_min: Any, d_max: Any) -> None:
-    if d1 is not None and not 0 < d1 < float("inf"):
+def _check_start(d1: float | None, rule: CalibrationRule) -> None:
+    if d1 is None:
+        return
+    if not 0 < d1 < float("inf"):
         raise ValueError(f"--d1: expected a finite number > 0, got {d1:g}")
-    if d1 is not None and not d_min <= d1 <= d_max:
-        raise ValueError(f"--d1: {d1:g} is outside the box [{d_min:g}, {d_max:g}]; widen --d-min or --d-max")
+    _require_inside("--d1", d1, rule)
+
+
+def _require_inside(label: str, start: float, rule: CalibrationRule) -> None:
+    low, high = float(rule.d_min), float(rule.d_max)
+    # Layers keep their starts in float32, where a face may be rounded outwards.
+    slack = 2.0**-24
+    if not low - slack * abs(low) <= start <= high + slack * abs(high):
+        raise ValueError(
+            f"{label}: {start:g} is outside the box [{low:g}, {high:g}]; widen --d-min or --d-max"
+        )
+
+
+def _check_parts(stream: Stream, rule: CalibrationRule) -> None:
+    """Refuse a layer whose d0 the box does not hold, or whose gates the rule needs and the file has not."""
+    path, layer = stream.metadata["path"], stream.metadata["layer"]
+    if rule.forgetting == "token" and stream.forget_gate is None:
+        raise ValueError(
+            f"--forgetting: 'token' takes the gates of the file, and there is no {layer}.g in {path}"
+        )
+    if stream.initial_preconditioner is None:
+        return
+    for start in (stream.initial_preconditioner.min(), stream.initial_preconditioner.max()):
+        _require_inside(f"{path}: {layer}.d0", start, rule)
 
 
 def _layers(given: Sequence[str] | None) -> list[str | int] | None:

@@ -12,7 +12,7 @@ from osdn_theory.base.jsonable import jsonable
 from osdn_theory.base.layouts import transpose
 from osdn_theory.base.validation import Array, require
 from osdn_theory.measures.calibration_times import CalibrationTimes, calibration_times
-from osdn_theory.measures.least_squares import recursive_least_squares, relative_distance
+from osdn_theory.measures.least_squares import recursive_least_squares, relative_distance, scaled_together
 from osdn_theory.objective import residual_ratio
 from osdn_theory.recurrence.calibrate import (
     calibrate_step,
@@ -193,7 +193,8 @@ def missing_share(trajectory: Trajectory) -> Array:
     """
     values = trajectory.stream.values
     missing = trajectory.stream.keys @ transpose(trajectory.final_state) - values
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        missing, values = scaled_together(missing, values)
         ratio: Array = np.sum(np.square(missing), axis=(-2, -1)) / np.sum(np.square(values), axis=(-2, -1))
     return ratio
 

@@ -92,8 +92,8 @@ def calibration_times(stream: Stream, rule: CalibrationRule) -> CalibrationTimes
     noise = eigenvalues[..., -1:] * max(feature.shape[-2:]) * np.finfo(np.float64).eps
     eigenvalues = np.where(eigenvalues > noise, eigenvalues, 0.0)
     decay = np.mean(1.0 - forgetting(stream, rule), axis=-1)
-    rates = rule.eta * eigenvalues + decay[..., None]
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
+        rates = rule.eta * eigenvalues + decay[..., None]
         times = 1.0 / rates
     return CalibrationTimes(eigenvalues=eigenvalues, rates=rates, times=times, length=stream.length)
 

@@ -125,9 +125,20 @@ def relative_distance(state: Any, reference: Any) -> Array:
     s = as_float64("state", state, min_ndim=2)
     r = as_float64("reference", reference, min_ndim=2)
     require(s.shape[-2:] == r.shape[-2:], f"reference: expected last axes {s.shape[-2:]}, got {r.shape}")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio: Array = np.linalg.norm(s - r, axis=(-2, -1)) / np.linalg.norm(r, axis=(-2, -1))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        off, size = scaled_together(s - r, r)
+        ratio: Array = np.linalg.norm(off, axis=(-2, -1)) / np.linalg.norm(size, axis=(-2, -1))
     return ratio
+
+
+def scaled_together(matrices: Array, reference: Array) -> tuple[Array, Array]:
+    """Both times the power of two that brings the largest entry of each reference (..., M, N) near one.
+
+    A ratio of their squares then neither overflows nor vanishes by their size, and is otherwise the same bit for bit.
+    """
+    largest = np.max(np.abs(reference), axis=(-2, -1), keepdims=True, initial=0.0)
+    exponent = -np.frexp(largest)[1]
+    return np.ldexp(matrices, exponent), np.ldexp(reference, exponent)
 
 
 def newton_distance(

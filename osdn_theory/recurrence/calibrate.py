@@ -32,11 +32,13 @@ def calibrate_step(
 
     Returns (..., K) float64: d_{t+1}, inside the box.
     """
-    gain = rule.eta * weight * (1.0 - np.vecdot(preconditioner, feature))
     kept = preconditioner
     if gamma is not None:
         kept = anchor + np.asarray(gamma)[..., np.newaxis] * (preconditioner - anchor)
-    moved = gain[..., np.newaxis] * feature
+    # What overflows is outside the box on its side.
+    with np.errstate(over="ignore"):
+        gain = rule.eta * weight * (1.0 - np.vecdot(preconditioner, feature))
+        moved = gain[..., np.newaxis] * feature
     moved += kept
     projected: Array = np.clip(moved, rule.d_min, rule.d_max)
     return projected

@@ -74,7 +74,8 @@ def load_activations(
     ``layerN.beta``         (B, T, H), optional    write gate, in [0, 2]
     ``layerN.g``            (B, T, H), optional    log forget gate, <= 0: gamma = exp(g)
     ``layerN.state_gate``   (B, T, H), optional    log gate of the memory, <= 0: alpha = exp(.)
-                            or (B, T, H, K)        (T17), one for each head or for each feature
+                            or (B, T, H, K)        (T17), one for each head or for each feature;
+                                                   -inf empties it
     ``layerN.d0``           (H, K) or (B, H, K)    optional; initial preconditioner d_1
     ======================  =====================  =============================================
 
@@ -195,7 +196,9 @@ class _Layer:
         require(condition, f"{self.label(part)}: {message}")
 
     def read(self, part: str) -> Array:
-        return as_float64(self.label(part), self.file.read(self.parts[part]))
+        # The logarithm of a gate that empties the memory is -inf; `gate` refuses NaN.
+        finite = part != "state_gate"
+        return as_float64(self.label(part), self.file.read(self.parts[part]), check_finite=finite)
 
     def stream(self, options: _Options, rng: np.random.Generator | None) -> Stream:
         q, k, v = (self.vectors(part) for part in "qkv")

@@ -165,7 +165,7 @@ _MUTANTS = {
         ("the ridge squared", "np.sqrt(lam) * np.eye", "lam * np.eye"),
         ("the ridge left out at once", "(np.square(sigma) + lam)", "(np.square(sigma) + 0 * lam)"),
         ("states of the token after", "dtype=np.int64) - 1, :, :]", "dtype=np.int64) - 2, :, :]"),
-        ("relative to the state", "/ np.linalg.norm(r, axis=(-2, -1))", "/ np.linalg.norm(s, axis=(-2, -1))"),
+        ("relative to the state", "scaled_together(s - r, r)", "scaled_together(s - r, s)"),
         ("the start left out of the rows", "- keys @ transpose(start)], axis=-1)", "- 0 * keys @ transpose(start)], axis=-1)"),
         ("the last token is no checkpoint", ".tolist(), length})", ".tolist()})", "geomspace ends at its stop, which rint keeps"),
     ],

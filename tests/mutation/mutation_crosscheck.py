@@ -413,7 +413,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("nothing is expanded", "        if bool((value == first).all()):\n", "        if False:\n"),
         ("what differs is expanded", "        if bool((value == first).all()):\n", "        if bool((value == first).any()):\n"),
         ("q is not the tensor of k", 'given | ({"q": given["k"]} if "q" in given else {})', "given"),
-        ("defaults are passed", 'kept = set(adapter.defaults) & {"scale", "eta", "d_min", "d_max"}', "kept = set()"),
+        ("defaults are passed", 'kept = said | ({"scale"} & set(adapter.defaults))', "kept = set()"),
         ("states are [K, V] whatever is said", 'if name in STATES and adapter.state_layout == "VK":', "if False:"),
         ("final states are [K, V] whatever is said", 'if final is None or adapter.state_layout == "KV":', "if True:"),
         ("tokens first whatever is said", 'if name in PER_TOKEN and adapter.layout == "head first":', "if False:"),

@@ -157,8 +157,14 @@ class _Setting:
         return change_arrays(case)
 
     def _scale(self) -> float:
-        kinds = {"1": 1.0, "drawn": float(self.hand.rng.uniform(0.1, 2.0)), "negative": -0.5}
-        return kinds.get(self.chosen("scale"), float(self.key_dim**-0.5))
+        usual = float(self.key_dim**-0.5)
+        kinds = {
+            "1": 1.0,
+            "drawn": float(self.hand.rng.uniform(0.1, 2.0)),
+            "negative": -0.5,
+            "default": self.adapter.default("scale", usual),
+        }
+        return kinds.get(self.chosen("scale"), usual)
 
     def _eta(self, streams: list[Stream]) -> float:
         """A step relative to the one above which a single key overshoots."""
@@ -169,8 +175,7 @@ class _Setting:
             "moderate": float(self.hand.rng.uniform(0.2, 1.0)) / largest,
             "large": 20.0 / largest,
         }
-        default = float(self.adapter.defaults.get("eta", BOUNDED.eta))
-        return steps.get(self.chosen("eta"), default)
+        return steps.get(self.chosen("eta"), self.adapter.default("eta", BOUNDED.eta))
 
     def _stream(self, length: int) -> Stream:
         rng, lead = self.hand.rng, (self.rows, self.heads)
@@ -229,11 +234,11 @@ class _Setting:
         return values.draw_start(self.hand.rng, kind, shape, *self._box()) if kind else None
 
     def _box(self) -> tuple[float, float]:
-        known = self.adapter.defaults
-        default = (float(known.get("d_min", BOUNDED.d_min)), float(known.get("d_max", BOUNDED.d_max)))
         if self.chosen("d_1") in ("inside", "on the faces") and self.chosen("box") == "one point":
             return 1.25, 1.25
-        return BOXES.get(self.chosen("box"), default)
+        default = self.adapter.default
+        own = default("d_min", float(BOUNDED.d_min)), default("d_max", float(BOUNDED.d_max))
+        return BOXES.get(self.chosen("box"), own)
 
     def _rule(self, stream: Stream, eta: float) -> CalibrationRule:
         low, high = self._box()
@@ -278,7 +283,7 @@ def _settle(hand: Hand, form: str) -> None:
     if form == "aliased":
         hand.settle("queries", "keys")
     if form == "defaults":
-        for name, kind in {"scale": "K^-1/2", "eta": "default", "box": "default"}.items():
-            hand.settle(name, kind)
+        for name in ("scale", "eta", "box"):
+            hand.settle(name, "default")
     if hand.chosen.get("gate") == "none":
         hand.settle("anchor", "zero")

@@ -120,6 +120,11 @@ class Adapter:
         default = self.defaults.get("beta_aware")
         return self.gated if default is None else bool(default)
 
+    def default(self, name: str, otherwise: float) -> float:
+        """The number that an argument is when left alone; `otherwise` where its default is None, or it has none."""
+        value = self.defaults.get(name)
+        return otherwise if value is None else float(value)
+
     @property
     def reads(self) -> bool:
         """Whether it has a memory and an output."""
@@ -163,14 +168,14 @@ class Adapter:
 def adapt(kernel: Callable[..., Any] | Adapter, name: str = "", **options: Any) -> Adapter:
     """The adapter of a callable, from its signature alone, in the field's names (`signature.names.SYNONYMS`).
 
-    Without `v` among its arguments it is the preconditioner alone; with `eta` it is OSDN, and with `g_d` as well OS-KDA
-    or OS-GDN; with `g_atk` and `beta_atk` Preconditioned DeltaNet; with `g` KDA if "kda" or "kimi" is in its name and
-    Gated DeltaNet otherwise; without, DeltaNet. With ``**kwargs`` and no `k`, OSDN with every argument. Its order is
-    the one that it declares; else chunk if "chunk" is in its name, recurrent if "recurren", "naive" or "reference" is,
-    else unknown. Without a `scale` its factor of the read is taken to be 1. What a signature does not say,
-    `osdn_theory.crosscheck.kernel.signature.recognition.recognise` finds by calling the kernel. `recurrence`, `layout`,
-    `state_layout`, `fixed_scale` and `gate_form` state it (see `CHOICES`); other `options` are passed in every call. An
-    Adapter passes through, with all of these added.
+    Without `v` among its arguments it is the preconditioner alone; with `eta` it is OSDN until calls show that its g
+    decays the memory, and with `g_d` as well OS-KDA or OS-GDN; with `g_atk` and `beta_atk` Preconditioned DeltaNet;
+    with `g` KDA if "kda" or "kimi" is in its name and Gated DeltaNet otherwise; without, DeltaNet. With ``**kwargs``
+    and no `k`, OSDN with every argument. Its order is the one that it declares; else chunk if "chunk" is in its name,
+    recurrent if "recurren", "naive" or "reference" is, else unknown. Without a `scale` its factor of the read is taken
+    to be 1. What a signature does not say, `osdn_theory.crosscheck.kernel.signature.recognition.recognise` finds by
+    calling the kernel. `recurrence`, `layout`, `state_layout`, `fixed_scale` and `gate_form` state it (see `CHOICES`);
+    other `options` are passed in every call. An Adapter passes through, with all of these added.
 
     Raises TypeError: not a callable, or one whose signature cannot be read.
     Raises ValueError: without the arguments that every such kernel has, one that requires an argument

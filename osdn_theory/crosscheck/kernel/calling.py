@@ -261,7 +261,9 @@ def _formed(adapter: Adapter, given: dict[str, Any], form: Form) -> dict[str, An
     if form == "aliased":
         return given | ({"q": given["k"]} if "q" in given else {})
     if form == "defaults":
-        kept = set(adapter.defaults) & {"scale", "eta", "d_min", "d_max"}
+        # None as a scale is K ** -0.5 everywhere; what it is as a step or a side of the box, nobody says.
+        said = {name for name in ("eta", "d_min", "d_max") if adapter.defaults.get(name) is not None}
+        kept = said | ({"scale"} & set(adapter.defaults))
         return {name: value for name, value in given.items() if name not in kept}
     return {name: _laid(value, form) for name, value in given.items()}
 

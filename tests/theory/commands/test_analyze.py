@@ -77,6 +77,30 @@ def test_d1_starts_every_head_and_goes_before_the_file(file: Path, tmp_path: Pat
     assert head["measures"]["osdn"]["preconditioner_max"] == 1.0
 
 
+@pytest.mark.parametrize("outside", [0.5, 9.0])
+def test_a_start_of_the_file_outside_the_box_is_refused_unless_d1_takes_its_place(
+    tmp_path: Path, outside: float
+) -> None:
+    keys, start = np.random.default_rng(0).normal(size=(1, 9, 1, 4)), np.ones((1, 4))
+    start[0, 2] = outside
+    path = str(tmp_path / "own.npz")
+    np.savez(path, q=keys, k=keys, v=keys, d0=start)
+    refused = run(path, "--no-bounds")
+    message = f"layer0.d0: {outside:g} is outside the box [0.666667, 1.5]; widen --d-min or --d-max"
+    assert (refused.exit_code, message in refused.stderr) == (2, True)
+    for option in (["--d1", "1"], ["--d-min", "0.25", "--d-max", "9"]):
+        assert heads(path, *option)
+
+
+def test_a_start_on_a_face_may_be_rounded_to_float32(tmp_path: Path) -> None:
+    keys, faces = np.random.default_rng(0).normal(size=(1, 9, 1, 2)), np.array([[0.9, 1.1]], np.float32)
+    assert float(faces[0, 0]) < 0.9
+    assert float(faces[0, 1]) > 1.1
+    path = str(tmp_path / "own.npz")
+    np.savez(path, q=keys, k=keys, v=keys, d0=faces)
+    assert heads(path, "--d-min", "0.9", "--d-max", "1.1")
+
+
 def test_a_setting_is_a_step_and_a_box_by_name(file: Path) -> None:
     (bounded, *_), (historic, *_) = heads(str(file)), heads(str(file), "--setting", "historic", "--d1", "3")
     assert bounded["fastest_calibration"] == pytest.approx(historic["fastest_calibration"] / 0.003)
@@ -105,6 +129,8 @@ def test_state_gates_of_a_file_make_it_the_gated_form(tmp_path: Path, rank: int,
             assert found == pytest.approx(measures[measure].item(), rel=1e-13), (name, measure)
     names = "OS-KDA and KDA" if rank == 4 else "OS-GDN and Gated DeltaNet"
     assert f"OSDN and DN are {names} (T17)" in " ".join(run(own, "--no-bounds").stdout.split())
+    for options, plain in ((), True), (("--beta-aware",), False), (("--eta", "0"), False):
+        assert ("Feedback is plain here" in run(own, "--no-bounds", *options).stdout) == plain
     (entry,) = activation_entries(Path(own))
     runs = dict(trajectories(entry))
     assert "beta-aware" in runs
@@ -116,7 +142,9 @@ def test_state_gates_of_a_file_make_it_the_gated_form(tmp_path: Path, rank: int,
         True,
     )
     np.savez(tmp_path / "own.npz", q=q, k=k, v=v)
-    assert "(T17)" not in run(own, "--no-bounds").stdout
+    said = run(own, "--no-bounds").stdout
+    assert "(T17)" not in said
+    assert "Feedback" not in said
 
 
 def test_every_column_is_explained_and_is_its_measure(file: Path) -> None:
@@ -181,6 +209,10 @@ def test_what_is_not_read_is_named(file: Path, tmp_path: Path) -> None:
         (["--setting", "published"], "setting: expected one of bounded, historic, got 'published'"),
         (["--layer", "7"], "no layer7; the layers are layer0, layer2"),
         (["--layer", "other/layer0"], "no other/layer0"),
+        (
+            ["--forgetting", "token"],
+            "--forgetting: 'token' takes the gates of the file, and there is no layer0.g in",
+        ),
     ],
 )
 def test_wrong_options_are_one_line(file: Path, arguments: list[str], message: str) -> None:

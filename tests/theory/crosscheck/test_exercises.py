@@ -30,7 +30,11 @@ def adapter(recurrence: str) -> Adapter:
 
 
 def posed(recurrence: str = "osdn", dtype: Any = "float32", seed: int = 0) -> dict[str, Question]:
-    return {each.name: each for each in questions(adapter(recurrence), dtype, SIZES, seed)}
+    return posed_to(adapter(recurrence), dtype, seed)
+
+
+def posed_to(kernel: Adapter, dtype: Any = "float32", seed: int = 0) -> dict[str, Question]:
+    return {each.name: each for each in questions(kernel, dtype, SIZES, seed)}
 
 
 def test_names_are_distinct_and_every_exercise_says_what_it_is_about() -> None:
@@ -165,6 +169,29 @@ def test_defaults_are_left_alone() -> None:
     assert set(given) == {"q", "k", "v", "beta", "output_final_state"} | (
         {"return_trajectory"} & adapter("osdn").parameters
     )
+
+
+@pytest.mark.parametrize(
+    "own", [{"eta": 1.0, "d_min": 0.0, "d_max": 1e9}, {"eta": 0.0}, {"scale": 1.0}, {"scale": 0.0}]
+)
+def test_defaults_are_the_numbers_of_the_signature(own: dict[str, float]) -> None:
+    kernel = adapter("osdn")
+    (case,) = posed_to(replace(kernel, defaults={**kernel.defaults, **own}))["defaults"].cases
+    found = {name: getattr(case.rule, name) for name in ("eta", "d_min", "d_max")} | {"scale": case.scale}
+    usual = {"eta": 0.003, "d_min": 2 / 3, "d_max": 1.5, "scale": case.stream.key_dim**-0.5}
+    assert found == pytest.approx(usual | own, rel=1e-6)
+
+
+def test_a_default_of_none_is_no_number_and_the_rule_is_passed() -> None:
+    kernel = adapter("osdn")
+    unsaid = dict.fromkeys(("eta", "d_min", "d_max"))
+    silent = replace(kernel, defaults={**kernel.defaults, **unsaid})
+    question = posed_to(silent)["defaults"]
+    given = arguments(silent, question.cases[0], "cpu", form=question.form)
+    assert {name: given[name] for name in unsaid} == pytest.approx(
+        {"eta": 0.003, "d_min": 2 / 3, "d_max": 1.5}
+    )
+    assert "scale" not in given
 
 
 def test_a_continued_question_starts_where_the_kernel_stopped() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.crosscheck import eager_faults
 from support.crosscheck.faulty_kernels import State, Trajectory, correct, faulty
 from support.crosscheck.foreign_kernels import FAULTS, Foreign, gated, multiplied, stateless, usual
 from torch import Tensor
@@ -239,6 +240,15 @@ def test_positional_arguments_and_required_ones() -> None:
         np.testing.assert_allclose(outputs, given.exact().outputs, atol=1e-5)
 
 
+def test_arguments_that_go_by_name_alone_under_other_names() -> None:
+    def layer(*, query: Tensor, key: Tensor, value: Tensor, beta: Tensor) -> Tensor:
+        return Foreign().run(query, key, value, beta, None, None)[0]
+
+    found = recognise(adapt(layer), "cpu")
+    assert found.names == {"q": "query", "k": "key", "v": "value"}
+    assert distance(found) < 1e-5
+
+
 @pytest.mark.parametrize("per_feature", [False, True])
 @pytest.mark.parametrize("layout", ["time first", "head first"])
 def test_a_gate_that_is_no_logarithm(layout: str, per_feature: bool) -> None:
@@ -275,6 +285,41 @@ def test_a_gate_that_may_be_left_out() -> None:
     assert recognise(adapt(with_default), "cpu").gate_optional
     assert not recognise(adapt(required), "cpu").gate_optional
     assert recognise(adapt(usual(Foreign())), "cpu").gate_optional
+
+
+@pytest.mark.parametrize("layout", ["time first", "head first"])
+@pytest.mark.parametrize("recurrence", ["osdn", "osgdn", "oskda"])
+def test_one_gate_of_osdn_forgets_d_or_decays_the_memory(recurrence: str, layout: str) -> None:
+    right = eager_faults.kernel(recurrence)
+
+    def turned(tokens: Any) -> Any:
+        return tokens.transpose(1, 2) if layout == "head first" and tokens is not None else tokens
+
+    def layer(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Any = None, eta: float = 0.003,
+              d_min: float = 2 / 3, d_max: float = 1.5) -> Tensor:  # fmt: skip
+        assert g is None or g.ndim == (4 if recurrence == "oskda" else 3)
+        given = {name: turned(x) for name, x in {"q": q, "k": k, "v": v, "beta": beta, "g": g}.items()}
+        return turned(right(**given, eta=eta, d_min=d_min, d_max=d_max)[0])
+
+    found = recognise(adapt(layer), "cpu")
+    assert (found.recurrence, found.layout) == (recurrence, layout)
+    assert ("g decays the memory, and nothing forgets d" in found.findings) == (recurrence != "osdn")
+    assert distance(found) < 1e-5
+
+
+def test_a_kernel_with_an_anchor_or_of_a_stated_recurrence_has_a_d_that_forgets() -> None:
+    right = eager_faults.kernel("osgdn")
+
+    def layer(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Any = None, eta: float = 0.003,
+              anchor: Any = None, output_final_state: bool = False) -> Any:  # fmt: skip
+        return right(q, k, v, g, beta, eta=eta, anchor=anchor, output_final_state=output_final_state)
+
+    def without(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Any = None, eta: float = 0.003) -> Any:
+        return layer(q, k, v, beta, g, eta)
+
+    assert recognise(adapt(layer), "cpu").recurrence == "osdn"
+    assert recognise(adapt(without), "cpu").recurrence == "osgdn"
+    assert recognise(adapt(without, recurrence="osdn"), "cpu").recurrence == "osdn"
 
 
 def test_a_kernel_that_refuses_float32_is_recognised_in_bfloat16() -> None:

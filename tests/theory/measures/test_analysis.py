@@ -1,6 +1,7 @@
 """Head-by-head measures against what they are defined to be, on streams whose answers are known."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +72,32 @@ def test_exactly_normalised_keys_leave_osdn_equal_to_delta_net():
         assert measures.vanishing_tokens == 24
         assert measures.log_residual_ratio == -np.inf
         assert measures.residual_ratio == 0
+
+
+@pytest.mark.parametrize("power", [-700, 700])
+def test_measures_do_not_depend_on_the_size_of_the_values(power):
+    plain = stream(lead=(2,))
+    scaled = replace(plain, values=np.ldexp(plain.values, power))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = analyze([scaled])
+    for one, other in zip(analyze([plain]), found, strict=True):
+        assert one.measures["osdn"] == other.measures["osdn"]
+        assert np.isfinite(other.measures["osdn"].newton_distance)
+
+
+def test_a_step_that_overflows_ends_on_the_faces():
+    keys = np.random.default_rng(0).normal(size=(1, 24, 4))
+    keys[:, 1::2] *= 4
+    keys[:, ::2] /= 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (head,) = analyze([Stream(keys=keys, values=keys)], replace(BOUNDED, eta=1e308))
+    assert head.fastest_calibration == 0
+    assert (head.measures["osdn"].preconditioner_min, head.measures["osdn"].preconditioner_max) == (
+        2 / 3,
+        1.5,
+    )
 
 
 def test_delta_net_ignores_a_learned_preconditioner_and_osdn_starts_from_it():

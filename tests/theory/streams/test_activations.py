@@ -151,8 +151,9 @@ def test_optional_tensors_become_gates_and_preconditioner(file):
 
 def test_a_memory_may_be_emptied_and_a_preconditioner_not(file):
     strong = np.full((B, T, H), -2000.0, np.float32)
-    (stream,) = load_activations(save(file, {**layer(), "state_gate": strong}))
-    assert not stream.state_gate.any()
+    for log_gate in (strong, np.full_like(strong, -np.inf)):
+        (stream,) = load_activations(save(file, {**layer(), "state_gate": log_gate}))
+        assert not stream.state_gate.any()
     with pytest.raises(ValueError, match=r": g: exp\(-2000\.0\) is zero in float64"):
         load_activations(save(file, {**layer(), "g": strong}))
 
@@ -271,6 +272,9 @@ BAD_TENSORS = [
     ({"g": np.zeros((B, T), np.float32)}, r": g: expected \(B, T, H\)"),
     ({"g": np.ones((B, T, H), np.float32)}, ": g: expected log gates <= 0, got 1.0"),
     ({"g": np.full((B, T, H), -1000.0)}, ": g: exp.-1000.0. is zero"),
+    ({"g": np.full((B, T, H), -np.inf)}, ": g: expected finite numbers, got -inf"),
+    ({"state_gate": np.full((B, T, H), np.nan)}, ": state_gate: expected log gates <= 0, got nan"),
+    ({"state_gate": np.full((B, T, H), np.inf)}, ": state_gate: expected log gates <= 0, got inf"),
     (
         {"d0": np.ones(K, np.float32)},
         r": d0: expected \(H, K\) = \(3, 4\) or \(B, H, K\) = \(2, 3, 4\), got shape \(4,\)",

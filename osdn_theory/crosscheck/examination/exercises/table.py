@@ -151,16 +151,14 @@ def _makes_sense(adapter: Adapter, name: str) -> bool:
 
 
 def _defaults(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    """Only what has no default is passed: the rule `bounded`, and K ** -0.5."""
+    """Only what has no default is passed; what the signature says no number of is the rule `bounded`, and K ** -0.5."""
     sizes = bench.sizes.fewer()
-    known = bench.adapter.defaults
+    known = bench.adapter
     rule = FROZEN
-    if bench.adapter.calibrates:
-        eta, low, high = (
-            float(known.get(name) or getattr(BOUNDED, name)) for name in ("eta", "d_min", "d_max")
-        )
-        rule = replace(BOUNDED, eta=eta, d_min=low, d_max=high, beta_aware=bench.adapter.beta_aware)
-    scale = sizes.key_dim**-0.5
+    if known.calibrates:
+        eta, low, high = (known.default(name, getattr(BOUNDED, name)) for name in ("eta", "d_min", "d_max"))
+        rule = replace(BOUNDED, eta=eta, d_min=low, d_max=high, beta_aware=known.beta_aware)
+    scale = known.default("scale", sizes.key_dim**-0.5)
     return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, plain=True, scale=scale, rule=rule),)
 
 

@@ -53,11 +53,20 @@ def sample(adapter: Adapter, sizes: SampleSizes, dtype: Dtype) -> Case:
         state_gate=_gate(rng, adapter, tokens, sizes.key_dim),
         name="probe",
     )
+    rule = BOUNDED
+    # Other gates of d are left out: no convention depends on them.
+    if may_decay(adapter):
+        stream = replace(stream, forget_gate=rng.uniform(0.6, 0.99, tokens))
+        rule = replace(BOUNDED, forgetting="token")
     state = None
     if "initial_state" in adapter.parameters:
         state = 0.5 * rng.standard_normal((*lead, sizes.value_dim, sizes.key_dim))
-    # Without forgetting: g of a kernel that calibrates is left out.
-    return pose(adapter, stream, BOUNDED, dtype, scale=0.7, initial_state=state)
+    return pose(adapter, stream, rule, dtype, scale=0.7, initial_state=state)
+
+
+def may_decay(adapter: Adapter) -> bool:
+    """Whether g of what is taken for OSDN may decay the memory all the same: an anchor speaks of a d that forgets."""
+    return adapter.recurrence == "osdn" and "g" in adapter.parameters and "anchor" not in adapter.parameters
 
 
 def _vectors(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -162,7 +162,8 @@ def _by_name(
     canonical = {mine: name for name, mine in own.items()}
     for item in items.values():
         renamed = canonical.get(item.name) in POSITIONAL and canonical[item.name] != item.name
-        if item.kind is not item.POSITIONAL_ONLY and not renamed:
+        by_position = item.kind is item.POSITIONAL_ONLY or (renamed and item.kind is not item.KEYWORD_ONLY)
+        if not by_position:
             break
         order.append(item.name)
     if not order:

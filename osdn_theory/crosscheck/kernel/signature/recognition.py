@@ -1,4 +1,4 @@
-"""Finding out by a few small calls what a signature does not say: layouts, the gate's rank, the scale, what comes back.
+"""Finding out by a few small calls what a signature does not say: layouts, the gate's rank and use, the scale, results.
 
 A call decides conventions and nothing else. The reading that agrees with float64 is taken; where none does, because the
 kernel is wrong, shapes decide, then what its results say without reference to what it should have written, then the
@@ -12,7 +12,7 @@ from typing import Any
 from osdn_theory.crosscheck.cases.case import DTYPES, Dtype
 from osdn_theory.crosscheck.kernel.adapters import Adapter, FixedScale, GateForm, Layout, StateLayout
 from osdn_theory.crosscheck.kernel.calling import KernelError
-from osdn_theory.crosscheck.kernel.recurrences import Recurrence
+from osdn_theory.crosscheck.kernel.recurrences import GATED_OSDN, Recurrence
 from osdn_theory.crosscheck.kernel.signature.evidence import (
     FEW_SIZES,
     SIZES,
@@ -20,6 +20,7 @@ from osdn_theory.crosscheck.kernel.signature.evidence import (
     Reading,
     SampleSizes,
     call_under,
+    may_decay,
     own_scale,
     reach,
     sample,
@@ -28,12 +29,18 @@ from osdn_theory.crosscheck.kernel.signature.reading import EITHER
 
 LAYOUTS: tuple[Layout, ...] = ("time first", "head first")
 STATE_LAYOUTS: tuple[StateLayout, ...] = ("KV", "VK")
-OTHER_RANK: dict[Recurrence, Recurrence] = {
-    "gated_delta_net": "kda",
-    "kda": "gated_delta_net",
-    "osgdn": "oskda",
-    "oskda": "osgdn",
+OTHERS: dict[Recurrence, tuple[Recurrence, ...]] = {
+    "gated_delta_net": ("kda",),
+    "kda": ("gated_delta_net",),
+    "osdn": ("osgdn", "oskda"),
+    "osgdn": ("oskda",),
+    "oskda": ("osgdn",),
 }
+"""What else a kernel with the same arguments, g among them, may compute: g has another rank, or another use."""
+
+OF_THE_GATE = ("recurrence", "feature_gates", "gate_form")
+"""Fields of an adapter that say what g is."""
+
 NEAR_SCALE = 0.02
 """Relative distance within which a factor of the read is one of the two known."""
 
@@ -110,7 +117,7 @@ def _decides(one: Reading, reading: Adapter) -> bool:
     """
     known = one.adapter
     same_layouts = (known.layout, known.state_layout) == (reading.layout, reading.state_layout)
-    same_gate = (known.gates_features, known.gate_form) == (reading.gates_features, reading.gate_form)
+    same_gate = all(getattr(known, name) == getattr(reading, name) for name in OF_THE_GATE)
     return one.settled and (same_gate or not same_layouts)
 
 
@@ -129,7 +136,7 @@ def _readings(adapter: Adapter) -> Iterator[Adapter]:
 
 
 def _gates(adapter: Adapter) -> Iterator[Adapter]:
-    """Taking g of either rank and in either form, where these are open; the likeliest first."""
+    """Taking g of either rank, for either use and in either form, where these are open; the likeliest first."""
     other: dict[GateForm, GateForm] = {"log": "factor", "factor": "log"}
     for ranked in _ranks(adapter):
         yield ranked
@@ -139,12 +146,12 @@ def _gates(adapter: Adapter) -> Iterator[Adapter]:
 
 
 def _ranks(adapter: Adapter) -> tuple[Adapter, ...]:
-    """Taking g of one rank, and of the other where that is open; the likelier first."""
+    """Taking g of one rank and for one use, and otherwise where that is open; the likelier first."""
     if adapter.preconditioned:
         return adapter, replace(adapter, feature_gates=not adapter.feature_gates)
-    if not adapter.gated or not _open(adapter, "recurrence"):
+    if not _open(adapter, "recurrence") or not (adapter.gated or may_decay(adapter)):
         return (adapter,)
-    return adapter, replace(adapter, recurrence=OTHER_RANK[adapter.recurrence])
+    return adapter, *(replace(adapter, recurrence=other) for other in OTHERS[adapter.recurrence])
 
 
 def _open(adapter: Adapter, name: str) -> bool:
@@ -210,6 +217,8 @@ def _conventions(one: Reading) -> Iterator[str]:
         yield "states are [B, H, V, K]"
     if adapter.gated and (adapter.preconditioned or _open(adapter, "recurrence")):
         yield f"g has {'one gate per feature' if adapter.gates_features else 'one gate per token'}"
+    if adapter.recurrence in GATED_OSDN and "g_d" not in adapter.parameters and _open(adapter, "recurrence"):
+        yield "g decays the memory, and nothing forgets d"
     if adapter.gated and adapter.names.get("g", "g").lower() in EITHER:
         yield "g is the gate itself" if adapter.gate_form == "factor" else "g is the logarithm of the gate"
     if "scale" not in adapter.parameters and adapter.reads and "fixed_scale" not in adapter.stated:

@@ -179,6 +179,22 @@ def test_nothing_is_drawn_that_the_kernel_does_not_take() -> None:
     assert not uses & {"put: packed", "put: continued", "T: 0", "dtype: bfloat16"}
 
 
+@pytest.mark.parametrize(
+    "own", [{"eta": 0.0, "d_min": 0.0, "d_max": 1e9, "scale": 2.0}, dict.fromkeys(("eta", "d_min", "d_max"))]
+)
+def test_what_is_left_at_its_default_is_the_number_of_the_signature(own: dict[str, Any]) -> None:
+    kernel = replace(RIGHT, defaults={**RIGHT.defaults, **own})
+    usual = {"eta": 0.003, "d_min": 2 / 3, "d_max": 1.5}
+    numbers = {name: value for name, value in own.items() if value is not None}
+    alone = [trial.question.cases[-1] for trial in drawn(kernel, 60) if trial.question.form == "defaults"]
+    assert alone
+    for case in alone:
+        rule = case.rule
+        found = {"eta": rule.eta, "d_min": rule.d_min, "d_max": rule.d_max, "scale": case.scale}
+        wanted = usual | {"scale": case.stream.key_dim**-0.5} | numbers
+        assert found == pytest.approx(wanted, rel=1e-6)
+
+
 def test_a_kernel_is_asked_which_dtypes_and_chunks_it_takes() -> None:
     def picky(**given: Any) -> Any:
         if given.pop("chunk_size", 64) == 32 or str(given["q"].dtype) == "torch.float16":
