@@ -174,7 +174,9 @@ def fused_recurrent_osgdn(call: Arguments) -> Results:
     """OS-GDN token by token, in one kernel: for short sequences, and as a second implementation.
 
     Arguments, results, gradients and errors are those of `chunk_osgdn`, as `fused_recurrent_osdn` is `chunk_osdn`; but
-    q, k and v may each have a dtype of their own, as in flash-linear-attention.
+    q, k and v may each have a dtype of their own, as in flash-linear-attention. Gradients of g are summed from the
+    start of a sequence, or from where a gate leaves nothing, on: they are as exact as float32 makes the largest term
+    so far, where those of `chunk_osgdn` are as exact as themselves.
     """
     return _solve_tokens(call)
 

@@ -39,7 +39,7 @@ def context_parallel(
     are exchanged, and the operator runs from S_r. Gradients come back through the transposed maps, and that of d by
     settling from the last rank to the first.
 
-    - `operator`: With the arguments of `chunk_osdn` or of the gated forms.
+    - `operator`: With the arguments of `chunk_osdn` or of the gated forms, `state_v_first` among them.
     - `cp_group`, torch.distributed.ProcessGroup: NCCL or gloo. Every rank has to call, and to call backward.
 
     Gradients of what is the same on every rank are a part on each, to be summed. `check_values` also compares sizes

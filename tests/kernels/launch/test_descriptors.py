@@ -46,7 +46,7 @@ def everything(call, operator):
     return results(call, operator) | gradients(call, operator, ("o", "state"))
 
 
-@pytest.mark.parametrize("flip", [True, False])
+@pytest.mark.parametrize("flip", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("form", ["as it is", pytest.param("learned", marks=pytest.mark.slow), "gated"])
 def test_the_same_bits_as_by_pointers(form, shape, flip, monkeypatch, request):

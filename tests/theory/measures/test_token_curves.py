@@ -241,7 +241,12 @@ def test_the_stored_numbers_are_those_of_a_fresh_run() -> None:
     contexts = json.loads(to_json(summarise_contexts(central_contexts())))
     for rule, ranges in contexts["log10_suboptimality"].items():
         stored = np.array(document["contexts"]["log10_suboptimality"][rule], dtype=float)
-        assert_allclose(np.array(ranges, dtype=float), stored, rtol=1e-6)
+        found = np.array(ranges, dtype=float)
+        # What is left below 1e-100 is made of roundings, which differ from processor to processor.
+        certain = stored > -100.0
+        assert certain.sum() > stored.size // 2
+        assert_allclose(found[certain], stored[certain], rtol=1e-6)
+        assert_allclose(found[~certain], stored[~certain], rtol=5e-3)
 
 
 @pytest.mark.parametrize(
