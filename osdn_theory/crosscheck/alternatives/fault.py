@@ -49,6 +49,7 @@ class Fault:
     - `sequences`, functions from the packed sequences to others with as many tokens in all
     - `across`: Whether faults of inputs reach over the bounds of packed sequences: they see one row of tokens, and
       one row of states for each sequence.
+    - `leaks_given`: Whether a sequence also takes over what the call gives it a state for.
     """
 
     inputs: tuple[Change, ...] = ()
@@ -57,6 +58,7 @@ class Fault:
     sequences: tuple[Callable[[list[RecurrenceInputs]], list[RecurrenceInputs]], ...] = ()
     leak: Leak = "nothing"
     across: bool = False
+    leaks_given: bool = True
 
     def __and__(self, other: Fault) -> Fault:
         """Both at once; where they change the same switch, the other's value."""
@@ -67,6 +69,7 @@ class Fault:
             self.sequences + other.sequences,
             other.leak if other.leak != "nothing" else self.leak,
             self.across or other.across,
+            self.leaks_given and other.leaks_given,
         )
 
 
@@ -125,15 +128,19 @@ def _packed(fault: Fault, given: list[RecurrenceInputs]) -> list[RecurrenceOutco
         sequences = [_changed(fault, inputs) for inputs in sequences]
     answers: list[RecurrenceOutcome] = []
     for inputs in sequences:
-        answers.append(_computed(fault, _leaked(fault.leak, inputs, answers[-1]) if answers else inputs))
+        answers.append(_computed(fault, _leaked(fault, inputs, answers[-1]) if answers else inputs))
     lengths = [inputs.length for inputs in given]
     return answers if lengths == [part.length for part in sequences] else _split(answers, lengths)
 
 
-def _leaked(leak: Leak, inputs: RecurrenceInputs, before: RecurrenceOutcome) -> RecurrenceInputs:
-    if leak in ("memory", "both"):
+def _leaked(fault: Fault, inputs: RecurrenceInputs, before: RecurrenceOutcome) -> RecurrenceInputs:
+    # A memory of zeros and a d_1 of ones are what is not passed.
+    empty, ones = not np.any(inputs.state), bool(np.all(inputs.start == 1))
+    if fault.leak in ("memory", "both") and (fault.leaks_given or empty):
         inputs = replace(inputs, state=before.state)
-    return replace(inputs, start=before.handed_on) if leak in ("preconditioner", "both") else inputs
+    if fault.leak in ("preconditioner", "both") and (fault.leaks_given or ones):
+        inputs = replace(inputs, start=before.handed_on)
+    return inputs
 
 
 def _split(answers: list[RecurrenceOutcome], lengths: list[int]) -> list[RecurrenceOutcome]:

@@ -55,6 +55,9 @@ FROZEN_RULE: Mapping[str, Callable[..., Trajectory]] = {
 }
 """Recurrences whose d stays where it starts."""
 
+STILL = {"gated_delta_net": "delta_net", "kda": "delta_net", "osgdn": "osdn", "oskda": "osdn"}
+"""What they compute without a gate of the memory."""
+
 
 @show_briefly
 @dataclass(frozen=True, eq=False)
@@ -172,9 +175,12 @@ class Case:
                 initial_gram_diagonal=start,
                 **given,
             )
-        if self.recurrence in FROZEN_RULE:
-            return FROZEN_RULE[self.recurrence](stream, initial_preconditioner=start, **given)
-        return RULED[self.recurrence](stream, self.rule, initial_preconditioner=start, **given)
+        recurrence = (
+            self.recurrence if self.state_gate is not None else STILL.get(self.recurrence, self.recurrence)
+        )
+        if recurrence in FROZEN_RULE:
+            return FROZEN_RULE[recurrence](stream, initial_preconditioner=start, **given)
+        return RULED[recurrence](stream, self.rule, initial_preconditioner=start, **given)
 
     def read_stream(self) -> Stream:
         """The stream as the recurrence sees it: queries and keys of norm one where the kernel makes them so."""
@@ -233,7 +239,7 @@ def pose(
     queries, keys, gates of d and d_1.
 
     Raises ValueError: an empty stream, more than two leading axes, an unknown dtype, a box or a step per
-    feature or head, a gate of zero, or gates per feature; a group that does not divide the heads, or one
+    feature or head, or gates per feature; a group that does not divide the heads, or one
     beside beta-aware feedback.
     """
     require(dtype in DTYPES, f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
@@ -251,7 +257,8 @@ def pose(
     start = np.zeros(per_head) if adapter.preconditioned else np.ones(per_head)
     if adapter.calibrates and stream.initial_preconditioner is not None:
         start = round_to(stream.initial_preconditioner, WIDE)
-    log_state_gate = _log_state_gate(stream, adapter) if adapter.gated else None
+    still = adapter.gate_optional and stream.state_gate is None
+    log_state_gate = _log_state_gate(stream, adapter) if adapter.gated and not still else None
     if log_gate is not None:
         stream = replace(stream, forget_gate=np.exp(log_gate))
     if log_state_gate is not None:
@@ -335,8 +342,9 @@ def _log_state_gate(stream: Stream, adapter: Adapter) -> Array:
     expected = stream.keys.shape if per_feature else stream.keys.shape[:-1]
     wanted = "per feature" if per_feature else "per token, not per feature"
     require(gate.shape == expected, f"stream: expected one state_gate {wanted}, got shape {gate.shape}")
-    require(bool(np.all(gate > 0)), "stream: a state_gate of zero has no logarithm")
-    return round_to(np.log(gate), WIDE)
+    # The logarithm of a gate that empties the memory is -inf, which kernels take.
+    with np.errstate(divide="ignore"):
+        return round_to(np.log(gate), WIDE)
 
 
 def _initial_state(stream: Stream, given: Any) -> Array:

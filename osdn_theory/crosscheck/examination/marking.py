@@ -8,12 +8,14 @@ import numpy as np
 from osdn_theory.crosscheck.alternatives.agreement import QUANTITIES, quantities
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
 from osdn_theory.crosscheck.alternatives.power import Power, power, summarise
+from osdn_theory.crosscheck.cases.case import pack
 from osdn_theory.crosscheck.check import Truth, judge, truth
 from osdn_theory.crosscheck.evidence.observation import observe_answer
 from osdn_theory.crosscheck.examination.exercises.question import Answer, Question, answer, restart
 from osdn_theory.crosscheck.examination.results import BackwardResult, ExerciseResult
-from osdn_theory.crosscheck.gradients.check import kernel_gradients
+from osdn_theory.crosscheck.gradients.check import GradedGradients, kernel_gradients
 from osdn_theory.crosscheck.gradients.explanations import (
+    GradientExplanation,
     explain_gradients,
     gradient_alternatives,
     gradient_power,
@@ -24,6 +26,12 @@ from osdn_theory.rounding import KernelModel
 
 AS_GOOD = ("clip open",)
 """Backward passes that differ from the reference's where the derivative is a matter of choice."""
+
+BESIDE = (
+    "from nothing", "normalised feedback", "other feedback", "both feedbacks", "without gates", "lengths",
+    "packed sequences", "packed from nothing",
+)  # fmt: skip
+"""Exercises whose gradients are compared as well: where the arguments of the first one are switched or left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +129,33 @@ def grade_gradients(adapter: Adapter, question: Question, device: str, reference
         explanations=tuple(explain_gradients(found, known)),
         notes=found.notes,
     )
+
+
+def grade_beside(
+    adapter: Adapter, questions: Sequence[Question], device: str, reference: Adapter
+) -> tuple[BackwardResult, ...]:
+    """Gradients where other arguments are passed or left out (`BESIDE`); faults are looked for where they are off."""
+    found = []
+    for question in questions:
+        if question.name not in BESIDE or (question.put == "packed" and not adapter.reads):
+            continue
+        # Of several lengths the one that has a memory to start from and no d_1.
+        case, bounds = question.cases[min(1, len(question.cases) - 1)], ()
+        if question.put == "packed":
+            case = pack(question.cases)
+            bounds = tuple(np.cumsum([0, *(each.stream.length for each in question.cases)]).tolist())
+        graded = kernel_gradients(
+            adapter, case, device, reference=reference, final=question.final, bounds=bounds
+        )
+        compared = tuple(graded.compared())
+        # What faults would do to packed sequences is not known.
+        named = () if bounds or all(each.within for each in compared) else _explained(adapter, graded)
+        found.append(BackwardResult(question.name, compared, {}, named, graded.notes))
+    return tuple(found)
+
+
+def _explained(adapter: Adapter, graded: GradedGradients) -> tuple[GradientExplanation, ...]:
+    return tuple(explain_gradients(graded, gradient_alternatives(adapter, graded)))
 
 
 def _chained(adapter: Adapter, question: Question, models: Sequence[KernelModel]) -> tuple[Truth, ...]:

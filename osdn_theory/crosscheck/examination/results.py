@@ -106,8 +106,10 @@ class Examination:
     - `power`: For every known fault how far it would have stood out, and where; None where no exercise was put.
     - `explanations`: Faults that explain what is off; none if nothing is.
     - `backward`: Gradients, where they were compared.
+    - `backward_beside`: The same of exercises that switch or leave out arguments of the first one.
     - `unmet`: Requirements that are not met, in words.
     - `not_exercised`: What no exercise used, with the reason.
+    - `probe`: Why no reading of the kernel agreed with float64 where it was recognised; "" where one did.
     - `versions`, mapping from library to version: What the kernel ran with; empty where that is not known.
     """
 
@@ -119,9 +121,11 @@ class Examination:
     power: Power | None = None
     explanations: tuple[Explanation, ...] = ()
     backward: BackwardResult | None = None
+    backward_beside: tuple[BackwardResult, ...] = ()
     invariances: tuple[Invariance, ...] = ()
     unmet: tuple[str, ...] = ()
     not_exercised: tuple[str, ...] = ()
+    probe: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -133,12 +137,19 @@ class Examination:
         unobserved = any(check.exit_code == EXIT_UNOBSERVED for check in self.streams)
         asked = bool(self.exercises or self.streams)
         powerless = self.power is not None and not self.power.seen
-        return "cannot tell" if unobserved or powerless or not asked else "right"
+        # A call that is off and that no exercise explains is a fault that none of them asks for.
+        unclear = unobserved or powerless or not asked or bool(self.probe)
+        return "cannot tell" if unclear else "right"
 
     @property
     @stated
     def exit_code(self) -> int:
         return EXIT_CODES[self.verdict]
+
+    @property
+    def graded(self) -> tuple[BackwardResult, ...]:
+        """Gradients of all exercises of which they were compared."""
+        return (*(() if self.backward is None else (self.backward,)), *self.backward_beside)
 
     def faults(self) -> Iterator[str]:
         """What is wrong, and where."""
@@ -150,10 +161,10 @@ class Examination:
                 contradicted = [v.theorem for v in check.verdicts if v.outcome == "contradicted"]
                 what = _departure((check,)) if not check.within else f"contradicts {', '.join(contradicted)}"
                 yield f"stream {check.stream}: {what}"
-        if self.backward is not None:
-            for found in self.backward.wrong:
+        for graded in self.graded:
+            for found in graded.wrong:
                 times = f"{found.worst_excess:.3g} times its bound"
-                yield f"exercise '{self.backward.exercise}': {found.name} is off ({times})"
+                yield f"exercise '{graded.exercise}': {found.name} is off ({times})"
         for item in self.invariances:
             if item.outcome == "wrong":
                 yield f"{item.name}: {item.detail}"
@@ -174,6 +185,8 @@ class Examination:
         elif self.exercises:
             count = len(self.exercises)
             yield f"{count} exercises inside their bounds" if count > 1 else "1 exercise inside its bound"
+        if self.probe and self.verdict != "wrong":
+            yield self.probe
         if self.streams and self.verdict != "wrong":
             yield from self._theorems()
         if self.power is not None:
@@ -190,7 +203,7 @@ class Examination:
 
     def _named(self) -> Iterator[str]:
         """What explains what is off, forward and backward."""
-        gradients = () if self.backward is None else self.backward.explanations
+        gradients = [each for graded in self.graded for each in graded.explanations]
         if self.explanations:
             first, *others = self.explanations
             names = ", ".join(item.name for item in others)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,10 @@ from osdn_theory.crosscheck.examination.exercises.draw import LARGE, SMALL, Exer
 from osdn_theory.crosscheck.examination.exercises.question import Question
 from osdn_theory.crosscheck.examination.exercises.table import alone_and_together, find_unexercised, questions
 from osdn_theory.crosscheck.examination.marking import (
+    Marked,
     exercise_result,
     explain_answers,
+    grade_beside,
     grade_gradients,
     mark,
     power_of,
@@ -25,11 +27,12 @@ from osdn_theory.crosscheck.examination.results import Examination, examined_alo
 from osdn_theory.crosscheck.gradients.check import REFERENCE
 from osdn_theory.crosscheck.invariance import Invariance, invariances, required
 from osdn_theory.crosscheck.kernel.adapters import Adapter
-from osdn_theory.crosscheck.kernel.calling import Kernel, KernelError
+from osdn_theory.crosscheck.kernel.calling import Kernel, KernelError, KernelRaised
 from osdn_theory.crosscheck.kernel.configurations import crosscheck_configurations
 from osdn_theory.crosscheck.kernel.registry import resolve
 from osdn_theory.crosscheck.kernel.signature.recognition import recognise
 from osdn_theory.crosscheck.results import CrossCheck
+from osdn_theory.rounding import KernelModel
 
 Progress = Callable[[str, int, int], None]
 
@@ -60,7 +63,8 @@ def examine(
     - `only`: Names of exercises; default all.
     - `invariant`: Whether to hold the kernel against itself as well.
     - `require`: Invariances that must hold bit for bit.
-    - `gradients`: Whether to compare gradients as well, on the first exercise and on the streams.
+    - `gradients`: Whether to compare gradients as well, on the first exercise, on those that switch or leave out what
+      it passes (`marking.BESIDE`), and on the streams.
     - `problems`, sequence of (Stream, str, CalibrationRule): Streams that the theorems speak of, with the names of
       their rules.
     - `progress`: Called with (what, done, total).
@@ -77,13 +81,13 @@ def examine(
     models = models_of(adapter, dtype, interpreted=is_interpreted(place))
     peer = resolve(REFERENCE if reference is None else reference)
     steps = _Steps(progress, len(wanted) + len(problems) + invariant)
-    marked = [mark(adapter, question, place, models) for question in steps.over(wanted)]
+    marked, refused = _mark_all(adapter, steps.over(wanted), place, models)
     held: tuple[Invariance, ...] = ()
     if invariant:
         steps.next("held against itself")
         case = alone_and_together(adapter, dtype, chosen, seed)
         held = invariances(adapter, case, place, models, gradients=gradients)
-    streams, refused = [], []
+    streams = []
     looked: dict[str, Any] = {"dtype": dtype, "device": place, "gradients": gradients}
     for stream, label, rule in problems:
         steps.next(f"{stream.name}, {label}")
@@ -105,11 +109,28 @@ def examine(
         power=power_of(adapter, marked, models) if marked else None,
         explanations=explain_answers(adapter, marked) if wrong else (),
         backward=grade_gradients(adapter, wanted[0], place, peer) if gradients and wanted else None,
+        backward_beside=grade_beside(adapter, wanted[1:], place, peer) if gradients else (),
         invariances=held,
         unmet=tuple(required(held, require)),
         not_exercised=(*refused, *find_unexercised(adapter, asked)),
         versions=library_versions(),
+        probe=adapter.disagreement,
     )
+
+
+def _mark_all(
+    adapter: Adapter, asked: Iterable[Question], device: str, models: Sequence[KernelModel]
+) -> tuple[list[Marked], list[str]]:
+    """Every question marked, and those that the kernel refused, with the reason."""
+    marked, refused = [], []
+    for question in asked:
+        try:
+            marked.append(mark(adapter, question, device, models))
+        except KernelRaised as error:
+            if not question.refusable:
+                raise
+            refused.append(f"{question.name} (the kernel raised {error.said})")
+    return marked, refused
 
 
 def examine_configurations(

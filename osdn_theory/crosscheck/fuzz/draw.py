@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -121,7 +121,7 @@ class _Setting:
             hand.draw(name)
         for name in ("eta", "box", "d_1", "feedback", "awareness", "gate", "anchor"):
             hand.draw(name)
-        _settle(hand, form)
+        _settle(hand, form, adapter.parameters)
         if put == "continued" and _grows(hand.chosen):
             # What leaves its format in one call is no start for the next.
             put = hand.settle("put", "apart")
@@ -211,7 +211,9 @@ class _Setting:
         """Of a memory that decays, the d's own gate, where it has one."""
         if not self.adapter.calibrates or self.adapter.forget_gate not in self.adapter.parameters:
             return None
-        return values.draw_gate(self.hand.rng, self.chosen("gate"), keys.shape[:-1])
+        # d never forgets all, and forgets without a gate of the memory as well.
+        kind = {"closing": "strong", "none": "mild"}.get(self.chosen("gate"), self.chosen("gate"))
+        return values.draw_gate(self.hand.rng, kind, keys.shape[:-1])
 
     def _longest(self) -> float:
         """Norm of large keys, smaller where an allowance is all that is known, which says nothing of what grows."""
@@ -278,12 +280,12 @@ def _grows(chosen: Mapping[str, str]) -> bool:
     )
 
 
-def _settle(hand: Hand, form: str) -> None:
+def _settle(hand: Hand, form: str, parameters: Collection[str]) -> None:
     """Choices that follow from others."""
     if form == "aliased":
         hand.settle("queries", "keys")
     if form == "defaults":
         for name in ("scale", "eta", "box"):
             hand.settle(name, "default")
-    if hand.chosen.get("gate") == "none":
+    if hand.chosen.get("gate") == "none" and "g_d" not in parameters:
         hand.settle("anchor", "zero")

@@ -10,6 +10,7 @@ from osdn_theory.crosscheck.cases.case import DTYPES, Case, Dtype, pose
 from osdn_theory.crosscheck.evidence.limits import is_proved, models_of
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import KernelError, ask
+from osdn_theory.crosscheck.kernel.recurrences import GATED_OSDN
 from osdn_theory.recurrence.rules import BOUNDED
 from osdn_theory.streams.stream import Stream
 
@@ -117,6 +118,8 @@ def menu_of(adapter: Adapter, takes: Takes) -> Menu:
         menu |= {name: dict(kinds) for name, kinds in _MENU["rule"].items() if has(_NEEDS.get(name, "k"))}
     if adapter.gated:
         menu["gate"] = {"ones": 1, "mild": 2, "strong": 1, "strong and ones": 1}
+        if adapter.recurrence in GATED_OSDN:
+            menu["gate"] |= {"closing": 1.0, **({"none": 1.0} if adapter.gate_optional else {})}
     if adapter.calibrates and adapter.gated and not has_bound(adapter, takes.dtypes):
         for name in _GROWING.keys() & menu.keys():
             menu[name] = {kind: weight for kind, weight in menu[name].items() if kind not in _GROWING[name]}

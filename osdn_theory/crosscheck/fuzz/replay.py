@@ -26,7 +26,7 @@ from osdn_theory.crosscheck.fuzz.held import TrialFault, known_of
 from osdn_theory.crosscheck.fuzz.trial import AXES, Trial, parts, rebuild
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
 from osdn_theory.crosscheck.kernel.calling import FORMS
-from osdn_theory.crosscheck.kernel.recurrences import CALIBRATING
+from osdn_theory.crosscheck.kernel.recurrences import CALIBRATING, GATED_OSDN
 from osdn_theory.crosscheck.kernel.registry import resolve
 from osdn_theory.crosscheck.kernel.signature.recognition import recognise
 from osdn_theory.crosscheck.results import CrossCheck
@@ -256,7 +256,7 @@ def _needed(known: Recording) -> set[str]:
         "normalize_feedback": cases[0].rule.normalize_feedback,
         "beta_aware": cases[0].rule.beta_aware,
         "g": cases[0].log_gate is not None or cases[0].log_state_gate is not None,
-        "g_d": cases[0].log_gate is not None and cases[0].log_state_gate is not None,
+        "g_d": cases[0].log_gate is not None and cases[0].recurrence in GATED_OSDN,
         "anchor": any(np.any(case.anchor != 0) for case in cases),
         "cu_seqlens": known.trial.question.put == "packed",
         "scale": True,

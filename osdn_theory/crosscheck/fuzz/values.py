@@ -55,12 +55,14 @@ def draw_beta(rng: np.random.Generator, kind: str, shape: Shape, dtype: str) -> 
 
 
 def draw_gate(rng: np.random.Generator, kind: str, shape: Shape) -> Array:
-    """Gates in (0, 1]."""
+    """Gates in (0, 1]; closing ones, which empty a memory, in [0, 1]."""
     if kind == "ones":
         return np.ones(shape)
     if kind == "mild":
         return rng.uniform(0.9, 1.0, shape)
-    strong = np.exp(-rng.uniform(0.0, 8.0, shape))
+    strong = np.exp(-rng.uniform(0.0, 20.0, shape))
+    if kind == "closing":
+        return np.where(rng.random(shape) < 0.2, 0.0, strong)
     return np.where(rng.random(shape) < 0.3, 1.0, strong) if kind == "strong and ones" else strong
 
 

@@ -24,6 +24,7 @@ from osdn_theory.crosscheck.gradients.reference import (
 )
 from osdn_theory.crosscheck.kernel.adapters import ARGUMENTS, Adapter
 from osdn_theory.crosscheck.kernel.calling import KernelError, arguments, call
+from osdn_theory.crosscheck.kernel.recurrences import GATED_OSDN
 from osdn_theory.crosscheck.results import Comparison
 
 if TYPE_CHECKING:
@@ -106,7 +107,14 @@ def compare_gradients(
 
 
 def kernel_gradients(
-    adapter: Adapter, case: Case, device: str, *, reference: Adapter | None = None, copies: int = 1
+    adapter: Adapter,
+    case: Case,
+    device: str,
+    *,
+    reference: Adapter | None = None,
+    copies: int = 1,
+    final: bool = True,
+    bounds: Sequence[int] = (),
 ) -> GradedGradients:
     """Gradients of a random linear form of everything the kernel returns, beside those of the reference.
 
@@ -118,6 +126,8 @@ def kernel_gradients(
       it does not know is a note.
     - `copies`, int >= 1: Repeat the batch so often; of each number the copy that differs most from the first is
       taken.
+    - `final`: Whether the kernel is asked for its final state.
+    - `bounds`: Of packed sequences, where the case is several of them in one call (`cases.case.pack`).
 
     Raises KernelError: if the kernel raises, forward or backward, or its results are no tensors of the
     right shapes.
@@ -128,15 +138,18 @@ def kernel_gradients(
         return GradedGradients(
             case, notes=(f"gradients: there is no float64 reference for {case.recurrence}",)
         )
-    peer, case = _peer(reference, case), case.filled(adapter.multiple)
+    peer, case = _peer(reference, case), case if bounds else case.filled(adapter.multiple)
+    if bounds and "cu_seqlens" not in peer.parameters:
+        return GradedGradients(case, notes=(f"gradients: {peer.name} takes no packed sequences",))
+    asked: dict[str, Any] = {"final": final, "bounds": bounds}
     try:
-        leaves, returned = _forward(adapter, case.repeated(copies), device)
+        leaves, returned = _forward(adapter, case.repeated(copies), device, **asked)
         unattached, attached = _attached(adapter, returned)
         if not attached:
             return GradedGradients(
                 case, notes=(f"gradients: nothing that {adapter.name} returns carries any",)
             )
-        cotangents = _cotangents(adapter, case, attached, copies)
+        cotangents = _cotangents(adapter, case, attached, copies, bounds)
         repeated = _backward(adapter, leaves, attached, cotangents)
     except NotImplementedError as error:
         reason = "".join(f": {line}" for line in str(error).splitlines()[:1])
@@ -145,7 +158,7 @@ def kernel_gradients(
     return GradedGradients(
         case,
         found={name: farthest_copy(value, copies) for name, value in repeated.items()},
-        exact=_reference_gradients(peer, case, tuple(leaves), tuple(attached)),
+        exact=_reference_gradients(peer, case, tuple(leaves), tuple(attached), **asked),
         results=tuple(attached),
         notes=tuple(notes),
     )
@@ -168,7 +181,7 @@ def _peer(reference: Adapter | None, case: Case, backward: Backward = EXACT) -> 
             order="recurrent",
             parameters=_parameters(scan),
             defaults={"beta_aware": False},
-            options={"backward": backward, **({} if scan else {"decays": case.state_gate is not None})},
+            options={"backward": backward, **({} if scan else {"decays": case.recurrence in GATED_OSDN})},
         )
     # OSDN that does not calibrate is DeltaNet.
     able = {case.recurrence, "osdn"} if case.recurrence == "delta_net" else {case.recurrence}
@@ -180,25 +193,36 @@ def _peer(reference: Adapter | None, case: Case, backward: Backward = EXACT) -> 
 
 
 def _parameters(scan: bool) -> frozenset[str]:
-    unused = {"cu_seqlens", "chunk_size", "return_trajectory", "use_qk_l2norm_in_kernel"}
-    memory = {"q", "v", "beta", "scale", "initial_state", "output_final_state"}
+    unused = {"chunk_size", "return_trajectory", "use_qk_l2norm_in_kernel"}
+    memory = {"q", "v", "beta", "scale", "initial_state", "output_final_state", "cu_seqlens"}
     return frozenset(ARGUMENTS) - unused - (memory if scan else set())
 
 
 def _forward(
-    adapter: Adapter, case: Case, device: str, *, exact: bool = False, only: Sequence[str] = LEAVES
+    adapter: Adapter,
+    case: Case,
+    device: str,
+    *,
+    exact: bool = False,
+    only: Sequence[str] = LEAVES,
+    final: bool = True,
+    bounds: Sequence[int] = (),
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The leaves among the arguments, and the results by name."""
-    given = arguments(adapter, case, device, exact=exact)
+    import torch
+
+    given = arguments(adapter, case, device, exact=exact, final=final)
     given.pop("return_trajectory", None)
+    if bounds:
+        given["cu_seqlens"] = torch.tensor(bounds, dtype=torch.int64, device=device)
     leaves = {name: given[name].requires_grad_() for name in LEAVES if name in given and name in only}
     parts = call(adapter, given, what=WHAT)
     if not adapter.reads:
         named = dict(zip(("d", "d handed on"), parts, strict=False))
     else:
-        final = parts[1]
-        handed = getattr(final, "preconditioner", None)
-        named = {"o": parts[0], "final state": getattr(final, "state", final), "d handed on": handed}
+        told = parts[1]
+        handed = getattr(told, "preconditioner", None)
+        named = {"o": parts[0], "final state": getattr(told, "state", told), "d handed on": handed}
     return leaves, {name: value for name, value in named.items() if value is not None}
 
 
@@ -215,13 +239,19 @@ def _attached(adapter: Adapter, returned: dict[str, Any]) -> tuple[list[str], di
     return loose, {name: value for name, value in returned.items() if value.requires_grad}
 
 
-def _cotangents(adapter: Adapter, case: Case, outputs: Mapping[str, Tensor], copies: int = 1) -> list[Tensor]:
+def _cotangents(
+    adapter: Adapter,
+    case: Case,
+    outputs: Mapping[str, Tensor],
+    copies: int = 1,
+    bounds: Sequence[int] = (),
+) -> list[Tensor]:
     """The same numbers for the kernel, each of its copies, and the reference: those that the kernel's dtype holds."""
     import torch
 
     cotangents = []
     for name, output in outputs.items():
-        batch, *rest = _shape(case, name)
+        batch, *rest = _shape(case, name, len(bounds) - 1 if bounds else case.stream.lead[0])
         expected = (copies * batch, *rest)
         if tuple(output.shape) != expected:
             raise KernelError(
@@ -235,13 +265,13 @@ def _cotangents(adapter: Adapter, case: Case, outputs: Mapping[str, Tensor], cop
     return cotangents
 
 
-def _shape(case: Case, name: str) -> tuple[int, ...]:
+def _shape(case: Case, name: str, sequences: int) -> tuple[int, ...]:
     (batch, heads), length = case.stream.lead, case.stream.length
     key_dim, value_dim = case.stream.key_dim, case.stream.value_dim
     return {
         "o": (batch, length, heads, value_dim),
-        "final state": (batch, heads, key_dim, value_dim),
-        "d handed on": (batch, heads, key_dim),
+        "final state": (sequences, heads, key_dim, value_dim),
+        "d handed on": (sequences, heads, key_dim),
         "d": (batch, length, heads, key_dim),
     }[name]
 
@@ -269,14 +299,20 @@ def _backward(
 
 
 def _reference_gradients(
-    peer: Adapter, case: Case, names: tuple[str, ...], results: tuple[str, ...]
+    peer: Adapter,
+    case: Case,
+    names: tuple[str, ...],
+    results: tuple[str, ...],
+    *,
+    final: bool = True,
+    bounds: Sequence[int] = (),
 ) -> dict[str, Array]:
-    leaves, returned = _forward(peer, case, "cpu", exact=True, only=names)
+    leaves, returned = _forward(peer, case, "cpu", exact=True, only=names, final=final, bounds=bounds)
     _, attached = _attached(peer, returned)
     outputs = {name: attached[name] for name in results if name in attached}
     if not outputs:
         return {name: np.zeros_like(_heads_first(name, leaf)) for name, leaf in leaves.items()}
-    return _backward(peer, leaves, outputs, _cotangents(peer, case, outputs))
+    return _backward(peer, leaves, outputs, _cotangents(peer, case, outputs, bounds=bounds))
 
 
 def _heads_first(name: str, gradient: Tensor) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def recurrence_reference(
     initial_state: Tensor | None = None,
     initial_preconditioner: Tensor | None = None,
     output_final_state: bool = True,
+    cu_seqlens: Tensor | None = None,
     backward: Backward = EXACT,
 ) -> tuple[Tensor, Final | None]:
     r"""OSDN with an `eta`; else DeltaNet, Gated DeltaNet with a `g` [B, T, H], or KDA with one [B, T, H, K].
@@ -87,10 +89,23 @@ def recurrence_reference(
         o_t = \text{scale}\, H_t^T q_t
 
     d is 1 but in OSDN (see `calibration_reference`), alpha is 1 but in the gated ones. Tensors as in
-    flash-linear-attention: q, k [B, T, H, K], v [B, T, H, V], states [B, H, K, V]. `scale` is K^(-1/2) by default.
+    flash-linear-attention: q, k [B, T, H, K], v [B, T, H, V], states [B, H, K, V]. `scale` is K^(-1/2) by default. With
+    `cu_seqlens` the sequences between these bounds are packed into one batch row, and states have one row for each.
     """
     import torch
 
+    if cu_seqlens is not None:
+        tokens = {"q": q, "k": k, "v": v, "beta": beta, "g": g, "g_d": g_d}
+        states = {
+            "initial_state": initial_state,
+            "initial_preconditioner": initial_preconditioner,
+            "anchor": anchor,
+        }
+        return _packed(
+            tokens, states, cu_seqlens.tolist(), scale=scale, eta=eta, d_min=d_min, d_max=d_max,
+            normalize_feedback=normalize_feedback, beta_aware=beta_aware, decays=decays,
+            output_final_state=output_final_state, backward=backward,
+        )  # fmt: skip
     path, last = None, None
     if eta is not None:
         path, last = calibration_reference(
@@ -99,7 +114,7 @@ def recurrence_reference(
             initial_preconditioner=initial_preconditioner, backward=backward,
         )  # fmt: skip
     decay = g if decays or eta is None else None
-    state = k.new_zeros(*k[:, 0].shape, v.shape[-1]) if initial_state is None else initial_state
+    state = k.new_zeros(k.shape[0], *k.shape[2:], v.shape[3]) if initial_state is None else initial_state
     outputs = []
     for t in range(k.shape[1]):
         state = backward.between("memory between chunks", t, state)
@@ -108,7 +123,7 @@ def recurrence_reference(
         state = _written(state, k[:, t], v[:, t], beta[:, t], d, gate, backward)
         read = backward.at("memory of the read", state)
         outputs.append(torch.einsum("bhkv,bhk->bhv", read, q[:, t]))
-    o = (k.shape[-1] ** -0.5 if scale is None else scale) * torch.stack(outputs, 1)
+    o = (k.shape[-1] ** -0.5 if scale is None else scale) * _stacked(outputs, v)
     final = Final(backward.at("final state", state), last) if output_final_state else None
     return backward.at("o", o), final
 
@@ -136,7 +151,7 @@ def calibration_reference(
     import torch
 
     at = backward.at
-    d = torch.ones_like(k[:, 0]) if initial_preconditioner is None else initial_preconditioner
+    d = k.new_ones(k.shape[0], *k.shape[2:]) if initial_preconditioner is None else initial_preconditioner
     center = torch.zeros_like(d) if anchor is None else anchor
     path = []
     for t in range(k.shape[1]):
@@ -152,7 +167,33 @@ def calibration_reference(
             )
         kept = d if g is None else center + g[:, t, :, None].exp() * (d - center)
         d = _clipped(kept + eta * feedback * s, d_min, d_max, backward.clip)
-    return torch.stack(path, 1), at("d handed on", d)
+    return _stacked(path, k), at("d handed on", d)
+
+
+def _stacked(tokens: list[Tensor], like: Tensor) -> Tensor:
+    """Tokens one after the other; none have the shape of what else has none."""
+    import torch
+
+    return torch.stack(tokens, 1) if tokens else torch.zeros_like(like)
+
+
+def _packed(
+    tokens: Mapping[str, Tensor | None], states: Mapping[str, Tensor | None], bounds: list[int], **rule: Any
+) -> tuple[Tensor, Final | None]:
+    """Each sequence by itself."""
+    import torch
+
+    found = []
+    for at, (start, stop) in enumerate(pairwise(bounds)):
+        own: dict[str, Any] = {n: None if x is None else x[:, start:stop] for n, x in tokens.items()}
+        own |= {n: None if x is None else x[at : at + 1] for n, x in states.items()}
+        found.append(recurrence_reference(**own, **rule))
+    outputs = torch.cat([o for o, _ in found], 1)
+    finals = [final for _, final in found if final is not None]
+    if not finals:
+        return outputs, None
+    handed = [final.preconditioner for final in finals if final.preconditioner is not None]
+    return outputs, Final(torch.cat([final.state for final in finals]), torch.cat(handed) if handed else None)
 
 
 def _written(

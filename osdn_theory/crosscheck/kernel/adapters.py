@@ -57,6 +57,7 @@ class Adapter:
     - `feature_gates`: Whether g of Preconditioned DeltaNet has one gate per feature.
     - `gate_optional`: Whether it takes g = None, for a memory that does not decay.
     - `dtype`: The dtype of inputs in which it was recognised.
+    - `disagreement`: Why no reading of it agreed with float64 in the calls that recognised it; "" where one did.
     - `stated`: Fields that were stated rather than found.
     """
 
@@ -81,6 +82,7 @@ class Adapter:
     feature_gates: bool = False
     gate_optional: bool = False
     dtype: str | None = None
+    disagreement: str = ""
     stated: frozenset[str] = frozenset()
 
     def scale(self, wanted: float, key_dim: int) -> float:

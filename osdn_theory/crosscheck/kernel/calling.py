@@ -36,6 +36,14 @@ class KernelError(ValueError):
     """A kernel that raises, or returns what no kernel of its kind returns."""
 
 
+class KernelRaised(KernelError):
+    """A kernel that raises."""
+
+    def __init__(self, kernel: str, what: str, error: Exception) -> None:
+        self.said = f"{type(error).__name__}: {first_line(error)}"
+        super().__init__(f"kernel: {kernel} raised in {what}: {self.said}")
+
+
 @dataclass(frozen=True, eq=False)
 class Returned:
     """What one call gave, float64, leading axes (B, H); for packed sequences one of these each. None: not said.
@@ -170,8 +178,7 @@ def own_call(adapter: Adapter, given: Mapping[str, Any], *, what: str = "the cal
     except NotImplementedError:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {first_line(error)}"
-        raise KernelError(f"kernel: {adapter.name} raised in {what}: {said}") from error
+        raise KernelRaised(adapter.name, what, error) from error
     return tuple(returned) if isinstance(returned, tuple | list) else (returned,)
 
 

@@ -40,7 +40,23 @@ ASKED = frozenset(
         "packed sequences",
     }
 )
-"""Exercises that together show every row in float32."""
+"""Exercises that together show almost every row in float32."""
+
+BESIDE = {
+    "initial_state ignored without d_1": "lengths",
+    "d_1 ignored without S_0": "lengths",
+    "eta of 0 is the default": "small and large numbers",
+    "d_min of 0 is the default": "wide box",
+    "normalize_feedback ignored beside beta_aware": "both feedbacks",
+    "beta_aware ignored beside normalize_feedback": "both feedbacks",
+    "g held above -5": "strong gates",
+    "g_d held above -5": "strong gates",
+    "g_d ignored without g": "without gates",
+    "cu_seqlens ignored without S_0": "packed from nothing",
+    "cu_seqlens ignored without d_1": "packed from nothing",
+    "cu_seqlens ignored without states": "packed from nothing",
+}
+"""Rows that another one is for."""
 
 
 SHOWN = {
@@ -59,7 +75,8 @@ SAME: dict[str, frozenset[str]] = {
 def adapter_of(recurrence: str, fault: str = "") -> Adapter:
     makers = {"preconditioner": preconditioner, "preconditioned_delta_net": preconditioned}
     made = makers[recurrence](fault) if recurrence in makers else kernel(recurrence, fault)
-    return replace(adapt(made, name="eager recurrent"), recurrence=recurrence)  # type: ignore[arg-type]
+    found = replace(adapt(made, name="eager recurrent"), recurrence=recurrence)  # type: ignore[arg-type]
+    return replace(found, gate_optional=found.gated and found.calibrates)
 
 
 def truths_of(adapter: Adapter, cases: Sequence[Case], dtype: str = "float32") -> list[BoundedRun]:
@@ -73,11 +90,11 @@ def truths_of(adapter: Adapter, cases: Sequence[Case], dtype: str = "float32") -
 
 @cache
 def asked(
-    recurrence: str, dtype: Any = "float32"
+    recurrence: str, dtype: Any = "float32", beside: frozenset[str] = frozenset()
 ) -> tuple[tuple[Question, ...], tuple[list[BoundedRun], ...]]:
     """Questions and their truths, once for all kernels of a recurrence."""
     adapter = adapter_of(recurrence)
-    posed = tuple(each for each in questions(adapter, dtype, SMALL) if each.name in ASKED)
+    posed = tuple(each for each in questions(adapter, dtype, SMALL) if each.name in ASKED | beside)
     if recurrence == "preconditioned_delta_net":
         posed = tuple(with_gram_diagonal(each) for each in posed)
     return posed, tuple(truths_of(adapter, each.cases, dtype) for each in posed)
@@ -110,8 +127,10 @@ def tell_once(fault: Fault, cases: Sequence[Case], put: str) -> list[RecurrenceO
     return told
 
 
-def explained(adapter: Adapter, dtype: Any = "float32", **options: Any) -> tuple[Explanation, ...]:
-    posed, truths = asked(adapter.recurrence, dtype)
+def explained(
+    adapter: Adapter, dtype: Any = "float32", beside: frozenset[str] = frozenset(), **options: Any
+) -> tuple[Explanation, ...]:
+    posed, truths = asked(adapter.recurrence, dtype, beside)
     answers = [answer(adapter, each, "cpu") for each in posed]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(agreement, "answer_cases", tell_once)

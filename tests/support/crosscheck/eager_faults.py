@@ -55,6 +55,11 @@ class Call:
 GATED_OSDN = ("osgdn", "oskda")
 
 
+def _unaware(normalize: bool) -> set[str]:
+    """Faults that leave beta_aware at its default."""
+    return {"beta_aware ignored", *(["beta_aware ignored beside normalize_feedback"] if normalize else [])}
+
+
 def kernel(recurrence: str, fault: str = "") -> Callable[..., Any]:
     """A kernel of the recurrence with the fault of that row."""
 
@@ -96,7 +101,7 @@ def kernel(recurrence: str, fault: str = "") -> Callable[..., Any]:
             d=d.float(),
             g_atk=g_atk,
             beta_atk=None if beta_atk is None else beta_atk.float(),
-            aware=fades if fault == "beta_aware ignored" else beta_aware,
+            aware=fades if fault in _unaware(normalize_feedback) else beta_aware,
         )
         call = edited(call, fault)
         o, h, d, path = _sequences(call, bounds, fault, packed=cu_seqlens is not None)
@@ -199,10 +204,16 @@ def _ignored(x: Call, fault: str) -> None:
             x.decay = None
         case "g ignored" | "g_d ignored":
             x.forget = None
+        case "g_d ignored without g" if x.decay is None:
+            x.forget = None
         case "initial_state ignored":
             x.h = torch.zeros_like(x.h)
         case "d_1 is 0 by default" if bool((x.d == 1).all()):
             x.d = torch.zeros_like(x.d)
+        case "initial_state ignored without d_1" if bool((x.d == 1).all()):
+            x.h = torch.zeros_like(x.h)
+        case "d_1 ignored without S_0" if not x.h.any():
+            x.d = torch.ones_like(x.d)
         case "d_1 ignored":
             x.d = torch.ones_like(x.d)
         case "g_atk ignored":
@@ -219,9 +230,15 @@ def _ignored(x: Call, fault: str) -> None:
             x.anchor = x.d
         case "eta ignored":
             x.eta = 0.003
+        case "eta of 0 is the default":
+            x.eta = x.eta or 0.003
+        case "d_min of 0 is the default":
+            x.low = x.low or 2 / 3
         case "box ignored":
             x.low, x.high = 2 / 3, 1.5
         case "normalize_feedback ignored":
+            x.normalize = False
+        case "normalize_feedback ignored beside beta_aware" if x.aware:
             x.normalize = False
         case "scale ignored":
             x.scale = x.k.shape[-1] ** -0.5
@@ -329,6 +346,10 @@ def _changed(x: Call, fault: str) -> None:
             x.decay = None if fault == "g forgets d" else x.decay
         case "g_d squared" if x.forget is not None:
             x.forget = 2 * x.forget
+        case "g held above -5" if x.decay is not None:
+            x.decay = x.decay.clamp(min=-5)
+        case "g held above -5" | "g_d held above -5" if x.forget is not None:
+            x.forget = x.forget.clamp(min=-5)
         case "g decays the memory":
             x.forget, x.decay = None, x.forget
         case "g decays the memory too":
@@ -375,6 +396,10 @@ def _sequences(x: Call, bounds: list[int], fault: str, *, packed: bool) -> tuple
             h = found[-1][1]
         if found and fault in ("cu_seqlens ignored for d", "cu_seqlens ignored"):
             d = found[-1][2]
+        if found and fault in ("cu_seqlens ignored without S_0", "cu_seqlens ignored without states"):
+            h = h if x.h.any() else found[-1][1]
+        if found and fault in ("cu_seqlens ignored without d_1", "cu_seqlens ignored without states"):
+            d = d if bool((x.d != 1).any()) else found[-1][2]
         one = replace(tokens_of(x, bounds[n], bounds[n + 1]), anchor=anchor, h=h, d=d)
         found.append(sequence(one, fault))
     outputs, states, handed, paths = (list(each) for each in zip(*found, strict=True))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from support.crosscheck.alternatives import (
     ASKED,
+    BESIDE,
     EVERY_ROW,
     RECURRENCES,
     SAME,
@@ -79,7 +80,8 @@ def test_a_document_is_stale_once_a_table_is_another() -> None:
 
 @pytest.mark.parametrize(("recurrence", "key"), EVERY_ROW)
 def test_a_kernel_with_one_fault_leaves_its_bound_and_the_fault_is_named(recurrence: str, key: str) -> None:
-    found = explained(adapter_of(recurrence, key))
+    beside = frozenset({BESIDE[key]} if key in BESIDE else ())
+    found = explained(adapter_of(recurrence, key), beside=beside)
     assert found, "inside its bound"
     assert all(each.agrees for each in found), [each.sentence for each in found]
     assert key in keys_of(found)
@@ -184,7 +186,7 @@ def test_continued_questions_start_where_the_kernel_did() -> None:
 
 def measured(recurrence: str, change: Callable[[Case], Case] | None = None) -> dict[str, dict[str, float]]:
     adapter = adapter_of(recurrence)
-    posed, truths = asked(recurrence)
+    posed, truths = asked(recurrence, beside=frozenset(BESIDE.values()))
     found = {}
     for question, truth in zip(posed, truths, strict=True):
         if change is not None:

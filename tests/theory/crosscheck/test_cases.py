@@ -60,10 +60,11 @@ def test_next_keys_with_the_gates_of_features_are_numbers_of_the_dtype() -> None
     assert held(case.next_keys(0), BFLOAT16)
 
 
-def test_a_gate_of_zero_is_refused() -> None:
+def test_a_gate_of_zero_is_passed_as_the_logarithm_that_it_has() -> None:
     stream = replace(gated(8), state_gate=np.zeros((2, 8)))
-    with pytest.raises(ValueError, match="a state_gate of zero has no logarithm"):
-        pose(adapter("gated_delta_net"), stream, ANCHORED, "float32")
+    case = pose(adapter("gated_delta_net"), stream, ANCHORED, "float32")
+    assert case.log_state_gate is not None
+    assert np.isneginf(case.log_state_gate).all()
 
 
 def default_rules(recurrence: str, without: str = "") -> dict[str, str]:

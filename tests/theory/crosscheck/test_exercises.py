@@ -116,7 +116,7 @@ def test_beta_goes_above_one_where_eigenvalues_may_be_negative() -> None:
 
 def test_lengths_and_pieces_meet_at_and_off_the_chunk_s_edges() -> None:
     found = posed()
-    assert [case.stream.length for case in found["lengths"].cases] == [13, 17, 32]
+    assert [case.stream.length for case in found["lengths"].cases] == [13, 17, 48]
     assert found["one token"].cases[0].stream.length == 1
     ends = np.cumsum([case.stream.length for case in found["continued"].cases])
     assert ends[0] % SIZES.chunk == 0
@@ -133,7 +133,43 @@ def test_gates_are_mild_and_strong_and_some_are_one(recurrence: str) -> None:
     assert np.any(gates == 1)
     strong = found["strong gates"].cases[0].state_gate
     assert strong is not None
-    assert strong.min() < 0.1
+    assert strong.min() < np.exp(-12)
+
+
+@pytest.mark.parametrize("recurrence", ["osgdn", "oskda"])
+def test_memories_that_are_promised_to_close_are_emptied(recurrence: str) -> None:
+    (case,) = posed(recurrence)["strong gates"].cases
+    assert case.state_gate is not None
+    assert case.log_state_gate is not None
+    assert np.any(case.state_gate == 0)
+    assert np.isneginf(case.log_state_gate).any()
+
+
+def test_states_are_given_together_alone_and_not_at_all() -> None:
+    found = posed()
+    for name, given in (("lengths", [(1, 1), (1, 0), (0, 1)]), ("packed from nothing", [(0, 0)] * 3),
+                        ("packed from S_0 alone", [(1, 0)] * 3), ("packed from d_1 alone", [(0, 1)] * 3)):  # fmt: skip
+        cases = found[name].cases
+        assert [
+            (bool(c.initial_state.any()), bool((c.initial_preconditioner != 1).any())) for c in cases
+        ] == given
+
+
+def test_zero_is_asked_as_a_number() -> None:
+    found = posed()
+    (wide,) = found["wide box"].cases
+    assert (wide.rule.eta, wide.rule.d_min, wide.rule.d_max) == (1.0, 0.0, 1e9)
+    path = wide.exact().preconditioner
+    assert np.any(path == 0)
+    assert [case.rule.eta for case in found["small and large numbers"].cases] == [0.9, 0.0]
+
+
+def test_sizes_are_also_narrow_and_odd() -> None:
+    found = posed()
+    narrow, odd = (found[name].cases[0].stream for name in ("negative eigenvalues", "odd sizes"))
+    assert narrow.key_dim > narrow.value_dim
+    assert odd.key_dim % 4
+    assert odd.value_dim % 4
 
 
 def test_special_keys_are_zero_unit_and_repeated() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from osdn_theory.base.validation import Array, as_float64
 from osdn_theory.crosscheck.cases.case import Case
 from osdn_theory.crosscheck.kernel.adapters import KEY_FLOOR
+from osdn_theory.crosscheck.kernel.recurrences import GATED
 
 PER_TOKEN = ("queries", "keys", "values", "beta", "forget", "decay", "gram_decay", "gram_weight")
 PER_SEQUENCE = ("state", "start", "anchor")
@@ -25,6 +26,7 @@ class RecurrenceInputs:
       of each key in it.
     - `state` (B, H, V, K)
     - `start`, `anchor` (B, H, K): d_1, or A_0 of a Gram diagonal, and c.
+    - `fades`: Whether the memory decays where a gate is given.
     - `floor`: Under the square root where queries and keys are divided by their norms first.
     """
 
@@ -46,6 +48,7 @@ class RecurrenceInputs:
     epsilon: float
     normalize: bool
     beta_aware: bool
+    fades: bool
     floor: float | None
 
     @property
@@ -86,6 +89,7 @@ def read_inputs(case: Case) -> RecurrenceInputs:
         epsilon=rule.epsilon,
         normalize=rule.normalize_feedback,
         beta_aware=rule.beta_aware,
+        fades=case.recurrence in GATED,
         floor=None if case.key_norm is None else KEY_FLOOR[case.key_norm],
     )
 

@@ -18,7 +18,7 @@ GATES = ("gate",)
 
 def resolve(inputs: RecurrenceInputs, names: tuple[str, ...]) -> list[str]:
     """Fields of the inputs, with the one that g is in place of "gate"."""
-    gate = "forget" if inputs.decay is None else "decay"
+    gate = "decay" if inputs.fades else "forget"
     return [gate if name == "gate" else name for name in names]
 
 
@@ -59,23 +59,40 @@ def _first(value: float) -> Callable[[Array], Array]:
 
 
 def _geometric_mean(gate: Array) -> Array:
-    return np.broadcast_to(np.exp(np.mean(np.log(gate), axis=-1, keepdims=True)), gate.shape)
+    with np.errstate(divide="ignore"):
+        return np.broadcast_to(np.exp(np.mean(np.log(gate), axis=-1, keepdims=True)), gate.shape)
 
 
 def _per_head(inputs: RecurrenceInputs) -> Array | None:
-    """The memory's gate, of its features the geometric mean."""
+    """The memory's gate, of its features the geometric mean; without one what d forgets by."""
     decay = inputs.decay
-    return decay if decay is None or decay.ndim == 3 else _geometric_mean(decay)[..., 0]
+    if decay is None:
+        return inputs.forget
+    return decay if decay.ndim == 3 else _geometric_mean(decay)[..., 0]
 
 
 def _forgetting_too(inputs: RecurrenceInputs) -> Array | None:
     gate = _per_head(inputs)
-    return gate if gate is None or inputs.forget is None else gate * inputs.forget
+    if gate is None or inputs.decay is None or inputs.forget is None:
+        return gate
+    return gate * inputs.forget
 
 
 def _zero_for_ones(start: Array) -> Array:
     """Ones are what is not passed."""
     return start if np.any(start != 1) else np.zeros_like(start)
+
+
+def _only_with_start(inputs: RecurrenceInputs) -> Array:
+    return inputs.state if np.any(inputs.start != 1) else np.zeros_like(inputs.state)
+
+
+def _only_with_state(inputs: RecurrenceInputs) -> Array:
+    return inputs.start if np.any(inputs.state != 0) else np.ones_like(inputs.start)
+
+
+def _held(gate: Array) -> Array:
+    return np.maximum(gate, np.exp(-5.0))
 
 
 CHANGES: Mapping[str, Change] = {
@@ -84,12 +101,22 @@ CHANGES: Mapping[str, Change] = {
     "initial_state ignored": on(("state",), np.zeros_like),
     "d_1 is 0 by default": on(("start",), _zero_for_ones),
     "d_1 ignored": on(("start",), np.ones_like),
+    "initial_state ignored without d_1": _set(state=_only_with_start),
+    "d_1 ignored without S_0": _set(start=_only_with_state),
     "anchor ignored": on(("anchor",), np.zeros_like),
     "anchor is 1": on(("anchor",), np.ones_like),
     "anchor is d_1": _set(anchor=lambda x: x.start),
     "eta ignored": _set(eta=lambda x: BOUNDED.eta),
+    "eta of 0 is the default": _set(eta=lambda x: x.eta or BOUNDED.eta),
+    "d_min of 0 is the default": _set(d_min=lambda x: x.d_min or BOUNDED.d_min),
     "box ignored": _set(d_min=lambda x: BOUNDED.d_min, d_max=lambda x: BOUNDED.d_max),
     "normalize_feedback ignored": _set(normalize=lambda x: False),
+    "normalize_feedback ignored beside beta_aware": _set(
+        normalize=lambda x: x.normalize and not x.beta_aware
+    ),
+    "beta_aware ignored beside normalize_feedback": _set(
+        beta_aware=lambda x: x.fades if x.normalize else x.beta_aware
+    ),
     "g_atk ignored": on(("gram_decay",), np.ones_like),
     "beta_atk ignored": on(("gram_weight",), np.ones_like),
     "initial_A_state ignored": on(("start",), np.zeros_like),
@@ -106,6 +133,7 @@ CHANGES: Mapping[str, Change] = {
     "sigmoid of beta": on(("beta",), lambda beta: 1.0 / (1.0 + np.exp(-beta))),
     "beta clipped at 1": on(("beta",), lambda beta: np.minimum(beta, 1.0)),
     "gate squared": on(GATES, np.square),
+    "g held above -5": on(GATES, _held),
     "eta squared": _set(eta=lambda x: x.eta**2),
     "k for q": _set(queries=lambda x: x.keys),
     "q and k swapped": _set(queries=lambda x: x.keys, keys=lambda x: x.queries),
@@ -119,11 +147,13 @@ CHANGES: Mapping[str, Change] = {
     "g decays the memory": _set(decay=lambda x: x.forget, forget=lambda x: None),
     "g decays the memory too": _set(decay=lambda x: x.forget),
     "g_d ignored": on(("forget",), np.ones_like),
+    "g_d ignored without g": _set(forget=lambda x: x.forget if x.decay is not None else None),
+    "g_d held above -5": on(("forget",), _held),
     "g for g_d": _set(forget=_per_head),
     "g_d squared": on(("forget",), np.square),
     "g forgets d": _set(forget=_per_head, decay=lambda x: None),
     "g forgets d too": _set(forget=_forgetting_too),
-    "beta_aware ignored": _set(beta_aware=lambda x: x.decay is not None),
+    "beta_aware ignored": _set(beta_aware=lambda x: x.fades),
     "never clips": _set(d_min=lambda x: -np.inf, d_max=lambda x: np.inf),
     "clips from above only": _set(d_min=lambda x: -np.inf),
     "clips from below only": _set(d_max=lambda x: np.inf),

@@ -1,6 +1,6 @@
 """What exercises are drawn for: a kernel, its dtype, sizes and a seed; cases with all that the kernel takes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ STEP = 0.9
 BOX = (0.8, 1.25)
 """A step and a box with which d reaches both faces and leaves them again within a few tokens."""
 
+STATES = ("initial_state", "initial_preconditioner", "initial_A_state")
 
 START = (0.7, 1.4)
 """Where d_1 lies, as far as the box allows: with keys of these exercises the memory stays moderate."""
@@ -45,27 +46,34 @@ class Bench:
         *,
         sizes: ExerciseSizes | None = None,
         plain: bool = False,
+        without: Collection[str] = (),
+        eta: float = STEP,
         box: tuple[float, float] = BOX,
         normalized: bool = False,
         gate: Mapping[str, Any] | None = None,
+        closed: float = 0.0,
         forgets: bool = True,
         anchored: bool = True,
         scale: float = SCALE,
         switched: bool = False,
         rule: CalibrationRule | None = None,
     ) -> Case:
-        """A case with everything that the kernel takes; `plain` leaves all that is optional out.
+        """A case with everything that the kernel takes; `plain` leaves all that is optional out, `without` some states.
 
+        A part `closed` of the memory's gates is exactly zero.
         `switched` feedback is beta-aware where the kernel's is not when left alone, and the other way round.
         """
         sizes = self.sizes if sizes is None else sizes
         forgets = forgets and not plain and self.adapter.calibrates and self.takes(self.adapter.forget_gate)
         if self.adapter.gated:
-            stream = replace(stream, state_gate=draw_gate(rng, self._gate_shape(stream), **(gate or {})))
+            decay = draw_gate(rng, self._gate_shape(stream), **(gate or {}))
+            if closed:
+                decay = np.where(rng.random(decay.shape) < closed, 0.0, decay)
+            stream = replace(stream, state_gate=decay)
         if forgets:
             stream = replace(stream, forget_gate=draw_gate(rng, stream.keys.shape[:-1], **(gate or {})))
-        started = self.takes("initial_preconditioner") and not plain
-        if started and self.adapter.calibrates:
+        states = {name for name in STATES if self.takes(name) and not plain and name not in without}
+        if "initial_preconditioner" in states and self.adapter.calibrates:
             low, high = self._inside(box)
             start = rng.uniform(max(low, START[0]), min(high, START[1]), (*stream.lead, stream.key_dim))
             stream = replace(stream, initial_preconditioner=start)
@@ -74,25 +82,25 @@ class Bench:
             anchor = rng.uniform(0.5, 1.5, (*stream.lead, stream.key_dim))
         if rule is None:
             rule = replace(
-                self.rule(box, forgets, anchor, normalized),
+                self.rule(eta, box, forgets, anchor, normalized),
                 beta_aware=self.adapter.calibrates and self.adapter.beta_aware != switched,
             )
-        state = draw_state(rng, sizes) if self.takes("initial_state") and not plain else None
+        state = draw_state(rng, sizes) if "initial_state" in states else None
         case = pose(self.adapter, stream, rule, self.dtype, scale=scale, initial_state=state)
-        if self.takes("initial_A_state") and not plain:
+        if "initial_A_state" in states:
             diagonal = round_to(rng.uniform(0.0, 2.0, (*stream.lead, stream.key_dim)), FLOAT32)
             case = replace(case, initial_preconditioner=diagonal)
         return case
 
     def rule(
-        self, box: tuple[float, float], forgets: bool, anchor: float | Array, normalized: bool
+        self, eta: float, box: tuple[float, float], forgets: bool, anchor: float | Array, normalized: bool
     ) -> CalibrationRule:
-        """The step that moves d fast, inside a box; what the kernel takes no argument for is `bounded`."""
+        """A step inside a box; what the kernel takes no argument for is `bounded`."""
         if not self.adapter.calibrates:
             return FROZEN
         low, high = self._inside(box)
         return CalibrationRule(
-            eta=STEP,
+            eta=eta,
             d_min=low,
             d_max=high,
             forgetting="token" if forgets else 1.0,

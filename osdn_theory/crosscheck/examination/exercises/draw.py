@@ -38,6 +38,14 @@ class ExerciseSizes:
         """K = V."""
         return replace(self, value_dim=self.key_dim)
 
+    def narrow(self) -> ExerciseSizes:
+        """V < K, where all else has K < V or K = V."""
+        return replace(self.fewer(), value_dim=max(self.key_dim // 2, 1))
+
+    def odd(self) -> ExerciseSizes:
+        """K and V that are multiples of nothing that kernels like."""
+        return replace(self.fewer(), key_dim=self.key_dim + 2, value_dim=self.value_dim + 1)
+
 
 SMALL = ExerciseSizes()
 """For Triton's interpreter and eager kernels."""
@@ -55,20 +63,28 @@ def draw_stream(
     rng: np.random.Generator,
     sizes: ExerciseSizes,
     *,
+    padded: bool = False,
     tokens: int | None = None,
     norms: tuple[float, float] = (0.5, 1.4),
     beta: tuple[float, float] = (0.0, 1.0),
     value_size: float = 1.0,
 ) -> Stream:
-    """Independent directions, norms of keys over an interval; beta over another, with its ends among them."""
+    """Independent directions, norms of keys over an interval; beta over another, with its ends among them.
+
+    `padded` has some tokens whose key and query are zero, as those that fill a batch up.
+    """
     length = sizes.tokens if tokens is None else tokens
     keys = rng.standard_normal((*sizes.lead, length, sizes.key_dim))
     keys /= np.linalg.norm(keys, axis=-1, keepdims=True)
     keys *= rng.uniform(*norms, keys.shape[:-1])[..., None]
+    values = value_size * rng.standard_normal((*sizes.lead, length, sizes.value_dim))
+    queries = rng.standard_normal(keys.shape)
+    if padded:
+        keys[..., 1::7, :] = queries[..., 1::7, :] = 0.0
     return Stream(
         keys=keys,
-        values=value_size * rng.standard_normal((*sizes.lead, length, sizes.value_dim)),
-        queries=rng.standard_normal(keys.shape),
+        values=values,
+        queries=queries,
         beta=draw_beta(rng, (*sizes.lead, length), *beta),
     )
 
@@ -81,10 +97,16 @@ def draw_beta(rng: np.random.Generator, shape: tuple[int, ...], low: float, high
 
 
 def draw_gate(
-    rng: np.random.Generator, shape: tuple[int, ...], least: float = 0.3, kept: float = 0.2
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    least: float = 0.3,
+    kept: float = 0.2,
+    strong: float = 0.0,
 ) -> Array:
-    """Gates over [least, 1), a part of them exactly one."""
+    """Gates over [least, 1), a part of them exactly one, and a part from e^-5 down to e^-20."""
     gate = rng.uniform(least, 0.99, shape)
+    if strong:
+        gate = np.where(rng.random(shape) < strong, np.exp(-rng.uniform(5.0, 20.0, shape)), gate)
     return np.where(rng.random(shape) < kept, 1.0, gate)
 
 

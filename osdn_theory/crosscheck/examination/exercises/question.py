@@ -20,6 +20,7 @@ class Question:
     - `uses`: Arguments and properties of inputs that it exercises, by canonical names.
     - `cases`: Leading axes (B, H); packed ones have one batch row each.
     - `final`: Whether the final state is asked for.
+    - `refusable`: Whether a kernel that raises here may still be right.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Question:
     put: Put = "apart"
     form: Form = "contiguous"
     final: bool = True
+    refusable: bool = False
 
     @property
     def tokens(self) -> int:

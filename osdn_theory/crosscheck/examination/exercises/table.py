@@ -1,7 +1,7 @@
 """The exercises: a fixed, named set of questions that together use all that a kernel's signature takes."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,11 +11,12 @@ import numpy as np
 
 from osdn_theory.base.tables import read_table
 from osdn_theory.crosscheck.cases.case import Case, Dtype
-from osdn_theory.crosscheck.examination.exercises.bench import Bench
+from osdn_theory.crosscheck.examination.exercises.bench import STATES, STEP, Bench
 from osdn_theory.crosscheck.examination.exercises.draw import ExerciseSizes, draw_stream, generator
 from osdn_theory.crosscheck.examination.exercises.question import Put, Question
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 from osdn_theory.crosscheck.kernel.calling import Form
+from osdn_theory.crosscheck.kernel.recurrences import GATED_OSDN
 from osdn_theory.recurrence.rules import BOUNDED, FROZEN
 
 DrawCases = Callable[[Bench, np.random.Generator], tuple[Case, ...]]
@@ -29,7 +30,8 @@ class Exercise:
     """A named way to ask, as `exercises.toml` states it.
 
     `needs` are arguments without which it cannot be asked, `only` the recurrences that it concerns; with
-    `gates_optional` it is for kernels that do without g. Without a `draw` it is one case with these settings.
+    `gates_optional` it is for kernels that do without g, and one that is `refusable` a kernel may raise on. Without a
+    `draw` it is one case with these settings.
     """
 
     name: str
@@ -41,8 +43,9 @@ class Exercise:
     put: Put = "apart"
     form: Form = "contiguous"
     final: bool = True
+    refusable: bool = False
     draw: DrawCases | None = None
-    sizes: Literal["all", "fewer", "square"] = "all"
+    sizes: Literal["all", "fewer", "square", "narrow", "odd"] = "all"
     stream: Mapping[str, Any] = field(default_factory=dict)
     pose: Mapping[str, Any] = field(default_factory=dict)
 
@@ -60,11 +63,10 @@ class Exercise:
             for at, case in enumerate(cases)
         )
         uses = frozenset(name for name in self.uses if bench.takes(name) or name in PROPERTIES)
-        return Question(self.name, self.about, uses, named, self.put, self.form, self.final)
+        return Question(self.name, self.about, uses, named, self.put, self.form, self.final, self.refusable)
 
     def _posed(self, bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-        kinds = {"all": bench.sizes, "fewer": bench.sizes.fewer(), "square": bench.sizes.square()}
-        sizes = kinds[self.sizes]
+        sizes = bench.sizes if self.sizes == "all" else getattr(bench.sizes, self.sizes)()
         return (bench.pose(draw_stream(rng, sizes, **self.stream), rng, sizes=sizes, **self.pose),)
 
 
@@ -82,6 +84,7 @@ PROPERTIES = frozenset(
         "batch rows",
         "K = V",
         "K != V",
+        "K > V",
         "lengths",
         "strides",
         "norms",
@@ -119,6 +122,17 @@ def find_unexercised(adapter: Adapter, asked: list[Question]) -> Iterator[str]:
             yield f"{name} (the kernel does not take it)"
     for name in find_unused_arguments(adapter):
         yield f"{name} (left at its default)"
+    yield from _left_open(adapter)
+
+
+def _left_open(adapter: Adapter) -> Iterator[str]:
+    """What no exercise asks, as right kernels differ in it, or need not take it."""
+    if adapter.calibrates and {"initial_preconditioner", "d_min"} <= adapter.parameters:
+        yield "d_1 outside the box"
+    if adapter.gated and adapter.recurrence not in GATED_OSDN:
+        yield "gates that are exactly zero"
+    if adapter.reads:
+        yield "heads that share keys (`crosscheck(..., group=...)`)"
 
 
 def find_unused_arguments(adapter: Adapter) -> list[str]:
@@ -165,24 +179,39 @@ def _defaults(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
 def _norms_in_the_kernel(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     """Queries and keys that the kernel is asked to normalise."""
     sizes = bench.sizes.fewer()
-    case = bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, forgets=False)
+    case = bench.pose(draw_stream(rng, sizes, padded=True), rng, sizes=sizes, forgets=False)
     return (replace(case, key_norm="floored"),)
 
 
 def _without_gates(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    """A memory that may decay, and does not."""
+    """A memory that may decay, and does not; d forgets all the same."""
     sizes = bench.sizes.fewer()
-    parameters = bench.adapter.parameters - {"g"}
-    still = replace(bench, adapter=replace(bench.adapter, recurrence="delta_net", parameters=parameters))
-    return (still.pose(draw_stream(rng, sizes), rng, sizes=sizes),)
+    case = bench.pose(draw_stream(rng, sizes), rng, sizes=sizes)
+    return (replace(case, stream=replace(case.stream, state_gate=None), log_state_gate=None),)
+
+
+def _strong_gates(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    """Some of them e^-20; those of OS-GDN's and OS-KDA's memories, which are promised to close, exactly zero."""
+    sizes = bench.sizes.fewer()
+    closed = 0.05 if bench.adapter.recurrence in GATED_OSDN else 0.0
+    gate = {"least": 0.02, "kept": 0.0, "strong": 0.1}
+    return (bench.pose(draw_stream(rng, sizes), rng, sizes=sizes, gate=gate, closed=closed),)
 
 
 def _lengths(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
-    """Less than a chunk, a token more than one, and chunks without rest."""
+    """Less than a chunk, a token more than one, and chunks without rest; each of two states without the other."""
     sizes = bench.sizes.fewer()
     chunk = sizes.chunk
-    wanted = (chunk - 3, chunk + 1, 2 * chunk)
-    return tuple(bench.pose(draw_stream(rng, sizes, tokens=length), rng, sizes=sizes) for length in wanted)
+    wanted = {chunk - 3: (), chunk + 1: ("initial_preconditioner",), 3 * chunk: ("initial_state",)}
+    return tuple(
+        bench.pose(draw_stream(rng, sizes, tokens=length), rng, sizes=sizes, without=without)
+        for length, without in wanted.items()
+    )
+
+
+def _no_tokens(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    sizes = bench.sizes.fewer()
+    return (bench.pose(draw_stream(rng, sizes, tokens=1), rng, sizes=sizes).piece(0, 0),)
 
 
 def _continued(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
@@ -193,12 +222,22 @@ def _continued(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
 
 
 def _packed(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    return _packed_lengths(bench, rng, (7, bench.sizes.chunk + 3, 1, 0, 5), without=())
+
+
+def _packed_without(*without: str) -> DrawCases:
+    """Short sequences in one call that is not given some of the states."""
+    return lambda bench, rng: _packed_lengths(bench, rng, (3, 0, 5), without)
+
+
+def _packed_lengths(
+    bench: Bench, rng: np.random.Generator, lengths: Sequence[int], without: Collection[str]
+) -> tuple[Case, ...]:
     sizes = replace(bench.sizes, batch=1)
-    chunk = sizes.chunk
     cases = []
-    for length in (7, chunk + 3, 1, 0, 5):
-        case = bench.pose(draw_stream(rng, sizes, tokens=max(length, 1)), rng, sizes=sizes)
-        cases.append(case.piece(0, length))
+    for length in lengths:
+        stream = draw_stream(rng, sizes, tokens=max(length, 1))
+        cases.append(bench.pose(stream, rng, sizes=sizes, without=without).piece(0, length))
     return tuple(cases)
 
 
@@ -238,16 +277,25 @@ def _sizes_of_numbers(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...
     sizes = bench.sizes.fewer()
     small = draw_stream(rng, sizes, norms=(1e-3, 0.05), value_size=1e-3)
     large = draw_stream(rng, sizes, norms=(0.5, 1.2), value_size=50.0)
-    return tuple(bench.pose(stream, rng, sizes=sizes, forgets=False) for stream in (small, large))
+    # A step of zero is a number too, and no default; d stays where it starts.
+    return tuple(
+        bench.pose(stream, rng, sizes=sizes, forgets=False, eta=eta)
+        for stream, eta in ((small, STEP), (large, 0.0))
+    )
 
 
 DRAWS: Mapping[str, DrawCases] = {
     "defaults": _defaults,
     "normalised in the kernel": _norms_in_the_kernel,
+    "strong gates": _strong_gates,
     "without gates": _without_gates,
     "lengths": _lengths,
+    "no tokens": _no_tokens,
     "continued": _continued,
     "packed sequences": _packed,
+    "packed from nothing": _packed_without(*STATES),
+    "packed from S_0 alone": _packed_without("initial_preconditioner"),
+    "packed from d_1 alone": _packed_without("initial_state"),
     "strided inputs": _strided,
     "expanded inputs": _expanded,
     "queries are keys": _same_queries,

@@ -192,7 +192,7 @@ def _own_scaled(one: Reading) -> Reading:
 
 def _described(one: Reading, sizes: SampleSizes, device: str) -> Adapter:
     """The reading with its findings, what lengths it needs, and whether it can do without a gate."""
-    adapter = replace(one.adapter, dtype=one.case.dtype)
+    adapter = replace(one.adapter, dtype=one.case.dtype, disagreement=_disagreement(one))
     changes: dict[str, Any] = {}
     findings = [*adapter.findings, *_conventions(one), *one.unread]
     if sizes != SIZES[0]:
@@ -230,10 +230,15 @@ def _conventions(one: Reading) -> Iterator[str]:
     elif adapter.reads and "output_final_state" not in adapter.parameters:
         yield "always returns the final state"
     if not one.agrees:
-        yield (
-            one.complaint
-            or "no reading agrees with float64 in the probe: this one follows from shapes and defaults"
-        )
+        yield _disagreement(one)
+
+
+def _disagreement(one: Reading) -> str:
+    """What is wrong under every reading; "" where one agrees."""
+    if one.agrees:
+        return ""
+    usual = "no reading agrees with float64 in the probe: this one follows from shapes and defaults"
+    return one.complaint or usual
 
 
 def _does_without_gate(adapter: Adapter, one: Reading, device: str) -> bool:
