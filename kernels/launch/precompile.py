@@ -96,14 +96,14 @@ def launches_are_special() -> bool:
     return watched or Autotuner.run is not LAUNCH or captured()
 
 
-class Compiled(NamedTuple):
+class LoadableKernel(NamedTuple):
     """A kernel, or what will be one, and the GPU whose launch it was compiled for."""
 
     kernel: Any
     device: int | None
 
 
-def build(compiled: Compiled) -> None:
+def build(compiled: LoadableKernel) -> None:
     """Make a kernel ready to be launched on its GPU, which is each thread's own to choose: it is loaded into one."""
     kernel, device = compiled
     with suppress(Exception):
@@ -114,13 +114,13 @@ def build(compiled: Compiled) -> None:
 
 
 @contextmanager
-def compiling_only(claim: Claim, thread: int | None = None) -> Iterator[list[Compiled]]:
+def compiling_only(claim: Claim, thread: int | None = None) -> Iterator[list[LoadableKernel]]:
     """Launches of autotuned kernels, all or those of one `thread`, compile the configurations that `claim` grants, and
     do nothing else.
 
     Of those that are ours the chosen configuration is all that is compiled, where there is one. Yields the kernels.
     """
-    compiled: list[Compiled] = []
+    compiled: list[LoadableKernel] = []
 
     def compile_claimed(tuner: Any, *args: Any, **kwargs: Any) -> Any:
         if thread not in (None, threading.get_ident()):
@@ -133,7 +133,7 @@ def compiling_only(claim: Claim, thread: int | None = None) -> Iterator[list[Com
             if claim(f"{what} {config}"):
                 with suppress(Exception):  # tuning passes over it, or the launch says so
                     kernel = tuner.fn.run(*args, **{**kwargs, **config.all_kwargs(), "warmup": True})
-                    compiled.append(Compiled(kernel, device))
+                    compiled.append(LoadableKernel(kernel, device))
         return None
 
     Autotuner.run = compile_claimed

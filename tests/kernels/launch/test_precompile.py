@@ -123,7 +123,7 @@ def test_what_is_compiled_is_loaded_on_the_gpu_of_its_launch(monkeypatch):
     chosen = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     for device in (1, None, 0):
-        precompile.build(precompile.Compiled(SimpleNamespace(run=None), device))
+        precompile.build(precompile.LoadableKernel(SimpleNamespace(run=None), device))
     assert chosen == [1, 0]
 
 
