@@ -115,8 +115,10 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
         )
         return self.outputs(*(self._transformed.apply if recorded else self._forward)(*flat))
 
-    @torch.compiler.disable  # Dynamo would go on with what it takes for another branch
     def _refuse(self, *_: Any) -> NoReturn:
+        if torch.compiler.is_compiling():
+            # Dynamo goes on with another branch where it meets an error itself.
+            torch._dynamo.graph_break()
         raise NotImplementedError(
             f"{NAMESPACE}::{self.name} has first derivatives in reverse mode alone; osdn_reference has all"
         )
