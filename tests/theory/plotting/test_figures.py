@@ -164,7 +164,7 @@ def test_heatmap_is_the_preconditioner_centred_at_one(run: Trajectory) -> None:
     (image,) = ax.images
     assert_array_equal(image.get_array(), run.preconditioner.T)
     norm = image.norm
-    assert norm(1.0) == 0.5
+    assert norm(1.0) == pytest.approx(0.5)
     assert norm.vmax - 1 == pytest.approx(np.abs(run.preconditioner - 1).max())
     assert ax.get_xlabel() == "token $t$"
 
