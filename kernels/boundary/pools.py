@@ -8,9 +8,9 @@ from .results import AnyState
 
 def take(pool: Tensor, rows: Tensor) -> Tensor:
     """[N, ...] of a pool [S, ...]; zeros for a row that it does not have."""
-    present = (rows >= 0) & (rows < pool.shape[0])
     if len(pool) == 0:
         return pool.new_zeros(len(rows), *pool.shape[1:])
+    present = (rows >= 0) & (rows < pool.shape[0])
     taken = pool.index_select(0, torch.where(present, rows, 0))
     return taken.masked_fill(~present.view(-1, *[1] * (pool.dim() - 1)), 0)
 

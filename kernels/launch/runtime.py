@@ -76,4 +76,4 @@ def on_device_of(tensor: torch.Tensor) -> AbstractContextManager[object]:
 
 def captured() -> bool:
     """Whether launches become part of a CUDA graph."""
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()

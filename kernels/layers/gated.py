@@ -108,15 +108,8 @@ class OnlineScaledGatedDeltaNet(OnlineScaledDeltaNet):
         if "A_log" not in self._parameters:
             return
         with torch.no_grad():
-            # In float32: 16 bits have so few numbers that some slopes would be 0, which no gradient moves.
-            wide = widen(self.A_log.dtype)
-            slope = torch.empty_like(self.A_log, dtype=wide).uniform_(*self.slopes)
-            self.A_log.copy_(slope.clamp(min=LEAST_SLOPE).log())
-            spread = (
-                torch.empty_like(self.dt_bias, dtype=wide)
-                .uniform_(math.log(SLOWEST), math.log(FASTEST))
-                .exp()
-            )
+            self.A_log.copy_(_draw(self.A_log, *self.slopes).clamp(min=LEAST_SLOPE).log())
+            spread = _draw(self.dt_bias, math.log(SLOWEST), math.log(FASTEST)).exp()
             self.dt_bias.copy_(spread + torch.log(-torch.expm1(-spread)))
 
     def _gates(self, x: Tensor) -> Gates:
@@ -177,3 +170,8 @@ class OnlineScaledKDA(OnlineScaledGatedDeltaNet):
     def _state_gate(self, x: Tensor) -> Tensor:
         per_feature = self.f_proj(x).unflatten(2, (self.num_v_heads, -1))
         return form_gate(per_feature, self.A_log, self.dt_bias, self.lower_bound)
+
+
+def _draw(like: Tensor, low: float, high: float) -> Tensor:
+    """Uniform numbers for a parameter, in float32: among those of 16 bits are so few that some slopes would be 0."""
+    return torch.empty_like(like, dtype=widen(like.dtype)).uniform_(low, high)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..boundary.checks import refuse
+from ..boundary.gated import turn_given
 from ..boundary.inputs import FORGOTTEN
 from ..boundary.numerics import suspend_autocast
 from ..boundary.results import ExactState, State, widen
@@ -58,12 +59,12 @@ def context_parallel(
         for name, value in REFUSED.items():
             if given.pop(name, value) is not value:
                 refuse(name, f"{value} beside cp_group", "another")
+        wanted, turned = given.pop("output_final_state"), given.pop("state_v_first", False)
+        if turned:
+            given["initial_state"] = turn_given(given["initial_state"], given["q"], given["v"])
         if isinstance(given["initial_state"], State | ExactState):
             # Ranks hand on no rest of d.
             given["initial_state"], given["initial_preconditioner"] = given["initial_state"][:2]
-        wanted, turned = given.pop("output_final_state"), given.pop("state_v_first", False)
-        if turned and given["initial_state"] is not None:
-            given["initial_state"] = given["initial_state"].mT
         _begin(given, cp_group)
         tensors = {name: x for name, x in given.items() if isinstance(x, Tensor) and x.is_floating_point()}
         numbers = {name: x for name, x in given.items() if name not in tensors}
@@ -73,7 +74,9 @@ def context_parallel(
             o, memory, d = _OverRanks.apply(
                 _Part(operator, numbers, cp_group), tuple(tensors), *tensors.values()
             )
-        return o, State(memory.mT if turned else memory, d) if wanted else None
+        if turned:
+            memory = memory.mT.contiguous()
+        return o, State(memory, d) if wanted else None
 
     return call
 

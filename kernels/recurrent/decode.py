@@ -274,11 +274,11 @@ def arrivals_of(preconditioner: Tensor) -> Tensor:
     replayed on. Where a graph is captured with the first step it sets its own to zero at each replay.
     """
     found: Tensor | None = _arrivals.get(preconditioner)
-    if found is not None:
-        if captured():
-            _in_graphs[id(found)] = found
-        return found
-    found = torch.zeros(preconditioner.shape[:2], dtype=torch.int32, device=preconditioner.device)
-    if not captured():
-        _arrivals[preconditioner] = found
+    capturing = captured()
+    if found is None:
+        found = torch.zeros(preconditioner.shape[:2], dtype=torch.int32, device=preconditioner.device)
+        if not capturing:
+            _arrivals[preconditioner] = found
+    elif capturing:
+        _in_graphs[id(found)] = found
     return found

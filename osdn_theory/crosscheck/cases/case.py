@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -218,6 +219,11 @@ def pack(cases: Sequence[Case]) -> Case:
     tokens = joined([case.stream for case in cases], STREAM_INPUTS, 2)
     stream = replace(first.stream, comparator=None, solution=None, initial_preconditioner=None, **tokens)
     return replace(first, stream=stream, **joined(cases, OWN[:3], 0), **joined(cases, TOKEN_INPUTS, 2))
+
+
+def bounds_of(cases: Sequence[Case]) -> tuple[int, ...]:
+    """Where each sequence begins among those packed, and where the last one ends: `cu_seqlens`."""
+    return tuple(accumulate((case.stream.length for case in cases), initial=0))
 
 
 def pose(

@@ -8,7 +8,7 @@ import numpy as np
 from osdn_theory.crosscheck.alternatives.agreement import QUANTITIES, quantities
 from osdn_theory.crosscheck.alternatives.naming import Explanation, explain
 from osdn_theory.crosscheck.alternatives.power import Power, power, summarise
-from osdn_theory.crosscheck.cases.case import pack
+from osdn_theory.crosscheck.cases.case import bounds_of, pack
 from osdn_theory.crosscheck.check import Truth, judge, truth
 from osdn_theory.crosscheck.evidence.observation import observe_answer
 from osdn_theory.crosscheck.examination.exercises.question import Answer, Question, answer, restart
@@ -140,10 +140,11 @@ def grade_beside(
         if question.name not in BESIDE or (question.put == "packed" and not adapter.reads):
             continue
         # Of several lengths the one that has a memory to start from and no d_1.
-        case, bounds = question.cases[min(1, len(question.cases) - 1)], ()
+        case = question.cases[min(1, len(question.cases) - 1)]
+        bounds: tuple[int, ...] = ()
         if question.put == "packed":
             case = pack(question.cases)
-            bounds = tuple(np.cumsum([0, *(each.stream.length for each in question.cases)]).tolist())
+            bounds = bounds_of(question.cases)
         graded = kernel_gradients(
             adapter, case, device, reference=reference, final=question.final, bounds=bounds
         )

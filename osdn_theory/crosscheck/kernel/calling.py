@@ -14,7 +14,7 @@ import numpy as np
 from osdn_theory.base.brief import first_line
 from osdn_theory.base.layouts import exchange_time_and_heads, transpose
 from osdn_theory.base.validation import Array
-from osdn_theory.crosscheck.cases.case import Case, pack
+from osdn_theory.crosscheck.cases.case import Case, bounds_of, pack
 from osdn_theory.crosscheck.kernel.adapters import Adapter
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ def ask_packed(
     import torch
 
     given = arguments(adapter, pack(cases), device)
-    bounds = np.cumsum([0, *(case.stream.length for case in cases)])
-    given["cu_seqlens"] = torch.tensor(bounds, dtype=torch.int64, device=device)
+    given["cu_seqlens"] = torch.tensor(bounds_of(cases), dtype=torch.int64, device=device)
     return _read(adapter, call(adapter, given, what=what), cases, what)
 
 
