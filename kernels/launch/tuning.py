@@ -207,9 +207,12 @@ class Tuner(Autotuner):
     def check_disk_cache(
         self, tuning_key: tuple[Any, ...], configs: list[triton.Config], bench_fn: Callable[[], None]
     ) -> bool:
-        """Triton's hook for choices on disk, whose own files know neither the card nor a kernel that has moved."""
+        """Triton's hook for choices on disk, whose own files know neither the card nor a kernel that has moved.
+
+        Where one configuration is left there is nothing to measure, nor to keep.
+        """
         launch = self.launch({**self.nargs, **self.options})
-        chosen = self.chosen(launch, configs) if self.measures else configs[0]
+        chosen = self.chosen(launch, configs) if self.measures and len(configs) > 1 else configs[0]
         if chosen is not None:
             self.cache[tuning_key] = chosen
             return True

@@ -22,7 +22,7 @@ Layouts are the theory's: (..., T, K), states (..., V, K).
 What is assumed: operations round as the model says, to nearest unless it drops bits; nothing overflows, which
 ``bounds.overflow`` tells (None, or the first `Overflow`; from its token on bounds are infinite); and sums are taken in
 whatever order, but for matrix products of a model that is ``ordered``: `CHUNK_FP32`, whose products are chains of fused
-multiply-adds on a GPU and in the interpreter. For a float32 chunk kernel whose order is not known, use
+multiply-adds on a GPU. For a float32 chunk kernel whose order is not known, use
 `CHUNK_ANY_ORDER`. What worst cases cost: they let T roundings add up where in a kernel these average out, so a bound
 lies above the error by about 10 to 100 times on short streams of few features, and by hundreds of times for the float32
 chunk form in any order, whose write values go through four products. With bfloat16 storage or TF32 products, errors

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from osdn_theory.base.validation import require
-from osdn_theory.rounding.errors.lemmas import CHAIN, Products
+from osdn_theory.rounding.errors.lemmas import Products
 from osdn_theory.rounding.formats import BFLOAT16, FLOAT16, FLOAT32, TF32, Format
 
 Order = Literal["recurrent", "chunk"]
@@ -286,9 +286,8 @@ def in_interpreter(model: KernelModel) -> KernelModel:
 
     Its conversions from float32 to bfloat16 drop bits, and a matrix product is formed before it is added. It has no
     TF32: d_t is formed by products as exact as all of calibration's. Bfloat16 parts that drop bits are off by twice as
-    much each, and the product of two by four times. The product is NumPy's, hence its BLAS's: chains
-    of fused multiply-adds in order, but for a transposed right factor, whose columns of more than 16 terms BLAS may
-    split over the lanes of a vector.
+    much each, and the product of two by four times. The product is NumPy's, hence its BLAS's, which
+    adds in whatever order suits the processor: on some, terms of even and of odd index apart.
     """
     chops = BFLOAT16 in (model.storage, model.outputs, model.memory)
     return replace(
@@ -298,5 +297,6 @@ def in_interpreter(model: KernelModel) -> KernelModel:
         fused=False,
         inverse_product=None if model.inverse_product is None else 4 * model.inverse_product,
         formed_product=None,
-        ordered_gram=min(model.ordered_gram, CHAIN),
+        ordered=False,
+        ordered_gram=0,
     )

@@ -214,6 +214,8 @@ for kernel in TUNED.values():
     kernel._do_bench = lambda call, quantiles: measured.append(1) or [float(len(measured))] * 3
 
 x = torch.ones(4, 64)
+if sys.argv[2:] == ["one fits"]:
+    norm_kernel.early_config_prune = lambda configs, named_args, **options: configs[2:3]
 if sys.argv[2:] == ["untuned"]:
     with tuning.untuned():
         norm_kernel[(1,)](x, x, x, 4, K=64, BK=64)
@@ -221,7 +223,7 @@ if sys.argv[2:] == ["untuned"]:
     print(len(measured), len(launched), len(compiled), norm_kernel.best_config == norm_kernel.configs[0])
     norm_kernel[(1,)](x, x, x, 4, K=64, BK=64)
     print(len(measured))
-elif len(sys.argv) > 2:
+elif sys.argv[2:] == ["ahead"]:
     precompile.compile_ahead(lambda: norm_kernel[(1,)](x, x, x, 4, K=64, BK=64))
     assert not launched and not measured
     print(len(compiled))
@@ -250,6 +252,12 @@ def test_a_later_process_measures_nothing_on_the_same_card_alone(tmp_path, monke
     gone = file.read_text().replace('"ROWS": ', '"ROWS": 9')
     file.write_text(gone)  # configurations that the kernel no longer has
     assert outside_of_the_interpreter(TUNING, "a card").startswith("4 ")
+
+
+def test_where_one_configuration_fits_nothing_is_measured_or_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    assert outside_of_the_interpreter(TUNING, "a card", "one fits").startswith("0 ")
+    assert not (tmp_path / "osdn-tuned.jsonl").exists()
 
 
 STALE = """

@@ -1,4 +1,4 @@
-"""Sums in order: the lemma on exact rationals, what happens in other orders, and the order that NumPy sums in."""
+"""Sums in order: the lemma on exact rationals, and what happens in other orders."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -128,32 +128,28 @@ def test_a_sum_split_over_lanes_is_not_covered():
     assert worst > 1
 
 
-@pytest.mark.parametrize(
-    ("terms", "transposed"), [(16, False), (32, False), (64, False), (256, False), (16, True)]
-)
-@pytest.mark.parametrize("kind", ["random", "cancelling"])
-def test_numpy_sums_in_order(kind, terms, transposed):
-    """What `in_interpreter` takes BLAS to do, at the tile sizes of the kernels."""
-    rng = np.random.default_rng(8)
-    for rows, columns in ((16, 16), (32, 16), (64, 64)):
-        a, b = rng.normal(size=(rows, terms)), rng.normal(size=(terms, columns))
-        if kind == "cancelling":
-            a[:, 1::2], b[1::2] = -a[:, ::2], b[::2]
-        a, b = a.astype(np.float32), b.astype(np.float32)
-        wide, other = a.astype(np.float64), b.astype(np.float64)
-        found = a @ (np.ascontiguousarray(b.T).T if transposed else b)
-        nothing = np.zeros((rows, columns))
-        bound = ordered_error(wide, other, abs(wide), abs(other), nothing, nothing)
-        # Some processors add as few as 16 terms in another order.
-        slack = 2.0 if terms == 16 else 1.0
-        assert np.all(np.abs(found - wide @ other) <= slack * bound)
+@pytest.mark.parametrize("terms", [16, 64])
+def test_terms_of_even_and_of_odd_index_apart_are_not_covered(terms):
+    """As OpenBLAS 0.3 adds on processors with AVX2: in the interpreter no order is known."""
+    worst = 0.0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        a, b, _ = drawn(rng, "cancelling", terms)
+        a[1::2] *= 1 + 1e-3 * rng.normal(size=terms // 2).astype(np.float32)
+        products = [x * y for x, y in zip(rationals(a), rationals(b), strict=True)]
+        lanes = [Fraction(0)] * 2
+        for k, product in enumerate(products):
+            lanes[k % 2] = single(lanes[k % 2] + product)
+        error = float(abs(single(lanes[0] + lanes[1]) - sum(products)))
+        worst = max(worst, error / lemma(a, b, 0.0))
+    assert worst > 1
 
 
-def test_overlaps_of_many_features_are_in_no_known_order_in_the_interpreter():
-    assert CHUNK_FP32.gram_products(256).ordered
-    assert in_interpreter(CHUNK_FP32).gram_products(CHAIN).ordered
-    assert not in_interpreter(CHUNK_FP32).gram_products(2 * CHAIN).ordered
-    assert not in_interpreter(CHUNK_ANY_ORDER).gram_products(CHAIN).ordered
+@pytest.mark.parametrize("model", [CHUNK_FP32, CHUNK_ANY_ORDER], ids=lambda m: m.name)
+def test_the_order_of_sums_is_unknown_in_the_interpreter(model):
+    found = in_interpreter(model)
+    assert not any(products.ordered for products in (found.products, found.gram_products(1), found.exact_products))
+    assert CHUNK_FP32.gram_products(256).ordered and CHUNK_FP32.products.ordered
 
 
 def test_knowing_the_order_tightens_the_bound():
