@@ -178,7 +178,7 @@ def test_every_bound_is_decided_at_every_edge(run: Trajectory) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, derandomize=True, **SETTINGS)  # type: ignore[arg-type]
+@settings(max_examples=1000, derandomize=True, **SETTINGS)  # type: ignore[arg-type]
 @given(edge_runs())
 def test_every_bound_is_decided_at_many_more_edges(run: Trajectory) -> None:
     settled(run)

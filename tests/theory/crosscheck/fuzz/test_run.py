@@ -63,11 +63,11 @@ def test_a_right_kernel_has_no_failure(adapter: Adapter, tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("adapter", RIGHT, ids=lambda adapter: adapter.name)
-def test_a_right_kernel_has_no_failure_in_200_cases(adapter: Adapter, dtype: str) -> None:
-    summary = fuzz(adapter, FuzzPlan(cases=200, dtypes=(dtype,)))  # type: ignore[arg-type]
+def test_a_right_kernel_has_no_failure_in_60_cases(adapter: Adapter, dtype: str) -> None:
+    summary = fuzz(adapter, FuzzPlan(cases=60, dtypes=(dtype,)))  # type: ignore[arg-type]
     assert [failure.detail for failure in summary.failures] == []
-    # Where no bound is known, the allowance for bfloat16 is wide: 36 of 200 could tell.
-    assert summary.telling > (100 if has_bound(adapter, (dtype,)) or dtype != "bfloat16" else 30)
+    # Where no bound is known, the allowance for bfloat16 is wide: a sixth could tell.
+    assert summary.telling > (30 if has_bound(adapter, (dtype,)) or dtype != "bfloat16" else 6)
 
 
 # Kernel -> quantity or exception, largest shape of the smallest case, and the kernel without the fault.
