@@ -148,7 +148,9 @@ def test_terms_of_even_and_of_odd_index_apart_are_not_covered(terms):
 @pytest.mark.parametrize("model", [CHUNK_FP32, CHUNK_ANY_ORDER], ids=lambda m: m.name)
 def test_the_order_of_sums_is_unknown_in_the_interpreter(model):
     found = in_interpreter(model)
-    assert not any(products.ordered for products in (found.products, found.gram_products(1), found.exact_products))
+    assert not any(
+        products.ordered for products in (found.products, found.gram_products(1), found.exact_products)
+    )
     assert CHUNK_FP32.gram_products(256).ordered and CHUNK_FP32.products.ordered
 
 
