@@ -153,7 +153,7 @@ class QuickOperators:
         whole = slice(None)
 
         def quick(this: Any, index: Any, **options: Any) -> Any:
-            places = index if type(index) is tuple else getattr(index, "values", None)
+            places: Any = index if type(index) is tuple else getattr(index, "values", None)
             plain = isinstance(places, tuple | list) and all(x is None or x == whole for x in places)
             if not plain or not this.type.is_block():
                 return slow(this, index, **options)

@@ -204,6 +204,7 @@ def test_ci_builds_it() -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site as `make site` builds it, from an empty folder of generated pages; CI names the one that it has built."""
     if built := os.environ.get("SITE"):
+        assert (ROOT / built / "index.html").exists()
         return ROOT / built
     folder = tmp_path_factory.mktemp("site")
     build = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--fresh-env"]
