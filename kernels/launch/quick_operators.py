@@ -9,46 +9,32 @@ needed. All else, such as numbers of 16 bits, goes the language's own way. Resul
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-FLOATS: Mapping[str, Any] = {"fp32": np.float32, "fp64": np.float64}
-WHOLE: Mapping[str, Any] = {"int32": np.int32, "int64": np.int64}
-PLAIN: Mapping[str, Any] = {**FLOATS, **WHOLE}
-LOGICAL: Mapping[str, Any] = {**WHOLE, "int1": np.bool_}
+FLOATS: Mapping[str, str] = {"fp32": "float32", "fp64": "float64"}
+WHOLE: Mapping[str, str] = {"int32": "int32", "int64": "int64"}
+PLAIN: Mapping[str, str] = {**FLOATS, **WHOLE}
+LOGICAL: Mapping[str, str] = {**WHOLE, "int1": "bool"}
 """Types of Triton's by name, as NumPy has them."""
 
-REACH: Mapping[Any, tuple[Any, Any]] = {
-    **{number: (-float(np.finfo(number).max), float(np.finfo(number).max)) for number in FLOATS.values()},
-    **{number: (int(np.iinfo(number).min), int(np.iinfo(number).max)) for number in WHOLE.values()},
+OPERATORS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "add": ("add", PLAIN),
+    "sub": ("subtract", PLAIN),
+    "mul": ("multiply", PLAIN),
+    "truediv": ("divide", FLOATS),
+    "floordiv": ("towards_zero", WHOLE),
+    "mod": ("fmod", PLAIN),
+    "and": ("bitwise_and", LOGICAL),
+    "or": ("bitwise_or", LOGICAL),
+    "xor": ("bitwise_xor", LOGICAL),
 }
-"""The least and the largest number of each."""
+"""NumPy's function for each, and with which types it computes as the language does."""
 
-
-def _divide_whole(left: Any, right: Any) -> Any:
-    """Towards zero, as the interpreter has it."""
-    return (left - np.fmod(left, right)) // right
-
-
-OPERATORS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
-    "add": (np.add, PLAIN),
-    "sub": (np.subtract, PLAIN),
-    "mul": (np.multiply, PLAIN),
-    "truediv": (np.divide, FLOATS),
-    "floordiv": (_divide_whole, WHOLE),
-    "mod": (np.fmod, PLAIN),
-    "and": (np.bitwise_and, LOGICAL),
-    "or": (np.bitwise_or, LOGICAL),
-    "xor": (np.bitwise_xor, LOGICAL),
-}
-"""What each computes, and with which types."""
-
-COMPARISONS: Mapping[str, Callable[..., Any]] = {
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
+COMPARISONS: Mapping[str, str] = {
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "eq": "equal",
+    "ne": "not_equal",
 }
 
 
@@ -56,18 +42,18 @@ class QuickOperators:
     """Replacements of what the interpreter puts into the language, each with the one replaced for what is not plain."""
 
     def __init__(self, interpreter: Any) -> None:
-        core = interpreter.tl.core
-        self.core, self.handle, self.options = core, interpreter.TensorHandle, interpreter.interpreter_builder
-        self.tensor, self.constexpr = core.tensor, core.constexpr
+        self.core, self.np = interpreter.tl.core, interpreter.np
+        self.handle, self.builder = interpreter.TensorHandle, interpreter.interpreter_builder
+        self.tensor, self.constexpr = self.core.tensor, self.core.constexpr
         self.blocks: dict[tuple[str, tuple[int, ...]], Any] = {}
         self.places: dict[tuple[Any, str], Callable[[Any], Any]] = {}
-        for name, (compute, types) in OPERATORS.items():
-            self.places[core.tensor, f"__{name}__"] = self._computing(compute, types)
-            self.places[core.tensor, f"__r{name}__"] = self._computing(compute, types, reflected=True)
-        for name, compute in COMPARISONS.items():
-            self.places[core.tensor, f"__{name}__"] = self._computing(compute, PLAIN, tells=True)
-        self.places[core.tensor, "__getitem__"] = self._indexing
-        for module in (core, interpreter.tl):
+        for name, (function, types) in OPERATORS.items():
+            self.places[self.tensor, f"__{name}__"] = self._computing(function, types)
+            self.places[self.tensor, f"__r{name}__"] = self._computing(function, types, reflected=True)
+        for name, function in COMPARISONS.items():
+            self.places[self.tensor, f"__{name}__"] = self._computing(function, PLAIN, tells=True)
+        self.places[self.tensor, "__getitem__"] = self._indexing
+        for module in (self.core, interpreter.tl):
             self.places[module, "where"] = self._choosing
 
     def replace(self, owner: Any, name: str, slow: Any) -> Any:
@@ -76,14 +62,10 @@ class QuickOperators:
         return slow if make is None else make(slow)
 
     def _computing(
-        self,
-        compute: Callable[..., Any],
-        types: Mapping[str, Any],
-        *,
-        reflected: bool = False,
-        tells: bool = False,
+        self, function: str, types: Mapping[str, str], *, reflected: bool = False, tells: bool = False
     ) -> Callable[[Any], Any]:
-        adds = compute is np.add and not reflected
+        compute = getattr(self.np, function, self._divide_whole)
+        adds = function == "add" and not reflected
 
         def make(slow: Any) -> Any:
             def quick(this: Any, other: Any, **options: Any) -> Any:
@@ -92,7 +74,7 @@ class QuickOperators:
                     moved = self._moved(this, other) if adds else None
                     return slow(this, other, **options) if moved is None else moved
                 right = self._operand(other, this, number)
-                if right is None or self.options.options.sanitize_overflow:
+                if right is None or self.builder.options.sanitize_overflow:
                     return slow(this, other, **options)
                 left = this.handle.data
                 found = compute(right, left) if reflected else compute(left, right)
@@ -103,23 +85,33 @@ class QuickOperators:
 
         return make
 
-    def _operand(self, other: Any, this: Any, number: Any) -> Any:
+    def _divide_whole(self, left: Any, right: Any) -> Any:
+        """Towards zero, as the interpreter has it."""
+        return (left - self.np.fmod(left, right)) // right
+
+    def _operand(self, other: Any, this: Any, number: str) -> Any:
         """The other operand as NumPy has it, or None where the language would have to change either's type."""
         if type(other) is self.tensor:
             alike = other.dtype.name == this.dtype.name or {other.dtype.name, this.dtype.name} == WHOLE.keys()
             return other.handle.data if alike else None
         value = other.value if type(other) is self.constexpr else other
-        least, most = REACH.get(number, (0, -1))
-        if type(value) is int and least <= value <= most:
-            return number(value)
-        if type(value) is float and number in (np.float32, np.float64):
-            # A zero loses its sign in the language too, which tells of what overflows.
-            return number(value or 0.0) if least <= value <= most or not np.isfinite(value) else None
-        return None
+        return self._number(value, number) if type(value) in (int, float) else None
+
+    def _number(self, value: float, number: str) -> Any:
+        """A number of Python's, where the type holds it; a zero loses its sign in the language too."""
+        kind = getattr(self.np, number)
+        if number in FLOATS.values():
+            far = self.np.finfo(kind).max < abs(value) < float("inf")
+            return None if far else kind(value or 0.0)
+        whole = number in WHOLE.values() and type(value) is int
+        return kind(value) if whole and self._holds(kind, value) else None
+
+    def _holds(self, kind: Any, value: float) -> bool:
+        return bool(self.np.iinfo(kind).min <= value <= self.np.iinfo(kind).max)
 
     def _element(self, found: Any, like: Any) -> Any:
         """The type of a result: where whole numbers of both widths met it is the wider."""
-        return self.core.int64 if found.dtype == np.int64 else like.dtype
+        return self.core.int64 if found.dtype == self.np.int64 else like.dtype
 
     def _moved(self, pointer: Any, offset: Any) -> Any:
         """A pointer or a block of them, moved by whole elements; None for all else."""
@@ -127,11 +119,11 @@ class QuickOperators:
             return None
         if type(offset) is self.tensor and offset.dtype.name not in WHOLE:
             return None
-        steps = self._operand(offset, offset, np.int64)
+        steps = self._operand(offset, offset, "int64")
         if steps is None:
             return None
         width = max(1, pointer.dtype.element_ty.primitive_bitwidth // 8)
-        found = pointer.handle.data + width * steps.astype(np.uint64)
+        found = pointer.handle.data + width * steps.astype(self.np.uint64)
         return self._made(found, pointer.dtype, pointer.handle.dtype, pointer, offset)
 
     def _made(self, found: Any, element: Any, kept: Any, *operands: Any) -> Any:
@@ -171,7 +163,7 @@ class QuickOperators:
             first, second = (self._operand(each, like, number) for each in (x, y))
             if first is None or second is None:
                 return slow(condition, x, y, **options)
-            found = np.where(condition.handle.data, first, second)
+            found = self.np.where(condition.handle.data, first, second)
             element = self._element(found, like)
             return self._made(found, element, element, condition, x, y)
 
