@@ -26,8 +26,8 @@ from osdn_theory.crosscheck.kernel.registry import resolve
 
 pytestmark = pytest.mark.slow
 
-SEEDS = 16
-"""About four minutes on an idle core; ``python tests/support/crosscheck/false_alarms.py`` goes through 50."""
+SEEDS = 4
+"""A few minutes; ``python tests/support/crosscheck/false_alarms.py`` goes through 50."""
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
