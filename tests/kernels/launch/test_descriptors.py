@@ -27,9 +27,7 @@ def halves(call):
 
 
 def case(form, shape):
-    sizes = {"batch": 2, "heads": 2, "key_dim": 16, "value_dim": 16, **SHAPES[shape]}
-    if "cu_seqlens" in sizes:
-        sizes["batch"] = 1
+    sizes = {"batch": 1, "heads": 2, "key_dim": 16, "value_dim": 16, **SHAPES[shape]}
     if form == "gated":
         return halves(draw_gated("fast", state_gate="head", beta_aware=False, **sizes)), chunk_osgdn
     call = draw("one point" if form == "as it is" else "some clip", **sizes)
