@@ -14,8 +14,10 @@ from support.crosscheck.false_alarms import RIGHT, marks
 from support.crosscheck.public_kernels import FLA, TRANSFORMERS, needs_fla
 
 from osdn_theory.crosscheck.alternatives.naming import explain
-from osdn_theory.crosscheck.cases.case import DTYPES
+from osdn_theory.crosscheck.cases.case import DTYPES, Case
+from osdn_theory.crosscheck.check import Truth, truth
 from osdn_theory.crosscheck.evidence.limits import models_of
+from osdn_theory.crosscheck.examination import marking
 from osdn_theory.crosscheck.examination.exercises.draw import SMALL
 from osdn_theory.crosscheck.examination.exercises.question import Question
 from osdn_theory.crosscheck.examination.exercises.table import questions
@@ -53,6 +55,22 @@ def asked(recurrence: str) -> tuple[Question, ...]:
     return tuple(questions(eager(recurrence), "float32", replace(SMALL, chunk=16)))
 
 
+@pytest.fixture
+def truths_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers are held against is that of the exercise, whatever the fault."""
+
+    def once(adapter: Adapter, case: Case, models: Any, **options: Any) -> Truth:
+        if case not in TRUTHS:
+            TRUTHS[case] = truth(adapter, case, models, **options)
+        return TRUTHS[case]
+
+    monkeypatch.setattr(marking, "truth", once)
+
+
+TRUTHS: dict[Case, Truth] = {}
+
+
+@pytest.mark.usefixtures("truths_once")
 @pytest.mark.parametrize(("recurrence", "key"), list(sampled_rows()))
 def test_a_known_fault_is_found_and_named_by_the_real_exercises(recurrence: str, key: str) -> None:
     adapter = eager(recurrence, key)
