@@ -24,6 +24,7 @@ from osdn_theory.crosscheck.examination.exercises.table import questions
 from osdn_theory.crosscheck.examination.marking import exercise_result, mark
 from osdn_theory.crosscheck.examination.run import examine
 from osdn_theory.crosscheck.kernel.adapters import Adapter, adapt
+from osdn_theory.crosscheck.kernel.calling import KernelError
 from osdn_theory.crosscheck.kernel.registry import resolve
 
 pytestmark = pytest.mark.slow
@@ -69,12 +70,19 @@ def truths_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TRUTHS: dict[Case, Truth] = {}
 
+OVERFLOWING = {("osdn", "exp of g twice")}
+"""Faults that end in numbers that are none, which are told as such."""
+
 
 @pytest.mark.usefixtures("truths_once")
 @pytest.mark.parametrize(("recurrence", "key"), list(sampled_rows()))
 def test_a_known_fault_is_found_and_named_by_the_real_exercises(recurrence: str, key: str) -> None:
     adapter = eager(recurrence, key)
     models = models_of(adapter, "float32")
+    if (recurrence, key) in OVERFLOWING:
+        with pytest.raises(KernelError, match="NaN or infinite"):
+            [mark(adapter, question, "cpu", models) for question in asked(recurrence)]
+        return
     marked = [mark(adapter, question, "cpu", models) for question in asked(recurrence)]
     assert any(not exercise_result(adapter, item, "cpu").within for item in marked)
     truths = [[(one.exact, one.limits) for one in item.truths] for item in marked]
