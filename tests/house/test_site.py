@@ -202,7 +202,7 @@ def test_ci_builds_it() -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make site` builds it, from an empty folder of generated pages; CI names the one that it has built."""
+    """The site as `make site` builds it, from an empty folder of generated pages; CI names the one that it built."""
     if built := os.environ.get("SITE"):
         assert (ROOT / built / "index.html").exists()
         return ROOT / built

@@ -72,8 +72,8 @@ def _last(limit: Limit, exact: Array) -> Limit:
 
 
 SLACK = 8.0
-"""Bounds that a kernel with a fault may lie from the fault replayed: they are those of the right recurrence, and a fault
-may amplify its own roundings."""
+"""Bounds that a kernel with a fault may lie from the fault replayed: they are those of the right recurrence, and a
+fault may amplify its own roundings."""
 
 LEAST = 1e-6
 """Least relative error that is allowed: some roundings to float32, where the right result needs none."""

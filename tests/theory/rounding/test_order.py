@@ -151,7 +151,8 @@ def test_the_order_of_sums_is_unknown_in_the_interpreter(model):
     assert not any(
         products.ordered for products in (found.products, found.gram_products(1), found.exact_products)
     )
-    assert CHUNK_FP32.gram_products(256).ordered and CHUNK_FP32.products.ordered
+    assert CHUNK_FP32.gram_products(256).ordered
+    assert CHUNK_FP32.products.ordered
 
 
 def test_knowing_the_order_tightens_the_bound():
