@@ -63,6 +63,7 @@ End Weakened.
 """
 
 
+@pytest.mark.slow
 @needs_coq
 def test_other_statements_are_refused_though_coq_proves_them_and_the_register_has_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

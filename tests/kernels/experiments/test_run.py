@@ -73,6 +73,7 @@ def test_a_measure_that_is_missing_is_made_up_for(tmp_path):
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_side_by_side_computes_the_same(tmp_path, monkeypatch):
     """And forks nothing: pools have threads, whose locks a fork inherits as they are."""
     run_experiment(tiny(), tmp_path / "one", measure=mark)

@@ -234,6 +234,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_a_later_process_measures_nothing_on_the_same_card_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     everything = outside_of_the_interpreter(TUNING, "a card", "ahead")

@@ -46,7 +46,9 @@ def everything(call, operator):
 
 @pytest.mark.parametrize("flip", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("form", ["as it is", pytest.param("learned", marks=pytest.mark.slow), "gated"])
+@pytest.mark.parametrize(
+    "form", ["gated", *(pytest.param(x, marks=pytest.mark.slow) for x in ("as it is", "learned"))]
+)
 def test_the_same_bits_as_by_pointers(form, shape, flip, monkeypatch, request):
     call, operator = case(form, shape)
     config = configurations([{"BV": 32, "FLIP": flip}])

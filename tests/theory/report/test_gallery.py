@@ -136,6 +136,7 @@ def test_identity_drift_is_the_largest_over_heads_and_features() -> None:
     np.testing.assert_allclose(drift, [0, 0.003 * 0.25, 0.003 * 0.25], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_all_exhibits_fit_on_the_page(shown: dict[str, Exhibit], tmp_path: Path) -> None:
     page = write_report(good(), tmp_path, exhibits=list(shown.values())).read_text()  # type: ignore[arg-type]
     assert all(f'id="{name}"' in page for name in shown)

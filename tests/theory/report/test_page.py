@@ -165,7 +165,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Brows
         yield running
 
 
-@pytest.mark.parametrize("width", [390, 768, 1280])
+@pytest.mark.parametrize("width", [390, *(pytest.param(x, marks=pytest.mark.slow) for x in (768, 1280))])
 def test_no_width_makes_the_page_scroll_sideways(
     browser: chromium.Browser, page_path: Path, width: int
 ) -> None:

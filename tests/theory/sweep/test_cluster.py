@@ -58,6 +58,7 @@ def two_workers(tmp_path: Path) -> Iterator[Cluster]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_changes_no_row(tmp_path: Path, two_workers: Cluster) -> None:
     folder, log = tmp_path / "s", tmp_path / "log"
     process = start_sweep(folder, log, 1, two_workers.address)
