@@ -228,8 +228,8 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("pairs that do not agree", "give_up=True) if each.agrees]\n    return _equals(pairs)", "give_up=True)]\n    return _equals(pairs)"),
     ],
     "alternatives/agreement.py": [
-        ("slack without end", "SLACK = 8.0", "SLACK = 4e6"),
-        ("no slack", "SLACK = 8.0", "SLACK = 0.01"),
+        ("slack without end", "SLACK = 4.0", "SLACK = 4e6"),
+        ("no slack", "SLACK = 4.0", "SLACK = 0.01"),
         ("a thousandth is always allowed", "LEAST = 1e-6", "LEAST = 1e-2"),
         ("nothing is allowed of what needs no rounding", "LEAST = 1e-6", "LEAST = 0.0"),
         ("rounding of the right size alone", "np.maximum(self.wanted.limit.norm, self.relative * grown)", "self.wanted.limit.norm"),

@@ -71,9 +71,8 @@ def _last(limit: Limit, exact: Array) -> Limit:
     return limit.at(np.array([limit.norm.shape[-1]], dtype=np.int64))
 
 
-SLACK = 8.0
-"""Bounds that a kernel with a fault may lie from the fault replayed: they are those of the right recurrence, and a
-fault may amplify its own roundings."""
+SLACK = 4.0
+"""Bounds that a kernel with a fault may lie from the fault replayed: they are those of the right recurrence."""
 
 LEAST = 1e-6
 """Least relative error that is allowed: some roundings to float32, where the right result needs none."""
