@@ -1,7 +1,7 @@
 """Operators of tensors in Triton's interpreter, straight to NumPy.
 
 The language looks for pointers, finds a common type and stretches both operands to one shape before NumPy computes
-anything: a tenth of a millisecond each, nine tenths of the time of most launches. Where both operands have one of a few
+anything: a tenth of a millisecond each, half of the time of most launches. Where both operands have one of a few
 types, which NumPy computes with in the same way, or one is a number that the other's type holds, nothing of it is
 needed. All else, such as numbers of 16 bits, goes the language's own way. Results are the same to the bit.
 """
@@ -15,12 +15,15 @@ PLAIN: Mapping[str, str] = {**FLOATS, **WHOLE}
 LOGICAL: Mapping[str, str] = {**WHOLE, "int1": "bool"}
 """Types of Triton's by name, as NumPy has them."""
 
+TOWARDS_ZERO = "division towards zero"
+"""What NumPy has no function for."""
+
 OPERATORS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "add": ("add", PLAIN),
     "sub": ("subtract", PLAIN),
     "mul": ("multiply", PLAIN),
     "truediv": ("divide", FLOATS),
-    "floordiv": ("towards_zero", WHOLE),
+    "floordiv": (TOWARDS_ZERO, WHOLE),
     "mod": ("fmod", PLAIN),
     "and": ("bitwise_and", LOGICAL),
     "or": ("bitwise_or", LOGICAL),
@@ -45,7 +48,6 @@ class QuickOperators:
         self.core, self.np = interpreter.tl.core, interpreter.np
         self.handle, self.builder = interpreter.TensorHandle, interpreter.interpreter_builder
         self.tensor, self.constexpr = self.core.tensor, self.core.constexpr
-        self.blocks: dict[tuple[str, tuple[int, ...]], Any] = {}
         self.places: dict[tuple[Any, str], Callable[[Any], Any]] = {}
         for name, (function, types) in OPERATORS.items():
             self.places[self.tensor, f"__{name}__"] = self._computing(function, types)
@@ -64,7 +66,7 @@ class QuickOperators:
     def _computing(
         self, function: str, types: Mapping[str, str], *, reflected: bool = False, tells: bool = False
     ) -> Callable[[Any], Any]:
-        compute = getattr(self.np, function, self._divide_whole)
+        compute = self._divide_whole if function == TOWARDS_ZERO else getattr(self.np, function)
         adds = function == "add" and not reflected
 
         def make(slow: Any) -> Any:
@@ -134,12 +136,7 @@ class QuickOperators:
                 is_block = True
                 if x.handle.data.shape == found.shape and x.dtype.name == element.name:
                     return self.tensor(handle, x.type)
-        return self.tensor(handle, self._block(element, found.shape) if is_block else element)
-
-    def _block(self, element: Any, shape: tuple[int, ...]) -> Any:
-        if (element.name, shape) not in self.blocks:
-            self.blocks[element.name, shape] = self.core.block_type(element, list(shape))
-        return self.blocks[element.name, shape]
+        return self.tensor(handle, self.core.block_type(element, list(found.shape)) if is_block else element)
 
     def _indexing(self, slow: Any) -> Any:
         whole = slice(None)

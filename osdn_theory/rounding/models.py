@@ -298,5 +298,4 @@ def in_interpreter(model: KernelModel) -> KernelModel:
         inverse_product=None if model.inverse_product is None else 4 * model.inverse_product,
         formed_product=None,
         ordered=False,
-        ordered_gram=0,
     )

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from osdn_kernels.launch import runtime
 from osdn_kernels.launch.interpreter import INNER, INNER_OF_LANGUAGE, quicken
+from support.kernels.quickened import put_back
 from triton.runtime import interpreter
 from triton.runtime.interpreter import InterpreterError
 
@@ -42,10 +43,7 @@ def counted(monkeypatch):
         looks.append(function)
         return look(function)
 
-    kept = [(interpreter, "_get_np_dtype"), (interpreter.GridExecutor, "__call__")]
-    for owner, name in [*kept, (tl.block_type, "__init__"), (tl.tensor, "__init__")]:
-        monkeypatch.setattr(owner, name, getattr(owner, name))
-    monkeypatch.setattr(interpreter.interpreter_builder, "options", interpreter.interpreter_builder.options)
+    put_back(monkeypatch)
     monkeypatch.setattr(interpreter, "_patch_lang", count)
     return looks
 
