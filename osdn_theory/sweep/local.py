@@ -2,8 +2,10 @@
 
 import os
 import signal
+import time
 import warnings
 from collections.abc import Sequence
+from threading import Thread
 
 from osdn_theory.sweep.grid import Cell
 from osdn_theory.sweep.packages import need
@@ -11,6 +13,9 @@ from osdn_theory.sweep.work import Row, Rows, Work, settle_worker
 
 _MOST_LOSSES = 3
 # Pools in a row that may die without finishing a single cell.
+
+_LOOKS_EVERY = 0.2
+# Seconds after which a worker sees that the sweep was killed.
 
 
 class WorkersLostError(RuntimeError):
@@ -53,7 +58,14 @@ def _pool_rows(cells: Sequence[Cell], work: Work, jobs: int) -> Rows:
     # A sweep that ends early says so itself.
     warnings.filterwarnings("ignore", message=r"\d+ tasks (have been|which were)", category=UserWarning)
     # One cell a dispatch: a row is on its way to the disk as soon as it is done.
-    pool = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)
+    pool = Parallel(
+        n_jobs=jobs,
+        backend="loky",
+        return_as="generator_unordered",
+        batch_size=1,
+        initializer=_settle_pool_worker,
+        initargs=(os.getpid(),),
+    )
     yield from pool(delayed(_in_pool)(cell, work, os.getpid()) for cell in cells)
 
 
@@ -61,7 +73,18 @@ def _in_pool(cell: Cell, work: Work, coordinator: int) -> Row:
     if os.getppid() != coordinator:
         # The sweep was killed: nobody takes this row, and the next run computes the cell.
         os._exit(1)
+    return work(cell)
+
+
+def _settle_pool_worker(coordinator: int) -> None:
     # Ctrl-C reaches the whole group of processes; the sweep itself ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settle_worker()
-    return work(cell)
+    Thread(target=_end_with, args=(coordinator,), daemon=True).start()
+
+
+def _end_with(coordinator: int) -> None:
+    # When the sweep was killed, a pool lets a worker wait for minutes and a long cell go on to its end.
+    while os.getppid() == coordinator:
+        time.sleep(_LOOKS_EVERY)
+    os._exit(1)

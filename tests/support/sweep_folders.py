@@ -29,10 +29,12 @@ def rows_on_disk(folder: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def start_sweep(folder: Path, log: Path, jobs: int, scheduler: str = "") -> subprocess.Popen[str]:
+def start_sweep(
+    folder: Path, log: Path, jobs: int, scheduler: str = "", endless: str = ""
+) -> subprocess.Popen[str]:
     """`sweep_cases` as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, sweep_cases.__file__, str(folder), str(log), str(jobs), scheduler],
+        [sys.executable, sweep_cases.__file__, str(folder), str(log), str(jobs), scheduler, endless],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
