@@ -9,17 +9,15 @@ bit.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
-from ..launch.descriptors import is_hopper
-from ..launch.following import Signals
+from ..launch.following import is_large, new_signals
 from ..launch.recurrence import Inputs
-from ..launch.runtime import INTERPRETED, cdiv, tile
+from ..launch.runtime import INTERPRETED, tile
 from ..launch.sequences import Chunks
 from ..scan.calls import Gains, ScanCall
-from ..scan.chain import Flags, new_origin, run_chain
-from ..scan.forward import operator_of, sweep_on
+from ..scan.chain import new_origin
+from ..scan.forward import run_chains, sweep_on
 from ..scan.sweeps.forward import sweeps_pay
 from .state import MOST_BESIDE
 
@@ -28,9 +26,6 @@ LONG = 1024
 
 WIDEST = 128
 """Features of keys and values at most, in 16 bits, so that a multiprocessor has room for a program of the memory."""
-
-MULTIPROCESSORS = 100
-"""At least, for the programs of a chain and of the memory, and for systems beside them: not on a part of a GPU."""
 
 
 def leaves_room(inputs: Inputs, chunks: Chunks) -> bool:
@@ -43,37 +38,23 @@ def leaves_room(inputs: Inputs, chunks: Chunks) -> bool:
     return long and few and narrow and (INTERPRETED or fits)
 
 
-def is_large(device: torch.device) -> bool:
-    """Whether a GPU is Hopper, where this was measured, and a whole one; another kind of device stands for one."""
-    if not is_hopper(device):
-        return False
-    if device.type != "cuda":
-        return True
-    return torch.cuda.get_device_properties(device).multi_processor_count >= MULTIPROCESSORS
-
-
-def new_signals(scan: ScanCall, chunks: Chunks) -> Signals:
-    heads = scan.k.shape[2]
-    # Multiples of four: kernels are compiled apart for tensors that do not begin at a multiple of 16 bytes.
-    sizes = [4, cdiv(chunks.sequences * heads, 4) * 4, chunks.slots * heads]
-    return Signals(*torch.zeros(sum(sizes), dtype=torch.int32, device=scan.k.device).split(sizes))
-
-
 def go_behind(
     scan: ScanCall, gains: Gains, start: Tensor | None, solve: Callable[..., object], read: Callable[..., object],
     chunks: Chunks,
 ) -> Gains:  # fmt: skip
     """Launch the chain of d, which fills `gains`, and what finds the systems and what reads behind it."""
-    signals, stops = new_signals(scan, chunks), sweeps_pay(scan.rule)
-    flags = Flags(new_origin(scan.k, chunks) if stops else None, signals.busy, signals.progress)
-    # Kept until all is launched, as the chain may read them until then (see `launch.following`).
-    operators = operator_of(scan, chunks)
-    run_chain(scan, operators, gains, start, None, flags, chunks)
-    # Whoever waits is there first, and leaves room; in the interpreter a launch ends before the next begins.
-    for launch in (solve, read) if INTERPRETED else (read, solve):
-        launch(signals=signals)
+    stops = sweeps_pay(scan.rule)
+    origin = new_origin(scan.k, chunks) if stops else None
+    signals = new_signals(chunks, scan.k.shape[2], scan.k.device)
+
+    def follow() -> None:
+        # Whoever waits is there first, and leaves room; in the interpreter a launch ends before the next begins.
+        for launch in (solve, read) if INTERPRETED else (read, solve):
+            launch(signals=signals)
+
+    run_chains(scan, gains, start, None, origin, signals, chunks, follow, reports=True)
     if stops:
-        gains = sweep_on(scan, gains, start, flags, chunks)
+        gains = sweep_on(scan, gains, start, origin, signals.busy, chunks)
     solve(again=signals.busy)
     read(again=signals.busy)
     return gains

@@ -15,7 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.descriptors import copies_tiles, load_tile, rows_of
+from ..launch import gluon
+from ..launch.descriptors import copies_on_hopper, copies_tiles, load_tile, rows_of
 from ..launch.dots import dot
 from ..launch.following import (
     Signals,
@@ -40,6 +41,9 @@ from .decays import (
     load_scalars,
     pick,
 )
+
+if gluon.KNOWN:
+    from .hopper import hopper_memory_kernel
 
 # The chain over chunks is sequential. With many sequences and heads one program holds all of V, so that keys are read
 # once; the memory is then transposed (FLIP), the left operand of its products, which stays in registers. With few,
@@ -253,6 +257,12 @@ def width_beside(programs: int, value_dim: int) -> int:
     return next((width for width in widths if programs * cdiv(value_dim, width) <= MOST_BESIDE), widths[-1])
 
 
+def suits_hopper(programs: int, key_dim: int, value_dim: int, size: int) -> bool:
+    """Whether `hopper` has a kernel of these sizes, and so few programs that these are what a call waits for."""
+    few = programs * cdiv(value_dim, 64) <= 2 * MOST_BESIDE
+    return gluon.KNOWN and few and size == 64 and tile(key_dim) in (64, 128) and tile(value_dim) >= 32
+
+
 def launch_memory(
     q: Tensor | None, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
     overlap: Tensor | None, o: Tensor | None, states: Tensor | None, cuts: Tensor | None, x: Tensor | None,
@@ -270,18 +280,30 @@ def launch_memory(
     if parts == 1:
         cuts = None
     pieces = parts if o is None else 1
-    # Beside gates per feature narrow blocks are faster without: 1,505 microseconds for 1,750 (H200, T 65536).
     crowd = crowd_of(programs * pieces)
-    bulk = (not gates.per_feature or crowd > 0) and copies_tiles(k, write_key, v, inverse, q, overlap)
     flag, solved = (again, None) if signals is None else (signals.busy, signals.solved)
+    sizes = (chunks.bounds, chunks.first, chunks.length, chunks.stride, every, parts, scale, crowd)
+    constants = {
+        "H": heads, "G": heads // k.shape[2], "K": key_dim, "V": value_dim, "C": chunks.size, "BK": tile(key_dim),
+        "CUT": cuts is not None, "HAS_INITIAL": initial is not None, "HAS_FINAL": final is not None,
+        "PACKED": chunks.packed, "STATE_GATE": gates.kind, "SAME": write_key.data_ptr() == k.data_ptr(),
+        "AGAIN": again is not None, "BESIDE": 0 if signals is None else width_beside(programs, value_dim),
+        **({} if signals is None else following(v.device)),
+    }  # fmt: skip
+    tiles = (k, write_key, v, inverse, q, overlap)
+    reads = o is not None and states is None and suits_hopper(programs, key_dim, value_dim, chunks.size)
+    if reads and copies_on_hopper(*tiles):
+        hopper_memory_kernel[lambda meta: (programs, cdiv(value_dim, meta["BV"]))](
+            q, k, write_key, v, beta, inverse, gates.sums, gates.scalars, overlap, o, cuts, initial, final, flag,
+            solved, *sizes, **constants,
+        )  # fmt: skip
+        return
+    # Beside gates per feature narrow blocks are faster without: 1,505 microseconds for 1,750 (H200, T 65536).
+    bulk = (not gates.per_feature or crowd > 0) and copies_tiles(*tiles)
     memory_kernel[lambda meta: (programs, cdiv(value_dim, meta["BV"]), pieces)](
-        q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, flag,
-        solved, chunks.bounds, chunks.first, chunks.length, chunks.stride, every, parts, scale, crowd,
-        H=heads, G=heads // k.shape[2], K=key_dim, V=value_dim, C=chunks.size, BK=tile(key_dim), READ=o is not None,
-        KEEP=states is not None, CUT=cuts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final is not None,
-        PACKED=chunks.packed, STATE_GATE=gates.kind, BULK=bulk, SAME=write_key.data_ptr() == k.data_ptr(),
-        AGAIN=again is not None, BESIDE=0 if signals is None else width_beside(programs, value_dim),
-        PRECISION=operand_precision(v.dtype), **({} if signals is None else following(v.device)),
+        q, k, write_key, v, beta, inverse, *gates, overlap, o, states, cuts, x, initial, final, flag, solved,
+        *sizes, **constants, READ=o is not None, KEEP=states is not None, BULK=bulk,
+        PRECISION=operand_precision(v.dtype),
     )  # fmt: skip
 
 

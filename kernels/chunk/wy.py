@@ -9,7 +9,15 @@ import triton.language as tl
 from torch import Tensor
 
 from ..launch.dots import dot
-from ..launch.following import Signals, end_after_leader, following, report_one, wait_until
+from ..launch.following import (
+    APART,
+    Signals,
+    end_after_leader,
+    following,
+    report_one,
+    slot_of,
+    wait_until,
+)
 from ..launch.runtime import inverse_precision, operand_precision
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
@@ -80,20 +88,17 @@ def solve_kernel(
         if tl.load(flag) == 0:
             return
     program = tl.program_id(0)
-    slot = program // H
+    slot = slot_of(program // H, per_sequence, H, BEHIND)
     head = program % H
     last = program == tl.num_programs(0) - 1
-    if BEHIND:
-        # All sequences' first chunks first: in this order chains, which run side by side, are done with them.
-        sequences = tl.num_programs(0) // (H * per_sequence)
-        slot = slot % sequences * per_sequence + slot // sequences
     sequence, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
     left = tokens - chunk * C
     if left <= 0:
         return
     left = tl.minimum(left, C)
-    if BEHIND:  # noqa: SIM102 -- nested, because `progress` is None otherwise
-        if wait_until(progress + sequence * (H // G) + head // G + tl.arange(0, 1), chunk + 1, flag):
+    if BEHIND:
+        leader = (sequence * (H // G) + head // G) * APART
+        if wait_until(progress + leader + tl.arange(0, 1), chunk + 1, flag):
             report_one(done + slot * (H // G) + head // G)
             if last:
                 end_after_leader()
@@ -264,7 +269,7 @@ def solve(
         keys = WriteKeys(IDENTITY, keys.out)
     solve_kernel[(chunks.slots * heads,)](
         k, beta, gates.sums, gates.rests, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, system,
-        inverse, keys.path, *(signals or (again, None, None)),
+        inverse, keys.path, *(again, None, None) if signals is None else (signals.busy, *signals[3:]),
         *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, **keys.constants, PACKED=chunks.packed,
         STATE_GATE=gates.kind, AGAIN=again is not None, BEHIND=signals is not None,

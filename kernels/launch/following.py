@@ -18,23 +18,64 @@ from torch import Tensor
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from . import descriptors
-from .runtime import IN_INTERPRETER
+from .runtime import IN_INTERPRETER, cdiv
+from .sequences import Chunks
 
-PATIENCE: tl.constexpr = tl.constexpr(1 << 16)
-"""Looks before what is waited for is given up: a fifth of a second."""
+PATIENCE: tl.constexpr = tl.constexpr(1 << 27)
+"""Nanoseconds of pauses before what is waited for is given up: about a fifth of a second."""
+
+SHORTEST: tl.constexpr = tl.constexpr(2000)
+"""Nanoseconds between looks, at least."""
+
+STEP: tl.constexpr = tl.constexpr(1000)
+"""Nanoseconds that what is waited for takes for one step, about."""
+
+APART: tl.constexpr = tl.constexpr(32)
+"""Numbers from one chain's progress to the next one's: each has a cache line, as all who wait for it look there."""
+
+MULTIPROCESSORS = 100
+"""At least, for programs that wait and others beside them: not on a part of a GPU."""
+
+MOST_WAITING = 64
+"""Programs of a launch that waits for others, at most: these need room beside it."""
+
+LEFT: tl.constexpr = tl.constexpr(1)
+"""The operator of a chunk is too large for its series, and not there yet."""
+
+THERE: tl.constexpr = tl.constexpr(2)
 
 
 class Signals(NamedTuple):
-    """What launches see of those that they run behind, int32, zeros at first.
+    """What launches see of each other, int32, zeros at first.
 
-    - `busy`, [1]: Not 0 where all is to be done again.
-    - `progress`, [N, H]: Chunks that a chain is done with.
+    - `busy`, [1]: Not 0 where what runs behind a chain is to be done again.
+    - `stuck`, [1]: Not 0 where the chain itself is, as operators did not come.
+    - `operators`, [slots, H]: What has become of those of a chain's chunks, `LEFT` or `THERE`.
+    - `progress`, [N, H, APART]: Chunks that a chain is done with, the first of its numbers.
     - `solved`, [slots, H]: Systems of a chunk that are there, of all heads that share its keys.
     """
 
     busy: Tensor
+    stuck: Tensor
+    operators: Tensor
     progress: Tensor
     solved: Tensor
+
+
+def new_signals(chunks: Chunks, heads: int, device: torch.device) -> Signals:
+    slots, programs = chunks.slots * heads, chunks.sequences * heads
+    # Multiples of four: kernels are compiled apart for tensors that do not begin at a multiple of 16 bytes.
+    sizes = [4 * cdiv(size, 4) for size in (1, 1, slots, programs * APART.value, slots)]
+    return Signals(*torch.zeros(sum(sizes), dtype=torch.int32, device=device).split(sizes))
+
+
+def is_large(device: torch.device) -> bool:
+    """Whether a GPU is Hopper, where this was measured, and a whole one; another kind of device stands for one."""
+    if not descriptors.is_hopper(device):
+        return False
+    if device.type != "cuda":
+        return True
+    return torch.cuda.get_device_properties(device).multi_processor_count >= MULTIPROCESSORS
 
 
 def following(device: torch.device) -> dict[str, Any]:
@@ -58,6 +99,15 @@ def end_after_leader():
     """
     if not IN_INTERPRETER:
         gdc_wait()
+
+
+@triton.jit
+def slot_of(item, per_sequence, H: tl.constexpr, BEHIND: tl.constexpr):
+    """The chunk that a program takes: behind chains all sequences' first ones first, as these need them."""
+    if BEHIND:
+        sequences = tl.num_programs(0) // (H * per_sequence)
+        return item % sequences * per_sequence + item // sequences
+    return item
 
 
 @triton.jit
@@ -86,12 +136,17 @@ def acquire(progress):
 
 
 @triton.jit
-def pause():
-    """For some microseconds: a thousand warps that look all the time are in the way of those they wait for."""
+def pause(steps):
+    """For about as long as what is waited for takes for some steps: nanoseconds.
+
+    Thousands of warps that look all the time are in the way of those they wait for.
+    """
+    time = tl.maximum(steps * STEP, SHORTEST)
     if not IN_INTERPRETER:
         tl.inline_asm_elementwise(
-            "nanosleep.u32 2000; // dummy $0", "=r", [], dtype=tl.int32, is_pure=False, pack=1
+            "nanosleep.u32 $1; // dummy $0", "=r,r", [time], dtype=tl.int32, is_pure=False, pack=1
         )
+    return time
 
 
 @triton.jit
@@ -102,11 +157,10 @@ def wait_until(progress, wanted, stopped):
     waited for has not come in a long time.
     """
     seen = tl.min(tl.load(progress, volatile=True), 0)
-    looks = tl.where(tl.load(stopped, volatile=True) != 0, PATIENCE, 0)
-    while (seen < wanted) & (looks < PATIENCE):
-        pause()
+    waited = tl.where(tl.load(stopped, volatile=True) != 0, PATIENCE, 0)
+    while (seen < wanted) & (waited < PATIENCE):
+        waited += pause(-(seen - wanted))
         seen = tl.min(tl.load(progress, volatile=True), 0)
-        looks += 1
     seen = tl.min(acquire(progress), 0)
     tl.store(stopped, 1, mask=seen < wanted)
     return tl.load(stopped, volatile=True) != 0

@@ -80,7 +80,7 @@ def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: 
 
     One stage stays as the last resort of rows so wide that there is no shared memory for more. A launch beside others
     says how wide its blocks are, and has one: what would be best alone leaves no room, and it waits for launches after
-    it.
+    it. So does a chain that WAITS.
     """
     full = kwargs.get("PRECISION") == "ieee"
     meant = [c for c in configs if isinstance(c, Unrolled) == full] or configs
@@ -90,6 +90,8 @@ def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: 
     beside = kwargs.get("BESIDE", 0)
     if beside:
         meant = [c for c in meant if c.kwargs.get("BV") == beside][:1] or meant[:1]
+    if kwargs.get("WAITS"):
+        meant = meant[:1]
     needed = {f"B{edge}": tile(kwargs[edge]) for edge in ("K", "V") if edge in kwargs}
     fit = [c for c in meant if all(c.kwargs.get(edge, 0) <= most for edge, most in needed.items())] or meant[
         :1
@@ -326,7 +328,8 @@ def autotune(
     before, after = restoring(restored)
 
     def decorate(kernel: Any) -> Any:
-        kernel = triton.jit(kernel.fn, do_not_specialize=VARYING)
+        # Of its own kind: Triton's, Gluon's or the interpreter's.
+        kernel = type(kernel)(kernel.fn, do_not_specialize=VARYING)
         tuned = TUNED[kernel.__name__] = Tuner(
             kernel,
             kernel.arg_names,

@@ -14,6 +14,7 @@ import triton
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.experimental.gluon._runtime import GluonASTSource
 
 from ..boundary.results import State
 from ..launch import descriptors, runtime
@@ -178,7 +179,8 @@ def source_of(function: triton.JITFunction, types: dict[str, str], constants: di
     aligned = {
         (i,): [["tt.divisibility", 16]] for i, type in enumerate(signature.values()) if type.startswith("*")
     }
-    return ASTSource(function, signature, constants, aligned)
+    source = GluonASTSource if function.is_gluon() else ASTSource
+    return source(function, signature, constants, aligned)
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ from .adjoint import adjoint_kernel, sequential_adjoint_kernel
 from .calls import Gains, rule_numbers
 from .iterates import decays, gate_sums, iterate_tile
 from .operator import load_feedback, store_feedback_gradient
-from .series import LARGEST_STEP, Forced, inverse_operator
+from .series import LARGEST_STEP, Forced, find_operators, new_operators
 from .sweeps.backward import sweep_back
 from .sweeps.forward import sweeps_pay
 from .sweeps.pattern import ROWS, find_pattern, mark_swept
@@ -234,7 +234,8 @@ def scan_backward(
             forced = None
             if rule.eta <= LARGEST_STEP and precision == "tf32":
                 forced = Forced(grad, inner, forcing, scale_key)
-            inverse = inverse_operator(k, g, feedback, rule, chunks, apart, forced)
+            inverse = new_operators(k, chunks)
+            find_operators(k, g, feedback, rule, chunks, inverse, apart, forced)
             if items and forced is None:
                 forcing_kernel[(items,)](
                     k, g, apart, grad, inner, forcing, *slots, H=heads, K=dim, C=chunks.size, HAS_GATE=gated,

@@ -1,15 +1,22 @@
 """Chunks of a sequence one after the other, as far as nothing clips; what clips is stepped, or left for sweeps."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.following import begin_followers, following, report
-from ..launch.runtime import INTERPRETED, exact_precision
+from ..launch.following import (
+    APART,
+    THERE,
+    Signals,
+    agree_whether,
+    begin_followers,
+    report,
+    wait_until,
+)
+from ..launch.runtime import exact_precision
 from ..launch.sequences import Chunks, sequence_of
 from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
@@ -20,23 +27,20 @@ from .sweeps.blocks import BLOCK
 from .tokens import step_tokens
 
 SEGMENT: tl.constexpr = tl.constexpr(32)
-"""Chunks after which a chain asks whether any of them may have clipped, and whether it was stopped."""
+"""Chunks after which a chain asks whether any of them may have clipped, and whether it was stopped; whose operators it
+waits for at once: as many as a warp has threads, at most (`wait_until`)."""
+
+FIRST, AGAIN = 2, 3
+"""Turns of a chain that waits: the second does nothing but where the first was stuck. Numbers that Triton does not
+compile apart."""
+
+ONCE: tl.constexpr = tl.constexpr(FIRST)
+
+FEW = 32
+"""Chains at most that have multiprocessors to themselves where others are launched behind them: it is they that are
+waited for, and their instructions wait for those of programs beside them."""
 
 Launch = Callable[..., object]
-
-
-class Flags(NamedTuple):
-    """What chains leave for launches after them and beside them; None where nobody asks.
-
-    - `origin`, [N, H] int32: The block of the first chunk that clips, at which a chain ends; without, chunks are
-      stepped.
-    - `busy`, [1] int32: Not 0 where one has ended so.
-    - `progress`, [N, H] int32: Chunks that each is done with, while it is at work.
-    """
-
-    origin: Tensor | None = None
-    busy: Tensor | None = None
-    progress: Tensor | None = None
 
 
 def new_origin(k: Tensor, chunks: Chunks) -> Tensor:
@@ -159,16 +163,18 @@ def store_chunk(
 # A chain is latency, most of it exchanges between warps: eight take twice as long. The tiles of the next chunks are on
 # their way while one is worked on; deeper pipelines need more shared memory than long rows leave. A barrier in the
 # loop, even in a branch, would keep Triton from pipelining it.
-@autotune(configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(WARPS.value,)), ["K", "C", "HAS_GATE"])
+@autotune(
+    configurations([{"STAGES": 3}, {"STAGES": 2}], warps=(WARPS.value,)), ["K", "C", "HAS_GATE", "WAITS"]
+)
 @triton.jit
 def chain_kernel(
     k, g, feedback, anchor, initial, initial_rest, inverse, gain, entry, entry_rest, clipped, final, final_rest,
-    out, path, origin, busy, progress, bounds, first, length, eta, eta_rest, d_min, d_max,
+    out, path, origin, busy, stuck, operators, progress, bounds, first, length, turn, eta, eta_rest, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr,
     HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_INITIAL_REST: tl.constexpr,
-    HAS_FINAL_REST: tl.constexpr, HAS_ORIGIN: tl.constexpr, LED: tl.constexpr, BETA_AWARE: tl.constexpr,
-    NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr, PACKED: tl.constexpr,
-    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    HAS_FINAL_REST: tl.constexpr, HAS_ORIGIN: tl.constexpr, LED: tl.constexpr, WAITS: tl.constexpr, ALONE: tl.constexpr,
+    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, KEEP: tl.constexpr,
+    PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Gains of a sequence's chunks, one after the other.
 
@@ -178,10 +184,16 @@ def chain_kernel(
 
     With `origin` [N, H] the first chunk that clips ends it, and its block is left there for sweeps to begin with (one
     past the last where none clips), with a 1 in `busy`; without, such chunks are stepped. Others are launched beside it
-    (LED of 1) or behind it (2): these see in `progress` [N, H] how many chunks are done.
+    (LED of 1) or behind it (2): these see in `progress` [N, H] how many chunks are done. It may itself be at work
+    while launches after it find the chunks' operators (WAITS), of which it sees in `operators` [slots, H] what has
+    come. Where these do not come it ends, `stuck`, and its second `turn` is from the start.
     """
+    # ALONE is for who launches it (`launch.repeats`).
     if LED > 0:
         begin_followers()
+    if WAITS:  # noqa: SIM102 -- nested, because `stuck` is None otherwise
+        if (turn != ONCE) & (tl.load(stuck) == 0):
+            return
     program = tl.program_id(0)
     head = program % H
     start, tokens, slot, chunks = sequence_of(program // H, bounds, first, length, C, PACKED)
@@ -208,6 +220,12 @@ def chain_kernel(
     alive = chunks > 0
     asks = chunks < 0
     for part in range(tl.cdiv(chunks, SEGMENT)):
+        if WAITS:  # noqa: SIM102
+            if turn == ONCE:
+                last = tl.minimum(SEGMENT, chunks - part * SEGMENT) - 1
+                near = tl.minimum(tl.arange(0, 32), last)
+                wait_until(operators + item + near * H, THERE, stuck)
+                alive = alive & (agree_whether(stuck) == 0)
         count = tl.where(alive, tl.minimum(chunks - part * SEGMENT, SEGMENT), 0)
         first_d, first_rest = d, rest
         outside = tl.zeros([BK], tl.int32)
@@ -266,7 +284,7 @@ def chain_kernel(
         if LED == 2:
             tl.store(busy, 1, mask=alive == 0)
             done = tl.where(alive, tl.minimum((part + 1) * SEGMENT, chunks), chunks)
-            report(progress + program, done.to(tl.int32))
+            report(progress + program * APART, done.to(tl.int32))
         place += SEGMENT * (C * H)
         item += SEGMENT * H
         left -= SEGMENT * C
@@ -279,19 +297,22 @@ def chain_kernel(
 
 
 def run_chain(
-    scan: ScanCall, inverse: Tensor, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, flags: Flags,
-    chunks: Chunks, beside: Launch | None = None,
+    scan: ScanCall, inverse: Tensor, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None,
+    origin: Tensor | None, signals: Signals | None, chunks: Chunks, *, led: int = 0, waits: bool = False,
+    turn: int = FIRST,
 ) -> None:  # fmt: skip
     """Go through the chunks, of which `inverse` are the operators, one after the other, from the d that they are
-    entered with, ones where None. A launch that needs none of it goes `beside`."""
-    follows = beside is not None and (INTERPRETED or bool(following(scan.k.device)))
+    entered with, ones where None.
+
+    `origin` [N, H] int32 gets the block of the first chunk that clips, at which a chain ends; without, chunks are
+    stepped. `led`, `waits` and `turn` as in the kernel, with `signals`.
+    """
     chain_kernel[(chunks.sequences * scan.k.shape[2],)](
         scan.k, scan.g, scan.feedback, scan.anchor, initial, initial_rest, inverse, gains.gain, *gains.entries,
-        gains.clipped, gains.final, gains.rest, scan.out, scan.path, *flags, chunks.bounds, chunks.first, chunks.length,
+        gains.clipped, gains.final, gains.rest, scan.out, scan.path, origin,
+        *((None,) * 4 if signals is None else signals[:4]), chunks.bounds, chunks.first, chunks.length, turn,
         *rule_numbers(scan.rule), **scan.constants(chunks, initial), BLOCK=BLOCK,
         HAS_INITIAL_REST=initial_rest is not None, HAS_FINAL_REST=gains.rest is not None,
-        HAS_ORIGIN=flags.origin is not None, LED=2 if flags.progress is not None else int(follows),
-        PRECISION=exact_precision(scan.k.dtype),
+        HAS_ORIGIN=origin is not None, LED=led, WAITS=waits,
+        ALONE=waits and chunks.sequences * scan.k.shape[2] <= FEW, PRECISION=exact_precision(scan.k.dtype),
     )  # fmt: skip
-    if beside is not None:
-        beside(follows=follows)

@@ -5,15 +5,19 @@ a certificate that no iterate leaves the box, decided on the device, accepts the
 token by token. The result is that of the clipped recurrence in both cases.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
 from ..boundary.rule import Rule
+from ..launch.following import MOST_WAITING, Signals, following, is_large, new_signals
+from ..launch.runtime import INTERPRETED
 from ..launch.sequences import Chunks
 from .calls import Gains, ScanCall, new_gains, rule_numbers
-from .chain import Flags, Launch, new_origin, run_chain
+from .chain import AGAIN, Launch, new_origin, run_chain
 from .sequential import step_chunks
-from .series import inverse_operator
+from .series import find_operators, new_operators
 from .sweeps.forward import sweep, sweeps_pay
 
 SWEPT = ("HAS_GATE", "HAS_ANCHOR", "HAS_INITIAL", "BETA_AWARE", "NORMALIZE", "SCALE_KEY", "KEEP", "PACKED")
@@ -28,21 +32,73 @@ def has_chain(g: Tensor | None, rule: Rule) -> bool:
     return g is None or not sweeps_pay(rule)
 
 
-def operator_of(scan: ScanCall, chunks: Chunks) -> Tensor:
-    return inverse_operator(scan.k, scan.g, scan.feedback, scan.rule, chunks)
+def waits_pay(chunks: Chunks, heads: int, device: torch.device) -> bool:
+    """Whether chains are few enough to be at work while their operators are found beside them."""
+    return not chunks.packed and chunks.sequences * heads <= MOST_WAITING and is_large(device)
 
 
-def sweep_on(scan: ScanCall, gains: Gains, initial: Tensor | None, flags: Flags, chunks: Chunks) -> Gains:
+def run_chains(
+    scan: ScanCall, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, origin: Tensor | None,
+    signals: Signals | None, chunks: Chunks, behind: Launch | None = None, *, reports: bool = False,
+) -> None:  # fmt: skip
+    """Launch chains of d and what finds their operators; then what goes `behind` them, to which chains may report.
+
+    Few chains wait for their operators, chunk by chunk. Should these not come in time, chains begin anew in the end.
+    """
+    # Kept until all is launched, as chains may read them until then (see `launch.following`).
+    operators = new_operators(scan.k, chunks)
+    waits = signals is not None and waits_pay(chunks, scan.k.shape[2], scan.k.device)
+    find = functools.partial(
+        find_operators,
+        scan.k,
+        scan.g,
+        scan.feedback,
+        scan.rule,
+        chunks,
+        operators,
+        signals=signals if waits else None,
+    )
+    led = 2 if reports else int(waits or behind is not None)
+    run = functools.partial(
+        run_chain,
+        scan,
+        operators,
+        gains,
+        initial,
+        initial_rest,
+        origin,
+        signals,
+        chunks,
+        led=led,
+        waits=waits,
+    )
+    # Whoever waits is there first; in the interpreter a launch ends before the next begins.
+    for launch in (run, find) if waits and not INTERPRETED else (find, run):
+        launch()
+    if behind is not None:
+        behind()
+    if waits:
+        run(turn=AGAIN)
+
+
+def sweep_on(
+    scan: ScanCall,
+    gains: Gains,
+    initial: Tensor | None,
+    origin: Tensor | None,
+    busy: Tensor | None,
+    chunks: Chunks,
+) -> Gains:
     """Walk by sweeps what chains left, or all of it where there were none."""
     shrinks = None if scan.g is None else torch.expm1(scan.g.float())
     eta, _, d_min, d_max = rule_numbers(scan.rule)
     constants = scan.constants(chunks, initial)
     opened = sweep(
-        scan.k, shrinks, scan.feedback, scan.anchor, initial, chunks, flags.origin, flags.busy,
+        scan.k, shrinks, scan.feedback, scan.anchor, initial, chunks, origin, busy,
         (gains.gain, *gains.entries, gains.clipped, gains.final, scan.out, scan.path), (eta, d_min, d_max),
         {name: constants[name] for name in SWEPT},
     )  # fmt: skip
-    return gains._replace(opened=opened, written=flags.origin is None)
+    return gains._replace(opened=opened, written=origin is None)
 
 
 def scan_forward(
@@ -66,9 +122,16 @@ def scan_forward(
         return gains
     if sequential:
         return step_chunks(scan, initial, gains, chunks)
-    flags = Flags()
+    origin, signals = None, None
+    if chained and (stops or waits_pay(chunks, k.shape[2], k.device)):
+        signals = new_signals(chunks, k.shape[2], k.device)
     if chained and stops:
-        flags = Flags(new_origin(k, chunks), torch.zeros(1, dtype=torch.int32, device=k.device))
+        origin = new_origin(k, chunks)
     if chained:
-        run_chain(scan, operator_of(scan, chunks), gains, initial, initial_rest, flags, chunks, beside)
-    return sweep_on(scan, gains, initial, flags, chunks) if stops else gains
+        behind = None
+        if beside is not None:
+            behind = functools.partial(beside, follows=INTERPRETED or bool(following(k.device)))
+        run_chains(scan, gains, initial, initial_rest, origin, signals, chunks, behind)
+    if not stops:
+        return gains
+    return sweep_on(scan, gains, initial, origin, None if signals is None else signals.busy, chunks)

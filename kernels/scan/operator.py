@@ -11,6 +11,16 @@ import triton.language as tl
 
 from ..chunk.triangular import inverse_64
 from ..launch.dots import dot_small
+from ..launch.following import (
+    LEFT,
+    THERE,
+    acquire,
+    begin_followers,
+    end_after_leader,
+    pause,
+    report,
+    slot_of,
+)
 from ..launch.sequences import chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from .iterates import decays, gate_sums
@@ -88,20 +98,38 @@ def store_block(
             tl.store(target + (16 * ROW + row) * C + 16 * COL + col, block)
 
 
+@triton.jit
+def wait_for_series(operator):
+    """What the launch before, all of whose programs are at work and wait for none, says of a chunk's operator."""
+    found = acquire(operator)
+    while found == 0:
+        pause(1)
+        found = acquire(operator)
+    return found
+
+
 # Single warps suit 16 x 16 products, which more warps only repeat (two take 1.6 times as long on an H100), and leave
 # room for many programs to hide the latency of the inverse's chain of products. Wider key blocks than these would not
 # fit its registers.
 @autotune(configurations([{"BK": 16}, {"BK": 32}], warps=(1,)) + unrolled(4, BK=16), ["K", "C", "HAS_GATE"])
 @triton.jit
 def operator_kernel(
-    k, g, feedback, clipped, large, inverse, bounds, first, owner, length, per_sequence, eta,
+    k, g, feedback, clipped, operators, inverse, bounds, first, owner, length, per_sequence, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
     BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, LARGE: tl.constexpr,
-    PACKED: tl.constexpr, PRECISION: tl.constexpr,
+    BEHIND: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
+    """(I + L)^-1 of every chunk, or (LARGE) of those that a series has not taken, as `operators` [slots, H] say.
+
+    Behind the chain that waits for them (BEHIND) they say so at any time, and then that they are there.
+    """
+    if BEHIND:
+        begin_followers()
     program = tl.program_id(0)
-    slot = program // H
+    last = program == tl.num_programs(0) - 1
+    slot = slot_of(program // H, per_sequence, H, BEHIND)
     head = program % H
+    program = slot * H + head
     _, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
     left = tl.minimum(tokens - chunk * C, C)
     if left <= 0:
@@ -109,8 +137,11 @@ def operator_kernel(
     if ADJOINT:  # noqa: SIM102 -- nested, because the pointer is None otherwise
         if tl.load(clipped + program) != 0:
             return
-    if LARGE:  # noqa: SIM102
-        if tl.load(large + program) == 0:
+    if LARGE:
+        taken = wait_for_series(operators + program) if BEHIND else tl.load(operators + program)
+        if taken != LEFT:
+            if BEHIND and last:
+                end_after_leader()
             return
     place = (start + chunk * C).to(tl.int64) * H + head
     k += place * K
@@ -181,3 +212,7 @@ def operator_kernel(
     store_block(inverse, x31, 3, 1, C, ADJOINT)
     store_block(inverse, x32, 3, 2, C, ADJOINT)
     store_block(inverse, x33, 3, 3, C, ADJOINT)
+    if BEHIND:
+        report(operators + program, THERE)
+        if last:
+            end_after_leader()

@@ -16,6 +16,16 @@ from torch import Tensor
 
 from ..boundary.rule import Rule
 from ..launch.dots import dot, parts
+from ..launch.following import (
+    LEFT,
+    THERE,
+    Signals,
+    begin_followers,
+    end_after_leader,
+    following,
+    report,
+    slot_of,
+)
 from ..launch.runtime import exact_precision, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.sums import WARPS, sum_rows
@@ -50,18 +60,23 @@ def gram_of(s):
 @autotune(configurations(warps=(WARPS.value,)), ["K", "C", "HAS_GATE"])
 @triton.jit
 def series_kernel(
-    k, g, feedback, clipped, grad, inner, forcing, inverse, large, bounds, first, owner, length, per_sequence, eta,
+    k, g, feedback, clipped, grad, inner, forcing, inverse, operators, bounds, first, owner, length, per_sequence, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
     BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, FORCED: tl.constexpr,
-    SCALE_KEY: tl.constexpr, PACKED: tl.constexpr,
+    SCALE_KEY: tl.constexpr, BEHIND: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """(I + L)^-1 of every chunk where L is small, its transpose with ADJOINT; `large` [slots, H] is 1 elsewhere.
+    """(I + L)^-1 of every chunk where L is small, its transpose with ADJOINT; `operators` [slots, H] say where.
 
-    With FORCED also what `forcing_kernel` finds, of all chunks: the keys are read once for both.
+    With FORCED also what `forcing_kernel` finds, of all chunks: the keys are read once for both. A chain before it may
+    wait for its operators (BEHIND).
     """
+    if BEHIND:
+        begin_followers()
     program = tl.program_id(0)
-    slot = program // H
+    last = program == tl.num_programs(0) - 1
+    slot = slot_of(program // H, per_sequence, H, BEHIND)
     head = program % H
+    program = slot * H + head
     _, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
     left = tokens - chunk * C
     if left <= 0:
@@ -105,8 +120,13 @@ def series_kernel(
     half = lower.to(tl.float16)
     sums = dot(half, tl.zeros([C, 16], tl.float16) + 1.0, "tf32")
     small = tl.max(tl.reshape(sums, [C * 16]), 0) < SMALL
-    tl.store(large + program, (small == 0).to(tl.int8))
     if small == 0:
+        if BEHIND:
+            report(operators + program, LEFT)
+            if last:
+                end_after_leader()
+        else:
+            tl.store(operators + program, LEFT)
         return
     square = dot(half, half, "tf32")
     found = square - lower - dot(half, square.to(tl.float16), "tf32")
@@ -117,6 +137,12 @@ def series_kernel(
         stored = row[:, None] // 16 <= row[None, :] // 16
     cells = row[:, None] * C + row[None, :]
     tl.store(inverse + program.to(tl.int64) * (C * C) + cells, found, mask=stored)
+    if BEHIND:
+        report(operators + program, THERE)
+        if last:
+            end_after_leader()
+    else:
+        tl.store(operators + program, THERE)
 
 
 class Forced(NamedTuple):
@@ -131,43 +157,54 @@ class Forced(NamedTuple):
 
 def fill_small(
     k: Tensor, g: Tensor | None, feedback: Tensor | None, rule: Rule, chunks: Chunks, clipped: Tensor | None,
-    inverse: Tensor, forced: Forced | None = None,
+    inverse: Tensor, forced: Forced | None = None, signals: Signals | None = None,
 ) -> Tensor:  # fmt: skip
-    """Fill the operators that are small; returns which are not, [slots, H] int8. Arguments as in `inverse_operator`."""
+    """Fill the operators that are small; returns which are, [slots, H] int32 (`Signals`). Arguments as in
+    `find_operators`."""
     heads, dim = k.shape[2:]
-    large = torch.empty(chunks.slots, heads, dtype=torch.int8, device=k.device)
+    if signals is None:
+        operators = torch.empty(chunks.slots, heads, dtype=torch.int32, device=k.device)
+    else:
+        operators = signals.operators
     *pressed, scale_key = forced or (None, None, None, True)
     series_kernel[(chunks.slots * heads,)](
-        k, g, feedback, clipped, *pressed, inverse, large, *chunks.pointers, chunks.length,
+        k, g, feedback, clipped, *pressed, inverse, operators, *chunks.pointers, chunks.length,
         chunks.per_sequence, rule.eta,
         H=heads, K=dim, C=chunks.size, BK=tile(dim), HAS_GATE=g is not None, BETA_AWARE=feedback is not None,
         NORMALIZE=rule.normalize_feedback, ADJOINT=clipped is not None, FORCED=forced is not None,
-        SCALE_KEY=scale_key, PACKED=chunks.packed,
+        SCALE_KEY=scale_key, BEHIND=signals is not None, PACKED=chunks.packed,
+        **({} if signals is None else following(k.device)),
     )  # fmt: skip
-    return large
+    return operators
 
 
-def inverse_operator(
-    k: Tensor, g: Tensor | None, feedback: Tensor | None, rule: Rule, chunks: Chunks, clipped: Tensor | None = None,
-    forced: Forced | None = None,
-) -> Tensor:  # fmt: skip
-    """(I + L)^-1 of every chunk, [slots, H, C, C] float32; 16 x 16 blocks above the diagonal are not written.
+def new_operators(k: Tensor, chunks: Chunks) -> Tensor:
+    """Memory for an operator of every chunk, [slots, H, C, C] float32."""
+    size = (chunks.size, chunks.size)
+    return torch.empty(chunks.slots, k.shape[2], *size, dtype=torch.float32, device=k.device)
+
+
+def find_operators(
+    k: Tensor, g: Tensor | None, feedback: Tensor | None, rule: Rule, chunks: Chunks, inverse: Tensor,
+    clipped: Tensor | None = None, forced: Forced | None = None, signals: Signals | None = None,
+) -> None:  # fmt: skip
+    """Fill `inverse` with (I + L)^-1 of every chunk; 16 x 16 blocks above the diagonal are not written.
 
     With `clipped` [slots, H] the transposes are stored, for the chain of adjoints, and chunks that clipped left out.
     Small operators are sums of their first powers; `forced` is filled beside them, which wants a step of at most
-    `LARGEST_STEP`.
+    `LARGEST_STEP`. With `signals` behind the chain that waits for them.
     """
-    heads, dim = k.shape[2:]
-    inverse = torch.empty(chunks.slots, heads, chunks.size, chunks.size, dtype=torch.float32, device=k.device)
     if inverse.numel() == 0:
-        return inverse
-    large = None
-    if rule.eta <= LARGEST_STEP:
-        large = fill_small(k, g, feedback, rule, chunks, clipped, inverse, forced)
+        return
+    heads, dim = k.shape[2:]
+    operators = None if signals is None else signals.operators
+    series = rule.eta <= LARGEST_STEP
+    if series:
+        operators = fill_small(k, g, feedback, rule, chunks, clipped, inverse, forced, signals)
     operator_kernel[(chunks.slots * heads,)](
-        k, g, feedback, clipped, large, inverse, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
+        k, g, feedback, clipped, operators, inverse, *chunks.pointers, chunks.length, chunks.per_sequence, rule.eta,
         H=heads, K=dim, C=chunks.size, HAS_GATE=g is not None, BETA_AWARE=feedback is not None,
         NORMALIZE=rule.normalize_feedback,
-        ADJOINT=clipped is not None, LARGE=large is not None, PACKED=chunks.packed, PRECISION=exact_precision(k.dtype),
+        ADJOINT=clipped is not None, LARGE=series, BEHIND=signals is not None, PACKED=chunks.packed,
+        PRECISION=exact_precision(k.dtype), **({} if signals is None else following(k.device)),
     )  # fmt: skip
-    return inverse

@@ -12,7 +12,7 @@ from osdn_kernels.chunk import stages, state, wy
 from osdn_kernels.launch import following
 from osdn_kernels.launch.recurrence import Inputs
 from osdn_kernels.launch.sequences import cut
-from osdn_kernels.scan import chain
+from osdn_kernels.scan import chain, forward, operator, series
 from osdn_kernels.selftest.runs import poisoned
 from support.kernels.faults import break_kernel
 from support.kernels.reference_cases import draw, draw_gated
@@ -64,12 +64,14 @@ def in_order(monkeypatch):
     monkeypatch.setattr(stages, "runs_behind", lambda *_: False)
 
 
-def behind(monkeypatch):
-    """Calls whose memory goes beside their systems, two chunks at a time, behind segments of three of a chain's.
+def behind(monkeypatch, *, waits=False):
+    """Calls whose memory goes beside their systems, two chunks at a time, behind segments of three of a chain's, which
+    may itself wait for its operators.
 
     Returns what was launched of systems and memory, and how.
     """
     monkeypatch.setattr(modules.behind, "LONG", 1)
+    monkeypatch.setattr(forward, "is_large", lambda _: waits)
     monkeypatch.setattr(state, "GROUP", tl.constexpr(2))
     monkeypatch.setattr(chain, "SEGMENT", tl.constexpr(3))
     seen = []
@@ -107,12 +109,12 @@ def differences(before, after):
     return [name for name, x in before.items() if not torch.equal(x, after[name])]
 
 
-def both(monkeypatch, kind):
+def both(monkeypatch, kind, *, waits=False):
     """What changes of a call whose launches run behind others, and these; what nothing has written is NaN."""
     with monkeypatch.context() as plain:
         in_order(plain)
         expected = found_by(*CALLS[kind])
-    seen = behind(monkeypatch)
+    seen = behind(monkeypatch, waits=waits)
     with poisoned():
         return differences(expected, found_by(*CALLS[kind])), seen
 
@@ -120,9 +122,10 @@ def both(monkeypatch, kind):
 BEHIND = [(name, how) for how in ("signals", "again") for name in ("solve", "launch_memory")]
 
 
+@pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("kind", CALLS)
-def test_running_behind_changes_no_bit(kind, monkeypatch):
-    changed, seen = both(monkeypatch, kind)
+def test_running_behind_changes_no_bit(kind, waits, monkeypatch):
+    changed, seen = both(monkeypatch, kind, waits=waits)
     assert changed == []
     assert seen == BEHIND
 
@@ -176,7 +179,7 @@ def test_what_was_begun_ahead_is_done_again_where_something_clips(kind, monkeypa
 
 
 NEVER = [
-    (chain, "chain_kernel", "report(progress + program, done", "report(progress + program, 0 * done"),
+    (chain, "chain_kernel", "report(progress + program * APART, done", "report(progress + program, 0 * done"),
     (wy, "solve_kernel", "        report_one(done + key_item)\n", ""),
 ]
 
@@ -184,7 +187,7 @@ NEVER = [
 def never_comes(monkeypatch, tmp_path, place):
     """Launches that wait in vain, briefly."""
     break_kernel(monkeypatch, tmp_path, *place)
-    monkeypatch.setattr(following, "PATIENCE", tl.constexpr(3))
+    monkeypatch.setattr(following, "PATIENCE", tl.constexpr(3 * following.SHORTEST.value))
 
 
 @pytest.mark.parametrize("place", NEVER, ids=lambda place: place[1])
@@ -200,6 +203,100 @@ def test_going_on_without_what_does_not_come_is_seen(place, monkeypatch, tmp_pat
     never_comes(monkeypatch, tmp_path, place)
     never_again(monkeypatch)
     assert both(monkeypatch, "swept, nothing clips")[0]
+
+
+def repeated_keys():
+    """Of a call whose series takes some chunks, and leaves those of one head, whose keys are all alike."""
+    call = draw("bounded", **SIZES)
+    keys = call.tensors["k"]
+    keys[:, :, 1] = torch.eye(6)[0]
+    return call
+
+
+COME = {
+    "by series": (chunk_osdn, draw("bounded", **SIZES)),
+    "some by series": (chunk_osdn, repeated_keys()),
+    "all at eta 1": (chunk_osdn, draw("fast", **SIZES)),
+    "beside sums of gates": (chunk_oskda, draw_gated("fast", state_gate="feature", **SIZES)),
+    "two sequences": (chunk_osdn, draw("bounded", **SIZES | {"batch": 2})),
+}
+
+
+def come_late(monkeypatch, kind):
+    """What changes where a chain waits for its operators, and its launches: (whether it waits, its turn)."""
+    expected = found_by(*COME[kind])
+    monkeypatch.setattr(forward, "is_large", lambda _: True)
+    turns, run = [], chain.chain_kernel.run
+    name = chain.chain_kernel.fn.arg_names.index("turn")
+    monkeypatch.setattr(
+        chain.chain_kernel, "run", lambda *x, **how: turns.append((how["WAITS"], x[name])) or run(*x, **how)
+    )
+    with poisoned():
+        return differences(expected, found_by(*COME[kind])), turns
+
+
+TURNS = [(True, chain.FIRST), (True, chain.AGAIN)]
+
+
+@pytest.mark.parametrize("kind", COME)
+def test_a_chain_that_waits_for_its_operators_changes_no_bit(kind, monkeypatch):
+    assert come_late(monkeypatch, kind) == ([], TURNS)
+
+
+LOST = (
+    operator,
+    "operator_kernel",
+    "report(operators + program, THERE)",
+    "report(operators + program, LEFT)",
+)
+
+
+def lose_operators(monkeypatch, tmp_path):
+    never_comes(monkeypatch, tmp_path, LOST)
+    monkeypatch.setattr(series, "operator_kernel", operator.operator_kernel)
+
+
+def test_a_chain_whose_operators_are_not_reported_begins_anew(monkeypatch, tmp_path):
+    lose_operators(monkeypatch, tmp_path)
+    assert come_late(monkeypatch, "all at eta 1") == ([], TURNS)
+
+
+def test_a_chain_that_does_not_begin_anew_is_seen(monkeypatch, tmp_path):
+    lose_operators(monkeypatch, tmp_path)
+    monkeypatch.setattr(forward, "AGAIN", chain.FIRST)
+    assert "o" in come_late(monkeypatch, "all at eta 1")[0]
+
+
+def test_a_chain_that_goes_on_before_its_operators_are_there_is_seen(monkeypatch, tmp_path):
+    """In the interpreter whoever waits is launched last; launched first, as on a GPU, it finds nothing there."""
+    break_kernel(
+        monkeypatch,
+        tmp_path,
+        chain,
+        "chain_kernel",
+        "wait_until(operators + item + near * H, THERE, stuck)",
+        "pass",
+    )
+    monkeypatch.setattr(forward, "INTERPRETED", False)
+    changed, _ = come_late(monkeypatch, "by series")
+    assert "o" in changed
+
+
+def test_operators_that_come_after_their_chain_has_given_up(monkeypatch):
+    """As under tools that let one launch begin when the one before has ended."""
+    monkeypatch.setattr(following, "PATIENCE", tl.constexpr(3 * following.SHORTEST.value))
+    monkeypatch.setattr(forward, "INTERPRETED", False)
+    assert come_late(monkeypatch, "by series") == ([], TURNS)
+
+
+def test_few_chains_wait_on_a_whole_gpu(monkeypatch):
+    monkeypatch.setattr(forward, "is_large", lambda _: True)
+    cpu = torch.device("cpu")
+    assert forward.waits_pay(cut(4, 16384, 64, None), 16, cpu)
+    assert not forward.waits_pay(cut(5, 16384, 64, None), 16, cpu)
+    assert not forward.waits_pay(cut(1, 16384, 64, torch.tensor([0, 16384])), 16, cpu)
+    monkeypatch.setattr(forward, "is_large", lambda _: False)
+    assert not forward.waits_pay(cut(1, 16384, 64, None), 16, cpu)
 
 
 def test_only_few_long_sequences_of_few_heads_leave_room():
@@ -266,14 +363,15 @@ def leaves_of(found):
 def test_what_a_chain_reads_is_kept_until_all_is_launched(monkeypatch):
     """Memory that is let go is given to the next who asks, who runs at the same time here."""
     kept = []
-    operators = modules.behind.operator_of
-    monkeypatch.setattr(modules.behind, "operator_of", lambda *given: note_of(operators(*given), kept))
+    operators = forward.new_operators
+    monkeypatch.setattr(forward, "new_operators", lambda *given: note_of(operators(*given), kept))
     there = []
     watch(monkeypatch, lambda _, how, launch: there.append(kept[0]() is not None) or launch())
     seen = behind(monkeypatch)
     found_by(*CALLS["swept, nothing clips"])
     assert seen == BEHIND
-    assert there == [True] * 4
+    # What is launched again begins when all before has ended.
+    assert there[:2] == [True, True]
 
 
 def note_of(tensor, kept):
