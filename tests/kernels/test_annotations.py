@@ -1,4 +1,4 @@
-"""What mypy is told to pass over, functions under `triton.jit`, hides no other function without types."""
+"""What mypy is told to pass over, functions under `triton.jit` or `gluon.jit`, hides no other without types."""
 
 import ast
 import configparser
@@ -26,16 +26,14 @@ def exempted() -> list[Path]:
 
 
 def under_jit(node: ast.FunctionDef) -> bool:
-    return any(ast.unparse(each).startswith("triton.jit") for each in node.decorator_list)
+    return any(ast.unparse(each).startswith(("triton.jit", "gluon.jit")) for each in node.decorator_list)
 
 
 def untyped(source: str) -> list[str]:
-    """Functions that are not under `triton.jit` and lack the type of an argument or of what they return."""
+    """Functions that are not under either and lack the type of an argument or of what they return."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.FunctionDef) or any(
-            ast.unparse(each).startswith("triton.jit") for each in node.decorator_list
-        ):
+        if not isinstance(node, ast.FunctionDef) or under_jit(node):
             continue
         given = [
             *node.args.posonlyargs,
