@@ -17,7 +17,7 @@ from ..launch.runtime import INTERPRETED, tile
 from ..launch.sequences import Chunks
 from ..scan.calls import Gains, ScanCall
 from ..scan.chain import new_origin
-from ..scan.forward import run_chains, sweep_on
+from ..scan.forward import run_chains, sweep_on, waits_pay
 from ..scan.sweeps.forward import sweeps_pay
 from .state import MOST_BESIDE
 
@@ -45,14 +45,15 @@ def go_behind(
     """Launch the chain of d, which fills `gains`, and what finds the systems and what reads behind it."""
     stops = sweeps_pay(scan.rule)
     origin = new_origin(scan.k, chunks) if stops else None
-    signals = new_signals(chunks, scan.k.shape[2], scan.k.device)
+    given = (chunks, scan.k.shape[2], scan.k.device)
+    signals, waits = new_signals(*given), waits_pay(*given)
 
     def follow() -> None:
         # Whoever waits is there first, and leaves room; in the interpreter a launch ends before the next begins.
         for launch in (solve, read) if INTERPRETED else (read, solve):
             launch(signals=signals)
 
-    run_chains(scan, gains, start, None, origin, signals, chunks, follow, reports=True)
+    run_chains(scan, gains, start, None, origin, signals, chunks, follow, waits=waits, reports=True)
     if stops:
         gains = sweep_on(scan, gains, start, origin, signals.busy, chunks)
     solve(again=signals.busy)

@@ -267,9 +267,12 @@ def solve(
         inverse = k.new_empty(*beta.shape, chunks.size)
     if system is not None:
         keys = WriteKeys(IDENTITY, keys.out)
+    flag, progress, done = again, None, None
+    if signals is not None:
+        flag, progress, done = signals.busy, signals.progress, signals.solved
     solve_kernel[(chunks.slots * heads,)](
         k, beta, gates.sums, gates.rests, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, system,
-        inverse, keys.path, *(again, None, None) if signals is None else (signals.busy, *signals[3:]),
+        inverse, keys.path, flag, progress, done,
         *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, **keys.constants, PACKED=chunks.packed,
         STATE_GATE=gates.kind, AGAIN=again is not None, BEHIND=signals is not None,

@@ -307,10 +307,13 @@ def run_chain(
     `origin` [N, H] int32 gets the block of the first chunk that clips, at which a chain ends; without, chunks are
     stepped. `led`, `waits` and `turn` as in the kernel, with `signals`.
     """
+    seen: tuple[Tensor | None, ...] = (None,) * 4
+    if signals is not None:
+        seen = (signals.busy, signals.stuck, signals.operators, signals.progress)
     chain_kernel[(chunks.sequences * scan.k.shape[2],)](
         scan.k, scan.g, scan.feedback, scan.anchor, initial, initial_rest, inverse, gains.gain, *gains.entries,
-        gains.clipped, gains.final, gains.rest, scan.out, scan.path, origin,
-        *((None,) * 4 if signals is None else signals[:4]), chunks.bounds, chunks.first, chunks.length, turn,
+        gains.clipped, gains.final, gains.rest, scan.out, scan.path, origin, *seen, chunks.bounds, chunks.first,
+        chunks.length, turn,
         *rule_numbers(scan.rule), **scan.constants(chunks, initial), BLOCK=BLOCK,
         HAS_INITIAL_REST=initial_rest is not None, HAS_FINAL_REST=gains.rest is not None,
         HAS_ORIGIN=origin is not None, LED=led, WAITS=waits,

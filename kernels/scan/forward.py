@@ -39,15 +39,15 @@ def waits_pay(chunks: Chunks, heads: int, device: torch.device) -> bool:
 
 def run_chains(
     scan: ScanCall, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None, origin: Tensor | None,
-    signals: Signals | None, chunks: Chunks, behind: Launch | None = None, *, reports: bool = False,
+    signals: Signals | None, chunks: Chunks, behind: Launch | None = None, *, waits: bool, reports: bool = False,
 ) -> None:  # fmt: skip
     """Launch chains of d and what finds their operators; then what goes `behind` them, to which chains may report.
 
-    Few chains wait for their operators, chunk by chunk. Should these not come in time, chains begin anew in the end.
+    Those that `waits_pay` for wait for their operators, chunk by chunk, with `signals`. Should these not come in time,
+    chains begin anew in the end.
     """
     # Kept until all is launched, as chains may read them until then (see `launch.following`).
     operators = new_operators(scan.k, chunks)
-    waits = signals is not None and waits_pay(chunks, scan.k.shape[2], scan.k.device)
     find = functools.partial(
         find_operators,
         scan.k,
@@ -123,7 +123,8 @@ def scan_forward(
     if sequential:
         return step_chunks(scan, initial, gains, chunks)
     origin, signals = None, None
-    if chained and (stops or waits_pay(chunks, k.shape[2], k.device)):
+    waits = chained and waits_pay(chunks, k.shape[2], k.device)
+    if waits or (chained and stops):
         signals = new_signals(chunks, k.shape[2], k.device)
     if chained and stops:
         origin = new_origin(k, chunks)
@@ -131,7 +132,7 @@ def scan_forward(
         behind = None
         if beside is not None:
             behind = functools.partial(beside, follows=INTERPRETED or bool(following(k.device)))
-        run_chains(scan, gains, initial, initial_rest, origin, signals, chunks, behind)
+        run_chains(scan, gains, initial, initial_rest, origin, signals, chunks, behind, waits=waits)
     if not stops:
         return gains
     return sweep_on(scan, gains, initial, origin, None if signals is None else signals.busy, chunks)

@@ -78,7 +78,7 @@ for version in ("3.6.0", "3.7.1", "3.8.0", "4.0.0"):
 """
 
 
-def test_gluon_is_used_in_versions_that_it_was_run_with():
+def test_gluon_is_used_in_versions_that_it_was_checked_with():
     assert outside_of_the_interpreter(KNOWN).split() == ["True", "True", "False", "False"]
 
 
