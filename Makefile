@@ -31,9 +31,10 @@ verify: $(VENV)/.installed
 test: $(VENV)/.test-installed
 	$(MAKE) --jobs=2 lint suite
 
-# One thread for each of pytest's processes: more of them than cores make training wait for itself.
+# One thread for each of pytest's processes: more of them than cores make training wait for itself. Bytecode is kept
+# whatever the shell says: tests start hundreds of processes that would each compile every module again.
 suite: $(VENV)/.test-installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(CHOICE)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal $(CHOICE)
 
 # Python 3.11 follows every line to count some: everyday tests take twice as long, and CI does without.
 coverage: CHOICE := -m "not slow" --cov --cov-report=term --cov-fail-under=90
