@@ -10,6 +10,7 @@ import re
 import subprocess
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -21,6 +22,8 @@ REUSED = "overwrites R{register} while the product at {product} may read it"
 
 _LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?)\s*;", re.MULTILINE)
 _GUARD = re.compile(r"^@!?U?P\w+\s+")
+_PREDICATE = re.compile(r"!?U?P[\dT]$")
+_COMPARES = re.compile(r"\w*SETP|FCHK")
 _UNIFORM = re.compile(r"(g?desc)?\[?\bUR(\d+)\b")
 _REGISTER = re.compile(r"U?R(\d+)\b")
 _LABEL = re.compile(r"^\s*(\.L\w+):", re.MULTILINE)
@@ -32,7 +35,8 @@ LEFT_OPERAND = 4
 
 
 class Instruction(NamedTuple):
-    """One of a program's instructions, disassembled; `operands` with what it writes first, if it writes a register."""
+    """One of a program's instructions, disassembled; `operands` with what it writes first, if it writes a register,
+    without the predicates that it writes before that."""
 
     address: str
     name: str
@@ -94,7 +98,10 @@ def instructions(text: str) -> list[Instruction]:
     found = []
     for address, body in _LINE.findall(text):
         name, _, rest = _GUARD.sub("", body).partition(" ")
-        found.append(Instruction(f"0x{address}", name, _BETWEEN.split(rest.strip()) if rest else []))
+        operands = _BETWEEN.split(rest.strip()) if rest else []
+        if not _COMPARES.match(name):
+            operands = [*dropwhile(_PREDICATE.match, operands)]
+        found.append(Instruction(f"0x{address}", name, operands))
     return found
 
 

@@ -54,6 +54,19 @@ def test_a_warp_s_extreme_is_written_and_what_is_added_to_memory_is_not(line, wr
     assert (faults(code(line, "UISETP.NE.U32.OR UP0, UPT, UR8, URZ, UP0")) == []) == written
 
 
+@pytest.mark.parametrize("line", ["R2UR P0, UR8, R3", "ELECT P1, UR8, PT"])
+def test_a_register_after_a_predicate_is_written(line):
+    assert faults(code(line, "UMOV UR9, UR8")) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["UISETP.NE.U32.AND UP0, UPT, UR8, URZ, UPT", "FSETP.GT.AND P0, PT, R3, UR8, PT"]
+)
+def test_what_is_compared_is_not_written(line):
+    assert faults(code(line))
+    assert faults(code(*DESCRIPTOR, ISSUE, "ISETP.NE.AND P0, PT, R37, R3, PT", WAIT)) == []
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -63,6 +76,9 @@ def test_a_warp_s_extreme_is_written_and_what_is_added_to_memory_is_not(line, wr
         "CS2R R38, SRZ",
         "LDSM.16.M88.4 R36, [R3]",
         "@P2 PRMT R37, R1, 0x5410, R2",
+        "SHFL.BFLY PT, R38, R3, 0x1, 0x1f",
+        "LOP3.LUT P0, R36, R3, 0x1, RZ, 0xc0, !PT",
+        "ATOMG.E.EXCH.STRONG.GPU PT, R39, desc[UR6][R2.64], R3",
     ],
 )
 def test_an_operand_overwritten_before_the_product_is_waited_for_is_seen(line):
