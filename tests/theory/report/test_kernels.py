@@ -122,6 +122,14 @@ def test_gradients_are_shown_with_what_they_would_have_seen(tmp_path: Path) -> N
     assert twin["kernels"][0]["backward"]["power"] == {"sign of k": "inf", "clip ignored": 0.5}
 
 
+def test_gradients_of_every_exercise_are_shown(tmp_path: Path) -> None:
+    beside = replace(backward(excess=3), exercise="one switch", power={})
+    page, _ = shown(tmp_path, examination(backward=backward(), backward_beside=(beside,)))
+    first, second = (f"Gradients of the exercise {name}: " for name in (backward().exercise, "one switch"))
+    assert f"{first}✓ inside their bounds; they would have shown 1 of 2 known faults" in page.text
+    assert f"{second}✗ outside their bounds: grad k. Largest error over its bound: " in page.text
+
+
 def test_no_verdict_without_power(tmp_path: Path) -> None:
     blind = replace(
         power(), reaches=tuple(replace(each, excess=0.0, exercise="") for each in power().reaches)
