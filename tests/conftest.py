@@ -7,9 +7,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from support.slow import mark_slow
 
 # Triton reads it once, when it is first imported.
 os.environ["TRITON_INTERPRET"] = "1"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_slow(items)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,0 +1,53 @@
+"""The table of tests that the everyday suite leaves out is of tests that are there, and marks them."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support import slow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_no_mutant_is_known_by_a_test_of_the_table():
+    assert slow.read_killers()
+    assert not slow.read_killers() & slow.read_slow().keys()
+
+
+@pytest.mark.slow
+def test_every_test_of_the_table_is_there_and_left_out():
+    """A name that has changed would be run every day."""
+    ask = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider"]
+    every, everyday = (
+        set(subprocess.run([*ask, *more], cwd=ROOT, capture_output=True, text=True).stdout.splitlines())
+        for more in ([], ["-m", "not slow"])
+    )
+    table = slow.read_slow().keys()
+    assert sorted(table - every) == []
+    assert not table & everyday
+    assert len(everyday) > 10 * len(table)
+
+
+def test_what_takes_long_is_added_and_what_is_known_stays(tmp_path, monkeypatch):
+    table = tmp_path / "slow.csv"
+    monkeypatch.setattr(slow, "TABLE", table)
+    slow.write_slow({"tests/a.py::test_a[x,y]": 3.0})
+    seen = slow.Durations()
+    killer = min(slow.read_killers())
+    for name, part in [("b", 1.0), ("b", 0.5), ("c", 1.0), (killer, 9.0)]:
+        seen.pytest_runtest_logreport(SimpleNamespace(nodeid=name, duration=part))
+    seen.pytest_sessionfinish()
+    assert slow.read_slow() == {"tests/a.py::test_a[x,y]": 3.0, "b": 1.5}
+
+
+def test_tests_of_the_table_are_marked(tmp_path):
+    table, marked = tmp_path / "slow.csv", []
+    slow.write_slow({"a": 2.0}, table)
+    items = [
+        SimpleNamespace(nodeid=name, add_marker=lambda mark, name=name: marked.append((name, mark.name)))
+        for name in "ab"
+    ]
+    slow.mark_slow(items, table)
+    assert marked == [("a", "slow")]
