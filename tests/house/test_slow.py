@@ -36,8 +36,13 @@ def test_what_takes_long_is_added_and_what_is_known_stays(tmp_path, monkeypatch)
     slow.write_slow({"tests/a.py::test_a[x,y]": 3.0})
     seen = slow.Durations()
     killer = min(slow.read_killers())
-    for name, part in [("b", 1.0), ("b", 0.5), ("c", 1.0), (killer, 9.0)]:
-        seen.pytest_runtest_logreport(SimpleNamespace(nodeid=name, duration=part))
+    for name, when, took in [
+        ("b", "setup", 9.0),
+        ("b", "call", 1.5),
+        ("c", "setup", 9.0),
+        (killer, "call", 9.0),
+    ]:
+        seen.pytest_runtest_logreport(SimpleNamespace(nodeid=name, when=when, duration=took))
     seen.pytest_sessionfinish()
     assert slow.read_slow() == {"tests/a.py::test_a[x,y]": 3.0, "b": 1.5}
 

@@ -8,7 +8,6 @@ an idle machine, and adds to ``tests/slow.csv`` what takes longer than `LONGEST`
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ TABLE = Path(__file__).resolve().parents[1] / "slow.csv"
 MUTANTS = TABLE.parent / "mutation"
 
 LONGEST = 1.2
-"""Seconds of a test with what it sets up, on one of two cores of 2.0 GHz or so."""
+"""Seconds of a test on one of two cores of 2.0 GHz or so, without what it sets up, which others may share."""
 
 
 def read_slow(table: Path | None = None) -> dict[str, float]:
@@ -51,10 +50,11 @@ class Durations:
     """Seconds of every test that runs."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.seconds: dict[str, float] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid] += report.duration
+        if report.when == "call":
+            self.seconds[report.nodeid] = report.duration
 
     def pytest_sessionfinish(self) -> None:
         killers = read_killers()
