@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import pytest
 from osdn_kernels.benchmarks.cli import app as benchmarks
+from support.checkout import ROOT
 from typer.main import get_command
 
 from osdn_theory.commands import fuzz
 from osdn_theory.commands.main import app
 
-ROOT = Path(__file__).parents[2]
 BUILT = (
     "build/lib/x",
     "dist/osdn.whl",

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from support.checkout import ROOT
 
 from proofs_check.coq_prover.compiler import PACKAGES
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "install-coq"
 TOOLS = ("bash", "cat", "dirname", "env", "grep", "mktemp", "rm", "sort", "tail")
 

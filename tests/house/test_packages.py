@@ -10,8 +10,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from support.checkout import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOLDERS = {"osdn_theory": "osdn_theory", "kernels": "osdn_kernels", "proofs_check": "proofs_check"}
 # Tools that are run from the checkout, with an extra of their own.
 TOOLS = ("osdn_kernels.benchmarks", "osdn_kernels.experiments", "osdn_kernels.models")

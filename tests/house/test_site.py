@@ -13,6 +13,7 @@ import osdn_kernels
 import pytest
 from docutils import nodes
 from safetensors.numpy import load_file, save_file
+from support.checkout import ROOT
 from support.language_cases import write_experiment
 from support.report.chromium import browser, executable
 
@@ -24,7 +25,6 @@ from osdn_theory.theorems import THEOREMS
 
 pytest.importorskip("sphinx")
 
-ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 

@@ -11,6 +11,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from mutation.mutation_run import read_table
 
 TABLE = Path(__file__).resolve().parents[1] / "slow.csv"
 MUTANTS = TABLE.parent / "mutation"
@@ -19,14 +20,14 @@ LONGEST = 1.2
 """Seconds of a test on one of two cores of 2.0 GHz or so, without what it sets up, which others may share."""
 
 
-def read_slow(table: Path | None = None) -> dict[str, float]:
+def read_slow() -> dict[str, float]:
     """Seconds that each test of the table took."""
-    with (table or TABLE).open(newline="") as file:
+    with TABLE.open(newline="") as file:
         return {row["test"]: float(row["seconds"]) for row in csv.DictReader(file)}
 
 
-def write_slow(seconds: dict[str, float], table: Path | None = None) -> None:
-    with (table or TABLE).open("w", newline="") as file:
+def write_slow(seconds: dict[str, float]) -> None:
+    with TABLE.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("test", "seconds"))
         writer.writerows((test, f"{seconds[test]:.1f}") for test in sorted(seconds))
@@ -34,13 +35,13 @@ def write_slow(seconds: dict[str, float], table: Path | None = None) -> None:
 
 def read_killers() -> set[str]:
     """Tests that have told a mutant from the original."""
-    tables = [csv.reader(path.read_text().splitlines()) for path in MUTANTS.glob("*.csv")]
-    return {row[3] for table in tables for row in table if row[2] == "killed"}
+    rows = [row for path in MUTANTS.glob("*.csv") for row in read_table(path).values()]
+    return {test for *_, verdict, test in rows if verdict == "killed"}
 
 
-def mark_slow(items: list[pytest.Item], table: Path | None = None) -> None:
+def mark_slow(items: list[pytest.Item]) -> None:
     """Mark the tests of the table."""
-    slow = read_slow(table)
+    slow = read_slow()
     for item in items:
         if item.nodeid in slow:
             item.add_marker(pytest.mark.slow)
