@@ -17,11 +17,12 @@ import triton.language as tl
 from ..launch.sequences import sequence_of
 from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
-from .iterates import gate_sums
-from .operator import feedback_weight, load_pairs
+from .iterates import load_decay, load_pairs, load_terms
+from .operator import feedback_weight
 from .tokens import (
     TOGETHER,
     after_loads,
+    apart,
     clip,
     copy_rows,
     first_of,
@@ -174,7 +175,7 @@ def step_back_chunk(
 def adjoint_kernel(
     k, g, feedback, anchor, gain, entry, clipped, grad, grad_final, grad_key, grad_k, grad_g, grad_feedback,
     grad_initial, pulls,
-    inverse, inner, forcing, rho, exits, bounds, first, length, eta, d_min, d_max,
+    inverse, terms, inner, forcing, rho, exits, bounds, first, length, eta, d_min, d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
     HAS_ANCHOR: tl.constexpr, HAS_GRAD_FINAL: tl.constexpr, HAS_GRAD_KEY: tl.constexpr, BETA_AWARE: tl.constexpr,
     NORMALIZE: tl.constexpr, SCALE_KEY: tl.constexpr, PACKED: tl.constexpr, SWEPT: tl.constexpr, STAGES: tl.constexpr,
@@ -204,6 +205,8 @@ def adjoint_kernel(
     if SWEPT:  # noqa: SIM102 -- the compiler then drops the branch that steps
         if stepped != 0:
             return
+    if HAS_GATE:
+        whole = load_decay(terms, item, chunks > 0, C, True)
     for back in tl.range(0, chunks, num_stages=STAGES):
         inside = row < left
         key = tl.load(k + place * K + rows, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)
@@ -211,7 +214,8 @@ def adjoint_kernel(
         met, _ = load_pairs(inner + place, inside, H, 0)
         push = tl.load(forcing + item * K + feature, mask=known, other=0.0)
         if HAS_GATE:
-            gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
+            entered, stays = load_terms(terms, item, inside, C, True)
+            later = load_decay(terms, item - H, back + 1 < chunks, C, True)
         sooner = tl.load(clipped + item - H, mask=back + 1 < chunks, other=0)
         if (SWEPT == 0) & (stepped != 0):
             d = tl.load(entry + item * K + feature, mask=known, other=0.0)
@@ -220,6 +224,7 @@ def adjoint_kernel(
                 adjoint, d, c, k, g, feedback, gain, grad, grad_key, grad_k, grad_g, grad_feedback, place, count,
                 eta, d_min, d_max, H, K, C, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, HAS_GRAD_KEY, WARPS,
             )  # fmt: skip
+            adjoint = apart(adjoint)
             if HAS_ANCHOR and HAS_GATE:
                 tl.store(pulls + item * K + feature, pull, mask=known)
         else:
@@ -230,18 +235,19 @@ def adjoint_kernel(
                 step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
             handed_back = tl.sum(s * adjoint[None, :], 1)
             if HAS_GATE:
-                before, after, total = gate_sums(gate)
-                handed_back *= tl.exp((total - after).to(tl.float32))
+                handed_back *= stays
             met += handed_back
             share = step * tl.sum(solve * met[None, :], 1)
             tl.store(rho + place + row * H, share, mask=inside)
             if BETA_AWARE:
                 share *= load_pairs(feedback + 2 * place, inside, 2 * H, 1)[1]
             if HAS_GATE:
-                adjoint *= tl.exp(total.to(tl.float32))
-                share *= tl.exp(before.to(tl.float32))
+                adjoint *= whole
+                share *= entered
             adjoint += push - sum_rows(share[:, None] * s, WARPS)
         stepped = sooner
+        if HAS_GATE:
+            whole = later
         place -= C * H
         item -= H
         left = tl.zeros([], left.dtype) + C

@@ -234,18 +234,18 @@ def scan_backward(
             forced = None
             if rule.eta <= LARGEST_STEP and precision == "tf32":
                 forced = Forced(grad, inner, forcing, scale_key)
-            inverse = new_operators(k, chunks)
-            find_operators(k, g, feedback, rule, chunks, inverse, apart, forced)
+            operators = new_operators(k, chunks, has_terms=gated)
+            find_operators(k, g, feedback, rule, chunks, operators, apart, forced)
             if items and forced is None:
                 forcing_kernel[(items,)](
                     k, g, apart, grad, inner, forcing, *slots, H=heads, K=dim, C=chunks.size, HAS_GATE=gated,
                     SCALE_KEY=scale_key, PACKED=chunks.packed, PRECISION=precision,
                 )  # fmt: skip
             adjoint_kernel[(programs,)](
-                *known, apart, grad, grad_final, grad_key, *found, inverse, inner, forcing, rho, exits,
+                *known, apart, grad, grad_final, grad_key, *found, *operators, inner, forcing, rho, exits,
                 *sequences, *box, **chain, SWEPT=swept,
             )  # fmt: skip
-            del inverse, inner, forcing
+            del operators, inner, forcing
             if items:
                 spread_kernel[lambda meta: (items, cdiv(dim, meta["BK"]))](
                     *known, apart, grad, grad_key, grad_k, grad_g, grad_feedback, pulls, rho, exits, *slots,

@@ -21,10 +21,11 @@ from ..launch.sequences import Chunks, sequence_of
 from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
 from .calls import Gains, ScanCall, rule_numbers
-from .iterates import gate_sums, iterate_tile, next_entry
-from .operator import feedback_weight, load_pairs, squares
+from .iterates import iterate_tile, load_decay, load_terms, next_entry
+from .operator import squares
+from .series import Operators
 from .sweeps.blocks import BLOCK
-from .tokens import step_tokens
+from .tokens import apart, step_tokens
 
 SEGMENT: tl.constexpr = tl.constexpr(32)
 """Chunks after which a chain asks whether any of them may have clipped, and whether it was stopped; whose operators it
@@ -48,21 +49,20 @@ def new_origin(k: Tensor, chunks: Chunks) -> Tensor:
 
 
 @triton.jit
-def advance(s, u, gate, d, rest, c, HAS_GATE: tl.constexpr):
+def advance(s, u, stays, whole, d, rest, c, HAS_GATE: tl.constexpr):
     """Where nothing clips: the d handed on and its rest, the least and greatest value any iterate can have, [BK] each.
 
     Where nothing is forgotten every rounding of d would stay, so d + rest is carried, `rest` what float32 lost of d.
     With u = rise - fall split by sign, and every product of gates in (0, 1], each iterate lies between
-    c + min(e, G e) - S^T fall and c + max(e, G e) + S^T rise, for e = d - c and G the product of all the gates.
+    c + min(e, G e) - S^T fall and c + max(e, G e) + S^T rise, for e = d - c and G the product of all the gates: that is
+    `whole`, and `stays` [C] is that of those after each token.
     """
     rise = tl.maximum(u, 0.0)[:, None] * s
     fall = tl.maximum(-u, 0.0)[:, None] * s
     up, down = sum_rows(rise, WARPS), sum_rows(fall, WARPS)
     if HAS_GATE:
-        _, after, total = gate_sums(gate)
-        weighted = (u * tl.exp((total - after).to(tl.float32)))[:, None] * s
-        moved = sum_rows(weighted, WARPS)
-        kept = tl.exp(total.to(tl.float32)) * (d - c)
+        moved = sum_rows((u * stays)[:, None] * s, WARPS)
+        kept = whole * (d - c)
         low = c + tl.minimum(d - c, kept) - down
         high = c + tl.maximum(d - c, kept) + up
         handed_on = c + kept + moved
@@ -116,35 +116,23 @@ def clips(
 
 @triton.jit
 def free_chunk(
-    d, rest, c, k, g, feedback, inverse, place, item, left, rows, square, lower, known, eta,
-    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, HAS_GATE: tl.constexpr, BETA_AWARE: tl.constexpr,
-    NORMALIZE: tl.constexpr,
+    d, rest, c, whole, k, matrix, terms, place, item, left, rows, square, lower, known,
+    H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, HAS_GATE: tl.constexpr,
 ):  # fmt: skip
-    """The gains [C] of a chunk of `left` tokens that is entered with d + rest, and `advance`, as if nothing clipped."""
+    """The gains [C] of a chunk of `left` tokens that is entered with d + rest, and `advance`, as if nothing clipped.
+
+    `whole` is its decay.
+    """
     row = tl.arange(0, C)
     inside = row < left
     key = tl.load(k + place * K + rows, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)
-    solve = tl.load(inverse + item * (C * C) + square, mask=lower, other=0.0)
-    gate = tl.zeros([C], tl.float32)
-    if HAS_GATE:
-        gate = tl.load(g + place + row * H, mask=inside, other=0.0).to(tl.float32)
+    answer = tl.load(matrix + item * (C * C) + square, mask=lower, other=0.0)
+    resting, stays = load_terms(terms, item, inside, C, HAS_GATE)
     s = key * key
-    step = tl.where(inside, eta, 0.0)
-    if NORMALIZE:
-        step *= feedback_weight(tl.sum(s, 1), NORMALIZE)
-    if HAS_GATE:
-        before, _, _ = gate_sums(gate)
-        kept = c[None, :] + tl.exp(before.to(tl.float32))[:, None] * (d - c)[None, :]
-        alignment = tl.sum(s * kept, 1)
-    else:
-        alignment = tl.sum(s * d[None, :], 1)
-    if BETA_AWARE:
-        fixed, slope = load_pairs(feedback + 2 * place, inside, 2 * H, 1)
-        r = step * (fixed - slope * alignment)
-    else:
-        r = step * (1.0 - alignment)
-    u = tl.sum(solve * r[None, :], 1)
-    handed_on, lost, low, high = advance(s, u, gate, d, rest, c, HAS_GATE)
+    away = d - c if HAS_GATE else d
+    met = tl.sum(s * away[None, :], 1)
+    u = resting - tl.sum(answer * met[None, :], 1)
+    handed_on, lost, low, high = advance(s, u, stays, whole, d, rest, c, HAS_GATE)
     return u, handed_on, lost, low, high
 
 
@@ -168,8 +156,9 @@ def store_chunk(
 )
 @triton.jit
 def chain_kernel(
-    k, g, feedback, anchor, initial, initial_rest, inverse, gain, entry, entry_rest, clipped, final, final_rest,
-    out, path, origin, busy, stuck, operators, progress, bounds, first, length, turn, eta, eta_rest, d_min, d_max,
+    k, g, feedback, anchor, initial, initial_rest, matrix, terms, gain, entry, entry_rest, clipped, final,
+    final_rest, out, path, origin, busy, stuck, operators, progress, bounds, first, length, turn, eta, eta_rest, d_min,
+    d_max,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BLOCK: tl.constexpr,
     HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, HAS_INITIAL: tl.constexpr, HAS_INITIAL_REST: tl.constexpr,
     HAS_FINAL_REST: tl.constexpr, HAS_ORIGIN: tl.constexpr, LED: tl.constexpr, WAITS: tl.constexpr, ALONE: tl.constexpr,
@@ -230,15 +219,17 @@ def chain_kernel(
         first_d, first_rest = d, rest
         outside = tl.zeros([BK], tl.int32)
         at, here, tail = place, item, left
+        whole = load_decay(terms, here, count > 0, C, HAS_GATE)
         for _ in tl.range(0, tl.where(asks, 0, count), num_stages=STAGES):
+            later = load_decay(terms, here + H, tail > C, C, HAS_GATE)
             u, handed_on, lost, low, high = free_chunk(
-                d, rest, c, k, g, feedback, inverse, at, here, tail, rows, square, lower, known, eta,
-                H, K, C, HAS_GATE, BETA_AWARE, NORMALIZE,
+                d, rest, c, whole, k, matrix, terms, at, here, tail, rows, square, lower, known, H, K, C, HAS_GATE,
             )  # fmt: skip
             store_chunk(gain, entry, entry_rest, u, d, rest, at, here, tail, True, known, H, K)
             tl.store(clipped + here, 0)
             outside |= leaves(low, high, known, d_min, d_max).to(tl.int32)
             d, rest = handed_on, lost
+            whole = later
             at += C * H
             here += H
             tail -= C
@@ -246,12 +237,13 @@ def chain_kernel(
         d, rest = tl.where(asks, first_d, d), tl.where(asks, first_rest, rest)
         doubtful = asks & (chunks < 0)
         at, here, tail = place, item, left
+        whole = load_decay(terms, here, count > 0, C, HAS_GATE)
         passed = part * SEGMENT
         # What is stopped idles to the end of its segment: loops whose loads run ahead have no way out.
         for _ in tl.range(0, tl.where(asks, count, 0), num_stages=STAGES):
+            later = load_decay(terms, here + H, tail > C, C, HAS_GATE)
             u, handed_on, lost, low, high = free_chunk(
-                d, rest, c, k, g, feedback, inverse, at, here, tail, rows, square, lower, known, eta,
-                H, K, C, HAS_GATE, BETA_AWARE, NORMALIZE,
+                d, rest, c, whole, k, matrix, terms, at, here, tail, rows, square, lower, known, H, K, C, HAS_GATE,
             )  # fmt: skip
             may = tl.max(leaves(low, high, known, d_min, d_max).to(tl.int32), 0) != 0
             doubtful = doubtful | may
@@ -272,10 +264,11 @@ def chain_kernel(
                     tl.minimum(tail, C).to(tl.int32), eta, eta_rest, d_min, d_max,
                     H, K, BK, HAS_GATE, BETA_AWARE, NORMALIZE, SCALE_KEY, KEEP, WARPS,
                 )  # fmt: skip
-                d = wide.to(tl.float32)
-                rest = (wide - d.to(tl.float64)).to(tl.float32)
+                near = wide.to(tl.float32)
+                d, rest = apart(near), apart((wide - near.to(tl.float64)).to(tl.float32))
             else:
                 d, rest = handed_on, lost
+            whole = later
             at += C * H
             here += H
             tail -= C
@@ -297,12 +290,12 @@ def chain_kernel(
 
 
 def run_chain(
-    scan: ScanCall, inverse: Tensor, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None,
+    scan: ScanCall, operators: Operators, gains: Gains, initial: Tensor | None, initial_rest: Tensor | None,
     origin: Tensor | None, signals: Signals | None, chunks: Chunks, *, led: int = 0, waits: bool = False,
     turn: int = FIRST,
 ) -> None:  # fmt: skip
-    """Go through the chunks, of which `inverse` are the operators, one after the other, from the d that they are
-    entered with, ones where None.
+    """Go through the chunks, of which the `operators` are known, one after the other, from the d that they are entered
+    with, ones where None.
 
     `origin` [N, H] int32 gets the block of the first chunk that clips, at which a chain ends; without, chunks are
     stepped. `led`, `waits` and `turn` as in the kernel, with `signals`.
@@ -311,7 +304,7 @@ def run_chain(
     if signals is not None:
         seen = (signals.busy, signals.stuck, signals.operators, signals.progress)
     chain_kernel[(chunks.sequences * scan.k.shape[2],)](
-        scan.k, scan.g, scan.feedback, scan.anchor, initial, initial_rest, inverse, gains.gain, *gains.entries,
+        scan.k, scan.g, scan.feedback, scan.anchor, initial, initial_rest, *operators, gains.gain, *gains.entries,
         gains.clipped, gains.final, gains.rest, scan.out, scan.path, origin, *seen, chunks.bounds, chunks.first,
         chunks.length, turn,
         *rule_numbers(scan.rule), **scan.constants(chunks, initial), BLOCK=BLOCK,

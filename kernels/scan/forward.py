@@ -47,7 +47,7 @@ def run_chains(
     chains begin anew in the end.
     """
     # Kept until all is launched, as chains may read them until then (see `launch.following`).
-    operators = new_operators(scan.k, chunks)
+    operators = new_operators(scan.k, chunks, has_terms=True)
     find = functools.partial(
         find_operators,
         scan.k,
@@ -57,6 +57,7 @@ def run_chains(
         chunks,
         operators,
         signals=signals if waits else None,
+        anchor=scan.anchor,
     )
     led = 2 if reports else int(waits or behind is not None)
     run = functools.partial(

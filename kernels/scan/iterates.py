@@ -5,6 +5,9 @@ import triton.language as tl
 
 from ..launch.dots import dot
 
+ROOM: tl.constexpr = tl.constexpr(4)
+"""Terms of a chunk before those of its tokens, of which one is used: chunks begin at multiples of 16 bytes."""
+
 
 @triton.jit
 def gate_sums(gate):
@@ -19,9 +22,54 @@ def gate_sums(gate):
 
 
 @triton.jit
+def load_pairs(numbers, wanted, stride: tl.constexpr, apart: tl.constexpr):
+    """Two numbers of each token of a chunk, [C] each: `apart` from each other, `stride` from those of the next.
+
+    For chains, also where one would do: fewer numbers than there are threads Triton 3.6 copies ahead once for every
+    thread that needs them.
+    """
+    token, part = tl.arange(0, wanted.shape[0]), tl.arange(0, 2)
+    place = stride * token[:, None] + apart * part[None, :]
+    return tl.split(tl.load(numbers + place, mask=wanted[:, None], other=0.0))
+
+
+@triton.jit
 def decays(to, since):
     """exp(to_t - since_j), [R, C] float32, from float64 sums of log gates; 1 where the exponent is positive."""
     return tl.exp(tl.minimum((to[:, None] - since[None, :]).to(tl.float32), 0.0))
+
+
+@triton.jit
+def store_terms(terms, row, first, after, total, C: tl.constexpr, HAS_GATE: tl.constexpr):
+    """What chains need of a chunk beside its operator: a number of each token, the decay from it on, and the decay of
+    the whole chunk, from float64 sums of its gates."""
+    inside = row < C
+    tl.store(terms + ROOM + row, first, mask=inside)
+    if HAS_GATE:
+        tl.store(terms + ROOM + C + row, tl.exp((total - after).to(tl.float32)), mask=inside)
+        tl.store(terms, tl.exp(total.to(tl.float32)))
+
+
+@triton.jit
+def load_terms(terms, item, valid, C: tl.constexpr, HAS_GATE: tl.constexpr):
+    """The two of each token of a chunk, [C] each, zero where not `valid`; without gates the first alone.
+
+    Found in the chain itself, they would be most of its time.
+    """
+    return load_pairs(terms + item * (2 * C + ROOM) + ROOM, valid, 1, C if HAS_GATE else 0)
+
+
+@triton.jit
+def load_decay(terms, item, there, C: tl.constexpr, HAS_GATE: tl.constexpr):
+    """That of a whole chunk, if it is there. Asked for a chunk ahead: one number is not copied as tiles are. It lies
+    beside the first of those of tokens, which have been asked for by then, and so is near.
+
+    Loaded for every feature, it would be: the compiler then has d lie as this does, and sums over features between all
+    lanes of a warp.
+    """
+    if HAS_GATE:
+        return tl.load(terms + item * (2 * C + ROOM), mask=there, other=0.0)
+    return 0.0
 
 
 @triton.jit

@@ -2,8 +2,10 @@
 
 Where nothing clips, the gains of a chunk that enters with d satisfy (I + L) u = r, with for j < t
 L_tj = eta w_t m_t D_tj <s_t, s_j>, D_tj the product of the gates strictly between, m_t the slope of the feedback
-f_t - m_t a_t (both are 1 unless it is beta-aware), and r linear in d. The inverse does not depend on d, so it leaves
-the chain of chunks only products with it.
+f_t - m_t a_t (both are 1 unless it is beta-aware), and r_t = eta w_t (f_t - m_t <c, s_t> - m_t D_t <d - c, s_t>), D_t
+the product of the gates before t (without gates that is 1, and c 0). The inverse does not depend on d: it leaves the
+chain of chunks u = b - M a, with a_t = <d - c, s_t>, M the inverse times diag(eta w_t m_t D_t), and b what it makes of
+the rest.
 """
 
 import triton
@@ -23,7 +25,7 @@ from ..launch.following import (
 )
 from ..launch.sequences import chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
-from .iterates import decays, gate_sums
+from .iterates import ROOM, decays, gate_sums, store_terms
 
 
 @triton.jit
@@ -42,18 +44,6 @@ def load_feedback(terms, place, wanted, BETA_AWARE: tl.constexpr):
         fixed = tl.load(terms + place * 2, mask=wanted, other=0.0)
         slope = tl.load(terms + place * 2 + 1, mask=wanted, other=0.0)
     return fixed, slope
-
-
-@triton.jit
-def load_pairs(numbers, wanted, stride: tl.constexpr, apart: tl.constexpr):
-    """Two numbers of each token of a chunk, [C] each: `apart` from each other, `stride` from those of the next.
-
-    For chains, also where one would do: fewer numbers than there are threads Triton 3.6 copies ahead once for every
-    thread that needs them.
-    """
-    token, part = tl.arange(0, wanted.shape[0]), tl.arange(0, 2)
-    place = stride * token[:, None] + apart * part[None, :]
-    return tl.split(tl.load(numbers + place, mask=wanted[:, None], other=0.0))
 
 
 @triton.jit
@@ -82,6 +72,27 @@ def coupling(gram, step, to, since, DIAGONAL: tl.constexpr, HAS_GATE: tl.constex
     if DIAGONAL:
         block = tl.where(row[:, None] > row[None, :], block, 0.0)
     return block
+
+
+@triton.jit
+def weighted(feedback, place, inside, weight, met, BETA_AWARE: tl.constexpr, HAS_ANCHOR: tl.constexpr):
+    """Of tokens with eta w_t and met = <c, s_t>: what of r_t is free of d, and eta w_t m_t."""
+    fixed, slope = load_feedback(feedback, place, inside, BETA_AWARE)
+    if HAS_ANCHOR:
+        fixed = fixed - slope * met
+    return weight * fixed, weight * slope
+
+
+@triton.jit
+def applied(block, x):
+    """block @ x, in float32."""
+    return tl.sum(block * x[None, :], 1)
+
+
+@triton.jit
+def decay(sums):
+    """exp of float64 sums of log gates, in float32."""
+    return tl.exp(sums.to(tl.float32))
 
 
 @triton.jit
@@ -114,12 +125,13 @@ def wait_for_series(operator):
 @autotune(configurations([{"BK": 16}, {"BK": 32}], warps=(1,)) + unrolled(4, BK=16), ["K", "C", "HAS_GATE"])
 @triton.jit
 def operator_kernel(
-    k, g, feedback, clipped, operators, inverse, bounds, first, owner, length, per_sequence, eta,
+    k, g, feedback, anchor, clipped, operators, inverse, terms, bounds, first, owner, length, per_sequence, eta,
     H: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, HAS_GATE: tl.constexpr,
-    BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr, LARGE: tl.constexpr,
-    BEHIND: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
+    HAS_ANCHOR: tl.constexpr, BETA_AWARE: tl.constexpr, NORMALIZE: tl.constexpr, ADJOINT: tl.constexpr,
+    LARGE: tl.constexpr, BEHIND: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """(I + L)^-1 of every chunk, or (LARGE) of those that a series has not taken, as `operators` [slots, H] say.
+    """What `Operators` are, of every chunk, or (LARGE) of those that a series has not taken, as `operators` [slots, H]
+    say.
 
     Behind the chain that waits for them (BEHIND) they say so at any time, and then that they are there.
     """
@@ -130,7 +142,7 @@ def operator_kernel(
     slot = slot_of(program // H, per_sequence, H, BEHIND)
     head = program % H
     program = slot * H + head
-    _, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
+    sequence, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
     left = tl.minimum(tokens - chunk * C, C)
     if left <= 0:
         return
@@ -151,7 +163,7 @@ def operator_kernel(
     g00 = tl.zeros([16, 16], tl.float32)
     g10, g11, g20, g21, g22, g30, g31, g32, g33 = g00, g00, g00, g00, g00, g00, g00, g00, g00
     n0 = tl.zeros([16], tl.float32)
-    n1, n2, n3 = n0, n0, n0
+    n1, n2, n3, m0, m1, m2, m3 = n0, n0, n0, n0, n0, n0, n0
     for i in range(tl.cdiv(K, BK)):
         column = i * BK + tl.arange(0, BK)
         inside = column < K
@@ -170,6 +182,12 @@ def operator_kernel(
         g31 += dot_small(s3, z1, PRECISION)
         g32 += dot_small(s3, z2, PRECISION)
         g33 += dot_small(s3, z3, PRECISION)
+        if HAS_ANCHOR:
+            c = tl.load(anchor + (sequence * H + head) * K + column, mask=inside, other=0.0)[None, :]
+            m0 += tl.sum(s0 * c, 1)
+            m1 += tl.sum(s1 * c, 1)
+            m2 += tl.sum(s2 * c, 1)
+            m3 += tl.sum(s3 * c, 1)
         if NORMALIZE:
             n0 += tl.sum(s0, 1)
             n1 += tl.sum(s1, 1)
@@ -179,21 +197,21 @@ def operator_kernel(
     w1 = eta * feedback_weight(n1, NORMALIZE)
     w2 = eta * feedback_weight(n2, NORMALIZE)
     w3 = eta * feedback_weight(n3, NORMALIZE)
-    if BETA_AWARE:
-        w0 *= load_feedback(feedback, place + row0 * H, in0, BETA_AWARE)[1]
-        w1 *= load_feedback(feedback, place + row1 * H, in1, BETA_AWARE)[1]
-        w2 *= load_feedback(feedback, place + row2 * H, in2, BETA_AWARE)[1]
-        w3 *= load_feedback(feedback, place + row3 * H, in3, BETA_AWARE)[1]
-    b0, b1, b2, b3, e0, e1, e2, e3 = n0, n1, n2, n3, n0, n1, n2, n3
+    f0, w0 = weighted(feedback, place + row0 * H, in0, w0, m0, BETA_AWARE, HAS_ANCHOR)
+    f1, w1 = weighted(feedback, place + row1 * H, in1, w1, m1, BETA_AWARE, HAS_ANCHOR)
+    f2, w2 = weighted(feedback, place + row2 * H, in2, w2, m2, BETA_AWARE, HAS_ANCHOR)
+    f3, w3 = weighted(feedback, place + row3 * H, in3, w3, m3, BETA_AWARE, HAS_ANCHOR)
+    b0, b1, b2, b3, e0, e1, e2, e3, total = n0, n1, n2, n3, n0, n1, n2, n3, 0.0
     if HAS_GATE:
         g += place
         b0, e0, t0 = gate_sums(tl.load(g + row0 * H, mask=in0, other=0.0))
         b1, e1, t1 = gate_sums(tl.load(g + row1 * H, mask=in1, other=0.0))
         b2, e2, t2 = gate_sums(tl.load(g + row2 * H, mask=in2, other=0.0))
-        b3, e3, _ = gate_sums(tl.load(g + row3 * H, mask=in3, other=0.0))
+        b3, e3, t3 = gate_sums(tl.load(g + row3 * H, mask=in3, other=0.0))
         b1, e1 = b1 + t0, e1 + t0
         b2, e2 = b2 + (t0 + t1), e2 + (t0 + t1)
         b3, e3 = b3 + (t0 + t1 + t2), e3 + (t0 + t1 + t2)
+        total = t0 + t1 + t2 + t3
     x00, x10, x11, x20, x21, x22, x30, x31, x32, x33 = inverse_64(
         coupling(g00, w0, b0, e0, True, HAS_GATE), coupling(g10, w1, b1, e0, False, HAS_GATE),
         coupling(g11, w1, b1, e1, True, HAS_GATE), coupling(g20, w2, b2, e0, False, HAS_GATE),
@@ -201,6 +219,26 @@ def operator_kernel(
         coupling(g30, w3, b3, e0, False, HAS_GATE), coupling(g31, w3, b3, e1, False, HAS_GATE),
         coupling(g32, w3, b3, e2, False, HAS_GATE), coupling(g33, w3, b3, e3, True, HAS_GATE), PRECISION,
     )  # fmt: skip
+    if HAS_GATE:
+        d0, d1, d2, d3 = decay(b0), decay(b1), decay(b2), decay(b3)
+    if ADJOINT == 0:
+        a0 = applied(x00, f0)
+        a1 = applied(x10, f0) + applied(x11, f1)
+        a2 = applied(x20, f0) + applied(x21, f1) + applied(x22, f2)
+        a3 = applied(x30, f0) + applied(x31, f1) + applied(x32, f2) + applied(x33, f3)
+        if HAS_GATE:
+            w0, w1, w2, w3 = w0 * d0, w1 * d1, w2 * d2, w3 * d3
+        w0, w1, w2, w3 = w0[None, :], w1[None, :], w2[None, :], w3[None, :]
+        x00, x10, x20, x30 = x00 * w0, x10 * w0, x20 * w0, x30 * w0
+        x11, x21, x31, x22, x32, x33 = x11 * w1, x21 * w1, x31 * w1, x22 * w2, x32 * w2, x33 * w3
+    elif HAS_GATE:
+        a0, a1, a2, a3 = d0, d1, d2, d3
+    if HAS_GATE or ADJOINT == 0:
+        terms += program.to(tl.int64) * (2 * C + ROOM)
+        store_terms(terms, row0, a0, e0, total, C, HAS_GATE)
+        store_terms(terms, row1, a1, e1, total, C, HAS_GATE)
+        store_terms(terms, row2, a2, e2, total, C, HAS_GATE)
+        store_terms(terms, row3, a3, e3, total, C, HAS_GATE)
     inverse += program.to(tl.int64) * (C * C)
     store_block(inverse, x00, 0, 0, C, ADJOINT)
     store_block(inverse, x10, 1, 0, C, ADJOINT)

@@ -39,6 +39,12 @@ def first_of(rows, COPIES: tl.constexpr):
 
 
 @triton.jit
+def apart(x):
+    """x [N] where it lies in registers for itself: who goes on with it need not have it lie as who found it did."""
+    return tl.gather(x, tl.arange(0, x.shape[0]), 0)
+
+
+@triton.jit
 def load_rows_of(base, place, left, known, H: tl.constexpr, K: tl.constexpr):
     """Rows of `TOGETHER` tokens, `left` of them there, zeros for the others."""
     feature = tl.broadcast_to(tl.arange(0, known.shape[1])[None, :], known.shape)

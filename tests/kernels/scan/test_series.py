@@ -31,8 +31,11 @@ def couplings(k: torch.Tensor) -> torch.Tensor:
 def farthest(scale: float) -> float:
     """Of the operator's entries from those of the inverse; infinite where it was not taken from the series."""
     k, eta = draw(scale)
-    found = torch.full((1, 1, SIZE, SIZE), torch.inf)
-    series.fill_small(k, None, None, Rule(eta, 0.0, 9.0, False), cut(1, LENGTH, SIZE, None), None, found)
+    chunks, rule = cut(1, LENGTH, SIZE, None), Rule(eta, 0.0, 9.0, False)
+    operators = series.new_operators(k, chunks, has_terms=True)
+    operators.matrix.fill_(torch.inf)
+    series.fill_small(k, None, None, None, rule, chunks, None, operators)
+    found = operators.matrix / eta
     exact = torch.linalg.inv(torch.eye(SIZE).double() + eta * couplings(k))
     blocks = torch.arange(SIZE) // 16
     written = blocks[:, None] >= blocks[None, :]
@@ -79,9 +82,9 @@ def forced_by(alone: bool, *, gated: bool) -> dict[str, float]:
             SCALE_KEY=True, PACKED=False, PRECISION="tf32",
         )  # fmt: skip
     else:
-        operator = torch.empty(1, 1, SIZE, SIZE)
+        operator = series.new_operators(k, chunks, has_terms=gated)
         rule, pressed = Rule(2.0**-12, 0.0, 9.0, False), series.Forced(grad, inner, forcing, True)
-        series.fill_small(k, g, None, rule, chunks, clipped, operator, pressed)
+        series.fill_small(k, g, None, None, rule, chunks, clipped, operator, pressed)
     s, p = k[0, :, 0].double().square(), (grad * k.double())[0, :, 0]
     sums = torch.zeros(LENGTH + 1).double()
     if g is not None:

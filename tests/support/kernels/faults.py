@@ -8,7 +8,7 @@ import pytest
 from osdn_kernels.chunk import decays, gradients, state, state_backward, values, walk as chunk_walk, wy
 from osdn_kernels.chunk.feature import fold, pairs, pairs_backward
 from osdn_kernels.launch import tuning
-from osdn_kernels.scan import adjoint, backward as scan_back, chain, series, tokens as scan_tokens
+from osdn_kernels.scan import adjoint, backward as scan_back, chain, operator, tokens as scan_tokens
 from osdn_kernels.scan.sweeps import backward as sweeps_back, spread, walk
 
 FAULTS = {
@@ -22,7 +22,7 @@ FAULTS = {
         wy, "iterate_tile", "row[:, None] > row[None, :]", "row[:, None] >= row[None, :]",
     ),
     "the decay between chunks is skipped": (
-        chain, "advance", "kept = tl.exp(total.to(tl.float32)) * (d - c)", "kept = d - c",
+        chain, "advance", "kept = whole * (d - c)", "kept = d - c",
     ),
     "keys and write keys swapped in the erase term": (
         wy, "solve_kernel", "y0, y1, y2, y3 = tl.trans(x0), tl.trans(x1), tl.trans(x2), tl.trans(x3)",
@@ -134,10 +134,7 @@ GATED_FAULTS = {
         "fast", gradients, "gradients_kernel", "pairs += for_a * rate[:, None]", "pairs += 0.0 * for_a",
     ),
     "the first power of beta in the operator": (
-        "fast", series, "operator_kernel", "in0, BETA_AWARE)[1]", "in0, BETA_AWARE)[0]",
-    ),
-    "the first power of beta in the chain": (
-        "fast", chain, "free_chunk", "fixed - slope * alignment", "fixed - fixed * alignment",
+        "fast", operator, "weighted", ", weight * slope", ", weight * fixed",
     ),
     "the first power of beta token by token": (
         "most clip", chain, "step_tokens", "- slopes[j].to(tl.float64) *", "- fixed[j].to(tl.float64) *",
