@@ -17,7 +17,9 @@ MAX_FEATURES = 256
 """Largest K and V that the kernels hold in one tile."""
 
 FORGOTTEN = -1000.0
-"""A log gate below which exp is 0 even in float64, and which sums and differences take, as they do not -inf."""
+"""A log gate below which exp is 0 even in float64, and which sums and differences take, as they do not -inf.
+
+Whoever sums gates of the memory raises them to it: there may be many."""
 
 KERNEL_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 POOL_DTYPES, WIDE = (torch.float32, torch.bfloat16), (torch.float32,)
@@ -98,8 +100,8 @@ class Arguments(ScanArguments):
       multiple of H.
     - `scale`: Factor of the read; K ** -0.5 unless given.
     - `initial_state` [N, H, K, V] or None: H_0 in float32 (float64 for float64 keys); None is zero.
-    - `state_gate` [B, T, HV] or [B, T, HV, K], or None: Log gates of the memory, at least `FORGOTTEN`; `g`
-      is that of d in gated forms too.
+    - `state_gate` [B, T, HV] or [B, T, HV, K], or None: Log gates of the memory, as given; `g` is that of d in
+      gated forms too.
     - `initial_rest` [N, H, K] or None: What float32 leaves of d_1.
     - `pool`, `state_indices`, AnyState [S, ...] and [N], or None: Where `initial_state` comes from and the
       final state goes.
@@ -282,7 +284,7 @@ def check_gates(
         output_final_state=output_final_state,
         use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel,
         return_trajectory=return_trajectory,
-        state_gate=None if gates.state is None else gates.state.clamp(min=FORGOTTEN),
+        state_gate=gates.state,
         return_intermediate_states=return_intermediate_states,
         initial_rest=initial_rest,
         pool=pool,

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..boundary.inputs import FORGOTTEN
 from ..launch.dots import dot
 from ..launch.following import end_after_leader, following
 from ..launch.runtime import cdiv, single, tile
@@ -20,6 +21,8 @@ from ..scan.iterates import gate_sums
 
 UNDERFLOW: tl.constexpr = tl.constexpr(-104.0)
 """A logarithm whose exponential is 0 in float32."""
+
+LEAST: tl.constexpr = tl.constexpr(FORGOTTEN)
 
 SCALARS: tl.constexpr = tl.constexpr(4)
 RATE: tl.constexpr = tl.constexpr(0)
@@ -78,8 +81,8 @@ def sum_gates_kernel(
     cell = ((start + chunk * C).to(tl.int64) + row[:, None]) * H + head[None, :]
     mask = (row < left)[:, None] & (head < H)[None, :]
     gates = tl.load(gate + cell, mask=mask, other=0.0)
-    if not HAS_RESTS:
-        gates = tl.where(gates < UNDERFLOW, UNDERFLOW, gates)
+    least = LEAST if HAS_RESTS else UNDERFLOW
+    gates = tl.where(gates < least, least, gates)
     _, wide, _ = gate_sums(gates)
     narrow = wide.to(tl.float32)
     tl.store(sums + cell, narrow, mask=mask)

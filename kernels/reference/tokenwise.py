@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from ..boundary.cuts import count_slots
 from ..boundary.gated import check_gated_call, feedback_terms
-from ..boundary.inputs import ANYWHERE, Arguments, ScanArguments, check_call, check_scan
+from ..boundary.inputs import ANYWHERE, FORGOTTEN, Arguments, ScanArguments, check_call, check_scan
 from ..boundary.numerics import REFERENCE, declare, suspend_autocast
 from ..boundary.results import Results, State, follow, widen
 from ..boundary.rule import Rule
@@ -255,7 +255,7 @@ def scans(call: ScanArguments, k: Tensor, feedback: Tensor | None = None) -> lis
 def memories(call: Arguments, q: Tensor, k: Tensor) -> list[Memory]:
     """Likewise for the memory."""
     v, beta = widened(call.v), widened(call.beta, k.dtype)
-    gate = None if call.state_gate is None else widened(call.state_gate, k.dtype)
+    gate = None if call.state_gate is None else widened(call.state_gate, k.dtype).clamp(min=FORGOTTEN)
     start = call.initial_state
     if start is None:
         start = k.new_zeros(call.sequences, *k.shape[2:], v.shape[3])
