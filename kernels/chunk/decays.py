@@ -12,7 +12,14 @@ from torch import Tensor
 
 from ..boundary.inputs import FORGOTTEN
 from ..launch.dots import dot
-from ..launch.following import end_after_leader, following
+from ..launch.following import (
+    Signals,
+    begin_followers,
+    end_after_leader,
+    following,
+    report_one,
+    slot_of,
+)
 from ..launch.runtime import cdiv, single, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations
@@ -59,20 +66,33 @@ class GateSums(NamedTuple):
     def per_feature(self) -> bool:
         return self.sums is not None and self.sums.dim() == 4
 
+    @property
+    def block(self) -> int:
+        """Gates of a token that one program sums."""
+        return 1 if self.sums is None else min(tile(self.sums[0, 0].numel()), WIDEST)
+
+    @property
+    def parts(self) -> int:
+        """Programs that sum a chunk's gates."""
+        return 0 if self.sums is None else cdiv(self.sums[0, 0].numel(), self.block)
+
 
 @autotune(configurations(warps=(4,)), ["H", "C"])
 @triton.jit
 def sum_gates_kernel(
-    gate, beta, sums, rests, scalars, bounds, first, owner, length, per_sequence,
+    gate, beta, sums, rests, scalars, summed, bounds, first, owner, length, per_sequence,
     H: tl.constexpr, C: tl.constexpr, BH: tl.constexpr, PACKED: tl.constexpr, HAS_RESTS: tl.constexpr,
-    HAS_SCALARS: tl.constexpr, FOLLOWS: tl.constexpr,
+    HAS_SCALARS: tl.constexpr, FOLLOWS: tl.constexpr, REPORTS: tl.constexpr,
 ):  # fmt: skip
+    """It may run beside a launch that it FOLLOWS; what is launched behind it sees in `summed` [slots] how many of a
+    chunk's programs are done (REPORTS)."""
+    if REPORTS:
+        begin_followers()
     if FOLLOWS:  # noqa: SIM102 -- nested, because a constant and a number are not joined
         if tl.program_id(0) + tl.program_id(1) == tl.num_programs(0) + tl.num_programs(1) - 2:
             end_after_leader()
-    _, chunk, start, tokens = chunk_of(
-        tl.program_id(0), bounds, first, owner, length, per_sequence, C, PACKED
-    )
+    slot = slot_of(tl.program_id(0), per_sequence, 1, REPORTS)
+    _, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
     left = tokens - chunk * C
     if left <= 0:
         return
@@ -99,6 +119,8 @@ def sum_gates_kernel(
         place = ((start + chunk * C).to(tl.int64) + row[:, None]) * (H * SCALARS) + column[None, :]
         mask = (row < left)[:, None] & (column < H * SCALARS)[None, :]
         tl.store(scalars + place, tl.reshape(numbers, [C, BH * SCALARS]), mask=mask)
+    if REPORTS:
+        report_one(summed + slot)
 
 
 def new_sums(gate: Tensor | None, dtype: torch.dtype) -> GateSums:
@@ -111,17 +133,19 @@ def new_sums(gate: Tensor | None, dtype: torch.dtype) -> GateSums:
 
 
 def sum_gates(
-    gate: Tensor | None, beta: Tensor, sums: GateSums, chunks: Chunks, *, follows: bool = False
-) -> None:
-    """Fill `sums`, with beta [B, T, HV]; if it `follows` another launch, beside that one."""
+    gate: Tensor | None, beta: Tensor, sums: GateSums, chunks: Chunks, *, follows: bool = False,
+    signals: Signals | None = None,
+) -> None:  # fmt: skip
+    """Fill `sums`, with beta [B, T, HV]; if it `follows` another launch, beside that one, and with `signals` ahead of
+    one that follows it."""
     if gate is None:
         return
-    gates = gate[0, 0].numel()
-    block = min(tile(gates), WIDEST)
-    sum_gates_kernel[(chunks.slots, cdiv(gates, block))](
-        gate, beta, *sums, *chunks.pointers, chunks.length, chunks.per_sequence,
-        H=gates, C=chunks.size, BH=block, PACKED=chunks.packed, HAS_RESTS=sums.rests is not None,
-        HAS_SCALARS=sums.scalars is not None, FOLLOWS=follows, **(following(gate.device) if follows else {}),
+    summed = None if signals is None else signals.summed
+    sum_gates_kernel[(chunks.slots, sums.parts)](
+        gate, beta, *sums, summed, *chunks.pointers, chunks.length, chunks.per_sequence,
+        H=gate[0, 0].numel(), C=chunks.size, BH=sums.block, PACKED=chunks.packed, HAS_RESTS=sums.rests is not None,
+        HAS_SCALARS=sums.scalars is not None, FOLLOWS=follows, REPORTS=signals is not None,
+        **(following(gate.device) if follows else {}),
     )  # fmt: skip
 
 

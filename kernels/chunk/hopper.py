@@ -3,8 +3,8 @@
 Where programs are few, a forward pass waits for the row of products that a chunk is. Triton begins a product when the
 one before has ended. Here, in Gluon, those of the read run while what the memory waits for is rounded and handed over:
 Q H beside K H, Q K~^T beside T (V - K H), and what these make of the output beside the memory's own sum; tiles of the
-next chunks are copied meanwhile. Each product has the operands and the order that it has there: so have the results
-the same bits.
+next chunks are copied meanwhile. Where the memory is gated, Q K~^T may come with its decays. Each product has the
+operands and the order that it has there: so have the results the same bits.
 """
 
 import triton.language as tl
@@ -70,9 +70,9 @@ def wait_for_all(flags, wanted, stopped):
 @gluon.jit
 def copy_tiles(
     i, end, column, keys, writes, queries, values, inverses, overlaps, arrived, sk, sw, sq, sv, st, sp,
-    C: gl.constexpr, STAGES: gl.constexpr, BYTES: gl.constexpr, SAME: gl.constexpr, STATE_GATE: gl.constexpr,
+    C: gl.constexpr, STAGES: gl.constexpr, BYTES: gl.constexpr, SAME: gl.constexpr, GIVEN: gl.constexpr,
 ):  # fmt: skip
-    """Have the tiles of chunk i copied, BYTES in all, where there is one."""
+    """Have the tiles of chunk i copied, BYTES in all, where there is one; with overlaps that are GIVEN."""
     stage, at, there = i % STAGES, i * C, i < end
     bar = arrived.index(stage)
     mbarrier.expect(bar, BYTES, pred=there)
@@ -82,7 +82,7 @@ def copy_tiles(
     tma.async_copy_global_to_shared(queries, [at, 0], bar, sq.index(stage), pred=there)
     if not SAME:
         tma.async_copy_global_to_shared(writes, [at, 0], bar, sw.index(stage), pred=there)
-    if STATE_GATE == 2:
+    if GIVEN:
         tma.async_copy_global_to_shared(overlaps, [at, 0], bar, sp.index(stage), pred=there)
 
 
@@ -187,7 +187,9 @@ def hopper_memory_kernel(
     BV: gl.constexpr, CUT: gl.constexpr, HAS_INITIAL: gl.constexpr, HAS_FINAL: gl.constexpr, PACKED: gl.constexpr,
     STATE_GATE: gl.constexpr, SAME: gl.constexpr, AGAIN: gl.constexpr, BESIDE: gl.constexpr, STAGES: gl.constexpr,
 ):  # fmt: skip
-    """Arguments as of `state.memory_kernel`, with READ and BULK."""
+    """Arguments as of `state.memory_kernel`, with READ and BULK; where the memory is gated by head there may be
+    `overlaps` as well."""
+    GIVEN: gl.constexpr = overlaps is not None
     if BESIDE > 0:
         begin_followers()
     if AGAIN:  # noqa: SIM102 -- nested, because `flag` is None otherwise
@@ -226,7 +228,7 @@ def hopper_memory_kernel(
             write_key + key_here * K, [tokens, K], [apart, 1], [C, BK], by_key
         )
         sw = gl.allocate_shared_memory(dtype, [STAGES, C, BK], by_key)
-    if STATE_GATE == 2:
+    if GIVEN:
         pairs = tma.make_tensor_descriptor(overlaps + here * C, [tokens, C], [H * C, 1], [C, C], by_token)
         sp = gl.allocate_shared_memory(dtype, [STAGES, C, C], by_token)
     # Operands that are made here: the memory, what it misses, what is written, with decays up to the end, and read.
@@ -235,7 +237,9 @@ def hopper_memory_kernel(
     written = gl.allocate_shared_memory(dtype, [C, BV], by_value)
     kept, times = written, written
     if STATE_GATE == 1:
-        kept = gl.allocate_shared_memory(dtype, [C, BV], by_value)
+        # What is missing has been met when this is stored, and beside overlaps there is no room for both.
+        kept = missing if GIVEN else gl.allocate_shared_memory(dtype, [C, BV], by_value)
+    if STATE_GATE == 1 and not GIVEN:
         times = gl.allocate_shared_memory(gl.float32, [C], gl.SwizzledSharedLayout(1, 1, 1, [0]))
     result = gl.allocate_shared_memory(dtype, [C, BV], by_value)
     outputs = tma.make_tensor_descriptor(o + here * V, [tokens, V], [H * V, 1], [C, BV], by_value)
@@ -243,7 +247,7 @@ def hopper_memory_kernel(
     for i in gl.static_range(STAGES):
         mbarrier.init(arrived.index(i), count=1)
     fence_async_shared()
-    BYTES: gl.constexpr = 2 * C * (BK * (2 if SAME else 3) + BV + C * (2 if STATE_GATE == 2 else 1))
+    BYTES: gl.constexpr = 2 * C * (BK * (2 if SAME else 3) + BV + C * (2 if GIVEN else 1))
 
     row = gl.arange(0, C, layout=gl.SliceLayout(1, block))
     key = gl.arange(0, BK, layout=gl.SliceLayout(1, block))
@@ -268,14 +272,14 @@ def hopper_memory_kernel(
     for i in gl.static_range(STAGES - 1):
         copy_tiles(
             i, end, column, keys, writes, queries, values, inverses, pairs, arrived, sk, sw, sq, sv, st, sp,
-            C, STAGES, BYTES, SAME, STATE_GATE,
+            C, STAGES, BYTES, SAME, GIVEN,
         )  # fmt: skip
     rate, entered, stays, since = load_numbers(beta, scalars, row, here, tokens, H, STATE_GATE)
     total = load_total(scalars, sums, feature, here, tokens, H, K, C, STATE_GATE)
     if STATE_GATE > 0:
         whole, less = fading(total, block, STATE_GATE)
         total = load_total(scalars, sums, feature, here + C * H, tokens - C, H, K, C, STATE_GATE)
-    if STATE_GATE == 1:
+    if STATE_GATE == 1 and not GIVEN:
         times.store(since)
     entering.store(memory.to(dtype))
     fence_async_shared()
@@ -298,11 +302,11 @@ def hopper_memory_kernel(
         out = warpgroup_mma(sq.index(stage), entering, none, is_async=True)
         copy_tiles(
             far, end, column, keys, writes, queries, values, inverses, pairs, arrived, sk, sw, sq, sv, st, sp,
-            C, STAGES, BYTES, SAME, STATE_GATE,
+            C, STAGES, BYTES, SAME, GIVEN,
         )  # fmt: skip
         tma.store_wait(0)
         target = sv.index(stage).load(block).to(gl.float32)
-        if STATE_GATE == 1 and BV < 64:
+        if STATE_GATE == 1 and not GIVEN and BV < 64:
             decays = decays_between(times, square)
         known = warpgroup_mma_wait(num_outstanding=1, deps=(known,))
         if STATE_GATE == 1:
@@ -311,12 +315,14 @@ def hopper_memory_kernel(
         fence_async_shared()
         barrier()
         found = warpgroup_mma(st.index(stage), missing, none, is_async=True)
-        if STATE_GATE == 2:
+        if GIVEN:
             found, out = warpgroup_mma_wait(num_outstanding=0, deps=(found, out))
         else:
             overlap = warpgroup_mma(sq.index(stage), sw.index(stage).permute([1, 0]), no_pairs, is_async=True)
             found, out = warpgroup_mma_wait(num_outstanding=1, deps=(found, out))
         written.store(found.to(dtype))
+        if STATE_GATE == 1 and GIVEN:
+            barrier()
         if STATE_GATE == 1:
             kept.store((found * stays[:, None]).to(dtype))
             out *= entered[:, None]
@@ -333,7 +339,7 @@ def hopper_memory_kernel(
             beta, scalars, sums, row, feature, token + NEAR * C * H, left - NEAR * C, H, K, C, STATE_GATE
         )
         next_total = load_total(scalars, sums, feature, token + 2 * C * H, left - 2 * C, H, K, C, STATE_GATE)
-        if STATE_GATE == 2:
+        if GIVEN:
             out = warpgroup_mma(sp.index(stage), written, out, is_async=True)
         else:
             overlap = warpgroup_mma_wait(num_outstanding=1, deps=(overlap,))
@@ -354,7 +360,7 @@ def hopper_memory_kernel(
         entering.store(memory.to(dtype))
         out = warpgroup_mma_wait(num_outstanding=0, deps=(out,))
         result.store((out * scale).to(dtype))
-        if STATE_GATE == 1:
+        if STATE_GATE == 1 and not GIVEN:
             times.store(next_since)
         fence_async_shared()
         barrier()

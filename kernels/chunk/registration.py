@@ -110,7 +110,9 @@ def compile_chunk(inputs: Inputs, options: ChunkOptions) -> None:
     long sequence, whose memory then has a kernel of its own."""
     length = inputs.k.shape[1]
     # The cut of packed sequences would be launched.
-    long = inputs.cu_seqlens is None and stages.runs_behind(inputs, options, _chunks(inputs, options))
+    long = 0
+    if inputs.cu_seqlens is None:
+        long = stages.launches_behind(inputs, options, _chunks(inputs, options))
     # Triton has kernels for 1, for multiples of 16 and for the rest.
     few = 16 if length % 16 == 0 else min(length, 2)
     kind = (

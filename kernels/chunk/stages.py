@@ -1,6 +1,7 @@
 """The chunkwise operator: its stages in order, forward and backward."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,10 +16,11 @@ from ..launch.sequences import Chunks, sum_by_sequence
 from ..scan.backward import scan_backward
 from ..scan.calls import Gains, ScanCall, new_gains
 from ..scan.forward import has_chain, scan_forward
-from .behind import go_behind, leaves_room
+from .behind import count_behind, go_behind, go_beside, leaves_room
 from .decays import new_sums, sum_gates
+from .feature.fold import fold, new_folded
 from .feature.pairs import pair
-from .state import launch_memory
+from .state import launch_memory, wants_overlaps
 from .stretches import differentiate_memory, new_cuts, plan_cuts
 from .write_keys import FIXED, IDENTITY, LEARNED, WriteKeys
 from .wy import solve
@@ -121,11 +123,11 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     sum_up = functools.partial(sum_gates, inputs.state_gate, beta, gates, chunks)
     every = plan_cuts(v, k.shape[3], chunks.size, mode, per_feature=gates.per_feature).every
     scan = ScanCall(k, g, anchor, inputs.feedback, options.rule, out, path, True) if mode == LEARNED else None
-    behind = runs_behind(inputs, options, chunks)
+    behind = launches_behind(inputs, options, chunks)
     gains: Gains | None = new_gains(k, chunks) if behind else None
-    if scan is None or behind:
+    if scan is None or (behind and not gates.per_feature):
         sum_up()
-    else:
+    elif not behind:
         gains = scan_forward(
             scan, start, chunks, sequential=options.sequential, in_order=in_order(inputs, options),
             initial_rest=inputs.initial_rest, beside=sum_up if gates.kind > 0 else None,
@@ -134,19 +136,33 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     o, state = torch.empty_like(v), single(v, chunks.sequences, v.shape[2], k.shape[3], v.shape[3])
     states = new_states(inputs, chunks.slots) if options.intermediate else None
     inverse = k.new_empty(*beta.shape, chunks.size)
-    system, overlap, rows = None, None, (q, k, out)
+    system, overlap, met, rows = None, None, None, (q, k, out)
+    launches: list[Callable[..., object]] = []
     if gates.per_feature:
-        system, overlap, rows = pair(q, k, beta, gates, keys, chunks)
-    find = functools.partial(solve, k, beta, gates, keys, chunks, system, inverse)
+        met = overlap = torch.empty_like(inverse)
+        rows = new_folded(k, gates)
+        system = single(k, *inverse.shape)
+        launches += [
+            functools.partial(fold, q, k, gates, keys, chunks, rows),
+            functools.partial(pair, q, k, out, gates, system, overlap, chunks),
+        ]
+    elif states is None and leaves_room(inputs, chunks) and wants_overlaps(k, v, gates, chunks):
+        met = torch.empty_like(inverse)
+    asked = (q, met) if gates.kind == 1 and met is not None else ()
+    find = functools.partial(solve, k, beta, gates, keys, chunks, system, inverse, *asked)
     read = functools.partial(
-        launch_memory, *rows, v, beta, inverse, gates, overlap, o, states, cuts, None, initial_state, state, chunks,
+        launch_memory, *rows, v, beta, inverse, gates, met, o, states, cuts, None, initial_state, state, chunks,
         options.scale, every,
     )  # fmt: skip
+    launches += [find, read]
     if scan is not None and gains is not None and behind:
-        gains = go_behind(scan, gains, start, find, read, chunks)
-    else:
-        find()
-        read()
+        beside = functools.partial(sum_up, follows=True) if gates.per_feature else None
+        gains = go_behind(scan, gains, start, launches[:behind], inputs, chunks, beside)
+    room = behind < 2 and leaves_room(inputs, chunks)
+    for launch in launches[behind : -2 if room else None]:
+        launch()
+    if room:
+        go_beside(find, read, inputs, chunks)
     write_key = None if mode == IDENTITY else out
     if gains is None:
         start = start_preconditioner(inputs)
@@ -157,11 +173,11 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     return ChunkOutputs(o, state, gains.final, write_key, inverse, *learned, path, states, gains.rest)
 
 
-def runs_behind(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> bool:
-    """Whether systems and memory run behind a chain of d; gates per feature make systems of write keys first."""
-    whole = options.sequential or in_order(inputs, options) or inputs.per_feature
+def launches_behind(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> int:
+    """How many of a call's launches run behind its chain of d, if it has one."""
+    whole = options.sequential or in_order(inputs, options)
     chained = options.mode == LEARNED and has_chain(inputs.g, options.rule)
-    return chained and not whole and leaves_room(inputs, chunks)
+    return count_behind(inputs, chunks) if chained and not whole else 0
 
 
 def in_order(inputs: Inputs, options: ChunkOptions) -> bool:

@@ -263,6 +263,14 @@ def suits_hopper(programs: int, key_dim: int, value_dim: int, size: int) -> bool
     return gluon.KNOWN and few and size == 64 and tile(key_dim) in (64, 128) and tile(value_dim) >= 32
 
 
+def wants_overlaps(k: Tensor, v: Tensor, gates: GateSums, chunks: Chunks) -> bool:
+    """Whether what a read meets is found with the systems, and not by the memory's own programs: for a memory gated by
+    head with so few of these that each waits for its products. Where many copy tiles, these would be more to copy."""
+    heads, value_dim = v.shape[2:]
+    suits = suits_hopper(chunks.sequences * heads, k.shape[3], value_dim, chunks.size)
+    return gates.kind == 1 and suits and copies_on_hopper(k, v)
+
+
 def launch_memory(
     q: Tensor | None, k: Tensor, write_key: Tensor, v: Tensor, beta: Tensor, inverse: Tensor, gates: GateSums,
     overlap: Tensor | None, o: Tensor | None, states: Tensor | None, cuts: Tensor | None, x: Tensor | None,
@@ -271,6 +279,7 @@ def launch_memory(
 ) -> None:  # fmt: skip
     """With `o`, states at cuts are written; without, they are what the pieces between them start from, all at once.
 
+    `overlap` [B, T, HV, C] where gates are per feature; where the memory is gated by head it may be given as well.
     With `signals` beside the launch that finds the systems, for which it leaves room on the GPU; with `again` [1] only
     where that is not 0.
     """
@@ -288,7 +297,7 @@ def launch_memory(
         "CUT": cuts is not None, "HAS_INITIAL": initial is not None, "HAS_FINAL": final is not None,
         "PACKED": chunks.packed, "STATE_GATE": gates.kind, "SAME": write_key.data_ptr() == k.data_ptr(),
         "AGAIN": again is not None, "BESIDE": 0 if signals is None else width_beside(programs, value_dim),
-        **({} if signals is None else following(v.device)),
+        **({} if signals is None or signals.progress is None else following(v.device)),
     }  # fmt: skip
     tiles = (k, write_key, v, inverse, q, overlap)
     reads = o is not None and states is None and suits_hopper(programs, key_dim, value_dim, chunks.size)

@@ -23,22 +23,10 @@ from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from ..scan.iterates import iterate_tile, next_entry
 from .decays import GateSums, decay_tile, load_sums
+from .overlaps import fill_overlaps
+from .rows import load_rows, store_row, store_rows
 from .triangular import inverse_64
 from .write_keys import IDENTITY, WriteKeys
-
-
-@triton.jit
-def load_rows(base, row, valid, stride, column, inside):
-    """Rows of a [tokens, columns] block, zero where masked."""
-    return tl.load(
-        base + row[:, None] * stride + column[None, :], mask=valid[:, None] & inside[None, :], other=0.0
-    )
-
-
-@triton.jit
-def store_rows(base, row, valid, stride, column, inside, block):
-    """The same rows written, where not masked."""
-    tl.store(base + row[:, None] * stride + column[None, :], block, mask=valid[:, None] & inside[None, :])
 
 
 @triton.jit
@@ -76,14 +64,16 @@ def block_keys(
 )
 @triton.jit
 def solve_kernel(
-    k, beta, sums, rests, gate, gain, entry, anchor, clipped, write_key, system, inverse, path, flag, progress, done,
-    bounds, first, owner, length, per_sequence,
+    q, k, beta, sums, rests, gate, gain, entry, anchor, clipped, write_key, system, inverse, overlap, path, flag,
+    progress, done, bounds, first, owner, length, per_sequence,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr,
     KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
-    STATE_GATE: tl.constexpr, AGAIN: tl.constexpr, BEHIND: tl.constexpr, PRECISION: tl.constexpr, INVERSE: tl.constexpr,
+    STATE_GATE: tl.constexpr, READ: tl.constexpr, AGAIN: tl.constexpr, BEHIND: tl.constexpr, PRECISION: tl.constexpr,
+    INVERSE: tl.constexpr,
 ):  # fmt: skip
-    """Behind a chain (BEHIND), whose `progress` [N, H // G] says how many chunks' gains are there; the memory beside it
-    sees in `done` [slots, H // G] how many of a chunk's G systems are. AGAIN does nothing where `flag` is 0."""
+    """Behind a chain, whose `progress` [N, H // G] says how many chunks' gains are there, or, without one, behind the
+    memory (BEHIND). That sees in `done` [slots, H // G], if it waits, how many of a chunk's G systems are there; with
+    READ what a read meets is in `overlap` then. AGAIN does nothing where `flag` is 0."""
     if AGAIN:  # noqa: SIM102 -- nested, because `flag` is None otherwise
         if tl.load(flag) == 0:
             return
@@ -96,10 +86,11 @@ def solve_kernel(
     if left <= 0:
         return
     left = tl.minimum(left, C)
-    if BEHIND:
+    if BEHIND and progress is not None:
         leader = (sequence * (H // G) + head // G) * APART
         if wait_until(progress + leader + tl.arange(0, 1), chunk + 1, flag):
-            report_one(done + slot * (H // G) + head // G)
+            if done is not None:
+                report_one(done + slot * (H // G) + head // G)
             if last:
                 end_after_leader()
             return
@@ -178,7 +169,8 @@ def solve_kernel(
             x2, d2, d = block_keys(k2, u2, g2, d, c, x2, stepped, KEYS, HAS_GATE, PRECISION)
             x3, d3, d = block_keys(k3, u3, g3, d, c, x3, stepped, KEYS, HAS_GATE, PRECISION)
             solved = inside & (stepped == 0)
-            if G > 1:
+            # Whoever reads them below has written them: all heads write the same.
+            if G > 1 and READ == 0:
                 solved = solved & (head % G == 0)
             store_rows(write_key, row0, in0, key_stride, column, solved, x0)
             store_rows(write_key, row1, in1, key_stride, column, solved, x1)
@@ -231,32 +223,28 @@ def solve_kernel(
     store_row(inverse, row1, in1, H, C, i10, i11, zero, zero)
     store_row(inverse, row2, in2, H, C, i20, i21, i22, zero)
     store_row(inverse, row3, in3, H, C, i30, i31, i32, i33)
+    if READ:
+        tl.debug_barrier()
+        fill_overlaps(
+            q + key_token * K, write_key, overlap + token * C, sums + token, rests if rests is None else rests + token,
+            left, key_stride, H, K, C, BK, PRECISION,
+        )  # fmt: skip
     if BEHIND:
-        report_one(done + key_item)
+        if done is not None:
+            report_one(done + key_item)
         if last:
             end_after_leader()
 
 
-@triton.jit
-def store_row(inverse, row, valid, H: tl.constexpr, C: tl.constexpr, x0, x1, x2, x3):
-    """Store 16 rows of the inverse, as many of its column blocks as the chunk has."""
-    column = tl.arange(0, 16)
-    target = inverse + row[:, None] * (H * C) + column[None, :]
-    tl.store(target, x0.to(inverse.dtype.element_ty), mask=valid[:, None])
-    if C > 16:
-        tl.store(target + 16, x1.to(inverse.dtype.element_ty), mask=valid[:, None])
-    if C > 32:
-        tl.store(target + 32, x2.to(inverse.dtype.element_ty), mask=valid[:, None])
-        tl.store(target + 48, x3.to(inverse.dtype.element_ty), mask=valid[:, None])
-
-
 def solve(
     k: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks, system: Tensor | None = None,
-    inverse: Tensor | None = None, again: Tensor | None = None, signals: Signals | None = None,
+    inverse: Tensor | None = None, q: Tensor | None = None, overlap: Tensor | None = None, *,
+    again: Tensor | None = None, signals: Signals | None = None,
 ) -> Tensor:  # fmt: skip
-    """Rows of every chunk's (I + A)^-1, [B, T, H, C], in `inverse` where given.
+    """Rows of every chunk's (I + A)^-1, [B, T, H, C], in `inverse` where given. With `q` also, in `overlap`
+    [B, T, H, C], of what a read meets, decays and all, of a memory gated by head.
 
-    With `signals` behind a chain; with `again` [1] only where that is not 0.
+    With `signals` behind a chain, or the memory; with `again` [1] only where that is not 0.
 
     system [B, T, H, C] float32: A without its factor beta, where gates are per feature (`feature.pairs`). Otherwise
     fills `keys.out` with the write keys of chunks that did not clip, and `keys.path`, if there, with their d_t, unless
@@ -271,11 +259,11 @@ def solve(
     if signals is not None:
         flag, progress, done = signals.busy, signals.progress, signals.solved
     solve_kernel[(chunks.slots * heads,)](
-        k, beta, gates.sums, gates.rests, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, system,
-        inverse, keys.path, flag, progress, done,
+        q, k, beta, gates.sums, gates.rests, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out,
+        system, inverse, overlap, keys.path, flag, progress, done,
         *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, **keys.constants, PACKED=chunks.packed,
-        STATE_GATE=gates.kind, AGAIN=again is not None, BEHIND=signals is not None,
+        STATE_GATE=gates.kind, READ=q is not None, AGAIN=again is not None, BEHIND=signals is not None,
         PRECISION=operand_precision(k.dtype), INVERSE=inverse_precision(k.dtype),
         **({} if signals is None else following(k.device)),
     )  # fmt: skip

@@ -27,6 +27,9 @@ PATIENCE: tl.constexpr = tl.constexpr(1 << 27)
 SHORTEST: tl.constexpr = tl.constexpr(2000)
 """Nanoseconds between looks, at least."""
 
+LONGEST: tl.constexpr = tl.constexpr(8000)
+"""At most: a program that sleeps through what it waits for keeps those after it from their multiprocessor."""
+
 STEP: tl.constexpr = tl.constexpr(1000)
 """Nanoseconds that what is waited for takes for one step, about."""
 
@@ -51,21 +54,23 @@ class Signals(NamedTuple):
     - `busy`, [1]: Not 0 where what runs behind a chain is to be done again.
     - `stuck`, [1]: Not 0 where the chain itself is, as operators did not come.
     - `operators`, [slots, H]: What has become of those of a chain's chunks, `LEFT` or `THERE`.
-    - `progress`, [N, H, APART]: Chunks that a chain is done with, the first of its numbers.
-    - `solved`, [slots, H]: Systems of a chunk that are there, of all heads that share its keys.
+    - `progress`, [N, H, APART] or None: Chunks that a chain is done with, the first of its numbers.
+    - `solved`, [slots, H] or None: Systems of a chunk that are there, of all heads that share its keys.
+    - `summed`, [slots]: Parts of a chunk's gates whose sums are there.
     """
 
     busy: Tensor
     stuck: Tensor
     operators: Tensor
-    progress: Tensor
-    solved: Tensor
+    progress: Tensor | None
+    solved: Tensor | None
+    summed: Tensor
 
 
 def new_signals(chunks: Chunks, heads: int, device: torch.device) -> Signals:
     slots, programs = chunks.slots * heads, chunks.sequences * heads
     # Multiples of four: kernels are compiled apart for tensors that do not begin at a multiple of 16 bytes.
-    sizes = [4 * cdiv(size, 4) for size in (1, 1, slots, programs * APART.value, slots)]
+    sizes = [4 * cdiv(size, 4) for size in (1, 1, slots, programs * APART.value, slots, chunks.slots)]
     return Signals(*torch.zeros(sum(sizes), dtype=torch.int32, device=device).split(sizes))
 
 
@@ -141,7 +146,7 @@ def pause(steps):
 
     Thousands of warps that look all the time are in the way of those they wait for.
     """
-    time = tl.maximum(steps * STEP, SHORTEST)
+    time = tl.minimum(tl.maximum(steps * STEP, SHORTEST), LONGEST)
     if not IN_INTERPRETER:
         tl.inline_asm_elementwise(
             "nanosleep.u32 $1; // dummy $0", "=r,r", [time], dtype=tl.int32, is_pure=False, pack=1
@@ -156,14 +161,18 @@ def wait_until(progress, wanted, stopped):
     Whether there is nothing to go on for, as this warp sees it: `stopped` is not 0 then, or from now on if what is
     waited for has not come in a long time.
     """
-    seen = tl.min(tl.load(progress, volatile=True), 0)
-    waited = tl.where(tl.load(stopped, volatile=True) != 0, PATIENCE, 0)
-    while (seen < wanted) & (waited < PATIENCE):
-        waited += pause(-(seen - wanted))
-        seen = tl.min(tl.load(progress, volatile=True), 0)
+    # Both asked for at once: most find that all is there, and wait for nothing else.
+    over = tl.load(stopped, volatile=True)
     seen = tl.min(acquire(progress), 0)
-    tl.store(stopped, 1, mask=seen < wanted)
-    return tl.load(stopped, volatile=True) != 0
+    if seen < wanted:
+        waited = tl.where(over != 0, PATIENCE, 0)
+        while (seen < wanted) & (waited < PATIENCE):
+            waited += pause(-(seen - wanted))
+            seen = tl.min(tl.load(progress, volatile=True), 0)
+        seen = tl.min(acquire(progress), 0)
+        tl.store(stopped, 1, mask=seen < wanted)
+        over = tl.load(stopped, volatile=True)
+    return over != 0
 
 
 @triton.jit

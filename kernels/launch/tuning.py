@@ -80,7 +80,7 @@ def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: 
 
     One stage stays as the last resort of rows so wide that there is no shared memory for more. A launch beside others
     says how wide its blocks are, and has one: what would be best alone leaves no room, and it waits for launches after
-    it. So does a chain that WAITS.
+    it. So does a chain that WAITS, and what is launched BEHIND one.
     """
     full = kwargs.get("PRECISION") == "ieee"
     meant = [c for c in configs if isinstance(c, Unrolled) == full] or configs
@@ -90,7 +90,7 @@ def fitting(configs: list[triton.Config], named_args: dict[str, Any], **kwargs: 
     beside = kwargs.get("BESIDE", 0)
     if beside:
         meant = [c for c in meant if c.kwargs.get("BV") == beside][:1] or meant[:1]
-    if kwargs.get("WAITS"):
+    if kwargs.get("WAITS") or kwargs.get("BEHIND"):
         meant = meant[:1]
     needed = {f"B{edge}": tile(kwargs[edge]) for edge in ("K", "V") if edge in kwargs}
     fit = [c for c in meant if all(c.kwargs.get(edge, 0) <= most for edge, most in needed.items())] or meant[

@@ -11,12 +11,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ...launch.following import APART, Signals, end_after_leader, following, slot_of, wait_until
 from ...launch.runtime import cdiv, operand_precision
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations
 from ..decays import GateSums, decay_between, exponential, load_sums
+from ..rows import load_rows, store_rows
 from ..write_keys import WriteKeys
-from ..wy import block_keys, load_rows, store_rows
+from ..wy import block_keys
 
 
 class Folded(NamedTuple):
@@ -42,18 +44,32 @@ class Folded(NamedTuple):
 )
 @triton.jit
 def fold_kernel(
-    q, k, sums, rests, gate, gain, entry, anchor, clipped, write_key, path, folded_q, folded_k, folded_write, bounds,
-    first, owner, length, per_sequence,
+    q, k, sums, rests, gate, gain, entry, anchor, clipped, write_key, path, folded_q, folded_k, folded_write, flag,
+    progress, summed, bounds, first, owner, length, per_sequence, wanted,
     H: tl.constexpr, G: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
     KEYS: tl.constexpr, KEEP: tl.constexpr, HAS_GATE: tl.constexpr, HAS_ANCHOR: tl.constexpr, PACKED: tl.constexpr,
-    PRECISION: tl.constexpr,
+    AGAIN: tl.constexpr, BEHIND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
+    """Behind a chain (BEHIND), whose `progress` [N, H // G] says how many chunks' gains are there, and beside the sums
+    of gates, of which `summed` [slots] says how many of `wanted` parts are. AGAIN does nothing where `flag` is 0."""
+    if AGAIN:  # noqa: SIM102 -- nested, because `flag` is None otherwise
+        if tl.load(flag) == 0:
+            return
     head = tl.program_id(0) % H
-    slot = tl.program_id(0) // H
+    slot = slot_of(tl.program_id(0) // H, per_sequence, H, BEHIND)
     sequence, chunk, start, tokens = chunk_of(slot, bounds, first, owner, length, per_sequence, C, PACKED)
     left = tl.minimum(tokens - chunk * C, C)
     if left <= 0:
         return
+    if BEHIND:
+        last = tl.program_id(0) + tl.program_id(1) == tl.num_programs(0) + tl.num_programs(1) - 2
+        leader = (sequence * (H // G) + head // G) * APART
+        wait_until(summed + slot + tl.arange(0, 1), wanted, flag)
+        stopped = wait_until(progress + leader + tl.arange(0, 1), chunk + 1, flag)
+        if last:
+            end_after_leader()
+        if stopped:
+            return
     column = tl.program_id(1) * BK + tl.arange(0, BK)
     inside = column < K
     key_heads = H // G
@@ -106,15 +122,30 @@ def fold_kernel(
         store_rows(folded_write, row, valid, H * K, column, inside, (writes * kept).to(dtype))
 
 
-def fold(q: Tensor, k: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks) -> Folded:
-    """The folded rows. Fills `keys.out` and `keys.path` as `wy.solve` does."""
+def new_folded(k: Tensor, gates: GateSums) -> Folded:
     assert gates.sums is not None
-    folded = Folded(*(k.new_empty(gates.sums.shape) for _ in Folded._fields))
+    return Folded(*(k.new_empty(gates.sums.shape) for _ in Folded._fields))
+
+
+def fold(
+    q: Tensor, k: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks, folded: Folded | None = None, *,
+    again: Tensor | None = None, signals: Signals | None = None,
+) -> Folded:  # fmt: skip
+    """The folded rows, in `folded` where given. Fills `keys.out` and `keys.path` as `wy.solve` does.
+
+    With `signals` behind a chain and what sums the gates; with `again` [1] only where that is not 0.
+    """
+    if folded is None:
+        folded = new_folded(k, gates)
     heads, key_dim = folded.q.shape[2:]
+    flag, progress, summed = again, None, None
+    if signals is not None:
+        flag, progress, summed = signals.busy, signals.progress, signals.summed
     fold_kernel[lambda meta: (chunks.slots * heads, cdiv(key_dim, meta["BK"]))](
         q, k, gates.sums, gates.rests, keys.gate, keys.gain, keys.entry, keys.anchor, keys.clipped, keys.out, keys.path,
-        *folded, *chunks.pointers, chunks.length, chunks.per_sequence,
+        *folded, flag, progress, summed, *chunks.pointers, chunks.length, chunks.per_sequence, gates.parts,
         H=heads, G=heads // k.shape[2], K=key_dim, C=chunks.size, **keys.constants, PACKED=chunks.packed,
-        PRECISION=operand_precision(k.dtype),
+        AGAIN=again is not None, BEHIND=signals is not None, PRECISION=operand_precision(k.dtype),
+        **({} if signals is None else following(k.device)),
     )  # fmt: skip
     return folded

@@ -11,7 +11,7 @@ from ...launch.dots import dot
 from ...launch.runtime import operand_precision
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
-from ..wy import load_rows, store_rows
+from ..rows import load_rows, store_rows
 
 
 @autotune(configurations([{"BV": 64}], warps=(4,)) + unrolled(4, BV=32), ["V", "C"])

@@ -18,13 +18,11 @@ import triton.language as tl
 from torch import Tensor
 
 from ...launch.dots import dot
-from ...launch.runtime import operand_precision, single
+from ...launch.runtime import operand_precision
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, exponential, load_sums
-from ..write_keys import WriteKeys
-from ..wy import load_rows, store_rows
-from .fold import Folded, fold
+from ..rows import load_rows, store_rows
 
 REACH: tl.constexpr = tl.constexpr(60.0)
 """The largest logarithm of a factor of TF32's products, less than float32 holds: what it multiplies needs room."""
@@ -168,20 +166,13 @@ def pair_kernel(
 
 
 def pair(
-    q: Tensor, k: Tensor, beta: Tensor, gates: GateSums, keys: WriteKeys, chunks: Chunks
-) -> tuple[Tensor, Tensor, Folded]:
-    """Rows of every chunk's A without its factor beta, float32, and of the read's overlaps tril(q k~), decays and all,
-    both [B, T, HV, C], and folded.
-
-    Fills `keys.out` and `keys.path` as `wy.solve` does.
-    """
-    folded = fold(q, k, gates, keys, chunks)
-    heads = beta.shape[2]
-    overlap = k.new_empty(*beta.shape, chunks.size)
-    system = single(k, *overlap.shape)
+    q: Tensor, k: Tensor, write_key: Tensor, gates: GateSums, system: Tensor, overlap: Tensor, chunks: Chunks
+) -> None:
+    """Fill rows of every chunk's A without its factor beta, float32, and of the read's overlaps tril(q k~), decays and
+    all, both [B, T, HV, C]."""
+    heads = system.shape[2]
     pair_kernel[(chunks.slots * heads * (chunks.size // 16),)](
-        q, k, keys.out, gates.sums, gates.rests, overlap, system, *chunks.pointers, chunks.length, chunks.per_sequence,
+        q, k, write_key, gates.sums, gates.rests, overlap, system, *chunks.pointers, chunks.length, chunks.per_sequence,
         H=heads, G=heads // k.shape[2], K=k.shape[3], C=chunks.size, PACKED=chunks.packed,
         PRECISION=operand_precision(k.dtype),
     )  # fmt: skip
-    return system, overlap, folded

@@ -17,7 +17,7 @@ from ...launch.runtime import cdiv, operand_precision, single
 from ...launch.sequences import Chunks, chunk_of
 from ...launch.tuning import autotune, configurations, unrolled
 from ..decays import GateSums, decay_between, exponential, load_sums
-from ..wy import load_rows, store_rows
+from ..rows import load_rows, store_rows
 from .outer import load_pairs, outer
 from .pairs import REACH, fades_between, load_block, load_edges, load_readers
 

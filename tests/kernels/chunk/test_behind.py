@@ -8,7 +8,7 @@ import pytest
 import torch
 import triton.language as tl
 from osdn_kernels import chunk as modules, chunk_osdn, chunk_osgdn, chunk_oskda, sequential_scan
-from osdn_kernels.chunk import stages, state, wy
+from osdn_kernels.chunk import decays, stages, state, wy
 from osdn_kernels.launch import following
 from osdn_kernels.launch.recurrence import Inputs
 from osdn_kernels.launch.sequences import cut
@@ -36,12 +36,24 @@ CALLS = {
     "shared keys": (chunk_osdn, draw("fast", **SIZES, value_heads=4)),
     "gated": (chunk_osgdn, draw_gated("fast", state_gate="head", **SIZES)),
     "gated and forgetting": (chunk_osgdn, draw_gated("some clip", "to zero", state_gate="head", **SIZES)),
+    "by feature": (chunk_oskda, draw_gated("fast", state_gate="feature", **SIZES)),
+    "by feature and forgetting": (
+        chunk_oskda,
+        draw_gated("some clip", "to zero", state_gate="feature", **SIZES),
+    ),
+    "by feature, shared keys": (
+        chunk_oskda,
+        draw_gated("fast", state_gate="feature", **SIZES, value_heads=4),
+    ),
+    "by feature, two sequences": (
+        chunk_oskda,
+        draw_gated("fast", state_gate="feature", **SIZES | {"batch": 2, "length": 50}),
+    ),
 }
 
 
-def late(heads):
+def late(heads, call):
     """Of a call by sweeps: d lies on its bound, and is pressed against it from token 70 on, in these heads alone."""
-    call = draw("bounded", **SIZES)
     keys = call.tensors["k"]
     quiet = torch.ones(2, dtype=torch.bool)
     quiet[heads] = False
@@ -49,28 +61,31 @@ def late(heads):
     keys[:, :, quiet] = 0.0
     call.tensors["initial_preconditioner"][:] = 0.9
     call.options["d_max"] = 0.9
-    return chunk_osdn, call
+    return call
 
 
 CALLS |= {
     "swept, nothing clips": (chunk_osdn, draw("bounded", **SIZES)),
-    "late": late([0, 1]),
-    "late in one head": late([1]),
+    "late": (chunk_osdn, late([0, 1], draw("bounded", **SIZES))),
+    "late in one head": (chunk_osdn, late([1], draw("bounded", **SIZES))),
+    "by feature, late": (chunk_oskda, late([0, 1], draw_gated("bounded", state_gate="feature", **SIZES))),
 }
 
 
 def in_order(monkeypatch):
     """Launches one after the other, none of which waits."""
-    monkeypatch.setattr(stages, "runs_behind", lambda *_: False)
+    monkeypatch.setattr(stages, "launches_behind", lambda *_: 0)
+    monkeypatch.setattr(stages, "leaves_room", lambda *_: False)
 
 
-def behind(monkeypatch, *, waits=False):
-    """Calls whose memory goes beside their systems, two chunks at a time, behind segments of three of a chain's, which
-    may itself wait for its operators.
+def behind(monkeypatch, *, waits=False, room=True):
+    """Calls whose memory, if there is room, goes beside their systems, two chunks at a time, behind segments of three
+    of a chain's, which may itself wait for its operators.
 
     Returns what was launched of systems and memory, and how.
     """
     monkeypatch.setattr(modules.behind, "LONG", 1)
+    monkeypatch.setattr(modules.behind, "VERY_LONG", 1 if room else 1000)
     monkeypatch.setattr(forward, "is_large", lambda _: waits)
     monkeypatch.setattr(state, "GROUP", tl.constexpr(2))
     monkeypatch.setattr(chain, "SEGMENT", tl.constexpr(3))
@@ -80,8 +95,8 @@ def behind(monkeypatch, *, waits=False):
 
 
 def watch(monkeypatch, act):
-    """Have ``act(name, how, launch)`` in the place of what launches systems and memory."""
-    for name in ("solve", "launch_memory"):
+    """Have ``act(name, how, launch)`` in the place of what launches folding, systems and memory."""
+    for name in ("fold", "solve", "launch_memory"):
         launch = getattr(stages, name)
         monkeypatch.setattr(
             stages, name,
@@ -109,17 +124,32 @@ def differences(before, after):
     return [name for name, x in before.items() if not torch.equal(x, after[name])]
 
 
-def both(monkeypatch, kind, *, waits=False):
+def both(monkeypatch, kind, *, waits=False, room=True):
     """What changes of a call whose launches run behind others, and these; what nothing has written is NaN."""
     with monkeypatch.context() as plain:
         in_order(plain)
         expected = found_by(*CALLS[kind])
-    seen = behind(monkeypatch, waits=waits)
+    seen = behind(monkeypatch, waits=waits, room=room)
     with poisoned():
         return differences(expected, found_by(*CALLS[kind])), seen
 
 
+UNCHAINED = {
+    "d = 1": (chunk_osdn, draw("one point", **SIZES, start=False)),
+    "fixed": (chunk_osdn, draw("frozen", **SIZES)),
+    "swept and forgetting": (chunk_osdn, draw("bounded", "to zero", **SIZES)),
+    "gated, d = 1": (chunk_osgdn, draw_gated("one point", state_gate="head", **SIZES)),
+}
+CALLS |= UNCHAINED
 BEHIND = [(name, how) for how in ("signals", "again") for name in ("solve", "launch_memory")]
+FOLDED = [("fold", "signals"), ("fold", "again")]
+BESIDE = [("solve", "signals"), ("launch_memory", "signals"), ("launch_memory", "again")]
+
+
+def launches(kind):
+    if kind in UNCHAINED:
+        return BESIDE
+    return FOLDED + BESIDE if CALLS[kind][0] is chunk_oskda else BEHIND
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -127,21 +157,20 @@ BEHIND = [(name, how) for how in ("signals", "again") for name in ("solve", "lau
 def test_running_behind_changes_no_bit(kind, waits, monkeypatch):
     changed, seen = both(monkeypatch, kind, waits=waits)
     assert changed == []
-    assert seen == BEHIND
+    assert seen == launches(kind)
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        draw("one point", **SIZES, start=False),
-        draw("frozen", **SIZES),
-        draw("bounded", "to zero", **SIZES),
-    ],
-    ids=["d = 1", "fixed", "swept and forgetting"],
-)
-def test_without_a_chain_there_is_nothing_to_run_behind(call, monkeypatch):
-    seen = behind(monkeypatch)
-    call(chunk_osdn, output_final_state=True)
+@pytest.mark.parametrize("kind", ["some clip", "gated", "late"])
+def test_systems_alone_behind_a_chain_change_no_bit(kind, monkeypatch):
+    changed, seen = both(monkeypatch, kind, room=False)
+    assert changed == []
+    assert seen == [("solve", "signals"), ("solve", "again"), ("launch_memory",)]
+
+
+@pytest.mark.parametrize("kind", UNCHAINED)
+def test_without_a_chain_there_is_nothing_to_run_behind(kind, monkeypatch):
+    changed, seen = both(monkeypatch, kind, room=False)
+    assert changed == []
     assert seen == [("solve",), ("launch_memory",)]
 
 
@@ -172,16 +201,29 @@ def test_gates_are_summed_beside_a_chain(kind, monkeypatch):
     assert seen == ([("chain", 1), True] if beside else [False])
 
 
-@pytest.mark.parametrize("kind", ["late", "late in one head"])
+@pytest.mark.parametrize("kind", ["late", "late in one head", "by feature, late"])
 def test_what_was_begun_ahead_is_done_again_where_something_clips(kind, monkeypatch):
     never_again(monkeypatch)
     assert "o" in both(monkeypatch, kind)[0]
 
 
-NEVER = [
-    (chain, "chain_kernel", "report(progress + program * APART, done", "report(progress + program, 0 * done"),
-    (wy, "solve_kernel", "        report_one(done + key_item)\n", ""),
-]
+CHAIN = (
+    chain,
+    "chain_kernel",
+    "report(progress + program * APART, done",
+    "report(progress + program, 0 * done",
+)
+SYSTEMS = (wy, "solve_kernel", "report_one(done + key_item)", "pass")
+NEVER = {
+    "chain": ("swept, nothing clips", CHAIN),
+    "systems": ("swept, nothing clips", SYSTEMS),
+    "chain, by feature": ("by feature", CHAIN),
+    "systems, no chain": ("fixed", SYSTEMS),
+    "sums of gates": (
+        "by feature",
+        (decays, "sum_gates_kernel", "        report_one(summed + slot)\n", "        pass\n"),
+    ),
+}
 
 
 def never_comes(monkeypatch, tmp_path, place):
@@ -190,19 +232,21 @@ def never_comes(monkeypatch, tmp_path, place):
     monkeypatch.setattr(following, "PATIENCE", tl.constexpr(3 * following.SHORTEST.value))
 
 
-@pytest.mark.parametrize("place", NEVER, ids=lambda place: place[1])
-def test_what_does_not_come_is_given_up_and_all_done_in_order(place, monkeypatch, tmp_path):
+@pytest.mark.parametrize("what", NEVER)
+def test_what_does_not_come_is_given_up_and_all_done_in_order(what, monkeypatch, tmp_path):
+    kind, place = NEVER[what]
     never_comes(monkeypatch, tmp_path, place)
-    changed, seen = both(monkeypatch, "swept, nothing clips")
+    changed, seen = both(monkeypatch, kind)
     assert changed == []
-    assert seen == BEHIND
+    assert seen == launches(kind)
 
 
-@pytest.mark.parametrize("place", NEVER, ids=lambda place: place[1])
-def test_going_on_without_what_does_not_come_is_seen(place, monkeypatch, tmp_path):
+@pytest.mark.parametrize("what", NEVER)
+def test_going_on_without_what_does_not_come_is_seen(what, monkeypatch, tmp_path):
+    kind, place = NEVER[what]
     never_comes(monkeypatch, tmp_path, place)
     never_again(monkeypatch)
-    assert both(monkeypatch, "swept, nothing clips")[0]
+    assert both(monkeypatch, kind)[0]
 
 
 def repeated_keys():
@@ -299,17 +343,25 @@ def test_few_chains_wait_on_a_whole_gpu(monkeypatch):
     assert not forward.waits_pay(cut(1, 16384, 64, None), 16, cpu)
 
 
-def test_only_few_long_sequences_of_few_heads_leave_room():
-    def room(batch, length, heads=16, dim=128, cu_seqlens=None):
-        with torch.device("meta"):
-            x = torch.empty(batch, length, heads, dim)
-        return modules.behind.leaves_room(Inputs(x, x, x, x[..., 0]), cut(batch, length, 64, cu_seqlens))
+def count(batch, length, heads=16, dim=128, cu_seqlens=None, *, by_feature=False, dtype=None):
+    with torch.device("meta"):
+        x = torch.empty(batch, length, heads, dim, dtype=dtype)
+    gate = x if by_feature else None
+    inputs = Inputs(x, x, x, x[..., 0], state_gate=gate)
+    return modules.behind.count_behind(inputs, cut(batch, length, 64, cu_seqlens))
 
-    assert room(1, 65536)
-    assert room(2, 65536)
-    assert room(1, 100000, heads=32)
-    narrow = [room(1, 65536 - 64), room(3, 65536), room(1, 65536, heads=64), room(1, 65536, dim=256)]
-    assert not any([*narrow, room(1, 65536, cu_seqlens=torch.tensor([0, 65536]))])
+
+def test_only_few_very_long_sequences_of_few_heads_leave_room():
+    assert count(1, 65536) == count(2, 65536) == count(1, 100000, heads=32) == 2
+    assert (
+        count(1, 65536 - 64) == count(3, 65536) == count(1, 65536, heads=64) == count(1, 65536, dim=256) == 1
+    )
+
+
+def test_behind_few_long_chains_only():
+    assert count(4, 16384) == count(4, 16384, by_feature=True) == count(1, 65536, by_feature=True) == 1
+    assert count(4, 16384 - 64) == count(5, 16384) == 0
+    assert count(1, 65536, cu_seqlens=torch.tensor([0, 65536])) == 0
 
 
 @pytest.mark.parametrize(
@@ -324,15 +376,11 @@ def test_only_a_whole_hopper_gpu_is_large(generation, multiprocessors, large, mo
     assert modules.behind.is_large(torch.device("cuda")) is large
 
 
-@pytest.mark.parametrize(
-    ("dtype", "fits"), [(torch.bfloat16, True), (torch.float16, True), (torch.float32, False)]
-)
-def test_on_a_gpu_rows_have_16_bits(dtype, fits, monkeypatch):
+@pytest.mark.parametrize(("dtype", "launches"), [(torch.bfloat16, 2), (torch.float16, 2), (torch.float32, 1)])
+def test_on_a_gpu_rows_have_16_bits(dtype, launches, monkeypatch):
     monkeypatch.setattr(modules.behind, "INTERPRETED", False)
     monkeypatch.setattr(modules.behind, "is_large", lambda _: True)
-    with torch.device("meta"):
-        x = torch.empty(1, 65536, 16, 128, dtype=dtype)
-    assert modules.behind.leaves_room(Inputs(x, x, x, x[..., 0]), cut(1, 65536, 64, None)) is fits
+    assert count(1, 65536, dtype=dtype) == launches
 
 
 @pytest.mark.parametrize(
@@ -374,6 +422,6 @@ def test_what_a_chain_reads_is_kept_until_all_is_launched(monkeypatch):
     assert there[:2] == [True, True]
 
 
-def note_of(tensor, kept):
-    kept.append(weakref.ref(tensor))
-    return tensor
+def note_of(found, kept):
+    kept.append(weakref.ref(found.matrix))
+    return found

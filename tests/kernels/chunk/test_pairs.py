@@ -52,7 +52,9 @@ def compare(gates, *, length=20, chunk_size=32, key_dim=6, heads=2, cu_seqlens=N
     keys = WriteKeys(IDENTITY, write_key, stored=True)
     sums = new_sums(gate, dtype)
     sum_gates(gate, beta, sums, chunks)
-    system, overlap, _ = pairs.pair(q, k, beta, sums, keys, chunks)
+    overlap = q.new_empty(*beta.shape, chunk_size)
+    system = torch.empty(overlap.shape)
+    pairs.pair(q, k, write_key, sums, system, overlap, chunks)
     inverse = solve(k, beta, sums, keys, chunks, system)
     for start, stop in pairwise(bounds):
         for at in range(start, stop, chunk_size):
