@@ -177,8 +177,8 @@ CHUNK: Numerics = {
 """`chunk_osdn`, `chunk_osgdn`, `chunk_oskda`. Gains and chunk entries come from products good to float32 in
 every dtype, and so does the inverse that the memory is written by where it is not stored in 16 bits. The d_t inside a
 chunk, which are formed from them to scale its keys and then are gone, take one TF32 product but for full float32
-inputs, on top of the d that the chunk or its block of 16 enters with: what the sum drops of that is an ulp, and not
-small beside a step that is."""
+inputs, or where nothing is forgotten products of bfloat16 parts, which lose less, on top of the d that the chunk or its
+block of 16 enters with: what the sum drops of that is an ulp, and not small beside a step that is."""
 
 SCAN: Numerics = {
     "float32": {**_scan("float32"), **_IN_ORDER},

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.dots import dot
+from ..launch.dots import choose, dot
 from ..launch.following import (
     APART,
     Signals,
@@ -18,7 +18,7 @@ from ..launch.following import (
     slot_of,
     wait_until,
 )
-from ..launch.runtime import inverse_precision, operand_precision
+from ..launch.runtime import IN_INTERPRETER, inverse_precision, operand_precision
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from ..scan.iterates import iterate_tile, next_entry
@@ -42,18 +42,40 @@ def block_keys(
     HAS_GATE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Write keys of 16 tokens, the preconditioner of each (all the first if KEYS is 1), and the one they hand on."""
-    write_key, handed_on = k, entry
-    d = tl.broadcast_to(entry[None, :], k.shape)
+    """Write keys of 16 tokens, the preconditioner of each (all the first if KEYS is 1), and the one they hand on.
+
+    `entry`, and what is handed on, as `first_entry` has it. Without gates it is the same sum as the tokens' own, over
+    all of them: as a product it lies in registers as these do, where sums over rows would be exchanged between lanes.
+    """
+    write_key, handed_on, d = k, entry, entry
+    key = k.to(tl.float32)
     if KEYS == 1:
-        write_key = (k.to(tl.float32) * d).to(k.dtype)
+        write_key = (key * d).to(k.dtype)
     if KEYS == 2:
-        key = k.to(tl.float32)
         s = key * key
-        d = iterate_tile(s, gain, gate, entry, anchor, 16, HAS_GATE, PRECISION)
+        if HAS_GATE:
+            d = iterate_tile(s, gain, gate, entry, anchor, 16, HAS_GATE, PRECISION)
+            handed_on = next_entry(s, gain, gate, entry, anchor, HAS_GATE)
+        else:
+            row = tl.arange(0, 16)
+            moves = gain[:, None] * s
+            # The interpreter has no TF32, and parts in its place would lose more than it does.
+            FORMED: tl.constexpr = "ieee" if IN_INTERPRETER else PRECISION
+            d = entry + choose((row[:, None] > row[None, :]).to(tl.float32), moves, FORMED)
+            handed_on = entry + choose(tl.full([16, 16], 1.0, tl.float32), moves, FORMED)
         write_key = tl.where(stepped, stored, (d * key).to(k.dtype))
-        handed_on = next_entry(s, gain, gate, entry, anchor, HAS_GATE)
     return write_key, d, handed_on
+
+
+@triton.jit
+def first_entry(entry, column, inside, KEYS: tl.constexpr, HAS_GATE: tl.constexpr):
+    """The preconditioner that a chunk is entered with, of some features: [BK] with gates, else for 16 tokens each."""
+    d = tl.zeros([column.shape[0]], tl.float32)
+    if KEYS == 1 or KEYS == 2:
+        d = tl.load(entry + column, mask=inside, other=0.0)
+    if not HAS_GATE:
+        d = tl.broadcast_to(d[None, :], [16, column.shape[0]])
+    return d
 
 
 # One program per chunk and head works on 16-row blocks, whose products run on single warps: few warps, narrow key
@@ -142,10 +164,8 @@ def solve_kernel(
     for i in range(tl.cdiv(K, BK) if STATE_GATE < 2 else 0):
         column = i * BK + tl.arange(0, BK)
         inside = column < K
-        d = tl.zeros([BK], tl.float32)
+        d = first_entry(entry, column, inside, KEYS, HAS_GATE)
         c = tl.zeros([BK], tl.float32)
-        if KEYS == 1 or KEYS == 2:
-            d = tl.load(entry + column, mask=inside, other=0.0)
         if HAS_ANCHOR:
             c = tl.load(anchor + column, mask=inside, other=0.0)
         k0 = load_rows(k, row0, in0, key_stride, column, inside)

@@ -18,7 +18,7 @@ from ...launch.tuning import autotune, configurations
 from ..decays import GateSums, decay_between, exponential, load_sums
 from ..rows import load_rows, store_rows
 from ..write_keys import WriteKeys
-from ..wy import block_keys
+from ..wy import block_keys, first_entry
 
 
 class Folded(NamedTuple):
@@ -78,15 +78,15 @@ def fold_kernel(
     key_item = slot * key_heads + head // G
     place = key_token * K
     stepped = False
-    d = tl.zeros([BK], tl.float32)
     c = tl.zeros([BK], tl.float32)
     u = tl.zeros([16], tl.float32)
     g = tl.zeros([16], tl.float32)
     if KEYS == 1:
-        d = tl.load(entry + (sequence * key_heads + head // G) * K + column, mask=inside, other=0.0)
+        entry += (sequence * key_heads + head // G) * K
     if KEYS == 2:
         stepped = tl.load(clipped + key_item) != 0
-        d = tl.load(entry + key_item.to(tl.int64) * K + column, mask=inside, other=0.0)
+        entry += key_item.to(tl.int64) * K
+    d = first_entry(entry, column, inside, KEYS, HAS_GATE)
     if HAS_ANCHOR:
         c = tl.load(anchor + (sequence * key_heads + head // G) * K + column, mask=inside, other=0.0)
     # Keys are those of a group of G heads; the first writes what they share.
