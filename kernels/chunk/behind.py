@@ -56,8 +56,8 @@ def is_long(inputs: Inputs, chunks: Chunks, least: int) -> bool:
 
 
 def go_behind(
-    scan: ScanCall, gains: Gains, start: Tensor | None, behind: Sequence[Callable[..., object]], inputs: Inputs,
-    chunks: Chunks, beside: Callable[..., object] | None = None,
+    scan: ScanCall, gains: Gains, start: Tensor | None, behind: Sequence[Callable[..., object]], chunks: Chunks,
+    beside: Callable[..., object] | None = None,
 ) -> Gains:  # fmt: skip
     """Launch the chain of d, which fills `gains`, and what goes `behind` it, each of which waits for the one before;
     first what goes `beside` it."""
@@ -65,7 +65,6 @@ def go_behind(
     origin = new_origin(scan.k, chunks) if stops else None
     given = (chunks, scan.k.shape[2], scan.k.device)
     signals, waits = new_signals(*given), waits_pay(*given)
-
     # Nobody waits for the last of them.
     seen = signals if len(behind) > 1 else signals._replace(solved=None)
 

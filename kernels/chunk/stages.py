@@ -157,7 +157,7 @@ def forward(inputs: Inputs, options: ChunkOptions, chunks: Chunks) -> ChunkOutpu
     launches += [find, read]
     if scan is not None and gains is not None and behind:
         beside = functools.partial(sum_up, follows=True) if gates.per_feature else None
-        gains = go_behind(scan, gains, start, launches[:behind], inputs, chunks, beside)
+        gains = go_behind(scan, gains, start, launches[:behind], chunks, beside)
     room = behind < 2 and leaves_room(inputs, chunks)
     for launch in launches[behind : -2 if room else None]:
         launch()
