@@ -412,7 +412,9 @@ def test_what_a_chain_reads_is_kept_until_all_is_launched(monkeypatch):
     """Memory that is let go is given to the next who asks, who runs at the same time here."""
     kept = []
     operators = forward.new_operators
-    monkeypatch.setattr(forward, "new_operators", lambda *given: note_of(operators(*given), kept))
+    monkeypatch.setattr(
+        forward, "new_operators", lambda *given, **how: note_of(operators(*given, **how), kept)
+    )
     there = []
     watch(monkeypatch, lambda _, how, launch: there.append(kept[0]() is not None) or launch())
     seen = behind(monkeypatch)
