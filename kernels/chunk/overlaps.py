@@ -6,8 +6,8 @@ For memories that go from chunk to chunk by their own products alone: found besi
 import triton
 import triton.language as tl
 
-from ..launch.dots import dot
-from .decays import decay_tile, load_sums
+from .blocks import fade_blocks, meet_blocks
+from .decays import load_sums
 from .rows import load_rows, store_row
 
 
@@ -35,30 +35,18 @@ def fill_overlaps(
         y1 = tl.trans(load_rows(write_key, row1, in1, stride, column, inside))
         y2 = tl.trans(load_rows(write_key, row2, in2, stride, column, inside))
         y3 = tl.trans(load_rows(write_key, row3, in3, stride, column, inside))
-        p00 += dot(q0, y0, PRECISION)
-        p10 += dot(q1, y0, PRECISION)
-        p11 += dot(q1, y1, PRECISION)
-        p20 += dot(q2, y0, PRECISION)
-        p21 += dot(q2, y1, PRECISION)
-        p22 += dot(q2, y2, PRECISION)
-        p30 += dot(q3, y0, PRECISION)
-        p31 += dot(q3, y1, PRECISION)
-        p32 += dot(q3, y2, PRECISION)
-        p33 += dot(q3, y3, PRECISION)
+        p00, p10, p11, p20, p21, p22, p30, p31, p32, p33 = meet_blocks(
+            p00, p10, p11, p20, p21, p22, p30, p31, p32, p33, q0, q1, q2, q3, y0, y1, y2, y3, PRECISION,
+        )  # fmt: skip
     s0, r0 = load_sums(sums, rests, row0 * H, in0)
     s1, r1 = load_sums(sums, rests, row1 * H, in1)
     s2, r2 = load_sums(sums, rests, row2 * H, in2)
     s3, r3 = load_sums(sums, rests, row3 * H, in3)
-    p00 = tl.where(seen, p00 * decay_tile(s0, r0, s0, r0), 0.0)
-    p11 = tl.where(seen, p11 * decay_tile(s1, r1, s1, r1), 0.0)
-    p22 = tl.where(seen, p22 * decay_tile(s2, r2, s2, r2), 0.0)
-    p33 = tl.where(seen, p33 * decay_tile(s3, r3, s3, r3), 0.0)
-    p10 *= decay_tile(s1, r1, s0, r0)
-    p20 *= decay_tile(s2, r2, s0, r0)
-    p21 *= decay_tile(s2, r2, s1, r1)
-    p30 *= decay_tile(s3, r3, s0, r0)
-    p31 *= decay_tile(s3, r3, s1, r1)
-    p32 *= decay_tile(s3, r3, s2, r2)
+    p00, p10, p11, p20, p21, p22, p30, p31, p32, p33 = fade_blocks(
+        p00, p10, p11, p20, p21, p22, p30, p31, p32, p33, s0, s1, s2, s3, r0, r1, r2, r3,
+    )  # fmt: skip
+    p00, p11 = tl.where(seen, p00, 0.0), tl.where(seen, p11, 0.0)
+    p22, p33 = tl.where(seen, p22, 0.0), tl.where(seen, p33, 0.0)
     store_row(overlap, row0, in0, H, C, p00, zero, zero, zero)
     store_row(overlap, row1, in1, H, C, p10, p11, zero, zero)
     store_row(overlap, row2, in2, H, C, p20, p21, p22, zero)

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.dots import choose, dot
+from ..launch.dots import choose
 from ..launch.following import (
     APART,
     Signals,
@@ -22,7 +22,8 @@ from ..launch.runtime import IN_INTERPRETER, inverse_precision, operand_precisio
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
 from ..scan.iterates import iterate_tile, next_entry
-from .decays import GateSums, decay_tile, load_sums
+from .blocks import fade_blocks, meet_blocks
+from .decays import GateSums, load_sums
 from .overlaps import fill_overlaps
 from .rows import load_rows, store_row, store_rows
 from .triangular import inverse_64
@@ -202,16 +203,9 @@ def solve_kernel(
                 store_rows(path + key_token * K, row2, in2, key_stride, column, solved, d2)
                 store_rows(path + key_token * K, row3, in3, key_stride, column, solved, d3)
         y0, y1, y2, y3 = tl.trans(x0), tl.trans(x1), tl.trans(x2), tl.trans(x3)
-        a00 += dot(k0, y0, PRECISION)
-        a10 += dot(k1, y0, PRECISION)
-        a11 += dot(k1, y1, PRECISION)
-        a20 += dot(k2, y0, PRECISION)
-        a21 += dot(k2, y1, PRECISION)
-        a22 += dot(k2, y2, PRECISION)
-        a30 += dot(k3, y0, PRECISION)
-        a31 += dot(k3, y1, PRECISION)
-        a32 += dot(k3, y2, PRECISION)
-        a33 += dot(k3, y3, PRECISION)
+        a00, a10, a11, a20, a21, a22, a30, a31, a32, a33 = meet_blocks(
+            a00, a10, a11, a20, a21, a22, a30, a31, a32, a33, k0, k1, k2, k3, y0, y1, y2, y3, PRECISION,
+        )  # fmt: skip
     b0 = tl.load(beta + token + row0 * H, mask=in0, other=0.0).to(tl.float32)
     b1 = tl.load(beta + token + row1 * H, mask=in1, other=0.0).to(tl.float32)
     b2 = tl.load(beta + token + row2 * H, mask=in2, other=0.0).to(tl.float32)
@@ -221,16 +215,9 @@ def solve_kernel(
         s1, r1 = load_sums(sums, rests, token + row1 * H, in1)
         s2, r2 = load_sums(sums, rests, token + row2 * H, in2)
         s3, r3 = load_sums(sums, rests, token + row3 * H, in3)
-        a00 *= decay_tile(s0, r0, s0, r0)
-        a10 *= decay_tile(s1, r1, s0, r0)
-        a11 *= decay_tile(s1, r1, s1, r1)
-        a20 *= decay_tile(s2, r2, s0, r0)
-        a21 *= decay_tile(s2, r2, s1, r1)
-        a22 *= decay_tile(s2, r2, s2, r2)
-        a30 *= decay_tile(s3, r3, s0, r0)
-        a31 *= decay_tile(s3, r3, s1, r1)
-        a32 *= decay_tile(s3, r3, s2, r2)
-        a33 *= decay_tile(s3, r3, s3, r3)
+        a00, a10, a11, a20, a21, a22, a30, a31, a32, a33 = fade_blocks(
+            a00, a10, a11, a20, a21, a22, a30, a31, a32, a33, s0, s1, s2, s3, r0, r1, r2, r3,
+        )  # fmt: skip
     i00, i10, i11, i20, i21, i22, i30, i31, i32, i33 = inverse_64(
         tl.where(strict, a00 * b0[:, None], 0.0), a10 * b1[:, None],
         tl.where(strict, a11 * b1[:, None], 0.0), a20 * b2[:, None], a21 * b2[:, None],

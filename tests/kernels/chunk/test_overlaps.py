@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from osdn_kernels.chunk import decays, overlaps, wy
+from osdn_kernels.chunk import blocks, decays, overlaps, wy
 from osdn_kernels.chunk.write_keys import FIXED, IDENTITY, STORED, WriteKeys
 from osdn_kernels.launch.sequences import cut
 from support.kernels.faults import break_kernel
@@ -65,20 +65,41 @@ def test_it_is_rounded_to_what_it_multiplies():
 
 
 MUTANTS = {
-    "a token does not meet itself": ("row0[:, None] >= row0[None, :]", "row0[:, None] > row0[None, :]"),
-    "no decay inside a block": ("p22 * decay_tile(s2, r2, s2, r2)", "p22"),
-    "no decay between blocks": ("p31 *= decay_tile(s3, r3, s1, r1)", "p31 *= 1.0"),
-    "the decay of another block": ("p20 *= decay_tile(s2, r2, s0, r0)", "p20 *= decay_tile(s2, r2, s1, r1)"),
-    "keys of another block": ("p32 += dot(q3, y2, PRECISION)", "p32 += dot(q3, y1, PRECISION)"),
-    "nothing above the diagonal": ("p00, zero, zero, zero)", "p00, p10, zero, zero)"),
-    "half of the features": ("tl.cdiv(K, BK)", "1"),
+    "a token does not meet itself": (
+        overlaps,
+        "fill_overlaps",
+        "row0[:, None] >= row0[None, :]",
+        "row0[:, None] > row0[None, :]",
+    ),
+    "no decay inside a block": (blocks, "fade_blocks", "b22 *= decay_tile(s2, r2, s2, r2)", "b22 *= 1.0"),
+    "no decay between blocks": (blocks, "fade_blocks", "b31 *= decay_tile(s3, r3, s1, r1)", "b31 *= 1.0"),
+    "the decay of another block": (
+        blocks,
+        "fade_blocks",
+        "b20 *= decay_tile(s2, r2, s0, r0)",
+        "b20 *= decay_tile(s2, r2, s1, r1)",
+    ),
+    "keys of another block": (
+        blocks,
+        "meet_blocks",
+        "b32 += dot(x3, y2, PRECISION)",
+        "b32 += dot(x3, y1, PRECISION)",
+    ),
+    "nothing above the diagonal": (
+        overlaps,
+        "fill_overlaps",
+        "p00, zero, zero, zero)",
+        "p00, p10, zero, zero)",
+    ),
+    "half of the features": (overlaps, "fill_overlaps", "tl.cdiv(K, BK)", "1"),
 }
 
 
 @pytest.mark.parametrize("what", MUTANTS)
 def test_each_part_counts(what, monkeypatch, tmp_path):
-    break_kernel(monkeypatch, tmp_path, overlaps, "fill_overlaps", *MUTANTS[what])
-    monkeypatch.setattr(wy, "fill_overlaps", overlaps.fill_overlaps)
+    home, name, *change = MUTANTS[what]
+    break_kernel(monkeypatch, tmp_path, home, name, *change)
+    monkeypatch.setattr(wy if home is overlaps else overlaps, name, getattr(home, name))
     assert farthest() > BOUND
 
 
