@@ -2,9 +2,28 @@
 
 import pytest
 from osdn_kernels import chunk_osgdn, chunk_oskda, osgdn_reference, oskda_reference
+from osdn_kernels.chunk.feature import pairs, pairs_backward
 from support.kernels.agreement import assert_agrees
-from support.kernels.faults import FAULTS, FEATURE_FAULTS, GATED_FAULTS, break_kernel
+from support.kernels.faults import (
+    FAULTS,
+    FEATURE_FAULTS,
+    GATED_FAULTS,
+    PAIR_FAULTS,
+    PAIR_GRADIENT_FAULTS,
+    WALK_FAULTS,
+    break_kernel,
+    read_kernel,
+)
 from support.kernels.reference_cases import draw, draw_gated
+
+PLACES = [
+    *FAULTS.values(),
+    *WALK_FAULTS.values(),
+    *FEATURE_FAULTS.values(),
+    *(place for _, *place in GATED_FAULTS.values()),
+    *((pairs, *place) for _, *place in PAIR_FAULTS.values()),
+    *((pairs_backward, "differentiate_within", *change) for change in PAIR_GRADIENT_FAULTS.values()),
+]
 
 
 def compare() -> None:
@@ -48,6 +67,11 @@ def assert_caught(comparison, *given) -> None:
     with pytest.raises(AssertionError) as caught:
         comparison(*given)
     assert "is not there" not in str(caught.value)
+
+
+def test_what_is_broken_on_purpose_is_there_once():
+    """Most of it is broken by slow tests, which would say so an hour later."""
+    assert [old for home, name, old, _ in PLACES if read_kernel(home, name)[0].count(old) != 1] == []
 
 
 def test_whole_kernels_agree():

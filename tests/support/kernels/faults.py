@@ -83,10 +83,10 @@ GATED_FAULTS = {
         "fast", state, "memory_kernel", "known *= down(pick(numbers, ENTERED), FLIP)", "known *= 1.0",
     ),
     "tokens of a block meet each other unfaded": (
-        "fast", wy, "solve_kernel", "a00 *= decay_tile(s0, r0, s0, r0)", "a00 *= 1.0",
+        "fast", wy, "fade_blocks", "b00 *= decay_tile(s0, r0, s0, r0)", "b00 *= 1.0",
     ),
     "so do those of two blocks": (
-        "fast", wy, "solve_kernel", "a10 *= decay_tile(s1, r1, s0, r0)", "a10 *= 1.0",
+        "fast", wy, "fade_blocks", "b10 *= decay_tile(s1, r1, s0, r0)", "b10 *= 1.0",
     ),
     "the read's mask has no gate": (
         "fast", state, "memory_kernel", "overlap *= decays_between_tokens",
@@ -272,15 +272,20 @@ PAIR_GRADIENT_FAULTS = {
 """Likewise of `pairs_backward.differentiate_within`."""
 
 
+def read_kernel(module: ModuleType, name: str) -> tuple[str, ModuleType]:
+    """The source of a kernel that a module has, and the module that it was written in."""
+    function = getattr(module, name)
+    while not hasattr(function, "__wrapped__") and hasattr(function, "fn"):
+        function = function.fn
+    function = getattr(function, "fn", function)
+    return inspect.getsource(function), inspect.getmodule(function)
+
+
 def break_kernel(
     monkeypatch: pytest.MonkeyPatch, folder: Path, module: ModuleType, name: str, old: str, new: str
 ) -> None:
     """Replace one expression in one kernel of a module."""
-    function = getattr(module, name)
-    while not hasattr(function, "__wrapped__") and hasattr(function, "fn"):
-        function = function.fn
-    home = inspect.getmodule(getattr(function, "fn", function))
-    source = inspect.getsource(getattr(function, "fn", function))
+    source, home = read_kernel(module, name)
     assert source.count(old) == 1, "the expression to break is not there, or not once"
     path = folder / f"{name}.py"
     path.write_text(source.replace(old, new))
