@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch.dots import choose
+from ..launch.dots import choose, dot
 from ..launch.following import (
     APART,
     Signals,
@@ -21,7 +21,7 @@ from ..launch.following import (
 from ..launch.runtime import IN_INTERPRETER, inverse_precision, operand_precision
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
-from ..scan.iterates import iterate_tile, next_entry
+from ..scan.iterates import decay, decays, gate_sums
 from .blocks import fade_blocks, meet_blocks
 from .decays import GateSums, load_sums
 from .overlaps import fill_overlaps
@@ -45,38 +45,43 @@ def block_keys(
 ):
     """Write keys of 16 tokens, the preconditioner of each (all the first if KEYS is 1), and the one they hand on.
 
-    `entry`, and what is handed on, as `first_entry` has it. Without gates it is the same sum as the tokens' own, over
-    all of them: as a product it lies in registers as these do, where sums over rows would be exchanged between lanes.
+    `entry`, and what is handed on, as `first_entry` has it. That is the same sum as the tokens' own, over all of them:
+    as a product it lies in registers as these do, where sums over rows would be exchanged between lanes.
     """
     write_key, handed_on, d = k, entry, entry
     key = k.to(tl.float32)
     if KEYS == 1:
         write_key = (key * d).to(k.dtype)
     if KEYS == 2:
-        s = key * key
+        row = tl.arange(0, 16)
+        earlier = row[:, None] > row[None, :]
+        moves = key * key
         if HAS_GATE:
-            d = iterate_tile(s, gain, gate, entry, anchor, 16, HAS_GATE, PRECISION)
-            handed_on = next_entry(s, gain, gate, entry, anchor, HAS_GATE)
+            before, after, total = gate_sums(gate)
+            to_later = tl.where(earlier, decays(before, after) * gain[None, :], 0.0)
+            to_next = tl.broadcast_to((gain * decay(total, after))[None, :], [16, 16])
+            offset = entry - anchor[None, :]
+            # Products in TF32 would want keys transposed in shared memory; the interpreter has neither.
+            FORMED: tl.constexpr = "ieee" if IN_INTERPRETER else "bf16x3" if PRECISION == "tf32" else PRECISION
+            d = anchor[None, :] + decay(before, 0.0)[:, None] * offset + dot(to_later, moves, FORMED)
+            handed_on = anchor[None, :] + decay(total, 0.0) * offset + dot(to_next, moves, FORMED)
         else:
-            row = tl.arange(0, 16)
-            moves = gain[:, None] * s
+            moves *= gain[:, None]
             # The interpreter has no TF32, and parts in its place would lose more than it does.
             FORMED: tl.constexpr = "ieee" if IN_INTERPRETER else PRECISION
-            d = entry + choose((row[:, None] > row[None, :]).to(tl.float32), moves, FORMED)
+            d = entry + choose(earlier.to(tl.float32), moves, FORMED)
             handed_on = entry + choose(tl.full([16, 16], 1.0, tl.float32), moves, FORMED)
         write_key = tl.where(stepped, stored, (d * key).to(k.dtype))
     return write_key, d, handed_on
 
 
 @triton.jit
-def first_entry(entry, column, inside, KEYS: tl.constexpr, HAS_GATE: tl.constexpr):
-    """The preconditioner that a chunk is entered with, of some features: [BK] with gates, else for 16 tokens each."""
+def first_entry(entry, column, inside, KEYS: tl.constexpr):
+    """The preconditioner that a chunk is entered with, of some features, for 16 tokens each."""
     d = tl.zeros([column.shape[0]], tl.float32)
     if KEYS == 1 or KEYS == 2:
         d = tl.load(entry + column, mask=inside, other=0.0)
-    if not HAS_GATE:
-        d = tl.broadcast_to(d[None, :], [16, column.shape[0]])
-    return d
+    return tl.broadcast_to(d[None, :], [16, column.shape[0]])
 
 
 # One program per chunk and head works on 16-row blocks, whose products run on single warps: few warps, narrow key
@@ -165,7 +170,7 @@ def solve_kernel(
     for i in range(tl.cdiv(K, BK) if STATE_GATE < 2 else 0):
         column = i * BK + tl.arange(0, BK)
         inside = column < K
-        d = first_entry(entry, column, inside, KEYS, HAS_GATE)
+        d = first_entry(entry, column, inside, KEYS)
         c = tl.zeros([BK], tl.float32)
         if HAS_ANCHOR:
             c = tl.load(anchor + column, mask=inside, other=0.0)

@@ -34,6 +34,12 @@ def load_pairs(numbers, wanted, stride: tl.constexpr, apart: tl.constexpr):
 
 
 @triton.jit
+def decay(to, since):
+    """exp(to - since) in float32, from float64 sums of log gates that are later than those since."""
+    return tl.exp((to - since).to(tl.float32))
+
+
+@triton.jit
 def decays(to, since):
     """exp(to_t - since_j), [R, C] float32, from float64 sums of log gates; 1 where the exponent is positive."""
     return tl.exp(tl.minimum((to[:, None] - since[None, :]).to(tl.float32), 0.0))
@@ -46,8 +52,8 @@ def store_terms(terms, row, first, after, total, C: tl.constexpr, HAS_GATE: tl.c
     inside = row < C
     tl.store(terms + ROOM + row, first, mask=inside)
     if HAS_GATE:
-        tl.store(terms + ROOM + C + row, tl.exp((total - after).to(tl.float32)), mask=inside)
-        tl.store(terms, tl.exp(total.to(tl.float32)))
+        tl.store(terms + ROOM + C + row, decay(total, after), mask=inside)
+        tl.store(terms, decay(total, 0.0))
 
 
 @triton.jit
@@ -88,7 +94,7 @@ def iterate_tile(
     if HAS_GATE:
         before, after, _ = gate_sums(gate)
         weights = tl.where(earlier, decays(before, after) * gain[None, :], 0.0)
-        start = anchor[None, :] + tl.exp(before.to(tl.float32))[:, None] * (entry - anchor)[None, :]
+        start = anchor[None, :] + decay(before, 0.0)[:, None] * (entry - anchor)[None, :]
     else:
         weights = tl.where(earlier, gain[None, :], 0.0)
         start = entry[None, :]
@@ -100,6 +106,6 @@ def next_entry(s, gain, gate, entry, anchor, HAS_GATE: tl.constexpr):
     """d handed on by a block where nothing clips, [BK]; arguments as in `iterate_tile`."""
     if HAS_GATE:
         _, after, total = gate_sums(gate)
-        weights = gain * tl.exp((total - after).to(tl.float32))
-        return anchor + tl.exp(total.to(tl.float32)) * (entry - anchor) + tl.sum(weights[:, None] * s, 0)
+        weights = gain * decay(total, after)
+        return anchor + decay(total, 0.0) * (entry - anchor) + tl.sum(weights[:, None] * s, 0)
     return entry + tl.sum(gain[:, None] * s, 0)

@@ -86,7 +86,7 @@ def fold_kernel(
     if KEYS == 2:
         stepped = tl.load(clipped + key_item) != 0
         entry += key_item.to(tl.int64) * K
-    d = first_entry(entry, column, inside, KEYS, HAS_GATE)
+    d = first_entry(entry, column, inside, KEYS)
     if HAS_ANCHOR:
         c = tl.load(anchor + (sequence * key_heads + head // G) * K + column, mask=inside, other=0.0)
     # Keys are those of a group of G heads; the first writes what they share.

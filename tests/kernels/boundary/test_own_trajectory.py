@@ -25,7 +25,7 @@ FAULTS = {
         fused_recurrent_osdn, recurrent, "unclipped", "step = gain * s + rest", "step = 2.0 * gain * s + rest",
     ),
     "the iterates of the chunks": (
-        chunk_osdn, wy, "iterate_tile", "return start + dot", "return start + 2.0 * dot",
+        chunk_osdn, wy, "block_keys", "* offset + dot(to_later", "* offset + 2.0 * dot(to_later",
     ),
     "what the scan hands on": (
         chunk_osdn, chain, "advance", "handed_on = c + kept + moved", "handed_on = c + kept + 2.0 * moved",

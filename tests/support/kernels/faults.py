@@ -19,7 +19,7 @@ FAULTS = {
         chain, "leaves", "return known & (((low", "return known & (low != low) & (((low",
     ),
     "d of after the calibrate step": (
-        wy, "iterate_tile", "row[:, None] > row[None, :]", "row[:, None] >= row[None, :]",
+        wy, "block_keys", "row[:, None] > row[None, :]", "row[:, None] >= row[None, :]",
     ),
     "the decay between chunks is skipped": (
         chain, "advance", "kept = whole * (d - c)", "kept = d - c",
