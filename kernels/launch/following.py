@@ -147,11 +147,17 @@ def pause(steps):
     Thousands of warps that look all the time are in the way of those they wait for.
     """
     time = tl.minimum(tl.maximum(steps * STEP, SHORTEST), LONGEST)
+    sleep(time)
+    return time
+
+
+@triton.jit
+def sleep(time):
+    """For so many nanoseconds, up to twice as many."""
     if not IN_INTERPRETER:
         tl.inline_asm_elementwise(
             "nanosleep.u32 $1; // dummy $0", "=r,r", [time], dtype=tl.int32, is_pure=False, pack=1
         )
-    return time
 
 
 @triton.jit

@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ...launch.following import sleep
 from ...launch.runtime import cdiv
 from ...launch.sequences import Chunks, cut
 from ...launch.tuning import configurations, narrow_rows
@@ -19,6 +20,9 @@ fewer walks."""
 WALKS = narrow_rows(128, registers=168) + configurations(warps=(1,))
 """One warp holds a row: sums over features then need no exchange between warps. Joining would take more registers than
 walking, which leaves room for twelve warps on a multiprocessor; rows of more than 128 features need them."""
+
+LOOK: tl.constexpr = tl.constexpr(500)
+"""Nanoseconds between two looks for what the last program of a sweep leaves: few beside what joining takes."""
 
 UNSPECIALIZED = ("sweeps", "chains", "rows")
 """Arguments of which Triton is not to compile variants for 1 and for multiples of 16."""
@@ -68,9 +72,13 @@ def leave(flag, number):
 
 @triton.jit
 def wait_for(flag):
-    """What is left at `flag`, with all that was written before."""
+    """What is left at `flag`, with all that was written before.
+
+    All but a few warps of the GPU wait while those few join: they are not to look all the time.
+    """
     found = tl.load(flag, volatile=True)
     while found == 0:
+        sleep(tl.full([], LOOK, tl.int32))
         found = tl.load(flag, volatile=True)
     found = tl.atomic_add(flag, 0)
     tl.debug_barrier()
