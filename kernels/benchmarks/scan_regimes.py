@@ -1,12 +1,15 @@
 """Every regime of the scan and every form, kernel by kernel. ``python -m osdn_kernels.benchmarks.scan_regimes --help``
 
-Every kernel runs in its first configuration that fits, or the one that is asked for: no tuning, so that a run is short
-and comparable. Processes compile the regimes side by side first; nothing else is on the GPU while one is timed.
+Every kernel runs in its first configuration that fits, or the one that is asked for, so that a run is short and
+comparable; with ``--tuned`` in the one that its users get. Processes compile the regimes side by side first; nothing
+else is on the GPU while one is timed.
 """
 
 import json
 import time
-from contextlib import suppress
+from collections.abc import Iterable
+from contextlib import nullcontext, suppress
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -144,13 +147,18 @@ def peers(batch: int, length: int, heads: int, dim: int, device: str = "cuda") -
     return {name: (calling(name), differentiated(calling(name))) for name in found}
 
 
-def measure(call: Any, both: Any | None, rep: int, *, profiled: bool) -> dict[str, Any]:
+def measure(
+    call: Any, both: Any | None, rep: int, *, profiled: bool, timeline: bool = False
+) -> dict[str, Any]:
     """Milliseconds, and microseconds by kernel, of a forward pass and of both."""
+    row: dict[str, Any] = {}
     with torch.no_grad():
         call()
-        row: dict[str, Any] = {"forward": milliseconds(call, rep)}
+        row["forward"] = milliseconds(call, rep)
         if profiled:
             row["kernels"] = profile(call)
+        if timeline:
+            row["timeline"] = replay(call)
     if both is not None:
         both()
         row["both"] = milliseconds(both, rep)
@@ -170,12 +178,27 @@ def refuses(both: Any) -> bool:
     return False
 
 
-def compile_one(regime: str, heads: int, dim: int, choice: dict[str, int]) -> dict[str, int]:
-    """Compile a regime's kernels, and say which configurations have room."""
-    _, both = draw(regime, 1, 4096, heads, dim, grad=True)
-    found, _, _ = make_room(both, choice)
+def compile_one(
+    regime: str, shape: str, heads: int, dim: int, choice: dict[str, int], *, backward: bool, tuned: bool
+) -> dict[str, int]:
+    """Compile a regime's kernels, and say which configurations have room, where not those of users are taken."""
+    call, both = draw(regime, *sizes_of(shape), heads, dim, grad=backward)
+    found: dict[str, int] = {}
+    with nullcontext() if backward else torch.no_grad():
+        if tuned:
+            (both or call)()
+        else:
+            found, _, _ = make_room(both or call, choice)
     torch.cuda.synchronize()
+    del call, both
+    torch.cuda.empty_cache()  # others compile beside this process
     return found
+
+
+def sizes_of(shape: str) -> tuple[int, int]:
+    """Batch rows and tokens of `BxT`."""
+    batch, length = map(int, shape.split("x"))
+    return batch, length
 
 
 def profile(call: Any, calls: int = 3) -> dict[str, tuple[float, int]]:
@@ -194,6 +217,30 @@ def profile(call: Any, calls: int = 3) -> dict[str, tuple[float, int]]:
     return {name[:40]: (round(time, 1), count) for name, time, count in sorted(rows, key=lambda row: -row[1])}
 
 
+def replay(call: Any) -> list[tuple[str, float, float]]:
+    """When the kernels of a CUDA graph of a call begin and end in a replay: `spans`."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = call()
+    graph.replay()
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
+        graph.replay()
+        torch.cuda.synchronize()
+    del results
+    return spans(found.events())
+
+
+def spans(events: Iterable[Any]) -> list[tuple[str, float, float]]:
+    """Kernels as they begin, with when they do and when they end, in microseconds from the first one's beginning."""
+    ran = sorted(
+        (event.time_range.start, event.time_range.end, event.name)
+        for event in events
+        if event.device_type.name == "CUDA"
+    )
+    return [(name[:40], round(begin - ran[0][0], 1), round(end - ran[0][0], 1)) for begin, end, name in ran]
+
+
 def run(
     shapes: Annotated[str, typer.Option(help="BxT, separated by commas.")] = "16x4096",
     regimes: Annotated[str, typer.Option(help="Names, separated by semicolons.")] = ";".join(BOXES),
@@ -205,6 +252,13 @@ def run(
     rep: int = 40,
     backward: bool = True,
     profiled: bool = True,
+    timeline: Annotated[
+        bool,
+        typer.Option(help="When each kernel of a forward pass begins and ends in a replay of its graph."),
+    ] = False,
+    tuned: Annotated[
+        bool, typer.Option(help="Configurations as users get them, not the first ones.")
+    ] = False,
     workers: int = 8,
     out: Path | None = None,
 ) -> None:
@@ -214,27 +268,35 @@ def run(
     for name in wanted:
         if name not in BOXES:
             raise typer.BadParameter(f"--regimes: expected some of {', '.join(BOXES)}, got {name!r}")
+    if tuned and asked:
+        raise typer.BadParameter("--choose: expected nothing with --tuned")
     started = time.monotonic()
     with pool_of(workers, "cuda") as pool:
-        compiling = {name: pool.submit(compile_one, name, heads, dim, asked) for name in wanted}
-        chosen = {name: each.result() for name, each in compiling.items()}
+        compiling = {
+            (shape, name): pool.submit(
+                compile_one, name, shape, heads, dim, asked, backward=backward, tuned=tuned
+            )
+            for shape, name in product(shapes.split(","), wanted)
+        }
+        chosen = {place: each.result() for place, each in compiling.items()}
     print(f"compiled in {time.monotonic() - started:.0f} s on {torch.cuda.get_device_name()}", flush=True)
     rows: list[dict[str, Any]] = []
     for shape in shapes.split(","):
-        batch, length = map(int, shape.split("x"))
-        for name, (call, both) in peers(batch, length, heads, dim).items():
+        sizes = (*sizes_of(shape), heads, dim)
+        for name, (call, both) in peers(*sizes).items():
             if not backward or refuses(both):
                 both = None
             row = measure(call, both, rep, profiled=profiled)
             keep({"shape": shape, "regime": name, **row}, rows, out)
         for name in wanted:
-            with forced(chosen[name]):
-                call, both = draw(name, batch, length, heads, dim, grad=backward)
-                row = measure(call, both, rep, profiled=profiled)
+            choice = chosen[shape, name]
+            with nullcontext() if tuned else forced(choice):
+                call, both = draw(name, *sizes, grad=backward)
+                row = measure(call, both, rep, profiled=profiled, timeline=timeline)
                 del call, both
                 if BOXES[name].get("form") is None:
-                    row["paths"] = paths(name, batch, length, heads, dim)
-            keep({"shape": shape, "regime": name, "chosen": chosen[name], **row}, rows, out)
+                    row["paths"] = paths(name, *sizes)
+            keep({"shape": shape, "regime": name, "chosen": choice, **row}, rows, out)
 
 
 def read_place(text: str) -> tuple[str, int]:
@@ -256,6 +318,8 @@ def keep(row: dict[str, Any], rows: list[dict[str, Any]], out: Path | None) -> N
     for kind in ("kernels", "kernels of both"):
         if kind in row:
             print("    ", dict(list(row[kind].items())[:14]), flush=True)
+    for name, begin, end in row.get("timeline", ()):
+        print(f"     {begin:9.1f} {end:9.1f}  {name}", flush=True)
     if out is not None:
         out.write_text(json.dumps(rows, indent=1))
 

@@ -59,18 +59,20 @@ def block_keys(
         if HAS_GATE:
             before, after, total = gate_sums(gate)
             to_later = tl.where(earlier, decays(before, after) * gain[None, :], 0.0)
-            to_next = tl.broadcast_to((gain * decay(total, after))[None, :], [16, 16])
+            to_next = tl.broadcast_to((gain * decay(total - after))[None, :], [16, 16])
             offset = entry - anchor[None, :]
             # Products in TF32 would want keys transposed in shared memory; the interpreter has neither.
-            FORMED: tl.constexpr = "ieee" if IN_INTERPRETER else "bf16x3" if PRECISION == "tf32" else PRECISION
-            d = anchor[None, :] + decay(before, 0.0)[:, None] * offset + dot(to_later, moves, FORMED)
-            handed_on = anchor[None, :] + decay(total, 0.0) * offset + dot(to_next, moves, FORMED)
+            FORMED: tl.constexpr = (
+                "ieee" if IN_INTERPRETER else "bf16x3" if PRECISION == "tf32" else PRECISION
+            )
+            d = anchor[None, :] + decay(before)[:, None] * offset + dot(to_later, moves, FORMED)
+            handed_on = anchor[None, :] + decay(total) * offset + dot(to_next, moves, FORMED)
         else:
             moves *= gain[:, None]
             # The interpreter has no TF32, and parts in its place would lose more than it does.
-            FORMED: tl.constexpr = "ieee" if IN_INTERPRETER else PRECISION
-            d = entry + choose(earlier.to(tl.float32), moves, FORMED)
-            handed_on = entry + choose(tl.full([16, 16], 1.0, tl.float32), moves, FORMED)
+            CHOSEN: tl.constexpr = "ieee" if IN_INTERPRETER else PRECISION
+            d = entry + choose(earlier.to(tl.float32), moves, CHOSEN)
+            handed_on = entry + choose(tl.full([16, 16], 1.0, tl.float32), moves, CHOSEN)
         write_key = tl.where(stepped, stored, (d * key).to(k.dtype))
     return write_key, d, handed_on
 

@@ -34,9 +34,9 @@ def load_pairs(numbers, wanted, stride: tl.constexpr, apart: tl.constexpr):
 
 
 @triton.jit
-def decay(to, since):
-    """exp(to - since) in float32, from float64 sums of log gates that are later than those since."""
-    return tl.exp((to - since).to(tl.float32))
+def decay(sums):
+    """exp of float64 sums of log gates, in float32."""
+    return tl.exp(sums.to(tl.float32))
 
 
 @triton.jit
@@ -52,8 +52,8 @@ def store_terms(terms, row, first, after, total, C: tl.constexpr, HAS_GATE: tl.c
     inside = row < C
     tl.store(terms + ROOM + row, first, mask=inside)
     if HAS_GATE:
-        tl.store(terms + ROOM + C + row, decay(total, after), mask=inside)
-        tl.store(terms, decay(total, 0.0))
+        tl.store(terms + ROOM + C + row, decay(total - after), mask=inside)
+        tl.store(terms, decay(total))
 
 
 @triton.jit
@@ -94,7 +94,7 @@ def iterate_tile(
     if HAS_GATE:
         before, after, _ = gate_sums(gate)
         weights = tl.where(earlier, decays(before, after) * gain[None, :], 0.0)
-        start = anchor[None, :] + decay(before, 0.0)[:, None] * (entry - anchor)[None, :]
+        start = anchor[None, :] + decay(before)[:, None] * (entry - anchor)[None, :]
     else:
         weights = tl.where(earlier, gain[None, :], 0.0)
         start = entry[None, :]
@@ -106,6 +106,6 @@ def next_entry(s, gain, gate, entry, anchor, HAS_GATE: tl.constexpr):
     """d handed on by a block where nothing clips, [BK]; arguments as in `iterate_tile`."""
     if HAS_GATE:
         _, after, total = gate_sums(gate)
-        weights = gain * decay(total, after)
-        return anchor + decay(total, 0.0) * (entry - anchor) + tl.sum(weights[:, None] * s, 0)
+        weights = gain * decay(total - after)
+        return anchor + decay(total) * (entry - anchor) + tl.sum(weights[:, None] * s, 0)
     return entry + tl.sum(gain[:, None] * s, 0)

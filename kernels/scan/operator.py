@@ -25,7 +25,7 @@ from ..launch.following import (
 )
 from ..launch.sequences import chunk_of
 from ..launch.tuning import autotune, configurations, unrolled
-from .iterates import ROOM, decays, gate_sums, store_terms
+from .iterates import ROOM, decay, decays, gate_sums, store_terms
 
 
 @triton.jit
@@ -87,12 +87,6 @@ def weighted(feedback, place, inside, weight, met, BETA_AWARE: tl.constexpr, HAS
 def applied(block, x):
     """block @ x, in float32."""
     return tl.sum(block * x[None, :], 1)
-
-
-@triton.jit
-def decay(sums):
-    """exp of float64 sums of log gates, in float32."""
-    return tl.exp(sums.to(tl.float32))
 
 
 @triton.jit

@@ -30,8 +30,8 @@ from ..launch.runtime import exact_precision, single, tile
 from ..launch.sequences import Chunks, chunk_of
 from ..launch.sums import WARPS, sum_rows
 from ..launch.tuning import autotune, configurations
-from .iterates import ROOM, decays, gate_sums, load_pairs, store_terms
-from .operator import applied, decay, feedback_weight, operator_kernel
+from .iterates import ROOM, decay, decays, gate_sums, load_pairs, store_terms
+from .operator import applied, feedback_weight, operator_kernel
 
 LARGEST_STEP = 1 / 16
 """eta above which no chunk is expected to be small."""

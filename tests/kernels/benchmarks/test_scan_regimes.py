@@ -1,11 +1,16 @@
 """The calls whose kernels are timed in every regime."""
 
+import json
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 import torch
 import typer
 from osdn_kernels.benchmarks import names, scan_regimes
 from osdn_kernels.benchmarks.operators.providers import Missing
 from osdn_kernels.benchmarks.scan_regimes import BOXES, draw
+from osdn_kernels.launch import tuning
 
 SIZES = (1, 20, 1, 16)
 
@@ -59,6 +64,68 @@ def test_places_that_are_not_there_are_named(text):
 def test_regimes_that_are_not_there_are_named():
     with pytest.raises(typer.BadParameter, match="--regimes: expected"):
         scan_regimes.run(regimes="nothing clips;clips")
+
+
+def test_no_configuration_is_asked_for_where_tuned_ones_are_taken():
+    with pytest.raises(typer.BadParameter, match="--choose: expected nothing with --tuned"):
+        scan_regimes.run(choose="pair_kernel=0", tuned=True)
+
+
+def test_kernels_are_told_as_they_begin():
+    def ran(name, begin, end, where="CUDA"):
+        return SimpleNamespace(
+            name=name,
+            device_type=SimpleNamespace(name=where),
+            time_range=SimpleNamespace(start=begin, end=end),
+        )
+
+    events = [
+        ran("late", 1005.04, 1050.0),
+        ran("launch", 990.0, 991.0, "CPU"),
+        ran("x" * 50, 1000.0, 1030.0),
+    ]
+    assert scan_regimes.spans(events) == [("x" * 40, 0.0, 30.0), ("late", 5.0, 50.0)]
+    assert scan_regimes.spans([]) == []
+
+
+def test_what_is_asked_for_of_every_shape_is_measured(monkeypatch, capsys, tmp_path):
+    """On a GPU that is not there: of what would be timed, and with what."""
+    compiled, measured = [], []
+
+    class Pool:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def submit(self, function, *given, **options):
+            compiled.append(given[:2])
+            assert function is scan_regimes.compile_one
+            return SimpleNamespace(result=lambda: {"pair_kernel": 1})
+
+    def measure(call, both, rep, *, profiled, timeline=False):
+        assert (both, profiled, timeline) == (None, False, True)
+        measured.append(tuning.TUNED["pair_kernel"].run.__name__)
+        return {"forward": 1.0, "timeline": [("pair_kernel", 0.0, 2.5)]}
+
+    monkeypatch.setattr(scan_regimes, "pool_of", lambda workers, device: Pool())
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "none")
+    monkeypatch.setattr(scan_regimes, "peers", lambda *sizes: {})
+    monkeypatch.setattr(scan_regimes, "measure", measure)
+    monkeypatch.setattr(scan_regimes, "draw", partial(draw, device="cpu"))
+    for tuned, run in ((False, "launch"), (True, "run")):
+        scan_regimes.run(
+            "1x16,2x8", "OS-GDN;OS-KDA", heads=1, dim=16, backward=False, profiled=False, timeline=True, tuned=tuned,
+            out=tmp_path / "rows.json",
+        )  # fmt: skip
+        assert measured == [run] * 4
+        measured.clear()
+    assert compiled[:4] == [(name, shape) for shape in ("1x16", "2x8") for name in ("OS-GDN", "OS-KDA")]
+    assert "0.0       2.5  pair_kernel" in capsys.readouterr().out
+    assert [row["shape"] for row in json.loads((tmp_path / "rows.json").read_text())] == ["1x16"] * 2 + [
+        "2x8"
+    ] * 2
 
 
 def test_peers_get_the_gates_that_are_theirs(monkeypatch):

@@ -136,12 +136,12 @@ def broken(monkeypatch, folder, home, name, old, new):
 
 
 DECAYS = {
-    "from a token on": (iterates, "store_terms", "total - after", "total - (after - 0.1)"),
+    "from a token on": (iterates, "store_terms", "decay(total - after)", "decay(total - after + 0.1)"),
     "of the chunk": (
         iterates,
         "store_terms",
-        "tl.exp(total.to(tl.float32))",
-        "0.99 * tl.exp(total.to(tl.float32))",
+        "decay(total)",
+        "0.99 * decay(total)",
     ),
     "up to a token": (operator, "decay", "sums.to(tl.float32)", "(sums - 0.1).to(tl.float32)"),
 }
