@@ -76,7 +76,7 @@ def examine(
     adapter = recognise(resolve(kernel, **options), place, dtype)
     dtype = dtype_of(adapter, dtype)
     chosen = sizes_for(adapter, place, key_dim, value_dim)
-    asked = questions(adapter, dtype, chosen, seed)
+    asked = questions(adapter, dtype, chosen, seed, only or ())
     wanted = [question for question in asked if only is None or question.name in only]
     models = models_of(adapter, dtype, interpreted=is_interpreted(place))
     peer = resolve(REFERENCE if reference is None else reference)
@@ -100,6 +100,7 @@ def examine(
             refused.append(f"stream {stream.name} ({error})")
     exercises = tuple(exercise_result(adapter, item, place) for item in marked)
     wrong = any(not exercise.within for exercise in exercises)
+    differentiable = [question for question in wanted if question.cases[0].group == 1]
     return Examination(
         statement=adapter.statement(),
         dtype=dtype,
@@ -108,8 +109,10 @@ def examine(
         streams=tuple(streams),
         power=power_of(adapter, marked, models) if marked else None,
         explanations=explain_answers(adapter, marked) if wrong else (),
-        backward=grade_gradients(adapter, wanted[0], place, peer) if gradients and wanted else None,
-        backward_beside=grade_beside(adapter, wanted[1:], place, peer) if gradients else (),
+        backward=grade_gradients(adapter, differentiable[0], place, peer)
+        if gradients and differentiable
+        else None,
+        backward_beside=grade_beside(adapter, differentiable[1:], place, peer) if gradients else (),
         invariances=held,
         unmet=tuple(required(held, require)),
         not_exercised=(*refused, *find_unexercised(adapter, asked)),

@@ -15,6 +15,7 @@ from osdn_theory.crosscheck.examination.exercises.draw import LARGE, SMALL
 from osdn_theory.crosscheck.examination.exercises.question import Question, answer
 from osdn_theory.crosscheck.examination.exercises.table import (
     EXERCISES,
+    SHARED_KEYS,
     exercise_names,
     find_unexercised,
     questions,
@@ -63,6 +64,47 @@ def test_what_a_kernel_does_not_take_is_said_not_to_be_exercised() -> None:
     for name in ("anchor", "cu_seqlens", "g", "normalize_feedback"):
         assert f"{name} (the kernel does not take it)" in left_out
     assert {"packed sequences", "normalised feedback", "strong gates"}.isdisjoint(each.name for each in asked)
+
+
+def test_heads_share_keys_where_that_is_asked_for() -> None:
+    kernel = adapter("osdn")
+    usual, asked = (questions(kernel, "float32", SIZES, 0, wanted) for wanted in ((), (SHARED_KEYS,)))
+    assert {each.name for each in asked} - {each.name for each in usual} == {SHARED_KEYS}
+    assert [SHARED_KEYS in " ".join(find_unexercised(kernel, each)) for each in (usual, asked)] == [
+        True,
+        False,
+    ]
+    (case,) = next(each for each in asked if each.name == SHARED_KEYS).cases
+    assert case.group == 2
+    for shared in (
+        case.stream.keys,
+        case.stream.queries,
+        case.initial_preconditioner,
+        case.anchor,
+        case.log_gate,
+    ):
+        heads = np.asarray(shared)
+        assert np.array_equal(heads[:, ::2], heads[:, 1::2])
+        assert not np.array_equal(heads[:, 0], heads[:, 2])
+    assert not np.array_equal(case.stream.values[:, 0], case.stream.values[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("recurrence", "taken"), [("osgdn", True), ("oskda", False), ("kda", False), ("gated_delta_net", True)]
+)
+def test_heads_share_keys_but_not_gates_of_features_or_feedback_with_beta(
+    recurrence: str, taken: bool
+) -> None:
+    kernel = adapter(recurrence)
+    found = [
+        each for each in questions(kernel, "float32", SIZES, 0, (SHARED_KEYS,)) if each.name == SHARED_KEYS
+    ]
+    assert bool(found) == taken
+    assert not any(each.cases[0].rule.beta_aware for each in found)
+    given = kernel.parameters - {"beta_aware"}
+    fixed = replace(kernel, parameters=given, defaults={"beta_aware": True, **kernel.defaults})
+    left = [each.name for each in questions(fixed, "float32", SIZES, 0, (SHARED_KEYS,))]
+    assert (SHARED_KEYS in left) == (recurrence == "gated_delta_net")
 
 
 def test_arguments_that_nothing_passes_are_said_to_be_left_alone() -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from osdn_kernels import chunk_osdn_reference, osdn_reference
+from osdn_kernels import chunk_osdn_reference, osdn_reference, osgdn_reference
 from support.crosscheck.cases import ANCHORED, FAST
 from support.crosscheck.recorded import record
 
 from osdn_theory.crosscheck import audit_run, crosscheck, save_run
+from osdn_theory.crosscheck.examination.exercises.table import SHARED_KEYS
+from osdn_theory.crosscheck.examination.run import examine
 from osdn_theory.recurrence.rules import CalibrationRule
 from osdn_theory.streams import synthetic
 from osdn_theory.streams.stream import Stream
@@ -82,6 +84,30 @@ def test_tensors_with_other_heads_are_refused(name: str, heads: int, tmp_path: P
     tensors: dict[str, Any] = {each: torch.zeros(shape) for each, shape in sizes.items()}
     with pytest.raises(ValueError, match=f"^(o|{name}): expected"):
         save_run(tmp_path / "run.safetensors", **tensors)
+
+
+@pytest.mark.parametrize("kernel", [chunk_osdn_reference, osgdn_reference])
+def test_an_exercise_asks_for_heads_that_share_keys(kernel: Any) -> None:
+    found = examine(kernel, device="cpu", only=[SHARED_KEYS], invariant=False, gradients=True)
+    assert [each.name for each in found.exercises] == [SHARED_KEYS]
+    assert found.exercises[0].within
+    assert found.backward is None
+    assert SHARED_KEYS not in " ".join(found.not_exercised)
+
+
+def test_the_exercise_sees_keys_of_another_head() -> None:
+    def mixed(q: Any, k: Any, v: Any, beta: Any, **options: Any) -> Any:
+        """Values of heads 0, 1, 2, 3 with keys of heads 0, 1, 0, 1."""
+        heads = [0, 2, 1, 3] if k.shape[2] < v.shape[2] else list(range(v.shape[2]))
+        if options.get("initial_state") is not None:
+            options["initial_state"] = options["initial_state"][:, heads]
+        o, *states = osdn_reference(q, k, v[:, :, heads], beta[:, :, heads], **options)
+        return o[:, :, heads], *states
+
+    kernel = _like(mixed, osdn_reference)
+    (found,) = examine(kernel, device="cpu", only=[SHARED_KEYS], invariant=False).exercises
+    assert not found.within
+    assert examine(kernel, device="cpu", only=["square"], invariant=False).exercises[0].within
 
 
 def test_groups_that_make_no_sense_are_refused() -> None:

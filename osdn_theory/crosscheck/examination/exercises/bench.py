@@ -57,11 +57,13 @@ class Bench:
         scale: float = SCALE,
         switched: bool = False,
         rule: CalibrationRule | None = None,
+        group: int = 1,
     ) -> Case:
         """A case with everything that the kernel takes; `plain` leaves all that is optional out, `without` some states.
 
         A part `closed` of the memory's gates is exactly zero.
         `switched` feedback is beta-aware where the kernel's is not when left alone, and the other way round.
+        `group` heads in a row share what comes with keys.
         """
         sizes = self.sizes if sizes is None else sizes
         forgets = forgets and not plain and self.adapter.calibrates and self.takes(self.adapter.forget_gate)
@@ -80,13 +82,14 @@ class Bench:
         anchor: float | Array = 0.0
         if forgets and anchored and self.takes("anchor"):
             anchor = rng.uniform(0.5, 1.5, (*stream.lead, stream.key_dim))
+            anchor = np.repeat(anchor[:, ::group], group, axis=1)
         if rule is None:
             rule = replace(
                 self.rule(eta, box, forgets, anchor, normalized),
                 beta_aware=self.adapter.calibrates and self.adapter.beta_aware != switched,
             )
         state = draw_state(rng, sizes) if "initial_state" in states else None
-        case = pose(self.adapter, stream, rule, self.dtype, scale=scale, initial_state=state)
+        case = pose(self.adapter, stream, rule, self.dtype, scale=scale, initial_state=state, group=group)
         if "initial_A_state" in states:
             diagonal = round_to(rng.uniform(0.0, 2.0, (*stream.lead, stream.key_dim)), FLOAT32)
             case = replace(case, initial_preconditioner=diagonal)

@@ -22,6 +22,7 @@ from osdn_theory.recurrence.rules import BOUNDED, FROZEN
 DrawCases = Callable[[Bench, np.random.Generator], tuple[Case, ...]]
 
 BASE = ("q", "k", "v", "beta", "heads", "batch rows")
+SHARED_KEYS = "heads that share keys"
 RULE = ("eta", "d_min", "d_max", "initial_preconditioner")
 
 
@@ -30,8 +31,8 @@ class Exercise:
     """A named way to ask, as `exercises.toml` states it.
 
     `needs` are arguments without which it cannot be asked, `only` the recurrences that it concerns; with
-    `gates_optional` it is for kernels that do without g, and one that is `refusable` a kernel may raise on. Without a
-    `draw` it is one case with these settings.
+    `gates_optional` it is for kernels that do without g, one that is `refusable` a kernel may raise on, and one that is
+    `on_request` is put where it is asked for by name. Without a `draw` it is one case with these settings.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Exercise:
     form: Form = "contiguous"
     final: bool = True
     refusable: bool = False
+    on_request: bool = False
     draw: DrawCases | None = None
     sizes: Literal["all", "fewer", "square", "narrow", "odd"] = "all"
     stream: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +60,8 @@ class Exercise:
         if self.gates_optional and not bench.adapter.gate_optional:
             return None
         cases = (self.draw or self._posed)(bench, generator(self.name, bench.seed))
+        if not cases:
+            return None
         named = tuple(
             replace(case, stream=replace(case.stream, name=_piece_name(self.name, at, len(cases))))
             for at, case in enumerate(cases)
@@ -100,10 +104,13 @@ def _piece_name(name: str, at: int, count: int) -> str:
     return name if count == 1 else f"{name}, {at + 1} of {count}"
 
 
-def questions(adapter: Adapter, dtype: Dtype, sizes: ExerciseSizes, seed: int = 0) -> list[Question]:
-    """Every exercise that the kernel's signature admits, the most telling first."""
+def questions(
+    adapter: Adapter, dtype: Dtype, sizes: ExerciseSizes, seed: int = 0, requested: Collection[str] = ()
+) -> list[Question]:
+    """Every exercise that the kernel's signature admits, the most telling first; on request those `requested`."""
     bench = Bench(adapter, dtype, sizes, seed)
-    asked = (exercise.question(bench) for exercise in EXERCISES)
+    wanted = (exercise for exercise in EXERCISES if not exercise.on_request or exercise.name in requested)
+    asked = (exercise.question(bench) for exercise in wanted)
     return [question for question in asked if question is not None]
 
 
@@ -122,17 +129,18 @@ def find_unexercised(adapter: Adapter, asked: list[Question]) -> Iterator[str]:
             yield f"{name} (the kernel does not take it)"
     for name in find_unused_arguments(adapter):
         yield f"{name} (left at its default)"
-    yield from _left_open(adapter)
+    yield from _left_open(adapter, {question.name for question in asked})
 
 
-def _left_open(adapter: Adapter) -> Iterator[str]:
-    """What no exercise asks, as right kernels differ in it, or need not take it."""
+def _left_open(adapter: Adapter, asked: Collection[str]) -> Iterator[str]:
+    """What is not asked, or not unless it is wanted, as right kernels differ in it, or need not take it."""
     if adapter.calibrates and {"initial_preconditioner", "d_min"} <= adapter.parameters:
         yield "d_1 outside the box"
     if adapter.gated and adapter.recurrence not in GATED_OSDN:
         yield "gates that are exactly zero"
-    if adapter.reads:
-        yield "heads that share keys (`crosscheck(..., group=...)`)"
+    if adapter.reads and SHARED_KEYS not in asked:
+        asking = f"`--exercise '{SHARED_KEYS}'`, or `crosscheck(..., group=...)`"
+        yield f"{SHARED_KEYS} ({'gates per feature' if adapter.gates_features else asking})"
 
 
 def find_unused_arguments(adapter: Adapter) -> list[str]:
@@ -257,6 +265,16 @@ def _expanded(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     return (bench.pose(shared, rng, forgets=False),)
 
 
+def _shared_keys(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
+    """Two heads of keys for four of values, with the feedback that these have in common."""
+    aware = bench.adapter.calibrates and bench.adapter.beta_aware
+    if bench.adapter.gates_features or (aware and not bench.takes("beta_aware")):
+        return ()
+    sizes = replace(bench.sizes, heads=4)
+    stream = draw_stream(rng, sizes, tokens=sizes.chunk + 5)
+    return (bench.pose(stream, rng, sizes=sizes, switched=aware, group=2),)
+
+
 def _same_queries(bench: Bench, rng: np.random.Generator) -> tuple[Case, ...]:
     stream = draw_stream(rng, bench.sizes, tokens=bench.sizes.chunk + 5)
     return (bench.pose(replace(stream, queries=stream.keys), rng, forgets=False),)
@@ -298,6 +316,7 @@ DRAWS: Mapping[str, DrawCases] = {
     "packed from d_1 alone": _packed_without("initial_state"),
     "strided inputs": _strided,
     "expanded inputs": _expanded,
+    SHARED_KEYS: _shared_keys,
     "queries are keys": _same_queries,
     "special keys": _special_keys,
     "small and large numbers": _sizes_of_numbers,
