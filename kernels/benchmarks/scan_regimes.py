@@ -151,10 +151,9 @@ def measure(
     call: Any, both: Any | None, rep: int, *, profiled: bool, timeline: bool = False
 ) -> dict[str, Any]:
     """Milliseconds, and microseconds by kernel, of a forward pass and of both."""
-    row: dict[str, Any] = {}
     with torch.no_grad():
         call()
-        row["forward"] = milliseconds(call, rep)
+        row: dict[str, Any] = {"forward": milliseconds(call, rep)}
         if profiled:
             row["kernels"] = profile(call)
         if timeline:

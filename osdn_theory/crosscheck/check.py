@@ -83,8 +83,8 @@ def crosscheck(
     - `cuts`: Prefixes at which states are seen, evenly spaced in the logarithm.
     - `copies`, int >= 1: Repeat the batch so often, for a grid of another size. Every copy has the same exact result;
       of each number the copy that differs most from the first is compared.
-    - `group`, int >= 1: How many heads of the stream in a row share their queries, keys, forgetting and d_1, those of
-      the first, which the kernel is given once (grouped heads); gradients are not compared then.
+    - `group`, int >= 1: How many heads of the stream in a row share their queries, keys, forgetting, anchor and d_1,
+      those of the first, which the kernel is given once (grouped heads); gradients are not compared then.
     - `configuration`: Label of the configuration that is running.
     - `options`: Passed to the kernel in every call, ``chunk_size=32`` for instance.
 

@@ -242,7 +242,7 @@ def pose(
     Queries, keys, values and beta are rounded to `dtype`; the anchor, d_1, S_0 and the logarithms of the gates to
     float32, from which the gates of the exact recurrence are taken. The step and the box are numbers of the rule: what
     a kernel makes of them in float32 is part of its error. Of `group` heads in a row all get what the first has of
-    queries, keys, gates of d and d_1.
+    queries, keys, gates of d, anchor and d_1.
 
     Raises ValueError: an empty stream, more than two leading axes, an unknown dtype, a box or a step per
     feature or head, or gates per feature; a group that does not divide the heads, or one
@@ -253,7 +253,7 @@ def pose(
     stream = _shared(with_two_axes(stream if tokens is None else stream.tokens(0, tokens)), group)
     stream = stream.map(lambda array: round_to(array, FORMATS[dtype]), "queries", "keys", "values", "beta")
     log_gate = _log_gate(stream, rule) if adapter.calibrates else None
-    rule = _rounded_rule(rule) if adapter.calibrates else FROZEN
+    rule = _shared_anchor(_rounded_rule(rule), stream, group) if adapter.calibrates else FROZEN
     if adapter.calibrates and adapter.beta_aware and "beta_aware" not in adapter.parameters:
         rule = replace(rule, beta_aware=True)
     state_gate = stream.state_gate if adapter.gated else None
@@ -292,7 +292,19 @@ def _shared(stream: Stream, group: int) -> Stream:
     heads = stream.lead[1]
     require(group >= 1 and heads % group == 0, f"group: expected a divisor of {heads} heads, got {group}")
     names = ("queries", "keys", "forget_gate", "initial_preconditioner")
-    return stream.map(lambda array: np.repeat(array[:, ::group], group, axis=1), *names)
+    return stream.map(lambda array: _of_first(array, group), *names)
+
+
+def _shared_anchor(rule: CalibrationRule, stream: Stream, group: int) -> CalibrationRule:
+    if group == 1 or isinstance(rule.anchor, str):
+        return rule
+    per_head = np.broadcast_to(rule.anchor, (*stream.lead, stream.key_dim))
+    return replace(rule, anchor=_of_first(per_head, group))
+
+
+def _of_first(array: Array, group: int) -> Array:
+    """What the first of every `group` heads in a row has, of all of them."""
+    return np.repeat(array[:, ::group], group, axis=1)
 
 
 GOLDEN = 0.6180339887498949

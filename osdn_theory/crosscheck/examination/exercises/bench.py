@@ -82,7 +82,6 @@ class Bench:
         anchor: float | Array = 0.0
         if forgets and anchored and self.takes("anchor"):
             anchor = rng.uniform(0.5, 1.5, (*stream.lead, stream.key_dim))
-            anchor = np.repeat(anchor[:, ::group], group, axis=1)
         if rule is None:
             rule = replace(
                 self.rule(eta, box, forgets, anchor, normalized),
