@@ -393,7 +393,7 @@ _MUTANTS: dict[str, list[tuple[str, ...]]] = {
         ("the decay of the Gram diagonal is not rounded", '"log_gram_decay": round_to(np.log(decay), WIDE)', '"log_gram_decay": np.log(decay)'),
         ("weights of the Gram diagonal are not rounded", '"gram_weight": round_to(spread[1], FORMATS[dtype])', '"gram_weight": spread[1]'),
         ("next keys are not rounded", "return round_to(keys * self.state_gate[..., tokens, :], FORMATS[self.dtype])", "return keys * self.state_gate[..., tokens, :]"),
-        ("the rule's step is not rounded", "rule = _rounded_rule(rule) if adapter.calibrates else FROZEN", "rule = rule if adapter.calibrates else FROZEN"),
+        ("the rule's step is not rounded", "_shared_anchor(_rounded_rule(rule), stream, group)", "_shared_anchor(rule, stream, group)"),
         ("packed states of the first sequence", "**joined(cases, OWN[:3], 0)", "**joined([first] * len(cases), OWN[:3], 0)"),
         ("packed gates of the first sequence", "**joined(cases, TOKEN_INPUTS, 2)", "**joined([first] * len(cases), TOKEN_INPUTS, 2)"),
         ("a piece with the gates of the beginning", "None if value is None else value[:, :, start:stop] for name", "None if value is None else value[:, :, : stop - start] for name"),
