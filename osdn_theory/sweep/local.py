@@ -3,8 +3,10 @@
 import os
 import signal
 import time
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import contextmanager
+from itertools import islice
 from threading import Thread
 
 from osdn_theory.sweep.grid import Cell
@@ -32,8 +34,8 @@ def local_rows(cells: Sequence[Cell], work: Work, jobs: int) -> Rows:
     if jobs == 1:
         yield from (work(cell) for cell in cells)
         return
-    need("joblib", "sweep")
-    from joblib.externals.loky.process_executor import BrokenProcessPool  # type: ignore[import-untyped]
+    need("loky", "sweep")
+    from loky.process_executor import BrokenProcessPool  # type: ignore[import-untyped]
 
     left = {cell.id: cell for cell in cells}
     losses = 0
@@ -53,20 +55,36 @@ def local_rows(cells: Sequence[Cell], work: Work, jobs: int) -> Rows:
 
 
 def _pool_rows(cells: Sequence[Cell], work: Work, jobs: int) -> Rows:
-    from joblib import Parallel, delayed  # type: ignore[import-untyped]
+    from loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
-    # A sweep that ends early says so itself.
-    warnings.filterwarnings("ignore", message=r"\d+ tasks (have been|which were)", category=UserWarning)
-    # One cell a dispatch: a row is on its way to the disk as soon as it is done.
-    pool = Parallel(
-        n_jobs=jobs,
-        backend="loky",
-        return_as="generator_unordered",
-        batch_size=1,
-        initializer=_settle_pool_worker,
-        initargs=(os.getpid(),),
-    )
-    yield from pool(delayed(_in_pool)(cell, work, os.getpid()) for cell in cells)
+    coordinator, waiting = os.getpid(), iter(cells)
+    # Idle workers wait without an end: one that left could take a cell along.
+    pool = ProcessPoolExecutor(jobs, timeout=None, initializer=_settle_pool_worker, initargs=(coordinator,))
+    finished = False
+    try:
+        # Few cells ahead: a row is on its way to the disk as soon as it is done, and no worker waits for the disk. Only
+        # this thread hands out cells: a pool that is given one while it is shut down loses its own thread.
+        with _without_ctrl_c():
+            running = {pool.submit(_in_pool, cell, work, coordinator) for cell in islice(waiting, 2 * jobs)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            # Rows before the news that the pool broke, which would lose them.
+            for future in sorted(done, key=lambda one: one.exception() is not None):
+                yield future.result()
+            running |= {pool.submit(_in_pool, cell, work, coordinator) for cell in islice(waiting, len(done))}
+        finished = True
+    finally:
+        pool.shutdown(kill_workers=not finished)
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Ctrl-C comes after what is in here: half a pool cannot be shut down. Processes begun in here never get it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _in_pool(cell: Cell, work: Work, coordinator: int) -> Row:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import loky
 import pytest
+from loky.process_executor import BrokenProcessPool
 from support.sweep_cases import SMALL, Row, audit, executions, ids_in, logged, quick
 from support.sweep_folders import rows_on_disk, start_sweep, table_of, wait_until
 
@@ -19,6 +25,7 @@ from osdn_theory.sweep.journal import Journal
 from osdn_theory.sweep.local import WorkersLostError
 from osdn_theory.sweep.run import Progress, plan_sweep, run_sweep
 from osdn_theory.sweep.store import Store, read_rows
+from osdn_theory.sweep.work import row_of
 
 
 def test_the_table_does_not_depend_on_the_number_of_jobs(tmp_path: Path) -> None:
@@ -235,6 +242,78 @@ def test_workers_end_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     # Workers hold its output open.
     process.communicate(timeout=60)
+
+
+_INTERRUPTED = """
+import os
+import signal
+from functools import partial
+from threading import Event, Timer
+from support.sweep_cases import SMALL, quick
+from osdn_theory.sweep.local import local_rows
+from osdn_theory.sweep.work import row_of
+
+for end in range(40):
+    rows = local_rows(SMALL.cells(), partial(row_of, measure=quick), jobs=2)
+    try:
+        Timer(0.01 * end, os.kill, (os.getpid(), signal.SIGINT)).start()
+        for row in rows:
+            pass
+        Event().wait()
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_pools_that_are_interrupted_while_they_start_and_work_leave_nothing_to_be_told_of() -> None:
+    tests = str(Path(__file__).parents[2])
+    ended = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED],
+        env={**os.environ, "PYTHONPATH": tests},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_sweep_that_ends_early_waits_for_no_cell(tmp_path: Path) -> None:
+    cells = SMALL.cells()
+    endless = partial(row_of, measure=partial(logged, log=tmp_path / "log", endless=cells[0].id))
+    rows = local.local_rows(cells, endless, 2)
+    next(rows)
+    started = time.monotonic()
+    rows.close()
+    assert time.monotonic() - started < 60
+
+
+def test_ctrl_c_waits_until_the_pool_stands() -> None:
+    def interrupted() -> None:
+        with local._without_ctrl_c():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("the end")
+
+    reached: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert reached == ["the end"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_rows_that_are_done_come_before_the_news_that_the_pool_broke(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[Future[Row]] = [Future() for _ in range(3)]
+    done[0].set_exception(BrokenProcessPool())
+    done[1].set_exception(BrokenProcessPool())
+    done[2].set_result({"cell": "the last"})
+    handed = iter([*done, Future[Row]()])
+    monkeypatch.setattr(loky.ProcessPoolExecutor, "submit", lambda *_: next(handed))
+    rows = local._pool_rows(SMALL.cells(), quick, 2)
+    assert next(rows) == {"cell": "the last"}
+    with pytest.raises(BrokenProcessPool):
+        next(rows)
 
 
 def test_an_orphaned_worker_takes_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
