@@ -22,8 +22,9 @@ from torch.nn.functional import logsigmoid, normalize
 from ..launch.forced import forced, make_room
 from ..launch.processes import pool_of
 from ..launch.tuning import TUNED
-from ..ops import chunk_osdn, chunk_osgdn, chunk_oskda
+from ..ops import chunk_osdn, chunk_osgdn, chunk_oskda, osdn_preconditioner
 from . import names
+from .measuring.machine import read_clock
 from .operators.providers import Missing, installed
 
 FREE = {"eta": 0.003, "d_min": 2 / 3, "d_max": 3 / 2}
@@ -42,9 +43,22 @@ BOXES: dict[str, dict[str, Any]] = {
     "OS-GDN, pinned": FREE | {"form": "osgdn", "d_min": 1.0, "d_max": 1.0},
     "OS-GDN, forgetting to 0": FREE | {"form": "osgdn", "gated": True},
     "OS-KDA": FREE | {"form": "oskda"},
+    "d alone": FREE | {"form": "d"},
+    "d alone, forgetting to 0": FREE | {"form": "d", "gated": True},
 }
 
-FORMS: dict[str, Any] = {"osdn": chunk_osdn, "osgdn": chunk_osgdn, "oskda": chunk_oskda}
+
+def find_d(*, q: Tensor, v: Tensor, beta: Tensor, **given: Any) -> Any:
+    """The scan without a memory: how long its chain takes where nothing runs beside it."""
+    return osdn_preconditioner(**given)
+
+
+FORMS: dict[str, Any] = {
+    "osdn": chunk_osdn,
+    "osgdn": chunk_osgdn,
+    "oskda": chunk_oskda,
+    "d": find_d,
+}
 
 
 def draw(
@@ -73,7 +87,7 @@ def draw(
         "v": normal(*tokens, dim).to(half), "beta": normal(*tokens).sigmoid().to(half),
     }  # fmt: skip
     if options.pop("gated", False):
-        given["g" if form == "osdn" else "g_d"] = logsigmoid(6.9 + normal(*tokens))
+        given["g" if form in ("osdn", "d") else "g_d"] = logsigmoid(6.9 + normal(*tokens))
     if form == "osgdn":
         given["g"] = logsigmoid(6.9 + normal(*tokens))
     if form == "oskda":
@@ -95,7 +109,7 @@ def draw(
         return results[2 if more else 0]
 
     def both() -> None:
-        torch.autograd.grad(call(), list(given.values()), change)
+        torch.autograd.grad(call(), list(given.values()), change, allow_unused=form == "d")
 
     return call, both if grad else None
 
@@ -157,7 +171,10 @@ def measure(
         if profiled:
             row["kernels"] = profile(call)
         if timeline:
-            row["timeline"] = replay(call)
+            graph, results = capture(call)
+            row["timeline"] = replay(graph)
+            row["clock"] = clock_of(graph, row["forward"])
+            del graph, results
     if both is not None:
         both()
         row["both"] = milliseconds(both, rep)
@@ -216,18 +233,34 @@ def profile(call: Any, calls: int = 3) -> dict[str, tuple[float, int]]:
     return {name[:40]: (round(time, 1), count) for name, time, count in sorted(rows, key=lambda row: -row[1])}
 
 
-def replay(call: Any) -> list[tuple[str, float, float]]:
-    """When the kernels of a CUDA graph of a call begin and end in a replay: `spans`."""
+def capture(call: Any) -> tuple[Any, Any]:
+    """A CUDA graph of a call, and what it returned: to be kept as long as the graph is replayed."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         results = call()
     graph.replay()
     torch.cuda.synchronize()
+    return graph, results
+
+
+def replay(graph: Any) -> list[tuple[str, float, float]]:
+    """When the kernels of a graph begin and end in a replay: `spans`."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
         graph.replay()
         torch.cuda.synchronize()
-    del results
     return spans(found.events())
+
+
+def clock_of(graph: Any, milliseconds: float, seconds: float = 2.0) -> tuple[float, float] | None:
+    """MHz and watts while a graph is replayed; None where the replays had ended before anybody said."""
+    for _ in range(1 + int(1e3 * seconds / milliseconds)):
+        graph.replay()
+    ended = torch.cuda.Event()
+    ended.record()
+    found = read_clock()
+    told = None if ended.query() else found
+    torch.cuda.synchronize()
+    return told
 
 
 def spans(events: Iterable[Any]) -> list[tuple[str, float, float]]:
@@ -253,7 +286,10 @@ def run(
     profiled: bool = True,
     timeline: Annotated[
         bool,
-        typer.Option(help="When each kernel of a forward pass begins and ends in a replay of its graph."),
+        typer.Option(
+            help="When each kernel of a forward pass begins and ends in a replay of its graph, and the clock and power "
+            "that the GPU goes at meanwhile."
+        ),
     ] = False,
     tuned: Annotated[
         bool, typer.Option(help="Configurations as users get them, not the first ones.")
@@ -319,6 +355,8 @@ def keep(row: dict[str, Any], rows: list[dict[str, Any]], out: Path | None) -> N
             print("    ", dict(list(row[kind].items())[:14]), flush=True)
     for name, begin, end in row.get("timeline", ()):
         print(f"     {begin:9.1f} {end:9.1f}  {name}", flush=True)
+    if row.get("clock"):
+        print("     {:.0f} MHz, {:.0f} W".format(*row["clock"]), flush=True)
     if out is not None:
         out.write_text(json.dumps(rows, indent=1))
 

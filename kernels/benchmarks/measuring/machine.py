@@ -57,6 +57,21 @@ def ceilings(device: torch.device, *, smoke: bool) -> Ceilings:
     return Ceilings(bandwidth=4 * count / (copy / 1e3), matrix_rate=2 * edge**3 / (product / 1e3))
 
 
+def read_clock() -> tuple[float, float] | None:
+    """MHz of the GPU's multiprocessors and the watts that it draws, at this moment; None where nobody says."""
+    found = _output(
+        "nvidia-smi",
+        f"--id=GPU-{torch.cuda.get_device_properties().uuid}",
+        "--query-gpu=clocks.sm,power.draw",
+        "--format=csv,noheader,nounits",
+    )
+    try:
+        clock, power = map(float, (found or "").split(","))
+    except ValueError:
+        return None
+    return clock, power
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

@@ -1,6 +1,7 @@
 """The calls whose kernels are timed in every regime."""
 
 import json
+import os
 from functools import partial
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 import typer
 from osdn_kernels.benchmarks import names, scan_regimes
+from osdn_kernels.benchmarks.measuring import machine
 from osdn_kernels.benchmarks.operators.providers import Missing
 from osdn_kernels.benchmarks.scan_regimes import BOXES, draw
 from osdn_kernels.launch import tuning
@@ -88,6 +90,45 @@ def test_kernels_are_told_as_they_begin():
     assert scan_regimes.spans([]) == []
 
 
+@pytest.mark.parametrize(("left", "told"), [(True, (1455.0, 690.25)), (False, None)])
+def test_the_clock_is_that_of_a_gpu_that_still_replays(left, told, monkeypatch):
+    """On a GPU that is not there."""
+    graph = SimpleNamespace(replays=0)
+    graph.replay = lambda: setattr(graph, "replays", graph.replays + 1)
+    event = SimpleNamespace(record=lambda: None, query=lambda: not left)
+    monkeypatch.setattr(scan_regimes, "read_clock", lambda: (1455.0, 690.25))
+    monkeypatch.setattr(torch.cuda, "Event", lambda: event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    assert scan_regimes.clock_of(graph, 0.5, seconds=0.01) == told
+    assert graph.replays == 21
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ('test "$1" = --id=GPU-abc && echo "1455, 690.25"', (1455.0, 690.25)),
+        ("echo '[N/A], [N/A]'", None),
+        ("exit 9", None),
+    ],
+)
+def test_the_clock_is_what_the_driver_says(script, found, monkeypatch, tmp_path):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: SimpleNamespace(uuid="abc"))
+    assert machine.read_clock() == found
+
+
+def test_d_alone_needs_no_memory_and_forgets_where_that_is_asked_for(monkeypatch):
+    seen = []
+    monkeypatch.setattr(scan_regimes, "osdn_preconditioner", lambda **given: seen.append(given) or (0, 0))
+    for regime in ("d alone", "d alone, forgetting to 0"):
+        draw(regime, *SIZES, grad=False, device="cpu")[0]()
+    assert [{"q", "v", "beta"} & set(given) for given in seen] == [set(), set()]
+    assert ["g" in given for given in seen] == [False, True]
+
+
 def test_what_is_asked_for_of_every_shape_is_measured(monkeypatch, capsys, tmp_path):
     """On a GPU that is not there: of what would be timed, and with what."""
     compiled, measured = [], []
@@ -107,7 +148,7 @@ def test_what_is_asked_for_of_every_shape_is_measured(monkeypatch, capsys, tmp_p
     def measure(call, both, rep, *, profiled, timeline=False):
         assert (both, profiled, timeline) == (None, False, True)
         measured.append(tuning.TUNED["pair_kernel"].run.__name__)
-        return {"forward": 1.0, "timeline": [("pair_kernel", 0.0, 2.5)]}
+        return {"forward": 1.0, "timeline": [("pair_kernel", 0.0, 2.5)], "clock": (1454.6, 690.2)}
 
     monkeypatch.setattr(scan_regimes, "pool_of", lambda workers, device: Pool())
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "none")
@@ -122,7 +163,9 @@ def test_what_is_asked_for_of_every_shape_is_measured(monkeypatch, capsys, tmp_p
         assert measured == [run] * 4
         measured.clear()
     assert compiled[:4] == [(name, shape) for shape in ("1x16", "2x8") for name in ("OS-GDN", "OS-KDA")]
-    assert "0.0       2.5  pair_kernel" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "0.0       2.5  pair_kernel" in told
+    assert "1455 MHz, 690 W" in told
     assert [row["shape"] for row in json.loads((tmp_path / "rows.json").read_text())] == ["1x16"] * 2 + [
         "2x8"
     ] * 2
