@@ -4,10 +4,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from itertools import islice
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 
 from osdn_theory.sweep.grid import Cell
 from osdn_theory.sweep.packages import need
@@ -61,30 +61,45 @@ def _pool_rows(cells: Sequence[Cell], work: Work, jobs: int) -> Rows:
     # Idle workers wait without an end: one that left could take a cell along.
     pool = ProcessPoolExecutor(jobs, timeout=None, initializer=_settle_pool_worker, initargs=(coordinator,))
     finished = False
+
+    # Only this thread hands out cells: a pool that is given one while it is shut down loses its own thread.
+    def hand_out(count: int) -> set[Future[Row]]:
+        with _ctrl_c_afterwards():
+            return {pool.submit(_in_pool, cell, work, coordinator) for cell in islice(waiting, count)}
+
     try:
-        # Few cells ahead: a row is on its way to the disk as soon as it is done, and no worker waits for the disk. Only
-        # this thread hands out cells: a pool that is given one while it is shut down loses its own thread.
-        with _without_ctrl_c():
-            running = {pool.submit(_in_pool, cell, work, coordinator) for cell in islice(waiting, 2 * jobs)}
+        # Few cells ahead: a row is on its way to the disk as soon as it is done, and no worker waits for the disk.
+        running = hand_out(2 * jobs)
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             # Rows before the news that the pool broke, which would lose them.
             for future in sorted(done, key=lambda one: one.exception() is not None):
                 yield future.result()
-            running |= {pool.submit(_in_pool, cell, work, coordinator) for cell in islice(waiting, len(done))}
+            running |= hand_out(len(done))
         finished = True
     finally:
-        pool.shutdown(kill_workers=not finished)
+        with _ctrl_c_afterwards():
+            pool.shutdown(kill_workers=not finished)
 
 
 @contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """Ctrl-C comes after what is in here: half a pool cannot be shut down. Processes begun in here never get it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _ctrl_c_afterwards() -> Iterator[None]:
+    """Ctrl-C comes after what is in here: half a pool cannot be shut down, and half a worker says that it failed."""
+    if current_thread() is not main_thread():
+        # Only the main thread is interrupted.
+        yield
+        return
+    seen = []
+    handler = signal.signal(signal.SIGINT, lambda *_: seen.append(True))
+    # Workers inherit what is blocked: they are not interrupted before they ignore it themselves.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, handler)
+        if seen:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _in_pool(cell: Cell, work: Work, coordinator: int) -> Row:

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import loky
@@ -253,6 +254,7 @@ from support.sweep_cases import SMALL, quick
 from osdn_theory.sweep.local import local_rows
 from osdn_theory.sweep.work import row_of
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for end in range(40):
     rows = local_rows(SMALL.cells(), partial(row_of, measure=quick), jobs=2)
     try:
@@ -288,17 +290,43 @@ def test_a_sweep_that_ends_early_waits_for_no_cell(tmp_path: Path) -> None:
     assert time.monotonic() - started < 60
 
 
-def test_ctrl_c_waits_until_the_pool_stands() -> None:
-    def interrupted() -> None:
-        with local._without_ctrl_c():
-            signal.raise_signal(signal.SIGINT)
-            reached.append("the end")
+def interrupt_within(reached: list[str]) -> None:
+    with local._ctrl_c_afterwards():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        reached.append("its end")
 
-    reached: list[str] = []
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert reached == ["the end"]
+
+def test_ctrl_c_comes_after_what_must_not_be_left_half_done() -> None:
+    # Another thread takes the signal at once: this one's mask alone would not hold it back.
+    other, reached = Event(), []
+    thread = Thread(target=other.wait)
+    thread.start()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupt_within(reached)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        other.set()
+        thread.join()
+    assert reached == ["its end"]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored_and_threads_are_left_alone() -> None:
+    reached: list[str] = []
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        interrupt_within(reached)
+        thread = Thread(target=interrupt_within, args=(reached,))
+        thread.start()
+        thread.join()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert reached == ["its end"] * 2
 
 
 def test_rows_that_are_done_come_before_the_news_that_the_pool_broke(
