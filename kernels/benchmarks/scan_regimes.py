@@ -25,6 +25,7 @@ from ..launch.tuning import TUNED
 from ..ops import chunk_osdn, chunk_osgdn, chunk_oskda, osdn_preconditioner
 from . import names
 from .measuring.machine import read_clock
+from .operators.calls import recorded
 from .operators.providers import Missing, installed
 
 FREE = {"eta": 0.003, "d_min": 2 / 3, "d_max": 3 / 2}
@@ -47,17 +48,12 @@ BOXES: dict[str, dict[str, Any]] = {
     "d alone, forgetting to 0": FREE | {"form": "d", "gated": True},
 }
 
-
-def find_d(*, q: Tensor, v: Tensor, beta: Tensor, **given: Any) -> Any:
-    """The scan without a memory: how long its chain takes where nothing runs beside it."""
-    return osdn_preconditioner(**given)
-
-
 FORMS: dict[str, Any] = {
     "osdn": chunk_osdn,
     "osgdn": chunk_osgdn,
     "oskda": chunk_oskda,
-    "d": find_d,
+    # The scan without a memory: how long its chain takes where nothing runs beside it.
+    "d": osdn_preconditioner,
 }
 
 
@@ -87,7 +83,7 @@ def draw(
         "v": normal(*tokens, dim).to(half), "beta": normal(*tokens).sigmoid().to(half),
     }  # fmt: skip
     if options.pop("gated", False):
-        given["g" if form in ("osdn", "d") else "g_d"] = logsigmoid(6.9 + normal(*tokens))
+        given["g_d" if form in ("osgdn", "oskda") else "g"] = logsigmoid(6.9 + normal(*tokens))
     if form == "osgdn":
         given["g"] = logsigmoid(6.9 + normal(*tokens))
     if form == "oskda":
@@ -100,6 +96,8 @@ def draw(
     given["initial_preconditioner"] = d.clamp(options["d_min"], options["d_max"])
     if options["d_min"] == options["d_max"]:
         del given["initial_preconditioner"]
+    if form == "d":
+        del given["q"], given["v"], given["beta"]
     change = normal(*tokens, dim).to(half)
     if grad:
         given = {name: x.requires_grad_() for name, x in given.items()}
@@ -109,7 +107,7 @@ def draw(
         return results[2 if more else 0]
 
     def both() -> None:
-        torch.autograd.grad(call(), list(given.values()), change, allow_unused=form == "d")
+        torch.autograd.grad(call(), list(given.values()), change)
 
     return call, both if grad else None
 
@@ -171,10 +169,7 @@ def measure(
         if profiled:
             row["kernels"] = profile(call)
         if timeline:
-            graph, results = capture(call)
-            row["timeline"] = replay(graph)
-            row["clock"] = clock_of(graph, row["forward"])
-            del graph, results
+            row |= watch(recorded(call), row["forward"])
     if both is not None:
         both()
         row["both"] = milliseconds(both, rep)
@@ -233,28 +228,25 @@ def profile(call: Any, calls: int = 3) -> dict[str, tuple[float, int]]:
     return {name[:40]: (round(time, 1), count) for name, time, count in sorted(rows, key=lambda row: -row[1])}
 
 
-def capture(call: Any) -> tuple[Any, Any]:
-    """A CUDA graph of a call, and what it returned: to be kept as long as the graph is replayed."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        results = call()
-    graph.replay()
-    torch.cuda.synchronize()
-    return graph, results
+def watch(again: Any, milliseconds: float) -> dict[str, Any]:
+    """What goes on while a graph is replayed, by a call that takes so long."""
+    return {"timeline": replay(again), "clock": clock_of(again, milliseconds)}
 
 
-def replay(graph: Any) -> list[tuple[str, float, float]]:
+def replay(again: Any) -> list[tuple[str, float, float]]:
     """When the kernels of a graph begin and end in a replay: `spans`."""
+    again()
+    torch.cuda.synchronize()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
-        graph.replay()
+        again()
         torch.cuda.synchronize()
     return spans(found.events())
 
 
-def clock_of(graph: Any, milliseconds: float, seconds: float = 2.0) -> tuple[float, float] | None:
+def clock_of(again: Any, milliseconds: float, seconds: float = 2.0) -> tuple[float, float] | None:
     """MHz and watts while a graph is replayed; None where the replays had ended before anybody said."""
     for _ in range(1 + int(1e3 * seconds / milliseconds)):
-        graph.replay()
+        again()
     ended = torch.cuda.Event()
     ended.record()
     found = read_clock()

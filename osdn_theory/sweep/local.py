@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from threading import Thread, current_thread, main_thread
@@ -35,8 +36,6 @@ def local_rows(cells: Sequence[Cell], work: Work, jobs: int) -> Rows:
         yield from (work(cell) for cell in cells)
         return
     need("loky", "sweep")
-    from loky.process_executor import BrokenProcessPool  # type: ignore[import-untyped]
-
     left = {cell.id: cell for cell in cells}
     losses = 0
     while left:

@@ -99,7 +99,7 @@ def test_the_clock_is_that_of_a_gpu_that_still_replays(left, told, monkeypatch):
     monkeypatch.setattr(scan_regimes, "read_clock", lambda: (1455.0, 690.25))
     monkeypatch.setattr(torch.cuda, "Event", lambda: event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    assert scan_regimes.clock_of(graph, 0.5, seconds=0.01) == told
+    assert scan_regimes.clock_of(graph.replay, 0.5, seconds=0.01) == told
     assert graph.replays == 21
 
 
@@ -122,7 +122,7 @@ def test_the_clock_is_what_the_driver_says(script, found, monkeypatch, tmp_path)
 
 def test_d_alone_needs_no_memory_and_forgets_where_that_is_asked_for(monkeypatch):
     seen = []
-    monkeypatch.setattr(scan_regimes, "osdn_preconditioner", lambda **given: seen.append(given) or (0, 0))
+    monkeypatch.setitem(scan_regimes.FORMS, "d", lambda **given: seen.append(given) or (0, 0))
     for regime in ("d alone", "d alone, forgetting to 0"):
         draw(regime, *SIZES, grad=False, device="cpu")[0]()
     assert [{"q", "v", "beta"} & set(given) for given in seen] == [set(), set()]

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +19,6 @@ from typing import Any
 
 import loky
 import pytest
-from loky.process_executor import BrokenProcessPool
 from support.sweep_cases import SMALL, Row, audit, executions, ids_in, logged, quick
 from support.sweep_folders import rows_on_disk, start_sweep, table_of, wait_until
 
@@ -290,6 +292,15 @@ def test_a_sweep_that_ends_early_waits_for_no_cell(tmp_path: Path) -> None:
     assert time.monotonic() - started < 60
 
 
+@contextmanager
+def ctrl_c_given_to(handler: Callable[..., Any] | int) -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def interrupt_within(reached: list[str]) -> None:
     with local._ctrl_c_afterwards():
         os.kill(os.getpid(), signal.SIGINT)
@@ -302,13 +313,12 @@ def test_ctrl_c_comes_after_what_must_not_be_left_half_done() -> None:
     other, reached = Event(), []
     thread = Thread(target=other.wait)
     thread.start()
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(KeyboardInterrupt):
-            interrupt_within(reached)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with ctrl_c_given_to(signal.default_int_handler):
+            with pytest.raises(KeyboardInterrupt):
+                interrupt_within(reached)
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
-        signal.signal(signal.SIGINT, handler)
         other.set()
         thread.join()
     assert reached == ["its end"]
@@ -317,15 +327,12 @@ def test_ctrl_c_comes_after_what_must_not_be_left_half_done() -> None:
 
 def test_ctrl_c_that_is_ignored_stays_ignored_and_threads_are_left_alone() -> None:
     reached: list[str] = []
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with ctrl_c_given_to(signal.SIG_IGN):
         interrupt_within(reached)
         thread = Thread(target=interrupt_within, args=(reached,))
         thread.start()
         thread.join()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, handler)
     assert reached == ["its end"] * 2
 
 
