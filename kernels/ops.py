@@ -12,7 +12,7 @@ from .boundary.inputs import CHUNK_KERNELS, KERNELS, Arguments, ScanArguments, c
 from .boundary.numerics import CHUNK, RECURRENT, SCAN, declare
 from .boundary.results import AnyState, ExactState, Results, ScanPaths, State, count_paths, follow
 from .boundary.signature import takes
-from .chunk.registration import chunk_forward, compile_chunk
+from .chunk.registration import chunk_forward
 from .chunk.stages import ChunkOptions, enter_chunks, in_order, key_mode
 from .chunk.write_keys import LEARNED
 from .launch.recurrence import Inputs, start_preconditioner
@@ -237,8 +237,6 @@ def _solve_chunks(call: Arguments) -> Results:
     options = ChunkOptions(
         call.scale, call.rule, call.chunk_size, mode, _sequential, *wanted, learns=_learns(inputs)
     )
-    if not torch.compiler.is_compiling():
-        compile_chunk(inputs, options)
     found = chunk_forward(inputs, options)
     scan = None
     if call.return_trajectory and mode == LEARNED and found.clipped is not None and found.opened is not None:

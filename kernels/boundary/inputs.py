@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from . import values
-from .checks import check_tensor, count_sequences, read_finite, read_rule, refuse
+from .checks import check_tensor, count_sequences, read_finite, read_rule, refuse, require_tensor
 from .pools import put_state_, take_state
 from .results import AnyState, ExactState, turn_state, widen
 from .rule import BOUNDED, Rule
@@ -159,6 +159,8 @@ def check_scan(
     Raises ValueError: anything else, naming the argument, what was expected and what came.
     """
     rule = read_rule(eta, d_min, d_max, normalize_feedback)
+    require_tensor("k", k, "[B, T, H, K]")
+    check_device("k", k.device, limits)
     return _check_scan(
         limits, k, Gates(None, g), rule, anchor, initial_preconditioner, cu_seqlens, chunk_size, sequential,
         check_values,
@@ -240,6 +242,7 @@ def check_gates(
     """The arguments of any form of the recurrence: what `check_call` and `check_gated_call` have in common."""
     check_tensor("q", q, "[B, T, H, K]", limits.dtypes)
     check_size("q", q, limits)
+    check_device("q", q.device, limits)
     check_tensor("k", k, "[B, T, H, K]", limits.beside(q), q.shape, q.device)
     check_tensor("v", v, "[B, T, HV, V]", limits.beside(q), (*q.shape[:2], None, None), q.device)
     check_size("v", v, limits)
@@ -344,12 +347,12 @@ def check_size(name: str, tensor: Tensor, limits: Limits) -> None:
         refuse(name, "no empty axis but T", list(tensor.shape))
     if limits.features is not None and features > limits.features:
         refuse(name, f"at most {limits.features} features in a head", list(tensor.shape))
-    if limits.launches:
-        _check_device(name, tensor.device)
 
 
-def _check_device(name: str, device: torch.device) -> None:
-    """One that the kernels run on; the meta device has shapes alone, and runs nothing."""
+def check_device(name: str, device: torch.device, limits: Limits) -> None:
+    """One that the implementation runs on; the meta device has shapes alone, and runs nothing."""
+    if not limits.launches:
+        return
     from ..launch import runtime
 
     if device.type == "meta" or runtime.can_launch(device):

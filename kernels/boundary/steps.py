@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from .checks import read_finite, read_rule, refuse, require_tensor
-from .inputs import INDICES, KERNEL_DTYPES, KERNELS, MAX_FEATURES, POOL_DTYPES, WIDE, check_groups, check_size
+from .inputs import (
+    INDICES,
+    KERNEL_DTYPES,
+    KERNELS,
+    MAX_FEATURES,
+    POOL_DTYPES,
+    WIDE,
+    check_device,
+    check_groups,
+    check_size,
+)
 from .results import State
 from .rule import Rule
 from .values import in_transform
@@ -47,6 +57,7 @@ def check_step(
             refuse(name, "four axes", list(tensor.shape))
         if not (tensor.is_cuda and tensor.numel() and tensor.shape[3] <= MAX_FEATURES):
             check_size(name, tensor, KERNELS)
+            check_device(name, tensor.device, KERNELS)
     batch, tokens, heads, key_dim = q.shape
     if not tokens:
         refuse("q", "at least one token", list(q.shape))

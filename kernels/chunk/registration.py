@@ -55,6 +55,9 @@ class ChunkOperator(RecurrenceOperator[ChunkOptions, ChunkOutputs]):
         apart = ("g", "anchor", "feedback")
         return apart if options.mode == FIXED else (*apart, "initial_preconditioner")
 
+    def prepare(self, inputs: Inputs, options: ChunkOptions) -> None:
+        compile_chunk(inputs, options)
+
     def count_flops(self, inputs: Inputs, options: ChunkOptions) -> tuple[int, int]:
         tokens, key_dim, value_dim = inputs.beta.numel(), inputs.k.shape[-1], inputs.v.shape[-1]
         state, size = key_dim * value_dim, options.chunk_size
@@ -102,9 +105,6 @@ def _chunks(inputs: Inputs, options: ChunkOptions) -> Chunks:
     return cut(batch, length, options.chunk_size, inputs.cu_seqlens)
 
 
-chunk_forward = ChunkOperator()
-
-
 def compile_chunk(inputs: Inputs, options: ChunkOptions) -> None:
     """Before the first call of its kind: compile the kernels of both passes, on the first few tokens, or on all of one
     long sequence, whose memory then has a kernel of its own."""
@@ -129,3 +129,6 @@ def compile_chunk(inputs: Inputs, options: ChunkOptions) -> None:
         chunk_forward.launch(inputs._replace(**first), options, backward=options.learns)
 
     ahead_of_first(kind, launch)
+
+
+chunk_forward = ChunkOperator()

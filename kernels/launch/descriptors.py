@@ -5,6 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import plans
+
 HOPPER = 9
 """Major compute capability of the first GPUs that copy tiles by themselves."""
 
@@ -50,6 +52,9 @@ def fits_descriptor(x: Tensor) -> bool:
 
 def give_memory() -> None:
     """Let Triton take memory for descriptors from PyTorch; it asks the context that a launch is made in."""
+    recorder = plans.recorder()
+    if recorder is not None:
+        recorder.note(give_memory, (), {}, None)
     triton.set_allocator(lambda size, alignment, stream: torch.empty(size, dtype=torch.int8, device="cuda"))
 
 

@@ -4,8 +4,10 @@ What is registered takes tensors and numbers one by one and returns tensors alon
 Forward-mode and second derivatives, which PyTorch would take for zero, raise a NotImplementedError.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar, get_type_hints
 
@@ -15,6 +17,7 @@ from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
 from ..boundary.values import in_transform
+from .planned import Planned
 from .runtime import on_device_of
 from .sequences import clear_between
 
@@ -68,6 +71,9 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
         The first of the latter is given, others are None where the loss does not depend on the result.
         """
 
+    def prepare(self, inputs: Inputs, options: Options) -> None:
+        """Called before a first `forward` of its kind, or every one: to compile what it and its gradient launch."""
+
     def unreached(self, inputs: Inputs, options: Options) -> Collection[str]:
         """Names of inputs on which no result depends: they have no gradient."""
         return ()
@@ -77,6 +83,8 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
         return 0, 0
 
     def __init__(self) -> None:
+        self._planned = Planned(self._compute, self._prepare)
+        self._planned_backward = Planned(self._compute_backward)
         tensors, numbers = _declared(self.inputs), _declared(self.options)
         results, saved, _ = self._parts(list(_fields(self.outputs)))
         between = [*(f"Tensor {name}" for name in saved), *(f"Tensor? grad_{name}" for name in results)]
@@ -97,7 +105,7 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
         for way, op in enumerate((self._forward, self._backward)):
             torch.library.register_vmap(op.name(), _over_slices(op))
             register_flop_formula(op.overloadpacket, get_raw=True)(self._counting(way))
-        self._transformed = _function(self._forward, self._save, self._differentiate, self._refuse)
+        self._transformed = _function(self._below_autograd, self._save, self._differentiate, self._refuse)
         self._differentiated = _function(self._backward, _save_nothing, self._refuse, self._refuse)
 
     def __call__(self, inputs: Inputs, options: Options) -> Outputs:
@@ -113,7 +121,13 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
         recorded = in_transform() or (
             torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
         )
-        return self.outputs(*(self._transformed.apply if recorded else self._forward)(*flat))
+        return self.outputs(*(self._transformed.apply if recorded else self._below_autograd)(*flat))
+
+    def _below_autograd(self, *flat: Any) -> Sequence[Tensor]:
+        """The registered operator without what is registered for gradients, which does nothing here but take time."""
+        with nullcontext() if in_transform() else torch._C._AutoDispatchBelowAutograd():
+            found: Sequence[Tensor] = self._forward(*flat)
+            return found
 
     def _refuse(self, *_: Any) -> NoReturn:
         if torch.compiler.is_compiling():
@@ -151,10 +165,17 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
 
     def _run(self, *flat: Any) -> tuple[Tensor, ...]:
         with on_device_of(flat[0]):
-            inputs, options, _ = self._parse([_contiguous(x) for x in flat])
-            outputs = self.forward(inputs, options)
-            _clear(inputs, outputs, self.outputs)
-            return _present(inputs[0], outputs)
+            return self._planned([_contiguous(x) for x in flat])
+
+    def _prepare(self, flat: Sequence[Any]) -> None:
+        inputs, options, _ = self._parse(flat)
+        self.prepare(inputs, options)
+
+    def _compute(self, flat: Sequence[Any]) -> tuple[Tensor, ...]:
+        inputs, options, _ = self._parse(flat)
+        outputs = self.forward(inputs, options)
+        _clear(inputs, outputs, self.outputs)
+        return _present(inputs[0], outputs)
 
     def _trace(self, *flat: Any) -> tuple[Tensor, ...]:
         inputs, options, _ = self._parse(flat)
@@ -162,21 +183,24 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
 
     def _run_backward(self, *flat: Any) -> list[Tensor]:
         with on_device_of(flat[0]):
-            inputs, options, between = self._parse([_contiguous(x) for x in flat])
-            first, *others = between[self.saved :]
-            if first is None:
-                first = self.allocate(inputs, options)[0].zero_()
-            found: Sequence[Any] = self.backward(inputs, options, between[: self.saved], (first, *others))
-            _clear(inputs, found, self.inputs)
-            return self._gradients(inputs, options, lambda place, x: found[place].to(x.dtype))
+            return list(self._planned_backward([_contiguous(x) for x in flat]))
+
+    def _compute_backward(self, flat: Sequence[Any]) -> tuple[Tensor, ...]:
+        inputs, options, between = self._parse(flat)
+        first, *others = between[self.saved :]
+        if first is None:
+            first = self.allocate(inputs, options)[0].zero_()
+        found: Sequence[Any] = self.backward(inputs, options, between[: self.saved], (first, *others))
+        _clear(inputs, found, self.inputs)
+        return self._gradients(inputs, options, lambda place, x: found[place].to(x.dtype))
 
     def _trace_backward(self, *flat: Any) -> list[Tensor]:
         inputs, options, _ = self._parse(flat)
-        return self._gradients(inputs, options, lambda place, x: x.new_empty(x.shape))
+        return list(self._gradients(inputs, options, lambda place, x: x.new_empty(x.shape)))
 
     def _gradients(
         self, inputs: Inputs, options: Options, gradient: Callable[[int, Tensor], Tensor]
-    ) -> list[Tensor]:
+    ) -> tuple[Tensor, ...]:
         """What `gradient` makes of the place and value of the differentiable inputs; empty where they have none."""
         unreached = self.unreached(inputs, options)
         given = list(zip(_fields(self.inputs), inputs, strict=True))[: self.differentiable]
@@ -184,7 +208,7 @@ class Operator(ABC, Generic[Inputs, Options, Outputs]):
             None if x is None or name in unreached else gradient(place, x)
             for place, (name, x) in enumerate(given)
         ]
-        return list(_present(inputs[0], found))
+        return _present(inputs[0], found)
 
     def _save(self, ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
         given, _, _ = self._parse(inputs)
@@ -227,6 +251,8 @@ def _function(
         def forward(*flat: Any) -> Any:
             return tuple(forward(*flat))
 
+    # Which PyTorch asks for in every call.
+    vars(Differentiable.forward)["__signature__"] = inspect.signature(Differentiable.forward)
     for name, member in {"setup_context": save, "backward": backward, "jvp": jvp}.items():
         setattr(Differentiable, name, staticmethod(member))
     return Differentiable

@@ -12,6 +12,8 @@ import torch
 from triton.compiler.compiler import CompiledKernel
 from triton.runtime.driver import driver
 
+from . import plans
+
 try:
     from triton._C.libtriton import native_specialize_impl as kind_of
 except ImportError:  # a Triton that tells arguments apart in another way makes every launch itself
@@ -50,12 +52,19 @@ class Repeats:
         if kernel is None:
             return self.launch_anew(grid, args, constants, options)
         size = grid(constants) if callable(grid) else grid
-        kernel[(*size, 1, 1)[:3]](*args, *[constants[name] for name in self.function.arg_names[len(args) :]])
+        launch = kernel[(*size, 1, 1)[:3]]
+        given = [*args, *[constants[name] for name in self.function.arg_names[len(args) :]]]
+        recorder = plans.recorder()
+        if recorder is None:
+            launch(*given)
+        else:
+            recorder.launch(launch, given, {})
         return kernel
 
     def launch_anew(
         self, grid: Any, args: Sequence[Any], constants: dict[str, Any], options: dict[str, Any]
     ) -> Any:
+        plans.give_up()
         kernel = self.function.run(*args, grid=grid, warmup=False, **constants, **options)
         if constants.get("ALONE") and isinstance(kernel, CompiledKernel):
             take_shared_memory(kernel)

@@ -15,7 +15,7 @@ from torch import Tensor
 from triton.runtime._async_compile import active_mode
 from triton.runtime.autotuner import Autotuner
 
-from . import choices
+from . import choices, plans
 from .repeats import Repeats
 from .runtime import INTERPRETED, tile
 
@@ -148,17 +148,27 @@ class Tuner(Autotuner):
         Triton looks at every argument to find that, which takes as long as the launch itself.
         """
         if Autotuner.run is not LAUNCH:  # something goes through launches that makes none
+            plans.give_up()
             return Autotuner.run(self, *args, **options)
-        config = self.configs[0]
+        config, key = self.configs[0], None
         if len(self.configs) > 1:
             key = self.short_key(args, options)
             if key not in self.cache:
+                plans.give_up()
                 result = super().run(*args, **options)
                 self.cache[key] = self.best_config
                 return result
             config = self.cache[key]
+        recorder = plans.recorder()
+        if recorder is not None:
+            recorder.choose(self, key, config)
         if INTERPRETED or options["warmup"]:
-            return self.fn.run(*args, **options, **config.all_kwargs())
+            options |= config.all_kwargs()
+            return (
+                self.fn.run(*args, **options)
+                if recorder is None
+                else recorder.launch(self.fn.run, args, options)
+            )
         constants = {**options, **config.kwargs}
         grid, _ = constants.pop("grid"), constants.pop("warmup")
         if id(config) not in self.for_compiler:
@@ -168,6 +178,15 @@ class Tuner(Autotuner):
         if constants.pop("launch_pdl", False):
             compiler = {**compiler, "launch_pdl": True}
         return self.repeats.launch(grid, args, constants, compiler)
+
+    def takes(self, key: tuple[Any, ...] | None) -> triton.Config | None:
+        """The configuration of launches with this `short_key`, of which there is none where all have one; None where
+        it is yet to be chosen, or something else launches."""
+        if "run" in vars(self):
+            return None
+        if key is None:
+            return self.configs[0] if len(self.configs) == 1 else None
+        return self.cache.get(key)
 
     @functools.cached_property
     def for_compiler(self) -> dict[int, tuple[triton.Config, dict[str, Any]]]:

@@ -18,7 +18,7 @@ from ..launch.precompile import precompile
 from ..launch.processes import pool_of
 from ..launch.runtime import INTERPRETED
 from ..launch.tuning import TUNED
-from . import decode as selftest_decode, determinism as selftest_determinism
+from . import decode as selftest_decode, determinism as selftest_determinism, planned as selftest_planned
 from .cases import CASES, SMALL, CaseTensors, SelfTestCase, draw, evaluate, repeats, scan_paths, split
 from .findings import FAILED, NO_FIT, NO_ROOM, OK, UNREACHED, WRONG, Finding, described, failed
 
@@ -218,6 +218,7 @@ def in_turn(chosen: list[SelfTestCase]) -> Iterator[Finding]:
             yield from judge(expected, {task.kernel: task.index}, [task.kernel])
     yield from selftest_decode.findings(device())
     yield from map(repeated, selftest_determinism.cases())
+    yield from (selftest_planned.judge(case, device()) for case in selftest_planned.cases())
 
 
 def spread(chosen: list[SelfTestCase], workers: int) -> Iterator[Finding]:
@@ -230,6 +231,7 @@ def spread(chosen: list[SelfTestCase], workers: int) -> Iterator[Finding]:
         }
         waiting |= {pool.submit(step, case) for case in selftest_decode.cases()}
         waiting |= {pool.submit(again, case) for case in selftest_determinism.cases()}
+        waiting |= {pool.submit(by_plan, case) for case in selftest_planned.cases()}
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
@@ -273,6 +275,10 @@ def step(case: SelfTestCase) -> tuple[list[Finding], list[SelfTestJob]]:
 
 def again(case: SelfTestCase) -> tuple[list[Finding], list[SelfTestJob]]:
     return [repeated(case)], []
+
+
+def by_plan(case: SelfTestCase) -> tuple[list[Finding], list[SelfTestJob]]:
+    return [selftest_planned.judge(case, device())], []
 
 
 def repeated(case: SelfTestCase) -> Finding:

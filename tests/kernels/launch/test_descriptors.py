@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import triton
 from osdn_kernels import chunk_osdn, chunk_osgdn
 from osdn_kernels.chunk import state, state_backward
-from osdn_kernels.launch import descriptors
+from osdn_kernels.launch import descriptors, plans
 from osdn_kernels.launch.tuning import configurations
 from support.kernels.compiler_process import outside_of_the_interpreter
 from support.kernels.faults import break_kernel
@@ -111,6 +112,7 @@ def test_gpus_before_hopper_take_pointers(capability, taken, monkeypatch):
 
 NOTED = """
 import torch
+import triton
 from osdn_kernels.launch.descriptors import knows_descriptors
 from osdn_kernels.machine_code.compiling import recording
 from osdn_kernels.selftest.cases import SelfTestCase, draw, evaluate
@@ -125,3 +127,16 @@ print(knows_descriptors(torch.device("cpu")))
 def test_machine_code_is_that_of_the_gpu_it_is_for():
     """Launches noted for a GPU that is not here are those that it would see."""
     assert outside_of_the_interpreter(NOTED).split() == ["{False}", "{True}", "False"]
+
+
+def test_a_plan_lets_triton_take_memory_where_its_call_did(monkeypatch):
+    """Triton asks the thread that a launch is made in."""
+    given = []
+    monkeypatch.setattr(triton, "set_allocator", given.append)
+    x = torch.zeros(3)
+    with plans.Recorder([x]) as recorder:
+        descriptors.give_memory()
+        found = x + 1
+    assert len(given) == 1
+    recorder.plan([found]).run([x])
+    assert len(given) == 2

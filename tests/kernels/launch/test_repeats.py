@@ -125,6 +125,28 @@ print(follows, [new for _, new in codes], alike)
 """
 
 
+PLANNED = """
+from osdn_kernels.launch.plans import Recorder
+from osdn_kernels.launch.tuning import autotune, configurations
+
+tuned = autotune(configurations([{"BK": 32}], warps=(1,)), [])(copy)
+
+
+def record(z):
+    with Recorder([z]) as recorder:
+        tuned[(4, 2)](z, None, 0.5, 32, 3, NAME="one")
+    return recorder.plan([z])
+
+
+print(record(x))  # it was compiled in this call
+plan, watched = record(x), launched.pop()
+other = torch.zeros(64)
+plan.run([other])
+again = launched.pop()
+print(again[:3] == watched[:3], again[3][0] is other, again[3][1:] == watched[3][1:], len(plan.choices))
+"""
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Of a kernel, whose source Triton reads from a file."""
@@ -143,3 +165,8 @@ def test_calls_that_are_not_told_apart_get_another_s_code(folder):
 def test_a_launch_that_follows_another_has_code_of_its_own_at_hand_as_well(folder):
     told = outside_of_the_interpreter(LAUNCHES + FOLLOWING, folder)
     assert told.strip() == "[False, True] [True, True, False, False] [True, True, False]"
+
+
+def test_a_plan_launches_what_the_call_did_with_other_tensors(folder):
+    found = outside_of_the_interpreter(LAUNCHES + PLANNED, folder).split()
+    assert found == ["None", "True", "True", "True", "1"]

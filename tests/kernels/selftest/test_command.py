@@ -14,6 +14,7 @@ from osdn_kernels.launch.tuning import TUNED, configurations, fitting, unrolled
 from osdn_kernels.selftest import (
     decode as selftest_decode,
     determinism as selftest_determinism,
+    planned as selftest_planned,
     runs as selftest_runs,
 )
 from osdn_kernels.selftest.cases import CASES, SLOW, draw, evaluate, scan_paths, split
@@ -44,9 +45,10 @@ def test_every_kernel_is_reached_and_right():
     findings = list(selftest_runs.run_all(quick=False, workers=1))
     assert verdicts(findings) == {OK}
     repeated = set(selftest_determinism.OPERATORS.values())
-    assert {finding.kernel for finding in findings} == {*TUNED, "decode_kernel", *repeated}
+    planned = {f"{case.operator}, planned" for case in selftest_planned.cases()}
+    assert {finding.kernel for finding in findings} == {*TUNED, "decode_kernel", *repeated, *planned}
     for finding in findings:
-        assert 0.0 < finding.error <= finding.allowed or finding.kernel in repeated
+        assert 0.0 < finding.error <= finding.allowed or finding.kernel in repeated | planned
     assert len([f for f in findings if "chunks clip" in f.note]) == sum(c.operator == "chunk" for c in CASES)
 
 
@@ -128,6 +130,7 @@ def test_the_decoding_step_is_checked(monkeypatch):
 def test_processes_find_the_same(monkeypatch):
     monkeypatch.setattr(selftest_decode, "cases", list)
     monkeypatch.setattr(selftest_determinism, "cases", list)
+    monkeypatch.setattr(selftest_planned, "cases", list)
     case = tiny(NORM)
     found = list(selftest_runs.spread([case, replace(tiny(CHUNK), options={"chunk_size": 7})], 2))
     assert {f for f in found if f.case == case.name and f.verdict == OK} == set(selftest_runs.expect(case)[1])
@@ -233,6 +236,7 @@ def test_products_in_full_float32_have_configurations_of_their_own():
 
 def test_the_command_says_and_writes_what_it_found(monkeypatch, tmp_path):
     monkeypatch.setattr(selftest_determinism, "cases", list)
+    monkeypatch.setattr(selftest_planned, "cases", list)
     monkeypatch.setattr(selftest_runs, "CASES", [NORM])
     monkeypatch.setattr(selftest_runs, "SMALL", TINY)
     document = tmp_path / "found.json"

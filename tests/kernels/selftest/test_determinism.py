@@ -108,6 +108,7 @@ def test_it_is_among_the_findings(monkeypatch):
 
     monkeypatch.setattr(selftest_runs, "CASES", [])
     monkeypatch.setattr(selftest_runs.selftest_decode, "cases", list)
+    monkeypatch.setattr(selftest_runs.selftest_planned, "cases", list)
     monkeypatch.setattr(selftest_runs, "repeated", repeated)
     found = list(selftest_runs.run_all(quick=True, workers=1))
     assert {finding.kernel for finding in found if finding.verdict == OK} == set(OPERATORS.values())
