@@ -26,7 +26,7 @@ from .values import differentiate_values
 from .walk import walk_both_ways, walks
 from .write_keys import FIXED, WriteKeys
 
-LARGE = 2**28
+LARGE = 2**27
 """Bytes of states and of their gradients from which on they are held in stretches."""
 
 SHORTEST, MOST = 16, 3

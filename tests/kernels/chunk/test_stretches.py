@@ -107,7 +107,9 @@ def test_only_calls_with_much_to_hold_are_cut():
     assert cuts(4, 16384) == 2
     assert cuts(1, 65536) == 5
     assert cuts(1, 4096, heads=8) == 3
-    assert cuts(4, 4096, heads=8) == cuts(64, 1024) == cuts(1, 1024) == 0
+    assert cuts(4, 4096, heads=8) == 2
+    assert cuts(2, 4096, heads=8) == 1  # one stretch of two pieces
+    assert cuts(64, 1024) == cuts(1, 1024) == 0
     assert cuts(1, 65536, needed=False) == cuts(1, 65536, cu_seqlens=(3,)) == 0
     assert cuts(1, 65536, mode=FIXED) == cuts(1, 65536, state_gate=(1, 65536, 16, 128)) == 1
     assert cuts(1, 65536, state_gate=(1, 65536, 16)) == 5
