@@ -1,5 +1,6 @@
 """The run: rows one after the other until they or the time are used up, everything written after each."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -12,16 +13,19 @@ import triton
 from rich.console import Console
 
 from ..launch.files import write_whole
-from ..launch.precompile import compile_ahead
+from ..launch.precompile import precompile
 from ..launch.tuning import quick_bench
 from . import plan
-from .measuring import machine, short
+from .measuring import ahead as compiled_ahead, machine
 from .measuring.measure import Task, run_task
 from .output import figures, tables
 from .output.records import Record, Results
 from .output.verdicts import GoalOutcome, judge
 
 Measure = Callable[[Task, torch.device], list[Record]]
+
+COMPILERS = 10
+"""Processes that compile beside each other, at most: each takes up to seven GB of the GPU's memory."""
 
 LAST = 20.0
 """Seconds kept for what is written at the end."""
@@ -93,9 +97,9 @@ def run(
 
 
 def compile_rows(rows: list[Task], seconds: float, console: Console) -> None:
-    """Compile what the rows launch."""
+    """Compile what the rows launch, in processes: of what a compiler does in threads much waits for Python's lock."""
     started = time.monotonic()
-    compile_ahead(lambda: short.call_all(rows, seconds), seconds)
+    precompile(compiled_ahead.calls, rows, workers=min(COMPILERS, os.cpu_count() or 1), seconds=seconds)
     console.print(f"compiled in {time.monotonic() - started:.0f} s", markup=False)
 
 

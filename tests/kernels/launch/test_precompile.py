@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from osdn_kernels.benchmarks import names, plan, shapes
-from osdn_kernels.benchmarks.measuring import short
+from osdn_kernels.benchmarks.measuring import ahead
 from osdn_kernels.benchmarks.operators.calls import Call
 from osdn_kernels.launch import precompile
 from osdn_kernels.launch.forced import forced
@@ -146,55 +146,59 @@ def test_what_changes_the_machine_code_changes_the_variant():
     ))}) == 5  # fmt: skip
 
 
-def test_short_rows_launch_what_the_long_ones_do():
-    """Batches, heads and sizes stay; rows that launch the same kernels are left out."""
+def test_rows_that_launch_the_same_are_compiled_once():
+    """On their own shapes, but for more tokens than processes have room for."""
 
-    def rows(only):
-        return short.rows(plan.tasks(only, "small", smoke=False, graphs=True))
+    def rows(only, size="small"):
+        return ahead.rows(plan.tasks(only, size, smoke=False, graphs=True))
 
     found = rows({"forward", "backward", "memory", "decode"})
-    assert {row.measure for row in found} == {names.BACKWARD, names.DECODE_EAGER}
-    assert all(row.shape.length in (1, short.SHORT) for row in found)
-    kept = {(s.batch, s.heads, s.key_dim, s.value_dim) for s in shapes.small()}
-    passes = [row.shape for row in found if row.measure == names.BACKWARD]
-    assert {(s.batch, s.heads, s.key_dim, s.value_dim) for s in passes} == kept
-    assert {row.measure for row in rows({"forward"})} == {names.FORWARD}
-    assert short.SHORT % 16 == 0, "lengths that are a multiple of 16 have kernels of their own"
+    assert {row.measure for row in found} == {names.FORWARD, names.BACKWARD, names.DECODE_EAGER}
+    for measure in (names.FORWARD, names.BACKWARD):
+        assert {row.shape for row in found if row.measure == measure} == set(shapes.small())
+    assert {row.measure for row in rows({"memory"})} == {names.MEMORY}
+    large = [row.shape for row in rows({"forward"}, "full")]
+    assert max(shape.tokens for shape in large) == ahead.MOST < max(shape.tokens for shape in shapes.full())
+    assert {shape.length for shape in large} == {shape.length for shape in shapes.full()}
 
 
-def test_what_fails_while_compiling_leaves_the_rest(monkeypatch):
+def calling(monkeypatch, *prepared):
+    monkeypatch.setattr(
+        ahead, "calls_of", lambda task, device: [Call(name, prepare, None) for name, prepare in prepared]
+    )
+    return ahead.calls(plan.tasks({"forward"}, "small", smoke=True, graphs=False))
+
+
+def test_what_fails_while_compiling_leaves_the_rest(monkeypatch, tmp_path):
     called = []
 
     def broken():
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(short, "calls", lambda tasks: [broken, lambda: called.append("next")])
-    precompile.compile_ahead(lambda: short.call_all([]))
-    assert called == ["next"]
-
-
-def test_calls_that_have_no_time_are_left_to_the_rows(monkeypatch):
-    """Else whatever compiles by running, and slowly, takes the time of everything that is measured."""
-    called = []
-    monkeypatch.setattr(short, "calls", lambda tasks: [lambda: called.append("late")])
-    short.call_all([], seconds=-1.0)
-    assert called == []
-    short.call_all([])
-    assert called == ["late"]
+    found = calling(monkeypatch, ("one", broken), ("another", lambda: lambda: called.append("next")))
+    precompile.compile_share(tmp_path, time.time() + 60, lambda: found)
+    assert set(called) == {"next"}
 
 
 def test_what_triton_does_not_compile_is_not_run_ahead(monkeypatch):
-    prepared = []
+    called = []
+    prepared = [
+        (name, lambda name=name: lambda: called.append(name)) for name in (names.DELTA, names.FLASH_QLA)
+    ]
+    for call in calling(monkeypatch, *prepared):
+        call()
+    assert set(called) == {names.DELTA}
 
-    def calls_of(task, device):
-        return [
-            Call(name, lambda name=name: prepared.append(name) or (lambda: None), None)
-            for name in (names.DELTA, names.FLASH_QLA)
-        ]
 
-    monkeypatch.setattr(short, "calls_of", calls_of)
-    short.call_all(plan.tasks({"forward"}, "small", smoke=True, graphs=False))
-    assert set(prepared) == {names.DELTA}
+def test_backward_passes_compile_in_the_thread_that_calls_them(monkeypatch):
+    """What Triton launches elsewhere would be launched."""
+    seen = []
+    call, *_ = calling(
+        monkeypatch, ("one", lambda: lambda: seen.append(torch._C._is_multithreading_enabled()))
+    )
+    call()
+    assert seen == [False]
+    assert torch._C._is_multithreading_enabled()
 
 
 def test_calls_of_a_kind_are_compiled_ahead_once(monkeypatch):
