@@ -47,38 +47,19 @@ class Step(NamedTuple):
     ended: list[int]
 
 
-class Plan(NamedTuple):
-    """The steps of a call, whose arguments and tensors are numbered: `size` of them, arguments first.
+class CallPlan(NamedTuple):
+    """The steps of a call, whose arguments and tensors are numbered, arguments first; `run` goes through them.
 
-    `results` are the numbers of what it returns; `choices` has each launch's chooser, its kind and the configuration.
+    `choices` has each launch's chooser, its kind and the configuration.
     """
 
     steps: list[Step]
     choices: list[tuple[Chooser, Hashable, object]]
-    results: list[int]
-    size: int
+    run: Callable[[Sequence[Any]], tuple[Tensor, ...]]
 
     def holds(self) -> bool:
         """Whether its launches would be made with the same configurations today."""
         return all(chooser.takes(key) is config for chooser, key, config in self.choices)
-
-    def run(self, given: Sequence[Any]) -> tuple[Tensor, ...]:
-        tensors: list[Any] = [*given, *[None] * (self.size - len(given))]
-        for call, template, options, places, found, single, ended in self.steps:
-            args = template.copy()
-            for place, number in places:
-                args[place] = tensors[number]
-            # Named by nothing, so that each is gone when its number is.
-            if single:
-                tensors[found[0]] = call(*args, **options)
-            elif found:
-                _put(tensors, found, call(*args, **options))
-            else:
-                call(*args, **options)
-            args.clear()
-            for number in ended:
-                tensors[number] = None
-        return tuple([tensors[number] for number in self.results])
 
 
 class Recorder(TorchDispatchMode):
@@ -90,7 +71,7 @@ class Recorder(TorchDispatchMode):
         self.choices: list[tuple[Chooser, Hashable, object]] = []
         self.fits = True
         self.launching = False
-        self.count = len(given)
+        self.given = self.count = len(given)
         self.numbers = {id(x): i for i, x in enumerate(given) if isinstance(x, Tensor)}
         self.living: dict[int, weakref.ref[Tensor]] = {}
 
@@ -158,12 +139,14 @@ class Recorder(TorchDispatchMode):
     def let_go(self, identity: int, _: object) -> None:
         self.steps[-1].ended.append(self.numbers.pop(identity))
 
-    def plan(self, results: Sequence[Tensor]) -> Plan | None:
+    def plan(self, results: Sequence[Tensor]) -> CallPlan | None:
         """What has been noted, for calls to come; None where it does not fit them."""
         numbers = [self.number(x) for x in results]
         self.living.clear()
-        plan = Plan(self.steps, self.choices, numbers, self.count)
-        return plan if self.fits and plan.holds() else None
+        if not self.fits:
+            return None
+        plan = CallPlan(self.steps, self.choices, write(self.steps, numbers, self.given))
+        return plan if plan.holds() else None
 
 
 def recorder() -> Recorder | None:
@@ -187,9 +170,35 @@ def _make(like: Tensor, *, zeros: bool) -> Callable[..., Any]:
     return partial(torch.empty_strided, like.shape, like.stride(), **kind)
 
 
-def _put(tensors: list[Any], numbers: Iterable[int], found: Iterable[Tensor]) -> None:
-    for number, x in zip(numbers, found, strict=True):
-        tensors[number] = x
+def write(
+    steps: Sequence[Step], results: Sequence[int], given: int
+) -> Callable[[Sequence[Any]], tuple[Tensor, ...]]:
+    """Steps as a function of Python's with a variable for each tensor: to look it up takes as long as most steps."""
+    known: dict[str, Any] = {}
+
+    def named(value: Any) -> str:
+        name = f"known{len(known)}"
+        known[name] = value
+        return name
+
+    lines = [_targets(range(given)) + " = given"]
+    for step in steps:
+        words = [named(x) for x in step.args]
+        for place, number in step.places:
+            words[place] = f"x{number}"
+        words += [f"{name}={named(x)}" for name, x in step.options.items()]
+        call = f"{named(step.call)}({', '.join(words)})"
+        found = f"x{step.found[0]}" if step.single else _targets(step.found)
+        lines.append(f"{found} = {call}" if step.found else call)
+        lines += [f"del {_targets(step.ended)}"] * bool(step.ended)
+    lines.append(f"return ({_targets(results)})")
+    exec("\n    ".join(["def run(given):", *lines]), known)
+    run: Callable[[Sequence[Any]], tuple[Tensor, ...]] = known["run"]
+    return run
+
+
+def _targets(numbers: Iterable[int]) -> str:
+    return "".join(f"x{number}, " for number in numbers)
 
 
 def _holds_tensors(x: Any) -> bool:

@@ -208,13 +208,15 @@ def test_gradients_are_there_with_and_without_being_wanted():
             assert torch.equal(o, expected[0])
 
 
-def test_vmap_goes_by_plans_as_well():
+def test_transforms_see_what_is_computed():
     given, options = arguments(eta=0.013)
     given = [x.detach() for x in given]
     batched = [torch.stack([x, x.flip(1), x]) for x in given]
     single = {**options, "output_final_state": False}
     with planning(used=True):
+        before = Planned.runs
         found = torch.vmap(lambda *x: chunk_osdn(*x, **single)[0])(*batched)
+        assert Planned.runs == before
     for i in range(3):
         assert torch.equal(found[i], chunk_osdn(*[x[i] for x in batched], **single)[0])
 
@@ -226,20 +228,23 @@ def test_the_self_test_finds_the_same_bits(case):
 
 
 def test_the_self_test_sees_a_plan_that_is_wrong(monkeypatch):
-    run = planned.Plan.run
+    run = planned.CallPlan.run
 
-    def wrong(self, given):
-        first, *others = run(self, given)
-        return first + 1e-3, *others
+    def wrong(self):
+        def falsify(given):
+            first, *others = run.__get__(self)(given)
+            return first + 1e-3, *others
 
-    monkeypatch.setattr(planned.Plan, "run", wrong)
+        return falsify
+
+    monkeypatch.setattr(planned.CallPlan, "run", property(wrong))
     finding = selftest_planned.judge(norm_case(), CPU)
     assert (finding.verdict, finding.good) == (WRONG, False)
     assert finding.error > 0
 
 
 def test_the_self_test_sees_that_there_is_no_plan(monkeypatch):
-    monkeypatch.setattr(planned.Plan, "holds", lambda self: False)
+    monkeypatch.setattr(planned.CallPlan, "holds", lambda self: False)
     finding = selftest_planned.judge(norm_case(), CPU)
     assert (finding.verdict, finding.note) == (FAILED, "no plan was gone through")
 
