@@ -18,7 +18,8 @@ import typer
 from ..launch.planned import planning
 from ..launch.processes import pool_of
 from ..launch.runtime import INTERPRETED
-from .scan_regimes import BOXES, compile_one, draw, sizes_of
+from .measuring.measure import peak_bytes
+from .scan_regimes import compile_one, draw, milliseconds, read_regimes, sizes_of
 
 WATCHED = 4
 """Calls before any is timed: the first, those that plans are made of, and one by a plan."""
@@ -28,16 +29,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def wait() -> None:
-    if not INTERPRETED:
-        torch.cuda.synchronize()
-
-
 def time_host(call: Any, calls: int) -> float:
     """Microseconds until a call returns, the median; each begins with nothing left to do for the device."""
     spent = []
     for _ in range(calls):
-        wait()
+        if not INTERPRETED:
+            torch.cuda.synchronize()
         start = time.perf_counter()
         call()
         spent.append(time.perf_counter() - start)
@@ -53,11 +50,8 @@ def measure(call: Any, calls: int, *, graph: bool) -> dict[str, Any]:
         return row
     row["launched_ms"] = round(triton.testing.do_bench(call, rep=60, return_mode="median"), 4)
     if graph:
-        row["graph_ms"] = round(triton.testing.do_bench_cudagraph(call, rep=20, return_mode="median"), 4)
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    call()
-    row["peak_bytes"] = torch.cuda.max_memory_allocated() - before
+        row["graph_ms"] = round(milliseconds(call, 20), 4)
+    row["peak_bytes"] = peak_bytes(call)
     return row
 
 
@@ -73,10 +67,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Also write the rows to this file, as CSV.")] = None,
 ) -> None:
     """Microseconds of the host for a forward pass and for both, by regime, without plans and with them."""
-    wanted = regimes.split(";")
-    for name in wanted:
-        if name not in BOXES:
-            raise typer.BadParameter(f"--regimes: expected some of {', '.join(BOXES)}, got {name!r}")
+    wanted = read_regimes(regimes)
     cells = [(shape, name, grad) for shape in shapes.split(",") for name in wanted for grad in (False, True)]
     if not INTERPRETED:
         with pool_of(workers, "cuda") as pool:

@@ -290,11 +290,8 @@ def run(
     out: Path | None = None,
 ) -> None:
     """Milliseconds of forward, and of forward and backward, by regime."""
-    wanted = regimes.split(";")
+    wanted = read_regimes(regimes)
     asked = dict(read_place(each) for each in choose.split(",") if each)
-    for name in wanted:
-        if name not in BOXES:
-            raise typer.BadParameter(f"--regimes: expected some of {', '.join(BOXES)}, got {name!r}")
     if tuned and asked:
         raise typer.BadParameter("--choose: expected nothing with --tuned")
     started = time.monotonic()
@@ -324,6 +321,15 @@ def run(
                 if BOXES[name].get("form") is None:
                     row["paths"] = paths(name, *sizes)
             keep({"shape": shape, "regime": name, "chosen": choice, **row}, rows, out)
+
+
+def read_regimes(text: str) -> list[str]:
+    """Names of regimes, separated by semicolons."""
+    wanted = text.split(";")
+    for name in wanted:
+        if name not in BOXES:
+            raise typer.BadParameter(f"--regimes: expected some of {', '.join(BOXES)}, got {name!r}")
+    return wanted
 
 
 def read_place(text: str) -> tuple[str, int]:

@@ -155,6 +155,12 @@ def recorder() -> Recorder | None:
     return found
 
 
+def launch(call: Callable[..., Any], args: Sequence[Any], options: dict[str, Any]) -> Any:
+    """``call(*args, **options)``, noted where launches are."""
+    found = recorder()
+    return call(*args, **options) if found is None else found.launch(call, args, options)
+
+
 def give_up() -> None:
     """Say that what is done now would not be done again, or is not noted."""
     found = recorder()
@@ -190,7 +196,8 @@ def write(
         call = f"{named(step.call)}({', '.join(words)})"
         found = f"x{step.found[0]}" if step.single else _targets(step.found)
         lines.append(f"{found} = {call}" if step.found else call)
-        lines += [f"del {_targets(step.ended)}"] * bool(step.ended)
+        if step.ended:
+            lines.append(f"del {_targets(step.ended)}")
     lines.append(f"return ({_targets(results)})")
     exec("\n    ".join(["def run(given):", *lines]), known)
     run: Callable[[Sequence[Any]], tuple[Tensor, ...]] = known["run"]

@@ -54,11 +54,7 @@ class Repeats:
         size = grid(constants) if callable(grid) else grid
         launch = kernel[(*size, 1, 1)[:3]]
         given = [*args, *[constants[name] for name in self.function.arg_names[len(args) :]]]
-        recorder = plans.recorder()
-        if recorder is None:
-            launch(*given)
-        else:
-            recorder.launch(launch, given, {})
+        plans.launch(launch, given, {})
         return kernel
 
     def launch_anew(

@@ -163,12 +163,7 @@ class Tuner(Autotuner):
         if recorder is not None:
             recorder.choose(self, key, config)
         if INTERPRETED or options["warmup"]:
-            options |= config.all_kwargs()
-            return (
-                self.fn.run(*args, **options)
-                if recorder is None
-                else recorder.launch(self.fn.run, args, options)
-            )
+            return plans.launch(self.fn.run, args, options | config.all_kwargs())
         constants = {**options, **config.kwargs}
         grid, _ = constants.pop("grid"), constants.pop("warmup")
         if id(config) not in self.for_compiler:

@@ -7,7 +7,7 @@ until the grids have more than 1024 programs, which is compared with the same re
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -116,8 +116,15 @@ CASES = [
     SelfTestCase("preconditioner fp32", "preconditioner", FULL, quick=False, kernels=("expand_kernel",)),
 ]  # fmt: skip
 
-SMALL = {"key_dim": 16, "value_dim": 16, "lengths": (20, 1, 0, 35)}
+SMALL: dict[str, Any] = {"key_dim": 16, "value_dim": 16, "lengths": (20, 1, 0, 35)}
 """The same in the interpreter."""
+
+
+def sized(case: SelfTestCase) -> SelfTestCase:
+    """A case on its own sizes or, in the interpreter, on smaller ones."""
+    if not INTERPRETED:
+        return case
+    return replace(case, **((SMALL if case.packed else {**SMALL, "lengths": (20, 20)}) | case.small))
 
 
 @dataclass(frozen=True)

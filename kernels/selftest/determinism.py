@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..launch.forced import forced
 from ..launch.runtime import INTERPRETED
-from .cases import CASES, SMALL, CaseTensors, SelfTestCase, draw, evaluate, repeats, split
+from .cases import CASES, CaseTensors, SelfTestCase, draw, evaluate, repeats, sized, split
 from .findings import OK, WRONG, Finding, failed
 
 REPETITIONS = 2 if INTERPRETED else 20
@@ -22,13 +21,11 @@ OPERATORS = {"chunk": "chunk_osdn", "recurrent": "fused_recurrent_osdn"}
 
 def cases() -> list[SelfTestCase]:
     """One of each operator, batched: two sequences of several chunks and a rest."""
-    made = [
-        replace(case, packed=False, lengths=(150, 150))
+    return [
+        sized(replace(case, packed=False, lengths=(150, 150)))
         for case in CASES
         if case.name in ("chunk bf16", "recurrent bf16")
     ]
-    small: dict[str, Any] = {**SMALL, "lengths": (20, 20)}
-    return [replace(case, **small) for case in made] if INTERPRETED else made
 
 
 def judge(
@@ -47,12 +44,9 @@ def judge(
         with forced(fit(problem)):
             whole = evaluate(problem, device)
             for how, found in others(problem, whole, device):
-                unequal = {
-                    name: apart(x, whole[name]) for name, x in found.items() if not equal(x, whole[name])
-                }
-                if unequal:
-                    name = max(unequal, key=lambda name: unequal[name])
-                    return replace(outcome, verdict=WRONG, quantity=name, error=unequal[name], note=how)
+                compared = compare(outcome, found, whole)
+                if not compared.good:
+                    return replace(compared, note=how)
     except Exception as error:
         return failed(outcome, error)
     return outcome
@@ -88,6 +82,15 @@ def part(problem: CaseTensors, axis: int, index: int) -> CaseTensors:
 def place(name: str, axis: int) -> int:
     """Of sequences or heads in a tensor: heads come after tokens where it has any."""
     return 2 * axis if name.removeprefix("grad ") in (*PER_TOKEN, "o") else axis
+
+
+def compare(outcome: Finding, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Finding:
+    """`outcome`, or of quantities that are not the same in every bit the one that is farthest off."""
+    unequal = {name: apart(x, expected[name]) for name, x in found.items() if not equal(x, expected[name])}
+    if not unequal:
+        return outcome
+    name = max(unequal, key=lambda name: unequal[name])
+    return replace(outcome, verdict=WRONG, quantity=name, error=unequal[name])
 
 
 def equal(x: Tensor, y: Tensor) -> bool:

@@ -1,16 +1,14 @@
 """The self-test of plans: a call that goes through the steps of one before it gives the bits of its own."""
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from ..launch.planned import Planned, planning
-from ..launch.runtime import INTERPRETED
 from ..launch.tuning import untuned
-from .cases import CASES, SMALL, SelfTestCase, draw, evaluate
-from .determinism import apart, equal
-from .findings import FAILED, OK, WRONG, Finding, failed
+from .cases import CASES, SelfTestCase, draw, evaluate, sized
+from .determinism import compare
+from .findings import FAILED, OK, Finding, failed
 
 WATCHED = 3
 """Calls of a kind after which there is a plan: the first, one that is watched, and one more should that compile."""
@@ -23,11 +21,7 @@ NAMES = (
 
 def cases() -> list[SelfTestCase]:
     """One for each way that launches take."""
-    small: dict[str, Any] = {**SMALL, "lengths": (20, 20)}
-    made = [case for case in CASES if case.name in NAMES]
-    if not INTERPRETED:
-        return made
-    return [replace(case, **((SMALL if case.packed else small) | case.small)) for case in made]
+    return [sized(case) for case in CASES if case.name in NAMES]
 
 
 def judge(case: SelfTestCase, device: torch.device) -> Finding:
@@ -50,8 +44,4 @@ def judge(case: SelfTestCase, device: torch.device) -> Finding:
         return failed(outcome, error)
     if Planned.runs - before < 2:
         return replace(outcome, verdict=FAILED, note="no plan was gone through")
-    unequal = {name: apart(x, expected[name]) for name, x in found.items() if not equal(x, expected[name])}
-    if not unequal:
-        return outcome
-    name = max(unequal, key=lambda name: unequal[name])
-    return replace(outcome, verdict=WRONG, quantity=name, error=unequal[name])
+    return compare(outcome, found, expected)

@@ -19,7 +19,7 @@ from ..launch.processes import pool_of
 from ..launch.runtime import INTERPRETED
 from ..launch.tuning import TUNED
 from . import decode as selftest_decode, determinism as selftest_determinism, planned as selftest_planned
-from .cases import CASES, SMALL, CaseTensors, SelfTestCase, draw, evaluate, repeats, scan_paths, split
+from .cases import CASES, CaseTensors, SelfTestCase, draw, evaluate, repeats, scan_paths, sized, split
 from .findings import FAILED, NO_FIT, NO_ROOM, OK, UNREACHED, WRONG, Finding, described, failed
 
 EXACT = 1e-5
@@ -64,12 +64,7 @@ class SelfTestJob:
 
 
 def cases(*, quick: bool) -> list[SelfTestCase]:
-    chosen = [case for case in CASES if case.quick or not quick]
-    return [replace(case, **_smaller(case)) for case in chosen] if INTERPRETED else chosen
-
-
-def _smaller(case: SelfTestCase) -> dict[str, Any]:
-    return (SMALL if case.packed else {**SMALL, "lengths": (20, 20)}) | case.small
+    return [sized(case) for case in CASES if case.quick or not quick]
 
 
 def device() -> torch.device:

@@ -117,15 +117,20 @@ def peak_record(task: Task, call: Call, device: torch.device) -> Record:
         run = ready(call, cpu=device.type == "cpu")
         if device.type == "cpu":
             raise Missing("needs a GPU")
-        torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        torch.cuda.synchronize()
-        peak = float(torch.cuda.max_memory_allocated() - before)
+        peak = float(peak_bytes(run))
     except Exception as error:
         return replace(record, status=why(error))
     return replace(record, value=peak, low=peak, high=peak, repetitions=1)
+
+
+def peak_bytes(run: Callable[[], object]) -> int:
+    """The allocator's peak while this runs, less what there is before."""
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def why(error: Exception) -> str:

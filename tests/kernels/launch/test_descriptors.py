@@ -112,7 +112,6 @@ def test_gpus_before_hopper_take_pointers(capability, taken, monkeypatch):
 
 NOTED = """
 import torch
-import triton
 from osdn_kernels.launch.descriptors import knows_descriptors
 from osdn_kernels.machine_code.compiling import recording
 from osdn_kernels.selftest.cases import SelfTestCase, draw, evaluate

@@ -12,6 +12,7 @@ from osdn_kernels.launch import precompile
 from osdn_kernels.launch.forced import forced
 from osdn_kernels.launch.tuning import TUNED, configurations, fitting, unrolled
 from osdn_kernels.selftest import (
+    cases as selftest_cases,
     decode as selftest_decode,
     determinism as selftest_determinism,
     planned as selftest_planned,
@@ -238,7 +239,7 @@ def test_the_command_says_and_writes_what_it_found(monkeypatch, tmp_path):
     monkeypatch.setattr(selftest_determinism, "cases", list)
     monkeypatch.setattr(selftest_planned, "cases", list)
     monkeypatch.setattr(selftest_runs, "CASES", [NORM])
-    monkeypatch.setattr(selftest_runs, "SMALL", TINY)
+    monkeypatch.setattr(selftest_cases, "SMALL", TINY)
     document = tmp_path / "found.json"
     result = CliRunner().invoke(app, ["--json", str(document)])
     assert result.exit_code == 1  # every other kernel was not reached
