@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..boundary.values import in_transform
 from .plans import CallPlan, Recorder
 from .precompile import launches_are_special
 from .runtime import INTERPRETED
@@ -43,7 +42,8 @@ class Planned:
         self.tries: dict[Hashable, int] = {}
 
     def __call__(self, given: Sequence[Any]) -> tuple[Tensor, ...]:
-        kind = kind_of(given) if self.used and not _overseen() else None
+        # Modes of PyTorch's see every operator that a call computes with, and may change it.
+        kind = kind_of(given) if self.used and torch._C._len_torch_dispatch_stack() == 0 else None
         if kind is None:
             self.prepare(given)
             return self.compute(given)
@@ -98,8 +98,3 @@ def kind_of(given: Sequence[Any]) -> tuple[Any, ...] | None:
     where = tensors[0].device.type
     mixed = torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else None
     return torch.get_float32_matmul_precision(), mixed, *looks
-
-
-def _overseen() -> bool:
-    """Whether a mode or a transform of PyTorch's sees every operator that a call computes with, and may change it."""
-    return torch._C._len_torch_dispatch_stack() > 0 or in_transform()

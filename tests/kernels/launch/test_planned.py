@@ -208,17 +208,29 @@ def test_gradients_are_there_with_and_without_being_wanted():
             assert torch.equal(o, expected[0])
 
 
-def test_transforms_see_what_is_computed():
+def test_transforms_go_by_plans_as_well():
+    """What they call has plain tensors: each slice of `vmap` is a call of its own."""
     given, options = arguments(eta=0.013)
     given = [x.detach() for x in given]
-    batched = [torch.stack([x, x.flip(1), x]) for x in given]
     single = {**options, "output_final_state": False}
+
+    def operator(*x):
+        return chunk_osdn(*x, **single)[0]
+
+    def loss(*x):
+        return operator(*x).float().square().sum()
+
+    batched = [torch.stack([x, x.flip(1), x]) for x in given]
     with planning(used=True):
         before = Planned.runs
-        found = torch.vmap(lambda *x: chunk_osdn(*x, **single)[0])(*batched)
-        assert Planned.runs == before
+        found = torch.vmap(operator)(*batched)
+        assert Planned.runs == before + 1
+        for _ in range(3):
+            grads = torch.func.grad(loss, argnums=(0, 1, 2, 3))(*given)
+        assert Planned.runs == before + 3, "both passes of the third"
     for i in range(3):
-        assert torch.equal(found[i], chunk_osdn(*[x[i] for x in batched], **single)[0])
+        assert torch.equal(found[i], operator(*[x[i] for x in batched]))
+    assert all(map(torch.equal, grads, torch.func.grad(loss, argnums=(0, 1, 2, 3))(*given)))
 
 
 @pytest.mark.parametrize("case", selftest_planned.cases(), ids=lambda case: case.name)
